@@ -1,0 +1,33 @@
+# What a newcomer types. Every target sets up .venv first if that is not done.
+PYTHON_BIN := .venv/bin/python
+ARGS ?=
+
+.PHONY: demo serve test check format lock setup clean
+
+demo: setup  ## The main job: a simulated user talks to the model until it has learnt the wish.
+	$(PYTHON_BIN) experiments/run.py experiment=personal_demo $(ARGS)
+
+serve: setup  ## The four loops on 127.0.0.1:30000 until Ctrl-C.
+	$(PYTHON_BIN) experiments/run.py experiment=serve $(ARGS)
+
+test: setup  ## The whole test suite.
+	$(PYTHON_BIN) -m pytest $(ARGS)
+
+check: setup  ## Lint, formatting and types.
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright
+
+format: setup
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock:  ## Pin every dependency again, for all supported Pythons.
+	uv pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
+		requirements/base.in requirements/dev.in -o requirements.lock
+
+setup:
+	@bash scripts/setup.sh
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

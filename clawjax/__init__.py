@@ -1,0 +1,1 @@
+"""clawjax: train a personal agent by talking to it."""

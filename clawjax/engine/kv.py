@@ -1,0 +1,102 @@
+"""The slot KV cache: one K and one V buffer per layer, and how a layer reads and writes them.
+
+Owns the buffers' layout, `[slots, kv_heads, capacity, head_dim]`. Invariant: for a row that holds
+`n` tokens, positions below `n` are those tokens' keys and values. What lies beyond is garbage
+that nobody reads: every program writes a position before it attends to it, and a query sees only
+positions up to its own. So padding and idle rows may write at the row's next position freely.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from clawjax.models.architecture import Architecture
+from clawjax.models.transformer import Attend
+
+__all__ = ["Cache", "LayerCache", "cache_bytes", "decode_attend", "new_cache", "prefill_attend"]
+
+
+class LayerCache(NamedTuple):
+    """One layer's keys and values, each `[slots, kv_heads, capacity, head_dim]`."""
+
+    k: Array
+    v: Array
+
+
+Cache = tuple[LayerCache, ...]
+"""One `LayerCache` per layer."""
+
+
+def new_cache(arch: Architecture, *, slots: int, capacity: int) -> Cache:
+    """Allocate buffers of zeros in fp32."""
+    shape = (slots, arch.num_kv_heads, capacity, arch.head_dim)
+    return tuple(
+        LayerCache(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.float32))
+        for _ in range(arch.num_layers)
+    )
+
+
+def cache_bytes(arch: Architecture, *, slots: int, capacity: int) -> int:
+    """Size of all buffers together."""
+    return 8 * arch.num_layers * slots * arch.num_kv_heads * capacity * arch.head_dim
+
+
+def decode_attend(positions: Array, *, live: int) -> Attend:
+    """Attention for one new token in each of the first `R` rows.
+
+    Args:
+        positions: `[R]` where each row's token goes; it sees itself and everything before.
+        live: how many cache positions are looked at; above every active row's position.
+    """
+    rows = positions.shape[0]
+    visible = (jnp.arange(live)[None, :] <= positions[:, None])[:, None, :]
+
+    def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
+        index = jnp.arange(rows)
+        cache = LayerCache(
+            cache.k.at[index, :, positions].set(k[:, 0]),
+            cache.v.at[index, :, positions].set(v[:, 0]),
+        )
+        return _mix(q, cache.k[:rows, :, :live], cache.v[:rows, :, :live], visible), cache
+
+    return attend
+
+
+def prefill_attend(slot: Array, start: Array, length: int, *, live: int) -> Attend:
+    """Attention for `length` consecutive prompt tokens of one row, from position `start` on.
+
+    Args:
+        slot: the row, a scalar.
+        start: position of the first token, a scalar; `start + length` never exceeds the capacity.
+        length: tokens in the chunk, padding included.
+        live: how many cache positions are looked at; at least `start + length`.
+    """
+    queries = start + jnp.arange(length)
+    visible = (jnp.arange(live)[None, :] <= queries[:, None])[None]
+
+    def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
+        cache = LayerCache(
+            jax.lax.dynamic_update_slice(cache.k, k.swapaxes(1, 2), (slot, 0, start, 0)),
+            jax.lax.dynamic_update_slice(cache.v, v.swapaxes(1, 2), (slot, 0, start, 0)),
+        )
+        size = (1, cache.k.shape[1], live, cache.k.shape[3])
+        past_k = jax.lax.dynamic_slice(cache.k, (slot, 0, 0, 0), size)
+        past_v = jax.lax.dynamic_slice(cache.v, (slot, 0, 0, 0), size)
+        return _mix(q, past_k, past_v, visible), cache
+
+    return attend
+
+
+def _mix(q: Array, k: Array, v: Array, mask: Array) -> Array:
+    """Softmax attention of `q [B, T, H, D]` over `k, v [B, K, S, D]` where `mask [B, T, S]`."""
+    batch, length, heads, dim = q.shape
+    kv_heads = k.shape[1]
+    grouped = q.reshape(batch, length, kv_heads, heads // kv_heads, dim)
+    scores = jnp.einsum("btkgd,bksd->bkgts", grouped, k) * dim**-0.5
+    scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
+    mixed = jnp.einsum("bkgts,bksd->btkgd", jax.nn.softmax(scores, axis=-1), v)
+    return mixed.reshape(batch, length, heads, dim)

@@ -1,0 +1,75 @@
+"""The exception tree: one class per boundary that a failure can cross.
+
+    ClawError
+    ├── ConfigError    the configuration cannot run; raised at start-up, exit code 2
+    ├── WireError      the client's fault; becomes an OpenAI-shaped 4xx response
+    ├── EngineError    generation failed or weights were refused
+    ├── RewardError    a judge gave no usable verdict; becomes an abstention
+    ├── LogError       the turn log cannot be read or written
+    ├── StoreError     a weight version is missing, damaged or does not fit the model
+    └── LearnerError   a training step is not to be trusted; stops the learner
+
+Every message names the value, the limit and the fix.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClawError",
+    "ConfigError",
+    "EngineError",
+    "LearnerError",
+    "LogError",
+    "RewardError",
+    "StoreError",
+    "WireError",
+]
+
+
+class ClawError(Exception):
+    """Base of every error that clawjax raises on purpose."""
+
+
+class ConfigError(ClawError, ValueError):
+    """The configuration is inconsistent or cannot be satisfied on this machine."""
+
+
+class WireError(ClawError):
+    """A request that the client has to change, in the shape OpenAI clients expect."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str | None = None,
+        param: str | None = None,
+        kind: str = "invalid_request_error",
+    ) -> None:
+        """Describe the fault: HTTP `status`, machine-readable `code`, offending `param`."""
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.code = code
+        self.param = param
+        self.kind = kind
+
+
+class EngineError(ClawError, RuntimeError):
+    """The engine cannot serve this request or these weights."""
+
+
+class RewardError(ClawError, RuntimeError):
+    """A reward module reached no verdict; the turn is an abstention, never a zero."""
+
+
+class LogError(ClawError, RuntimeError):
+    """The turn log cannot be opened, read or written."""
+
+
+class StoreError(ClawError, RuntimeError):
+    """A weight version is missing, incomplete, or fails its checksum."""
+
+
+class LearnerError(ClawError, RuntimeError):
+    """A training step produced a result that must not be published."""

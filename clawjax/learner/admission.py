@@ -1,0 +1,112 @@
+"""Which turns may be trained on: each is admitted, dropped for a named reason, or waits.
+
+Pure. Invariant: nothing is admitted without a score that a reward module stands by, and nothing
+is cut to fit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from clawjax.config import LearnerConfig, RewardConfig
+from clawjax.learner.credit.base import ScoredTurn
+from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK, combine
+from clawjax.records import (
+    DropReason,
+    FinishReason,
+    JudgedTurn,
+    NextStateKind,
+    Turn,
+    TurnKind,
+)
+
+__all__ = ["CLOSE_GRACE_S", "Admit", "Decision", "Drop", "Wait", "admit"]
+
+CLOSE_GRACE_S = 10.0
+"""Seconds after a session was closed in which a verdict on its last turn may still come in."""
+
+
+class Admit(NamedTuple):
+    """Train on it."""
+
+    scored: ScoredTurn
+
+
+class Drop(NamedTuple):
+    """Never train on it."""
+
+    reason: DropReason
+
+
+class Wait(NamedTuple):
+    """Undecided: what came next, or the verdict on it, is still to come."""
+
+
+Decision = Admit | Drop | Wait
+
+
+def admit(
+    judged: JudgedTurn,
+    *,
+    version: int,
+    now: float,
+    learner: LearnerConfig,
+    reward: RewardConfig,
+) -> Decision:
+    """Decide about one turn.
+
+    Args:
+        judged: the turn with all that is known about it.
+        version: the current policy version; age is counted from it.
+        now: Unix seconds.
+        learner: bounds on length and age.
+        reward: weights of the modules.
+    """
+    unfit = _unfit(judged.turn, version, learner)
+    if unfit is not None:
+        return Drop(unfit)
+    if _awaits_feedback(judged, reward):
+        return Wait()
+    score = combine(judged.verdicts, reward.weights)
+    if score is not None:
+        ready_at = max(v.judged_at for v in judged.verdicts if v.score is not None)
+        return Admit(ScoredTurn(judged.turn, score, ready_at))
+    reactions = [s for s in judged.next_states if s.kind is not NextStateKind.SESSION_CLOSED]
+    if judged.next_states and not reactions:
+        closed_at = max(state.arrived_at for state in judged.next_states)
+        return Wait() if now - closed_at < CLOSE_GRACE_S else Drop(DropReason.NO_NEXT_STATE)
+    return Drop(DropReason.ABSTAINED) if reactions and judged.verdicts else Wait()
+
+
+def _unfit(turn: Turn, version: int, config: LearnerConfig) -> DropReason | None:
+    """A reason that no verdict can change."""
+    if turn.kind is not TurnKind.MAIN:
+        return DropReason.SIDE
+    if turn.finish_reason is FinishReason.CANCELLED:
+        return DropReason.CANCELLED
+    if not turn.response_ids:
+        return DropReason.EMPTY_RESPONSE
+    if not _is_aligned(turn):
+        return DropReason.LENGTH_MISMATCH
+    if len(turn.prompt_ids) + len(turn.response_ids) > config.max_tokens:
+        return DropReason.TOO_LONG
+    oldest = min(run.version for run in turn.token_versions)
+    return DropReason.STALE if version - oldest > config.max_staleness else None
+
+
+def _is_aligned(turn: Turn) -> bool:
+    """One log-prob and one version per response token, after a prompt of at least one token."""
+    length = len(turn.response_ids)
+    versions = sum(run.count for run in turn.token_versions)
+    is_matched = length == len(turn.sampler_logprobs) == len(turn.sampler_logprobs_t1) == versions
+    return is_matched and len(turn.prompt_ids) > 0
+
+
+def _awaits_feedback(judged: JudgedTurn, reward: RewardConfig) -> bool:
+    """Whether a person gave a number that the feedback module has not recorded yet."""
+    if EXPLICIT_FEEDBACK not in reward.modules:
+        return False
+    is_given = any(
+        s.kind is NextStateKind.FEEDBACK and s.score is not None for s in judged.next_states
+    )
+    return is_given and all(v.module != EXPLICIT_FEEDBACK for v in judged.verdicts)

@@ -1,0 +1,1 @@
+"""The turn log: everything that happened, durable and append-only."""

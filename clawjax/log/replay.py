@@ -1,0 +1,48 @@
+"""Read the log again as training samples: for ablations, offline training and re-judging.
+
+Replaying changes nothing in the log and gives the same samples each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from clawjax.log.store import SqlTurnLog
+from clawjax.records import JudgedTurn, Sample, Turn, expand_versions
+
+__all__ = ["replay", "replay_samples", "to_sample"]
+
+
+def to_sample(turn: Turn, credit: tuple[float, ...]) -> Sample:
+    """A turn with per-token credit, ready to be batched.
+
+    Greedy turns (temperature 0) carry no density of their own: they are scored at temperature 1.
+    """
+    return Sample(
+        turn_id=turn.turn_id,
+        prompt_ids=turn.prompt_ids,
+        response_ids=turn.response_ids,
+        sampler_logprobs=turn.sampler_logprobs,
+        token_versions=expand_versions(turn.token_versions),
+        temperature=turn.sampling.temperature or 1.0,
+        credit=credit,
+    )
+
+
+def replay(log: SqlTurnLog, *, page: int = 256) -> Iterator[JudgedTurn]:
+    """Every turn in order of logging, with all that is known about it."""
+    after = 0
+    while found := log.turns(after=after, limit=page):
+        yield from found
+        after = found[-1].seq
+
+
+def replay_samples(
+    log: SqlTurnLog, score: Callable[[JudgedTurn], float | None], *, page: int = 256
+) -> Iterator[Sample]:
+    """Samples of the turns that `score` gives a number, that number as every token's credit."""
+    for judged in replay(log, page=page):
+        value = score(judged)
+        if value is not None:
+            credit = (value,) * len(judged.turn.response_ids)
+            yield to_sample(judged.turn, credit)

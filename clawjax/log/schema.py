@@ -1,0 +1,124 @@
+"""The turn log's tables, declared once.
+
+Rows are only ever added. What moves are cursors, counters and claims: a claim is a training
+step's reservation of a turn, and becomes an outcome when that step is durable.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "claims",
+    "counters",
+    "cursors",
+    "metadata",
+    "next_states",
+    "outcomes",
+    "turns",
+    "verdicts",
+]
+
+SCHEMA_VERSION = 1
+"""Kept in the cursor `schema`; a log of another version is refused, never migrated silently."""
+
+metadata = MetaData()
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("turn_id", String, unique=True, nullable=False),
+    Column("session_id", String, nullable=False, index=True),
+    Column("parent_turn_id", String),
+    Column("response_id", String, nullable=False),
+    Column("choice", Integer, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("scope", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("messages", Text, nullable=False),
+    Column("tools_json", Text),
+    Column("reply", Text, nullable=False),
+    Column("prompt_ids", LargeBinary, nullable=False),
+    Column("response_ids", LargeBinary, nullable=False),
+    Column("sampler_logprobs", LargeBinary, nullable=False),
+    Column("sampler_logprobs_t1", LargeBinary, nullable=False),
+    Column("token_versions", Text, nullable=False),
+    Column("sampling", Text, nullable=False),
+    Column("finish_reason", String, nullable=False),
+    Column("arrived_at", Float, nullable=False),
+    Column("finished_at", Float, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Index("turns_by_response", "response_id", "choice"),
+    Index("turns_by_arrival", "kind", "arrived_at"),
+    sqlite_autoincrement=True,
+)
+
+next_states = Table(
+    "next_states",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("turn_id", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("arrived_at", Float, nullable=False),
+    Column("messages", Text, nullable=False),
+    Column("score", Float),
+    UniqueConstraint("turn_id", "kind", "arrived_at"),
+    sqlite_autoincrement=True,
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("turn_id", String, primary_key=True),
+    Column("module", String, primary_key=True),
+    Column("score", Float),
+    Column("judged_at", Float, nullable=False),
+    Column("hint", Text),
+    Column("step_labels", Text, nullable=False),
+    Column("votes", Text, nullable=False),
+    Column("explanation", Text, nullable=False),
+    Column("prompt_digest", String),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("turn_id", String, primary_key=True),
+    Column("decided_at", Float, nullable=False),
+    Column("trained_version", Integer),
+    Column("drop_reason", String),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("turn_id", String, primary_key=True),
+    Column("step", Integer, nullable=False, index=True),
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("position", Integer, nullable=False),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", Integer, nullable=False),
+)

@@ -1,0 +1,389 @@
+"""The turn log over SQLAlchemy: SQLite in write-ahead mode by default.
+
+Owns the database. Invariants: a record is committed before `append` returns; a key that is
+already there is left as it is; `trained + dropped + pending == logged`; a turn is consumed by at
+most one training step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.exc import SQLAlchemyError
+
+from clawjax.errors import LogError
+from clawjax.log import codec
+from clawjax.log.schema import (
+    SCHEMA_VERSION,
+    claims,
+    counters,
+    cursors,
+    metadata,
+    next_states,
+    outcomes,
+    turns,
+    verdicts,
+)
+from clawjax.records import (
+    Counts,
+    JudgedTurn,
+    LinkedTurn,
+    NextStateKind,
+    Outcome,
+    Turn,
+    TurnKind,
+)
+
+__all__ = ["SqlTurnLog"]
+
+_CHUNK = 500
+"""Keys per `IN (...)`; SQLite's limit on bound parameters is far above."""
+
+
+class SqlTurnLog:
+    """`protocols.TurnLog` and `protocols.Ledger`. Thread-safe; several processes may share it."""
+
+    def __init__(self, engine: sa.Engine, *, clock: Callable[[], float] = time.time) -> None:
+        """Wrap an engine whose schema exists; use `open` to get one."""
+        self._engine = engine
+        self._clock = clock
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        busy_timeout_s: float = 30.0,
+        clock: Callable[[], float] = time.time,
+    ) -> SqlTurnLog:
+        """Connect and create the tables where they are missing.
+
+        Raises:
+            LogError: unreachable or unwritable, or written by another schema version.
+        """
+        try:
+            engine = _connect(url, busy_timeout_s)
+            log = cls(engine, clock=clock)
+            with log._writing() as connection:
+                metadata.create_all(connection)
+                log._insert(connection, cursors, [{"name": "schema", "position": SCHEMA_VERSION}])
+        except (SQLAlchemyError, LogError, ModuleNotFoundError) as error:
+            msg = f"cannot open the turn log {_redact(url)}: {_reason(error)}"
+            raise LogError(msg) from error
+        found = log.cursor("schema")
+        if found != SCHEMA_VERSION:
+            msg = (
+                f"the turn log {_redact(url)} has schema {found}, this version of clawjax writes "
+                f"{SCHEMA_VERSION}: use a new run.dir or the clawjax that wrote it"
+            )
+            raise LogError(msg)
+        return log
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def append(self, *records: codec.Record) -> None:
+        """Commit records in one transaction; a known key changes nothing."""
+        with self._writing() as connection:
+            for record in records:
+                table, values = codec.row(record)
+                self._insert(connection, table, [values])
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to a persistent counter."""
+        with self._writing() as connection:
+            self._insert(connection, counters, [{"name": name, "value": 0}])
+            connection.execute(
+                sa.update(counters)
+                .where(counters.c.name == name)
+                .values(value=counters.c.value + n)
+            )
+
+    def move_cursor(self, name: str, position: int) -> None:
+        """Remember how far a reader has come; a cursor never moves back."""
+        with self._writing() as connection:
+            self._insert(connection, cursors, [{"name": name, "position": position}])
+            connection.execute(
+                sa.update(cursors)
+                .where(cursors.c.name == name, cursors.c.position < position)
+                .values(position=position)
+            )
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def linked(self, *, after: int, limit: int) -> list[LinkedTurn]:
+        """Main turns with something after them, in order of linking, beyond cursor `after`."""
+        event_columns = [column.label(f"next_{column.name}") for column in next_states.c]
+        query = (
+            sa.select(turns, *event_columns)
+            .join(next_states, next_states.c.turn_id == turns.c.turn_id)
+            .where(next_states.c.seq > after, turns.c.kind == TurnKind.MAIN)
+            .order_by(next_states.c.seq)
+            .limit(limit)
+        )
+        return [
+            LinkedTurn(
+                found["next_seq"],
+                codec.decode_turn(found),
+                codec.decode_next_state({c.name: found[f"next_{c.name}"] for c in next_states.c}),
+            )
+            for found in self._read(query)
+        ]
+
+    def judged(self, *, limit: int) -> list[JudgedTurn]:
+        """Turns with a verdict and without outcome or claim, oldest first."""
+        has_verdict = sa.exists().where(verdicts.c.turn_id == turns.c.turn_id)
+        is_settled = sa.exists().where(outcomes.c.turn_id == turns.c.turn_id)
+        is_claimed = sa.exists().where(claims.c.turn_id == turns.c.turn_id)
+        query = (
+            sa.select(turns)
+            .where(has_verdict, ~is_settled, ~is_claimed)
+            .order_by(turns.c.seq)
+            .limit(limit)
+        )
+        return self._with_events(self._read(query))
+
+    def get(self, turn_id: str) -> JudgedTurn | None:
+        """One turn with all that is known about it."""
+        found = self._with_events(self._read(sa.select(turns).where(turns.c.turn_id == turn_id)))
+        return found[0] if found else None
+
+    def turns(self, *, after: int = 0, limit: int = 1000) -> list[JudgedTurn]:
+        """All turns in order of logging, beyond `after`, with all that is known about them."""
+        query = sa.select(turns).where(turns.c.seq > after).order_by(turns.c.seq).limit(limit)
+        return self._with_events(self._read(query))
+
+    def open_turns(self, *, limit: int) -> list[Turn]:
+        """The newest main turns that nobody has answered yet, oldest first."""
+        is_answered = sa.exists().where(
+            next_states.c.turn_id == turns.c.turn_id,
+            next_states.c.kind.in_((NextStateKind.USER, NextStateKind.TOOL)),
+        )
+        query = (
+            sa.select(turns)
+            .where(turns.c.kind == TurnKind.MAIN, ~is_answered)
+            .order_by(turns.c.seq.desc())
+            .limit(limit)
+        )
+        return [codec.decode_turn(found) for found in reversed(self._read(query))]
+
+    def find_response(self, response_id: str, choice: int = 0) -> str | None:
+        """The turn behind a response id that a client was given."""
+        found = self._read(
+            sa.select(turns.c.turn_id).where(
+                turns.c.response_id == response_id, turns.c.choice == choice
+            )
+        )
+        return cast(str, found[0]["turn_id"]) if found else None
+
+    def outcome(self, turn_id: str) -> Outcome | None:
+        """How a turn ended; None while it is pending."""
+        found = self._read(sa.select(outcomes).where(outcomes.c.turn_id == turn_id))
+        return codec.decode_outcome(found[0]) if found else None
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """Every turn that has ended, by turn id."""
+        found = self._read(sa.select(outcomes))
+        return {entry["turn_id"]: codec.decode_outcome(entry) for entry in found}
+
+    def last_arrival(self) -> float | None:
+        """Unix seconds at which the newest main request arrived."""
+        newest = sa.select(sa.func.max(turns.c.arrived_at).label("newest"))
+        return self._read(newest.where(turns.c.kind == TurnKind.MAIN))[0]["newest"]
+
+    def cursor(self, name: str) -> int:
+        """Where a reader stands; 0 at first."""
+        found = self._read(sa.select(cursors.c.position).where(cursors.c.name == name))
+        return found[0]["position"] if found else 0
+
+    def counters(self) -> dict[str, int]:
+        """All persistent counters."""
+        return {entry["name"]: entry["value"] for entry in self._read(sa.select(counters))}
+
+    def counts(self) -> Counts:
+        """The balance, read in one transaction."""
+        with self._reading() as connection:
+            logged = connection.scalar(sa.select(sa.func.count()).select_from(turns)) or 0
+            endings = connection.execute(
+                sa.select(
+                    outcomes.c.drop_reason,
+                    sa.func.count(outcomes.c.trained_version),
+                    sa.func.count(),
+                ).group_by(outcomes.c.drop_reason)
+            ).all()
+            linked = connection.scalar(sa.select(sa.func.count(sa.distinct(next_states.c.turn_id))))
+            scored = connection.scalar(
+                sa.select(sa.func.count(sa.distinct(verdicts.c.turn_id))).where(
+                    verdicts.c.score.is_not(None)
+                )
+            )
+            judged = connection.scalar(sa.select(sa.func.count(sa.distinct(verdicts.c.turn_id))))
+        trained = sum(count for _, count, _ in endings)
+        dropped = {reason: count for reason, _, count in endings if reason is not None}
+        return Counts(
+            logged=logged,
+            trained=trained,
+            pending=logged - trained - sum(dropped.values()),
+            dropped=dropped,
+            linked=linked or 0,
+            scored=scored or 0,
+            abstained=(judged or 0) - (scored or 0),
+        )
+
+    # --- exactly-once training ---------------------------------------------------------------
+
+    def claim(self, step: int, turn_ids: Sequence[str]) -> None:
+        """Reserve turns for a step.
+
+        Raises:
+            LogError: a turn is already claimed or settled.
+        """
+        wanted = [{"turn_id": turn_id, "step": step} for turn_id in turn_ids]
+        with self._writing() as connection:
+            taken = [
+                turn_id
+                for chunk in _chunks(turn_ids)
+                for table in (claims, outcomes)
+                for turn_id in connection.scalars(
+                    sa.select(table.c.turn_id).where(table.c.turn_id.in_(chunk))
+                )
+            ]
+            if taken:
+                msg = f"step {step} claims {len(taken)} turns that are taken, e.g. {taken[0]}"
+                raise LogError(msg)
+            connection.execute(sa.insert(claims), wanted)
+
+    def settle(self, step: int, version: int) -> None:
+        """Write `trained@version` for the step's turns, atomically; a second call does nothing."""
+        with self._writing() as connection:
+            self._settle(connection, step, version)
+
+    def recover(self, step: int) -> list[str]:
+        """Settle claims up to `step`, release later ones; returns the released turn ids."""
+        with self._writing() as connection:
+            steps = connection.scalars(
+                sa.select(claims.c.step).where(claims.c.step <= step).distinct()
+            ).all()
+            for done in steps:
+                self._settle(connection, done, done)
+            released = connection.scalars(sa.select(claims.c.turn_id)).all()
+            connection.execute(sa.delete(claims))
+        return list(released)
+
+    def _settle(self, connection: Connection, step: int, version: int) -> None:
+        turn_ids = connection.scalars(
+            sa.select(claims.c.turn_id).where(claims.c.step == step)
+        ).all()
+        ended = [
+            Outcome(turn_id, decided_at=self._clock(), trained_version=version)
+            for turn_id in turn_ids
+        ]
+        self._insert(connection, outcomes, [codec.row(outcome)[1] for outcome in ended])
+        connection.execute(sa.delete(claims).where(claims.c.step == step))
+
+    # --- helpers -----------------------------------------------------------------------------
+
+    def _with_events(self, found: Sequence[RowMapping]) -> list[JudgedTurn]:
+        turn_ids = [entry["turn_id"] for entry in found]
+        events = self._events(next_states, turn_ids, next_states.c.seq)
+        judgements = self._events(verdicts, turn_ids, verdicts.c.judged_at)
+        return [
+            JudgedTurn(
+                entry["seq"],
+                codec.decode_turn(entry),
+                tuple(map(codec.decode_next_state, events.get(entry["turn_id"], ()))),
+                tuple(map(codec.decode_verdict, judgements.get(entry["turn_id"], ()))),
+            )
+            for entry in found
+        ]
+
+    def _events(
+        self, table: sa.Table, turn_ids: Sequence[str], order: sa.Column[Any]
+    ) -> dict[str, list[RowMapping]]:
+        by_turn: dict[str, list[RowMapping]] = {}
+        for chunk in _chunks(turn_ids):
+            query = sa.select(table).where(table.c.turn_id.in_(chunk)).order_by(order)
+            for entry in self._read(query):
+                by_turn.setdefault(entry["turn_id"], []).append(entry)
+        return by_turn
+
+    def _insert(
+        self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]
+    ) -> None:
+        if not rows:
+            return
+        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+    def _read(self, query: sa.Select[Any]) -> Sequence[RowMapping]:
+        with self._reading() as connection:
+            return connection.execute(query).mappings().all()
+
+    @contextmanager
+    def _reading(self) -> Generator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            msg = f"cannot read the turn log: {_reason(error)}"
+            raise LogError(msg) from error
+
+    @contextmanager
+    def _writing(self) -> Generator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                connection.info["writes"] = True
+                try:
+                    with connection.begin():
+                        yield connection
+                finally:
+                    connection.info["writes"] = False
+        except SQLAlchemyError as error:
+            msg = f"cannot write the turn log: {_reason(error)}"
+            raise LogError(msg) from error
+
+
+def _connect(url: str, busy_timeout_s: float) -> sa.Engine:
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_timeout=busy_timeout_s, pool_pre_ping=True)
+    engine = sa.create_engine(
+        parsed, pool_timeout=busy_timeout_s, connect_args={"timeout": busy_timeout_s}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A writer takes the lock at once: waiting for it later, after reading, would fail.
+        is_write = connection.info.get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+    return engine
+
+
+def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), _CHUNK):
+        yield keys[start : start + _CHUNK]
+
+
+def _redact(url: str) -> str:
+    return sa.make_url(url).render_as_string(hide_password=True)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error)

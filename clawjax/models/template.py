@@ -1,0 +1,174 @@
+"""Chat templates: Jinja text that comes with a model, run in a sandbox.
+
+The environment is the one Hugging Face documents for templates, so that a model's own template
+renders as it does there. A template that refuses a conversation is the client's fault.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
+
+from clawjax.errors import ConfigError, WireError
+from clawjax.records import Message, ToolCall
+
+__all__ = ["CHATML", "ChatTemplate"]
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The plainest template; what random models speak."""
+
+_RENDER_ERRORS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+)
+"""Whatever a template may stumble over in a conversation it was not written for."""
+
+
+class ChatTemplate:
+    """A compiled chat template."""
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None) -> None:
+        """Compile.
+
+        Args:
+            source: Jinja text.
+            special_tokens: what the template may name, e.g. `bos_token` and `eos_token`.
+
+        Raises:
+            ConfigError: not a template.
+        """
+        self.source = source
+        self.special_tokens = dict(special_tokens or {})
+        try:
+            self._compiled = _environment().from_string(source)
+        except jinja2.TemplateError as error:
+            msg = f"the model's chat template does not compile ({error}): fix chat_template"
+            raise ConfigError(msg) from error
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools_json: str | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """Write a conversation as the text the model was trained on.
+
+        Raises:
+            WireError: the template rejects the messages, or the tools are not a JSON list.
+        """
+        tools = None if tools_json is None else _parse_tools(tools_json)
+        try:
+            return self._compiled.render(
+                **self.special_tokens,
+                messages=[_as_dict(message) for message in messages],
+                tools=tools,
+                documents=None,
+                add_generation_prompt=add_generation_prompt,
+            )
+        except _RENDER_ERRORS as error:
+            msg = f"the model's chat template rejects these messages: {error}"
+            raise WireError(msg, code="invalid_messages", param="messages") from error
+
+
+class _GenerationTag(jinja2.ext.Extension):
+    """`{% generation %}` marks the assistant's part in templates; here it is transparent."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        """Keep what is between the tags."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[jinja2.ext.loopcontrols, _GenerationTag],
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    return environment
+
+
+def _to_json(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON without Jinja's HTML escapes."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateRuntimeError(message)
+
+
+def _strftime_now(pattern: str) -> str:
+    return datetime.now().astimezone().strftime(pattern)
+
+
+def _parse_tools(tools_json: str) -> list[Any]:
+    try:
+        tools = json.loads(tools_json)
+    except json.JSONDecodeError as error:
+        msg = f"tools are not valid JSON ({error}): send a list of function tools"
+        raise WireError(msg, code="invalid_tools", param="tools") from error
+    if not isinstance(tools, list):
+        msg = f"tools are a JSON {type(tools).__name__}: send a list of function tools"
+        raise WireError(msg, code="invalid_tools", param="tools")
+    return tools
+
+
+def _as_dict(message: Message) -> dict[str, Any]:
+    """A message as templates expect it; what is absent is not a key."""
+    fields: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        fields["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        fields["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        fields["name"] = message.name
+    if message.reasoning is not None:
+        fields["reasoning_content"] = message.reasoning
+    return fields
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": _arguments(call.arguments)}
+    return {"id": call.call_id, "type": "function", "function": function}
+
+
+def _arguments(text: str) -> dict[str, Any] | str:
+    """Parsed where it is a JSON object; as the model wrote it otherwise."""
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return parsed if isinstance(parsed, dict) else text

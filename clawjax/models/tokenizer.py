@@ -1,0 +1,188 @@
+"""Text to token ids and back, and conversations to prompts. Imports no jax.
+
+Ids are turned into text byte by byte, so streamed pieces joined are exactly what decoding the
+whole gives: `"".join(push(id) for id in ids) + flush() == decode(ids)`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from clawjax.errors import ConfigError
+from clawjax.models.template import ChatTemplate
+from clawjax.records import Message
+
+__all__ = ["ChatTokenizer", "Detokenizer"]
+
+
+class ChatTokenizer:
+    """A model's vocabulary and chat template. Immutable; safe to share between threads."""
+
+    def __init__(
+        self,
+        tokenizer: tokenizers.Tokenizer,
+        template: ChatTemplate,
+        *,
+        eos_ids: frozenset[int],
+    ) -> None:
+        """Wrap a tokenizer.
+
+        Args:
+            tokenizer: byte-level BPE, or BPE with byte fallback.
+            template: how a conversation is written.
+            eos_ids: tokens that end a reply; at least one.
+
+        Raises:
+            ConfigError: the tokenizer's decoder is of an unknown kind, or nothing ends a reply.
+        """
+        if not eos_ids:
+            msg = "the model names no end-of-sequence token: set eos_token_id beside its weights"
+            raise ConfigError(msg)
+        self._tokenizer = tokenizer
+        self._template = template
+        self._added = dict(tokenizer.get_added_tokens_decoder())
+        self._alphabet = _Alphabet(tokenizer)
+        self._special = frozenset(i for i, token in self._added.items() if token.special)
+        self._pieces: dict[int, bytes] = {}
+        self.vocab_size: int = tokenizer.get_vocab_size(with_added_tokens=True)
+        self.eos_ids = eos_ids
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Ids of `text`. Special tokens written in it become their ids; nothing is added."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
+        """Text of `ids`; bytes that are not UTF-8 become U+FFFD, unknown ids nothing."""
+        detokenizer = Detokenizer(self, keep_special=keep_special)
+        return "".join([detokenizer.push(token_id) for token_id in ids]) + detokenizer.flush()
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools_json: str | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """The conversation as prompt text, by the model's chat template.
+
+        Raises:
+            WireError: the template rejects the messages.
+        """
+        return self._template.render(
+            messages, tools_json=tools_json, add_generation_prompt=add_generation_prompt
+        )
+
+    def special_text(self, token_id: int) -> str:
+        """How a token is written, special or not; empty for an unknown id."""
+        return self.piece(token_id).decode("utf-8", errors="replace")
+
+    def is_special(self, token_id: int) -> bool:
+        """Whether a token is markup rather than text."""
+        return token_id in self._special
+
+    def detokenizer(self) -> Detokenizer:
+        """A fresh incremental decoder."""
+        return Detokenizer(self)
+
+    @property
+    def strips_first_space(self) -> bool:
+        """Whether a text's first space belongs to the encoding, not to the text."""
+        return self._alphabet.strips_first_space
+
+    def piece(self, token_id: int) -> bytes:
+        """The bytes a token stands for."""
+        known = self._pieces.get(token_id)
+        if known is None:
+            known = self._pieces[token_id] = self._piece(token_id)
+        return known
+
+    def _piece(self, token_id: int) -> bytes:
+        if token_id in self._added:
+            return self._added[token_id].content.encode()
+        token = self._tokenizer.id_to_token(token_id)
+        return b"" if token is None else self._alphabet.bytes_of(token)
+
+    def save(self, directory: Path) -> None:
+        """Write tokenizer.json, tokenizer_config.json and chat_template.jinja."""
+        self._tokenizer.save(str(directory / "tokenizer.json"))
+        (directory / "chat_template.jinja").write_text(self._template.source, encoding="utf-8")
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+            **self._template.special_tokens,
+        }
+        path = directory / "tokenizer_config.json"
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+class Detokenizer:
+    """Turns one reply's ids into text as they come."""
+
+    def __init__(self, tokenizer: ChatTokenizer, *, keep_special: bool = False) -> None:
+        """Start a text."""
+        self._tokenizer = tokenizer
+        self._keep_special = keep_special
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._strip = tokenizer.strips_first_space
+
+    def push(self, token_id: int) -> str:
+        """The text that is complete now: whole characters only, no special tokens."""
+        if self._tokenizer.is_special(token_id) and not self._keep_special:
+            return ""
+        piece = self._tokenizer.piece(token_id)
+        if self._strip and piece:
+            self._strip = False
+            piece = piece.removeprefix(b" ")
+        return self._decoder.decode(piece)
+
+    def flush(self) -> str:
+        """What is left of an unfinished character, as U+FFFD; ends the text."""
+        return self._decoder.decode(b"", final=True)
+
+
+class _Alphabet:
+    """How a tokenizer's token strings spell bytes."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        decoder = _decoder_config(tokenizer)
+        steps = [step["type"] for step in decoder.get("decoders", [decoder])]
+        self._is_byte_level = "ByteLevel" in steps
+        self.strips_first_space = "Strip" in steps
+        if not self._is_byte_level and "ByteFallback" not in steps:
+            msg = (
+                f"tokenizer decoder {'+'.join(steps)!r} is not supported: "
+                "use a model with a byte-level or byte-fallback BPE tokenizer"
+            )
+            raise ConfigError(msg)
+
+    def bytes_of(self, token: str) -> bytes:
+        if self._is_byte_level:
+            table = _byte_level_table()
+            known = [table.get(character) for character in token]
+            return token.encode() if None in known else bytes(b for b in known if b is not None)
+        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            return bytes([int(token[3:5], 16)])
+        return token.replace("\u2581", " ").encode()
+
+
+def _decoder_config(tokenizer: tokenizers.Tokenizer) -> dict[str, Any]:
+    if tokenizer.decoder is None:
+        return {"type": "none"}
+    state: Mapping[str, Any] = json.loads(tokenizer.decoder.__getstate__())
+    return dict(state)
+
+
+@cache
+def _byte_level_table() -> dict[str, int]:
+    """GPT-2's printable stand-ins: printable Latin-1 is itself, the rest starts at U+0100."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): byte for byte in printable}
+    return table | {chr(256 + index): byte for index, byte in enumerate(hidden)}

@@ -1,0 +1,208 @@
+"""The decoder, once, for training and for serving.
+
+What differs between the two is only how a layer attends, so that is an argument: `Attend` takes
+this layer's queries, keys and values and its cache, and returns the mixed values and the new
+cache. `causal_attention` (here) needs no cache; the engine brings one that reads and writes its
+KV buffers. Parameter names mirror Hugging Face's, kernels are `[in, out]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from clawjax.models.architecture import Architecture
+from clawjax.models.rope import apply_rope
+
+__all__ = ["Attend", "Params", "Transformer", "causal_attention", "grouped_attention"]
+
+Params = Any
+"""The parameter tree of a `Transformer` (nested dicts of arrays)."""
+
+Attend = Callable[[Array, Array, Array, Any], tuple[Array, Any]]
+"""`(q [B, T, H, D], k [B, T, K, D], v [B, T, K, D], cache) -> (mixed [B, T, H, D], cache)`."""
+
+
+def grouped_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
+    """Softmax attention of `q [B, T, H, D]` over `k, v [B, S, K, D]`; H is a multiple of K.
+
+    `mask [B, T, S]` is True where a query may look. A query that may look nowhere yields the
+    plain mean of `v`, never NaN: padding rows stay finite.
+    """
+    batch, length, heads, dim = q.shape
+    kv_heads = k.shape[2]
+    grouped = q.reshape(batch, length, kv_heads, heads // kv_heads, dim)
+    scores = jnp.einsum("btkgd,bskd->bkgts", grouped, k, preferred_element_type=jnp.float32)
+    scores = jnp.where(mask[:, None, None], scores * dim**-0.5, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    mixed = jnp.einsum("bkgts,bskd->btkgd", weights, v)
+    return mixed.reshape(batch, length, heads, dim)
+
+
+def causal_attention(mask: Array) -> Attend:
+    """Attention within `[B, T]` sequences.
+
+    Args:
+        mask: True at real tokens, `[B, T]`; or segment ids `[B, T]` of packed sequences, where
+            0 is padding and tokens see only their own segment.
+    """
+    segments = mask.astype(jnp.int32)
+    length = segments.shape[1]
+    causal = jnp.tril(jnp.ones((length, length), dtype=bool))
+    visible = causal & (segments[:, :, None] == segments[:, None, :]) & (segments > 0)[:, None, :]
+
+    def attend(q: Array, k: Array, v: Array, cache: Any) -> tuple[Array, Any]:
+        return grouped_attention(q, k, v, visible), cache
+
+    return attend
+
+
+class Linear(nn.Module):
+    """`x @ kernel (+ bias)`, on a two-dimensional view: XLA's CPU GEMM is faster on that."""
+
+    features: int
+    has_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map `[..., in]` to `[..., features]`."""
+        kernel = self.param(
+            "kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features), jnp.float32
+        )
+        flat = x.reshape(-1, x.shape[-1])
+        y = jax.lax.dot_general(flat, kernel, (((1,), (0,)), ((), ())))
+        if self.has_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        return y.reshape(*x.shape[:-1], self.features)
+
+
+class RMSNorm(nn.Module):
+    """`x / rms(x) * weight`, in fp32 (arXiv:1910.07467, eq. 4)."""
+
+    eps: float
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Normalise the last axis."""
+        weight = self.param("weight", nn.initializers.ones, (x.shape[-1],), jnp.float32)
+        wide = x.astype(jnp.float32)
+        scale = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        return (wide * scale * weight).astype(x.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Grouped-query attention with RoPE, and q/k norms where the family has them."""
+
+    arch: Architecture
+
+    @nn.compact
+    def __call__(
+        self, x: Array, positions: Array, attend: Attend, cache: Any
+    ) -> tuple[Array, Any]:
+        """Mix `x [B, T, D]`; `attend` decides over what."""
+        arch = self.arch
+        shape = (*x.shape[:2], -1, arch.head_dim)
+        bias = arch.has_qkv_bias
+        q = Linear(arch.num_heads * arch.head_dim, bias, name="q_proj")(x).reshape(shape)
+        k = Linear(arch.num_kv_heads * arch.head_dim, bias, name="k_proj")(x).reshape(shape)
+        v = Linear(arch.num_kv_heads * arch.head_dim, bias, name="v_proj")(x).reshape(shape)
+        if arch.has_qk_norm:
+            q = RMSNorm(arch.norm_eps, name="q_norm")(q)
+            k = RMSNorm(arch.norm_eps, name="k_norm")(k)
+        q = apply_rope(q, positions, arch)
+        k = apply_rope(k, positions, arch)
+        mixed, cache = attend(q, k, v, cache)
+        mixed = mixed.reshape(*x.shape[:2], arch.num_heads * arch.head_dim)
+        return Linear(arch.hidden_size, arch.has_output_bias, name="o_proj")(mixed), cache
+
+
+class SwiGLU(nn.Module):
+    """`down(silu(gate(x)) * up(x))` (arXiv:2002.05202)."""
+
+    arch: Architecture
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map `[B, T, D]` to `[B, T, D]`."""
+        gate = Linear(self.arch.intermediate_size, name="gate_proj")(x)
+        up = Linear(self.arch.intermediate_size, name="up_proj")(x)
+        return Linear(self.arch.hidden_size, name="down_proj")(jax.nn.silu(gate) * up)
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm attention and feed-forward with residuals."""
+
+    arch: Architecture
+
+    @nn.compact
+    def __call__(
+        self, x: Array, positions: Array, attend: Attend, cache: Any
+    ) -> tuple[Array, Any]:
+        """Map `[B, T, D]` to `[B, T, D]`."""
+        normed = RMSNorm(self.arch.norm_eps, name="input_layernorm")(x)
+        mixed, cache = SelfAttention(self.arch, name="self_attn")(
+            normed, positions, attend, cache
+        )
+        x = x + mixed
+        normed = RMSNorm(self.arch.norm_eps, name="post_attention_layernorm")(x)
+        return x + SwiGLU(self.arch, name="mlp")(normed), cache
+
+
+class Transformer(nn.Module):
+    """Token ids to final hidden states; `logits` turns those into scores over the vocabulary.
+
+    The two are apart because scoring every position at once is what costs memory: callers score
+    the positions they need, in chunks.
+    """
+
+    arch: Architecture
+
+    def setup(self) -> None:
+        """Name the parts as Hugging Face does."""
+        arch = self.arch
+        self.embed_tokens = nn.Embed(arch.vocab_size, arch.hidden_size)
+        self.layers = [DecoderLayer(arch) for _ in range(arch.num_layers)]
+        self.norm = RMSNorm(arch.norm_eps)
+        if not arch.is_tied:
+            self.lm_head = Linear(arch.vocab_size)
+
+    def __call__(
+        self,
+        token_ids: Array,
+        positions: Array,
+        attend: Attend,
+        caches: Sequence[Any] | None = None,
+    ) -> tuple[Array, tuple[Any, ...]]:
+        """Hidden states after the final norm, `[B, T, D]`, and one new cache per layer.
+
+        Args:
+            token_ids: `[B, T]` int32.
+            positions: `[B, T]` int32, counted from 0 within each sequence.
+            attend: how a layer attends.
+            caches: one per layer, handed to `attend`.
+        """
+        x = self.embed_tokens(token_ids)
+        new_caches = []
+        for index, layer in enumerate(self.layers):
+            x, cache = layer(x, positions, attend, None if caches is None else caches[index])
+            new_caches.append(cache)
+        return self.norm(x), tuple(new_caches)
+
+    def logits(self, hidden: Array) -> Array:
+        """Scores over the vocabulary, `[..., V]`, of hidden states `[..., D]`."""
+        if not self.arch.is_tied:
+            return self.lm_head(hidden)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        table = self.embed_tokens.embedding
+        scores = jax.lax.dot_general(flat, table, (((1,), (1,)), ((), ())))
+        return scores.reshape(*hidden.shape[:-1], self.arch.vocab_size)
+
+    def score(self, token_ids: Array, positions: Array, attend: Attend) -> Array:
+        """Logits of whole sequences, `[B, T, V]`; for small models, tests and initialisation."""
+        hidden, _ = self(token_ids, positions, attend)
+        return self.logits(hidden)

@@ -1,0 +1,241 @@
+"""The seams: what the loops may know of each other.
+
+Six small protocols. A validating fake of each is in `clawjax.testing`. Implementations are chosen
+in `clawjax.runtime`, nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from clawjax.records import (
+    Counts,
+    FinishReason,
+    JudgedTurn,
+    LinkedTurn,
+    NextState,
+    Outcome,
+    SamplingParams,
+    Turn,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = [
+    "Engine",
+    "EngineStatus",
+    "GenerateRequest",
+    "Ledger",
+    "Monitor",
+    "Reward",
+    "TokenChunk",
+    "TurnLog",
+    "WeightStore",
+    "WeightVersion",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """Token ids in; the engine never sees text."""
+
+    request_id: str
+    prompt_ids: tuple[int, ...]
+    sampling: SamplingParams
+    seed: int
+    top_logprobs: int = 0
+    """How many alternatives to report per token (temperature 1); 0 for none, 20 at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChunk:
+    """Newly sampled tokens, all sequences of equal length; `text` is their new visible text.
+
+    Text may lag behind tokens (an unfinished UTF-8 character, a possible stop string) and never
+    contains a stop string or a special token. Only the last chunk has a `finish_reason`.
+    """
+
+    token_ids: tuple[int, ...]
+    sampler_logprobs: tuple[float, ...]
+    sampler_logprobs_t1: tuple[float, ...]
+    versions: tuple[int, ...]
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """A snapshot for health checks and the live view."""
+
+    version: int
+    running: int
+    waiting: int
+    slots: int
+    context_length: int
+    generated_tokens: int
+    tokens_per_s: float
+    """Over the last seconds with traffic; 0 when idle."""
+    is_healthy: bool = True
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Samples from the policy."""
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
+        """Stream a reply. Closing the iterator cancels the request.
+
+        Raises:
+            WireError: prompt over the context length (`context_length_exceeded`), bad parameters.
+            EngineError: the engine has stopped.
+        """
+        ...
+
+    async def swap(self, weights: WeightVersion) -> None:
+        """Verify and adopt weights between two decode steps; running requests go on.
+
+        Raises:
+            StoreError: the version is damaged or does not fit; the old weights stay in use.
+        """
+        ...
+
+    def status(self) -> EngineStatus:
+        """Report what is going on, without blocking."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish or cancel running requests and free the device."""
+        ...
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Judges a turn by what came after it."""
+
+    name: str
+
+    def applies(self, turn: Turn, next_state: NextState) -> bool:
+        """Whether this module has anything to say about such an event. Cheap and pure."""
+        ...
+
+    async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
+        """Reach a verdict; unsure means `score=None`.
+
+        Raises:
+            RewardError: no verdict (time-out, unreachable judge); recorded as an abstention.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections and models."""
+        ...
+
+
+@runtime_checkable
+class TurnLog(Protocol):
+    """The durable, append-only record of everything that happened. Thread-safe, synchronous."""
+
+    def append(self, *records: Turn | NextState | Verdict | Outcome) -> None:
+        """Commit records in one transaction before returning; a known key changes nothing.
+
+        Raises:
+            LogError: the store cannot be written.
+        """
+        ...
+
+    def linked(self, *, after: int, limit: int) -> Sequence[LinkedTurn]:
+        """Main turns with something after them, in order of linking, beyond cursor `after`."""
+        ...
+
+    def judged(self, *, limit: int) -> Sequence[JudgedTurn]:
+        """Turns with a verdict and without outcome or claim, oldest first."""
+        ...
+
+    def counts(self) -> Counts:
+        """The balance."""
+        ...
+
+
+@runtime_checkable
+class Ledger(Protocol):
+    """Exactly-once training: which turns a step consumed, settled when the step is durable.
+
+    A step claims its turns, is checkpointed, published, and then settled. After a crash,
+    `recover(step)` of the restored checkpoint settles what that checkpoint contains and frees
+    what it does not.
+    """
+
+    def claim(self, step: int, turn_ids: Sequence[str]) -> None:
+        """Reserve turns for a step."""
+        ...
+
+    def settle(self, step: int, version: int) -> None:
+        """Write `trained@version` for the step's turns, atomically."""
+        ...
+
+    def recover(self, step: int) -> Sequence[str]:
+        """Settle claims up to `step`, release later ones; returns the released turn ids."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WeightVersion:
+    """A published set of weights: `path` holds safetensors files and `manifest.json`."""
+
+    version: int
+    path: Path
+    parent: int | None
+    step: int
+    base_model: str
+    kind: str
+    """`adapter` (LoRA, PEFT layout) or `full` (Hugging Face layout)."""
+
+
+@runtime_checkable
+class WeightStore(Protocol):
+    """Versioned weights. Only the learner's publisher writes."""
+
+    def publish(
+        self,
+        tensors: Mapping[str, np.ndarray],
+        *,
+        version: int,
+        parent: int | None,
+        step: int,
+        base_model: str,
+        kind: str,
+        config: Mapping[str, object],
+    ) -> WeightVersion:
+        """Write aside, checksum, rename, then move `LATEST`; a second time is a no-op."""
+        ...
+
+    def latest(self) -> WeightVersion | None:
+        """The newest complete version; None means the base model (version 0)."""
+        ...
+
+    def load(self, version: int) -> tuple[WeightVersion, dict[str, np.ndarray]]:
+        """Read and verify a version.
+
+        Raises:
+            StoreError: missing, incomplete or damaged.
+        """
+        ...
+
+
+@runtime_checkable
+class Monitor(Protocol):
+    """Where metrics go."""
+
+    def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+        """Record slash-path keys, e.g. `train/loss`; `step` is the policy version."""
+        ...
+
+    def close(self) -> None:
+        """Flush."""
+        ...

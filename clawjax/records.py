@@ -1,0 +1,261 @@
+"""The records that travel between the loops: frozen, comparable, made of plain values.
+
+Token ids and log-probs are born together in the engine and stay together: they are never
+re-tokenised, cut or padded. `None` means absent; it is never a zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+__all__ = [
+    "Counts",
+    "DropReason",
+    "FinishReason",
+    "JudgedTurn",
+    "LinkedTurn",
+    "Message",
+    "NextState",
+    "NextStateKind",
+    "Outcome",
+    "Sample",
+    "SamplingParams",
+    "ToolCall",
+    "Turn",
+    "TurnKind",
+    "Verdict",
+    "VersionRun",
+    "expand_versions",
+    "run_lengths",
+]
+
+
+class TurnKind(StrEnum):
+    """Whether a turn may be trained on."""
+
+    MAIN = "main"
+    SIDE = "side"
+
+
+class FinishReason(StrEnum):
+    """Why generation ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CANCELLED = "cancelled"
+
+
+class NextStateKind(StrEnum):
+    """What came after a turn."""
+
+    USER = "user"
+    TOOL = "tool"
+    ENVIRONMENT = "environment"
+    FEEDBACK = "feedback"
+    SESSION_CLOSED = "session_closed"
+
+
+class DropReason(StrEnum):
+    """Why a turn will never be trained on. Each is a data point, not an error."""
+
+    SIDE = "side"
+    CANCELLED = "cancelled"
+    EMPTY_RESPONSE = "empty_response"
+    LENGTH_MISMATCH = "length_mismatch"
+    TOO_LONG = "too_long"
+    NO_NEXT_STATE = "no_next_state"
+    ABSTAINED = "abstained"
+    STALE = "stale"
+    NO_SIGNAL = "no_signal"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One function call inside an assistant message."""
+
+    call_id: str
+    name: str
+    arguments: str
+    """The arguments as the model wrote them: JSON text, possibly malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message, as the chat template sees it."""
+
+    role: str
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    reasoning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How a reply is drawn. `top_k = 0`, `top_p = 1`, `min_p = 0` switch a filter off."""
+
+    max_response_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    seed: int | None = None
+    ignore_eos: bool = False
+
+
+class VersionRun(NamedTuple):
+    """`length` consecutive response tokens sampled by policy `version`."""
+
+    version: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One assistant reply with everything needed to train on it."""
+
+    turn_id: str
+    session_id: str
+    parent_turn_id: str | None
+    response_id: str
+    """The `id` the client was given; replies of one request with n > 1 share it."""
+    choice: int
+    kind: TurnKind
+    scope: str
+    """Digest of the credential that asked; sessions never cross it."""
+    model: str
+    messages: tuple[Message, ...]
+    tools_json: str | None
+    """The request's tools as canonical JSON text."""
+    reply: Message
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    sampler_logprobs: tuple[float, ...]
+    """log-prob of each response token under the distribution it was drawn from."""
+    sampler_logprobs_t1: tuple[float, ...]
+    """The same tokens under the untruncated distribution at temperature 1."""
+    token_versions: tuple[VersionRun, ...]
+    sampling: SamplingParams
+    finish_reason: FinishReason
+    arrived_at: float
+    """Unix seconds when the request was received."""
+    finished_at: float
+    seed: int
+    """The sampler seed used, drawn by the gateway where the client gave none."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextState:
+    """Everything that came after a turn, up to the next reply.
+
+    Key: `(turn_id, kind, arrived_at)`: a turn can be answered, closed and rated, and rated twice.
+    """
+
+    turn_id: str
+    kind: NextStateKind
+    arrived_at: float
+    messages: tuple[Message, ...] = ()
+    score: float | None = None
+    """Explicit feedback in [-1, 1]; None unless somebody gave a number or a thumb."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one reward module made of a turn. Key: `(turn_id, module)`."""
+
+    turn_id: str
+    module: str
+    score: float | None
+    """In [-1, 1]; None is an abstention: counted, never trained on."""
+    judged_at: float
+    hint: str | None = None
+    step_labels: tuple[float, ...] = ()
+    votes: tuple[float | None, ...] = ()
+    explanation: str = ""
+    prompt_digest: str | None = None
+    """sha256 of the judge prompt template or model, so that a re-judge can tell them apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended: `trained` at a version, or `dropped` for a reason. One per turn."""
+
+    turn_id: str
+    decided_at: float
+    trained_version: int | None = None
+    drop_reason: DropReason | None = None
+
+    def __post_init__(self) -> None:
+        """Exactly one of the two endings holds."""
+        if (self.trained_version is None) == (self.drop_reason is None):
+            msg = f"turn {self.turn_id}: exactly one of trained_version and drop_reason is set"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the learner eats: one turn with per-token credit.
+
+    `sampler_logprobs`, `token_versions` and `credit` have one entry per response token.
+    """
+
+    turn_id: str
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    sampler_logprobs: tuple[float, ...]
+    token_versions: tuple[int, ...]
+    temperature: float
+    credit: tuple[float, ...]
+    teacher_prompt_ids: tuple[int, ...] | None = None
+
+
+class LinkedTurn(NamedTuple):
+    """A turn and one thing that came after it; `seq` is the judges' cursor."""
+
+    seq: int
+    turn: Turn
+    next_state: NextState
+
+
+class JudgedTurn(NamedTuple):
+    """An unsettled turn with all that is known about it; `seq` is the order of arrival."""
+
+    seq: int
+    turn: Turn
+    next_states: tuple[NextState, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+class Counts(NamedTuple):
+    """The turn log's balance: `trained + dropped + pending == logged`."""
+
+    logged: int
+    trained: int
+    pending: int
+    dropped: dict[str, int]
+    """Turns by `DropReason` value."""
+    linked: int
+    scored: int
+    abstained: int
+
+
+def run_lengths(versions: tuple[int, ...] | list[int]) -> tuple[VersionRun, ...]:
+    """Compress one version per token into runs."""
+    runs: list[VersionRun] = []
+    for version in versions:
+        if runs and runs[-1].version == version:
+            runs[-1] = VersionRun(version, runs[-1].length + 1)
+        else:
+            runs.append(VersionRun(version, 1))
+    return tuple(runs)
+
+
+def expand_versions(runs: tuple[VersionRun, ...]) -> tuple[int, ...]:
+    """Undo `run_lengths`."""
+    return tuple(version for version, length in runs for _ in range(length))

@@ -1,0 +1,78 @@
+"""Judges a turn by the user's reaction to it, with a small model that runs here on the CPU.
+
+Owns the rule from probabilities to verdicts: praise is +1, a complaint -1, and everything else -
+no reaction, an unsure model, another language, a tool's success - is an abstention.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from clawjax.config import NextStateConfig
+from clawjax.records import NextState, NextStateKind, Turn, Verdict
+from clawjax.rewards.reaction import is_call_error, reaction_text
+from clawjax.rewards.reaction_model import Reaction, ReactionModel
+
+__all__ = ["NextStateReward", "score_of"]
+
+
+def score_of(reaction: Reaction, *, confidence: float) -> float | None:
+    """+1 or -1 where the model is at least so confident, None otherwise."""
+    if max(reaction.praise, reaction.complaint) < confidence:
+        return None
+    return 1.0 if reaction.praise > reaction.complaint else -1.0
+
+
+class NextStateReward:
+    """Reads what the user says next; `feedback` borrows it for feedback given in words."""
+
+    name = "next_state"
+
+    def __init__(self, config: NextStateConfig, model: ReactionModel) -> None:
+        """Judge with `model`, which is loaded at the first reaction."""
+        self._confidence = config.confidence
+        self._model = model
+
+    def applies(self, turn: Turn, next_state: NextState) -> bool:
+        """Whether a user or a tool has answered."""
+        return next_state.kind in (NextStateKind.USER, NextStateKind.TOOL)
+
+    async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
+        """Classify the reaction in a worker thread."""
+        if is_call_error(next_state.messages):
+            return self._verdict(turn, -1.0, "a tool rejected the call as malformed")
+        return await self.judge_words(turn, next_state)
+
+    async def judge_words(
+        self, turn: Turn, next_state: NextState, *, module: str | None = None
+    ) -> Verdict:
+        """The same for words alone, in the name of another module where one asks."""
+        text = reaction_text(next_state.messages)
+        if not text:
+            return self._verdict(turn, None, "the user said nothing", module)
+        reaction = await asyncio.to_thread(self._model.classify, text)
+        score = score_of(reaction, confidence=self._confidence)
+        return self._verdict(turn, score, _explain(reaction), module)
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+    def _verdict(
+        self, turn: Turn, score: float | None, explanation: str, module: str | None = None
+    ) -> Verdict:
+        return Verdict(
+            turn_id=turn.turn_id,
+            module=module or self.name,
+            score=score,
+            judged_at=time.time(),
+            explanation=explanation,
+            prompt_digest=self._model.digest,
+        )
+
+
+def _explain(reaction: Reaction) -> str:
+    return (
+        f"praise {reaction.praise:.2f}, complaint {reaction.complaint:.2f}, "
+        f"neutral {reaction.neutral:.2f}"
+    )

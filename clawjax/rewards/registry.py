@@ -1,0 +1,122 @@
+"""From configuration to reward modules: by name, or by the import path of one's own factory."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+from clawjax.config import RewardConfig
+from clawjax.errors import ConfigError
+from clawjax.protocols import Reward
+from clawjax.rewards.next_state import NextStateReward
+from clawjax.rewards.reaction_model import ReactionModel
+
+__all__ = ["NAMES", "build_rewards"]
+
+NAMES = ("rules", "next_state", "llm_judge", "feedback")
+"""Modules that come with clawjax; anything else is `package.module:factory`."""
+
+
+def build_rewards(config: RewardConfig, *, env: Mapping[str, str]) -> tuple[Reward, ...]:
+    """Build the configured modules, in order; models are loaded and endpoints asked only later.
+
+    Args:
+        config: a factory of one's own is called with it, as `factory(config)`.
+        env: where judges find their API keys.
+
+    Raises:
+        ConfigError: an unknown or doubled module, a factory that does not import or does not
+            return a `Reward`, or a module that cannot run as configured.
+    """
+    builder = _Builder(config, env)
+    rewards = tuple(builder.build(name) for name in config.modules)
+    names = [reward.name for reward in rewards]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        msg = f"reward.modules names {', '.join(doubled)} more than once: verdicts are kept by name"
+        raise ConfigError(msg)
+    unknown = sorted(set(config.weights) - set(names))
+    if unknown:
+        msg = f"reward.weights names {', '.join(unknown)}, not in reward.modules={config.modules}"
+        raise ConfigError(msg)
+    return rewards
+
+
+class _Builder:
+    """Shares one reaction model between the modules that read reactions."""
+
+    def __init__(self, config: RewardConfig, env: Mapping[str, str]) -> None:
+        self._config = config
+        self._env = env
+
+    @cached_property
+    def _next_state(self) -> NextStateReward:
+        return NextStateReward(self._config.next_state, ReactionModel.packaged())
+
+    def build(self, name: str) -> Reward:
+        match name:
+            case "rules":
+                from clawjax.rewards.rules import RulesReward
+
+                return RulesReward(self._config.rules)
+            case "next_state":
+                return self._next_state
+            case "feedback":
+                from clawjax.rewards.feedback import FeedbackReward
+
+                return FeedbackReward(self._next_state)
+            case "llm_judge":
+                from clawjax.rewards.llm_judge import LlmJudgeReward
+
+                return LlmJudgeReward(self._config.llm_judge, env=self._env)
+            case _:
+                return _custom(name, self._config)
+
+
+def _custom(path: str, config: RewardConfig) -> Reward:
+    """Call a factory of one's own and check what it returns."""
+    factory = _import(path)
+    try:
+        reward = factory(config)
+    except ConfigError:
+        raise
+    except Exception as error:
+        msg = f"reward module {path!r}: the factory raised {type(error).__name__}: {error}"
+        raise ConfigError(msg) from error
+    if problem := _not_a_reward(reward):
+        msg = f"reward module {path!r} returned a {type(reward).__name__} that {problem}"
+        raise ConfigError(msg)
+    return reward
+
+
+def _import(path: str) -> Callable[[RewardConfig], Reward]:
+    module_name, colon, attribute = path.partition(":")
+    if not (module_name and colon and attribute):
+        msg = (
+            f"reward.modules names {path!r}, which is unknown: use {', '.join(NAMES)}, "
+            "or an import path package.module:factory"
+        )
+        raise ConfigError(msg)
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"reward module {path!r} cannot be imported: {error}"
+        raise ConfigError(msg) from error
+    if not callable(factory):
+        msg = f"reward module {path!r} is a {type(factory).__name__}: name a factory(config)"
+        raise ConfigError(msg)
+    return factory
+
+
+def _not_a_reward(candidate: object) -> str | None:
+    """What `candidate` lacks of the `Reward` protocol."""
+    if not isinstance(getattr(candidate, "name", None), str) or not getattr(candidate, "name"):
+        return "has no name: give it a non-empty string attribute `name`"
+    if not callable(getattr(candidate, "applies", None)):
+        return "has no method applies(turn, next_state)"
+    for method in ("judge", "aclose"):
+        if not inspect.iscoroutinefunction(getattr(candidate, method, None)):
+            return f"has no async method {method}"
+    return None

@@ -1,0 +1,32 @@
+"""Package metadata. Tool configuration is in pyproject.toml, pinned versions in requirements.lock."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def requirements(name: str) -> list[str]:
+    """Requirement lines of a file under requirements/."""
+    lines = (HERE / "requirements" / name).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith(("#", "-"))]
+
+
+setup(
+    name="clawjax",
+    version="0.1.0",
+    description="Train personal AI agents by talking to them: asynchronous RL on JAX",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["clawjax", "clawjax.*"]),
+    package_data={
+        "clawjax": ["py.typed"],
+        "clawjax.envs": ["personas/*.yaml"],
+        "clawjax.rewards": ["*.json", "*.npz", "*.safetensors", "*.txt", "data/*"],
+    },
+    install_requires=requirements("base.in"),
+    extras_require={"dev": requirements("dev.in"), "postgres": ["psycopg[binary]>=3.2"]},
+)

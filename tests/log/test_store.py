@@ -1,0 +1,295 @@
+"""The turn log's invariants, on real SQLite files."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clawjax.errors import LogError
+from clawjax.log.replay import replay, replay_samples, to_sample
+from clawjax.log.store import SqlTurnLog
+from clawjax.records import (
+    DropReason,
+    FinishReason,
+    Message,
+    NextState,
+    NextStateKind,
+    Outcome,
+    SamplingParams,
+    ToolCall,
+    Turn,
+    TurnKind,
+    Verdict,
+    VersionRun,
+    expand_versions,
+    run_lengths,
+)
+
+
+def make_turn(turn_id: str = "t1", **changes) -> Turn:
+    turn = Turn(
+        turn_id=turn_id,
+        session_id="s1",
+        parent_turn_id=None,
+        response_id=f"chatcmpl{turn_id}",
+        choice=0,
+        kind=TurnKind.MAIN,
+        scope="local",
+        model="policy",
+        messages=(Message("user", "hi"),),
+        tools_json=None,
+        reply=Message("assistant", "hello"),
+        prompt_ids=(1, 2, 3),
+        response_ids=(4, 5),
+        sampler_logprobs=(-0.5, -1.25),
+        sampler_logprobs_t1=(-0.25, -1.0),
+        token_versions=(VersionRun(0, 2),),
+        sampling=SamplingParams(max_response_tokens=8, stop=("x",), stop_token_ids=(7,)),
+        finish_reason=FinishReason.STOP,
+        arrived_at=100.0,
+        finished_at=101.0,
+        seed=3,
+    )
+    return dataclasses.replace(turn, **changes)
+
+
+def user_said(turn_id: str, at: float = 110.0) -> NextState:
+    return NextState(turn_id, NextStateKind.USER, at, (Message("user", "thanks"),))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/turns.db"
+
+
+@pytest.fixture
+def log(url: str):
+    log = SqlTurnLog.open(url)
+    yield log
+    log.close()
+
+
+texts = st.text(max_size=20)
+calls = st.builds(ToolCall, call_id=texts, name=texts, arguments=texts)
+messages = st.builds(
+    Message,
+    role=st.sampled_from(["user", "assistant", "tool", "system"]),
+    content=texts,
+    tool_calls=st.lists(calls, max_size=2).map(tuple),
+    tool_call_id=st.none() | texts,
+    name=st.none() | texts,
+    reasoning=st.none() | texts,
+)
+logprobs = st.floats(max_value=0.0, allow_nan=False, allow_infinity=False)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    history=st.lists(messages, max_size=3).map(tuple),
+    reply=messages,
+    tokens=st.lists(st.tuples(st.integers(0, 2**31 - 1), logprobs, st.integers(0, 3)), max_size=8),
+    number=st.integers(0),
+)
+def test_a_turn_comes_back_as_it_was_written(log, history, reply, tokens, number):
+    turn_id = f"turn{number}-{hash((history, reply, tuple(tokens)))}"
+    turn = make_turn(
+        turn_id,
+        messages=history,
+        reply=reply,
+        response_ids=tuple(token for token, _, _ in tokens),
+        sampler_logprobs=tuple(logprob for _, logprob, _ in tokens),
+        sampler_logprobs_t1=tuple(logprob for _, logprob, _ in tokens),
+        token_versions=run_lengths([version for _, _, version in tokens]),
+    )
+    log.append(turn)
+    found = log.get(turn_id)
+    assert found is not None
+    assert found.turn == turn
+    assert expand_versions(found.turn.token_versions) == tuple(v for _, _, v in tokens)
+
+
+def test_all_events_of_a_turn_come_back_in_order(log):
+    feedback = NextState("t1", NextStateKind.FEEDBACK, 120.0, score=-1.0)
+    verdict = Verdict("t1", "next_state", 1.0, 111.0, hint="be brief", votes=(1.0, None))
+    log.append(make_turn(), user_said("t1"), feedback, verdict)
+    found = log.get("t1")
+    assert found is not None
+    assert found.next_states == (user_said("t1"), feedback)
+    assert found.verdicts == (verdict,)
+
+
+def test_appending_again_changes_nothing(log):
+    verdict = Verdict("t1", "rules", 1.0, 111.0)
+    outcome = Outcome("t1", 112.0, trained_version=1)
+    for _ in range(2):
+        log.append(make_turn(), user_said("t1"), verdict, outcome)
+    log.append(dataclasses.replace(verdict, score=-1.0))
+    log.append(Outcome("t1", 113.0, drop_reason=DropReason.STALE))
+    found = log.get("t1")
+    assert found is not None
+    assert found.next_states == (user_said("t1"),)
+    assert found.verdicts == (verdict,)
+    assert log.outcome("t1") == outcome
+    assert log.counts().logged == 1
+
+
+def test_one_bad_record_commits_none_of_them(log):
+    broken = dataclasses.replace(make_turn("t2"), session_id=None)
+    with pytest.raises(LogError, match="session_id"):
+        log.append(make_turn("t1"), broken)
+    assert log.counts().logged == 0
+
+
+def test_judges_read_linked_turns_by_cursor_and_skip_side_turns(log):
+    log.append(make_turn("t1"), make_turn("t2", kind=TurnKind.SIDE), make_turn("t3"))
+    log.append(user_said("t3"), user_said("t2"), user_said("t1"))
+    first = log.linked(after=0, limit=1)
+    assert [entry.turn.turn_id for entry in first] == ["t3"]
+    rest = log.linked(after=first[-1].seq, limit=10)
+    assert [entry.turn.turn_id for entry in rest] == ["t1"]
+    log.move_cursor("judges", rest[-1].seq)
+    log.move_cursor("judges", 1)
+    assert log.cursor("judges") == rest[-1].seq
+
+
+def test_the_learner_sees_judged_turns_that_are_neither_claimed_nor_settled(log):
+    for name in ("t1", "t2", "t3", "t4"):
+        log.append(make_turn(name), user_said(name))
+    log.append(*(Verdict(name, "next_state", 1.0, 111.0) for name in ("t2", "t3", "t4")))
+    log.append(Outcome("t3", 112.0, drop_reason=DropReason.STALE))
+    log.claim(1, ["t4"])
+    assert [judged.turn.turn_id for judged in log.judged(limit=10)] == ["t2"]
+
+
+def test_every_turn_is_trained_dropped_or_pending(log):
+    log.append(*(make_turn(f"t{n}") for n in range(5)))
+    log.claim(1, ["t0", "t1"])
+    log.settle(1, version=1)
+    log.append(Outcome("t2", 112.0, drop_reason=DropReason.SIDE))
+    counts = log.counts()
+    assert (counts.trained, counts.dropped, counts.pending) == (2, {"side": 1}, 2)
+    assert counts.trained + sum(counts.dropped.values()) + counts.pending == counts.logged
+
+
+def test_a_turn_is_claimed_once(log):
+    log.append(make_turn("t1"), make_turn("t2"))
+    log.claim(1, ["t1"])
+    with pytest.raises(LogError, match="t1"):
+        log.claim(2, ["t2", "t1"])
+    log.settle(1, version=1)
+    log.settle(1, version=1)
+    with pytest.raises(LogError, match="t1"):
+        log.claim(2, ["t1"])
+    assert log.outcome("t1").trained_version == 1
+
+
+def test_recovery_settles_what_the_checkpoint_holds_and_frees_the_rest(log):
+    log.append(*(make_turn(f"t{n}") for n in range(3)))
+    log.append(*(Verdict(f"t{n}", "rules", 1.0, 1.0) for n in range(3)))
+    log.claim(1, ["t0"])
+    log.claim(2, ["t1"])
+    log.claim(3, ["t2"])
+    assert log.recover(2) == ["t2"]
+    assert log.outcome("t0").trained_version == 1
+    assert log.outcome("t1").trained_version == 2
+    assert [judged.turn.turn_id for judged in log.judged(limit=9)] == ["t2"]
+    assert log.recover(2) == []
+
+
+def test_counters_and_responses_survive_reopening(log, url):
+    log.count("requests")
+    log.count("requests", 2)
+    log.append(make_turn("t1"))
+    again = SqlTurnLog.open(url)
+    assert again.counters() == {"requests": 3}
+    assert again.find_response("chatcmplt1") == "t1"
+    assert again.find_response("chatcmplt1", 1) is None
+    assert again.last_arrival() == 100.0
+    again.close()
+
+
+def test_open_turns_are_those_nobody_answered(log):
+    log.append(*(make_turn(f"t{n}") for n in range(4)), make_turn("side", kind=TurnKind.SIDE))
+    log.append(user_said("t1"), NextState("t2", NextStateKind.FEEDBACK, 9.0, score=1.0))
+    assert [turn.turn_id for turn in log.open_turns(limit=2)] == ["t2", "t3"]
+
+
+def test_replay_gives_the_same_samples_each_time(log):
+    log.append(*(make_turn(f"t{n}") for n in range(5)), Verdict("t1", "rules", 0.5, 1.0))
+
+    def score(judged):
+        return judged.verdicts[0].score if judged.verdicts else None
+
+    first = list(replay_samples(log, score, page=2))
+    assert first == list(replay_samples(log, score))
+    assert [sample.turn_id for sample in first] == ["t1"]
+    assert first[0].credit == (0.5, 0.5)
+    assert len(list(replay(log, page=2))) == 5
+
+
+def test_a_greedy_turn_is_scored_at_temperature_one():
+    greedy = SamplingParams(max_response_tokens=8, temperature=0.0)
+    assert to_sample(make_turn(sampling=greedy), (1.0, 1.0)).temperature == 1.0
+
+
+def test_threads_write_at_once_without_loss(log):
+    def write(worker: int) -> None:
+        for n in range(20):
+            log.append(make_turn(f"w{worker}-{n}"))
+            log.count("requests")
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert log.counts().logged == 80
+    assert log.counters() == {"requests": 80}
+
+
+def _append_until_killed(url: str, acknowledged) -> None:
+    log = SqlTurnLog.open(url)
+    for n in range(100_000):
+        log.append(make_turn(f"t{n}"))
+        acknowledged.value = n + 1
+
+
+def test_what_was_acknowledged_survives_kill_9(url):
+    context = multiprocessing.get_context("spawn")
+    acknowledged = context.Value("i", 0)
+    writer = context.Process(target=_append_until_killed, args=(url, acknowledged))
+    writer.start()
+    deadline = time.monotonic() + 60
+    while acknowledged.value < 20 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join(timeout=30)
+    log = SqlTurnLog.open(url)
+    assert acknowledged.value >= 20
+    assert log.counts().logged >= acknowledged.value
+    log.close()
+
+
+def test_an_unwritable_place_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LogError, match=r"cannot open the turn log .*file/turns\.db"):
+        SqlTurnLog.open(f"sqlite:///{tmp_path}/file/turns.db")
+
+
+def test_a_log_of_another_schema_is_refused(log, url):
+    log.move_cursor("schema", 99)
+    with pytest.raises(LogError, match="schema 99"):
+        SqlTurnLog.open(url)
+
+
+def test_passwords_stay_out_of_messages():
+    with pytest.raises(LogError) as caught:
+        SqlTurnLog.open("postgresql+psycopg://me:hunter2@127.0.0.1:1/x")
+    assert "hunter2" not in str(caught.value)
