@@ -1,0 +1,23 @@
+"""Checks whose messages name the value, the limit and the fix."""
+
+from __future__ import annotations
+
+from clawjax.errors import ConfigError
+
+__all__ = ["at_least", "require", "within"]
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `ConfigError` with a message that names value, limit and fix."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def at_least(name: str, value: float, minimum: float) -> None:
+    """Check one number."""
+    require(value >= minimum, f"{name}={value} is too small: the minimum is {minimum}")
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Check one number against a closed range."""
+    require(low <= value <= high, f"{name}={value} is out of range: use {low} to {high}")

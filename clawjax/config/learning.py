@@ -1,0 +1,137 @@
+"""Knobs of the objective and the learner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from clawjax.config.checks import at_least, require, within
+
+__all__ = ["Baseline", "LearnerConfig", "LoraConfig", "ObjectiveConfig"]
+
+
+class Baseline(StrEnum):
+    """What is subtracted from a score."""
+
+    none = "none"
+    batch_mean = "batch_mean"
+    """Mean of the batch's scores."""
+    leave_one_out = "leave_one_out"
+    """Mean of the other scores in the batch."""
+    ema = "ema"
+    """Exponential moving average of past scores."""
+
+
+@dataclass
+class ObjectiveConfig:
+    """What is maximised."""
+
+    name: str = "binary_rl"
+    baseline: Baseline = Baseline.ema
+    ema_decay: float = 0.9
+    """Per batch."""
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    ratio_cap: float = 2.0
+    """Truncation of the importance ratio against the sampler."""
+    kl_coef: float = 0.02
+    """Weight of the KL to the base model, per token."""
+
+    def __post_init__(self) -> None:
+        """Reject objectives that cannot run as configured."""
+        require(
+            self.name == "binary_rl",
+            f"objective.name={self.name!r} is unknown: use binary_rl",
+        )
+        within("objective.ema_decay", self.ema_decay, 0.0, 1.0)
+        within("objective.clip_low", self.clip_low, 0.0, 1.0)
+        at_least("objective.clip_high", self.clip_high, 0.0)
+        at_least("objective.kl_coef", self.kl_coef, 0.0)
+        require(
+            self.ratio_cap >= 1 + self.clip_high,
+            f"objective.ratio_cap={self.ratio_cap} truncates inside the clip range: "
+            f"set it to at least 1 + clip_high = {1 + self.clip_high}",
+        )
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters (arXiv:2106.09685) on linear layers."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    targets: list[str] = field(
+        default_factory=lambda: [
+            "q_proj",
+            "k_proj",
+            "v_proj",
+            "o_proj",
+            "gate_proj",
+            "up_proj",
+            "down_proj",
+        ]
+    )
+
+    def __post_init__(self) -> None:
+        """Reject adapters that adapt nothing."""
+        at_least("learner.lora.rank", self.rank, 1)
+        require(bool(self.targets), "learner.lora.targets is empty: name at least one layer")
+
+
+@dataclass
+class LearnerConfig:
+    """When a step starts and how it updates."""
+
+    method: str = "lora"
+    """`lora` or `full`."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    batch_turns: int = 16
+    """A step starts when so many judged turns wait ..."""
+    min_turns: int = 4
+    """... or at least so many do, and either"""
+    max_wait_s: float = 120.0
+    """the oldest has waited so long, or"""
+    idle_s: float = 30.0
+    """no request has arrived for so long."""
+    max_staleness: int = 4
+    """Versions between sampling and training; staler turns are dropped."""
+    max_tokens: int = 2048
+    """Longer turns are dropped."""
+    micro_batch_tokens: int = 1024
+    """Padded tokens per forward and backward pass."""
+    length_buckets: list[int] = field(default_factory=lambda: [128, 256, 512, 1024, 2048])
+    """Sequence lengths that the step is compiled for."""
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    max_grad_norm: float = 1.0
+    max_steps: int | None = None
+    """Stop training (not serving) after so many steps."""
+    keep_checkpoints: int = 2
+    poll_s: float = 0.25
+    nice: int = 5
+    """CPU niceness of the learner's process, so that serving goes first."""
+    max_mismatch: float = 0.05
+    """Mean |log-prob difference| to the sampler at one version above which the run stops."""
+
+    def __post_init__(self) -> None:
+        """Reject steps that can never start."""
+        require(
+            self.method in ("lora", "full"),
+            f"learner.method={self.method!r} is unknown: use lora or full",
+        )
+        at_least("learner.batch_turns", self.batch_turns, 1)
+        require(
+            1 <= self.min_turns <= self.batch_turns,
+            f"learner.min_turns={self.min_turns} must be between 1 and "
+            f"learner.batch_turns={self.batch_turns}",
+        )
+        at_least("learner.max_staleness", self.max_staleness, 0)
+        at_least("learner.learning_rate", self.learning_rate, 0.0)
+        at_least("learner.keep_checkpoints", self.keep_checkpoints, 1)
+        require(
+            max(self.length_buckets, default=0) >= self.max_tokens,
+            f"learner.length_buckets end at {max(self.length_buckets, default=0)}, below "
+            f"learner.max_tokens={self.max_tokens}: add a bucket or lower max_tokens",
+        )

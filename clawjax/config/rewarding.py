@@ -1,0 +1,83 @@
+"""Knobs of the judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clawjax.config.checks import at_least, require, within
+
+__all__ = ["LlmJudgeConfig", "NextStateConfig", "RewardConfig", "RulesConfig"]
+
+
+@dataclass
+class RulesConfig:
+    """Programmatic checks of the reply; the score is the weighted mean of those switched on."""
+
+    max_words: int | None = None
+    min_words: int | None = None
+    max_paragraphs: int | None = None
+    forbid_lists: bool = False
+    language: str | None = None
+    """ISO 639-1 code the reply has to be in, judged by script and stop words."""
+    must_match: str | None = None
+    """Regular expression that has to be found."""
+    must_not_match: str | None = None
+    is_json: bool = False
+    exact_answer: str | None = None
+    """The reply's last number, boxed expression or whole text has to equal this."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Weight per check by the names above; 1 where absent."""
+
+
+@dataclass
+class NextStateConfig:
+    """Judges the user's reaction with a model that runs here."""
+
+    confidence: float = 0.75
+    """Below this probability the judge abstains."""
+
+    def __post_init__(self) -> None:
+        """A threshold is a probability."""
+        within("reward.next_state.confidence", self.confidence, 0.5, 1.0)
+
+
+@dataclass
+class LlmJudgeConfig:
+    """Asks an OpenAI-compatible endpoint."""
+
+    base_url: str = "http://127.0.0.1:30000/v1"
+    model: str = "policy"
+    api_key_env: str = "CLAWJAX_JUDGE_API_KEY"
+    votes: int = 3
+    temperature: float = 0.6
+    max_tokens: int = 512
+    timeout_s: float = 60.0
+    retries: int = 2
+    max_concurrency: int = 4
+
+    def __post_init__(self) -> None:
+        """Reject what cannot vote."""
+        at_least("reward.llm_judge.votes", self.votes, 1)
+        at_least("reward.llm_judge.timeout_s", self.timeout_s, 0.1)
+        at_least("reward.llm_judge.max_concurrency", self.max_concurrency, 1)
+        at_least("reward.llm_judge.retries", self.retries, 0)
+
+
+@dataclass
+class RewardConfig:
+    """Where reward comes from. Explicit feedback always wins over the other modules."""
+
+    modules: list[str] = field(default_factory=lambda: ["next_state", "feedback"])
+    """Names (rules, next_state, llm_judge, feedback) or import paths `package.module:factory`."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Weight per module where several score a turn; 1 where absent."""
+    max_concurrency: int = 4
+    judge_timeout_s: float = 120.0
+    rules: RulesConfig = field(default_factory=RulesConfig)
+    next_state: NextStateConfig = field(default_factory=NextStateConfig)
+    llm_judge: LlmJudgeConfig = field(default_factory=LlmJudgeConfig)
+
+    def __post_init__(self) -> None:
+        """Nothing to learn from is a mistake."""
+        require(bool(self.modules), "reward.modules is empty: name at least one module")
+        at_least("reward.judge_timeout_s", self.judge_timeout_s, 0.1)

@@ -1,0 +1,132 @@
+"""The whole configuration, and what belongs to the run itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from clawjax.config.checks import at_least, require
+from clawjax.config.learning import LearnerConfig, ObjectiveConfig
+from clawjax.config.rewarding import RewardConfig
+from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
+from clawjax.errors import ConfigError
+
+__all__ = ["MonitorConfig", "RunConfig", "RunSection", "UserConfig", "WandbMode", "to_run_config"]
+
+
+class WandbMode(StrEnum):
+    """Where W&B runs go."""
+
+    auto = "auto"
+    """Online where a key is set, offline otherwise."""
+    online = "online"
+    offline = "offline"
+    disabled = "disabled"
+
+
+@dataclass
+class MonitorConfig:
+    """Where metrics go besides `metrics.jsonl`, which is always written."""
+
+    wandb: WandbMode = WandbMode.disabled
+    wandb_project: str = "clawjax"
+    interval_s: float = 5.0
+    """How often gauges (queue depths, tokens per second) are recorded."""
+    live: bool = True
+    """A live view where there is a terminal; plain lines where there is none."""
+
+
+@dataclass
+class UserConfig:
+    """A simulated user in a process of its own, talking to the endpoint like anybody else."""
+
+    enabled: bool = False
+    persona: str = "brief"
+    """A persona shipped with clawjax, or the path of a persona file."""
+    updates: int = 8
+    """Stop once the policy has been updated so often ..."""
+    max_turns: int = 240
+    """... or after so many turns."""
+    max_seconds: float = 600.0
+    """... or after so long."""
+    concurrency: int = 4
+    """Conversations held at the same time."""
+    think_s: float = 4.0
+    """Mean pause between reading a reply and reacting to it."""
+    temperature: float = 0.8
+    max_tokens: int = 160
+    held_out: int = 48
+    """Held-out prompts scored before and after."""
+
+    def __post_init__(self) -> None:
+        """Reject a user who never speaks."""
+        at_least("user.updates", self.updates, 1)
+        at_least("user.concurrency", self.concurrency, 1)
+        at_least("user.held_out", self.held_out, 1)
+        at_least("user.think_s", self.think_s, 0.0)
+
+
+@dataclass
+class RunSection:
+    """Identity of the run."""
+
+    name: str = "serve"
+    dir: str = MISSING
+    """Everything the run writes. Running again with the same folder resumes."""
+    seed: int = 0
+    dry: bool = False
+    """Compose, validate, print the effective objective and exit."""
+    max_restarts: int = 5
+    """How often a loop's process is started again after it died."""
+
+
+@dataclass
+class RunConfig:
+    """The whole configuration; only `clawjax.runtime` sees it."""
+
+    run: RunSection = field(default_factory=RunSection)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    gateway: GatewayConfig = field(default_factory=GatewayConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    user: UserConfig = field(default_factory=UserConfig)
+
+    def __post_init__(self) -> None:
+        """Check what no group can check alone."""
+        require(
+            self.engine.max_response_tokens < self.model.context_length,
+            f"engine.max_response_tokens={self.engine.max_response_tokens} leaves no room for a "
+            f"prompt in model.context_length={self.model.context_length}: lower it",
+        )
+        if self.user.enabled:
+            require(
+                self.user.updates <= (self.learner.max_steps or self.user.updates),
+                f"user.updates={self.user.updates} waits for more steps than "
+                f"learner.max_steps={self.learner.max_steps} allows",
+            )
+
+
+def to_run_config(config: DictConfig | dict[str, Any]) -> RunConfig:
+    """Merge onto the schema, resolve interpolations and validate.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, or values that contradict each other.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), config)
+        run_config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, ConfigError):
+            raise cause from error
+        raise ConfigError(str(error)) from error
+    assert isinstance(run_config, RunConfig)
+    return run_config

@@ -1,0 +1,104 @@
+"""Knobs of the model, the engine, the endpoint and the turn log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clawjax.config.checks import at_least, require, within
+
+__all__ = ["EngineConfig", "GatewayConfig", "LogConfig", "ModelConfig"]
+
+
+@dataclass
+class ModelConfig:
+    """Which policy."""
+
+    name: str = "smollm2-135m-instruct"
+    """What `/v1/models` calls it."""
+    path: str = "smollm2"
+    """A GGUF file, a Hugging Face directory or hub id, `smollm2` (the packaged default model),
+    or `random:<family>` (a tiny random model: llama, qwen2 or qwen3)."""
+    revision: str | None = None
+    """Hub revision."""
+    context_length: int = 2048
+    """Tokens of prompt and reply together; never above what the model was trained for."""
+
+    def __post_init__(self) -> None:
+        """Reject what cannot be served."""
+        require(bool(self.path), "model.path is empty: name a GGUF file or a model directory")
+        at_least("model.context_length", self.context_length, 64)
+
+
+@dataclass
+class EngineConfig:
+    """The embedded engine. All shapes are fixed at start-up."""
+
+    kind: str = "embedded"
+    slots: int = 8
+    """Requests decoded together."""
+    max_waiting: int = 256
+    """Requests queued beyond the slots; more are refused with 503 and Retry-After."""
+    prefill_chunk: int = 128
+    """Prompt tokens processed between two decode steps."""
+    live_buckets: list[int] = field(default_factory=lambda: [256, 512, 1024, 2048])
+    """Cache lengths that attention is compiled for; those above the context are ignored."""
+    max_response_tokens: int = 512
+    """Reply length where the client names none."""
+    temperature: float = 0.8
+    """Temperature where the client names none."""
+    top_p: float = 1.0
+    warm_up: bool = True
+    """Compile every shape before the first request."""
+    compilation_cache: str | None = "~/.cache/clawjax/xla"
+    """Where compiled programs are kept between runs; null keeps none."""
+    poll_weights_s: float = 0.25
+    """How often `LATEST` is looked at."""
+
+    def __post_init__(self) -> None:
+        """Reject what cannot be served."""
+        require(
+            self.kind == "embedded",
+            f"engine.kind={self.kind!r} is unknown: use engine=embedded",
+        )
+        at_least("engine.slots", self.slots, 1)
+        at_least("engine.max_waiting", self.max_waiting, 0)
+        at_least("engine.prefill_chunk", self.prefill_chunk, 1)
+        at_least("engine.max_response_tokens", self.max_response_tokens, 1)
+        within("engine.temperature", self.temperature, 0.0, 2.0)
+        within("engine.top_p", self.top_p, 1e-6, 1.0)
+        require(bool(self.live_buckets), "engine.live_buckets is empty: give at least one length")
+
+
+@dataclass
+class GatewayConfig:
+    """The HTTP endpoint."""
+
+    host: str = "127.0.0.1"
+    port: int = 30000
+    api_key_env: str = "CLAWJAX_API_KEY"
+    """Environment variable holding the bearer key; the key itself is never in a config."""
+    session_idle_s: float = 900.0
+    """A session with no request for so long is closed."""
+    request_timeout_s: float = 600.0
+    """A reply that takes longer is ended and its turn kept as cancelled."""
+    default_turn_kind: str = "main"
+    """What a request without `X-Turn-Type` is."""
+    max_body_bytes: int = 16_777_216
+
+    def __post_init__(self) -> None:
+        """Reject what cannot be bound."""
+        within("gateway.port", self.port, 0, 65535)
+        at_least("gateway.session_idle_s", self.session_idle_s, 1)
+        at_least("gateway.request_timeout_s", self.request_timeout_s, 1)
+        require(
+            self.default_turn_kind in ("main", "side"),
+            f"gateway.default_turn_kind={self.default_turn_kind!r}: use main or side",
+        )
+
+
+@dataclass
+class LogConfig:
+    """The turn log."""
+
+    url: str = "sqlite:///${run.dir}/turns.db"
+    busy_timeout_s: float = 30.0

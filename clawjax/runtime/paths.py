@@ -1,0 +1,100 @@
+"""Where a run keeps its files. Owns the folder's layout; nothing else spells a file name."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clawjax.errors import ConfigError
+
+__all__ = ["RunPaths", "read_json", "write_json"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """The files of one run."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, without secrets."""
+        return self.root / "config.yaml"
+
+    @property
+    def weights(self) -> Path:
+        """The weight store."""
+        return self.root / "weights"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per line, from every process."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def learner_status(self) -> Path:
+        """The learner's heartbeat."""
+        return self.root / "learner_status.json"
+
+    @property
+    def clock(self) -> Path:
+        """Seconds and peak memory of earlier starts of this run."""
+        return self.root / "clock.json"
+
+    def process_log(self, name: str) -> Path:
+        """What a process has to say."""
+        return self.root / "logs" / f"{name}.log"
+
+    def prepare(self) -> None:
+        """Create the folder and show that it can be written.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        try:
+            (self.root / "logs").mkdir(parents=True, exist_ok=True)
+            probe = self.root / ".writable"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            msg = (
+                f"run.dir={self.root} cannot be written ({error.strerror}): "
+                "choose another with hydra.run.dir=..., or fix its permissions"
+            )
+            raise ConfigError(msg) from error
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Hold the run for this process; the lock goes with the process, however it ends.
+
+        Raises:
+            ConfigError: another process holds it.
+        """
+        with (self.root / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                msg = f"run.dir={self.root} is in use by another process: stop it, or set run.name"
+                raise ConfigError(msg) from error
+            yield
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a file in one step, so that readers never see half of it."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    aside.write_text(json.dumps(value))
+    aside.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote; empty when it is not there yet."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}

@@ -1,0 +1,43 @@
+"""Which code and which libraries produced a run."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["git_sha", "versions"]
+
+_PACKAGES = (
+    "clawjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "qwix", "hydra-core",
+    "wandb", "sqlalchemy", "starlette", "openai", "tokenizers", "numpy",
+)  # fmt: skip
+
+
+def git_sha() -> str | None:
+    """The commit of this source tree, `-dirty` appended where files differ; None without git."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            check=True, capture_output=True, text=True, timeout=10,
+        ).stdout.strip()  # fmt: skip
+
+    try:
+        dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
+        return git("rev-parse", "HEAD") + dirty
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that matter; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

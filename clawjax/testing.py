@@ -1,0 +1,212 @@
+"""A fake for every protocol, each checking what it is handed: wiring mistakes fail in unit tests.
+
+The turn log needs no fake: `temporary_log` opens the real one on a file of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clawjax.errors import EngineError, StoreError, WireError
+from clawjax.log.store import SqlTurnLog
+from clawjax.protocols import EngineStatus, GenerateRequest, TokenChunk, WeightVersion
+from clawjax.records import FinishReason, NextState, Turn, Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clawjax.models.tokenizer import ChatTokenizer
+
+__all__ = [
+    "FakeEngine",
+    "FakeReward",
+    "MemoryWeightStore",
+    "RecordingMonitor",
+    "temporary_log",
+]
+
+_KEY = re.compile(r"[a-z0-9_]+(/[a-z0-9_@]+)+")
+
+
+def temporary_log(folder: Path) -> SqlTurnLog:
+    """The real turn log, in `folder`."""
+    return SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
+
+
+class FakeEngine:
+    """Says what it was told to say, one token at a time; checks every request."""
+
+    def __init__(
+        self,
+        tokenizer: ChatTokenizer,
+        replies: Sequence[str],
+        *,
+        context_length: int = 512,
+        token_delay_s: float = 0.0,
+        fails_after: int | None = None,
+    ) -> None:
+        """Answer requests with `replies` in turn, starting over at the end.
+
+        Args:
+            tokenizer: turns the replies into tokens.
+            replies: what to say.
+            context_length: longer prompts are refused as the real engine refuses them.
+            token_delay_s: pause before each token.
+            fails_after: raise `EngineError` after so many tokens of each reply.
+        """
+        self.requests: list[GenerateRequest] = []
+        self.cancelled: list[str] = []
+        self.version = 0
+        self._tokenizer = tokenizer
+        self._replies = replies
+        self._context_length = context_length
+        self._token_delay_s = token_delay_s
+        self._fails_after = fails_after
+        self._running = 0
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
+        """Stream the next reply and an end token; log-probs are -0.5 and -1 throughout."""
+        self._check(request)
+        reply = self._replies[len(self.requests) % len(self._replies)]
+        self.requests.append(request)
+        tokens = (*self._tokenizer.encode(reply), min(self._tokenizer.eos_ids))
+        limit = request.sampling.max_response_tokens
+        detokenizer = self._tokenizer.detokenizer()
+        self._running += 1
+        finished = False
+        try:
+            for index, token in enumerate(tokens[:limit]):
+                if index == self._fails_after:
+                    msg = "the fake engine was told to fail"
+                    raise EngineError(msg)
+                await asyncio.sleep(self._token_delay_s)
+                text = "" if token in self._tokenizer.eos_ids else detokenizer.push(token)
+                chunk = TokenChunk((token,), (-0.5,), (-1.0,), (self.version,), text)
+                if index + 1 == min(len(tokens), limit):
+                    finished = True
+                    end = FinishReason.STOP if len(tokens) <= limit else FinishReason.LENGTH
+                    chunk = replace(chunk, finish_reason=end, text=chunk.text + detokenizer.flush())
+                yield chunk
+        finally:
+            self._running -= 1
+            if not finished:
+                self.cancelled.append(request.request_id)
+
+    async def swap(self, weights: WeightVersion) -> None:
+        """Adopt a version number."""
+        self.version = weights.version
+
+    def status(self) -> EngineStatus:
+        """Report the fake's state."""
+        return EngineStatus(
+            version=self.version,
+            running=self._running,
+            waiting=0,
+            slots=64,
+            context_length=self._context_length,
+            generated_tokens=0,
+            tokens_per_s=0.0,
+        )
+
+    async def aclose(self) -> None:
+        """Do nothing; check that nothing is left running."""
+        assert self._running == 0, f"{self._running} requests were never closed"
+
+    def _check(self, request: GenerateRequest) -> None:
+        assert request.prompt_ids, "empty prompt"
+        assert all(0 <= token < self._tokenizer.vocab_size for token in request.prompt_ids)
+        assert request.sampling.max_response_tokens >= 1
+        if len(request.prompt_ids) >= self._context_length:
+            msg = f"This model's maximum context length is {self._context_length} tokens."
+            raise WireError(msg, code="context_length_exceeded", param="messages")
+
+
+class FakeReward:
+    """Scores by a function of the next state."""
+
+    def __init__(self, score: Callable[[NextState], float | None], name: str = "fake") -> None:
+        """Judge with `score`; it may raise."""
+        self.name = name
+        self.judged: list[str] = []
+        self._score = score
+
+    def applies(self, turn: Turn, next_state: NextState) -> bool:
+        """Say yes to everything."""
+        assert turn.turn_id == next_state.turn_id, "a next state of another turn"
+        return True
+
+    async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
+        """Score at once."""
+        score = self._score(next_state)
+        assert score is None or -1 <= score <= 1, f"score {score} outside [-1, 1]"
+        self.judged.append(turn.turn_id)
+        return Verdict(turn.turn_id, self.name, score, judged_at=next_state.arrived_at)
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class MemoryWeightStore:
+    """Keeps versions in memory; insists that they grow."""
+
+    def __init__(self) -> None:
+        """Start empty: the base model."""
+        self._versions: dict[int, tuple[WeightVersion, dict[str, np.ndarray]]] = {}
+
+    def publish(
+        self,
+        tensors: Mapping[str, np.ndarray],
+        *,
+        version: int,
+        parent: int | None,
+        step: int,
+        base_model: str,
+        kind: str,
+        config: Mapping[str, object],
+    ) -> WeightVersion:
+        """Keep a version; publishing one again is a no-op."""
+        if version not in self._versions:
+            assert version > max(self._versions, default=0), f"version {version} goes back"
+            assert kind in ("adapter", "full"), kind
+            assert tensors, "no tensors"
+            path = Path(f"memory/{version:06d}")
+            published = WeightVersion(version, path, parent, step, base_model, kind)
+            self._versions[version] = (published, dict(tensors))
+        return self._versions[version][0]
+
+    def latest(self) -> WeightVersion | None:
+        """The newest version."""
+        return self._versions[max(self._versions)][0] if self._versions else None
+
+    def load(self, version: int) -> tuple[WeightVersion, dict[str, np.ndarray]]:
+        """Hand a version out."""
+        if version not in self._versions:
+            msg = f"version {version} is not in the store"
+            raise StoreError(msg)
+        return self._versions[version]
+
+
+class RecordingMonitor:
+    """Remembers metrics; insists on slash paths and finite numbers."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.entries: list[tuple[int | None, dict[str, float]]] = []
+        self.is_closed = False
+
+    def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+        """Check and keep."""
+        for key, value in metrics.items():
+            assert _KEY.fullmatch(key), f"metric key {key!r} is no slash path"
+            assert math.isfinite(value), f"{key} is {value}"
+        self.entries.append((step, dict(metrics)))
+
+    def close(self) -> None:
+        """Remember that it was closed."""
+        self.is_closed = True

@@ -1,0 +1,74 @@
+"""The direction of imports, as docs/architecture.md draws it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "clawjax"
+FOUNDATION = {"records", "protocols", "errors", "config"}
+MIDDLE = FOUNDATION | {"engine", "models", "log", "metrics", "weights"}
+MAY_IMPORT = {
+    **{name: FOUNDATION for name in FOUNDATION},
+    "models": FOUNDATION | {"models"},
+    "log": FOUNDATION | {"log"},
+    "metrics": FOUNDATION | {"metrics"},
+    "weights": FOUNDATION,
+    "engine": FOUNDATION | {"engine", "models", "weights"},
+    "gateway": MIDDLE | {"gateway"},
+    "rewards": MIDDLE | {"rewards"},
+    "learner": MIDDLE | {"learner"},
+    "envs": MIDDLE | {"envs"},
+    "evals": MIDDLE | {"evals", "envs"},
+    "testing": MIDDLE,
+}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.name))
+def test_imports_point_down(path):
+    part = part_of(path)
+    if part in ("runtime", "__init__"):
+        return
+    used = {module.split(".")[1] for module in imported_modules(path) if "clawjax." in module}
+    assert used <= MAY_IMPORT[part], f"{path.name} reaches up or sideways"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.name))
+def test_only_entry_points_know_hydra(path):
+    assert not {m for m in imported_modules(path) if m.split(".")[0] == "hydra"}
+
+
+@pytest.mark.parametrize("part", ["gateway", "log", "rewards"])
+def test_the_request_path_loads_no_jax(part):
+    modules = [f"clawjax.{part}.{path.stem}" for path in (PACKAGE / part).glob("*.py")]
+    code = (
+        f"import importlib, sys\nfor name in {modules!r}: importlib.import_module(name)\n"
+        "assert 'jax' not in sys.modules, 'jax was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
+
+
+def test_files_hold_one_idea():
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in PACKAGE.rglob("*.py")
+        if (lines := path.read_text().count("\n")) > 400
+    }
+    assert not long

@@ -1,0 +1,87 @@
+"""Every configuration that ships composes, and mistakes are named."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
+
+from clawjax.config import RunConfig, to_run_config
+from clawjax.errors import ConfigError
+from clawjax.runtime.child import encode_config
+
+CONF = Path(__file__).parents[1] / "conf"
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "local")
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+VARIANTS = [
+    f"{group}={path.stem}"
+    for group in GROUPS
+    if group != "experiment"
+    for path in sorted((CONF / group).glob("*.yaml"))
+]
+
+
+def load(*overrides: str) -> RunConfig:
+    ConfigStore.instance().store(name="schema", node=RunConfig)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [*overrides, "run.dir=/tmp/run"])
+    return to_run_config(config)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiments_compose(name):
+    assert load(f"experiment={name}").run.name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_compose(variant, monkeypatch):
+    monkeypatch.setenv("CLAWJAX_LOG_URL", "postgresql://127.0.0.1/x")
+    load(variant)
+
+
+def test_an_experiment_wins_over_the_groups_it_overrides():
+    config = load("experiment=tiny_demo")
+    assert (config.model.path, config.user.held_out, config.gateway.port) == ("random:llama", 8, 0)
+
+
+def test_the_command_line_wins_over_an_experiment():
+    assert load("experiment=tiny_demo", "user.held_out=3").user.held_out == 3
+
+
+@pytest.mark.parametrize("typo", ["learner.bach_turns=1", "model.pth=x", "user.hold_out=1"])
+def test_a_typo_is_named(typo):
+    key = typo.split("=")[0].split(".")[1]
+    with pytest.raises(ConfigCompositionException) as caught:
+        load(typo)
+    assert key in str(caught.value.__cause__ or caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("learner.min_turns=99", "learner.min_turns=99 must be between 1 and"),
+        ("model.context_length=1", "the minimum is 64"),
+        ("objective.ratio_cap=1.0", "objective.ratio_cap=1.0 truncates inside the clip range"),
+        ("objective.name=ppo", "objective.name='ppo' is unknown"),
+        ("engine.max_response_tokens=4000", "leaves no room"),
+        ("gateway.port=70000", "out of range"),
+        ("learner.method=qlora", "use lora or full"),
+        ("reward.modules=[]", "reward.modules is empty"),
+        ("learner.max_tokens=4096", "add a bucket or lower max_tokens"),
+    ],
+)
+def test_values_that_cannot_run_say_why(override, message):
+    with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
+        load(override)
+
+
+def test_a_wrong_type_is_named():
+    with pytest.raises(ConfigError, match="batch_turns"):
+        to_run_config({"run": {"dir": "x"}, "learner": {"batch_turns": "many"}})
+
+
+def test_a_configuration_survives_the_way_to_a_child_process():
+    config = load("experiment=personal_demo")
+    assert to_run_config(OmegaConf.create(encode_config(config))) == config
