@@ -268,6 +268,10 @@ class SqlTurnLog:
         with self._writing() as connection:
             self._settle(connection, step, version)
 
+    def claimed(self) -> int:
+        """Turns that a step under way has reserved."""
+        return self._read(sa.select(sa.func.count().label("n")).select_from(claims))[0]["n"]
+
     def recover(self, step: int) -> list[str]:
         """Settle claims up to `step`, release later ones; returns the released turn ids."""
         with self._writing() as connection:

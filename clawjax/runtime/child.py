@@ -40,12 +40,13 @@ def parent_is_alive() -> bool:
     return os.getppid() == _PARENT
 
 
-def configure_logging() -> None:
-    """Plain lines on standard error, which the supervisor sends to the process's log file."""
+def configure_logging(file: Path | None = None) -> None:
+    """Plain lines to `file`, or to standard error, which the supervisor sends to a file."""
+    handler = logging.StreamHandler() if file is None else logging.FileHandler(file)
     logging.basicConfig(
         level=os.environ.get("CLAWJAX_LOG_LEVEL", "INFO"),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
+        handlers=[handler],
         force=True,
     )
     for noisy in ("httpx", "httpcore", "jax", "absl", "orbax", "uvicorn.access"):

@@ -41,8 +41,10 @@ class Supervisor:
     paths: RunPaths
     max_restarts: int
     clock: Callable[[], float] = time.monotonic
+    rss_bytes: int = 0
+    """Sum over this process and its children, as of the last `poll`."""
     peak_rss_bytes: int = 0
-    """Highest sum over this process and its children seen by `poll`."""
+    """The highest such sum."""
     _children: dict[str, _Child] = field(default_factory=dict)
 
     def start(self, name: str, *arguments: str, stdin: str, is_restarted: bool = True) -> None:
@@ -70,9 +72,9 @@ class Supervisor:
             if code is not None and child.is_restarted:
                 self._restart(child, code)
 
-    def exit_code(self, name: str) -> int | None:
-        """How a child ended; None while it runs."""
-        return self._children[name].process.poll()
+    def wait(self, name: str) -> int:
+        """Block until a child ends; returns its exit code."""
+        return self._children[name].process.wait()
 
     def pid(self, name: str) -> int:
         """The process id of a running child."""
@@ -136,4 +138,5 @@ class Supervisor:
                 root = psutil.Process(child.process.pid)
                 for process in (root, *root.children(recursive=True)):
                     total += process.memory_info().rss
+        self.rss_bytes = total
         self.peak_rss_bytes = max(self.peak_rss_bytes, total)

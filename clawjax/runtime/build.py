@@ -1,0 +1,79 @@
+"""Configuration to objects, for all processes alike."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+
+from clawjax.config import GatewayConfig, LogConfig, RunConfig
+from clawjax.errors import ConfigError
+from clawjax.log.store import SqlTurnLog
+
+__all__ = ["api_key", "bind", "open_log", "use_compilation_cache"]
+
+
+def open_log(config: LogConfig) -> SqlTurnLog:
+    """The run's turn log.
+
+    Raises:
+        LogError: it cannot be opened.
+    """
+    return SqlTurnLog.open(config.url, busy_timeout_s=config.busy_timeout_s)
+
+
+def api_key(config: GatewayConfig) -> str | None:
+    """The bearer key from the environment; None serves without one, on loopback only.
+
+    Raises:
+        ConfigError: other machines could reach the endpoint and there is no key.
+    """
+    key = os.environ.get(config.api_key_env) or None
+    if key is None and not _is_loopback(config.host):
+        msg = (
+            f"gateway.host={config.host} is reachable from other machines, so a key is needed: "
+            f"set {config.api_key_env} in the environment, or use gateway.host=127.0.0.1"
+        )
+        raise ConfigError(msg)
+    return key
+
+
+def bind(config: GatewayConfig) -> int:
+    """The port that will be served; a free one where the configuration says 0.
+
+    Raises:
+        ConfigError: somebody listens there already, or the host is not ours.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.host, config.port))
+        except OSError as error:
+            msg = (
+                f"cannot listen on {config.host}:{config.port} ({error.strerror}): "
+                "stop what uses the port, or set gateway.port (0 takes a free one)"
+            )
+            raise ConfigError(msg) from error
+        return probe.getsockname()[1]
+
+
+def use_compilation_cache(config: RunConfig) -> None:
+    """Keep compiled programs on disk, so that the next start is quick."""
+    if config.engine.compilation_cache is None:
+        return
+    import jax
+
+    folder = Path(config.engine.compilation_cache).expanduser()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

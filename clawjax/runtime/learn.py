@@ -1,0 +1,72 @@
+"""The learning process: `python -m clawjax.runtime.learn`, configuration on standard input."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+from clawjax.config import RunConfig
+from clawjax.learner.loop import build_learner
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.models.load import load_model
+from clawjax.runtime.build import open_log, use_compilation_cache
+from clawjax.runtime.child import parent_is_alive, run_child
+from clawjax.runtime.paths import RunPaths, write_json
+from clawjax.weights import DirectoryWeightStore
+
+__all__ = ["learn"]
+
+
+class Pulse:
+    """Asks the learner to stop, and leaves a heartbeat each time it looks."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        """Beat into the run's folder."""
+        self._paths = paths
+        self._stopped = threading.Event()
+
+    def set(self) -> None:
+        """Stop after the step under way."""
+        self._stopped.set()
+
+    def is_set(self) -> bool:
+        """Whether to stop; also when the supervisor is gone."""
+        write_json(self._paths.learner_status, {"pid": os.getpid(), "at": time.time()})
+        return self._stopped.is_set() or not parent_is_alive()
+
+    def wait(self, timeout: float) -> bool:
+        """Sleep, but not past the wish to stop."""
+        return self._stopped.wait(timeout)
+
+
+def learn(config: RunConfig, paths: RunPaths) -> None:
+    """Train until told to stop; a step that has begun is finished."""
+    pulse = Pulse(paths)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: pulse.set())
+    os.nice(config.learner.nice)
+    use_compilation_cache(config)
+    log = open_log(config.log)
+    monitor = JsonlMonitor(paths.metrics, source="learner")
+    learner = build_learner(
+        model=load_model(config.model, seed=config.run.seed),
+        objective=config.objective,
+        learner=config.learner,
+        reward=config.reward,
+        log=log,
+        store=DirectoryWeightStore(paths.weights),
+        monitor=monitor,
+        run_dir=paths.root,
+        seed=config.run.seed,
+    )
+    learner.run(pulse)
+    while not pulse.is_set():  # all steps taken: keep the process, or it would be started again
+        pulse.wait(1.0)
+    monitor.close()
+    log.close()
+
+
+if __name__ == "__main__":
+    run_child(learn)

@@ -1,0 +1,152 @@
+"""One run from start to end: check, start the loops, do the job, stop them, report.
+
+Owns the order of things. Invariants: nothing is started before every check has passed; whatever
+happens, every process that was started is stopped, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from sqlalchemy import make_url
+
+from clawjax.config import RunConfig
+from clawjax.envs.persona import load_persona
+from clawjax.learner.objective import describe
+from clawjax.metrics.wandb import WandbMirror
+from clawjax.models.load import load_tokenizer
+from clawjax.rewards.registry import build_rewards
+from clawjax.runtime.build import api_key, bind, open_log
+from clawjax.runtime.child import configure_logging, encode_config
+from clawjax.runtime.console import connection_lines
+from clawjax.runtime.job import personal_job, report_run
+from clawjax.runtime.paths import RunPaths
+from clawjax.runtime.supervisor import Supervisor
+from clawjax.runtime.watch import Watch
+
+__all__ = ["run"]
+
+
+def run(config: RunConfig) -> float | None:
+    """Run what is configured; with a simulated user, return the held-out style score after.
+
+    Raises:
+        ConfigError: the configuration, or this machine, does not allow it; nothing was started.
+        ClawError: a loop could not be kept running.
+    """
+    objective = describe(config.objective, config.learner, config.reward)
+    if config.run.dry:
+        sys.stdout.write(objective + "\n")
+        return None
+    paths = RunPaths(Path(config.run.dir))
+    paths.prepare()
+    with paths.locked():
+        config = _checked(config)
+        _save(config, paths)
+        configure_logging(paths.process_log("supervisor"))
+        mirror = _mirror(config, paths)
+        report: dict[str, Any] | None = None
+        sys.stdout.write(objective + "\n\n")
+        if asyncio.run(_supervise(config, paths, mirror)):
+            report = report_run(config, paths, objective)
+        if mirror is not None:
+            mirror.finish(summary=report, plot=paths.root / "report.png")
+    if report is None:
+        sys.stdout.write(f"Stopped. Everything is in {paths.root}; the same command resumes.\n")
+        return None
+    sys.stdout.write((paths.root / "report.md").read_text())
+    return report["after"]["style_score"]
+
+
+def _checked(config: RunConfig) -> RunConfig:
+    """Everything that can be known to fail, before anything is started; fixes the port."""
+    api_key(config.gateway)
+    load_tokenizer(config.model)
+    build_rewards(config.reward, env=os.environ)
+    if config.user.enabled:
+        load_persona(config.user.persona)
+    open_log(config.log).close()
+    port = bind(config.gateway)
+    return dataclasses.replace(config, gateway=dataclasses.replace(config.gateway, port=port))
+
+
+def _save(config: RunConfig, paths: RunPaths) -> None:
+    """Keep the resolved configuration beside the results, a password in the URL left out."""
+    url = make_url(config.log.url).render_as_string(hide_password=True)
+    public = dataclasses.replace(config, log=dataclasses.replace(config.log, url=url))
+    paths.config.write_text(OmegaConf.to_yaml(OmegaConf.structured(public)))
+
+
+def _mirror(config: RunConfig, paths: RunPaths) -> WandbMirror | None:
+    container = OmegaConf.to_container(OmegaConf.create(paths.config.read_text()))
+    assert isinstance(container, dict)
+    return WandbMirror.start(
+        paths.root,
+        {str(key): value for key, value in container.items()},
+        mode=config.monitor.wandb.value,
+        project=config.monitor.wandb_project,
+        name=config.run.name,
+    )
+
+
+async def _supervise(config: RunConfig, paths: RunPaths, mirror: WandbMirror | None) -> bool:
+    """Returns whether the job was finished, rather than stopped by a signal."""
+    supervisor = Supervisor(paths, config.run.max_restarts)
+    wire = encode_config(config)
+    with Watch(config, paths, supervisor, mirror) as watch:
+        try:
+            supervisor.start("serve", "clawjax.runtime.serve", stdin=wire)
+            supervisor.start("learn", "clawjax.runtime.learn", stdin=wire)
+            async with asyncio.TaskGroup() as group:
+                looking = group.create_task(watch.run())
+                finished = await _until_signalled(_job(config, paths, supervisor, watch))
+                looking.cancel()
+            return finished
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        finally:
+            await asyncio.to_thread(supervisor.stop_all)
+
+
+async def _job(config: RunConfig, paths: RunPaths, supervisor: Supervisor, watch: Watch) -> None:
+    watch.say("Loading and compiling the model")
+    await watch.serving()
+    if config.user.enabled:
+        await personal_job(config, paths, supervisor, watch)
+        return
+    watch.say(connection_lines(config))
+    await asyncio.Event().wait()  # until a signal
+
+
+async def _until_signalled(job: Coroutine[Any, Any, None]) -> bool:
+    """Await the job; an interrupt or a request to terminate cancels it."""
+    task = asyncio.ensure_future(job)
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    is_signalled = False
+
+    def cancel() -> None:
+        nonlocal is_signalled
+        is_signalled = True
+        task.cancel()
+
+    for number in signals:
+        loop.add_signal_handler(number, cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not is_signalled:
+            raise
+        return False
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+    return True

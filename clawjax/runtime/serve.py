@@ -1,0 +1,198 @@
+"""The serving process: engine, gateway, judges, and the weights that arrive.
+
+`python -m clawjax.runtime.serve`, configuration on standard input. Invariant: when it is told to
+stop it takes no new requests, finishes those it has, and then leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+import uvicorn
+
+from clawjax.config import RunConfig
+from clawjax.engine.embedded import EmbeddedEngine
+from clawjax.engine.watcher import follow_weights
+from clawjax.errors import ConfigError
+from clawjax.gateway.app import GatewayDeps, create_app
+from clawjax.log.store import SqlTurnLog
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.models.load import load_model
+from clawjax.records import Counts
+from clawjax.rewards.registry import build_rewards
+from clawjax.rewards.worker import JudgeWorker
+from clawjax.runtime.build import api_key, open_log, use_compilation_cache
+from clawjax.runtime.child import parent_is_alive, run_child
+from clawjax.runtime.paths import RunPaths, read_json
+from clawjax.weights import DirectoryWeightStore
+
+__all__ = ["serve"]
+
+_log = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+_GRACE_S = 30
+"""How long replies may go on once the process was told to stop."""
+_LEARNER_SILENT_S = 10.0
+"""A learner that has not been heard of for so long is in a step, or gone."""
+
+
+class Status:
+    """What `/healthz` says of the loops, read once a second off the request path."""
+
+    def __init__(self, engine: EmbeddedEngine, judges: JudgeWorker, paths: RunPaths) -> None:
+        """Nothing is known of the log before the first `refresh`."""
+        self._engine = engine
+        self._judges = judges
+        self._paths = paths
+        self._counts: Counts | None = None
+        self._claimed = 0
+
+    def refresh(self, log: SqlTurnLog) -> Counts:
+        """Read the log's balance; call from a worker thread."""
+        self._counts = log.counts()
+        self._claimed = log.claimed()
+        return self._counts
+
+    def report(self) -> dict[str, Any]:
+        """The latest known state."""
+        engine, judges = self._engine.status(), self._judges.status()
+        return {
+            "counts": None if self._counts is None else self._counts._asdict(),
+            "loops": {
+                "serve": {"state": "running" if engine.running else "idle"},
+                "collect": {"state": "ok"},
+                "judge": {"state": "running" if judges.in_flight else "idle", **asdict(judges)},
+                "learn": self._learner(),
+            },
+        }
+
+    def _learner(self) -> dict[str, Any]:
+        pulse = read_json(self._paths.learner_status)
+        silent_s = time.time() - pulse.get("at", 0.0)
+        if self._claimed:
+            state = "training"
+        else:
+            state = "waiting" if silent_s < _LEARNER_SILENT_S else "starting"
+        return {"state": state, "claimed": self._claimed}
+
+
+def serve(config: RunConfig, paths: RunPaths) -> None:
+    """Serve until told to stop."""
+    use_compilation_cache(config)
+    asyncio.run(_serve(config, paths))
+
+
+async def _serve(config: RunConfig, paths: RunPaths) -> None:
+    log = open_log(config.log)
+    monitor = JsonlMonitor(paths.metrics, source="serve")
+    store = DirectoryWeightStore(paths.weights)
+    model = await asyncio.to_thread(load_model, config.model, seed=config.run.seed)
+    engine = await EmbeddedEngine.start(model, config.engine, store)
+    rewards = build_rewards(config.reward, env=os.environ)
+    judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
+    status = Status(engine, judges, paths)
+    app = create_app(
+        GatewayDeps(
+            engine=engine,
+            tokenizer=model.tokenizer,
+            log=log,
+            config=config.gateway,
+            sampling_defaults=config.engine,
+            model_name=config.model.name,
+            api_key=api_key(config.gateway),
+            on_linked=judges.wake,
+            loop_status=status.report,
+        )
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=config.gateway.host,
+            port=config.gateway.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+    try:
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(judges.run()),
+                group.create_task(
+                    follow_weights(engine, store, poll_s=config.engine.poll_weights_s)
+                ),
+                group.create_task(_gauges(config, log, engine, status, monitor, server)),
+            ]
+            await _answer(server, config)
+            for task in background:
+                task.cancel()
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    finally:
+        for reward in rewards:
+            await reward.aclose()
+        await engine.aclose()
+        monitor.close()
+        log.close()
+
+
+async def _answer(server: uvicorn.Server, config: RunConfig) -> None:
+    """Serve HTTP until a signal; uvicorn leaves with `SystemExit` where it cannot listen."""
+    try:
+        await server.serve()
+    except SystemExit as error:
+        msg = f"cannot listen on {config.gateway.host}:{config.gateway.port}: is it in use?"
+        raise ConfigError(msg) from error
+
+
+async def _gauges(
+    config: RunConfig,
+    log: SqlTurnLog,
+    engine: EmbeddedEngine,
+    status: Status,
+    monitor: JsonlMonitor,
+    server: uvicorn.Server,
+) -> NoReturn:
+    """Refresh the status, record gauges, and leave when the supervisor is gone."""
+    next_record = 0.0
+    while True:
+        counts = await asyncio.to_thread(status.refresh, log)
+        if time.monotonic() >= next_record:
+            next_record = time.monotonic() + config.monitor.interval_s
+            counters = await asyncio.to_thread(log.counters)
+            monitor.log(_gauge_metrics(engine, counts, counters))
+        if not parent_is_alive():
+            _log.warning("the supervisor is gone: stopping")
+            server.should_exit = True
+        await asyncio.sleep(_TICK_S)
+
+
+def _gauge_metrics(
+    engine: EmbeddedEngine, counts: Counts, counters: dict[str, int]
+) -> dict[str, float]:
+    serving = engine.status()
+    return {
+        "engine/version": float(serving.version),
+        "engine/running": float(serving.running),
+        "engine/waiting": float(serving.waiting),
+        "engine/tokens_per_s": serving.tokens_per_s,
+        "engine/generated_tokens": float(serving.generated_tokens),
+        "log/logged": float(counts.logged),
+        "log/trained": float(counts.trained),
+        "log/pending": float(counts.pending),
+        "log/dropped": float(sum(counts.dropped.values())),
+        "log/linked": float(counts.linked),
+        **{f"log/dropped/{reason}": float(n) for reason, n in counts.dropped.items()},
+        "gateway/requests": float(counters.get("requests", 0)),
+        "gateway/non_2xx": float(counters.get("non_2xx", 0)),
+    }
+
+
+if __name__ == "__main__":
+    run_child(serve)

@@ -1,0 +1,128 @@
+"""Watches a run: keeps its processes alive, shows it, records gauges, mirrors metrics to W&B.
+
+Invariant: looking never disturbs; a health check that fails is shown and asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import httpx
+from rich.console import Console
+
+from clawjax.config import RunConfig
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.metrics.live import LatestMetrics, LiveView
+from clawjax.metrics.wandb import WandbMirror
+from clawjax.runtime.paths import RunPaths, read_json, write_json
+from clawjax.runtime.supervisor import Supervisor
+
+__all__ = ["Watch"]
+
+_log = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+_HEALTH_TIMEOUT_S = 5.0
+_START_TIMEOUT_S = 1800.0
+"""Compiling a large model for the first time takes its time."""
+_SWAP_TIMEOUT_S = 120.0
+
+
+class Watch:
+    """Looks at everything once a second; a context, for the sake of the terminal."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        paths: RunPaths,
+        supervisor: Supervisor,
+        mirror: WandbMirror | None,
+    ) -> None:
+        """Prepare; `run` does the looking."""
+        gateway = config.gateway
+        host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host
+        self._url = f"http://{host}:{gateway.port}/healthz"
+        self._paths = paths
+        self._supervisor = supervisor
+        self._mirror = mirror
+        self._interval_s = config.monitor.interval_s
+        self._monitor = JsonlMonitor(paths.metrics, source="supervisor")
+        self._latest = LatestMetrics(paths.metrics)
+        console = Console() if config.monitor.live else Console(force_terminal=False)
+        self._view = LiveView(title=config.run.name, console=console)
+        self._health: dict[str, Any] = {}
+        self._has_looked = asyncio.Event()
+        self._began = time.monotonic()
+        self._earlier = read_json(paths.clock)
+        self._next_gauges = 0.0
+
+    def __enter__(self) -> Self:
+        """Take over the terminal's last lines."""
+        self._view.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the terminal back; remember time and memory."""
+        self._keep_clock()
+        self._monitor.close()
+        self._view.__exit__(kind, error, trace)
+
+    def say(self, text: str) -> None:
+        """Tell the person at the terminal."""
+        self._view.say(text)
+
+    async def serving(self, version: int | None = None) -> None:
+        """Wait until the endpoint answers, or until it serves `version`.
+
+        Raises:
+            TimeoutError: it does not within half an hour, or two minutes for a version.
+        """
+        limit_s = _START_TIMEOUT_S if version is None else _SWAP_TIMEOUT_S
+        async with asyncio.timeout(limit_s):
+            while not self._health or version not in (None, self._health["version"]):
+                self._has_looked.clear()
+                await self._has_looked.wait()
+
+    async def run(self) -> NoReturn:
+        """Look until cancelled.
+
+        Raises:
+            ConfigError: a process found that the configuration cannot run.
+            ClawError: a process died too often.
+        """
+        async with httpx.AsyncClient(timeout=_HEALTH_TIMEOUT_S) as client:
+            while True:
+                self._supervisor.poll()
+                await self._look(client)
+                if time.monotonic() >= self._next_gauges:
+                    await self._record()
+                await asyncio.sleep(_TICK_S)
+
+    async def _look(self, client: httpx.AsyncClient) -> None:
+        try:
+            self._health = (await client.get(self._url)).raise_for_status().json()
+        except httpx.HTTPError as error:
+            _log.debug("no health: %r", error)
+        self._has_looked.set()
+        self._view.update(self._health, self._latest.read())
+
+    async def _record(self) -> None:
+        self._next_gauges = time.monotonic() + self._interval_s
+        self._monitor.log({"process/rss_bytes": float(self._supervisor.rss_bytes)})
+        self._keep_clock()
+        if self._mirror is not None:
+            await asyncio.to_thread(self._mirror.forward)
+
+    def _keep_clock(self) -> None:
+        seconds = self._earlier.get("seconds", 0.0) + time.monotonic() - self._began
+        peak = max(self._earlier.get("peak_rss_bytes", 0), self._supervisor.peak_rss_bytes)
+        write_json(self._paths.clock, {"seconds": seconds, "peak_rss_bytes": peak})

@@ -1,0 +1,117 @@
+"""Real child processes: started, watched, started again, stopped."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from clawjax.errors import ClawError, ConfigError
+from clawjax.runtime.paths import RunPaths, read_json, write_json
+from clawjax.runtime.supervisor import Supervisor
+
+
+@pytest.fixture
+def paths(tmp_path, monkeypatch) -> RunPaths:
+    for name, code in {
+        "sleeper": "import time; time.sleep(60)",
+        "echo": "import sys; print('got', sys.stdin.read().strip(), flush=True)",
+        "stubborn": (
+            "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+            "print('deaf', flush=True); time.sleep(60)"
+        ),
+        "misconfigured": (
+            "import sys; sys.stderr.write('Configuration error: no such thing'); sys.exit(2)"
+        ),
+        "broken": "import sys; sys.stderr.write('boom'); sys.exit(1)",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    paths = RunPaths(tmp_path / "run")
+    paths.prepare()
+    return paths
+
+
+@pytest.fixture
+def supervisor(paths):
+    supervisor = Supervisor(paths, max_restarts=2)
+    yield supervisor
+    supervisor.stop_all()
+
+
+def eventually(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+def test_a_killed_process_is_started_again(supervisor):
+    supervisor.start("worker", "sleeper", stdin="")
+    first = supervisor.pid("worker")
+    os.kill(first, signal.SIGKILL)
+
+    def is_replaced() -> bool:
+        supervisor.poll()
+        return supervisor.pid("worker") != first
+
+    eventually(is_replaced)
+
+
+def test_configuration_reaches_a_child_on_standard_input(supervisor, paths):
+    supervisor.start("worker", "echo", stdin='{"a": 1}', is_restarted=False)
+    assert supervisor.wait("worker") == 0
+    assert supervisor.tail("worker") == 'got {"a": 1}'
+
+
+def test_a_process_that_keeps_dying_ends_the_run_with_its_last_words(supervisor):
+    supervisor.start("worker", "broken", stdin="")
+    with pytest.raises(ClawError, match=r"(?s)died 3 times.*boom"):
+        eventually(lambda: supervisor.poll() is not None)
+
+
+def test_bad_configuration_is_not_tried_again(supervisor):
+    supervisor.start("worker", "misconfigured", stdin="")
+    with pytest.raises(ConfigError, match=r"^no such thing$"):
+        eventually(lambda: supervisor.poll() is not None)
+
+
+def test_a_process_that_will_not_stop_is_killed(supervisor, paths):
+    supervisor.start("worker", "stubborn", stdin="")
+    eventually(lambda: "deaf" in supervisor.tail("worker"))
+    pid = supervisor.pid("worker")
+    supervisor.stop("worker", timeout_s=0.3)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_memory_of_all_processes_is_summed(supervisor):
+    supervisor.poll()
+    alone = supervisor.rss_bytes
+    supervisor.start("worker", "sleeper", stdin="")
+    eventually(lambda: supervisor.poll() is None and supervisor.rss_bytes > alone + 1_000_000)
+    assert supervisor.peak_rss_bytes >= supervisor.rss_bytes
+
+
+def test_a_run_has_one_owner(paths):
+    with (
+        paths.locked(),
+        pytest.raises(ConfigError, match="in use by another process"),
+        paths.locked(),
+    ):
+        pass
+    with paths.locked():
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"run\.dir=.*file/run cannot be written"):
+        RunPaths(tmp_path / "file" / "run").prepare()
+
+
+def test_status_files_are_replaced_whole(tmp_path):
+    assert read_json(tmp_path / "status.json") == {}
+    write_json(tmp_path / "status.json", {"at": 1.0})
+    assert read_json(tmp_path / "status.json") == {"at": 1.0}
