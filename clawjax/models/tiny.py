@@ -26,11 +26,11 @@ __all__ = ["RandomSource", "tiny_architecture", "tiny_tokenizer"]
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _MARKUP = ("<tool_call>", "</tool_call>", "<think>", "</think>", "<tool_response>")
 _WORDS = (
-    "a an and are as at be but by can do for from go good have he hello help here how i in is it "
-    "just like list long make more no not of on one or out please say see she short so some "
-    "sure tell text thanks that the them then there they this time to two up us use was we what "
-    "when will with word words yes you your"
-).split()
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "can", "do", "for", "from", "good",
+    "have", "hello", "help", "here", "how", "i", "in", "is", "it", "like", "list", "more", "no",
+    "not", "of", "on", "or", "please", "short", "so", "sure", "text", "thanks", "that", "the",
+    "this", "to", "two", "use", "we", "what", "when", "will", "with", "word", "yes", "you", "your",
+)  # fmt: skip
 
 
 class RandomSource:
@@ -100,8 +100,6 @@ def tiny_tokenizer() -> ChatTokenizer:
 def _byte_characters() -> list[str]:
     """All 256 byte stand-ins, in a fixed order."""
     return sorted(ByteLevel.alphabet())
-
-    yield from sorted(ByteLevel.alphabet())
 
 
 def _draw(leaf: Leaf, rng: np.random.Generator) -> np.ndarray:

@@ -101,9 +101,7 @@ class SelfAttention(nn.Module):
     arch: Architecture
 
     @nn.compact
-    def __call__(
-        self, x: Array, positions: Array, attend: Attend, cache: Any
-    ) -> tuple[Array, Any]:
+    def __call__(self, x: Array, positions: Array, attend: Attend, cache: Any) -> tuple[Array, Any]:
         """Mix `x [B, T, D]`; `attend` decides over what."""
         arch = self.arch
         shape = (*x.shape[:2], -1, arch.head_dim)
@@ -140,14 +138,10 @@ class DecoderLayer(nn.Module):
     arch: Architecture
 
     @nn.compact
-    def __call__(
-        self, x: Array, positions: Array, attend: Attend, cache: Any
-    ) -> tuple[Array, Any]:
+    def __call__(self, x: Array, positions: Array, attend: Attend, cache: Any) -> tuple[Array, Any]:
         """Map `[B, T, D]` to `[B, T, D]`."""
         normed = RMSNorm(self.arch.norm_eps, name="input_layernorm")(x)
-        mixed, cache = SelfAttention(self.arch, name="self_attn")(
-            normed, positions, attend, cache
-        )
+        mixed, cache = SelfAttention(self.arch, name="self_attn")(normed, positions, attend, cache)
         x = x + mixed
         normed = RMSNorm(self.arch.norm_eps, name="post_attention_layernorm")(x)
         return x + SwiGLU(self.arch, name="mlp")(normed), cache

@@ -1,0 +1,129 @@
+"""Export trained weights for other programs.
+
+    python -m clawjax.models export --weights runs/mine/weights/000042 --out exported
+    python -m clawjax.models export --weights runs/mine/weights/000042 --out exported --adapter
+
+The first writes a whole Hugging Face model that transformers loads, the second a peft adapter.
+Without `--weights` the model itself is written, which turns a GGUF file into safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clawjax.config import LoraConfig, ModelConfig
+from clawjax.errors import ConfigError
+from clawjax.models.load import LoadedModel, load_model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clawjax.models.transformer import Params
+
+__all__ = ["main"]
+
+_logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code, 2 where the arguments cannot be satisfied."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        _export(options)
+    except ConfigError as error:
+        _logger.error("%s", error)
+        return 2
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m clawjax.models",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    export = commands.add_parser("export", help="write weights for other programs")
+    export.add_argument("--model", default=ModelConfig().path, help="as model.path")
+    export.add_argument("--weights", type=Path, help="a published version or a peft directory")
+    export.add_argument("--out", type=Path, required=True, help="directory to write")
+    export.add_argument("--adapter", action="store_true", help="write the adapter, not a model")
+    export.add_argument("--seed", type=int, default=0, help="of a random: model")
+    return parser.parse_args(arguments)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from clawjax.models.export import export_adapter, export_merged
+
+    model = load_model(_serving_config(options.model), seed=options.seed)
+    if options.adapter:
+        adapter, config = _read_adapter(options.weights)
+        export_adapter(options.out, adapter, config, model.base_id)
+    else:
+        export_merged(options.out, model, _trained(model, options.weights))
+    _logger.info("written to %s", options.out)
+
+
+def _serving_config(path: str) -> ModelConfig:
+    """The shortest context: how long it is has no bearing on the weights."""
+    return ModelConfig(path=path, context_length=64)
+
+
+def _trained(model: LoadedModel, weights: Path | None) -> Params:
+    """The model's parameters with `weights` put on or in their place."""
+    from clawjax.models.export import tensors_to_params
+    from clawjax.models.lora import merge
+
+    if weights is None:
+        return model.params
+    if (weights / "model.safetensors").is_file():
+        return tensors_to_params(_tensors(weights / "model.safetensors"), model.architecture)
+    adapter, config = _read_adapter(weights)
+    try:
+        return merge(model.params, adapter, config)
+    except (KeyError, TypeError) as error:
+        msg = f"{weights} does not fit the model: name the model it was trained from ({error})"
+        raise ConfigError(msg) from error
+
+
+def _read_adapter(weights: Path | None) -> tuple[Params, LoraConfig]:
+    from clawjax.models.lora import adapter_from_tensors
+
+    if weights is None:
+        msg = "--adapter needs --weights: name a published version that holds an adapter"
+        raise ConfigError(msg)
+    settings = _settings(weights / "adapter_config.json")
+    config = LoraConfig(
+        rank=settings["r"], alpha=settings["lora_alpha"], targets=sorted(settings["target_modules"])
+    )
+    return adapter_from_tensors(_tensors(weights / "adapter_model.safetensors")), config
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read ({error}): name a directory with an adapter or a model"
+        raise ConfigError(msg) from error
+
+
+def _tensors(path: Path) -> Mapping[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        msg = f"{path} cannot be read ({error}): is it complete?"
+        raise ConfigError(msg) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

