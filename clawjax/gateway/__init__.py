@@ -1,0 +1,1 @@
+"""The HTTP endpoint and the collection of turns. Imports no jax."""

@@ -360,9 +360,14 @@ class SqlTurnLog:
 def _connect(url: str, busy_timeout_s: float) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_timeout=busy_timeout_s, pool_pre_ping=True)
+        return sa.create_engine(
+            parsed, pool_timeout=busy_timeout_s, pool_pre_ping=True, hide_parameters=True
+        )
     engine = sa.create_engine(
-        parsed, pool_timeout=busy_timeout_s, connect_args={"timeout": busy_timeout_s}
+        parsed,
+        pool_timeout=busy_timeout_s,
+        connect_args={"timeout": busy_timeout_s},
+        hide_parameters=True,  # conversations stay out of tracebacks
     )
 
     @event.listens_for(engine, "connect")

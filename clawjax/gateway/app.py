@@ -1,0 +1,135 @@
+"""The gateway's composition: dependencies in, one Starlette application out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from clawjax.config import EngineConfig, GatewayConfig
+from clawjax.gateway.auth import Authenticator
+from clawjax.gateway.chat import ChatService
+from clawjax.gateway.collector import Collector, GatewayLog
+from clawjax.gateway.endpoints import (
+    ChatEndpoint,
+    FeedbackEndpoint,
+    HealthEndpoint,
+    ModelsEndpoint,
+    exception_handlers,
+)
+from clawjax.gateway.feedback import FeedbackService
+from clawjax.gateway.middleware import CountRequests
+from clawjax.gateway.render import Renderer, Tokenizer
+from clawjax.gateway.sessions import Sessions
+from clawjax.protocols import Engine
+
+__all__ = ["GatewayDeps", "create_app"]
+
+
+def _nothing() -> Mapping[str, object]:
+    return {}
+
+
+def _nobody_to_wake() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayDeps:
+    """What the gateway is made of."""
+
+    engine: Engine
+    tokenizer: Tokenizer
+    log: GatewayLog
+    config: GatewayConfig
+    sampling_defaults: EngineConfig
+    """Temperature, top-p and reply length where the client names none."""
+    model_name: str
+    api_key: str | None = field(default=None, repr=False)
+    """Required of every caller where it is set."""
+    on_linked: Callable[[], None] = _nobody_to_wake
+    """Called on the event loop when the log has something new for the judges."""
+    loop_status: Callable[[], Mapping[str, object]] = _nothing
+    """The loops' states for `/healthz`."""
+    turn_counts: Callable[[], Mapping[str, object]] = _nothing
+    """The turn log's balance for `/healthz`; must not touch the log itself."""
+    clock: Callable[[], float] = time.time
+
+
+def create_app(deps: GatewayDeps) -> Starlette:
+    """Build the application; `app.state.collector` is its `Collector`.
+
+    Its lifespan rebuilds the open sessions from the log and closes idle ones.
+    """
+    collector = Collector(
+        deps.log,
+        Sessions(),
+        clock=deps.clock,
+        on_linked=deps.on_linked,
+        session_idle_s=deps.config.session_idle_s,
+    )
+    app = Starlette(
+        routes=_routes(deps, collector),
+        middleware=[Middleware(CountRequests, count=deps.log.count)],
+        exception_handlers=exception_handlers(),
+        lifespan=_lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.collector = collector
+    return app
+
+
+def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
+    authenticator = Authenticator(deps.api_key)
+    chat = ChatEndpoint(
+        ChatService(
+            deps.engine,
+            Renderer(deps.tokenizer),
+            collector,
+            model_name=deps.model_name,
+            request_timeout_s=deps.config.request_timeout_s,
+            clock=deps.clock,
+        ),
+        authenticator,
+        model_name=deps.model_name,
+        token_text=partial(_token_text, deps.tokenizer),
+        config=deps.config,
+        sampling_defaults=deps.sampling_defaults,
+    )
+    feedback = FeedbackEndpoint(
+        FeedbackService(deps.log, collector, clock=deps.clock, on_linked=deps.on_linked),
+        authenticator,
+        deps.config.max_body_bytes,
+    )
+    models = ModelsEndpoint(
+        deps.engine, authenticator, model_name=deps.model_name, created=int(deps.clock())
+    )
+    health = HealthEndpoint(deps.engine, deps.loop_status, deps.turn_counts, deps.model_name)
+    return [
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/feedback", feedback.give, methods=["POST"]),
+        Route("/v1/models", models.list_all, methods=["GET"]),
+        Route("/v1/models/{model_id:path}", models.get_one, methods=["GET"]),
+        Route("/healthz", health.check, methods=["GET"]),
+    ]
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncGenerator[None]:
+    collector: Collector = app.state.collector
+    await collector.rebuild()
+    async with asyncio.TaskGroup() as group:
+        closing = group.create_task(collector.run_idle_closer())
+        yield
+        closing.cancel()
+
+
+def _token_text(tokenizer: Tokenizer, token_id: int) -> str:
+    return tokenizer.decode((token_id,), keep_special=True)

@@ -1,0 +1,170 @@
+"""Answering a chat request: prompt, sampling of each choice, and what is kept of it.
+
+Knows records and the engine, not HTTP: what is sampled goes to a `Sink`. Invariant: a choice is
+committed before its finish is announced, and whatever ends a reply early leaves a cancelled turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Protocol, cast
+
+from clawjax.errors import EngineError, WireError
+from clawjax.gateway.caller import Caller
+from clawjax.gateway.collector import Collector, Visit
+from clawjax.gateway.openai import SEED_RANGE, ChatRequest
+from clawjax.gateway.parse import ReplyDelta, ReplyParser
+from clawjax.gateway.render import Renderer
+from clawjax.gateway.reply import Exchange, Reply
+from clawjax.protocols import Engine, GenerateRequest, TokenChunk
+from clawjax.records import FinishReason, SamplingParams
+
+__all__ = ["ChatService", "Sink"]
+
+
+class Sink(Protocol):
+    """Where replies go. Choices of one exchange write concurrently."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """The session and the prompt are known; nothing has been sampled."""
+        ...
+
+    async def write(self, reply: Reply, deltas: Sequence[ReplyDelta]) -> None:
+        """A choice has grown."""
+        ...
+
+    async def finish(self, reply: Reply) -> None:
+        """A choice is complete and durable."""
+        ...
+
+    async def end(self, replies: Sequence[Reply]) -> None:
+        """All choices are."""
+        ...
+
+
+class ChatService:
+    """Answers chat requests."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        renderer: Renderer,
+        collector: Collector,
+        *,
+        model_name: str,
+        request_timeout_s: float,
+        clock: Callable[[], float],
+        draw_seed: Callable[[], int] = lambda: secrets.randbelow(SEED_RANGE),
+    ) -> None:
+        self._engine = engine
+        self._renderer = renderer
+        self._collector = collector
+        self._model_name = model_name
+        self._request_timeout_s = request_timeout_s
+        self._clock = clock
+        self._draw_seed = draw_seed
+        self._has_reasoning = renderer.knows_reasoning()
+
+    async def answer(self, request: ChatRequest, caller: Caller, sink: Sink) -> None:
+        """Serve one request from its arrival to its last byte.
+
+        Raises:
+            WireError: the request cannot be served as it is.
+            EngineError: sampling failed.
+            LogError: the turn could not be made durable.
+            TimeoutError: over `request_timeout_s`.
+        """
+        with self._collector.visit(caller, request.messages, self._clock()) as visit:
+            async with asyncio.timeout(self._request_timeout_s):
+                exchange = await self._open(request, caller, visit)
+                sink.begin(exchange)
+                replies = await self._sample_all(exchange, sink)
+                if caller.is_session_done:
+                    await self._collector.close_session(exchange.scope, exchange.session_id)
+                await sink.end(replies)
+
+    async def _open(self, request: ChatRequest, caller: Caller, visit: Visit) -> Exchange:
+        prompt_ids = await asyncio.to_thread(
+            self._renderer.prompt, request.messages, request.tools_json, visit.prior
+        )
+        await self._collector.link(visit)
+        seed = request.sampling.seed
+        return Exchange(
+            response_id=f"chatcmpl{uuid.uuid4().hex}",
+            session_id=visit.key.session_id,
+            parent_turn_id=visit.parent_turn_id,
+            scope=caller.scope,
+            kind=caller.kind,
+            model=self._model_name,
+            messages=request.messages,
+            tools_json=request.tools_json,
+            prompt_ids=prompt_ids,
+            sampling=self._clamped(request.sampling, len(prompt_ids)),
+            seed=self._draw_seed() if seed is None else seed,
+            arrived_at=visit.arrived_at,
+            choices=request.choices,
+            top_logprobs=request.top_logprobs,
+        )
+
+    def _clamped(self, sampling: SamplingParams, prompt_tokens: int) -> SamplingParams:
+        limit = self._engine.status().context_length
+        if prompt_tokens >= limit:
+            msg = (
+                f"this model's maximum context length is {limit} tokens, but the messages take "
+                f"{prompt_tokens}: shorten them so that at least 1 token is left for the reply"
+            )
+            raise WireError(msg, code="context_length_exceeded", param="messages")
+        room = limit - prompt_tokens
+        return replace(sampling, max_response_tokens=min(sampling.max_response_tokens, room))
+
+    async def _sample_all(self, exchange: Exchange, sink: Sink) -> list[Reply]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._sample(exchange, choice, sink))
+                    for choice in range(exchange.choices)
+                ]
+        except ExceptionGroup as failures:  # the first failure has cancelled the other choices
+            raise failures.exceptions[0] from failures
+        return [task.result() for task in tasks]
+
+    async def _sample(self, exchange: Exchange, choice: int, sink: Sink) -> Reply:
+        parser = ReplyParser(
+            has_tools=exchange.tools_json is not None,
+            has_reasoning=self._has_reasoning,
+            opens_reasoning=self._renderer.opens_reasoning(exchange.prompt_ids),
+        )
+        seed = (exchange.seed + choice) % SEED_RANGE
+        reply = Reply(exchange, choice=choice, turn_id=uuid.uuid4().hex, seed=seed, parser=parser)
+        try:
+            await self._pump(exchange, reply, sink)
+        except BaseException:  # disconnect, time-out, failure: keep what was sampled, go on failing
+            if reply.tokens:
+                cancelled = replace(reply.turn(self._clock()), finish_reason=FinishReason.CANCELLED)
+                await self._collector.abandon(cancelled)
+            raise
+        await self._collector.commit(reply.turn(self._clock()))
+        await sink.finish(reply)
+        return reply
+
+    async def _pump(self, exchange: Exchange, reply: Reply, sink: Sink) -> None:
+        stream = self._engine.generate(
+            GenerateRequest(
+                request_id=reply.turn_id,
+                prompt_ids=exchange.prompt_ids,
+                sampling=exchange.sampling,
+                seed=reply.seed,
+                top_logprobs=exchange.top_logprobs,
+            )
+        )
+        async with aclosing(cast("AsyncGenerator[TokenChunk]", stream)) as chunks:
+            async for chunk in chunks:
+                await sink.write(reply, reply.add(chunk))
+        if reply.finish_reason in (None, FinishReason.CANCELLED):
+            msg = "the engine ended a reply before it was complete: try again"
+            raise EngineError(msg)

@@ -1,0 +1,284 @@
+"""HTTP in and out: bodies are read, checked and handed on; what comes back is sent.
+
+Holds no state of conversations. Invariant: a client that leaves cancels what was done for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from clawjax.config import EngineConfig, GatewayConfig
+from clawjax.errors import ClawError, WireError
+from clawjax.gateway.auth import Authenticator
+from clawjax.gateway.caller import Caller, identify
+from clawjax.gateway.chat import ChatService
+from clawjax.gateway.completions import Failure, TokenText, failure_of, model_body
+from clawjax.gateway.feedback import FeedbackService, parse_feedback
+from clawjax.gateway.openai import ChatRequest, parse_chat_request
+from clawjax.gateway.sinks import JsonSink, StreamSink
+from clawjax.gateway.wire import JsonObject, parse_object
+from clawjax.protocols import Engine
+from clawjax.records import TurnKind
+
+__all__ = [
+    "MODEL_ALIAS",
+    "ChatEndpoint",
+    "FeedbackEndpoint",
+    "HealthEndpoint",
+    "ModelsEndpoint",
+    "StreamAborted",
+    "exception_handlers",
+    "read_object",
+]
+
+_log = logging.getLogger(__name__)
+
+MODEL_ALIAS = "policy"
+"""Names whatever model is being served."""
+
+
+class StreamAborted(Exception):  # noqa: N818 - says what happened
+    """Raised after a stream's error event so that the server drops the connection."""
+
+
+class ChatEndpoint:
+    """`POST /v1/chat/completions`, an ASGI application."""
+
+    def __init__(
+        self,
+        chat: ChatService,
+        authenticator: Authenticator,
+        *,
+        model_name: str,
+        token_text: TokenText,
+        config: GatewayConfig,
+        sampling_defaults: EngineConfig,
+    ) -> None:
+        self._chat = chat
+        self._authenticator = authenticator
+        self._model_name = model_name
+        self._token_text = token_text
+        self._config = config
+        self._sampling_defaults = sampling_defaults
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; errors before the first byte are raised."""
+        http = Request(scope, receive)
+        who = self._authenticator.scope_of(http.headers)
+        body = await read_object(http, self._config.max_body_bytes)
+        request = parse_chat_request(body, self._sampling_defaults)
+        if request.model is not None:
+            check_model(request.model, self._model_name)
+        caller = identify(
+            http.headers, body, scope=who, default_kind=TurnKind(self._config.default_turn_kind)
+        )
+        if request.is_stream:
+            sink: StreamSink | JsonSink = StreamSink(request, self._token_text, send)
+        else:
+            sink = JsonSink(request, self._token_text, scope, receive, send)
+        await run_while_connected(self._answer(request, caller, sink), receive)
+
+    async def _answer(
+        self, request: ChatRequest, caller: Caller, sink: StreamSink | JsonSink
+    ) -> None:
+        try:
+            await self._chat.answer(request, caller, sink)
+        except Exception as error:
+            if not isinstance(sink, StreamSink) or not sink.has_started:
+                raise
+            _report("a stream", error)
+            await sink.fail(failure_of(error))
+            msg = "a stream was broken off after its error event"
+            raise StreamAborted(msg) from None
+
+
+class FeedbackEndpoint:
+    """`POST /v1/feedback`."""
+
+    def __init__(
+        self, feedback: FeedbackService, authenticator: Authenticator, max_body_bytes: int
+    ) -> None:
+        self._feedback = feedback
+        self._authenticator = authenticator
+        self._max_body_bytes = max_body_bytes
+
+    async def give(self, request: Request) -> Response:
+        """Record feedback on a reply."""
+        scope = self._authenticator.scope_of(request.headers)
+        body = await read_object(request, self._max_body_bytes)
+        return JSONResponse(await self._feedback.give(parse_feedback(body), scope))
+
+
+class ModelsEndpoint:
+    """`GET /v1/models` and `GET /v1/models/{model_id}`."""
+
+    def __init__(
+        self, engine: Engine, authenticator: Authenticator, *, model_name: str, created: int
+    ) -> None:
+        self._engine = engine
+        self._authenticator = authenticator
+        self._model_name = model_name
+        self._created = created
+
+    async def list_all(self, request: Request) -> Response:
+        """The one model."""
+        self._authenticator.scope_of(request.headers)
+        return JSONResponse({"object": "list", "data": [self._body()]})
+
+    async def get_one(self, request: Request) -> Response:
+        """The one model, if it is meant."""
+        self._authenticator.scope_of(request.headers)
+        check_model(request.path_params["model_id"], self._model_name)
+        return JSONResponse(self._body())
+
+    def _body(self) -> dict[str, object]:
+        limit = self._engine.status().context_length
+        return model_body(self._model_name, created=self._created, context_length=limit)
+
+
+class HealthEndpoint:
+    """`GET /healthz`: open to all, tells nothing about conversations."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        loop_status: Callable[[], Mapping[str, object]],
+        turn_counts: Callable[[], Mapping[str, object]],
+        model_name: str,
+    ) -> None:
+        self._engine = engine
+        self._loop_status = loop_status
+        self._turn_counts = turn_counts
+        self._model_name = model_name
+
+    async def check(self, _: Request) -> Response:
+        """200 while replies can be sampled, 503 otherwise."""
+        status = self._engine.status()
+        body = {
+            "ok": status.is_healthy,
+            "model": self._model_name,
+            "version": status.version,
+            "engine": {
+                "running": status.running,
+                "waiting": status.waiting,
+                "slots": status.slots,
+                "context_length": status.context_length,
+                "generated_tokens": status.generated_tokens,
+                "tokens_per_s": round(status.tokens_per_s, 2),
+            },
+            "loops": dict(self._loop_status()),
+            "counts": dict(self._turn_counts()),
+        }
+        return JSONResponse(body, status_code=200 if status.is_healthy else 503)
+
+
+def check_model(name: str, available: str) -> None:
+    """Refuse a model that is not served.
+
+    Raises:
+        WireError: 404.
+    """
+    if name not in (available, MODEL_ALIAS):
+        msg = f"model {name[:80]!r} does not exist: use {available!r} (or {MODEL_ALIAS!r})"
+        raise WireError(msg, status=404, code="model_not_found", param="model")
+
+
+async def read_object(request: Request, max_bytes: int) -> JsonObject:
+    """Read a JSON object without ever holding more than `max_bytes`.
+
+    Raises:
+        WireError: 413 over the limit, 400 where it is not a JSON object.
+    """
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    return parse_object(bytes(body))
+
+
+async def run_while_connected(work: Coroutine[None, None, None], receive: Receive) -> None:
+    """Run `work`, cancelling it when the client leaves. The body has to be read before."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(work)
+            watching = group.create_task(_until_disconnect(receive))
+            watching.add_done_callback(lambda _: working.cancel())
+            working.add_done_callback(lambda _: watching.cancel())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _too_large(max_bytes: int) -> WireError:
+    msg = f"the body is larger than {max_bytes} bytes: send less, or raise gateway.max_body_bytes"
+    return WireError(msg, status=413, code="body_too_large")
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def _respond(failure: Failure, headers: Mapping[str, str] | None = None) -> Response:
+    merged = {**failure.headers, **(headers or {})}
+    return JSONResponse(failure.body, status_code=failure.status, headers=merged)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    _report(f"{request.method} {request.url.path}", error)
+    return _respond(failure_of(error))
+
+
+def _report(what: str, error: Exception) -> None:
+    """Tell the operator of what is not the client's fault.
+
+    Only what is unexpected comes with a traceback: those of databases quote conversations.
+    """
+    if isinstance(error, ClawError | TimeoutError):
+        if failure_of(error).status >= 500:
+            _log.error("%s failed: %s", what, error or type(error).__name__)
+    else:
+        _log.error("%s failed", what, exc_info=error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = f"{request.method} {request.url.path[:200]}"
+    match error.status_code:
+        case 404:
+            message, code = f"{what} does not exist: see the documentation", "not_found"
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            message, code = f"{what} is not allowed: use {allowed}", "method_not_allowed"
+        case _:
+            message, code = error.detail, None
+    failure = Failure(error.status_code, message, "invalid_request_error", code)
+    return _respond(failure, error.headers)
+
+
+async def _on_disconnect(_: Request, __: Exception) -> Response:
+    return _respond(Failure(400, "the body ended early", "invalid_request_error", "invalid_json"))
+
+
+def exception_handlers() -> dict[type[Exception], Callable[..., Coroutine[None, None, Response]]]:
+    """Every failure as an OpenAI-shaped response."""
+    return {
+        ClawError: _on_error,
+        TimeoutError: _on_error,
+        HTTPException: _on_http_error,
+        ClientDisconnect: _on_disconnect,
+        Exception: _on_error,
+    }

@@ -1,0 +1,114 @@
+"""Explicit feedback on a reply that was given: a score, a thumb, or words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from clawjax.errors import WireError
+from clawjax.gateway.collector import Collector, GatewayLog
+from clawjax.gateway.wire import JsonObject, read_flag, read_integer, read_number, read_text, reject
+from clawjax.records import Message, NextState, NextStateKind, Outcome
+
+__all__ = ["Feedback", "FeedbackService", "parse_feedback"]
+
+_THUMBS = {"up": 1.0, "down": -1.0}
+_MOST_CHOICES = 127
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Exactly one of score and text is given."""
+
+    response_id: str
+    choice: int
+    score: float | None
+    text: str | None
+    is_session_done: bool
+
+
+class FeedbackService:
+    """Records feedback for the judges."""
+
+    def __init__(
+        self,
+        log: GatewayLog,
+        collector: Collector,
+        *,
+        clock: Callable[[], float],
+        on_linked: Callable[[], None],
+    ) -> None:
+        self._log = log
+        self._collector = collector
+        self._clock = clock
+        self._on_linked = on_linked
+
+    async def give(self, feedback: Feedback, scope: str) -> dict[str, object]:
+        """Record it; says whether it can still be used.
+
+        Raises:
+            WireError: 404, no such response in this scope.
+            LogError: nothing was recorded.
+        """
+        session_id, outcome = await asyncio.to_thread(self._record, feedback, scope)
+        self._on_linked()
+        if feedback.is_session_done:
+            await self._collector.close_session(scope, session_id)
+        answer: dict[str, object] = {"accepted": True, "used": outcome is None}
+        return answer if outcome is None else {**answer, "reason": _describe(outcome)}
+
+    def _record(self, feedback: Feedback, scope: str) -> tuple[str, Outcome | None]:
+        """Runs in a thread: the session, and how the turn has ended if it has."""
+        turn_id = self._log.find_response(feedback.response_id, feedback.choice)
+        judged = None if turn_id is None else self._log.get(turn_id)
+        if judged is None or judged.turn.scope != scope:
+            msg = (
+                f"no reply with response_id {feedback.response_id[:80]!r} and choice "
+                f"{feedback.choice}: use the id of a chat completion that has ended"
+            )
+            raise WireError(msg, status=404, code="not_found", param="response_id")
+        words = () if feedback.text is None else (Message("user", feedback.text),)
+        self._log.append(
+            NextState(
+                turn_id=judged.turn.turn_id,
+                kind=NextStateKind.FEEDBACK,
+                arrived_at=self._clock(),
+                messages=words,
+                score=feedback.score,
+            )
+        )
+        return judged.turn.session_id, self._log.outcome(judged.turn.turn_id)
+
+
+def parse_feedback(body: JsonObject) -> Feedback:
+    """Validate a request body.
+
+    Raises:
+        WireError: 400, naming the field, what was found and what is expected.
+    """
+    response_id = read_text(body, "response_id")
+    if not response_id:
+        reject("response_id", "missing: expected the id of a chat completion")
+    score = read_number(body, "score", -1.0, 1.0)
+    thumbs = read_text(body, "thumbs")
+    text = read_text(body, "text")
+    if sum(value is not None for value in (score, thumbs, text)) != 1:
+        reject("score", 'give exactly one of "score" (-1 to 1), "thumbs" (up or down) and "text"')
+    if thumbs is not None and thumbs not in _THUMBS:
+        reject("thumbs", f"{thumbs[:40]!r} is unknown: expected up or down")
+    if text is not None and not text.strip():
+        reject("text", "is empty: say something about the reply")
+    return Feedback(
+        response_id=response_id,
+        choice=read_integer(body, "choice", 0, _MOST_CHOICES) or 0,
+        score=score if thumbs is None else _THUMBS[thumbs],
+        text=text,
+        is_session_done=bool(read_flag(body, "session_done")),
+    )
+
+
+def _describe(outcome: Outcome) -> str:
+    if outcome.drop_reason is not None:
+        return f"the turn was dropped: {outcome.drop_reason.value}"
+    return f"the turn was trained on already, in version {outcome.trained_version}"

@@ -1,0 +1,66 @@
+"""Around every request: the persistent counters `requests` and `non_2xx`.
+
+Invariant: a request under `/v1/` is counted once, before the last byte of its response leaves; one
+that broke off after its status was sent counts as `non_2xx`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clawjax.errors import LogError
+
+__all__ = ["CountRequests"]
+
+_log = logging.getLogger(__name__)
+
+_COUNTED_PREFIX = "/v1/"
+
+
+class CountRequests:
+    """ASGI middleware; `count` is called in worker threads."""
+
+    def __init__(self, app: ASGIApp, count: Callable[[str, int], None]) -> None:
+        self._app = app
+        self._count = count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and count it."""
+        if scope["type"] != "http" or not scope["path"].startswith(_COUNTED_PREFIX):
+            await self._app(scope, receive, send)
+            return
+        status = 0
+        is_counted = False
+
+        async def count_and_send(message: Message) -> None:
+            nonlocal status, is_counted
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif not message.get("more_body", False) and not is_counted:
+                is_counted = True
+                await self._add(is_success=200 <= status < 300)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, count_and_send)
+        except Exception:
+            if not is_counted:
+                await self._add(is_success=False)
+            raise
+        if not is_counted:  # the client has left
+            await self._add(is_success=True)
+
+    async def _add(self, *, is_success: bool) -> None:
+        try:
+            await asyncio.to_thread(self._count_both, is_success)
+        except LogError as error:
+            _log.error("a request is not counted: %s", error)
+
+    def _count_both(self, is_success: bool) -> None:
+        self._count("requests", 1)
+        if not is_success:
+            self._count("non_2xx", 1)

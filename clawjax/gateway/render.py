@@ -1,0 +1,120 @@
+"""Prompts as token ids.
+
+Invariant: the prompt of a turn that continues another is that turn's prompt ids, its response ids
+and the encoded rest, in this order; sampled ids are never turned into text and back. Where the
+chat template rules this out the whole history is rendered afresh, which forks the conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from clawjax.errors import WireError
+from clawjax.records import Message
+
+__all__ = ["Prior", "Renderer", "Tokenizer"]
+
+_STAND_IN = "\u27e6reply\u00b7of\u00b7clawjax\u27e7"
+"""Takes the place of a reply while its surroundings are rendered; survives every template."""
+
+_PROBE = "zq"
+_THINK = "<think>"
+
+
+class Tokenizer(Protocol):
+    """The part of a chat tokenizer that the gateway uses."""
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end a reply."""
+        ...
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Ids of a text; special tokens written out become their ids, nothing is added."""
+        ...
+
+    def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
+        """Text of ids."""
+        ...
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools_json: str | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """The chat template's text; `WireError` where the template rejects the messages."""
+        ...
+
+    def special_text(self, token_id: int) -> str:
+        """How a special token is written."""
+        ...
+
+
+class Prior(NamedTuple):
+    """The turn that a prompt continues."""
+
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    tools_json: str | None
+    reply_index: int
+    """Position of its reply in the new messages."""
+
+
+class Renderer:
+    """Builds prompts with one tokenizer. Stateless, safe to use from threads."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def prompt(
+        self, messages: Sequence[Message], tools_json: str | None, prior: Prior | None
+    ) -> tuple[int, ...]:
+        """The prompt, continuing `prior` exactly where there is one and the template allows it.
+
+        Raises:
+            WireError: the template rejects the messages.
+        """
+        if prior is not None:
+            rest = self._text_after_reply(messages, tools_json, prior)
+            if rest is not None:
+                return prior.prompt_ids + prior.response_ids + self._tokenizer.encode(rest)
+        return self._tokenizer.encode(self._tokenizer.render(messages, tools_json=tools_json))
+
+    def knows_reasoning(self) -> bool:
+        """Whether the template removes earlier thoughts, as those of reasoning models do."""
+        thought = f"{_THINK}\n{_PROBE}\n</think>\n\nyes"
+        messages = (Message("user", "a"), Message("assistant", thought), Message("user", "b"))
+        try:
+            return _PROBE not in self._tokenizer.render(messages)
+        except WireError:
+            return False
+
+    def opens_reasoning(self, prompt_ids: Sequence[int]) -> bool:
+        """Whether the prompt ends inside a thought that the template has begun."""
+        tail = self._tokenizer.decode(tuple(prompt_ids[-8:]), keep_special=True)
+        return tail.rstrip().endswith(_THINK)
+
+    def _text_after_reply(
+        self, messages: Sequence[Message], tools_json: str | None, prior: Prior
+    ) -> str | None:
+        """The rendered text behind the reply, without an end token that was sampled already."""
+        if tools_json != prior.tools_json:
+            return None
+        reply = replace(
+            messages[prior.reply_index], content=_STAND_IN, tool_calls=(), reasoning=None
+        )
+        stood_in = (*messages[: prior.reply_index], reply, *messages[prior.reply_index + 1 :])
+        try:
+            parts = self._tokenizer.render(stood_in, tools_json=tools_json).split(_STAND_IN)
+        except WireError:  # e.g. a tool's result without the call; the full history may still do
+            return None
+        if len(parts) != 2:
+            return None
+        last = prior.response_ids[-1] if prior.response_ids else None
+        if last is not None and last in self._tokenizer.eos_ids:
+            return parts[1].removeprefix(self._tokenizer.special_text(last))
+        return parts[1]

@@ -1,0 +1,223 @@
+"""What is kept of a conversation, and when."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from clawjax.records import FinishReason, NextState, NextStateKind, Turn, TurnKind
+
+from .helpers import FailingLog, assistant, user
+
+
+async def talk(gateway, *texts, **options):
+    """Hold a conversation; returns the turns it left."""
+    messages = []
+    for text in texts:
+        messages.append(user(text))
+        body = await gateway.say(*messages, **options)
+        messages.append(body["choices"][0]["message"])
+    return gateway.turns()
+
+
+async def test_a_conversation_is_one_session_of_linked_turns(gateway):
+    first, second, third = await talk(gateway, "a", "b", "c")
+    assert len({first.session_id, second.session_id, third.session_id}) == 1
+    assert [first.parent_turn_id, second.parent_turn_id] == [None, first.turn_id]
+    (reaction,) = gateway.events(first.turn_id)
+    assert (reaction.kind, reaction.score) == (NextStateKind.USER, None)
+    assert [message.content for message in reaction.messages] == ["b"]
+    assert gateway.events(third.turn_id) == ()
+
+
+async def test_a_prompt_continues_the_ids_of_the_turn_before(gateway):
+    first, second, third = await talk(gateway, "a", "b", "c")
+    for before, after in ((first, second), (second, third)):
+        whole = before.prompt_ids + before.response_ids
+        assert after.prompt_ids[: len(whole)] == whole
+        assert len(after.prompt_ids) > len(whole)
+    assert third.prompt_ids == gateway.engine.requests[2].prompt_ids
+
+
+async def test_judges_are_woken_before_the_next_reply_is_begun(gateway):
+    await talk(gateway, "a", "b")
+    assert gateway.woken == [1]  # one request had reached the engine, the second had not
+
+
+async def test_an_edited_history_forks(gateway):
+    first, second = await talk(gateway, "a", "b")
+    history = [user("a"), assistant("edited"), user("b")]
+    forked = await gateway.say(*history, session_id=first.session_id)
+    third = gateway.turns()[2]
+    assert (forked["session_id"], third.parent_turn_id) == (first.session_id, None)
+    assert gateway.events(second.turn_id) == ()
+    elsewhere = await gateway.say(*history)
+    assert elsewhere["session_id"] != first.session_id
+
+
+async def test_asking_again_is_a_resample_not_a_reaction(gateway):
+    first, second = await talk(gateway, "a", "b")
+    again = await gateway.say(user("a"), assistant("hello there"), user("b"))
+    third = gateway.turns()[2]
+    assert again["session_id"] == first.session_id
+    assert third.parent_turn_id == first.turn_id == second.parent_turn_id
+    assert third.prompt_ids == second.prompt_ids
+    assert len(gateway.events(first.turn_id)) == 1
+    assert (await gateway.say(user("a")))["session_id"] != first.session_id
+
+
+async def test_twin_requests_bring_one_reaction(gateway):
+    (first,) = await talk(gateway, "a")
+    history = [user("a"), assistant("hello there"), user("b")]
+    await asyncio.gather(*(gateway.say(*history) for _ in range(3)))
+    assert len(gateway.events(first.turn_id)) == 1
+    assert len(gateway.turns()) == 4
+
+
+async def test_scopes_do_not_meet(gateway):
+    await gateway.say(user("a"), headers={"authorization": "Bearer one"})
+    body = await gateway.say(
+        user("a"), assistant("hello there"), user("b"), headers={"authorization": "Bearer two"}
+    )
+    first, second = gateway.turns()
+    assert first.scope != second.scope
+    assert body["session_id"] != first.session_id
+    assert gateway.events(first.turn_id) == ()
+
+
+async def test_tool_results_are_all_kept(make_gateway):
+    call = '<tool_call>{"name": "ls", "arguments": {"a": 1}}</tool_call>'
+    gateway = make_gateway([f"{call}\n{call}", "done"])
+    tools = [{"type": "function", "function": {"name": "ls"}}]
+    said = (await gateway.say(user("a"), tools=tools))["choices"][0]["message"]
+    for index, entry in enumerate(said["tool_calls"]):  # as clients write them back
+        entry.update(id=f"renamed{index}", index=index)
+        entry["function"]["arguments"] = '{"a":1}'
+    results = [
+        {"role": "tool", "tool_call_id": f"renamed{i}", "content": f"r{i}"} for i in range(2)
+    ]
+    await gateway.say(user("a"), said, *results, tools=tools)
+    first, second = gateway.turns()
+    (reaction,) = gateway.events(first.turn_id)
+    assert reaction.kind is NextStateKind.TOOL
+    assert [message.content for message in reaction.messages] == ["r0", "r1"]
+    assert first.finish_reason is FinishReason.TOOL_CALLS
+    whole = first.prompt_ids + first.response_ids
+    assert second.prompt_ids[: len(whole)] == whole
+
+
+async def test_a_side_request_is_no_reaction(gateway):
+    await talk(gateway, "a")
+    history = [user("a"), assistant("hello there")]
+    await gateway.say(*history, user("summarise"), headers={"X-Turn-Type": "side"})
+    first, side = gateway.turns()
+    assert gateway.events(first.turn_id) == ()
+    assert (side.kind, side.session_id) == (TurnKind.SIDE, first.session_id)
+    await gateway.say(*history, user("b"))
+    assert [event.messages[0].content for event in gateway.events(first.turn_id)] == ["b"]
+
+
+async def test_the_end_of_a_session_is_told(gateway):
+    await talk(gateway, "a", "b", headers={"X-Session-Id": "mine"})
+    await gateway.say(
+        user("other topic"), n=2, headers={"X-Session-Id": "mine", "X-Session-Done": "1"}
+    )
+    turns = gateway.turns()
+    kinds = [[event.kind for event in gateway.events(turn.turn_id)] for turn in turns]
+    closed = [NextStateKind.SESSION_CLOSED]
+    assert kinds == [[NextStateKind.USER], closed, closed, closed]
+    assert {turn.session_id for turn in turns} == {"mine"}
+
+
+async def test_idle_sessions_are_closed_once_and_can_go_on(make_gateway):
+    now = [1000.0]
+    gateway = make_gateway(clock=lambda: now[0], config={"session_idle_s": 60})
+    (first,) = await talk(gateway, "a")
+    now[0] += 59
+    await gateway.collector.close_idle()
+    assert gateway.events(first.turn_id) == ()
+    now[0] += 1
+    await gateway.collector.close_idle()
+    await gateway.collector.close_idle()
+    await gateway.say(user("a"), assistant("hello there"), user("b"))
+    kinds = [event.kind for event in gateway.events(first.turn_id)]
+    assert kinds == [NextStateKind.SESSION_CLOSED, NextStateKind.USER]
+
+
+async def test_a_new_process_goes_on_where_the_last_one_was_killed(make_gateway):
+    before = make_gateway()
+    first, second = await talk(before, "a", "b")
+    after = make_gateway(["later"])
+    await after.collector.rebuild()
+    history = [user("a"), assistant("hello there"), user("b"), assistant("second reply")]
+    body = await after.say(*history, user("c"))
+    third = after.turns()[2]
+    assert body["session_id"] == first.session_id
+    assert third.parent_turn_id == second.turn_id
+    whole = second.prompt_ids + second.response_ids
+    assert third.prompt_ids[: len(whole)] == whole
+    (reaction,) = after.events(second.turn_id)
+    assert reaction.messages[0].content == "c"
+
+
+async def test_a_new_process_closes_no_session_twice(make_gateway):
+    now = [1000.0]
+    for _ in range(2):
+        gateway = make_gateway(clock=lambda: now[0])
+        await gateway.collector.rebuild()
+        if not gateway.turns():
+            await talk(gateway, "a")
+        now[0] += 10_000
+        await gateway.collector.close_idle()
+    (turn,) = gateway.turns()
+    assert [event.kind for event in gateway.events(turn.turn_id)] == [NextStateKind.SESSION_CLOSED]
+
+
+async def test_cancelled_turns_are_not_recognised_after_a_restart(make_gateway):
+    gateway = make_gateway(token_delay_s=0.4, config={"request_timeout_s": 1})
+    await gateway.chat(user("a"))
+    (cancelled,) = gateway.turns()
+    after = make_gateway()
+    await after.collector.rebuild()
+    await after.say(user("a"), assistant(cancelled.reply.content), user("b"))
+    assert after.events(cancelled.turn_id) == ()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_reply_that_cannot_be_kept_is_not_given(make_gateway, log, stream):
+    gateway = make_gateway(with_log=FailingLog(log, Turn))
+    response = await gateway.chat(user("a"), stream=stream)
+    if stream:
+        assert "[DONE]" not in response.text
+        assert '"finish_reason":"stop"' not in response.text
+        assert '"type":"server_error"' in response.text
+    else:
+        assert response.status_code == 500
+    assert gateway.turns() == []
+    assert gateway.log.counters() == {"requests": 1, "non_2xx": 1}
+
+
+async def test_a_reaction_that_cannot_be_kept_is_linked_by_the_retry(make_gateway, log):
+    failing = FailingLog(log, ())
+    gateway = make_gateway(with_log=failing)
+    (first,) = await talk(gateway, "a")
+    failing.refused = NextState
+    history = [user("a"), assistant("hello there"), user("b")]
+    assert (await gateway.chat(*history)).status_code == 500
+    assert len(gateway.engine.requests) == 1
+    failing.refused = ()
+    await gateway.say(*history)
+    assert [event.kind for event in gateway.events(first.turn_id)] == [NextStateKind.USER]
+
+
+async def test_sequences_of_unequal_length_are_dropped_with_the_reason(make_gateway, monkeypatch):
+    gateway = make_gateway()
+    generate = gateway.engine.generate
+
+    async def careless(request):
+        async for chunk in generate(request):
+            yield replace(chunk, sampler_logprobs=()) if chunk.finish_reason else chunk
+
+    monkeypatch.setattr(gateway.engine, "generate", careless)
+    await talk(gateway, "a")
+    assert gateway.log.counts().dropped == {"length_mismatch": 1}

@@ -1,0 +1,92 @@
+"""Explicit feedback."""
+
+import pytest
+
+from clawjax.records import DropReason, NextStateKind, Outcome
+
+from .helpers import user
+
+
+async def give(gateway, **body):
+    return await gateway.client.post("/v1/feedback", json=body)
+
+
+@pytest.mark.parametrize(
+    ("said", "score", "words"),
+    [
+        ({"score": 0.25}, 0.25, []),
+        ({"score": 0}, 0.0, []),
+        ({"thumbs": "up"}, 1.0, []),
+        ({"thumbs": "down"}, -1.0, []),
+        ({"text": "too long"}, None, ["too long"]),
+    ],
+)
+async def test_feedback_reaches_the_judges(gateway, said, score, words):
+    body = await gateway.say(user("hi"), n=2)
+    response = await give(gateway, response_id=body["id"], choice=1, **said)
+    assert response.json() == {"accepted": True, "used": True}
+    turn = next(turn for turn in gateway.turns() if turn.choice == 1)
+    (event,) = gateway.events(turn.turn_id)
+    assert (event.kind, event.score) == (NextStateKind.FEEDBACK, score)
+    assert [message.content for message in event.messages] == words
+    assert len(gateway.woken) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        ({"trained_version": 3}, "trained on already, in version 3"),
+        ({"drop_reason": DropReason.STALE}, "dropped: stale"),
+    ],
+)
+async def test_feedback_that_comes_late_is_recorded_and_not_used(gateway, outcome, reason):
+    body = await gateway.say(user("hi"))
+    (turn,) = gateway.turns()
+    gateway.log.append(Outcome(turn.turn_id, 1.0, **outcome))
+    answer = (await give(gateway, response_id=body["id"], thumbs="up")).json()
+    assert (answer["accepted"], answer["used"]) == (True, False)
+    assert reason in answer["reason"]
+    assert len(gateway.events(turn.turn_id)) == 1
+
+
+async def test_feedback_is_for_ones_own_replies(gateway):
+    body = await gateway.say(user("hi"))
+    for request in (
+        {"json": {"response_id": "nothing", "score": 1}},
+        {"json": {"response_id": body["id"], "choice": 1, "score": 1}},
+        {
+            "json": {"response_id": body["id"], "score": 1},
+            "headers": {"authorization": "Bearer other"},
+        },
+    ):
+        response = await gateway.client.post("/v1/feedback", **request)
+        assert response.status_code == 404
+        assert response.json()["error"]["param"] == "response_id"
+    assert gateway.events(gateway.turns()[0].turn_id) == ()
+
+
+async def test_feedback_can_end_the_session(gateway):
+    body = await gateway.say(user("hi"))
+    await give(gateway, response_id=body["id"], thumbs="up", session_done=True)
+    kinds = [event.kind for event in gateway.events(gateway.turns()[0].turn_id)]
+    assert kinds == [NextStateKind.FEEDBACK, NextStateKind.SESSION_CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "response_id"),
+        ({"response_id": 3, "score": 1}, "response_id"),
+        ({"response_id": "r"}, "score"),
+        ({"response_id": "r", "score": 1, "thumbs": "up"}, "score"),
+        ({"response_id": "r", "score": 1.5}, "score"),
+        ({"response_id": "r", "score": "good"}, "score"),
+        ({"response_id": "r", "thumbs": "sideways"}, "thumbs"),
+        ({"response_id": "r", "text": "  "}, "text"),
+        ({"response_id": "r", "score": 1, "choice": -1}, "choice"),
+    ],
+)
+async def test_what_is_wrong_is_named(gateway, body, param):
+    response = await give(gateway, **body)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param

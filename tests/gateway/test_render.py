@@ -1,0 +1,161 @@
+"""The prompt of turn n + 1 begins with the ids of turn n."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clawjax.gateway.render import Prior, Renderer
+from clawjax.models.template import ChatTemplate
+from clawjax.models.tokenizer import ChatTokenizer
+from clawjax.records import Message, ToolCall
+
+TOOLS = json.dumps([{"type": "function", "function": {"name": "ls"}}])
+
+
+@pytest.fixture(params=["tokenizer", "qwen_tokenizer", "default_tokenizer"])
+def any_tokenizer(request) -> ChatTokenizer:
+    return request.getfixturevalue(request.param)
+
+
+def end_of_turn(tokenizer):
+    return next(i for i in tokenizer.eos_ids if tokenizer.special_text(i) == "<|im_end|>")
+
+
+def with_template(tokenizer, tmp_path, source):
+    import tokenizers
+
+    tokenizer.save(tmp_path)
+    vocabulary = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    return ChatTokenizer(vocabulary, ChatTemplate(source), eos_ids=tokenizer.eos_ids)
+
+
+def after(tokenizer, messages, reply_ids, reply, new, tools_json=None):
+    """The prompt ids of a turn, and of the turn that continues it."""
+    renderer = Renderer(tokenizer)
+    prompt = renderer.prompt(messages, tools_json, None)
+    history = (*messages, reply, *new)
+    prior = Prior(prompt, reply_ids, tools_json, len(messages))
+    return prompt, renderer.prompt(history, tools_json, prior)
+
+
+def test_a_sampled_end_token_is_not_written_twice(any_tokenizer):
+    messages, new = [Message("user", "hi")], [Message("user", "more")]
+    reply_ids = (*any_tokenizer.encode("hello"), end_of_turn(any_tokenizer))
+    prompt, longer = after(any_tokenizer, messages, reply_ids, Message("assistant", "hello"), new)
+    assert longer[: len(prompt) + len(reply_ids)] == prompt + reply_ids
+    rest = any_tokenizer.decode(longer[len(prompt) + len(reply_ids) :], keep_special=True)
+    assert rest == "\n<|im_start|>user\nmore<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_reply_that_was_cut_is_closed(any_tokenizer):
+    messages, new = [Message("user", "hi")], [Message("user", "more")]
+    reply_ids = any_tokenizer.encode("hel")
+    prompt, longer = after(any_tokenizer, messages, reply_ids, Message("assistant", "hel"), new)
+    rest = any_tokenizer.decode(longer[len(prompt) + len(reply_ids) :], keep_special=True)
+    assert rest.startswith("<|im_end|>\n<|im_start|>user\nmore<|im_end|>")
+
+
+def test_with_ids_as_the_encoder_makes_them_nothing_changes(any_tokenizer):
+    """Reuse gives what a fresh rendering gives where the model writes as the encoder would."""
+    messages = [Message("system", "Be brief."), Message("user", "hi")]
+    reply, new = Message("assistant", "hello"), [Message("user", "more")]
+    reply_ids = (*any_tokenizer.encode("hello"), end_of_turn(any_tokenizer))
+    _, longer = after(any_tokenizer, messages, reply_ids, reply, new)
+    assert longer == Renderer(any_tokenizer).prompt([*messages, reply, *new], None, None)
+
+
+def test_calls_and_results_continue_too(qwen_tokenizer):
+    reply = Message("assistant", "", (ToolCall("c", "ls", "{}"),))
+    text = '<tool_call>\n{"name": "ls", "arguments": {}}\n</tool_call>'
+    reply_ids = (*qwen_tokenizer.encode(text), end_of_turn(qwen_tokenizer))
+    new = [Message("tool", "a.txt"), Message("tool", "b.txt")]
+    prompt, longer = after(
+        qwen_tokenizer, [Message("user", "hi")], reply_ids, reply, new, tools_json=TOOLS
+    )
+    assert longer[: len(prompt) + len(reply_ids)] == prompt + reply_ids
+    rest = qwen_tokenizer.decode(longer[len(prompt) + len(reply_ids) :], keep_special=True)
+    assert rest == (
+        "\n<|im_start|>user\n<tool_response>\na.txt\n</tool_response>\n"
+        "<tool_response>\nb.txt\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_other_tools_mean_a_fresh_prompt(qwen_tokenizer):
+    messages, reply = [Message("user", "hi")], Message("assistant", "yes")
+    prompt = Renderer(qwen_tokenizer).prompt(messages, None, None)
+    prior = Prior(prompt, qwen_tokenizer.encode("unlike"), None, 1)
+    history = [*messages, reply, Message("user", "more")]
+    longer = Renderer(qwen_tokenizer).prompt(history, TOOLS, prior)
+    assert longer == Renderer(qwen_tokenizer).prompt(history, TOOLS, None)
+    assert longer[: len(prompt)] != prompt
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for m in messages %}{% if not loop.first %}<|im_end|>{% endif %}{{ m.role }}"
+        "{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}",
+        "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{% if 'reply' in m.content %}{{ raise_exception('no') }}"
+        "{% endif %}{{ m.content }}{% endfor %}",
+    ],
+    ids=["left out", "twice", "refused"],
+)
+def test_templates_that_cannot_be_continued_render_afresh(tokenizer, tmp_path, source):
+    odd = with_template(tokenizer, tmp_path, source)
+    history = [Message("user", "hi"), Message("assistant", "yes"), Message("user", "more")]
+    prior = Prior((1, 2, 3), (4,), None, 1)
+    assert Renderer(odd).prompt(history, None, prior) == Renderer(odd).prompt(history, None, None)
+
+
+def test_models_that_think_are_recognised(tokenizer, qwen_tokenizer):
+    assert Renderer(qwen_tokenizer).knows_reasoning()
+    assert not Renderer(tokenizer).knows_reasoning()
+    opened = qwen_tokenizer.encode("<|im_start|>assistant\n<think>\n")
+    assert Renderer(qwen_tokenizer).opens_reasoning(opened)
+    assert not Renderer(qwen_tokenizer).opens_reasoning(opened[:2])
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=12)
+STEP = st.tuples(
+    st.lists(st.integers(3, 300), max_size=6),
+    st.sampled_from(["end", "length", "other end"]),
+    TEXT,
+    st.lists(st.builds(Message, st.sampled_from(["user", "tool"]), TEXT), min_size=1, max_size=3),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.builds(Message, st.just("user"), TEXT), min_size=1, max_size=2),
+    st.lists(STEP, min_size=1, max_size=4),
+    st.sampled_from([None, TOOLS]),
+)
+@pytest.mark.parametrize("name", ["tokenizer", "qwen_tokenizer"])
+def test_each_prompt_is_a_strict_prefix_of_the_next(request, name, first, steps, tools_json):
+    """Whatever was sampled, and however it is written in the history."""
+    tokenizer = request.getfixturevalue(name)
+    renderer = Renderer(tokenizer)
+    end = end_of_turn(tokenizer)
+    endings = {"end": (end,), "length": (), "other end": tuple(tokenizer.eos_ids - {end})}
+    history, prior = tuple(first), None
+    for sampled, ending, text, new in steps:
+        prompt = renderer.prompt(history, tools_json, prior)
+        if prior is not None:
+            whole = prior.prompt_ids + prior.response_ids
+            assert prompt[: len(whole)] == whole
+            assert len(prompt) > len(whole)
+        prior = Prior(prompt, (*sampled, *endings[ending]), tools_json, len(history))
+        history = (*history, Message("assistant", text), *new)
+
+
+def test_the_reply_may_be_written_differently_in_the_history(tokenizer):
+    messages, ids = [Message("user", "hi")], (7, 8, 9)
+    told = [Message("assistant", "x"), Message("assistant", "quite another")]
+    prompts = {after(tokenizer, messages, ids, said, [Message("user", "b")])[1] for said in told}
+    assert len(prompts) == 1
+    thought = replace(told[0], reasoning="hm")
+    assert after(tokenizer, messages, ids, thought, [Message("user", "b")])[1] in prompts
