@@ -45,11 +45,6 @@ class DirectoryWeightStore:
         self.root = Path(root)
         self._clock = clock
 
-    def clean(self) -> None:
-        """Remove what a writer that died left behind. Only the writer may call this."""
-        for leftover in self.root.glob(f"{_ASIDE}*"):
-            shutil.rmtree(leftover)
-
     def publish(
         self,
         tensors: Mapping[str, np.ndarray],
@@ -85,6 +80,7 @@ class DirectoryWeightStore:
             "created_at": self._clock(),
         }
         with _disk_errors(self.root):
+            self._clean()
             if not self._is_published(version, manifest):
                 self._write(version, {**contents, _MANIFEST: _to_json(manifest)})
             self._point_to(version)
@@ -169,6 +165,11 @@ class DirectoryWeightStore:
             )
             raise StoreError(msg)
         return True
+
+    def _clean(self) -> None:
+        """Remove what a writer that died left behind; there is only one writer, and it is this."""
+        for leftover in self.root.glob(f"{_ASIDE}*"):
+            shutil.rmtree(leftover)
 
     def _write(self, version: int, contents: Mapping[str, bytes]) -> None:
         aside = self.root / f"{_ASIDE}{version:06d}-{os.getpid()}"

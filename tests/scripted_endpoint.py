@@ -49,15 +49,14 @@ class ScriptedEndpoint:
                 self._app(), log_level="critical", lifespan="off", timeout_graceful_shutdown=1
             )
             server = uvicorn.Server(config)
-            server.install_signal_handlers = lambda: None
-            async with asyncio.TaskGroup() as group:
-                group.create_task(server._serve([listener]))
-                while not server.started:
+            serving = asyncio.create_task(server._serve([listener]))
+            try:
+                while not server.started:  # noqa: ASYNC110 - uvicorn has no event to await
                     await asyncio.sleep(0.005)
-                try:
-                    yield self
-                finally:
-                    server.should_exit = True
+                yield self
+            finally:
+                server.should_exit = True
+                await serving
 
     def _app(self) -> Starlette:
         return Starlette(

@@ -1,13 +1,14 @@
-"""The two programs that run on the device, compiled once per shape bucket.
+"""The programs that run on the device, compiled once per shape bucket: decode, prefill, sample.
 
-Owns the KV cache (donated from call to call) and the set of compiled programs. Invariant: programs
-are compiled ahead of time and called as such, so an unforeseen shape is an error and never a silent
+Owns the KV cache (donated from call to call) and the compiled programs. Invariant: programs are
+compiled ahead of time and called as such, so an unforeseen shape is an error and never a silent
 recompilation. Only the engine's worker thread calls in here.
 """
 
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -19,26 +20,27 @@ import numpy as np
 from jax import Array
 
 from clawjax.config import EngineConfig
-from clawjax.engine.kv import Cache, decode_attend, new_cache, prefill_attend
+from clawjax.engine.kv import Cache, LayerCache, decode_attend, new_cache, prefill_attend
 from clawjax.engine.sampling import Drawn, SamplingRows, sample
 from clawjax.models.architecture import Architecture
-from clawjax.models.transformer import Params, Transformer
+from clawjax.models.transformer import Attend, Params, Transformer
 
-__all__ = ["Decoder", "Shape"]
+__all__ = ["Decoder", "Shape", "idle_rows"]
 
 logger = logging.getLogger(__name__)
 
-COMPILE_THREADS = 2
+_COMPILE_THREADS = 2
+_SMALLEST_CHUNK = 8
 
 
 class Shape(NamedTuple):
     """What a program is compiled for."""
 
     kind: str
-    """`decode` or `prefill`."""
+    """`decode`, `prefill` or `sample`."""
     size: int
-    """Rows decoded together, or prompt tokens in a chunk."""
-    live: int
+    """Rows decoded or sampled together, or prompt tokens in a chunk."""
+    live: int = 0
     """Cache positions attended to."""
 
 
@@ -47,153 +49,210 @@ class Decoder:
 
     def __init__(self, arch: Architecture, context_length: int, config: EngineConfig) -> None:
         """Allocate the cache; nothing is compiled yet."""
-        self.context_length = context_length
         self.slots = config.slots
-        self.live_buckets = _buckets(config.live_buckets, context_length)
-        self.row_buckets = sorted({1, config.slots})
-        self.chunk_sizes = _chunk_sizes(config.prefill_chunk)
-        self.capacity = -(-context_length // config.prefill_chunk) * config.prefill_chunk
+        self._live_buckets = sorted(
+            {length for length in config.live_buckets if length < context_length} | {context_length}
+        )
+        self._row_buckets = sorted({1, config.slots})
+        self._chunk = min(config.prefill_chunk, context_length)
+        self._small_chunk = self._chunk // 4 if self._chunk % 4 == 0 else self._chunk
+        if self._small_chunk < _SMALLEST_CHUNK:
+            self._small_chunk = self._chunk
+        capacity = -(-context_length // self._chunk) * self._chunk
+        self._live_buckets[-1] = capacity
         self._model = Transformer(arch)
-        self._arch = arch
-        self._cache: Cache = new_cache(arch, slots=self.slots, capacity=self.capacity)
+        self._cache: Cache = new_cache(arch, slots=config.slots, capacity=capacity)
         self._programs: dict[Shape, Any] = {}
 
     @property
-    def programs(self) -> int:
-        """How many programs have been compiled so far."""
-        return len(self._programs)
+    def compiled(self) -> frozenset[Shape]:
+        """The shapes compiled so far."""
+        return frozenset(self._programs)
 
-    def shapes(self) -> tuple[Shape, ...]:
-        """Every shape this engine can need."""
-        decode = itertools.product(["decode"], self.row_buckets, self.live_buckets)
-        prefill = itertools.product(["prefill"], self.chunk_sizes, self.live_buckets)
-        return tuple(itertools.starmap(Shape, itertools.chain(decode, prefill)))
+    def shapes(self) -> frozenset[Shape]:
+        """Every shape that can be needed."""
+        decode = itertools.product(["decode"], self._row_buckets, self._live_buckets)
+        prefill = itertools.product(["prefill"], [self._chunk], self._live_buckets)
+        small = ("prefill", self._small_chunk, self._live_buckets[0])
+        chunks = (shape for shape in [*prefill, small] if shape[1] <= shape[2])
+        samples = (("sample", size, 0) for size in {1, *self._row_buckets})
+        return frozenset(itertools.starmap(Shape, [*decode, *chunks, *samples]))
 
     def warm_up(self, params: Params) -> None:
         """Compile every shape, a few at a time: the compiler runs outside the interpreter lock."""
-        with ThreadPoolExecutor(COMPILE_THREADS, thread_name_prefix="compile") as pool:
-            for _ in pool.map(lambda shape: self._program(shape, params), self.shapes()):
+        with ThreadPoolExecutor(_COMPILE_THREADS, thread_name_prefix="compile") as pool:
+            for _ in pool.map(lambda shape: self._program(shape, params), sorted(self.shapes())):
                 pass
 
-    def prefill_plan(self, start: int, total: int) -> int:
-        """Size of the next chunk for a prompt of `total` tokens of which `start` are done."""
-        small, large = self.chunk_sizes[0], self.chunk_sizes[-1]
-        return large if total - start > large // 2 else small
-
     def prefill(
-        self, params: Params, token_ids: np.ndarray, *, slot: int, start: int, rows: SamplingRows
-    ) -> Drawn:
-        """Process prompt tokens of one row and draw the token after the last of them.
+        self,
+        params: Params,
+        prompt: np.ndarray,
+        *,
+        slot: int,
+        start: int,
+        rows: SamplingRows[np.ndarray],
+    ) -> tuple[int, Drawn[np.ndarray] | None]:
+        """Process the next chunk of a prompt; after the last one draw the reply's first token.
 
         Args:
             params: the policy.
-            token_ids: the chunk's real tokens, at most `prefill_plan` of them.
+            prompt: the whole prompt, `[P]` int32.
             slot: the row.
-            start: position of the first token; a multiple of the chunk's size.
-            rows: sampling parameters of the one row.
+            start: how many prompt tokens are done already, by earlier calls.
+            rows: sampling parameters of this one row.
 
         Returns:
-            Host arrays of one row; meaningless unless the chunk ends the prompt.
+            How many prompt tokens are done now, and when that is all of them what was drawn:
+            host arrays of one row.
         """
-        size = self.chunk_sizes[0] if len(token_ids) <= self.chunk_sizes[0] else self.chunk_sizes[-1]
+        size = self._chunk_size(start, len(prompt))
+        tokens = prompt[start : start + size]
         padded = np.zeros((1, size), np.int32)
-        padded[0, : len(token_ids)] = token_ids
-        where = np.asarray([slot, start, len(token_ids)], np.int32)
+        padded[0, : len(tokens)] = tokens
+        where = np.asarray([slot, start, len(tokens)], np.int32)
         shape = Shape("prefill", size, self._live(start + size))
-        return self._run(shape, params, padded, where, rows)
+        logits = self._forward(shape, params, padded, where)
+        done = start + len(tokens)
+        return done, self._sample(logits, rows) if done == len(prompt) else None
 
     def decode(
-        self, params: Params, tokens: np.ndarray, positions: np.ndarray, rows: SamplingRows,
-        *, live: int,
-    ) -> Drawn:
-        """Feed one token to each of the first `R` rows and draw the next ones.
+        self,
+        params: Params,
+        tokens: np.ndarray,
+        positions: np.ndarray,
+        rows: SamplingRows[np.ndarray],
+        *,
+        count: int,
+        live: int,
+    ) -> Drawn[np.ndarray]:
+        """Feed one token to each of the first `count` rows (or more) and draw the next ones.
 
         Args:
             params: the policy.
-            tokens: `[R]` int32, R one of `row_buckets`.
-            positions: `[R]` int32, where the tokens go; idle rows name their next free position.
-            rows: sampling parameters.
-            live: tokens in the longest active row, the new one included.
+            tokens: `[slots]` int32.
+            positions: `[slots]` int32, where the tokens go; idle rows name their next position.
+            rows: sampling parameters of all slots.
+            count: rows that matter.
+            live: tokens in the longest row that matters, the new one included.
         """
-        shape = Shape("decode", len(tokens), self._live(live))
-        return self._run(shape, params, tokens, positions, rows)
+        size = self._row_buckets[bisect.bisect_left(self._row_buckets, count)]
+        first = SamplingRows(*(column[:size].copy() for column in rows))
+        shape = Shape("decode", size, self._live(live))
+        return self._sample(
+            self._forward(shape, params, tokens[:size].copy(), positions[:size].copy()), first
+        )
 
-    def rows_for(self, count: int) -> int:
-        """The smallest row bucket that covers the first `count` slots."""
-        return self.row_buckets[bisect.bisect_left(self.row_buckets, count)]
+    def _chunk_size(self, start: int, total: int) -> int:
+        """A whole chunk, or a quarter where at most two quarters are left of a short prompt.
+
+        Chunks start at multiples of their size, so the last one ends within the capacity.
+        """
+        left, small = total - start, self._small_chunk
+        end = start + -(-left // small) * small
+        is_short = left <= self._chunk // 2 and end <= self._live_buckets[0]
+        return small if is_short else self._chunk
 
     def _live(self, length: int) -> int:
-        return self.live_buckets[bisect.bisect_left(self.live_buckets, length)]
+        return self._live_buckets[bisect.bisect_left(self._live_buckets, length)]
 
-    def _run(self, shape: Shape, params: Params, *arguments: Any) -> Drawn:
-        self._cache, drawn = self._program(shape, params)(params, self._cache, *arguments)
-        return jax.device_get(drawn)
+    def _forward(self, shape: Shape, params: Params, *arguments: np.ndarray) -> Array:
+        """Logits `[R, V]`, left on the device."""
+        self._cache, logits = self._program(shape, params)(params, self._cache, *arguments)
+        return logits
+
+    def _sample(self, logits: Array, rows: SamplingRows[np.ndarray]) -> Drawn[np.ndarray]:
+        """Draw, and wait for it: the one transfer from the device per step."""
+        return jax.device_get(self._program(Shape("sample", len(logits)), None)(logits, rows))
 
     def _program(self, shape: Shape, params: Params) -> Any:
         program = self._programs.get(shape)
         if program is None:
-            logger.debug("compiling %s", shape)
             program = self._lower(shape, params).compile()
+            logger.debug("compiled %s", shape)
             self._programs[shape] = program
         return program
 
     def _lower(self, shape: Shape, params: Params) -> Any:
-        def decode(
-            params: Params, cache: Cache, tokens: Array, positions: Array, rows: SamplingRows
-        ) -> tuple[Cache, Drawn]:
-            attend = decode_attend(positions, live=shape.live)
-            return self._forward(
-                params, cache, tokens[:, None], positions[:, None], attend, rows, jnp.int32(0)
-            )
-
-        def prefill(
-            params: Params, cache: Cache, token_ids: Array, where: Array, rows: SamplingRows
-        ) -> tuple[Cache, Drawn]:
-            slot, start, count = where
-            attend = prefill_attend(slot, start, shape.size, live=shape.live)
-            positions = start + jnp.arange(shape.size, dtype=jnp.int32)[None]
-            return self._forward(params, cache, token_ids, positions, attend, rows, count - 1)
-
+        if shape.kind == "sample":
+            size = (shape.size, self._model.arch.vocab_size)
+            logits = jax.ShapeDtypeStruct(size, np.float32)
+            return jax.jit(sample).lower(logits, idle_rows(shape.size))
         if shape.kind == "decode":
-            jitted, arguments = jax.jit(decode, donate_argnums=1), _decode_example(shape.size)
+            examples = (np.zeros(shape.size, np.int32), np.zeros(shape.size, np.int32))
+            program = functools.partial(_decode, self._model, shape)
         else:
-            jitted, arguments = jax.jit(prefill, donate_argnums=1), _prefill_example(shape.size)
-        return jitted.lower(params, self._cache, *arguments)
-
-    def _forward(
-        self, params: Params, cache: Cache, token_ids: Array, positions: Array, attend: Any,
-        rows: SamplingRows, last: Array,
-    ) -> tuple[Cache, Drawn]:
-        hidden, cache = self._model.apply({"params": params}, token_ids, positions, attend, cache)
-        hidden = jax.lax.dynamic_index_in_dim(hidden, last, axis=1, keepdims=False)
-        logits = self._model.apply({"params": params}, hidden, method=Transformer.logits)
-        return cache, sample(logits, rows)
+            examples = (np.zeros((1, shape.size), np.int32), np.zeros(3, np.int32))
+            program = functools.partial(_prefill, self._model, shape)
+        return jax.jit(program, donate_argnums=1).lower(params, self._cache, *examples)
 
 
-def _buckets(configured: list[int], context_length: int) -> list[int]:
-    return sorted({length for length in configured if length < context_length} | {context_length})
+def _decode(
+    model: Transformer,
+    shape: Shape,
+    params: Params,
+    cache: Cache,
+    tokens: Array,
+    positions: Array,
+) -> tuple[Cache, Array]:
+    attend = decode_attend(positions, live=shape.live)
+    cache, hidden = _hidden(model, params, cache, tokens[:, None], positions[:, None], attend)
+    return cache, model.bind({"params": params}).logits(hidden[:, 0])
 
 
-def _chunk_sizes(prefill_chunk: int) -> list[int]:
-    """A quarter chunk beside the whole one, so that short prompts pay less padding."""
-    small = prefill_chunk // 4
-    return [small, prefill_chunk] if small * 4 == prefill_chunk and small >= 8 else [prefill_chunk]
+def _prefill(
+    model: Transformer,
+    shape: Shape,
+    params: Params,
+    cache: Cache,
+    token_ids: Array,
+    where: Array,
+) -> tuple[Cache, Array]:
+    """`where` is slot, position of the first token, and the number of real tokens."""
+    slot, start, count = where
+    attend = prefill_attend(slot, start, shape.size, live=shape.live)
+    positions = start + jnp.arange(shape.size, dtype=jnp.int32)[None]
+    cache, hidden = _hidden(model, params, cache, token_ids, positions, attend)
+    last = jax.lax.dynamic_index_in_dim(hidden, count - 1, axis=1, keepdims=False)
+    return cache, model.bind({"params": params}).logits(last)
 
 
-def _example_rows(size: int) -> SamplingRows:
-    def ints() -> np.ndarray:
-        return np.zeros(size, np.int32)
+def _hidden(
+    model: Transformer,
+    params: Params,
+    cache: Cache,
+    token_ids: Array,
+    positions: Array,
+    attend: Attend,
+) -> tuple[Cache, Array]:
+    """Hidden states `[B, T, D]` and the filled cache.
 
-    def floats() -> np.ndarray:
-        return np.zeros(size, np.float32)
+    The same as calling the `Transformer`, except that the layer is traced once instead of once
+    per layer: with a warm compilation cache, start-up is mostly tracing. XLA inlines the calls.
+    """
+    bound = model.bind({"params": params})
+    block, _ = bound.layers[0].unbind()
 
-    seed = np.zeros((size, 2), np.uint32)
-    return SamplingRows(floats(), ints(), floats(), floats(), seed, ints(), ints())
+    @jax.jit
+    def layer(weights: Params, x: Array, kv: LayerCache) -> tuple[Array, LayerCache]:
+        return block.bind({"params": weights})(x, positions, attend, kv)
+
+    x = bound.embed_tokens(token_ids)
+    filled = []
+    for index, kv in enumerate(cache):
+        x, new = layer(params[f"layers_{index}"], x, kv)
+        filled.append(new)
+    return tuple(filled), bound.norm(x)
 
 
-def _decode_example(size: int) -> tuple[np.ndarray, np.ndarray, SamplingRows]:
-    return np.zeros(size, np.int32), np.zeros(size, np.int32), _example_rows(size)
-
-
-def _prefill_example(size: int) -> tuple[np.ndarray, np.ndarray, SamplingRows]:
-    return np.zeros((1, size), np.int32), np.zeros(3, np.int32), _example_rows(1)
+def idle_rows(count: int) -> SamplingRows[np.ndarray]:
+    """Sampling parameters, as host arrays, that cost the least: greedy and untruncated."""
+    return SamplingRows(
+        temperature=np.zeros(count, np.float32),
+        top_k=np.zeros(count, np.int32),
+        top_p=np.ones(count, np.float32),
+        min_p=np.zeros(count, np.float32),
+        seed=np.zeros((count, 2), np.uint32),
+        step=np.zeros(count, np.int32),
+        top_logprobs=np.zeros(count, np.int32),
+    )

@@ -61,7 +61,8 @@ def decode_attend(positions: Array, *, live: int) -> Attend:
             cache.k.at[index, :, positions].set(k[:, 0]),
             cache.v.at[index, :, positions].set(v[:, 0]),
         )
-        return _mix(q, cache.k[:rows, :, :live], cache.v[:rows, :, :live], visible), cache
+        past_k, past_v = cache.k[:rows, :, :live], cache.v[:rows, :, :live]
+        return _mix(q, past_k, past_v, visible), cache
 
     return attend
 

@@ -3,56 +3,60 @@
 Owns what "the distribution sampled from" means: logits over the temperature, cut to the `top_k`
 likeliest, then to the smallest set holding `top_p` of what is left, then to tokens at least
 `min_p` times as likely as the likeliest; renormalised. Tokens tied with the last one kept are kept
-too. Invariant: a row's draw depends on its own logits, parameters, seed and index, and on
+too. Invariant: a row's draw depends on its own logits, parameters, seed and step, and on
 nothing else in the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from numpy import ndarray
 
 __all__ = ["MAX_TOP_LOGPROBS", "Drawn", "SamplingRows", "sample", "truncated"]
 
 MAX_TOP_LOGPROBS = 20
 
+A = TypeVar("A", Array, ndarray)
+"""Device arrays within a program, host arrays outside."""
 
-class SamplingRows(NamedTuple):
+
+class SamplingRows(NamedTuple, Generic[A]):
     """Per-row parameters; arrays of `[R]` unless said."""
 
-    temperature: Array
+    temperature: A
     """0 draws the likeliest token."""
-    top_k: Array
+    top_k: A
     """int32; 0 is off."""
-    top_p: Array
-    min_p: Array
-    seed: Array
+    top_p: A
+    min_p: A
+    seed: A
     """`[R, 2]` uint32: high and low word."""
-    index: Array
+    step: A
     """int32, of the token within the reply."""
-    top_logprobs: Array
+    top_logprobs: A
     """int32, how many alternatives are wanted."""
 
 
-class Drawn(NamedTuple):
+class Drawn(NamedTuple, Generic[A]):
     """What was drawn; arrays of `[R]` unless said."""
 
-    token: Array
-    logprob: Array
+    token: A
+    logprob: A
     """Under the distribution sampled from; for temperature 0, at temperature 1."""
-    logprob_t1: Array
+    logprob_t1: A
     """At temperature 1 without truncation."""
-    top_ids: Array
+    top_ids: A
     """`[R, min(20, V)]`, likeliest first; zeros where no row wants them."""
-    top_logprobs: Array
+    top_logprobs: A
     """Their log-probs at temperature 1."""
 
 
-def sample(logits: Array, rows: SamplingRows) -> Drawn:
+def sample(logits: Array, rows: SamplingRows[Array]) -> Drawn[Array]:
     """Draw one token per row of `logits [R, V]`."""
     plain = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     is_greedy = rows.temperature <= 0
@@ -71,7 +75,7 @@ def sample(logits: Array, rows: SamplingRows) -> Drawn:
     return Drawn(token, logprob, logprob_t1, *_alternatives(plain, rows))
 
 
-def truncated(scaled: Array, rows: SamplingRows) -> Array:
+def truncated(scaled: Array, rows: SamplingRows[Array]) -> Array:
     """`scaled [R, V]` log-probs (any normalisation) with -inf outside the truncation set."""
     vocab = scaled.shape[1]
     keys = _ordered(scaled)
@@ -90,7 +94,7 @@ def truncated(scaled: Array, rows: SamplingRows) -> Array:
     return jnp.where(kept | ~_is_truncated(rows)[:, None], scaled, -jnp.inf)
 
 
-def _is_truncated(rows: SamplingRows) -> Array:
+def _is_truncated(rows: SamplingRows[Array]) -> Array:
     has_filter = (rows.top_k > 0) | (rows.top_p < 1) | (rows.min_p > 0)
     return has_filter & (rows.temperature > 0)
 
@@ -121,21 +125,21 @@ def _threshold(is_enough: Callable[[Array], Array], rows: int) -> Array:
     return jax.lax.fori_loop(0, 32, halve, (low, high))[0]
 
 
-def _draw(logprobs: Array, rows: SamplingRows) -> Array:
-    """One Gumbel-max draw per row, keyed by the row's seed and index."""
+def _draw(logprobs: Array, rows: SamplingRows[Array]) -> Array:
+    """One Gumbel-max draw per row, keyed by the row's seed and step."""
 
-    def one(words: Array, index: Array, row: Array) -> Array:
-        key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), index)
+    def one(words: Array, step: Array, row: Array) -> Array:
+        key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), step)
         return jax.random.categorical(key, row)
 
-    return jax.vmap(one)(rows.seed, rows.index, logprobs)
+    return jax.vmap(one)(rows.seed, rows.step, logprobs)
 
 
 def _pick(logprobs: Array, token: Array) -> Array:
     return jnp.take_along_axis(logprobs, token[:, None], axis=-1)[:, 0]
 
 
-def _alternatives(plain: Array, rows: SamplingRows) -> tuple[Array, Array]:
+def _alternatives(plain: Array, rows: SamplingRows[Array]) -> tuple[Array, Array]:
     count = min(MAX_TOP_LOGPROBS, plain.shape[1])
 
     def likeliest() -> tuple[Array, Array]:

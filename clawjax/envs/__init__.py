@@ -1,0 +1,1 @@
+"""What the policy lives among: personas and the simulated users that hold them."""

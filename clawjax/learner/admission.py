@@ -20,10 +20,7 @@ from clawjax.records import (
     TurnKind,
 )
 
-__all__ = ["CLOSE_GRACE_S", "Admit", "Decision", "Drop", "Wait", "admit"]
-
-CLOSE_GRACE_S = 10.0
-"""Seconds after a session was closed in which a verdict on its last turn may still come in."""
+__all__ = ["Admit", "Decision", "Drop", "Wait", "admit"]
 
 
 class Admit(NamedTuple):
@@ -49,16 +46,17 @@ def admit(
     judged: JudgedTurn,
     *,
     version: int,
-    now: float,
     learner: LearnerConfig,
     reward: RewardConfig,
 ) -> Decision:
     """Decide about one turn.
 
+    A verdict, be it an abstention, means that what came next has been judged by every module:
+    they are committed together.
+
     Args:
         judged: the turn with all that is known about it.
         version: the current policy version; age is counted from it.
-        now: Unix seconds.
         learner: bounds on length and age.
         reward: weights of the modules.
     """
@@ -71,11 +69,10 @@ def admit(
     if score is not None:
         ready_at = max(v.judged_at for v in judged.verdicts if v.score is not None)
         return Admit(ScoredTurn(judged.turn, score, ready_at))
-    reactions = [s for s in judged.next_states if s.kind is not NextStateKind.SESSION_CLOSED]
-    if judged.next_states and not reactions:
-        closed_at = max(state.arrived_at for state in judged.next_states)
-        return Wait() if now - closed_at < CLOSE_GRACE_S else Drop(DropReason.NO_NEXT_STATE)
-    return Drop(DropReason.ABSTAINED) if reactions and judged.verdicts else Wait()
+    if not judged.verdicts or not judged.next_states:
+        return Wait()
+    is_over = all(s.kind is NextStateKind.SESSION_CLOSED for s in judged.next_states)
+    return Drop(DropReason.NO_NEXT_STATE if is_over else DropReason.ABSTAINED)
 
 
 def _unfit(turn: Turn, version: int, config: LearnerConfig) -> DropReason | None:
@@ -97,7 +94,7 @@ def _unfit(turn: Turn, version: int, config: LearnerConfig) -> DropReason | None
 def _is_aligned(turn: Turn) -> bool:
     """One log-prob and one version per response token, after a prompt of at least one token."""
     length = len(turn.response_ids)
-    versions = sum(run.count for run in turn.token_versions)
+    versions = sum(run.length for run in turn.token_versions)
     is_matched = length == len(turn.sampler_logprobs) == len(turn.sampler_logprobs_t1) == versions
     return is_matched and len(turn.prompt_ids) > 0
 

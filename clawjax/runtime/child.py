@@ -49,7 +49,7 @@ def configure_logging(file: Path | None = None) -> None:
         handlers=[handler],
         force=True,
     )
-    for noisy in ("httpx", "httpcore", "jax", "absl", "orbax", "uvicorn.access"):
+    for noisy in ("httpx", "httpx2", "httpcore", "jax", "absl", "orbax", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -59,17 +59,18 @@ class Status:
         self._claimed = log.claimed()
         return self._counts
 
-    def report(self) -> dict[str, Any]:
-        """The latest known state."""
+    def counts(self) -> dict[str, Any]:
+        """The latest known balance; empty before the first look."""
+        return {} if self._counts is None else self._counts._asdict()
+
+    def loops(self) -> dict[str, Any]:
+        """What each loop is doing."""
         engine, judges = self._engine.status(), self._judges.status()
         return {
-            "counts": None if self._counts is None else self._counts._asdict(),
-            "loops": {
-                "serve": {"state": "running" if engine.running else "idle"},
-                "collect": {"state": "ok"},
-                "judge": {"state": "running" if judges.in_flight else "idle", **asdict(judges)},
-                "learn": self._learner(),
-            },
+            "serve": {"state": "running" if engine.running else "idle"},
+            "collect": {"state": "ok"},
+            "judge": {"state": "running" if judges.in_flight else "idle", **asdict(judges)},
+            "learn": self._learner(),
         }
 
     def _learner(self) -> dict[str, Any]:
@@ -107,7 +108,8 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
             model_name=config.model.name,
             api_key=api_key(config.gateway),
             on_linked=judges.wake,
-            loop_status=status.report,
+            loop_status=status.loops,
+            turn_counts=status.counts,
         )
     )
     server = uvicorn.Server(

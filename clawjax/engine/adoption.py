@@ -1,0 +1,83 @@
+"""From a published weight version to parameters that the compiled programs take.
+
+Owns the checks: what does not belong to the base model, does not fit it, or is not finite is a
+`StoreError`, and nothing has changed. Runs beside serving, in a thread of the caller's choice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from clawjax.errors import ConfigError, StoreError
+from clawjax.models import lora
+from clawjax.models.export import tensors_to_params
+from clawjax.models.load import LoadedModel
+from clawjax.models.transformer import Params
+from clawjax.protocols import WeightStore, WeightVersion
+
+__all__ = ["read_params"]
+
+_merge = jax.jit(lora.merge)
+
+
+def read_params(model: LoadedModel, store: WeightStore, version: int) -> Params:
+    """Load, verify and build the parameters of a version, on the device.
+
+    Raises:
+        StoreError: damaged, of another base model, of other shapes, or not finite.
+    """
+    weights, tensors = store.load(version)
+    if weights.base_model != model.base_id:
+        msg = (
+            f"weights {version} were trained from {weights.base_model!r}, this engine serves "
+            f"{model.base_id!r}: serve that model or use another run.dir"
+        )
+        raise StoreError(msg)
+    _require_finite(version, tensors)
+    try:
+        params = _build(model, weights, tensors)
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        msg = f"weights {version} do not fit {model.base_id!r}: {error}"
+        raise StoreError(msg) from error
+    if _shapes(params) != _shapes(model.params):
+        msg = f"weights {version} have other shapes than {model.base_id!r}: they do not fit"
+        raise StoreError(msg)
+    return jax.block_until_ready(params)
+
+
+def _build(model: LoadedModel, weights: WeightVersion, tensors: Mapping[str, np.ndarray]) -> Params:
+    if weights.kind == "full":
+        return tensors_to_params(tensors, model.architecture)
+    if weights.kind == "adapter":
+        return _merge(model.params, lora.adapter_from_tensors(tensors), _scale(weights))
+    msg = f"kind {weights.kind!r} is unknown: use adapter or full"
+    raise ConfigError(msg)
+
+
+def _scale(weights: WeightVersion) -> float:
+    """Alpha / rank, as peft's configuration beside the tensors says."""
+    path = weights.path / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path} cannot be read ({error})"
+        raise ConfigError(msg) from error
+    return float(config["lora_alpha"]) / float(config["r"])
+
+
+def _require_finite(version: int, tensors: Mapping[str, np.ndarray]) -> None:
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            msg = f"weights {version} hold a NaN or an infinity in {name!r}: they are refused"
+            raise StoreError(msg)
+
+
+def _shapes(params: Params) -> Any:
+    """Structure, shapes and types as one comparable value."""
+    values, structure = jax.tree.flatten(params)
+    return structure, [(value.shape, value.dtype) for value in values]

@@ -1,0 +1,238 @@
+"""The embedded engine: the event loop's side of it.
+
+Owns the open requests and their queues of chunks. Invariants: no jax runs in the event loop; a
+request is open from its admission until its iterator ends, however it ends; what is over
+`slots + max_waiting` is refused at once.
+
+Weights are swapped under running replies: those go on with the keys and values that the old
+weights computed for the tokens so far. Recomputing them would stall every stream at every update;
+each token carries the version of the weights that produced its logits, so that the mixture is on
+record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import jax
+
+from clawjax.config import EngineConfig
+from clawjax.engine.adoption import read_params
+from clawjax.engine.decode import Decoder
+from clawjax.engine.requests import reply_limit
+from clawjax.engine.scheduler import Delivery, Job, Scheduler, Weights
+from clawjax.engine.text import ReplyText
+from clawjax.engine.worker import Replacement, Worker
+from clawjax.errors import EngineError, StoreError, WireError
+from clawjax.models.load import LoadedModel
+from clawjax.protocols import (
+    EngineStatus,
+    GenerateRequest,
+    TokenChunk,
+    WeightStore,
+    WeightVersion,
+)
+
+__all__ = ["EmbeddedEngine"]
+
+logger = logging.getLogger(__name__)
+
+_START_TIMEOUT_S = 1800.0
+_SWAP_TIMEOUT_S = 600.0
+_STOP_TIMEOUT_S = 30.0
+_HEALTH_CHECK_S = 1.0
+"""How often a request that gets no chunk looks whether the worker lives."""
+
+
+class EmbeddedEngine:
+    """`protocols.Engine` in this process; make one with `start`."""
+
+    def __init__(self, model: LoadedModel, config: EngineConfig, store: WeightStore | None) -> None:
+        """Take part in the running event loop; `start` is what callers use."""
+        self._model = model
+        self._config = config
+        self._store = store
+        self._open: dict[Job, asyncio.Queue[TokenChunk]] = {}
+        self._swapping = asyncio.Lock()  # one set of new weights in memory, adopted in order
+        self._worker = Worker(
+            self._build,
+            self._deliver,
+            asyncio.get_running_loop(),
+            max_open=self._max_open,
+        )
+
+    @classmethod
+    async def start(
+        cls, model: LoadedModel, config: EngineConfig, store: WeightStore | None
+    ) -> EmbeddedEngine:
+        """Start the worker thread, compile, and adopt the newest weights.
+
+        Weights that cannot be adopted are logged, and the base model is served.
+
+        Raises:
+            EngineError: the device refuses, for instance for want of memory.
+        """
+        if config.compilation_cache is not None:
+            _keep_programs(config.compilation_cache)
+        engine = cls(model, config, store)
+        engine._worker.start()
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await asyncio.wrap_future(engine._worker.ready)
+        except Exception as error:
+            await engine.aclose()
+            msg = f"the engine did not start: {error or type(error).__name__}"
+            raise EngineError(msg) from error
+        await engine._adopt_latest()
+        return engine
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
+        """Stream a reply, one chunk per token. Closing the iterator cancels the request.
+
+        The token that ends the reply (end of sequence, a stop id) is among the ids and not in the
+        text. At temperature 0 `sampler_logprobs` are those at temperature 1.
+
+        Raises:
+            WireError: prompt over the context length, bad parameters, or too many requests (503).
+            EngineError: the engine has stopped.
+        """
+        job, chunks = self._admit(request)
+        try:
+            while True:
+                chunk = await self._next(chunks)
+                yield chunk
+                if chunk.finish_reason is not None:
+                    return
+        finally:
+            job.is_cancelled = True
+            self._open.pop(job, None)
+
+    async def swap(self, weights: WeightVersion) -> None:
+        """Verify and adopt weights between two decode steps; running requests go on.
+
+        Raises:
+            StoreError: the version is damaged or does not fit; the old weights stay in use.
+            EngineError: the engine has stopped.
+        """
+        if self._store is None:
+            msg = f"weights {weights.version} cannot be read: the engine has no weight store"
+            raise StoreError(msg)
+        try:
+            async with self._swapping, asyncio.timeout(_SWAP_TIMEOUT_S):
+                await self._replace(weights.version, self._store)
+        except TimeoutError as error:
+            msg = f"weights {weights.version} were not in place after {_SWAP_TIMEOUT_S:.0f} s"
+            raise EngineError(msg) from error
+        logger.info("policy version %d is in use", weights.version)
+
+    def status(self) -> EngineStatus:
+        """Report what is going on, without blocking."""
+        worker = self._worker
+        return EngineStatus(
+            version=worker.version,
+            running=worker.running,
+            waiting=max(0, len(self._open) - worker.running),
+            slots=self._config.slots,
+            context_length=self._model.context_length,
+            generated_tokens=worker.generated_tokens,
+            tokens_per_s=worker.tokens_per_s,
+            is_healthy=worker.trouble is None,
+        )
+
+    async def aclose(self) -> None:
+        """Cancel running requests, each with a last chunk, and free the device.
+
+        Raises:
+            EngineError: the worker thread hangs.
+        """
+        if not await asyncio.to_thread(self._worker.stop, _STOP_TIMEOUT_S):
+            msg = f"the engine's thread did not end within {_STOP_TIMEOUT_S:.0f} s"
+            raise EngineError(msg)
+
+    @property
+    def _max_open(self) -> int:
+        return self._config.slots + self._config.max_waiting
+
+    def _build(self) -> Scheduler:
+        """Make the scheduler and compile; in the worker thread."""
+        model, config = self._model, self._config
+        decoder = Decoder(model.architecture, model.context_length, config)
+        if config.warm_up:
+            decoder.warm_up(model.params)
+        return Scheduler(
+            decoder,
+            Weights(model.params, 0),
+            eos_ids=model.tokenizer.eos_ids,
+            new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
+        )
+
+    def _admit(self, request: GenerateRequest) -> tuple[Job, asyncio.Queue[TokenChunk]]:
+        self._require_alive()
+        arch, context_length = self._model.architecture, self._model.context_length
+        limit = reply_limit(request, arch.vocab_size, context_length)
+        job = Job(request, limit)
+        if len(self._open) >= self._max_open or not self._worker.put(job):
+            msg = (
+                f"The engine is overloaded: {self._config.slots} requests are running and "
+                f"{self._config.max_waiting} waiting. Please retry shortly."
+            )
+            raise WireError(msg, status=503, code="engine_overloaded", kind="server_error")
+        chunks: asyncio.Queue[TokenChunk] = asyncio.Queue(limit + 1)  # a token each, and the end
+        self._open[job] = chunks
+        return job, chunks
+
+    def _deliver(self, delivered: Sequence[Delivery]) -> None:
+        for job, chunk in delivered:
+            chunks = self._open.get(job)
+            if chunks is not None:
+                chunks.put_nowait(chunk)
+
+    async def _next(self, chunks: asyncio.Queue[TokenChunk]) -> TokenChunk:
+        while True:
+            try:
+                async with asyncio.timeout(_HEALTH_CHECK_S):
+                    return await chunks.get()
+            except TimeoutError:
+                if chunks.empty():
+                    self._require_alive()
+
+    async def _replace(self, version: int, store: WeightStore) -> None:
+        """Build parameters beside serving; wait until the worker has them or has died."""
+        self._require_alive()
+        params = await asyncio.to_thread(read_params, self._model, store, version)
+        done: Future[None] = Future()
+        if not self._worker.put(Replacement(Weights(params, version), done)):
+            msg = f"weights {version} cannot be handed over: too many swaps at once"
+            raise EngineError(msg)
+        waiter = asyncio.wrap_future(done)
+        while not waiter.done():
+            await asyncio.wait([waiter], timeout=_HEALTH_CHECK_S)
+            if not waiter.done():
+                self._require_alive()
+        await waiter
+
+    def _require_alive(self) -> None:
+        trouble = self._worker.trouble
+        if trouble is not None:
+            raise EngineError(trouble)
+
+    async def _adopt_latest(self) -> None:
+        if self._store is None:
+            return
+        try:
+            latest = await asyncio.to_thread(self._store.latest)
+            if latest is not None:
+                await self.swap(latest)
+        except StoreError as error:
+            logger.warning("serving the base model: %s", error)
+
+
+def _keep_programs(directory: str) -> None:
+    """Keep compiled programs between runs. Process-wide, as jax has it."""
+    jax.config.update("jax_compilation_cache_dir", str(Path(directory).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

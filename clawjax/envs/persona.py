@@ -1,0 +1,189 @@
+"""Who a simulated user is: what they ask, how they want it answered, how they say so.
+
+Personas are data: YAML files in `personas/`, or a file of one's own. Invariant: training and
+held-out questions are disjoint, and every phrasing fills with the slots it may use.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clawjax.envs.style import Style, broken_wishes, count_words, style_score
+from clawjax.errors import ConfigError
+
+__all__ = ["MOODS", "Persona", "Question", "Reaction", "join_message", "load_persona"]
+
+MOODS = ("praise", "complaint", "neutral")
+_FOLDER = Path(__file__).parent / "personas"
+_SATISFIED = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One everyday question; `topic` fits into "a question about ..."."""
+
+    text: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What a user says about a reply; the mood stays in their head."""
+
+    mood: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """A user with a taste of their own."""
+
+    name: str
+    description: str
+    """What they want, for reports; completes "the user ..."."""
+    style: Style
+    train: tuple[Question, ...]
+    held_out: tuple[Question, ...]
+    praise: tuple[str, ...]
+    complaints: tuple[tuple[str, tuple[str, ...]], ...]
+    """Phrasings by the wish that was broken."""
+    neutral: tuple[str, ...]
+    connectors: tuple[str, ...]
+    neutral_rate: float = 0.1
+    """Share of replies they have nothing to say about."""
+
+    def score(self, text: str) -> float:
+        """How well a reply meets their style, in [0, 1]."""
+        return style_score(text, self.style)
+
+    def count_words(self, text: str) -> int:
+        """Words as the score counts them."""
+        return count_words(text)
+
+    @property
+    def held_out_prompts(self) -> tuple[str, ...]:
+        """The held-out questions, topics mixed in a fixed order."""
+        texts = [question.text for question in self.held_out]
+        random.Random(self.name).shuffle(texts)
+        return tuple(texts)
+
+    def react(self, reply: str, question: Question, rng: random.Random) -> Reaction:
+        """Say something about a reply, in words that fit what was right or wrong with it."""
+        if rng.random() < self.neutral_rate:
+            return Reaction("neutral", self._fill(rng.choice(self.neutral), reply, question))
+        if self.score(reply) >= _SATISFIED:
+            return Reaction("praise", self._fill(rng.choice(self.praise), reply, question))
+        complaints = dict(self.complaints)
+        broken = [wish for wish in broken_wishes(reply, self.style) if complaints.get(wish)]
+        phrasings = complaints[rng.choice(broken)]
+        return Reaction("complaint", self._fill(rng.choice(phrasings), reply, question))
+
+    def _fill(self, phrasing: str, reply: str, question: Question) -> str:
+        words = count_words(reply)
+        rounded = words if words < 20 else round(words, -1)
+        return phrasing.format(topic=question.topic, words=rounded)
+
+
+def join_message(connector: str, reaction: str, question: str) -> str:
+    """Reaction and next question as one message, e.g. "Great. Anyway, how do I ...?"."""
+    before = connector.partition("{question}")[0]
+    goes_on = before.endswith((", ", ": ")) and question.split()[0] not in ("I", "I'm")
+    text = question[0].lower() + question[1:] if goes_on else question
+    return connector.format(reaction=reaction, question=text)
+
+
+def load_persona(name: str) -> Persona:
+    """A shipped persona by name, or one from the path of a YAML file.
+
+    Raises:
+        ConfigError: not found, or the file lacks or misspells something; the message says what.
+    """
+    shipped = _FOLDER / f"{name}.yaml"
+    path = shipped if shipped.is_file() else Path(name).expanduser()
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in _FOLDER.glob("*.yaml") if p.stem != "everyday"))
+        msg = f"persona {name!r} is neither a file nor one of: {known}"
+        raise ConfigError(msg)
+    content = _read(path)
+    questions = _read(path.parent / str(content.get("questions", "everyday.yaml")))
+    try:
+        persona = _build(content, questions)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        msg = f"persona file {path} is not usable: {type(error).__name__}: {error}"
+        raise ConfigError(msg) from error
+    _check(persona, path)
+    return persona
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        msg = f"cannot read persona file {path}: {error}"
+        raise ConfigError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"persona file {path} holds a {type(content).__name__}: it has to be a mapping"
+        raise ConfigError(msg)
+    return content
+
+
+def _build(content: Mapping[str, Any], questions: Mapping[str, Any]) -> Persona:
+    wishes = dict(content["style"])
+    unknown = set(wishes) - {field.name for field in fields(Style)}
+    if unknown:
+        msg = f"style.{min(unknown)} is unknown"
+        raise ValueError(msg)
+    reactions = content["reactions"]
+    return Persona(
+        name=str(content["name"]),
+        description=str(content["description"]).format(**wishes),
+        style=Style(**wishes),
+        train=_questions(questions["train"]),
+        held_out=_questions(questions["held_out"]),
+        praise=tuple(reactions["praise"]),
+        complaints=tuple((wish, tuple(says)) for wish, says in reactions["complaint"].items()),
+        neutral=tuple(reactions["neutral"]),
+        connectors=tuple(content["connectors"]),
+        neutral_rate=float(content.get("neutral_rate", 0.1)),
+    )
+
+
+def _questions(by_topic: Mapping[str, list[str]]) -> tuple[Question, ...]:
+    return tuple(Question(text, topic) for topic, texts in by_topic.items() for text in texts)
+
+
+def _check(persona: Persona, path: Path) -> None:
+    shared = {q.text for q in persona.train} & {q.text for q in persona.held_out}
+    if shared:
+        msg = f"persona file {path}: {min(shared)!r} is both a training and a held-out question"
+        raise ConfigError(msg)
+    complaints = dict(persona.complaints)
+    missing = [wish for wish in _wishes(persona.style) if not complaints.get(wish)]
+    if missing:
+        msg = f"persona file {path}: no complaint for {missing[0]}: add reactions.complaint"
+        raise ConfigError(msg)
+    probe = Question("Why?", "things")
+    try:
+        for phrasing in (*persona.praise, *persona.neutral, *sum(complaints.values(), ())):
+            persona._fill(phrasing, "", probe)
+        for connector in persona.connectors:
+            join_message(connector, "Fine.", probe.text)
+    except (KeyError, IndexError, ValueError) as error:
+        msg = f"persona file {path}: a phrasing uses an unknown slot: {error}"
+        raise ConfigError(msg) from error
+
+
+def _wishes(style: Style) -> tuple[str, ...]:
+    held = {
+        "too_short": True,
+        "too_long": style.max_words is not None,
+        "lists": style.forbid_lists,
+        "paragraphs": style.max_paragraphs is not None,
+    }
+    return tuple(wish for wish, is_held in held.items() if is_held)

@@ -1,0 +1,72 @@
+"""How soon feedback is felt: turns from a reaction arriving to the first reply that knows of it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from clawjax.records import JudgedTurn, NextStateKind, Outcome, TurnKind
+
+__all__ = ["FeedbackLatency", "feedback_to_served"]
+
+
+class FeedbackLatency(NamedTuple):
+    """Distribution over trained turns; None where none of them was served yet."""
+
+    median: float | None
+    max: int | None
+    n: int
+    """Trained turns whose version has answered a main request."""
+    unserved: int
+    """Trained turns whose version has not."""
+
+
+def feedback_to_served(
+    turns: Sequence[JudgedTurn], outcomes: Mapping[str, Outcome]
+) -> FeedbackLatency:
+    """For each trained turn, the main turns that its feedback came too late for.
+
+    Counted are main turns whose request arrived at or after the feedback did, up to and without
+    the first reply whose first token was sampled by a version trained on it. The request that
+    carries the feedback is itself counted: it was answered without having learnt from it.
+    """
+    main = sorted(
+        (judged.turn for judged in turns if judged.turn.kind is TurnKind.MAIN),
+        key=lambda turn: turn.arrived_at,
+    )
+    arrivals = [turn.arrived_at for turn in main]
+    versions = [turn.token_versions[0].version if turn.token_versions else -1 for turn in main]
+    waits: list[int] = []
+    unserved = 0
+    for judged in turns:
+        outcome = outcomes.get(judged.turn.turn_id)
+        arrived = _feedback_arrival(judged)
+        if outcome is None or outcome.trained_version is None or arrived is None:
+            continue
+        begin = bisect_left(arrivals, arrived)
+        wanted = outcome.trained_version
+        served = next((i for i in range(begin, len(main)) if versions[i] >= wanted), None)
+        if served is None:
+            unserved += 1
+        else:
+            waits.append(served - begin)
+    return FeedbackLatency(
+        median=float(median(waits)) if waits else None,
+        max=max(waits, default=None),
+        n=len(waits),
+        unserved=unserved,
+    )
+
+
+def _feedback_arrival(judged: JudgedTurn) -> float | None:
+    """When the first thing that can carry a judgement arrived."""
+    return min(
+        (
+            state.arrived_at
+            for state in judged.next_states
+            if state.kind is not NextStateKind.SESSION_CLOSED
+        ),
+        default=None,
+    )

@@ -1,0 +1,233 @@
+"""Held-out evaluation over the endpoint that users talk to: does the policy meet their style?
+
+The same prompts with the same seeds, before and after. Invariant: these requests are side turns,
+so nothing here is ever trained on, and a reply is scored by program alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import openai
+
+from clawjax.errors import EngineError
+
+__all__ = [
+    "HeldOut",
+    "ScoredReply",
+    "StyleResult",
+    "bootstrap_mean",
+    "evaluate_style",
+    "summarise",
+]
+
+_SAMPLES = 2000
+"""Bootstrap resamples."""
+_FEW_WORDS = 3
+"""A reply with fewer words says nothing."""
+
+
+class HeldOut(Protocol):
+    """What is evaluated: prompts that nobody trains on, and a programmatic score."""
+
+    @property
+    def held_out_prompts(self) -> Sequence[str]:
+        """Prompts in a fixed order; the first `n` are used."""
+        ...
+
+    def score(self, text: str) -> float:
+        """How well a reply does, in [0, 1]."""
+        ...
+
+    def count_words(self, text: str) -> int:
+        """Words as the score counts them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredReply:
+    """One held-out prompt and what became of it."""
+
+    prompt: str
+    text: str
+    words: int
+    score: float
+    response_id: str
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StyleResult:
+    """What one evaluation found; survives as JSON."""
+
+    style_score: float
+    ci: tuple[float, float]
+    """95 % bootstrap interval of `style_score`."""
+    mean_words: float
+    n: int
+    short_share: float
+    """Replies of under three words."""
+    identical_share: float
+    """Replies that equal another one, word for word."""
+    distinct2: float
+    """Distinct word pairs over all word pairs, of all replies together."""
+    version: int | None
+    """Policy version served when the evaluation began, where the server says."""
+    replies: tuple[ScoredReply, ...]
+    kl_per_token: float | None = None
+    """Exact KL to the base model on these replies, once measured."""
+
+    @property
+    def is_degenerate(self) -> bool:
+        """Whether the style was met by saying nothing, or the same thing to everybody."""
+        return self.short_share > 0.1 or self.identical_share > 0.1 or self.distinct2 < 0.2
+
+    def save(self, path: Path) -> None:
+        """Replace `path` with this as JSON."""
+        aside = path.with_suffix(".tmp")
+        aside.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        os.replace(aside, path)
+
+    @classmethod
+    def load(cls, path: Path) -> StyleResult | None:
+        """What `save` wrote; None where there is no such file."""
+        if not path.exists():
+            return None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["ci"] = tuple(content["ci"])
+        content["replies"] = tuple(ScoredReply(**reply) for reply in content["replies"])
+        return cls(**content)
+
+
+async def evaluate_style(
+    base_url: str,
+    persona: HeldOut,
+    *,
+    n: int,
+    seed: int = 0,
+    model: str,
+    api_key: str = "none",
+    temperature: float = 0.8,
+    max_tokens: int = 160,
+    concurrency: int = 8,
+    timeout_s: float = 300.0,
+    retries: int = 8,
+) -> StyleResult:
+    """Ask the first `n` held-out prompts, each with a seed of its own, and score the replies.
+
+    Args:
+        base_url: the endpoint, e.g. `http://127.0.0.1:30000/v1`.
+        persona: prompts and score.
+        n: how many prompts; all of them where there are fewer.
+        seed: of the whole evaluation; prompt `i` is sampled with a seed derived from both.
+        model: the name the endpoint serves the policy by.
+        api_key: bearer key, where the endpoint wants one.
+        temperature: of sampling.
+        max_tokens: of each reply.
+        concurrency: requests under way at once.
+        timeout_s: per attempt.
+        retries: further attempts where the server is unreachable or answers 5xx.
+
+    Raises:
+        EngineError: a prompt got no reply.
+    """
+    prompts = persona.held_out_prompts[:n]
+    gate = asyncio.Semaphore(concurrency)
+    async with openai.AsyncOpenAI(
+        base_url=base_url, api_key=api_key, timeout=timeout_s, max_retries=retries
+    ) as client:
+
+        async def ask(index: int, prompt: str) -> ScoredReply:
+            async with gate:
+                completion = await client.chat.completions.create(
+                    model=model,
+                    messages=[{"role": "user", "content": prompt}],
+                    temperature=temperature,
+                    max_tokens=max_tokens,
+                    seed=_prompt_seed(seed, index),
+                    extra_headers={"X-Turn-Type": "side"},
+                )
+            choice = completion.choices[0]
+            text = choice.message.content or ""
+            return ScoredReply(
+                prompt=prompt,
+                text=text,
+                words=persona.count_words(text),
+                score=persona.score(text),
+                response_id=completion.id,
+                finish_reason=choice.finish_reason,
+            )
+
+        version = await _served_version(client)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(ask(i, prompt)) for i, prompt in enumerate(prompts)]
+        except ExceptionGroup as errors:
+            first = errors.exceptions[0]
+            if not isinstance(first, openai.APIError):
+                raise
+            msg = f"a held-out prompt got no reply from {base_url}: {first}"
+            raise EngineError(msg) from first
+    return summarise([task.result() for task in tasks], version=version)
+
+
+def summarise(replies: Sequence[ScoredReply], *, version: int | None = None) -> StyleResult:
+    """Aggregate scored replies; at least one."""
+    if not replies:
+        msg = "there are no held-out replies to summarise"
+        raise ValueError(msg)
+    scores = [reply.score for reply in replies]
+    copies = Counter(" ".join(reply.text.split()) for reply in replies)
+    return StyleResult(
+        style_score=sum(scores) / len(scores),
+        ci=bootstrap_mean(scores),
+        mean_words=sum(reply.words for reply in replies) / len(replies),
+        n=len(replies),
+        short_share=sum(reply.words < _FEW_WORDS for reply in replies) / len(replies),
+        identical_share=sum(count for count in copies.values() if count > 1) / len(replies),
+        distinct2=_distinct_pairs(replies),
+        version=version,
+        replies=tuple(replies),
+    )
+
+
+def bootstrap_mean(
+    values: Sequence[float], *, level: float = 0.95, samples: int = _SAMPLES
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean (Efron 1979); the same each time."""
+    rng = random.Random(len(values))
+    size = len(values)
+    means = sorted(sum(rng.choices(values, k=size)) / size for _ in range(samples))
+    tail = (1 - level) / 2
+    return means[int(tail * samples)], means[min(int((1 - tail) * samples), samples - 1)]
+
+
+def _distinct_pairs(replies: Sequence[ScoredReply]) -> float:
+    pairs = [pair for reply in replies for pair in pairwise(reply.text.lower().split())]
+    return len(set(pairs)) / len(pairs) if pairs else 0.0
+
+
+def _prompt_seed(seed: int, index: int) -> int:
+    return random.Random(f"held-out:{seed}:{index}").randrange(2**31)
+
+
+async def _served_version(client: openai.AsyncOpenAI) -> int | None:
+    root = str(client.base_url).rstrip("/").removesuffix("/v1")
+    try:
+        health: Any = await client.get(f"{root}/healthz", cast_to=object)
+    except openai.APIStatusError:
+        return None
+    except openai.APIError as error:
+        msg = f"no answer from {root}: {error}: is the server running?"
+        raise EngineError(msg) from error
+    found = health.get("version") if isinstance(health, Mapping) else None
+    return found if isinstance(found, int) else None

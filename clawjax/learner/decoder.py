@@ -1,0 +1,107 @@
+"""The decoder as training runs it: one compiled layer, scanned over stacked weights.
+
+`Transformer` lists its layers one by one, which is what decoding wants. For training, layers of the
+same shape are stacked along a new first axis: compilation takes one layer's time, and the
+optimiser and the checkpoint handle tens of arrays instead of hundreds. Invariant: same
+numbers as `Transformer`, and `unstack(stack(params)) == params`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import qwix
+from jax import Array
+from jax.extend.core import Primitive
+
+from clawjax.config import LoraConfig
+from clawjax.models.architecture import Architecture
+from clawjax.models.lora import with_lora
+from clawjax.models.transformer import (
+    DecoderLayer,
+    Params,
+    RMSNorm,
+    Transformer,
+    causal_attention,
+)
+
+__all__ = ["HEAD_KEYS", "Decoder", "stack", "unstack"]
+
+HEAD_KEYS = frozenset({"embed_tokens", "lm_head"})
+"""Parameters that the output head may read."""
+_CHEAP_TERMS = 256
+"""Products summing over no more than so many terms are computed again rather than kept."""
+_LAYER = "layers_"
+_STACK = "layers"
+
+
+def stack(params: Params) -> Params:
+    """`layers_0 ... layers_n` become one tree under `layers`, leaves `[n, ...]`."""
+    stacked = {key: value for key, value in params.items() if not key.startswith(_LAYER)}
+    count = len(params) - len(stacked)
+    if count:
+        layers = [params[f"{_LAYER}{index}"] for index in range(count)]
+        stacked[_STACK] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
+
+
+def unstack(stacked: Params) -> Params:
+    """Undo `stack`; leaves may be on the device or the host and stay there."""
+    params = {key: value for key, value in stacked.items() if key != _STACK}
+    leaves = jax.tree.leaves(stacked.get(_STACK, {}))
+    for index in range(leaves[0].shape[0] if leaves else 0):
+        params[f"{_LAYER}{index}"] = jax.tree.map(lambda leaf, i=index: leaf[i], stacked[_STACK])
+    return params
+
+
+class Decoder:
+    """Hidden states and logits of stacked parameters, with or without adapters in them."""
+
+    def __init__(self, architecture: Architecture, lora: LoraConfig | None = None) -> None:
+        """Describe the computation; with `lora`, apply it to `join(base, adapter)`."""
+        transformer, layer = Transformer(architecture), DecoderLayer(architecture)
+        self._norm = RMSNorm(architecture.norm_eps)
+        self._whole = transformer if lora is None else with_lora(transformer, lora)
+        self._layer = layer if lora is None else _layer_with_lora(layer, lora)
+
+    def hidden(self, params: Params, token_ids: Array, token_mask: Array) -> Array:
+        """Hidden states after the final norm, `[B, T, D]`.
+
+        What a layer keeps for its gradient are the results of its large matrix products; attention
+        weights, `[B, H, T, T]`, and everything that is cheap are computed again.
+        """
+        batch, length = token_ids.shape
+        positions = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (batch, length))
+        attend = causal_attention(token_mask)
+
+        def layer(x: Array, weights: Params) -> tuple[Array, None]:
+            y, _ = self._layer.apply({"params": weights}, x, positions, attend, None)
+            return y, None
+
+        layer = jax.checkpoint(layer, policy=_is_kept, prevent_cse=False)
+        # An id beyond the vocabulary gives NaN, which stops the run.
+        x = jnp.take(params["embed_tokens"]["embedding"], token_ids, axis=0)
+        x, _ = jax.lax.scan(layer, x, params[_STACK])
+        return self._norm.apply({"params": params["norm"]}, x)
+
+    def logits(self, head_params: Params, hidden: Array) -> Array:
+        """Scores over the vocabulary, of the parameters under `HEAD_KEYS` alone."""
+        return self._whole.apply({"params": head_params}, hidden, method="logits")
+
+
+def _is_kept(primitive: Primitive, *operands: Any, **parameters: Any) -> bool:
+    """A checkpoint policy: products with weights, unless the sum is as short as an adapter's."""
+    if primitive is not jax.lax.dot_general_p:
+        return False
+    (contracted, _), (batched, _) = parameters["dimension_numbers"]
+    terms = math.prod(operands[0].shape[axis] for axis in contracted)
+    return not batched and terms > _CHEAP_TERMS
+
+
+def _layer_with_lora(layer: DecoderLayer, config: LoraConfig) -> DecoderLayer:
+    pattern = rf"(.*/)?({'|'.join(config.targets)})"
+    rule = qwix.LoraRule(module_path=pattern, rank=config.rank, alpha=config.alpha)
+    return qwix.apply_lora_to_model(layer, qwix.LoraProvider([rule]), methods=("__call__",))

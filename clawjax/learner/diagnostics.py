@@ -1,0 +1,108 @@
+"""What a step reports about itself: sums and maxima over tokens, turned into metrics at the end.
+
+Invariant: a number that no token stands behind is left out, never reported as 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from clawjax.learner.batching import Batch, MicroBatch
+
+__all__ = ["Maxima", "Sums", "advantage_metrics", "merge", "step_metrics", "zeros"]
+
+
+class Sums(NamedTuple):
+    """Scalars that add up over micro-batches."""
+
+    loss: Array
+    policy_loss: Array
+    kl: Array
+    entropy: Array
+    tokens: Array
+    clipped: Array
+    ratio: Array
+    ratio_squared: Array
+    staleness: Array
+    comparable: Array
+    """Tokens sampled by the current version from the whole distribution."""
+    mismatch: Array
+    """Sum of |new - sampler| over those."""
+
+
+class Maxima(NamedTuple):
+    """Scalars of which the largest counts; all are at least 0."""
+
+    ratio: Array
+    staleness: Array
+    mismatch: Array
+
+
+def zeros() -> tuple[Sums, Maxima]:
+    """Before the first micro-batch."""
+    return (
+        Sums(*(jnp.zeros((), jnp.float32) for _ in Sums._fields)),
+        Maxima(*(jnp.zeros((), jnp.float32) for _ in Maxima._fields)),
+    )
+
+
+def merge(left: tuple[Sums, Maxima], right: tuple[Sums, Maxima]) -> tuple[Sums, Maxima]:
+    """Join two micro-batches."""
+    return jax.tree.map(jnp.add, left[0], right[0]), jax.tree.map(jnp.maximum, left[1], right[1])
+
+
+def mismatch_where(micro: MicroBatch) -> Array:
+    """Tokens whose sampler log-prob should equal the trainer's to rounding, bool `[B, T]`."""
+    is_current = jnp.asarray(micro.staleness) == 0
+    return jnp.asarray(micro.response_mask) & is_current & jnp.asarray(micro.is_comparable)[:, None]
+
+
+def step_metrics(sums: Sums, maxima: Maxima, *, has_kl: bool) -> dict[str, float]:
+    """Slash-path metrics of one optimiser step, from sums on the host."""
+    tokens = float(sums.tokens)
+    comparable = float(sums.comparable)
+    metrics = {
+        "train/loss": float(sums.loss),
+        "train/policy_loss": float(sums.policy_loss),
+        "train/entropy": float(sums.entropy) / tokens,
+        "train/ratio_mean": float(sums.ratio) / tokens,
+        "train/ratio_max": float(maxima.ratio),
+        "train/clip_fraction": float(sums.clipped) / tokens,
+        "train/ess": float(sums.ratio) ** 2 / (tokens * float(sums.ratio_squared)),
+        "train/staleness_mean": float(sums.staleness) / tokens,
+        "train/staleness_max": float(maxima.staleness),
+        "train/tokens": tokens,
+        "train/mismatch_tokens": comparable,
+    }
+    if has_kl:
+        metrics["train/kl"] = float(sums.kl)
+    if comparable:
+        metrics["train/mean_abs_logprob_diff"] = float(sums.mismatch) / comparable
+        metrics["train/max_abs_logprob_diff"] = float(maxima.mismatch)
+    return metrics
+
+
+def advantage_metrics(batch: Batch) -> dict[str, float]:
+    """Mean and spread of the advantages, every turn weighing the same, and the sizes."""
+    rows = [row for micro in batch.micro_batches for row in _row_means(micro)]
+    padded = sum(micro.token_ids.size for micro in batch.micro_batches)
+    filled = sum(int(micro.token_mask.sum()) for micro in batch.micro_batches)
+    return {
+        "train/advantage_mean": float(np.mean(rows)),
+        "train/advantage_std": float(np.std(rows)),
+        "train/turns": float(len(rows)),
+        "train/padding_fraction": 1.0 - filled / padded,
+    }
+
+
+def _row_means(micro: MicroBatch) -> list[float]:
+    return [
+        float(row[mask].mean())
+        for row, mask in zip(micro.advantages, micro.response_mask, strict=True)
+        if mask.any()
+    ]

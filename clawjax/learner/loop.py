@@ -1,0 +1,247 @@
+"""The training loop: judged turns in, published versions out, each turn consumed once.
+
+Owns when a step starts. A step claims its turns, trains, is checkpointed, is published, and then
+settles its turns; whatever a crash interrupts, `start` finishes or undoes. Invariants: a turn
+is trained at most once; the version served is never behind a durable checkpoint for longer than
+a restart; serving is never waited for and never made to wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.learner.admission import Admit, Drop, admit
+from clawjax.learner.batching import make_batch
+from clawjax.learner.checkpoint import Checkpoints, Progress
+from clawjax.learner.credit import CreditFunction, ScoredTurn, build_credit
+from clawjax.learner.publish import Publisher
+from clawjax.learner.step import TrainState, TrainStep, adopt
+from clawjax.log.replay import to_sample
+from clawjax.models.load import LoadedModel
+from clawjax.protocols import Ledger, Monitor, TurnLog, WeightStore
+from clawjax.records import Outcome, SamplingParams
+
+__all__ = ["Learner", "LearnerLog", "Stop", "build_learner"]
+
+logger = logging.getLogger(__name__)
+
+_SWEEP_TURNS = 1024
+"""Undecided turns looked at in one sweep; the oldest come first, none is forgotten."""
+_SWEEP_SHARE = 5
+"""A sweep of t seconds is followed by a pause of at least so many times t."""
+
+
+class LearnerLog(TurnLog, Ledger, Protocol):
+    """The slice of the turn log that the learner uses."""
+
+    def last_arrival(self) -> float | None:
+        """Unix seconds at which the newest main request arrived."""
+        ...
+
+
+class Stop(Protocol):
+    """Asks the loop to end; `threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Whether to end."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Sleep, but not past the wish to end."""
+        ...
+
+
+@dataclass(slots=True)
+class Learner:
+    """Runs steps until told to stop. Not thread-safe: one loop, one owner."""
+
+    config: LearnerConfig
+    reward: RewardConfig
+    log: LearnerLog
+    credit: CreditFunction
+    train_step: TrainStep
+    checkpoints: Checkpoints
+    publisher: Publisher
+    monitor: Monitor
+    state: TrainState
+    clock: Callable[[], float] = time.time
+    progress: Progress = Progress()
+
+    @property
+    def version(self) -> int:
+        """The policy version, which is the number of steps taken."""
+        return int(self.state.step)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether `max_steps` has been reached."""
+        return self.config.max_steps is not None and self.version >= self.config.max_steps
+
+    def start(self) -> None:
+        """Resume: restore, publish what a crash left unpublished, settle or free its turns.
+
+        Raises:
+            LearnerError: the checkpoints belong to another model or method.
+            StoreError: the store is not writable.
+        """
+        restored = self.checkpoints.restore(self.state)
+        if restored is not None:
+            self.state, self.progress = restored
+        published = self.publisher.latest()
+        if published > self.version:
+            logger.warning(
+                "version %d is published but the newest readable checkpoint is %d: "
+                "continuing from the published weights",
+                published,
+                self.version,
+            )
+            trainable = self.publisher.load(published)
+            self.state = adopt(self.state, trainable, step=published)
+        self.publisher.publish(self.state)
+        released = self.log.recover(self.version)
+        logger.info("learner at version %d, %d turns released", self.version, len(released))
+
+    def run(self, stop: Stop) -> None:
+        """Sweep until stopped or finished; a step that has begun is always completed.
+
+        Raises:
+            LearnerError: a step is not to be trusted.
+            LogError, StoreError: a durable place failed.
+        """
+        while not stop.is_set() and not self.is_finished:
+            began = time.perf_counter()
+            if not self.sweep():
+                spent = time.perf_counter() - began
+                stop.wait(max(self.config.poll_s, _SWEEP_SHARE * spent))
+
+    def sweep(self) -> bool:
+        """Decide about what is new, train if it is time; returns whether a step was taken."""
+        now = self.clock()
+        ready: list[ScoredTurn] = []
+        drops: list[Outcome] = []
+        for judged in self.log.judged(limit=_SWEEP_TURNS):
+            match admit(
+                judged, version=self.version, learner=self.config, reward=self.reward
+            ):
+                case Admit(scored):
+                    ready.append(scored)
+                case Drop(reason):
+                    drops.append(Outcome(judged.turn.turn_id, now, drop_reason=reason))
+        if drops:
+            self.log.append(*drops)
+        if not self._is_due(ready, now):
+            return False
+        self.train(ready[: self.config.batch_turns])
+        return True
+
+    def train(self, turns: Sequence[ScoredTurn]) -> None:
+        """One step, from claim to settlement."""
+        version = self.version + 1
+        self.log.claim(version, [scored.turn.turn_id for scored in turns])
+        credited = self.credit(turns, self.progress.credit)
+        batch = make_batch(
+            [
+                to_sample(scored.turn, credit)
+                for scored, credit in zip(turns, credited.credit, strict=True)
+            ],
+            version=self.version,
+            length_buckets=self.config.length_buckets,
+            micro_batch_tokens=self.config.micro_batch_tokens,
+            truncated=frozenset(s.turn.turn_id for s in turns if is_truncated(s.turn.sampling)),
+        )
+        self.state, metrics = self.train_step.run(self.state, batch)
+        self.progress = Progress(
+            credit=credited.state,
+            turns=self.progress.turns + len(turns),
+            tokens=self.progress.tokens + int(metrics["train/tokens"]),
+        )
+        self.checkpoints.save(self.state, self.progress)
+        self.publisher.publish(self.state)
+        self.log.settle(version, version)
+        self.monitor.log(metrics | self._progress_metrics(turns), step=version)
+        logger.info(
+            "version %d: %d turns, reward %.2f, loss %.4f, %.1f s",
+            version,
+            len(turns),
+            _mean_score(turns),
+            metrics["train/loss"],
+            metrics["train/seconds"],
+        )
+
+    def _is_due(self, ready: Sequence[ScoredTurn], now: float) -> bool:
+        """A full batch; or enough turns, and either one has waited long or traffic rests."""
+        if len(ready) >= self.config.batch_turns:
+            return True
+        if len(ready) < self.config.min_turns:
+            return False
+        has_waited = now - min(scored.ready_at for scored in ready) >= self.config.max_wait_s
+        arrived_at = self.log.last_arrival()
+        return has_waited or arrived_at is None or now - arrived_at >= self.config.idle_s
+
+    def _progress_metrics(self, turns: Sequence[ScoredTurn]) -> dict[str, float]:
+        return {
+            "train/reward_mean": _mean_score(turns),
+            "train/ema_score": self.progress.credit.ema_score,
+            "train/turns_total": float(self.progress.turns),
+            "train/tokens_total": float(self.progress.tokens),
+            "train/version": float(self.version),
+        }
+
+
+def is_truncated(sampling: SamplingParams) -> bool:
+    """Whether a filter cut the distribution; greedy turns are recorded without one."""
+    has_filter = sampling.top_p < 1 or sampling.top_k > 0 or sampling.min_p > 0
+    return has_filter and sampling.temperature > 0
+
+
+def build_learner(
+    *,
+    model: LoadedModel,
+    objective: ObjectiveConfig,
+    learner: LearnerConfig,
+    reward: RewardConfig,
+    log: LearnerLog,
+    store: WeightStore,
+    monitor: Monitor,
+    run_dir: Path,
+    seed: int,
+    clock: Callable[[], float] = time.time,
+) -> Learner:
+    """Put a learner together and resume it.
+
+    Raises:
+        LearnerError: `run_dir` belongs to another model or method, or cannot be written.
+        StoreError: the weight store cannot be read or written.
+    """
+    train_step = TrainStep(
+        model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
+    )
+    identity: dict[str, object] = {"base_model": model.base_id, "method": learner.method}
+    if learner.method == "lora":
+        identity |= {"rank": learner.lora.rank, "targets": sorted(learner.lora.targets)}
+    built = Learner(
+        config=learner,
+        reward=reward,
+        log=log,
+        credit=build_credit(objective),
+        train_step=train_step,
+        checkpoints=Checkpoints(
+            run_dir / "checkpoints", keep=learner.keep_checkpoints, identity=identity
+        ),
+        publisher=Publisher(store, model, learner),
+        monitor=monitor,
+        state=train_step.init(seed),
+        clock=clock,
+    )
+    built.start()
+    return built
+
+
+def _mean_score(turns: Sequence[ScoredTurn]) -> float:
+    return sum(scored.score for scored in turns) / len(turns)

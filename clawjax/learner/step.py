@@ -1,0 +1,286 @@
+"""One optimiser step: the only place where training is jitted.
+
+Owns the train state's evolution. Blind to the algorithm: it sees advantages and weights, not where
+they came from. Invariants: the base model's weights never change; the gradient of a batch does
+not depend on how it was divided; a result that is not finite, or a trainer that disagrees with
+the sampler about the same policy, stops the run with the batch written out. It is not sanitised.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from clawjax.config import LearnerConfig, ObjectiveConfig
+from clawjax.errors import LearnerError
+from clawjax.learner import diagnostics, losses
+from clawjax.learner.batching import Batch, MicroBatch
+from clawjax.learner.decoder import HEAD_KEYS, Decoder, stack, unstack
+from clawjax.learner.diagnostics import Maxima, Sums
+from clawjax.learner.logprobs import TokenScores, response_scores
+from clawjax.learner.ratios import importance_ratio
+from clawjax.models.load import LoadedModel
+from clawjax.models.lora import init_adapter, join
+from clawjax.models.transformer import Params, Transformer
+
+__all__ = ["StepResult", "TrainState", "TrainStep", "adopt", "micro_loss", "policy_scores"]
+
+logger = logging.getLogger(__name__)
+
+
+class TrainState(NamedTuple):
+    """Everything on the device that a step changes."""
+
+    trainable: Params
+    """The adapter, or all weights; layers stacked (`clawjax.learner.decoder`)."""
+    opt_state: optax.OptState
+    rng: Array
+    """Key of the run; the adapter's first weights were drawn from it."""
+    step: Array
+    """int32; equals the policy version."""
+
+
+def adopt(state: TrainState, trainable: Params, *, step: int) -> TrainState:
+    """Other weights and another step; the optimiser's memory stays."""
+    return state._replace(
+        trainable=jax.tree.map(jnp.array, trainable), step=jnp.asarray(step, jnp.int32)
+    )
+
+
+class StepResult(NamedTuple):
+    """The new state and what to tell the monitor."""
+
+    state: TrainState
+    metrics: dict[str, float]
+
+
+class _Totals(NamedTuple):
+    grads: Params
+    seen: tuple[Sums, Maxima]
+
+
+class TrainStep:
+    """A training step for one model, method and objective."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        objective: ObjectiveConfig,
+        learner: LearnerConfig,
+        failed_dir: Path,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Prepare the programs; nothing is compiled before the first step.
+
+        Args:
+            model: the base; its weights are read, never changed.
+            objective: clip range, ratio cap, KL weight.
+            learner: method, optimiser, limits.
+            failed_dir: where the batch of a failed step is written.
+            timer: seconds, for throughput.
+        """
+        self._objective = objective
+        self._learner = learner
+        self._failed_dir = failed_dir
+        self._timer = timer
+        self._architecture = model.architecture
+        self._base = Decoder(model.architecture)
+        self._policy = Decoder(model.architecture, learner.lora if self.is_lora else None)
+        self._base_params = stack(model.params)
+        self._optimizer = optax.chain(
+            optax.clip_by_global_norm(learner.max_grad_norm),
+            optax.adamw(
+                learner.learning_rate,
+                b1=learner.beta1,
+                b2=learner.beta2,
+                weight_decay=learner.weight_decay,
+            ),
+        )
+        self._accumulate = jax.jit(self._add_micro_batch, donate_argnames=("totals",))
+        self._update = jax.jit(self._apply_gradients, donate_argnames=("state",))
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether only an adapter is trained."""
+        return self._learner.method == "lora"
+
+    def init(self, seed: int) -> TrainState:
+        """The state at version 0: the policy equals the base model."""
+        rng = jax.random.key_data(jax.random.key(seed))
+        if self.is_lora:
+            key = jax.random.wrap_key_data(rng)
+            shapes = jax.eval_shape(unstack, self._base_params)
+            adapter = init_adapter(Transformer(self._architecture), shapes, self._learner.lora, key)
+            trainable = stack(adapter)
+        else:
+            # A copy: the state is donated at every step, the base has to stay.
+            trainable = jax.tree.map(jnp.array, self._base_params)
+        opt_state = self._optimizer.init(trainable)
+        return TrainState(trainable, opt_state, rng, jnp.zeros((), jnp.int32))
+
+    def run(self, state: TrainState, batch: Batch) -> StepResult:
+        """Consume a batch; `state` is donated and must not be used again.
+
+        Raises:
+            LearnerError: the loss or gradient is not finite, or sampler and trainer disagree.
+        """
+        started = self._timer()
+        step = int(state.step) + 1
+        totals = _Totals(jax.tree.map(jnp.zeros_like, state.trainable), diagnostics.zeros())
+        for micro in batch.micro_batches:
+            totals = self._accumulate(
+                state.trainable, self._base_params, totals=totals, micro=micro
+            )
+        seen = jax.device_get(totals.seen)
+        state, grad_norm = self._update(state=state, grads=totals.grads)
+        metrics = diagnostics.step_metrics(*seen, has_kl=self._objective.kl_coef > 0)
+        metrics |= diagnostics.advantage_metrics(batch)
+        metrics["train/grad_norm"] = float(grad_norm)
+        metrics["train/learning_rate"] = self._learner.learning_rate
+        metrics["train/seconds"] = self._timer() - started
+        metrics["train/tokens_per_s"] = metrics["train/tokens"] / metrics["train/seconds"]
+        self._check(step, batch, metrics)
+        return StepResult(state, metrics)
+
+    def compiled_programs(self) -> int:
+        """How many shapes the gradient has been compiled for; at most one per length bucket."""
+        return self._accumulate._cache_size()
+
+    def _add_micro_batch(
+        self, trainable: Params, frozen: Params, *, totals: _Totals, micro: MicroBatch
+    ) -> _Totals:
+        """Add one micro-batch's gradients and sums. Traced once per length bucket."""
+        logger.debug("compiling the training step for %s tokens", micro.token_ids.shape)
+
+        def loss(weights: Params) -> tuple[Array, tuple[Sums, Maxima]]:
+            params = join(frozen, weights) if self.is_lora else weights
+            new = policy_scores(
+                self._policy, params, micro, is_head_trained=bool(HEAD_KEYS & set(weights))
+            )
+            base = None
+            if self._objective.kl_coef > 0:
+                base = policy_scores(self._base, frozen, micro, is_head_trained=False).logprobs
+                base = jax.lax.stop_gradient(base)
+            return micro_loss(new, base, micro, self._objective)
+
+        grads, seen = jax.grad(loss, has_aux=True)(trainable)
+        return _Totals(
+            jax.tree.map(jnp.add, totals.grads, grads), diagnostics.merge(totals.seen, seen)
+        )
+
+    def _apply_gradients(self, *, state: TrainState, grads: Params) -> tuple[TrainState, Array]:
+        norm = optax.tree.norm(grads)
+        updates, opt_state = self._optimizer.update(grads, state.opt_state, state.trainable)
+        trainable = optax.apply_updates(state.trainable, updates)
+        return TrainState(trainable, opt_state, state.rng, state.step + 1), norm
+
+    def _check(self, step: int, batch: Batch, metrics: dict[str, float]) -> None:
+        problem = self._problem(metrics)
+        if problem is None:
+            return
+        file = self._failed_dir / f"step_{step}.npz"
+        _dump(file, batch)
+        msg = f"step {step} is not to be trusted: {problem}. Its batch is in {file}"
+        raise LearnerError(msg)
+
+    def _problem(self, metrics: dict[str, float]) -> str | None:
+        for name in ("train/loss", "train/grad_norm"):
+            if not math.isfinite(metrics[name]):
+                return (
+                    f"{name} is {metrics[name]}; look for non-finite log-probs in the batch, "
+                    "lower learner.learning_rate or objective.ratio_cap"
+                )
+        mismatch = metrics.get("train/mean_abs_logprob_diff", 0.0)
+        if not mismatch <= self._learner.max_mismatch:
+            return (
+                f"sampler and trainer differ by {mismatch:.4g} nats per token at the same version, "
+                f"above learner.max_mismatch={self._learner.max_mismatch}; make sure that the "
+                "engine serves the weights and the precision that the learner trains"
+            )
+        return None
+
+
+def policy_scores(
+    decoder: Decoder, params: Params, micro: MicroBatch, *, is_head_trained: bool
+) -> TokenScores:
+    """Log-probs and entropies of the response tokens under `params`, `[B, T]`."""
+    token_ids = jnp.asarray(micro.token_ids)
+    return response_scores(
+        decoder.logits,
+        {name: params[name] for name in HEAD_KEYS & set(params)},
+        decoder.hidden(params, token_ids, jnp.asarray(micro.token_mask)),
+        token_ids,
+        jnp.asarray(micro.response_mask),
+        jnp.asarray(micro.temperature),
+        is_head_trained=is_head_trained,
+    )
+
+
+def micro_loss(
+    new: TokenScores, base_logprobs: Array | None, micro: MicroBatch, objective: ObjectiveConfig
+) -> tuple[Array, tuple[Sums, Maxima]]:
+    """The weighted sum of the active loss terms, and what to report about it.
+
+    `sum_t weights_t (surrogate_t + kl_coef KL_t)`; `base_logprobs` is None where `kl_coef` is 0.
+    """
+    clip = {"clip_low": objective.clip_low, "clip_high": objective.clip_high}
+    policy = losses.clipped_surrogate(
+        new.logprobs,
+        micro.sampler_logprobs,
+        micro.advantages,
+        ratio_cap=objective.ratio_cap,
+        **clip,
+    )
+    kl = jnp.zeros_like(policy)
+    if base_logprobs is not None:
+        kl = losses.k3_kl(new.logprobs, base_logprobs)
+    policy_loss, mean_kl = jnp.sum(micro.weights * policy), jnp.sum(micro.weights * kl)
+    total = policy_loss + objective.kl_coef * mean_kl
+    ratio = importance_ratio(new.logprobs, micro.sampler_logprobs)
+    where = diagnostics.mismatch_where(micro)
+    difference = jnp.where(where, jnp.abs(new.logprobs - micro.sampler_logprobs), 0.0)
+    mask = jnp.asarray(micro.response_mask)
+    on_response = jnp.where(mask, ratio, 0.0)
+    clipped = losses.is_clipped(ratio, micro.advantages, **clip)
+    sums = Sums(
+        loss=total,
+        policy_loss=policy_loss,
+        kl=mean_kl,
+        entropy=jnp.sum(new.entropy),
+        tokens=jnp.sum(mask, dtype=jnp.float32),
+        clipped=jnp.sum(mask & clipped, dtype=jnp.float32),
+        ratio=jnp.sum(on_response),
+        ratio_squared=jnp.sum(on_response**2),
+        staleness=jnp.sum(micro.staleness, dtype=jnp.float32),
+        comparable=jnp.sum(where, dtype=jnp.float32),
+        mismatch=jnp.sum(difference),
+    )
+    maxima = Maxima(
+        ratio=jnp.max(on_response),
+        staleness=jnp.max(micro.staleness).astype(jnp.float32),
+        mismatch=jnp.max(difference),
+    )
+    return total, jax.lax.stop_gradient((sums, maxima))
+
+
+def _dump(file: Path, batch: Batch) -> None:
+    """Write a batch where a person can look at it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        f"{index}/{name}": getattr(micro, name)
+        for index, micro in enumerate(batch.micro_batches)
+        for name in MicroBatch._fields
+    }
+    turn_ids = {f"{index}/turn_ids": np.array(ids) for index, ids in enumerate(batch.turn_ids)}
+    np.savez_compressed(file, **arrays, **turn_ids)

@@ -1,0 +1,106 @@
+"""The one table of metric keys: what is recorded, in which unit, by whom.
+
+`docs/metrics.md` is this table, rendered. Invariant: a key has one unit and one meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+__all__ = ["KEYS", "Key", "describe", "render_table", "unknown_keys"]
+
+
+class Key(NamedTuple):
+    """One metric. A name that ends in `*` stands for every key with that beginning."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+KEYS: tuple[Key, ...] = (
+    # The learner, once per step; `step` is the policy version that the step made.
+    Key("train/version", "version", "policy version that the step made"),
+    Key("train/loss", "nats", "what the step minimised: policy term plus weighted KL"),
+    Key("train/policy_loss", "nats", "the clipped surrogate alone, mean over response tokens"),
+    Key("train/kl", "nats/token", "KL to the base model on the batch; absent where unweighted"),
+    Key("train/entropy", "nats/token", "entropy of the policy on the batch"),
+    Key("train/reward_mean", "score", "mean score of the batch's turns, -1 to 1"),
+    Key("train/ema_score", "score", "moving average of such means: the default baseline"),
+    Key("train/advantage_mean", "score", "mean credit after the baseline"),
+    Key("train/advantage_std", "score", "its spread"),
+    Key("train/ratio_mean", "ratio", "mean importance ratio trainer/sampler"),
+    Key("train/ratio_max", "ratio", "the largest, before truncation"),
+    Key("train/clip_fraction", "share", "tokens whose ratio was clipped"),
+    Key("train/ess", "share", "effective sample size of the ratios, 1 when on-policy"),
+    Key("train/mean_abs_logprob_diff", "nats", "mean |trainer - sampler| at the same version"),
+    Key("train/max_abs_logprob_diff", "nats", "the largest such difference"),
+    Key("train/mismatch_tokens", "tokens", "tokens that these two are over"),
+    Key("train/staleness_mean", "versions", "mean distance between sampling and training"),
+    Key("train/staleness_max", "versions", "the largest in the batch"),
+    Key("train/turns", "turns", "turns in the batch"),
+    Key("train/turns_total", "turns", "turns trained on since the run began"),
+    Key("train/tokens", "tokens", "response tokens in the batch"),
+    Key("train/tokens_total", "tokens", "response tokens trained on since the run began"),
+    Key("train/padding_fraction", "share", "of the batch that is padding"),
+    Key("train/grad_norm", "norm", "global gradient norm before clipping"),
+    Key("train/learning_rate", "1", "step size used"),
+    Key("train/seconds", "s", "duration of the step"),
+    Key("train/tokens_per_s", "tokens/s", "response tokens trained on per second of the step"),
+    # The engine, every `monitor.interval_s`.
+    Key("engine/version", "version", "policy version being served"),
+    Key("engine/running", "requests", "requests being decoded"),
+    Key("engine/waiting", "requests", "requests queued for a slot"),
+    Key("engine/tokens_per_s", "tokens/s", "decoding speed over the last seconds with traffic"),
+    Key("engine/generated_tokens", "tokens", "tokens generated since start"),
+    # The turn log's balance, every `monitor.interval_s`.
+    Key("log/logged", "turns", "turns in the log"),
+    Key("log/trained", "turns", "turns trained on"),
+    Key("log/pending", "turns", "turns that have not ended yet"),
+    Key("log/dropped", "turns", "turns that will never be trained on"),
+    Key("log/dropped/*", "turns", "the same by reason, e.g. `log/dropped/stale`"),
+    Key("log/linked", "turns", "turns with something after them"),
+    # The judges, once per linked turn.
+    Key("judge/score", "score", "mean score over the modules; absent where all abstain"),
+    Key("judge/scored", "turns", "turns with a score"),
+    Key("judge/abstained", "turns", "judged turns without a score"),
+    Key("judge/failed", "verdicts", "modules that broke down or ran out of time"),
+    Key("judge/waiting", "turns", "linked turns not judged yet"),
+    Key("judge/latency_s", "s", "from the reaction arriving to the verdict"),
+    # The endpoint.
+    Key("gateway/requests", "requests", "requests answered since the run began"),
+    Key("gateway/non_2xx", "requests", "those answered with an error"),
+    # Processes.
+    Key("process/rss_bytes", "bytes", "resident memory of all processes together"),
+    # Held-out prompts, before (step 0) and after.
+    Key("eval/style_score", "share", "mean style score on held-out prompts"),
+    Key("eval/mean_words", "words", "mean reply length on held-out prompts"),
+    Key("eval/kl_per_token", "nats/token", "exact KL to the base model on those replies"),
+    # What a simulated user saw, once per turn.
+    Key("user/style", "share", "style score of the reply; the judges never see it"),
+    Key("user/words", "words", "its length"),
+    Key("user/latency_s", "s", "from the request to the reply's last token"),
+    Key("user/first_token_s", "s", "from the request to the reply's first text"),
+)
+
+_EXACT = {key.name: key for key in KEYS}
+_PREFIXES = tuple(key for key in KEYS if key.name.endswith("*"))
+
+
+def describe(name: str) -> Key | None:
+    """The table's entry for a key; None where there is none."""
+    if name in _EXACT:
+        return _EXACT[name]
+    return next((key for key in _PREFIXES if name.startswith(key.name[:-1])), None)
+
+
+def unknown_keys(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of `names` that the table does not have."""
+    return tuple(name for name in names if describe(name) is None)
+
+
+def render_table() -> str:
+    """The table in Markdown."""
+    rows = [f"| `{key.name}` | {key.unit} | {key.meaning} |" for key in KEYS]
+    return "\n".join(("| key | unit | meaning |", "| --- | --- | --- |", *rows)) + "\n"

@@ -1,0 +1,205 @@
+"""Weights & Biases, beside `metrics.jsonl` and never instead of it. The only importer of wandb.
+
+A `WandbMirror` reads the run's `metrics.jsonl` as it grows and forwards it, from any process.
+Invariant: an entry is forwarded once; where the mirror stands is kept in the run's folder, so a
+restarted run goes on in the same W&B run. Trouble with W&B is a warning: it never stops a run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clawjax.metrics.jsonl import tail_jsonl
+
+if TYPE_CHECKING:
+    from wandb.sdk.wandb_run import Run
+
+__all__ = ["WandbMirror", "effective_mode"]
+
+logger = logging.getLogger(__name__)
+
+_STATE_FILE = "wandb.json"
+_PLOT_KEY = "report"
+_INIT_TIMEOUT_S = 15.0
+_FINISH_TIMEOUT_S = 30.0
+_SECRET_WORDS = ("api_key", "token", "secret", "password")
+_NOT_SECRET = ("_tokens", "tokens_", "api_key_env")
+
+
+def effective_mode(mode: str) -> str:
+    """Resolve `auto`: online where a key is set, offline otherwise."""
+    if mode != "auto":
+        return mode
+    return "online" if os.environ.get("WANDB_API_KEY") else "offline"
+
+
+class WandbMirror:
+    """Forwards one run's metrics to one W&B run."""
+
+    def __init__(self, run: Run, run_dir: Path, offset: int) -> None:
+        """Wrap a W&B run; use `start` to get one."""
+        self._run = run
+        self._run_dir = run_dir
+        self._offset = offset
+
+    @classmethod
+    def start(
+        cls,
+        run_dir: Path,
+        config: Mapping[str, Any],
+        *,
+        mode: str = "auto",
+        project: str = "clawjax",
+        name: str | None = None,
+    ) -> WandbMirror | None:
+        """Begin or resume the run's W&B run; None where disabled, not installed, or it fails.
+
+        Where W&B cannot be reached, the run is kept offline; finding that out takes up to 15 s.
+
+        Args:
+            run_dir: holds `metrics.jsonl`; gets `wandb/` and `wandb.json`.
+            config: shown with the run; entries that look like credentials are left out.
+            mode: auto, online, offline or disabled.
+            project: W&B's project.
+            name: the run's display name.
+        """
+        chosen = effective_mode(mode)
+        if chosen == "disabled":
+            return None
+        try:
+            import wandb
+        except ImportError:
+            logger.warning("wandb is not installed: metrics go to metrics.jsonl alone")
+            return None
+        state = _load_state(run_dir)
+        options = {"project": project, "name": name, "id": state.get("id"), "dir": str(run_dir)}
+        options["config"] = without_secrets(config)
+        for attempt in dict.fromkeys((chosen, "offline")):
+            run = _begin(wandb, attempt, options)
+            if run is not None:
+                run.define_metric("*", step_metric="unix_time")
+                for per_version in ("train/*", "eval/*"):
+                    run.define_metric(per_version, step_metric="policy_version")
+                mirror = cls(run, run_dir, int(state.get("offset", 0)))
+                mirror._save_state()
+                return mirror
+        return None
+
+    @property
+    def run_id(self) -> str:
+        """W&B's id of the run."""
+        return self._run.id
+
+    def forward(self) -> int:
+        """Send what `metrics.jsonl` has gained since the last call; returns the number of entries.
+
+        W&B buffers in a process of its own, so this does not wait for the network.
+        """
+        count = 0
+        for entry, offset in tail_jsonl(self._run_dir / "metrics.jsonl", self._offset):
+            self._run.log(_for_wandb(entry))
+            self._offset = offset
+            count += 1
+        if count:
+            self._save_state()
+        return count
+
+    def finish(self, *, summary: Mapping[str, Any] | None = None, plot: Path | None = None) -> None:
+        """Send the rest, the summary (nested keys joined by dots) and the plot; then close.
+
+        Waits for uploads for a bounded time; what is not uploaded by then stays on disk.
+        """
+        import wandb
+
+        self.forward()
+        if plot is not None and plot.exists():
+            self._run.log({_PLOT_KEY: wandb.Image(str(plot))})
+        self._run.summary.update(_flat(summary or {}))
+        try:
+            self._run.finish()
+        except (wandb.Error, OSError) as error:
+            logger.warning("W&B did not finish cleanly: %s", error)
+
+    def _save_state(self) -> None:
+        aside = self._run_dir / f"{_STATE_FILE}.tmp"
+        aside.write_text(json.dumps({"id": self._run.id, "offset": self._offset}))
+        os.replace(aside, self._run_dir / _STATE_FILE)
+
+
+def _begin(wandb: Any, mode: str, options: Mapping[str, Any]) -> Run | None:
+    """One attempt; None, with a warning, where W&B does not start in this mode."""
+    settings = _settings(wandb)
+    resume = "allow" if mode == "online" else None
+    try:
+        wandb.setup(settings=settings)
+        return wandb.init(mode=mode, resume=resume, settings=settings, **options)
+    except (wandb.Error, OSError) as error:
+        logger.warning("W&B does not start %s: %s", mode, error)
+        return None
+
+
+def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without entries that are named like credentials."""
+    return {
+        key: without_secrets(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if not _is_secret(str(key))
+    }
+
+
+def _is_secret(key: str) -> bool:
+    lowered = key.lower()
+    if any(word in lowered for word in _NOT_SECRET):
+        return False
+    return any(lowered == word or lowered.endswith(f"_{word}") for word in _SECRET_WORDS)
+
+
+def _settings(wandb: Any) -> Any:
+    """Silent, and without what would cost time: console capture, machine statistics, git."""
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        x_disable_stats=True,
+        x_disable_machine_info=True,
+        init_timeout=_INIT_TIMEOUT_S,
+        finish_timeout=_FINISH_TIMEOUT_S,
+    )
+
+
+def _for_wandb(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers alone, with what to plot them against: policy version or time."""
+    numbers = {key: value for key, value in entry.items() if _is_number(value) and "/" in key}
+    if entry.get("step") is not None:
+        numbers["policy_version"] = entry["step"]
+    return numbers | {"unix_time": entry.get("t")}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _load_state(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / _STATE_FILE
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError:
+        logger.warning("%s is not readable: a new W&B run begins", path)
+        return {}

@@ -1,0 +1,90 @@
+"""Credit of binary RL, and what each baseline does to a batch of one mind."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from learner_records import make_turn
+
+from clawjax.config import Baseline, ObjectiveConfig
+from clawjax.errors import ConfigError
+from clawjax.learner.credit import Credited, CreditState, ScoredTurn, build_credit
+
+
+def scored(scores: list[float]) -> list[ScoredTurn]:
+    return [
+        ScoredTurn(make_turn(f"t{i}", response_ids=(4,) * (i + 1)), score, ready_at=0.0)
+        for i, score in enumerate(scores)
+    ]
+
+
+def credited(
+    scores: list[float], baseline: Baseline, state: CreditState = CreditState()
+) -> Credited:
+    return build_credit(ObjectiveConfig(baseline=baseline))(scored(scores), state)
+
+
+def per_turn(result: Credited) -> list[float]:
+    assert all(len(set(tokens)) == 1 for tokens in result.credit)
+    return [tokens[0] for tokens in result.credit]
+
+
+SCORES = st.lists(st.floats(-1, 1), min_size=1, max_size=12)
+
+
+@given(SCORES, st.sampled_from(list(Baseline)))
+def test_one_credit_per_response_token(scores: list[float], baseline: Baseline) -> None:
+    result = credited(scores, baseline)
+    assert [len(tokens) for tokens in result.credit] == list(range(1, len(scores) + 1))
+
+
+@given(SCORES, st.floats(-1, 1))
+def test_values_against_numpy(scores: list[float], ema: float) -> None:
+    s, state = np.array(scores), CreditState(ema)
+    np.testing.assert_allclose(per_turn(credited(scores, Baseline.none, state)), s)
+    np.testing.assert_allclose(
+        per_turn(credited(scores, Baseline.batch_mean, state)), s - s.mean(), atol=1e-12
+    )
+    np.testing.assert_allclose(per_turn(credited(scores, Baseline.ema, state)), s - ema)
+    others = [np.delete(s, i).mean() if len(s) > 1 else 0.0 for i in range(len(s))]
+    np.testing.assert_allclose(
+        per_turn(credited(scores, Baseline.leave_one_out, state)), s - others, atol=1e-12
+    )
+
+
+def test_a_first_batch_of_complaints_pushes_under_the_moving_average() -> None:
+    assert per_turn(credited([-1.0, -1.0], Baseline.ema)) == [-1.0, -1.0]
+
+
+@pytest.mark.parametrize("baseline", [Baseline.batch_mean, Baseline.leave_one_out])
+def test_a_batch_of_complaints_teaches_nothing_under_batch_baselines(baseline: Baseline) -> None:
+    assert per_turn(credited([-1.0, -1.0, -1.0], baseline)) == [0.0, 0.0, 0.0]
+
+
+def test_praise_for_what_is_always_done_fades() -> None:
+    state = CreditState()
+    for _ in range(50):
+        result = credited([1.0, 1.0], Baseline.ema, state)
+        state = result.state
+    assert 0 < per_turn(result)[0] < 0.01
+
+
+@given(st.lists(SCORES, min_size=1, max_size=5))
+def test_the_average_sees_only_the_past(batches: list[list[float]]) -> None:
+    state, expected = CreditState(), 0.0
+    for scores in batches:
+        result = credited(scores, Baseline.ema, state)
+        np.testing.assert_allclose(per_turn(result), np.array(scores) - expected, atol=1e-12)
+        state = result.state
+        expected = 0.9 * expected + 0.1 * float(np.mean(scores))
+
+
+def test_an_unknown_objective_is_refused() -> None:
+    config = dataclasses.replace(ObjectiveConfig())
+    config.name = "opd"
+    with pytest.raises(ConfigError, match="use binary_rl"):
+        build_credit(config)

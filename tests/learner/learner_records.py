@@ -1,0 +1,96 @@
+"""Records for the learner's tests."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from clawjax.records import (
+    FinishReason,
+    JudgedTurn,
+    Message,
+    NextState,
+    NextStateKind,
+    Sample,
+    SamplingParams,
+    Turn,
+    TurnKind,
+    Verdict,
+    VersionRun,
+)
+
+
+def make_turn(turn_id: str = "t1", *, version: int = 0, **changes: Any) -> Turn:
+    """A turn that may be trained on; ids, log-probs and versions follow `response_ids`."""
+    response_ids = changes.get("response_ids", (4, 5))
+    turn = Turn(
+        turn_id=turn_id,
+        session_id="s1",
+        parent_turn_id=None,
+        response_id=f"chatcmpl{turn_id}",
+        choice=0,
+        kind=TurnKind.MAIN,
+        scope="local",
+        model="policy",
+        messages=(Message("user", "hi"),),
+        tools_json=None,
+        reply=Message("assistant", "hello"),
+        prompt_ids=(1, 2, 3),
+        response_ids=response_ids,
+        sampler_logprobs=(-1.0,) * len(response_ids),
+        sampler_logprobs_t1=(-1.0,) * len(response_ids),
+        token_versions=(VersionRun(version, len(response_ids)),),
+        sampling=SamplingParams(max_response_tokens=64),
+        finish_reason=FinishReason.STOP,
+        arrived_at=100.0,
+        finished_at=101.0,
+        seed=3,
+    )
+    return dataclasses.replace(turn, **changes)
+
+
+def verdict(score: float | None, *, module: str = "next_state", turn_id: str = "t1") -> Verdict:
+    return Verdict(turn_id, module, score, judged_at=103.0)
+
+
+def next_state(
+    kind: NextStateKind = NextStateKind.USER,
+    *,
+    turn_id: str = "t1",
+    score: float | None = None,
+    arrived_at: float = 102.0,
+) -> NextState:
+    return NextState(turn_id, kind, arrived_at, (Message("user", "thanks"),), score)
+
+
+def judged(
+    turn: Turn | None = None,
+    next_states: Sequence[NextState] = (),
+    verdicts: Sequence[Verdict] = (),
+) -> JudgedTurn:
+    return JudgedTurn(1, turn or make_turn(), tuple(next_states), tuple(verdicts))
+
+
+def make_sample(
+    turn_id: str = "t1",
+    prompt: int = 3,
+    response: int = 2,
+    *,
+    credit: float = 1.0,
+    version: int = 0,
+    temperature: float = 1.0,
+    seed: int = 0,
+    vocab: int = 50,
+) -> Sample:
+    """A sample of random tokens with the given lengths."""
+    ids = tuple((seed * 7919 + 31 * i) % vocab for i in range(prompt + response))
+    return Sample(
+        turn_id=turn_id,
+        prompt_ids=ids[:prompt],
+        response_ids=ids[prompt:],
+        sampler_logprobs=tuple(-0.1 * (i + 1) for i in range(response)),
+        token_versions=(version,) * response,
+        temperature=temperature,
+        credit=(credit,) * response,
+    )

@@ -1,0 +1,153 @@
+"""Which turns are trained on, and why the others are not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from learner_records import judged, make_turn, next_state, verdict
+
+from clawjax.config import LearnerConfig, RewardConfig
+from clawjax.learner.admission import Admit, Decision, Drop, Wait, admit
+from clawjax.records import (
+    DropReason,
+    FinishReason,
+    JudgedTurn,
+    NextStateKind,
+    Turn,
+    TurnKind,
+    VersionRun,
+)
+
+LEARNER = LearnerConfig(max_staleness=2, max_tokens=16, length_buckets=[16])
+
+
+def decide(turn: JudgedTurn, *, version: int = 0) -> Decision:
+    return admit(turn, version=version, learner=LEARNER, reward=RewardConfig())
+
+
+def praised(turn: Turn) -> JudgedTurn:
+    return judged(turn, [next_state()], [verdict(1.0)])
+
+
+def test_a_scored_turn_is_admitted_with_its_score() -> None:
+    decision = decide(praised(make_turn()))
+    assert isinstance(decision, Admit)
+    assert decision.scored.score == 1.0
+    assert decision.scored.ready_at == 103.0
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        (make_turn(kind=TurnKind.SIDE), DropReason.SIDE),
+        (make_turn(finish_reason=FinishReason.CANCELLED), DropReason.CANCELLED),
+        (make_turn(response_ids=()), DropReason.EMPTY_RESPONSE),
+        (make_turn(sampler_logprobs=(-1.0,)), DropReason.LENGTH_MISMATCH),
+        (make_turn(sampler_logprobs_t1=(-1.0,) * 3), DropReason.LENGTH_MISMATCH),
+        (make_turn(token_versions=(VersionRun(0, 1),)), DropReason.LENGTH_MISMATCH),
+        (make_turn(prompt_ids=()), DropReason.LENGTH_MISMATCH),
+        (make_turn(response_ids=(4,) * 14), DropReason.TOO_LONG),
+    ],
+)
+def test_an_unfit_turn_is_dropped_for_its_reason_whatever_it_earned(
+    turn: Turn, reason: DropReason
+) -> None:
+    assert decide(praised(turn)) == Drop(reason)
+
+
+def test_a_turn_that_just_fits_is_admitted_whole() -> None:
+    turn = make_turn(response_ids=(4,) * 13)
+    decision = decide(praised(turn))
+    assert isinstance(decision, Admit)
+    assert decision.scored.turn is turn
+
+
+def test_age_counts_from_the_oldest_token() -> None:
+    turn = make_turn(token_versions=(VersionRun(3, 1), VersionRun(5, 1)))
+    assert isinstance(decide(praised(turn), version=5), Admit)
+    assert decide(praised(turn), version=6) == Drop(DropReason.STALE)
+
+
+def test_no_next_state_waits_until_it_is_stale() -> None:
+    turn = judged()
+    assert decide(turn) == Wait()
+    assert decide(turn, version=3) == Drop(DropReason.STALE)
+
+
+def test_a_next_state_waits_for_its_verdict() -> None:
+    assert decide(judged(None, [next_state()])) == Wait()
+
+
+def test_abstentions_only_are_dropped_and_never_a_zero() -> None:
+    turn = judged(None, [next_state()], [verdict(None), verdict(None, module="rules")])
+    assert decide(turn) == Drop(DropReason.ABSTAINED)
+
+
+def test_a_score_of_zero_is_a_score() -> None:
+    decision = decide(judged(None, [next_state()], [verdict(0.0), verdict(None, module="rules")]))
+    assert isinstance(decision, Admit)
+    assert decision.scored.score == 0.0
+
+
+def test_a_closed_session_on_which_no_module_had_a_say_is_dropped() -> None:
+    closed = next_state(NextStateKind.SESSION_CLOSED)
+    assert decide(judged(None, [closed])) == Wait()
+    turn = judged(None, [closed], [verdict(None, module="none")])
+    assert decide(turn) == Drop(DropReason.NO_NEXT_STATE)
+    turn = judged(None, [next_state(), closed], [verdict(None)])
+    assert decide(turn) == Drop(DropReason.ABSTAINED)
+
+
+def test_a_closed_session_that_a_rule_judged_is_trained_on() -> None:
+    closed = next_state(NextStateKind.SESSION_CLOSED, arrived_at=999.0)
+    assert isinstance(decide(judged(None, [closed], [verdict(-1.0, module="rules")])), Admit)
+
+
+def test_explicit_feedback_is_waited_for_and_overrules() -> None:
+    states = [next_state(), next_state(NextStateKind.FEEDBACK, score=-1.0)]
+    opinion = verdict(1.0)
+    assert decide(judged(None, states, [opinion])) == Wait()
+    decision = decide(judged(None, states, [opinion, verdict(-1.0, module="feedback")]))
+    assert isinstance(decision, Admit)
+    assert decision.scored.score == -1.0
+
+
+def test_feedback_in_words_is_not_waited_for() -> None:
+    states = [next_state(), next_state(NextStateKind.FEEDBACK)]
+    assert isinstance(decide(judged(None, states, [verdict(1.0)])), Admit)
+
+
+def test_feedback_is_not_waited_for_without_the_module() -> None:
+    states = [next_state(NextStateKind.FEEDBACK, score=-1.0)]
+    decision = admit(
+        judged(None, states, [verdict(1.0)]),
+        version=0,
+        learner=LEARNER,
+        reward=RewardConfig(modules=["next_state"]),
+    )
+    assert isinstance(decision, Admit)
+
+
+@given(
+    lengths=st.tuples(*(st.integers(0, 20) for _ in range(4))),
+    version=st.integers(0, 6),
+)
+def test_whatever_is_admitted_is_aligned_fresh_and_fits(
+    lengths: tuple[int, int, int, int], version: int
+) -> None:
+    prompt, response, logprobs, versions = lengths
+    turn = dataclasses.replace(
+        make_turn(),
+        prompt_ids=(1,) * prompt,
+        response_ids=(2,) * response,
+        sampler_logprobs=(-1.0,) * logprobs,
+        sampler_logprobs_t1=(-1.0,) * logprobs,
+        token_versions=(VersionRun(1, versions),),
+    )
+    is_fit = prompt > 0 and 0 < response == logprobs == versions and prompt + response <= 16
+    assert isinstance(decide(praised(turn), version=version), Admit) == (
+        is_fit and version - 1 <= 2
+    )

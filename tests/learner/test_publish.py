@@ -1,0 +1,79 @@
+"""Published versions: the trained weights, under names that others read, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from clawjax.config import LearnerConfig, LoraConfig, ObjectiveConfig
+from clawjax.errors import StoreError
+from clawjax.learner.publish import Publisher
+from clawjax.learner.step import TrainState, TrainStep, adopt
+from clawjax.models.load import LoadedModel
+from clawjax.weights import DirectoryWeightStore
+
+
+def config(method: str) -> LearnerConfig:
+    return LearnerConfig(method=method, lora=LoraConfig(rank=2))
+
+
+def trained(model: LoadedModel, method: str, step: int) -> TrainState:
+    """A state whose weights are all different."""
+    train_step = TrainStep(
+        model, objective=ObjectiveConfig(), learner=config(method), failed_dir=Path("unused")
+    )
+    state = train_step.init(0)
+    moved = jax.tree.map(
+        lambda leaf: leaf + jnp.arange(leaf.size, dtype=leaf.dtype).reshape(leaf.shape) / leaf.size,
+        state.trainable,
+    )
+    return adopt(state, moved, step=step)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "name"),
+    [
+        ("lora", "adapter", "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"),
+        ("full", "full", "model.layers.1.mlp.up_proj.weight"),
+    ],
+)
+def test_what_is_published_comes_back(
+    tiny_model: LoadedModel, tmp_path: Path, method: str, kind: str, name: str
+) -> None:
+    store = DirectoryWeightStore(tmp_path)
+    publisher = Publisher(store, tiny_model, config(method))
+    state = trained(tiny_model, method, step=3)
+    version = publisher.publish(state)
+    assert version is not None
+    assert (version.version, version.step, version.parent, version.kind) == (3, 3, 2, kind)
+    assert version.base_model == tiny_model.base_id
+    assert name in store.load(3)[1]
+    assert publisher.latest() == 3
+    loaded = publisher.load(3)
+    assert jax.tree.structure(loaded) == jax.tree.structure(state.trainable)
+    jax.tree.map(np.testing.assert_array_equal, loaded, state.trainable)
+
+
+def test_step_zero_is_the_base_and_is_not_published(
+    tiny_model: LoadedModel, tmp_path: Path
+) -> None:
+    publisher = Publisher(DirectoryWeightStore(tmp_path), tiny_model, config("lora"))
+    assert publisher.publish(trained(tiny_model, "lora", step=0)) is None
+    assert publisher.latest() == 0
+
+
+def test_weights_of_another_base_or_kind_are_refused(
+    tiny_model: LoadedModel, tmp_path: Path
+) -> None:
+    store = DirectoryWeightStore(tmp_path)
+    Publisher(store, tiny_model, config("lora")).publish(trained(tiny_model, "lora", step=1))
+    other = dataclasses.replace(tiny_model, base_id="another")
+    with pytest.raises(StoreError, match="this run trains another"):
+        Publisher(store, other, config("lora")).load(1)
+    with pytest.raises(StoreError, match="kind adapter, this run trains full"):
+        Publisher(store, tiny_model, config("full")).load(1)

@@ -1,0 +1,198 @@
+"""The training step: right direction, right numbers, and no trust where none is due."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from learner_records import make_sample
+from policies import as_sampled, logprobs, served_params
+
+from clawjax.config import LearnerConfig, LoraConfig, ObjectiveConfig
+from clawjax.errors import LearnerError
+from clawjax.learner.batching import Batch, make_batch
+from clawjax.learner.step import TrainState, TrainStep, adopt
+from clawjax.models.load import LoadedModel
+from clawjax.records import Sample
+
+LORA = LoraConfig(rank=4, alpha=8.0)
+KL_COEF = 0.1
+
+
+def learner(method: str) -> LearnerConfig:
+    return LearnerConfig(
+        method=method, lora=LORA, learning_rate=3e-3, max_tokens=32, length_buckets=[32]
+    )
+
+
+@pytest.fixture(scope="module", params=["lora", "full"])
+def train_step(
+    request: pytest.FixtureRequest,
+    tiny_model: LoadedModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> TrainStep:
+    return TrainStep(
+        tiny_model,
+        objective=ObjectiveConfig(kl_coef=KL_COEF),
+        learner=learner(request.param),
+        failed_dir=tmp_path_factory.mktemp("failed"),
+    )
+
+
+def lora_of(train_step: TrainStep) -> LoraConfig | None:
+    return LORA if train_step.is_lora else None
+
+
+def some_samples() -> list[Sample]:
+    sizes = [(5, 9, 1.0), (12, 6, -1.0), (3, 15, -0.5), (8, 2, 0.25)]
+    return [
+        make_sample(f"t{i}", prompt, response, credit=credit, temperature=0.8, seed=i + 1, vocab=200)
+        for i, (prompt, response, credit) in enumerate(sizes)
+    ]
+
+
+def batched(samples: Sequence[Sample], version: int = 0, tokens: int = 64) -> Batch:
+    return make_batch(samples, version=version, length_buckets=[32], micro_batch_tokens=tokens)
+
+
+def perturbed(state: TrainState) -> TrainState:
+    """Away from the base, as after some training."""
+    rng = np.random.default_rng(0)
+    moved = jax.tree.map(
+        lambda leaf: leaf + jnp.asarray(rng.normal(size=leaf.shape) * 0.03, jnp.float32),
+        state.trainable,
+    )
+    return adopt(state, moved, step=1)
+
+
+def test_first_step_after_a_sync_has_ratio_one_and_no_kl(
+    tiny_model: LoadedModel, train_step: TrainStep
+) -> None:
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    metrics = train_step.run(train_step.init(0), batched(samples)).metrics
+    assert metrics["train/ratio_mean"] == pytest.approx(1.0, abs=1e-4)
+    assert metrics["train/ratio_max"] == pytest.approx(1.0, abs=1e-3)
+    assert metrics["train/ess"] == pytest.approx(1.0, abs=1e-4)
+    assert metrics["train/kl"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics["train/clip_fraction"] == 0.0
+    assert metrics["train/mean_abs_logprob_diff"] < 1e-4
+    assert metrics["train/max_abs_logprob_diff"] < 1e-3
+    assert metrics["train/mismatch_tokens"] == metrics["train/tokens"] == 32
+    # With ratio 1 the loss is minus the mean advantage, every turn weighing the same.
+    assert metrics["train/loss"] == pytest.approx(-np.mean([1.0, -1.0, -0.5, 0.25]), abs=1e-4)
+
+
+def test_loss_recomputed_in_numpy(tiny_model: LoadedModel, train_step: TrainStep) -> None:
+    state = perturbed(train_step.init(0))
+    params = served_params(tiny_model, state, lora_of(train_step))
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    news, bases = (logprobs(tiny_model, p, samples) for p in (params, tiny_model.params))
+    turns, mean_kl, ratios = [], [], []
+    for sample, new, base in zip(samples, news, bases, strict=True):
+        r = np.exp(new - np.array(sample.sampler_logprobs))
+        a = sample.credit[0]
+        surrogate = -np.minimum(np.minimum(r, 2.0) * a, np.clip(r, 0.8, 1.28) * a)
+        turns.append(surrogate.mean())
+        mean_kl.append((np.exp(base - new) - 1 - (base - new)).mean())
+        ratios.extend(r)
+    metrics = train_step.run(state, batched(samples, version=1)).metrics
+    assert metrics["train/policy_loss"] == pytest.approx(np.mean(turns), rel=1e-3, abs=1e-5)
+    assert metrics["train/kl"] == pytest.approx(np.mean(mean_kl), rel=1e-3)
+    expected = np.mean(turns) + KL_COEF * np.mean(mean_kl)
+    assert metrics["train/loss"] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    assert metrics["train/ratio_mean"] == pytest.approx(np.mean(ratios), rel=1e-3)
+    assert metrics["train/ratio_max"] == pytest.approx(np.max(ratios), rel=1e-3)
+    ess = np.sum(ratios) ** 2 / (len(ratios) * np.sum(np.square(ratios)))
+    assert metrics["train/ess"] == pytest.approx(ess, rel=1e-3)
+    assert metrics["train/kl"] > 1e-3
+    assert metrics["train/staleness_mean"] == 1.0
+    assert "train/mean_abs_logprob_diff" not in metrics
+
+
+def test_praise_makes_likelier_and_criticism_unlikelier(
+    tiny_model: LoadedModel, train_step: TrainStep
+) -> None:
+    praised, criticised = some_samples()[:2]
+    samples = as_sampled(tiny_model, tiny_model.params, [praised, criticised], version=0)
+    result = train_step.run(train_step.init(0), batched(samples))
+    params = served_params(tiny_model, result.state, lora_of(train_step))
+    after = [values.sum() for values in logprobs(tiny_model, params, samples)]
+    before = [sum(sample.sampler_logprobs) for sample in samples]
+    assert after[0] > before[0] + 0.01
+    assert after[1] < before[1] - 0.01
+    assert int(result.state.step) == 1
+
+
+def test_division_and_order_of_a_batch_change_nothing(
+    tiny_model: LoadedModel, train_step: TrainStep
+) -> None:
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    one = train_step.run(train_step.init(0), batched(samples, tokens=64))
+    other = train_step.run(train_step.init(0), batched(samples[::-1], tokens=32))
+    for name in ("train/loss", "train/grad_norm", "train/entropy", "train/kl"):
+        assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-4, abs=1e-7)
+    assert one.metrics["train/grad_norm"] > 0
+
+
+def test_no_credit_no_change(tiny_model: LoadedModel, train_step: TrainStep) -> None:
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    silent = [dataclasses.replace(s, credit=(0.0,) * len(s.credit)) for s in samples]
+    metrics = train_step.run(train_step.init(0), batched(silent)).metrics
+    assert metrics["train/loss"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics["train/grad_norm"] < 1e-4
+
+
+def test_the_base_is_never_changed(tiny_model: LoadedModel, train_step: TrainStep) -> None:
+    before = jax.tree.map(np.array, tiny_model.params)
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    train_step.run(train_step.init(0), batched(samples))
+    again = train_step.run(train_step.init(0), batched(samples)).metrics
+    jax.tree.map(np.testing.assert_array_equal, before, dict(tiny_model.params))
+    assert again["train/kl"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_one_compiled_program_per_shape(tiny_model: LoadedModel, train_step: TrainStep) -> None:
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    state = train_step.init(0)
+    for chosen in (samples[:1], samples[:3], samples):
+        state = adopt(train_step.run(state, batched(chosen)).state, train_step.init(0).trainable, step=0)
+    assert train_step.compiled_programs() <= 2  # 64 and 32 tokens, of the tests in this file
+
+
+def test_what_is_not_finite_stops_the_run_with_its_batch(
+    tiny_model: LoadedModel, train_step: TrainStep
+) -> None:
+    broken = dataclasses.replace(some_samples()[0], credit=(float("nan"),) * 9)
+    with pytest.raises(LearnerError, match=r"train/loss is nan.*Its batch is in .*step_1\.npz") as e:
+        train_step.run(train_step.init(0), batched([broken], version=1))
+    dumped = np.load(Path(str(e.value).rsplit(" ", 1)[1]))
+    assert np.isnan(dumped["0/advantages"][dumped["0/response_mask"]]).all()
+    assert list(dumped["0/turn_ids"]) == ["t0"]
+
+
+def test_a_sampler_that_disagrees_stops_the_run(
+    tiny_model: LoadedModel, train_step: TrainStep
+) -> None:
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    off = [
+        dataclasses.replace(s, sampler_logprobs=tuple(v - 0.2 for v in s.sampler_logprobs))
+        for s in samples
+    ]
+    with pytest.raises(LearnerError, match=r"differ by 0\.2.* above learner.max_mismatch=0.05"):
+        train_step.run(train_step.init(0), batched(off))
+    # Of another version, or truncated while sampling, the same numbers are no mismatch.
+    train_step.run(train_step.init(0), batched(off, version=1))
+    truncated = make_batch(
+        off,
+        version=0,
+        length_buckets=[32],
+        micro_batch_tokens=64,
+        truncated={s.turn_id for s in off},
+    )
+    metrics = train_step.run(train_step.init(0), truncated).metrics
+    assert metrics["train/mismatch_tokens"] == 0

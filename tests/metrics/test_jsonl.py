@@ -1,0 +1,125 @@
+"""Lines survive crashes, several writers and numbers that are none."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clawjax.metrics.jsonl import JsonlAppender, JsonlMonitor, read_jsonl, tail_jsonl
+from clawjax.protocols import Monitor
+
+
+def test_a_line_has_time_step_source_and_numbers(tmp_path: Path) -> None:
+    monitor = JsonlMonitor(tmp_path / "run" / "metrics.jsonl", source="learner", clock=lambda: 7.5)
+    assert isinstance(monitor, Monitor)
+    monitor.log({"train/loss": 1}, step=3)
+    monitor.log({"engine/running": 2.0})
+    monitor.close()
+    monitor.close()
+    assert read_jsonl(tmp_path / "run" / "metrics.jsonl") == [
+        {"t": 7.5, "step": 3, "source": "learner", "train/loss": 1.0},
+        {"t": 7.5, "step": None, "source": "learner", "engine/running": 2.0},
+    ]
+
+
+def test_what_is_not_finite_is_named_and_stays_json(tmp_path: Path) -> None:
+    monitor = JsonlMonitor(tmp_path / "m.jsonl")
+    monitor.log({"train/loss": float("nan"), "train/kl": 0.5})
+    monitor.close()
+    entry = json.loads((tmp_path / "m.jsonl").read_text(), parse_constant=pytest.fail)
+    assert (entry["train/loss"], entry["train/kl"]) == (None, 0.5)
+    assert entry["non_finite"] == ["train/loss"]
+
+
+def test_an_unknown_key_is_recorded_and_warned_about_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor = JsonlMonitor(tmp_path / "m.jsonl")
+    for _ in range(2):
+        monitor.log({"train/lozz": 1.0, "train/loss": 1.0})
+    monitor.close()
+    assert [entry["train/lozz"] for entry in read_jsonl(tmp_path / "m.jsonl")] == [1.0, 1.0]
+    assert caplog.text.count("train/lozz") == 1
+    assert "train/loss" not in caplog.text
+
+
+def test_opening_again_appends(tmp_path: Path) -> None:
+    for number in range(3):
+        appender = JsonlAppender(tmp_path / "m.jsonl")
+        appender.append({"n": number})
+        appender.close()
+    assert [entry["n"] for entry in read_jsonl(tmp_path / "m.jsonl")] == [0, 1, 2]
+
+
+def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"n": 0}\n{"n": 1, "text": "torn he')
+    assert [entry["n"] for entry in read_jsonl(path)] == [0]
+    appender = JsonlAppender(path)
+    appender.append({"n": 2})
+    appender.close()
+    assert [entry["n"] for entry in read_jsonl(path)] == [0, 2]
+
+
+def test_tailing_sees_each_whole_line_once(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    assert list(tail_jsonl(path, 0)) == []
+    path.write_bytes(b'{"n": 0}\n{"n": 1}')
+    found = list(tail_jsonl(path, 0))
+    assert [entry["n"] for entry, _ in found] == [0]
+    with path.open("ab") as file:
+        file.write(b'\n\n{"n": 2}\n')
+    later = list(tail_jsonl(path, found[-1][1]))
+    assert [entry["n"] for entry, _ in later] == [1, 2]
+    assert list(tail_jsonl(path, later[-1][1])) == []
+
+
+def test_a_closed_file_takes_nothing(tmp_path: Path) -> None:
+    appender = JsonlAppender(tmp_path / "m.jsonl")
+    appender.close()
+    with pytest.raises(ValueError, match="closed"):
+        appender.append({})
+
+
+def write_many(path: str, writer: int) -> None:
+    appender = JsonlAppender(Path(path))
+    for number in range(200):
+        appender.append({"writer": writer, "n": number, "padding": "x" * 500})
+    appender.close()
+
+
+def test_several_processes_never_mix_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=write_many, args=(str(path), w)) for w in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=60)
+        assert writer.exitcode == 0
+    entries = read_jsonl(path)
+    for writer in range(3):
+        assert [e["n"] for e in entries if e["writer"] == writer] == list(range(200))
+
+
+TEXTS = st.dictionaries(st.text(max_size=5), st.text(max_size=20), max_size=3)
+
+
+@settings(max_examples=40)
+@given(st.lists(TEXTS, max_size=5), st.integers(0, 200))
+def test_cutting_the_file_anywhere_keeps_all_lines_before(
+    tmp_path_factory: pytest.TempPathFactory, entries: list[dict[str, str]], cut: int
+) -> None:
+    path = tmp_path_factory.mktemp("cut") / "m.jsonl"
+    appender = JsonlAppender(path)
+    for entry in entries:
+        appender.append(entry)
+    appender.close()
+    content = path.read_bytes()[:cut]
+    path.write_bytes(content)
+    assert read_jsonl(path) == entries[: content.count(b"\n")]

@@ -1,0 +1,105 @@
+"""W&B for real, offline: in a process of its own, as it would otherwise outlive the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.metrics.wandb import WandbMirror, effective_mode, without_secrets
+
+ROOT = Path(__file__).parents[2]
+MIRROR_ONCE = """
+import sys
+from pathlib import Path
+from clawjax.metrics.wandb import WandbMirror
+run_dir = Path(sys.argv[1])
+config = {"learner": {"rank": 77}, "gateway": {"api_key": "hunter2"}}
+mirror = WandbMirror.start(run_dir, config, mode=sys.argv[2], name="demo")
+sent = mirror.forward()
+mirror.finish(summary={"turns": {"logged": 90}}, plot=run_dir / "report.png")
+(run_dir / "sent.txt").write_text(f"{mirror.run_id} {sent}")
+"""
+
+
+def mirror_once(run_dir: Path, mode: str = "offline", **env: str) -> tuple[str, int, str]:
+    """Run id, number of entries sent, and whatever was written to the console."""
+    process = subprocess.run(
+        [sys.executable, "-c", MIRROR_ONCE, str(run_dir), mode],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    run_id, sent = (run_dir / "sent.txt").read_text().split()
+    return run_id, int(sent), process.stdout + process.stderr
+
+
+def log_steps(run_dir: Path, *steps: int) -> None:
+    monitor = JsonlMonitor(run_dir / "metrics.jsonl")
+    for step in steps:
+        monitor.log({"train/loss": step / 10, "train/kl": float("nan")}, step=step)
+    monitor.close()
+
+
+def stored(run_dir: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in run_dir.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def test_a_run_goes_on_where_it_stopped_and_keeps_its_secrets(tmp_path: Path) -> None:
+    log_steps(tmp_path, 1, 2, 3)
+    Figure(figsize=(1, 1)).savefig(tmp_path / "report.png")
+    run_id, sent, said = mirror_once(tmp_path)
+    assert (sent, said) == (3, "")
+    log_steps(tmp_path, 4)
+    assert mirror_once(tmp_path) == (run_id, 1, "")
+    assert json.loads((tmp_path / "wandb.json").read_text())["id"] == run_id
+    content = stored(tmp_path)
+    for expected in (b"train/loss", b"policy_version", b"rank", b"turns.logged", b"report"):
+        assert expected in content
+    assert b"hunter2" not in content
+    assert b"NaN" not in content
+    assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/report_*.png"))
+
+
+@pytest.mark.slow
+def test_an_unreachable_server_means_offline_soon(tmp_path: Path) -> None:
+    log_steps(tmp_path, 1)
+    began = time.monotonic()
+    _, sent, said = mirror_once(
+        tmp_path, "online", WANDB_API_KEY="0" * 40, WANDB_BASE_URL="http://127.0.0.1:9",
+        WANDB_MODE="online",
+    )  # fmt: skip
+    assert sent == 1
+    assert "W&B does not start online" in said
+    assert stored(tmp_path)
+    assert time.monotonic() - began < 60
+
+
+def test_disabled_means_no_wandb_at_all(tmp_path: Path) -> None:
+    assert WandbMirror.start(tmp_path, {}, mode="disabled") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_is_online_only_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    assert effective_mode("auto") == "offline"
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    assert effective_mode("auto") == "online"
+    assert effective_mode("disabled") == "disabled"
+
+
+def test_credentials_are_left_out_and_their_namesakes_kept() -> None:
+    config = {
+        "a": {"api_key": "x", "api_key_env": "NAME", "max_tokens": 3},
+        "password": "x", "hf_token": "x", "client_secret": "x", "tokens_total": 4,
+    }  # fmt: skip
+    assert without_secrets(config) == {
+        "a": {"api_key_env": "NAME", "max_tokens": 3},
+        "tokens_total": 4,
+    }
