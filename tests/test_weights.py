@@ -184,9 +184,7 @@ def test_unknown_kinds_and_version_zero_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="start at 1"):
         publish(store, 0)
     with pytest.raises(StoreError, match="use adapter or full"):
-        store.publish(
-            {}, version=1, parent=0, step=1, base_model="tiny", kind="delta", config={}
-        )
+        store.publish({}, version=1, parent=0, step=1, base_model="tiny", kind="delta", config={})
 
 
 @settings(max_examples=20, deadline=None)

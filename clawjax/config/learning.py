@@ -112,6 +112,9 @@ class LearnerConfig:
     poll_s: float = 0.25
     nice: int = 5
     """CPU niceness of the learner's process, so that serving goes first."""
+    cpu_cores: int | None = None
+    """CPU cores that the learner's process may use, so that a step leaves some to serving; null
+    takes all."""
     max_mismatch: float = 0.05
     """Mean |log-prob difference| to the sampler at one version above which the run stops."""
 
@@ -130,6 +133,7 @@ class LearnerConfig:
         at_least("learner.max_staleness", self.max_staleness, 0)
         at_least("learner.learning_rate", self.learning_rate, 0.0)
         at_least("learner.keep_checkpoints", self.keep_checkpoints, 1)
+        at_least("learner.cpu_cores", self.cpu_cores or 1, 1)
         require(
             max(self.length_buckets, default=0) >= self.max_tokens,
             f"learner.length_buckets end at {max(self.length_buckets, default=0)}, below "

@@ -1,0 +1,1 @@
+"""Engines: they sample from the policy. `embedded` runs one in this process."""

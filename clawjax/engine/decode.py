@@ -53,7 +53,7 @@ class Decoder:
         self._live_buckets = sorted(
             {length for length in config.live_buckets if length < context_length} | {context_length}
         )
-        self._row_buckets = sorted({1, config.slots})
+        self._row_buckets = sorted({1, -(-config.slots // 2), config.slots})
         self._chunk = min(config.prefill_chunk, context_length)
         self._small_chunk = self._chunk // 4 if self._chunk % 4 == 0 else self._chunk
         if self._small_chunk < _SMALLEST_CHUNK:

@@ -60,6 +60,7 @@ def sample(logits: Array, rows: SamplingRows[Array]) -> Drawn[Array]:
     """Draw one token per row of `logits [R, V]`."""
     plain = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     is_greedy = rows.temperature <= 0
+    likeliest = jnp.argmax(logits, axis=-1)  # not of the log-probs: those round to ties
     scaled = plain / jnp.where(is_greedy, 1.0, rows.temperature)[:, None]
     allowed = jax.lax.cond(
         jnp.any(_is_truncated(rows)), lambda: truncated(scaled, rows), lambda: scaled
@@ -67,8 +68,8 @@ def sample(logits: Array, rows: SamplingRows[Array]) -> Drawn[Array]:
     tempered = jax.nn.log_softmax(allowed, axis=-1)
     token = jax.lax.cond(
         jnp.all(is_greedy),
-        lambda: jnp.argmax(plain, axis=-1),
-        lambda: jnp.where(is_greedy, jnp.argmax(plain, axis=-1), _draw(tempered, rows)),
+        lambda: likeliest,
+        lambda: jnp.where(is_greedy, likeliest, _draw(tempered, rows)),
     ).astype(jnp.int32)
     logprob_t1 = _pick(plain, token)
     logprob = jnp.where(is_greedy, logprob_t1, _pick(tempered, token))

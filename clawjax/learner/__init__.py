@@ -1,0 +1,1 @@
+"""Training: judged turns in, published policy versions out."""

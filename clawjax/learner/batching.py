@@ -1,14 +1,16 @@
 """Samples to padded arrays of few shapes; where tuples end and arrays begin.
 
-Owns how much a turn and a token weigh. Invariants: nothing is cut; array index t of every `[B, T]`
-array speaks of token t itself (not of the position that predicts it); shapes depend only on the
-length bucket, so there are at most as many compiled programs as buckets; weights of a whole batch
-sum to 1, however it is divided.
+Owns how much a turn and a token weigh. Invariants: nothing is cut; index t of every `[B, T]` array
+speaks of token t itself (not of the position that predicts it); turns of one conversation whose
+prompts contain each other share a row, so that no token is computed twice, and nothing else about
+them changes; shapes depend only on the length bucket, so there are at most as many compiled
+programs as buckets; the weights of a whole batch sum to 1, however it is divided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -16,38 +18,48 @@ import numpy as np
 from clawjax.errors import LearnerError
 from clawjax.records import Sample
 
-__all__ = ["Batch", "MicroBatch", "make_batch", "response_values"]
+__all__ = ["Batch", "MicroBatch", "Span", "make_batch", "turn_values"]
 
 
 class MicroBatch(NamedTuple):
-    """One forward and backward pass. All but the lengths of a turn is 0 where there is padding."""
+    """One forward and backward pass; arrays `[B, T]`, 0 or False off the tokens they speak of."""
 
     token_ids: np.ndarray
-    """`[B, T]` int32."""
+    """int32."""
     token_mask: np.ndarray
-    """`[B, T]` bool, prompt and response."""
+    """bool, prompt and response."""
     response_mask: np.ndarray
-    """`[B, T]` bool."""
+    """bool, tokens that are trained on."""
     sampler_logprobs: np.ndarray
-    """`[B, T]` float32."""
+    """float32."""
     advantages: np.ndarray
-    """`[B, T]` float32."""
+    """float32."""
     weights: np.ndarray
-    """`[B, T]` float32: what a token's loss counts for in the whole batch's."""
+    """float32: what a token's loss counts for in the whole batch's."""
     staleness: np.ndarray
-    """`[B, T]` int32: versions between sampling and now."""
+    """int32: versions between sampling and now."""
     temperature: np.ndarray
-    """`[B]` float32, at which the reply was drawn; 1 in empty rows."""
+    """float32, at which the token was drawn; 1 elsewhere."""
     is_comparable: np.ndarray
-    """`[B]` bool: whether sampler log-probs are those of the whole distribution."""
+    """bool: tokens of the current version, whose sampler log-prob is that of the whole
+    distribution: it should equal the trainer's to rounding."""
+
+
+class Span(NamedTuple):
+    """Where a turn's response is: `[row, start:stop]`."""
+
+    turn_id: str
+    row: int
+    start: int
+    stop: int
 
 
 class Batch(NamedTuple):
     """What one optimiser step consumes."""
 
     micro_batches: tuple[MicroBatch, ...]
-    turn_ids: tuple[tuple[str, ...], ...]
-    """Of the rows of each micro-batch, without the empty rows at its end."""
+    spans: tuple[tuple[Span, ...], ...]
+    """Of the turns in each micro-batch."""
 
 
 def make_batch(
@@ -78,21 +90,57 @@ def make_batch(
     if not samples:
         msg = "a batch needs at least one sample"
         raise LearnerError(msg)
-    longest_first = sorted(samples, key=_length, reverse=True)
-    micro_batches, turn_ids = [], []
-    for rows, length, members in _groups(longest_first, sorted(length_buckets), micro_batch_tokens):
-        micro = _empty(rows, length)
-        for row, sample in enumerate(members):
-            _fill(micro, row, sample, version, 1.0 / len(samples))
-            micro.is_comparable[row] = sample.turn_id not in truncated
-        micro_batches.append(micro)
-        turn_ids.append(tuple(sample.turn_id for sample in members))
-    return Batch(tuple(micro_batches), tuple(turn_ids))
+    weight = 1.0 / len(samples)
+    laid_out = [
+        _lay_out(length, max(1, micro_batch_tokens // length), rows, version, weight, truncated)
+        for length, rows in _groups(
+            _share_rows(samples), sorted(length_buckets), micro_batch_tokens
+        )
+    ]
+    return Batch(
+        tuple(micro for micro, _ in laid_out), tuple(tuple(spans) for _, spans in laid_out)
+    )
 
 
-def response_values(values: np.ndarray, micro: MicroBatch) -> list[np.ndarray]:
-    """The response part of each row of `values [B, T]`, empty rows included."""
-    return [row[mask] for row, mask in zip(values, micro.response_mask, strict=True)]
+def turn_values(values: Sequence[np.ndarray], batch: Batch) -> dict[str, np.ndarray]:
+    """The response part of per-token values, `[B, T]` per micro-batch, by turn."""
+    return {
+        span.turn_id: array[span.row, span.start : span.stop]
+        for array, spans in zip(values, batch.spans, strict=True)
+        for span in spans
+    }
+
+
+@dataclass(slots=True)
+class _Row:
+    """One token sequence, and the turns whose prompt and response it begins with."""
+
+    ids: tuple[int, ...]
+    members: list[Sample] = field(default_factory=list)
+
+    def has_room(self, sample: Sample, ids: tuple[int, ...]) -> bool:
+        """Whether the sample is a beginning of this row, with a response no other turn holds."""
+        if self.ids[: len(ids)] != ids:
+            return False
+        start, stop = len(sample.prompt_ids), len(ids)
+        return all(
+            stop <= len(other.prompt_ids)
+            or start >= len(other.prompt_ids) + len(other.response_ids)
+            for other in self.members
+        )
+
+
+def _share_rows(samples: Sequence[Sample]) -> list[_Row]:
+    """Rows, longest first. Causal attention makes sharing exact: a token never sees later ones."""
+    rows: list[_Row] = []
+    for sample in sorted(samples, key=_length, reverse=True):
+        ids = sample.prompt_ids + sample.response_ids
+        row = next((row for row in rows if row.has_room(sample, ids)), None)
+        if row is None:
+            row = _Row(ids)
+            rows.append(row)
+        row.members.append(sample)
+    return rows
 
 
 def _length(sample: Sample) -> int:
@@ -100,22 +148,45 @@ def _length(sample: Sample) -> int:
 
 
 def _groups(
-    longest_first: Sequence[Sample], buckets: Sequence[int], tokens: int
-) -> Iterator[tuple[int, int, Sequence[Sample]]]:
-    """Rows, padded length and members; shorter samples fill rows that would be empty anyway."""
+    longest_first: Sequence[_Row], buckets: Sequence[int], tokens: int
+) -> Iterator[tuple[int, Sequence[_Row]]]:
+    """Padded length and rows; shorter rows fill a micro-batch that would be part empty anyway."""
     start = 0
     while start < len(longest_first):
         longest = longest_first[start]
-        length = next((b for b in buckets if b >= _length(longest)), None)
+        length = next((b for b in buckets if b >= len(longest.ids)), None)
         if length is None:
             msg = (
-                f"turn {longest.turn_id} has {_length(longest)} tokens, above the longest of "
-                f"learner.length_buckets ({buckets[-1]}): add a bucket or lower learner.max_tokens"
+                f"turn {longest.members[0].turn_id} has {len(longest.ids)} tokens, above the "
+                f"longest of learner.length_buckets ({buckets[-1]}): add a bucket or lower "
+                "learner.max_tokens"
             )
             raise LearnerError(msg)
-        rows = max(1, tokens // length)
-        yield rows, length, longest_first[start : start + rows]
-        start += rows
+        count = max(1, tokens // length)
+        yield length, longest_first[start : start + count]
+        start += count
+
+
+def _lay_out(
+    length: int,
+    count: int,
+    rows: Sequence[_Row],
+    version: int,
+    turn_weight: float,
+    truncated: Collection[str],
+) -> tuple[MicroBatch, list[Span]]:
+    """Write rows into a micro-batch of shape `[count, length]`."""
+    micro, spans = _empty(count, length), []
+    for index, row in enumerate(rows):
+        micro.token_ids[index, : len(row.ids)] = row.ids
+        micro.token_mask[index, : len(row.ids)] = True
+        for sample in row.members:
+            span = _span(sample, index)
+            _fill(micro, span, sample, version, turn_weight)
+            if sample.turn_id in truncated:
+                micro.is_comparable[index, span.start : span.stop] = False
+            spans.append(span)
+    return micro, spans
 
 
 def _empty(rows: int, length: int) -> MicroBatch:
@@ -128,25 +199,35 @@ def _empty(rows: int, length: int) -> MicroBatch:
         advantages=np.zeros(shape, np.float32),
         weights=np.zeros(shape, np.float32),
         staleness=np.zeros(shape, np.int32),
-        temperature=np.ones(rows, np.float32),
-        is_comparable=np.zeros(rows, bool),
+        temperature=np.ones(shape, np.float32),
+        is_comparable=np.zeros(shape, bool),
     )
 
 
-def _fill(micro: MicroBatch, row: int, sample: Sample, version: int, turn_weight: float) -> None:
+def _span(sample: Sample, row: int) -> Span:
+    """Where the response goes.
+
+    Raises:
+        LearnerError: no prompt, no response, or per-token values of another length.
+    """
     prompt, count = len(sample.prompt_ids), len(sample.response_ids)
     per_token = (sample.sampler_logprobs, sample.token_versions, sample.credit)
     if not prompt or not count or any(len(values) != count for values in per_token):
-        msg = f"turn {sample.turn_id}: {prompt} prompt and {count} response tokens, per-token " + (
+        msg = (
+            f"turn {sample.turn_id}: {prompt} prompt and {count} response tokens, per-token "
             f"values of {[len(values) for values in per_token]}; each must match the response"
         )
         raise LearnerError(msg)
-    response = slice(prompt, prompt + count)
-    micro.token_ids[row, : prompt + count] = (*sample.prompt_ids, *sample.response_ids)
-    micro.token_mask[row, : prompt + count] = True
-    micro.response_mask[row, response] = True
-    micro.sampler_logprobs[row, response] = sample.sampler_logprobs
-    micro.advantages[row, response] = sample.credit
-    micro.weights[row, response] = turn_weight / count
-    micro.staleness[row, response] = version - np.asarray(sample.token_versions)
-    micro.temperature[row] = sample.temperature
+    return Span(sample.turn_id, row, prompt, prompt + count)
+
+
+def _fill(micro: MicroBatch, span: Span, sample: Sample, version: int, turn_weight: float) -> None:
+    at = (span.row, slice(span.start, span.stop))
+    staleness = version - np.asarray(sample.token_versions)
+    micro.response_mask[at] = True
+    micro.sampler_logprobs[at] = sample.sampler_logprobs
+    micro.advantages[at] = sample.credit
+    micro.weights[at] = turn_weight / len(sample.response_ids)
+    micro.staleness[at] = staleness
+    micro.temperature[at] = sample.temperature
+    micro.is_comparable[at] = staleness == 0

@@ -9,7 +9,7 @@ numbers as `Transformer`, and `unstack(stack(params)) == params`.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -79,17 +79,17 @@ class Decoder:
 
         def layer(x: Array, weights: Params) -> tuple[Array, None]:
             y, _ = self._layer.apply({"params": weights}, x, positions, attend, None)
-            return y, None
+            return cast(Array, y), None
 
         layer = jax.checkpoint(layer, policy=_is_kept, prevent_cse=False)
         # An id beyond the vocabulary gives NaN, which stops the run.
         x = jnp.take(params["embed_tokens"]["embedding"], token_ids, axis=0)
         x, _ = jax.lax.scan(layer, x, params[_STACK])
-        return self._norm.apply({"params": params["norm"]}, x)
+        return cast(Array, self._norm.apply({"params": params["norm"]}, x))
 
     def logits(self, head_params: Params, hidden: Array) -> Array:
         """Scores over the vocabulary, of the parameters under `HEAD_KEYS` alone."""
-        return self._whole.apply({"params": head_params}, hidden, method="logits")
+        return cast(Array, self._whole.apply({"params": head_params}, hidden, method="logits"))
 
 
 def _is_kept(primitive: Primitive, *operands: Any, **parameters: Any) -> bool:
@@ -104,4 +104,5 @@ def _is_kept(primitive: Primitive, *operands: Any, **parameters: Any) -> bool:
 def _layer_with_lora(layer: DecoderLayer, config: LoraConfig) -> DecoderLayer:
     pattern = rf"(.*/)?({'|'.join(config.targets)})"
     rule = qwix.LoraRule(module_path=pattern, rank=config.rank, alpha=config.alpha)
-    return qwix.apply_lora_to_model(layer, qwix.LoraProvider([rule]), methods=("__call__",))
+    provider = qwix.LoraProvider([rule])
+    return cast(DecoderLayer, qwix.apply_lora_to_model(layer, provider, methods=("__call__",)))

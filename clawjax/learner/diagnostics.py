@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from clawjax.learner.batching import Batch, MicroBatch
+from clawjax.learner.batching import Batch, turn_values
 
-__all__ = ["Maxima", "Sums", "advantage_metrics", "merge", "step_metrics", "zeros"]
+__all__ = ["Maxima", "Sums", "batch_metrics", "merge", "step_metrics", "zeros"]
 
 
 class Sums(NamedTuple):
@@ -56,12 +56,6 @@ def merge(left: tuple[Sums, Maxima], right: tuple[Sums, Maxima]) -> tuple[Sums, 
     return jax.tree.map(jnp.add, left[0], right[0]), jax.tree.map(jnp.maximum, left[1], right[1])
 
 
-def mismatch_where(micro: MicroBatch) -> Array:
-    """Tokens whose sampler log-prob should equal the trainer's to rounding, bool `[B, T]`."""
-    is_current = jnp.asarray(micro.staleness) == 0
-    return jnp.asarray(micro.response_mask) & is_current & jnp.asarray(micro.is_comparable)[:, None]
-
-
 def step_metrics(sums: Sums, maxima: Maxima, *, has_kl: bool) -> dict[str, float]:
     """Slash-path metrics of one optimiser step, from sums on the host."""
     tokens = float(sums.tokens)
@@ -87,22 +81,16 @@ def step_metrics(sums: Sums, maxima: Maxima, *, has_kl: bool) -> dict[str, float
     return metrics
 
 
-def advantage_metrics(batch: Batch) -> dict[str, float]:
-    """Mean and spread of the advantages, every turn weighing the same, and the sizes."""
-    rows = [row for micro in batch.micro_batches for row in _row_means(micro)]
+def batch_metrics(batch: Batch) -> dict[str, float]:
+    """Mean and spread of the advantages, every turn weighing the same, and what was computed."""
+    advantages = turn_values([micro.advantages for micro in batch.micro_batches], batch)
+    means = [float(values.mean()) for values in advantages.values()]
     padded = sum(micro.token_ids.size for micro in batch.micro_batches)
     filled = sum(int(micro.token_mask.sum()) for micro in batch.micro_batches)
     return {
-        "train/advantage_mean": float(np.mean(rows)),
-        "train/advantage_std": float(np.std(rows)),
-        "train/turns": float(len(rows)),
+        "train/advantage_mean": float(np.mean(means)),
+        "train/advantage_std": float(np.std(means)),
+        "train/turns": float(len(means)),
+        "train/computed_tokens": float(padded),
         "train/padding_fraction": 1.0 - filled / padded,
     }
-
-
-def _row_means(micro: MicroBatch) -> list[float]:
-    return [
-        float(row[mask].mean())
-        for row, mask in zip(micro.advantages, micro.response_mask, strict=True)
-        if mask.any()
-    ]

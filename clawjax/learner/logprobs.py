@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -51,24 +51,26 @@ def response_scores(
         token_ids: `[B, T]`.
         response_mask: `[B, T]` bool; the first token of a row has no predecessor and must be
             False.
-        temperature: `[B]`.
+        temperature: `[B, T]`, at the token's own index.
         is_head_trained: whether `head_params` receive a gradient.
     """
     batch, length, width = hidden.shape
     size = -(-batch * length // CHUNK) * CHUNK
     count = jnp.sum(response_mask)
     outside = batch * length
-    (targets_at,) = jnp.nonzero(response_mask.reshape(-1), size=size, fill_value=outside)
-    predictors_at = jnp.clip(targets_at - 1, 0, outside - 1)  # the shift
-    logprobs, entropy = _chunked_scores(
+    targets_at = jnp.flatnonzero(response_mask, size=size, fill_value=outside)
+    clipped_at = jnp.minimum(targets_at, outside - 1)
+    predictors_at = jnp.maximum(clipped_at - 1, 0)  # the shift
+    scores = _chunked_scores(
         head,
         is_head_trained,
         head_params,
         hidden.reshape(outside, width)[predictors_at],
-        token_ids.reshape(-1)[jnp.minimum(targets_at, outside - 1)],
-        temperature[predictors_at // length],
+        token_ids.reshape(-1)[clipped_at],
+        temperature.reshape(-1)[clipped_at],
         count,
     )
+    logprobs, entropy = cast(tuple[Array, Array], scores)
 
     def spread(values: Array) -> Array:
         flat = jnp.zeros(outside, values.dtype).at[targets_at].set(values, mode="drop")
@@ -149,9 +151,7 @@ def _backward(
         return jax.lax.dynamic_update_slice(d_hidden, hidden_part, (index * CHUNK, 0)), d_head
 
     d_head = jax.tree.map(jnp.zeros_like, head_params) if is_head_trained else None
-    d_hidden, d_head = jax.lax.fori_loop(
-        0, _chunks(count), pull, (jnp.zeros_like(hidden), d_head)
-    )
+    d_hidden, d_head = jax.lax.fori_loop(0, _chunks(count), pull, (jnp.zeros_like(hidden), d_head))
     return d_head, d_hidden, None, None, None
 
 

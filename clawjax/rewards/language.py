@@ -32,8 +32,8 @@ _STOP_WORDS: dict[str, frozenset[str]] = {
         "pl": "i w na z że się nie jest to do jak co ale dla po przez był są czy tak",
         "sv": "och är att det som en ett på för med inte av till den jag du men om var har kan",
         "tr": "ve bir bu için ile de da ne çok ama gibi daha var değil mi olarak",
-        "ru": "и в не на что я он с как это по но они мы вы за то так же от для",
-        "uk": "і в не на що я він з як це по але вони ми ви за то так та від для є",
+        "ru": "и в не на что я он с как это по но они мы вы за то так же от для",  # noqa: RUF001
+        "uk": "і в не на що я він з як це по але вони ми ви за то так та від для є",  # noqa: RUF001
     }.items()
 }
 _SCRIPTS = {
@@ -47,8 +47,10 @@ _SCRIPTS = {
     "DEVANAGARI": "hi",
     "THAI": "th",
 }
-_BY_STOP_WORDS = {"LATIN": ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "tr")}
-_BY_STOP_WORDS["CYRILLIC"] = ("ru", "uk")
+_BY_STOP_WORDS: dict[str, tuple[str, ...]] = {
+    "LATIN": ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "tr"),
+    "CYRILLIC": ("ru", "uk"),
+}
 LANGUAGES = frozenset(_STOP_WORDS) | frozenset(_SCRIPTS.values())
 """ISO 639-1 codes that can be told apart."""
 

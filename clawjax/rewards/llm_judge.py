@@ -104,6 +104,7 @@ class LlmJudgeReward:
             "temperature": self._config.temperature,
             "max_tokens": self._config.max_tokens,
         }
+        problem = "not asked"
         for attempt in range(self._config.retries + 1):
             async with self._bound:
                 response, problem = await self._post(body)
@@ -151,8 +152,6 @@ def _read(response: httpx.Response) -> _Answer:
 def _explain(answers: Sequence[_Answer], decided: float | None) -> str:
     valid = sum(answer.vote is not None for answer in answers)
     problems = sorted({answer.problem for answer in answers if answer.problem})
-    if decided is None:
-        outcome = "tie" if valid else "no valid vote"
-    else:
-        outcome = f"majority {decided:+g}"
+    undecided = "tie" if valid else "no valid vote"
+    outcome = undecided if decided is None else f"majority {decided:+g}"
     return "; ".join([f"{outcome} ({valid} of {len(answers)} votes valid)", *problems])

@@ -54,10 +54,8 @@ _VOTES = {"+1": 1.0, "1": 1.0, "-1": -1.0, "0": 0.0}
 
 
 def fence(name: str, text: str, nonce: str) -> str:
-    """Put foreign text between this call's markers."""
-    body = text
-    while nonce in body:
-        body = body.replace(nonce, "")
+    """Put foreign text between this call's markers; of the name only plain letters are kept."""
+    name, body = _without(nonce, re.sub(r"[^\w ]", "", name)), _without(nonce, text)
     if len(body) > MAX_CHARS:
         body = f"{body[: MAX_CHARS // 2]}\n[...]\n{body[-MAX_CHARS // 2 :]}"
     return f"<<{nonce} {name}>>\n{body}\n<</{nonce}>>"
@@ -82,9 +80,16 @@ def build_messages(turn: Turn, next_state: NextState, *, nonce: str) -> list[dic
 
 
 def parse_vote(answer: str) -> float | None:
-    """Read +1, -1 or 0 from the judge's last `\\boxed{}`; anything else is no vote."""
+    r"""Read +1, -1 or 0 from the judge's last `\boxed{}`; anything else is no vote."""
     boxed = _BOXED.findall(_THINKING.sub("", answer))
     return _VOTES.get(boxed[-1].strip()) if boxed else None
+
+
+def _without(nonce: str, text: str) -> str:
+    """Take the nonce out until none is left: taking one out may make another."""
+    while nonce in text:
+        text = text.replace(nonce, "")
+    return text
 
 
 def _text(message: Message) -> str:

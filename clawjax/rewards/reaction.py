@@ -28,8 +28,8 @@ _DECORATIONS = (
     re.compile(r"```.*?(?:```|\Z)", re.DOTALL),
 )
 _ERROR_OPENING = re.compile(
-    r"\A\W{0,4}(?:error|exception|traceback|failed|failure|fatal|usage:|bash:|sh:|zsh:|invalid"
-    r"|unknown|missing|is_?error|\w*Error\b|status\W{1,4}error|command not found)",
+    r"\A[\s{\[(<\"']{0,4}(?:(?:\w*error|\w*exception|traceback|failed|failure|fatal|invalid|unknown"
+    r"|missing|is_?error|command not found)\b|usage:|bash:|sh:|zsh:|status\W{1,4}error\b)",
     re.IGNORECASE,
 )
 _CALL_ERROR = re.compile(

@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import cast
 
 from clawjax.config import RewardConfig
 from clawjax.errors import ConfigError
@@ -88,10 +89,10 @@ def _custom(path: str, config: RewardConfig) -> Reward:
     if problem := _not_a_reward(reward):
         msg = f"reward module {path!r} returned a {type(reward).__name__} that {problem}"
         raise ConfigError(msg)
-    return reward
+    return cast("Reward", reward)
 
 
-def _import(path: str) -> Callable[[RewardConfig], Reward]:
+def _import(path: str) -> Callable[[RewardConfig], object]:
     module_name, colon, attribute = path.partition(":")
     if not (module_name and colon and attribute):
         msg = (
@@ -112,7 +113,8 @@ def _import(path: str) -> Callable[[RewardConfig], Reward]:
 
 def _not_a_reward(candidate: object) -> str | None:
     """What `candidate` lacks of the `Reward` protocol."""
-    if not isinstance(getattr(candidate, "name", None), str) or not getattr(candidate, "name"):
+    name = getattr(candidate, "name", None)
+    if not (isinstance(name, str) and name):
         return "has no name: give it a non-empty string attribute `name`"
     if not callable(getattr(candidate, "applies", None)):
         return "has no method applies(turn, next_state)"

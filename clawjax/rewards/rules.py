@@ -72,9 +72,9 @@ def is_json(text: str) -> bool:
 
 
 def has_exact_answer(text: str, expected: str) -> bool:
-    """Whether the reply's answer is `expected`.
+    r"""Whether the reply's answer is `expected`.
 
-    The answer is the last `\\boxed{...}` where there is one; otherwise the whole text or, where
+    The answer is the last `\boxed{...}` where there is one; otherwise the whole text or, where
     `expected` is a number, the text's last number. Numbers compare by value.
     """
     text = text[-MAX_CHARS:]

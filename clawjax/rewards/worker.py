@@ -8,6 +8,7 @@ A module that fails is an abstention on record; it never stops the loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -92,7 +93,10 @@ class JudgeWorker:
         self._monitor = monitor
         self._poll_s = poll_s
         self._clock = clock
+        self._limit = _WINDOW_PER_JUDGE * config.max_concurrency
         self._bound = asyncio.Semaphore(config.max_concurrency)
+        # Held while the cursor is committed, so that commits happen in order.
+        self._cursor_lock = asyncio.Lock()
         self._window: deque[_Event] = deque()
         self._wake = asyncio.Event()
         self._cursor = 0
@@ -133,17 +137,16 @@ class JudgeWorker:
     async def _feed(self, group: asyncio.TaskGroup) -> NoReturn:
         """Keep the window full."""
         read_up_to = self._cursor
-        limit = _WINDOW_PER_JUDGE * self._config.max_concurrency
         while True:
             self._wake.clear()
-            room = limit - len(self._window)
+            room = self._limit - len(self._window)
             events = await self._read(read_up_to, room) if room else ()
             for linked in events:
                 event = _Event(linked)
                 self._window.append(event)
                 group.create_task(self._settle(event))
                 read_up_to = linked.seq
-            if len(events) < room or not room:
+            if len(events) < room or not room:  # read to the end, or the window is full
                 await self._rest()
 
     async def _read(self, after: int, limit: int) -> Sequence[LinkedTurn]:
@@ -151,11 +154,9 @@ class JudgeWorker:
 
     async def _rest(self) -> None:
         """Until woken, or for one polling interval."""
-        try:
+        with contextlib.suppress(TimeoutError):  # nobody called: look again
             async with asyncio.timeout(self._poll_s):
                 await self._wake.wait()
-        except TimeoutError:
-            pass  # nobody called: look again
 
     async def _settle(self, event: _Event) -> None:
         """Judge one event, commit its verdicts, then move the cursor as far as it can go."""
@@ -172,23 +173,85 @@ class JudgeWorker:
 
     async def _advance(self) -> None:
         """Drop finished events from the window's front and commit the place of the last."""
-        seq = self._cursor
-        was_full = bool(self._window)
-        while self._window and self._window[0].is_done:
-            seq = self._window.popleft().linked.seq
-        if seq > self._cursor:
-            self._cursor = seq
-            await asyncio.to_thread(self._log.move_cursor, CURSOR, seq)
-        if was_full and not self._window:
-            self._wake.set()
+        async with self._cursor_lock:
+            was_full = len(self._window) >= self._limit
+            seq = self._cursor
+            while self._window and self._window[0].is_done:
+                seq = self._window.popleft().linked.seq
+            if seq > self._cursor:
+                await asyncio.to_thread(self._log.move_cursor, CURSOR, seq)
+                self._cursor = seq
+        if was_full and len(self._window) < self._limit:
+            self.wake()
 
     async def _judge(self, linked: LinkedTurn) -> tuple[Verdict, ...]:
         """One verdict per module that applies, or one that says that none does."""
-        tasks: list[asyncio.Task[Verdict]] = []
         async with asyncio.TaskGroup() as group:
-            for reward in self._rewards:
-                tasks.append(group.create_task(self._ask(reward, linked)))
+            tasks = [group.create_task(self._ask(reward, linked)) for reward in self._rewards]
         verdicts = tuple(v for v in (task.result() for task in tasks) if v is not None)
         if verdicts:
             return verdicts
         return (self._abstention(linked, "none", "no module applies"),)
+
+    async def _ask(self, reward: Reward, linked: LinkedTurn) -> Verdict | None:
+        """This module's verdict; None where it does not apply, an abstention where it fails."""
+        try:
+            if not reward.applies(linked.turn, linked.next_state):
+                return None
+            async with asyncio.timeout(self._config.judge_timeout_s):
+                verdict = await reward.judge(linked.turn, linked.next_state)
+            return _checked(verdict, reward.name, linked)
+        except TimeoutError:
+            reason = f"no verdict within {self._config.judge_timeout_s:g} s"
+            logger.warning("%s on turn %s: %s", reward.name, linked.turn.turn_id, reason)
+        except RewardError as error:
+            reason = str(error)
+            logger.warning("%s on turn %s: %s", reward.name, linked.turn.turn_id, reason)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            logger.exception("%s on turn %s failed", reward.name, linked.turn.turn_id)
+        self._failed += 1
+        return self._abstention(linked, reward.name, f"failed: {reason}")
+
+    def _abstention(self, linked: LinkedTurn, module: str, reason: str) -> Verdict:
+        return Verdict(
+            turn_id=linked.turn.turn_id,
+            module=module,
+            score=None,
+            judged_at=self._clock(),
+            explanation=reason,
+        )
+
+    def _report(self, linked: LinkedTurn, verdicts: Sequence[Verdict]) -> None:
+        """Count, and tell the monitor."""
+        scores = [verdict.score for verdict in verdicts if verdict.score is not None]
+        self._scored += bool(scores)
+        self._abstained += not scores
+        if self._monitor is None:
+            return
+        metrics = {
+            "judge/scored": float(self._scored),
+            "judge/abstained": float(self._abstained),
+            "judge/failed": float(self._failed),
+            "judge/waiting": float(self.status().waiting),
+            "judge/latency_s": max(0.0, self._clock() - linked.next_state.arrived_at),
+        }
+        if scores:
+            metrics["judge/score"] = sum(scores) / len(scores)
+        self._monitor.log(metrics)
+
+
+def _checked(verdict: Verdict, module: str, linked: LinkedTurn) -> Verdict:
+    """The verdict itself, if it may be written.
+
+    Raises:
+        RewardError: it names another turn or module, or its score is not in [-1, 1].
+    """
+    key = (linked.turn.turn_id, module)
+    if (verdict.turn_id, verdict.module) != key:
+        msg = f"the verdict is for {verdict.turn_id}, {verdict.module}: it was asked for {key}"
+        raise RewardError(msg)
+    if verdict.score is not None and not -1.0 <= verdict.score <= 1.0:
+        msg = f"the score {verdict.score} is outside [-1, 1]"
+        raise RewardError(msg)
+    return verdict

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from clawjax.config import RunConfig
+from clawjax.config import LearnerConfig, RunConfig
 from clawjax.learner.loop import build_learner
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model
@@ -46,7 +46,7 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
     pulse = Pulse(paths)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: pulse.set())
-    os.nice(config.learner.nice)
+    _step_back(config.learner)
     use_compilation_cache(config)
     log = open_log(config.log)
     monitor = JsonlMonitor(paths.metrics, source="learner")
@@ -66,6 +66,14 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
         pulse.wait(1.0)
     monitor.close()
     log.close()
+
+
+def _step_back(config: LearnerConfig) -> None:
+    """Leave the processor to serving; before jax counts the cores and starts its threads."""
+    os.nice(config.nice)
+    if config.cpu_cores is not None and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[-config.cpu_cores :])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from engine_driver import LogitsOf, Reply, assert_consistent, prompt, request
@@ -163,6 +164,23 @@ async def test_refused_weights_leave_the_old_ones_in_use(
             await engine.swap(replace(good, version=9))
         assert engine.status().version == 1
         assert (await collect(engine, request(prompt(4), 3))).versions == [1] * 3
+
+
+async def test_replaced_weights_are_freed(
+    model: LoadedModel, other_params: Params, config: EngineConfig, tmp_path: Path
+) -> None:
+    def live_bytes() -> int:
+        return sum(array.nbytes for array in jax.live_arrays())
+
+    store = DirectoryWeightStore(tmp_path)
+    async with running(model, config, store) as engine:
+        await engine.swap(publish(store, model, other_params, 1))
+        await collect(engine, request(prompt(4), 2))
+        before = live_bytes()
+        for version in range(2, 5):
+            await engine.swap(publish(store, model, other_params, version))
+        await collect(engine, request(prompt(4), 2))
+        assert live_bytes() == before
 
 
 async def test_start_adopts_the_newest_version(

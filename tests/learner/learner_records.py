@@ -94,3 +94,22 @@ def make_sample(
         temperature=temperature,
         credit=(credit,) * response,
     )
+
+
+def conversation(*, vocab: int = 50) -> list[Sample]:
+    """Three turns, each prompt holding all before it; and one that forks off after the first."""
+    whole = make_sample("t", 24, 8, seed=1, vocab=vocab)
+    ids = whole.prompt_ids + whole.response_ids
+    turns = [
+        dataclasses.replace(
+            make_sample(turn_id, start, stop - start, credit=credit),
+            prompt_ids=ids[:start],
+            response_ids=ids[start:stop],
+        )
+        for turn_id, start, stop, credit in (
+            ("first", 3, 8, 1.0),
+            ("second", 12, 18, -1.0),
+            ("third", 24, 32, 0.5),
+        )
+    ]
+    return [*turns, dataclasses.replace(turns[1], turn_id="fork", response_ids=(vocab - 1,) * 6)]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learner_records import make_sample
+from learner_records import conversation, make_sample
 
 from clawjax.errors import LearnerError
-from clawjax.learner.batching import Batch, make_batch, response_values
+from clawjax.learner.batching import Batch, make_batch, turn_values
 from clawjax.records import Sample
 
 BUCKETS = (8, 16, 32)
@@ -31,23 +31,23 @@ def batched(samples: list[Sample], tokens: int = 32) -> Batch:
     return make_batch(samples, version=3, length_buckets=BUCKETS, micro_batch_tokens=tokens)
 
 
-def rows(batch: Batch) -> list[tuple[str, dict[str, tuple[float, ...]]]]:
+FIELDS = ("token_ids", "sampler_logprobs", "advantages", "staleness", "weights", "temperature")
+
+
+def turns(batch: Batch) -> dict[str, dict[str, tuple[float, ...]]]:
     """Every turn's response, read back field by field."""
-    found = []
-    for micro, turn_ids in zip(batch.micro_batches, batch.turn_ids, strict=True):
-        fields = {
-            name: response_values(getattr(micro, name), micro)
-            for name in ("token_ids", "sampler_logprobs", "advantages", "staleness", "weights")
-        }
-        for row, turn_id in enumerate(turn_ids):
-            found.append((turn_id, {name: tuple(v[row]) for name, v in fields.items()}))
+    found: dict[str, dict[str, tuple[float, ...]]] = {}
+    for name in FIELDS:
+        values = turn_values([getattr(micro, name) for micro in batch.micro_batches], batch)
+        for turn_id, response in values.items():
+            found.setdefault(turn_id, {})[name] = tuple(response.tolist())
     return found
 
 
 @settings(deadline=None)
 @given(samples(), st.sampled_from([1, 16, 32, 64]))
 def test_unbatching_gives_the_samples_back(drawn: list[Sample], tokens: int) -> None:
-    found = dict(rows(batched(drawn, tokens)))
+    found = turns(batched(drawn, tokens))
     assert found.keys() == {sample.turn_id for sample in drawn}
     for sample in drawn:
         fields = found[sample.turn_id]
@@ -64,7 +64,7 @@ def test_unbatching_gives_the_samples_back(drawn: list[Sample], tokens: int) -> 
 def test_every_turn_weighs_the_same_however_the_batch_is_divided(
     drawn: list[Sample], tokens: int
 ) -> None:
-    for _, fields in rows(batched(drawn, tokens)):
+    for fields in turns(batched(drawn, tokens)).values():
         assert sum(fields["weights"]) == pytest.approx(1 / len(drawn), rel=1e-5)
         assert len(set(fields["weights"])) == 1
 
@@ -81,6 +81,7 @@ def test_padding_is_inert_and_shapes_are_few(drawn: list[Sample], tokens: int) -
         assert not micro.response_mask[:, 0].any()
         for name in ("weights", "advantages", "sampler_logprobs", "staleness"):
             assert not getattr(micro, name)[~micro.response_mask].any()
+        assert not (micro.is_comparable & ~micro.response_mask).any()
         assert not micro.token_ids[~micro.token_mask].any()
         assert (micro.temperature > 0).all()
 
@@ -90,25 +91,46 @@ def test_padding_is_inert_and_shapes_are_few(drawn: list[Sample], tokens: int) -
 def test_the_order_of_samples_changes_nothing_but_the_order(drawn: list[Sample], rng) -> None:
     shuffled = list(drawn)
     rng.shuffle(shuffled)
-    assert dict(rows(batched(drawn))) == dict(rows(batched(shuffled)))
+    assert turns(batched(drawn)) == turns(batched(shuffled))
 
 
 def test_short_turns_fill_rows_that_would_be_empty() -> None:
-    long, short = make_sample("long", 10, 6), make_sample("short", 2, 2)
+    long, short = make_sample("long", 10, 6, seed=1), make_sample("short", 2, 2, seed=2)
     batch = batched([short, long])
-    assert batch.turn_ids == (("long", "short"),)
+    assert [span.turn_id for span in batch.spans[0]] == ["long", "short"]
     assert batch.micro_batches[0].token_ids.shape == (2, 16)
+
+
+def test_turns_of_a_conversation_share_a_row_and_forks_do_not() -> None:
+    samples = conversation()
+    batch = batched(samples, tokens=64)
+    rows = {span.turn_id: span.row for span in batch.spans[0]}
+    assert rows == {"first": 0, "second": 0, "third": 0, "fork": 1}
+    assert batch.micro_batches[0].token_mask.sum() == 32 + 18
+    for sample in samples:
+        fields = turns(batch)[sample.turn_id]
+        assert fields["token_ids"] == sample.response_ids
+        assert fields["advantages"] == sample.credit
+
+
+def test_equal_replies_to_one_prompt_each_have_their_own_row() -> None:
+    twin = make_sample("a")
+    batch = batched([twin, dataclasses.replace(twin, turn_id="b", credit=(-1.0, -1.0))])
+    assert [span.row for span in batch.spans[0]] == [0, 1]
+    assert turns(batch)["b"]["advantages"] == (-1.0, -1.0)
 
 
 def test_turns_that_were_truncated_while_sampling_are_marked() -> None:
     batch = make_batch(
-        [make_sample("a", 4, 4), make_sample("b", 3, 3)],
+        [make_sample("a", 4, 4, seed=1), make_sample("b", 3, 3, seed=2)],
         version=0,
         length_buckets=BUCKETS,
         micro_batch_tokens=32,
         truncated={"b"},
     )
-    assert list(batch.micro_batches[0].is_comparable) == [True, False, False, False]
+    comparable = batch.micro_batches[0].is_comparable
+    assert comparable[0, 4:8].all()
+    assert comparable.sum() == 4
 
 
 def test_too_long_is_an_error_and_never_a_cut() -> None:

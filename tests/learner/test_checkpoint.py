@@ -101,11 +101,11 @@ def test_altered_numbers_do_not_pass(tmp_path: Path) -> None:
 
 def test_another_model_or_rank_is_refused_with_the_fix(tmp_path: Path) -> None:
     saved(tmp_path, 1)
-    with pytest.raises(LearnerError, match="trained with rank=4, this run has rank=8: .*run.dir"):
+    with pytest.raises(LearnerError, match=r"trained with rank=4, this run has rank=8: .*run\.dir"):
         opened(tmp_path, rank=8).restore(state(0))
 
 
 def test_an_unusable_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file")
-    with pytest.raises(LearnerError, match="make it writable or change run.dir"):
+    with pytest.raises(LearnerError, match=r"make it writable or change run\.dir"):
         opened(tmp_path)

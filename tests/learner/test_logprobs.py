@@ -32,14 +32,14 @@ def inputs(share: float = 0.7) -> tuple[Array, Array, Array, Array, Array]:
         jnp.asarray(rng.normal(size=(B, T, D)), jnp.float32),
         jnp.asarray(rng.integers(0, V, (B, T)), jnp.int32),
         jnp.asarray(mask),
-        jnp.asarray([1.0, 0.8, 1.3], jnp.float32),
+        jnp.asarray(rng.uniform(0.5, 1.5, (B, T)), jnp.float32),
     )
 
 
 def plain(table: Array, hidden: Array, ids: Array, mask: Array, temperature: Array) -> Array:
     """The same, holding all logits."""
-    logits = head(table, hidden) / temperature[:, None, None]
-    shifted = jax.nn.log_softmax(logits[:, :-1])
+    logits = head(table, hidden)[:, :-1] / temperature[:, 1:, None]
+    shifted = jax.nn.log_softmax(logits)
     picked = jnp.take_along_axis(shifted, ids[:, 1:, None], axis=-1)[..., 0]
     return jnp.where(mask, jnp.pad(picked, ((0, 0), (1, 0))), 0.0)
 
@@ -58,10 +58,11 @@ def test_values_against_whole_logits(share: float) -> None:
 def test_entropy_against_numpy() -> None:
     table, hidden, ids, mask, temperature = inputs()
     scores = scores_of(head, table, hidden, ids, mask, temperature, is_head_trained=False)
-    logits = np.asarray(head(table, hidden), np.float64) / np.asarray(temperature)[:, None, None]
+    logits = np.asarray(head(table, hidden), np.float64)[:, :-1]
+    logits /= np.asarray(temperature)[:, 1:, None]
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     entropy = -(p * np.log(p)).sum(-1)
-    expected = np.where(mask, np.pad(entropy[:, :-1], ((0, 0), (1, 0))), 0.0)
+    expected = np.where(mask, np.pad(entropy, ((0, 0), (1, 0))), 0.0)
     np.testing.assert_allclose(scores.entropy, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -91,9 +92,7 @@ def test_what_is_not_a_response_token_has_no_say() -> None:
     table, hidden, ids, mask, temperature = inputs(share=0.3)
 
     def loss(hidden: Array) -> Array:
-        scores = response_scores(
-            head, table, hidden, ids, mask, temperature, is_head_trained=False
-        )
+        scores = response_scores(head, table, hidden, ids, mask, temperature, is_head_trained=False)
         return jnp.sum(scores.logprobs)
 
     slopes = np.asarray(jax.jit(jax.grad(loss))(hidden))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from learner_records import make_sample
+from learner_records import conversation, make_sample
 from policies import as_sampled, logprobs, served_params
 
 from clawjax.config import LearnerConfig, LoraConfig, ObjectiveConfig
@@ -51,7 +51,9 @@ def lora_of(train_step: TrainStep) -> LoraConfig | None:
 def some_samples() -> list[Sample]:
     sizes = [(5, 9, 1.0), (12, 6, -1.0), (3, 15, -0.5), (8, 2, 0.25)]
     return [
-        make_sample(f"t{i}", prompt, response, credit=credit, temperature=0.8, seed=i + 1, vocab=200)
+        make_sample(
+            f"t{i}", prompt, response, credit=credit, temperature=0.8, seed=i + 1, vocab=200
+        )
         for i, (prompt, response, credit) in enumerate(sizes)
     ]
 
@@ -139,6 +141,23 @@ def test_division_and_order_of_a_batch_change_nothing(
     assert one.metrics["train/grad_norm"] > 0
 
 
+def test_sharing_a_row_changes_nothing(tiny_model: LoadedModel, train_step: TrainStep) -> None:
+    """Turns of a conversation laid out together, and each on its own."""
+    samples = as_sampled(tiny_model, tiny_model.params, conversation(vocab=200), version=0)
+    shared = batched(samples, version=1)
+    assert len(shared.micro_batches) == 1
+    alone = [batched([sample], version=1) for sample in samples]
+    apart = Batch(
+        tuple(b.micro_batches[0]._replace(weights=b.micro_batches[0].weights / 4) for b in alone),
+        tuple(b.spans[0] for b in alone),
+    )
+    one = train_step.run(perturbed(train_step.init(0)), shared).metrics
+    other = train_step.run(perturbed(train_step.init(0)), apart).metrics
+    for name in ("loss", "grad_norm", "entropy", "kl", "tokens", "advantage_mean"):
+        assert one[f"train/{name}"] == pytest.approx(other[f"train/{name}"], rel=1e-3), name
+    assert one["train/computed_tokens"] < other["train/computed_tokens"]
+
+
 def test_no_credit_no_change(tiny_model: LoadedModel, train_step: TrainStep) -> None:
     samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
     silent = [dataclasses.replace(s, credit=(0.0,) * len(s.credit)) for s in samples]
@@ -160,15 +179,20 @@ def test_one_compiled_program_per_shape(tiny_model: LoadedModel, train_step: Tra
     samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
     state = train_step.init(0)
     for chosen in (samples[:1], samples[:3], samples):
-        state = adopt(train_step.run(state, batched(chosen)).state, train_step.init(0).trainable, step=0)
-    assert train_step.compiled_programs() <= 2  # 64 and 32 tokens, of the tests in this file
+        state = adopt(
+            train_step.run(state, batched(chosen)).state, train_step.init(0).trainable, step=0
+        )
+    shapes = train_step.traced_shapes
+    assert len(shapes) == len(set(shapes))
 
 
 def test_what_is_not_finite_stops_the_run_with_its_batch(
     tiny_model: LoadedModel, train_step: TrainStep
 ) -> None:
     broken = dataclasses.replace(some_samples()[0], credit=(float("nan"),) * 9)
-    with pytest.raises(LearnerError, match=r"train/loss is nan.*Its batch is in .*step_1\.npz") as e:
+    with pytest.raises(
+        LearnerError, match=r"train/loss is nan.*Its batch is in .*step_1\.npz"
+    ) as e:
         train_step.run(train_step.init(0), batched([broken], version=1))
     dumped = np.load(Path(str(e.value).rsplit(" ", 1)[1]))
     assert np.isnan(dumped["0/advantages"][dumped["0/response_mask"]]).all()

@@ -21,9 +21,7 @@ from clawjax.learner.credit.base import Credited, CreditState, ScoredTurn
 __all__ = ["baselines", "binary_rl"]
 
 
-def binary_rl(
-    turns: Sequence[ScoredTurn], state: CreditState, config: ObjectiveConfig
-) -> Credited:
+def binary_rl(turns: Sequence[ScoredTurn], state: CreditState, config: ObjectiveConfig) -> Credited:
     """`A_t = score - b` at every response token t; `b` as configured."""
     scores = [turn.score for turn in turns]
     subtracted = baselines(scores, state, config.baseline)
@@ -34,9 +32,7 @@ def binary_rl(
     return Credited(credit, _advance(state, scores, config))
 
 
-def baselines(
-    scores: Sequence[float], state: CreditState, baseline: Baseline
-) -> tuple[float, ...]:
+def baselines(scores: Sequence[float], state: CreditState, baseline: Baseline) -> tuple[float, ...]:
     """What is subtracted from each score; the average sees earlier batches only."""
     n, total = len(scores), sum(scores)
     match baseline:

@@ -14,6 +14,8 @@ from clawjax.config import Baseline, ObjectiveConfig
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import Credited, CreditState, ScoredTurn, build_credit
 
+START = CreditState()
+
 
 def scored(scores: list[float]) -> list[ScoredTurn]:
     return [
@@ -22,9 +24,7 @@ def scored(scores: list[float]) -> list[ScoredTurn]:
     ]
 
 
-def credited(
-    scores: list[float], baseline: Baseline, state: CreditState = CreditState()
-) -> Credited:
+def credited(scores: list[float], baseline: Baseline, state: CreditState = START) -> Credited:
     return build_credit(ObjectiveConfig(baseline=baseline))(scored(scores), state)
 
 

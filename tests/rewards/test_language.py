@@ -1,0 +1,29 @@
+import pytest
+
+from clawjax.rewards.language import detect_language
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "The cat sat on the mat and it was not happy with that."),
+        ("de", "Das ist nicht die Antwort, die ich mir von dir gewünscht habe."),
+        ("fr", "Ce n'est pas la réponse que je voulais, mais elle est dans le texte."),
+        ("es", "La respuesta no es muy clara, pero el ejemplo está bien para los niños."),
+        ("it", "La risposta non è molto chiara, ma il testo è scritto con cura."),
+        ("pt", "A resposta não é muito clara, mas o texto está bem para uma criança."),
+        ("nl", "Het antwoord is niet duidelijk, maar de tekst is goed voor een kind."),
+        ("ru", "Это не тот ответ, который я хотел, но он и так понятен."),
+        ("zh", "这不是我想要的答案。"),
+        ("ja", "これは私が欲しかった答えではありません。"),
+        ("ko", "이것은 내가 원하던 대답이 아닙니다."),
+        ("ar", "هذا ليس الجواب الذي أردته."),
+    ],
+)
+def test_a_sentence_is_enough(language, text):
+    assert detect_language(text) == language
+
+
+@pytest.mark.parametrize("text", ["", "12 + 30 = 42", "Paris", "ok", "Zürich Köln", "👍"])
+def test_too_little_to_tell_is_none(text):
+    assert detect_language(text) is None

@@ -1,0 +1,68 @@
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from clawjax.rewards.reaction_data import LABELS, Example, compounds, read_examples
+
+TEST_PATH = Path(__file__).parent / "data" / "reactions_test.tsv"
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+|[^\w\s.,!?'\u2019\"]", text.lower().replace("'", "")))
+
+
+def contains(long: tuple[str, ...], short: tuple[str, ...]) -> bool:
+    return any(long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1))
+
+
+def is_near(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Same words but for order and a few, or one of three words or more inside the other."""
+    shared = len(set(one) & set(other)) / len(set(one) | set(other))
+    short, long = sorted((one, other), key=len)
+    return shared >= 0.6 or (len(short) >= 3 and contains(long, short))
+
+
+def test_training_and_test_sets_share_nothing():
+    train = [(row.text, words_of(row.text)) for row in read_examples()]
+    near = [
+        (row.text, text)
+        for row in read_examples(TEST_PATH)
+        for text, words in train
+        if is_near(words_of(row.text), words)
+    ]
+    assert near == []
+
+
+def test_near_duplicates_would_be_noticed():
+    assert is_near(words_of("Way too long!"), words_of("way too long"))
+    assert is_near(words_of("Sorry, but it's not what I wanted."), words_of("Not what I wanted"))
+    assert not is_near(words_of("Thanks a lot"), words_of("That is a lot of text"))
+
+
+def test_both_sets_are_large_varied_and_balanced():
+    train, test = read_examples(), read_examples(TEST_PATH)
+    assert len(test) >= 240
+    assert len(train) >= 3 * len(test)
+    for rows in (train, test):
+        assert len({row.text.lower() for row in rows}) == len(rows)
+        counts = Counter(row.label for row in rows)
+        assert set(counts) == set(LABELS)
+        assert min(counts.values()) >= 0.25 * len(rows)
+
+
+def test_compounds_keep_the_reaction_its_label_and_add_a_neutral_question():
+    rows = [
+        Example("praise", "Thanks a lot!"),
+        Example("complaint", "too long"),
+        Example("neutral", "How do bees make honey?"),
+    ]
+    made = compounds(rows, 50, np.random.default_rng(0))
+    assert Counter(row.label for row in made) == {"praise": 50, "complaint": 50, "neutral": 50}
+    for row in made:
+        assert "how do bees make honey?" in row.text.lower()
+        original = next(e.text for e in rows if e.label == row.label)
+        assert original.lower().rstrip(".") in row.text.lower()
+    assert len({row.text for row in made}) > 20
+    assert any(row.text.lower().startswith("how do bees") for row in made if row.label == "praise")

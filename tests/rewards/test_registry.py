@@ -1,0 +1,105 @@
+import sys
+from types import ModuleType
+
+import pytest
+
+from clawjax.config import RewardConfig, RulesConfig
+from clawjax.errors import ConfigError
+from clawjax.protocols import Reward
+from clawjax.records import NextState, Turn, Verdict
+from clawjax.rewards.registry import NAMES, build_rewards
+from clawjax.testing import FakeReward
+
+
+@pytest.fixture
+def own(monkeypatch) -> ModuleType:
+    """A module of the user's own, importable as `own_rewards`."""
+    module = ModuleType("own_rewards")
+    monkeypatch.setitem(sys.modules, "own_rewards", module)
+    return module
+
+
+def test_all_modules_that_ship_can_be_built_together():
+    config = RewardConfig(modules=list(NAMES), rules=RulesConfig(max_words=9))
+    rewards = build_rewards(config, env={})
+    assert tuple(reward.name for reward in rewards) == NAMES
+    assert all(isinstance(reward, Reward) for reward in rewards)
+
+
+def test_ones_own_module_gets_the_configuration(own):
+    seen = []
+
+    def factory(config: RewardConfig) -> FakeReward:
+        seen.append(config)
+        return FakeReward(lambda _: 1.0, "mine")
+
+    own.factory = factory
+    config = RewardConfig(modules=["own_rewards:factory"], weights={"mine": 2.0})
+    (reward,) = build_rewards(config, env={})
+    assert reward.name == "mine"
+    assert seen == [config]
+
+
+class Nameless:
+    def applies(self, turn: Turn, next_state: NextState) -> bool:
+        return True
+
+    async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
+        raise NotImplementedError
+
+    async def aclose(self) -> None: ...
+
+
+class Synchronous(Nameless):
+    name = "sync"
+
+    def judge(self, turn: Turn, next_state: NextState) -> Verdict:
+        raise NotImplementedError
+
+
+class Unapplied:
+    name = "unapplied"
+
+
+def fail(_: RewardConfig) -> None:
+    msg = "no GPU"
+    raise RuntimeError(msg)
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        (lambda _: Nameless(), "a Nameless that has no name"),
+        (lambda _: Synchronous(), "a Synchronous that has no async method judge"),
+        (lambda _: Unapplied(), "has no method applies"),
+        (lambda _: None, "a NoneType that has no name"),
+        (fail, "the factory raised RuntimeError: no GPU"),
+        (3, "is a int: name a factory"),
+    ],
+)
+def test_what_is_no_reward_is_refused_with_what_it_lacks(own, factory, says):
+    own.factory = factory
+    with pytest.raises(ConfigError, match=says):
+        build_rewards(RewardConfig(modules=["own_rewards:factory"]), env={})
+
+
+@pytest.mark.parametrize(
+    ("modules", "says"),
+    [
+        (["nextstate"], "'nextstate', which is unknown: use rules, next_state, .*package.module"),
+        (["no_such_package_x:factory"], "cannot be imported: No module named"),
+        (["json:no_such_name"], "cannot be imported: module 'json' has no attribute"),
+        ([":x"], "unknown"),
+        (["rules"], "no rule is switched on"),
+        (["feedback", "feedback"], "feedback more than once"),
+    ],
+)
+def test_a_wrong_module_is_named_with_the_fix(modules, says):
+    with pytest.raises(ConfigError, match=says):
+        build_rewards(RewardConfig(modules=modules), env={})
+
+
+def test_a_weight_for_a_module_that_does_not_run_is_refused():
+    config = RewardConfig(modules=["feedback"], weights={"next_state": 2.0})
+    with pytest.raises(ConfigError, match="weights names next_state"):
+        build_rewards(config, env={})
