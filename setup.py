@@ -1,4 +1,4 @@
-"""Package metadata. Tool configuration is in pyproject.toml, pinned versions in requirements.lock."""
+"""Package metadata. Tool configuration is in pyproject.toml, pins in requirements.lock."""
 
 from pathlib import Path
 

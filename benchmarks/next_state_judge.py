@@ -1,6 +1,6 @@
 """How well can a model that runs here tell praise from complaint in what a user says next?
 
-    python -m benchmarks.next_state_judge [--quick] [--train]
+    python benchmarks/next_state_judge.py [--quick] [--train]
 
 Compares the candidates on the test set, which none of them was trained or chosen on: the choice
 was made by cross-validation on the training rows. `--quick` measures the shipped judge and the
@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from _reaction_candidates import CANDIDATES, Classify
+from _result import Goal, write_result
 from numpy.typing import NDArray
 
-from benchmarks._reaction_candidates import CANDIDATES, Classify
-from benchmarks._result import Goal, write_result
 from clawjax.config import NextStateConfig
 from clawjax.rewards.next_state import score_of
 from clawjax.rewards.reaction_data import LABELS, Example, read_examples
@@ -61,7 +61,7 @@ def main() -> None:
             Goal("wrong signs", "<=", 0.08, shipped["wrong_sign"], "share of scored"),
             Goal("time per reaction", "<=", 50.0, shipped["ms_p50"], "ms"),
         ],
-        command="python -m benchmarks.next_state_judge" + (" --quick" if options.quick else ""),
+        command="python benchmarks/next_state_judge.py" + (" --quick" if options.quick else ""),
         notes=NOTES,
     )
 

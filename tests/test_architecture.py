@@ -12,7 +12,7 @@ PACKAGE = ROOT / "clawjax"
 FOUNDATION = {"records", "protocols", "errors", "config"}
 MIDDLE = FOUNDATION | {"engine", "models", "log", "metrics", "weights"}
 MAY_IMPORT = {
-    **{name: FOUNDATION for name in FOUNDATION},
+    **dict.fromkeys(FOUNDATION, FOUNDATION),
     "models": FOUNDATION | {"models"},
     "log": FOUNDATION | {"log"},
     "metrics": FOUNDATION | {"metrics"},

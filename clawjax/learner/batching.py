@@ -41,8 +41,8 @@ class MicroBatch(NamedTuple):
     temperature: np.ndarray
     """float32, at which the token was drawn; 1 elsewhere."""
     is_comparable: np.ndarray
-    """bool: tokens of the current version, whose sampler log-prob is that of the whole
-    distribution: it should equal the trainer's to rounding."""
+    """bool: tokens of replies sampled by the current version throughout, whose sampler log-prob
+    is that of the whole distribution: it should equal the trainer's to rounding."""
 
 
 class Span(NamedTuple):
@@ -230,4 +230,6 @@ def _fill(micro: MicroBatch, span: Span, sample: Sample, version: int, turn_weig
     micro.weights[at] = turn_weight / len(sample.response_ids)
     micro.staleness[at] = staleness
     micro.temperature[at] = sample.temperature
-    micro.is_comparable[at] = staleness == 0
+    # A weight swap in mid-reply leaves keys and values of the old weights in the sampler's cache,
+    # so only replies that the current version sampled throughout can agree to rounding.
+    micro.is_comparable[at] = not staleness.any()

@@ -43,6 +43,7 @@ KEYS: tuple[Key, ...] = (
     Key("train/turns_total", "turns", "turns trained on since the run began"),
     Key("train/tokens", "tokens", "response tokens in the batch"),
     Key("train/tokens_total", "tokens", "response tokens trained on since the run began"),
+    Key("train/computed_tokens", "tokens", "token positions computed, padding included"),
     Key("train/padding_fraction", "share", "of the batch that is padding"),
     Key("train/grad_norm", "norm", "global gradient norm before clipping"),
     Key("train/learning_rate", "1", "step size used"),
