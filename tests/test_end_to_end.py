@@ -4,6 +4,7 @@ What is shown here: the loops run to the end, and killing either process in the 
 nothing and trains nothing twice.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -41,8 +42,9 @@ def start(runs: Path, *overrides: str) -> subprocess.Popen[str]:
 
 def child(run: subprocess.Popen[str], module: str) -> psutil.Process | None:
     for process in psutil.Process(run.pid).children():
-        if module in " ".join(process.cmdline()):
-            return process
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie, or just gone
+            if module in " ".join(process.cmdline()):
+                return process
     return None
 
 

@@ -152,7 +152,7 @@ def test_an_empty_batch_is_refused() -> None:
 
 
 def test_a_reply_that_spans_a_weight_swap_is_not_compared() -> None:
-    mixed = replace(make_sample("a", 4, 4, seed=1), token_versions=(0, 0, 1, 1))
-    whole = replace(make_sample("b", 4, 4, seed=2), token_versions=(1, 1, 1, 1))
+    mixed = dataclasses.replace(make_sample("a", 4, 4, seed=1), token_versions=(0, 0, 1, 1))
+    whole = dataclasses.replace(make_sample("b", 4, 4, seed=2), token_versions=(1, 1, 1, 1))
     batch = make_batch([mixed, whole], version=1, length_buckets=BUCKETS, micro_batch_tokens=32)
     assert sum(micro.is_comparable.sum() for micro in batch.micro_batches) == 4
