@@ -58,8 +58,21 @@ def some_samples() -> list[Sample]:
     ]
 
 
-def batched(samples: Sequence[Sample], version: int = 0, tokens: int = 64) -> Batch:
-    return make_batch(samples, version=version, length_buckets=[32], micro_batch_tokens=tokens)
+def batched(samples: Sequence[Sample], version: int = 0) -> Batch:
+    return make_batch(samples, version=version, length_buckets=[32], micro_batch_tokens=64)
+
+
+def joined(*parts: Batch) -> Batch:
+    """One batch of several, in which every turn weighs the same again."""
+    turns = [sum(map(len, part.spans)) for part in parts]
+    return Batch(
+        tuple(
+            micro._replace(weights=micro.weights * count / sum(turns))
+            for part, count in zip(parts, turns, strict=True)
+            for micro in part.micro_batches
+        ),
+        tuple(spans for part in parts for spans in part.spans),
+    )
 
 
 def perturbed(state: TrainState) -> TrainState:
@@ -134,8 +147,10 @@ def test_division_and_order_of_a_batch_change_nothing(
     tiny_model: LoadedModel, train_step: TrainStep
 ) -> None:
     samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
-    one = train_step.run(train_step.init(0), batched(samples, tokens=64))
-    other = train_step.run(train_step.init(0), batched(samples[::-1], tokens=32))
+    one = train_step.run(train_step.init(0), batched(samples))
+    other = train_step.run(
+        train_step.init(0), joined(batched(samples[3:]), batched(samples[2::-1]))
+    )
     for name in ("train/loss", "train/grad_norm", "train/entropy", "train/kl"):
         assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-4, abs=1e-7)
     assert one.metrics["train/grad_norm"] > 0
@@ -146,11 +161,7 @@ def test_sharing_a_row_changes_nothing(tiny_model: LoadedModel, train_step: Trai
     samples = as_sampled(tiny_model, tiny_model.params, conversation(vocab=200), version=0)
     shared = batched(samples, version=1)
     assert len(shared.micro_batches) == 1
-    alone = [batched([sample], version=1) for sample in samples]
-    apart = Batch(
-        tuple(b.micro_batches[0]._replace(weights=b.micro_batches[0].weights / 4) for b in alone),
-        tuple(b.spans[0] for b in alone),
-    )
+    apart = joined(*(batched([sample], version=1) for sample in samples))
     one = train_step.run(perturbed(train_step.init(0)), shared).metrics
     other = train_step.run(perturbed(train_step.init(0)), apart).metrics
     for name in ("loss", "grad_norm", "entropy", "kl", "tokens", "advantage_mean"):
