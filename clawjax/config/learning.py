@@ -99,8 +99,10 @@ class LearnerConfig:
     """Longer turns are dropped."""
     micro_batch_tokens: int = 1024
     """Padded tokens per forward and backward pass."""
-    length_buckets: list[int] = field(default_factory=lambda: [128, 256, 512, 1024, 2048])
-    """Sequence lengths that the step is compiled for."""
+    length_buckets: list[int] = field(default_factory=lambda: [512, 1024, 2048])
+    """Row lengths that the step is compiled for."""
+    is_packed: bool = True
+    """Whether several turns may share a row, so that little is computed for padding."""
     learning_rate: float = 3e-4
     weight_decay: float = 0.0
     beta1: float = 0.9

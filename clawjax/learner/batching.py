@@ -2,9 +2,10 @@
 
 Owns how much a turn and a token weigh. Invariants: nothing is cut; index t of every `[B, T]` array
 speaks of token t itself (not of the position that predicts it); turns of one conversation whose
-prompts contain each other share a row, so that no token is computed twice, and nothing else about
-them changes; shapes depend only on the length bucket, so there are at most as many compiled
-programs as buckets; the weights of a whole batch sum to 1, however it is divided.
+prompts contain each other share a segment, so that no token is computed twice, and segments share
+a row where they fit, so that little is computed for nothing; neither changes anything else about
+them. Shapes depend only on the length bucket, so there are at most as many compiled programs as
+buckets; the weights of a whole batch sum to 1, however it is divided.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ class MicroBatch(NamedTuple):
 
     token_ids: np.ndarray
     """int32."""
-    token_mask: np.ndarray
-    """bool, prompt and response."""
+    segment_ids: np.ndarray
+    """int32: which of a row's sequences a token belongs to, from 1; 0 is padding."""
+    positions: np.ndarray
+    """int32, counted from 0 within each segment."""
     response_mask: np.ndarray
     """bool, tokens that are trained on."""
     sampler_logprobs: np.ndarray
@@ -69,6 +72,7 @@ def make_batch(
     length_buckets: Sequence[int],
     micro_batch_tokens: int,
     truncated: Collection[str] = (),
+    is_packed: bool = True,
 ) -> Batch:
     """Lay samples out, longest first, in micro-batches of about `micro_batch_tokens`.
 
@@ -83,6 +87,7 @@ def make_batch(
         micro_batch_tokens: rows per micro-batch are this over the padded length, at least 1.
         truncated: turns sampled with top-p, top-k or min-p. Their sampler log-probs are those of
             the truncated distribution: right for the ratio, no measure of numerical mismatch.
+        is_packed: whether several segments may share a row.
 
     Raises:
         LearnerError: a sample exceeds the longest bucket, or is not aligned.
@@ -91,11 +96,10 @@ def make_batch(
         msg = "a batch needs at least one sample"
         raise LearnerError(msg)
     weight = 1.0 / len(samples)
+    rows = _pack(_share_segments(samples), sorted(length_buckets), is_packed=is_packed)
     laid_out = [
-        _lay_out(length, max(1, micro_batch_tokens // length), rows, version, weight, truncated)
-        for length, rows in _groups(
-            _share_rows(samples), sorted(length_buckets), micro_batch_tokens
-        )
+        _lay_out(group, max(1, micro_batch_tokens // group[0].length), version, weight, truncated)
+        for group in _groups(rows, micro_batch_tokens)
     ]
     return Batch(
         tuple(micro for micro, _ in laid_out), tuple(tuple(spans) for _, spans in laid_out)
@@ -112,14 +116,14 @@ def turn_values(values: Sequence[np.ndarray], batch: Batch) -> dict[str, np.ndar
 
 
 @dataclass(slots=True)
-class _Row:
+class _Segment:
     """One token sequence, and the turns whose prompt and response it begins with."""
 
     ids: tuple[int, ...]
     members: list[Sample] = field(default_factory=list)
 
     def has_room(self, sample: Sample, ids: tuple[int, ...]) -> bool:
-        """Whether the sample is a beginning of this row, with a response no other turn holds."""
+        """Whether the sample is a beginning of this one, with a response no other turn holds."""
         if self.ids[: len(ids)] != ids:
             return False
         start, stop = len(sample.prompt_ids), len(ids)
@@ -130,62 +134,95 @@ class _Row:
         )
 
 
-def _share_rows(samples: Sequence[Sample]) -> list[_Row]:
-    """Rows, longest first. Causal attention makes sharing exact: a token never sees later ones."""
-    rows: list[_Row] = []
+@dataclass(slots=True)
+class _Row:
+    """Segments side by side, up to a padded length."""
+
+    length: int
+    segments: list[_Segment] = field(default_factory=list)
+
+    @property
+    def room(self) -> int:
+        """Tokens that still fit."""
+        return self.length - sum(len(segment.ids) for segment in self.segments)
+
+
+def _share_segments(samples: Sequence[Sample]) -> list[_Segment]:
+    """Longest first. Causal attention makes sharing exact: a token never sees later ones."""
+    segments: list[_Segment] = []
     for sample in sorted(samples, key=_length, reverse=True):
         ids = sample.prompt_ids + sample.response_ids
-        row = next((row for row in rows if row.has_room(sample, ids)), None)
-        if row is None:
-            row = _Row(ids)
-            rows.append(row)
-        row.members.append(sample)
-    return rows
+        segment = next((known for known in segments if known.has_room(sample, ids)), None)
+        if segment is None:
+            segment = _Segment(ids)
+            segments.append(segment)
+        segment.members.append(sample)
+    return segments
 
 
 def _length(sample: Sample) -> int:
     return len(sample.prompt_ids) + len(sample.response_ids)
 
 
-def _groups(
-    longest_first: Sequence[_Row], buckets: Sequence[int], tokens: int
-) -> Iterator[tuple[int, Sequence[_Row]]]:
-    """Padded length and rows; shorter rows fill a micro-batch that would be part empty anyway."""
+def _pack(
+    longest_first: Sequence[_Segment], buckets: Sequence[int], *, is_packed: bool
+) -> list[_Row]:
+    """First fit, decreasing: a segment joins the first row with room, or opens a fitting one."""
+    rows: list[_Row] = []
+    for segment in longest_first:
+        size = len(segment.ids)
+        row = next((row for row in rows if is_packed and row.room >= size), None)
+        if row is None:
+            row = _Row(_bucket(segment, buckets))
+            rows.append(row)
+        row.segments.append(segment)
+    return rows
+
+
+def _bucket(segment: _Segment, buckets: Sequence[int]) -> int:
+    length = next((bucket for bucket in buckets if bucket >= len(segment.ids)), None)
+    if length is None:
+        msg = (
+            f"turn {segment.members[0].turn_id} has {len(segment.ids)} tokens, above the "
+            f"longest of learner.length_buckets ({buckets[-1]}): add a bucket or lower "
+            "learner.max_tokens"
+        )
+        raise LearnerError(msg)
+    return length
+
+
+def _groups(rows: Sequence[_Row], tokens: int) -> Iterator[Sequence[_Row]]:
+    """The rows of each micro-batch; shorter ones fill it where it would be part empty anyway."""
     start = 0
-    while start < len(longest_first):
-        longest = longest_first[start]
-        length = next((b for b in buckets if b >= len(longest.ids)), None)
-        if length is None:
-            msg = (
-                f"turn {longest.members[0].turn_id} has {len(longest.ids)} tokens, above the "
-                f"longest of learner.length_buckets ({buckets[-1]}): add a bucket or lower "
-                "learner.max_tokens"
-            )
-            raise LearnerError(msg)
-        count = max(1, tokens // length)
-        yield length, longest_first[start : start + count]
+    while start < len(rows):
+        count = max(1, tokens // rows[start].length)
+        yield rows[start : start + count]
         start += count
 
 
 def _lay_out(
-    length: int,
-    count: int,
     rows: Sequence[_Row],
+    count: int,
     version: int,
     turn_weight: float,
     truncated: Collection[str],
 ) -> tuple[MicroBatch, list[Span]]:
-    """Write rows into a micro-batch of shape `[count, length]`."""
-    micro, spans = _empty(count, length), []
+    """Write rows into a micro-batch of `count` of them, those that are missing left empty."""
+    micro, spans = _empty(count, rows[0].length), []
     for index, row in enumerate(rows):
-        micro.token_ids[index, : len(row.ids)] = row.ids
-        micro.token_mask[index, : len(row.ids)] = True
-        for sample in row.members:
-            span = _span(sample, index)
-            _fill(micro, span, sample, version, turn_weight)
-            if sample.turn_id in truncated:
-                micro.is_comparable[index, span.start : span.stop] = False
-            spans.append(span)
+        start = 0
+        for number, segment in enumerate(row.segments, start=1):
+            at = (index, slice(start, start + len(segment.ids)))
+            micro.token_ids[at] = segment.ids
+            micro.segment_ids[at] = number
+            micro.positions[at] = np.arange(len(segment.ids))
+            for sample in segment.members:
+                span = _span(sample, index, start)
+                _fill(micro, span, sample, version, turn_weight)
+                if sample.turn_id in truncated:
+                    micro.is_comparable[index, span.start : span.stop] = False
+                spans.append(span)
+            start += len(segment.ids)
     return micro, spans
 
 
@@ -193,7 +230,8 @@ def _empty(rows: int, length: int) -> MicroBatch:
     shape = (rows, length)
     return MicroBatch(
         token_ids=np.zeros(shape, np.int32),
-        token_mask=np.zeros(shape, bool),
+        segment_ids=np.zeros(shape, np.int32),
+        positions=np.zeros(shape, np.int32),
         response_mask=np.zeros(shape, bool),
         sampler_logprobs=np.zeros(shape, np.float32),
         advantages=np.zeros(shape, np.float32),
@@ -204,8 +242,8 @@ def _empty(rows: int, length: int) -> MicroBatch:
     )
 
 
-def _span(sample: Sample, row: int) -> Span:
-    """Where the response goes.
+def _span(sample: Sample, row: int, offset: int) -> Span:
+    """Where the response goes, in a segment that begins at `offset`.
 
     Raises:
         LearnerError: no prompt, no response, or per-token values of another length.
@@ -218,7 +256,8 @@ def _span(sample: Sample, row: int) -> Span:
             f"values of {[len(values) for values in per_token]}; each must match the response"
         )
         raise LearnerError(msg)
-    return Span(sample.turn_id, row, prompt, prompt + count)
+    start = offset + prompt
+    return Span(sample.turn_id, row, start, start + count)
 
 
 def _fill(micro: MicroBatch, span: Span, sample: Sample, version: int, turn_weight: float) -> None:

@@ -86,7 +86,7 @@ def batch_metrics(batch: Batch) -> dict[str, float]:
     advantages = turn_values([micro.advantages for micro in batch.micro_batches], batch)
     means = [float(values.mean()) for values in advantages.values()]
     padded = sum(micro.token_ids.size for micro in batch.micro_batches)
-    filled = sum(int(micro.token_mask.sum()) for micro in batch.micro_batches)
+    filled = sum(int((micro.segment_ids > 0).sum()) for micro in batch.micro_batches)
     return {
         "train/advantage_mean": float(np.mean(means)),
         "train/advantage_std": float(np.std(means)),

@@ -151,6 +151,7 @@ class Learner:
             version=self.version,
             length_buckets=self.config.length_buckets,
             micro_batch_tokens=self.config.micro_batch_tokens,
+            is_packed=self.config.is_packed,
             truncated=frozenset(s.turn.turn_id for s in turns if is_truncated(s.turn.sampling)),
         )
         self.state, metrics = self.train_step.run(self.state, batch)

@@ -219,7 +219,9 @@ def policy_scores(
     return response_scores(
         decoder.logits,
         {name: params[name] for name in HEAD_KEYS & set(params)},
-        decoder.hidden(params, token_ids, jnp.asarray(micro.token_mask)),
+        decoder.hidden(
+            params, token_ids, jnp.asarray(micro.positions), jnp.asarray(micro.segment_ids)
+        ),
         token_ids,
         jnp.asarray(micro.response_mask),
         jnp.asarray(micro.temperature),

@@ -19,7 +19,14 @@ from jax import Array
 from clawjax.models.architecture import Architecture
 from clawjax.models.rope import apply_rope
 
-__all__ = ["Attend", "Params", "Transformer", "causal_attention", "grouped_attention"]
+__all__ = [
+    "Attend",
+    "Params",
+    "Transformer",
+    "causal_attention",
+    "causal_mask",
+    "grouped_attention",
+]
 
 Params = Any
 """The parameter tree of a `Transformer` (nested dicts of arrays)."""
@@ -35,17 +42,23 @@ def grouped_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     plain mean of `v`, never NaN: padding rows stay finite.
     """
     batch, length, heads, dim = q.shape
-    kv_heads = k.shape[2]
-    grouped = q.reshape(batch, length, kv_heads, heads // kv_heads, dim)
-    scores = jnp.einsum("btkgd,bskd->bkgts", grouped, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores * dim**-0.5, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    mixed = jnp.einsum("bkgts,bskd->btkgd", weights, v)
-    return mixed.reshape(batch, length, heads, dim)
+    kv_heads, keys = k.shape[2], k.shape[1]
+    rows = heads // kv_heads * length  # the queries that share a key head, as one matrix
+    queries = q.reshape(batch, length, kv_heads, -1, dim).transpose(0, 2, 3, 1, 4)
+    queries = queries.reshape(batch, kv_heads, rows, dim)
+    scores = jnp.matmul(queries, k.transpose(0, 2, 3, 1), preferred_element_type=jnp.float32)
+    scores = scores.reshape(batch, kv_heads, -1, length, keys) * dim**-0.5
+    scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    totals = weights.sum(axis=-1, keepdims=True)
+    flat = weights.astype(v.dtype).reshape(batch, kv_heads, rows, keys)
+    mixed = jnp.matmul(flat, v.transpose(0, 2, 1, 3)).reshape(batch, kv_heads, -1, length, dim)
+    mixed = mixed / totals.astype(v.dtype)  # here, where there are fewer numbers to divide
+    return mixed.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, dim)
 
 
-def causal_attention(mask: Array) -> Attend:
-    """Attention within `[B, T]` sequences.
+def causal_mask(mask: Array) -> Array:
+    """Where a token may look, `[B, T, T]` bool: at itself and what is before it in its segment.
 
     Args:
         mask: True at real tokens, `[B, T]`; or segment ids `[B, T]` of packed sequences, where
@@ -54,7 +67,12 @@ def causal_attention(mask: Array) -> Attend:
     segments = mask.astype(jnp.int32)
     length = segments.shape[1]
     causal = jnp.tril(jnp.ones((length, length), dtype=bool))
-    visible = causal & (segments[:, :, None] == segments[:, None, :]) & (segments > 0)[:, None, :]
+    return causal & (segments[:, :, None] == segments[:, None, :]) & (segments > 0)[:, None, :]
+
+
+def causal_attention(mask: Array) -> Attend:
+    """Attention within `[B, T]` sequences; `mask` as for `causal_mask`."""
+    visible = causal_mask(mask)
 
     def attend(q: Array, k: Array, v: Array, cache: Any) -> tuple[Array, Any]:
         return grouped_attention(q, k, v, visible), cache

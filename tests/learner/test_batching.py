@@ -27,8 +27,21 @@ def samples(draw: st.DrawFn) -> list[Sample]:
     ]
 
 
-def batched(samples: list[Sample], tokens: int = 32) -> Batch:
-    return make_batch(samples, version=3, length_buckets=BUCKETS, micro_batch_tokens=tokens)
+def batched(samples: list[Sample], tokens: int = 32, *, is_packed: bool = True) -> Batch:
+    return make_batch(
+        samples,
+        version=3,
+        length_buckets=BUCKETS,
+        micro_batch_tokens=tokens,
+        is_packed=is_packed,
+    )
+
+
+def segment_of(batch: Batch, turn_id: str) -> tuple[int, int]:
+    """Row and segment of a turn in a batch of one micro-batch."""
+    (micro,), (spans,) = batch.micro_batches, batch.spans
+    span = next(span for span in spans if span.turn_id == turn_id)
+    return span.row, int(micro.segment_ids[span.row, span.start])
 
 
 FIELDS = ("token_ids", "sampler_logprobs", "advantages", "staleness", "weights", "temperature")
@@ -77,12 +90,13 @@ def test_padding_is_inert_and_shapes_are_few(drawn: list[Sample], tokens: int) -
         rows, length = micro.token_ids.shape
         assert length in BUCKETS
         assert rows == max(1, tokens // length)
-        assert not (micro.response_mask & ~micro.token_mask).any()
-        assert not micro.response_mask[:, 0].any()
+        assert not (micro.response_mask & (micro.segment_ids == 0)).any()
+        assert not micro.response_mask[micro.positions == 0].any()
         for name in ("weights", "advantages", "sampler_logprobs", "staleness"):
             assert not getattr(micro, name)[~micro.response_mask].any()
         assert not (micro.is_comparable & ~micro.response_mask).any()
-        assert not micro.token_ids[~micro.token_mask].any()
+        assert not micro.token_ids[micro.segment_ids == 0].any()
+        assert not micro.positions[micro.segment_ids == 0].any()
         assert (micro.temperature > 0).all()
 
 
@@ -94,29 +108,60 @@ def test_the_order_of_samples_changes_nothing_but_the_order(drawn: list[Sample],
     assert turns(batched(drawn)) == turns(batched(shuffled))
 
 
+@settings(deadline=None)
+@given(samples(), st.sampled_from([1, 16, 32, 64]))
+def test_packing_saves_padding_and_changes_nothing_else(drawn: list[Sample], tokens: int) -> None:
+    packed, padded = batched(drawn, tokens), batched(drawn, tokens, is_packed=False)
+    assert turns(packed) == turns(padded)
+    sizes = [sum(m.token_ids.size for m in batch.micro_batches) for batch in (packed, padded)]
+    assert sizes[0] <= sizes[1]
+    for micro in padded.micro_batches:
+        assert micro.segment_ids.max() == 1
+
+
+@settings(deadline=None)
+@given(samples())
+def test_a_segment_is_one_sequence_counted_from_zero(drawn: list[Sample]) -> None:
+    by_id = {sample.turn_id: sample for sample in drawn}
+    batch = batched(drawn)
+    for micro, spans in zip(batch.micro_batches, batch.spans, strict=True):
+        for span in spans:
+            sample = by_id[span.turn_id]
+            begin = span.start - len(sample.prompt_ids)
+            at = (span.row, slice(begin, span.stop))
+            assert tuple(micro.token_ids[at]) == sample.prompt_ids + sample.response_ids
+            assert micro.positions[at].tolist() == list(range(span.stop - begin))
+            assert len(set(micro.segment_ids[at].tolist())) == 1
+
+
 def test_short_turns_fill_rows_that_would_be_empty() -> None:
-    long, short = make_sample("long", 10, 6, seed=1), make_sample("short", 2, 2, seed=2)
-    batch = batched([short, long])
-    assert [span.turn_id for span in batch.spans[0]] == ["long", "short"]
+    long, short = make_sample("long", 10, 4, seed=1), make_sample("short", 2, 2, seed=2)
+    shorter = make_sample("shorter", 1, 1, seed=3)
+    batch = batched([short, shorter, long])
     assert batch.micro_batches[0].token_ids.shape == (2, 16)
+    assert [(span.turn_id, span.row) for span in batch.spans[0]] == [
+        ("long", 0),
+        ("shorter", 0),
+        ("short", 1),
+    ]
 
 
-def test_turns_of_a_conversation_share_a_row_and_forks_do_not() -> None:
+def test_turns_of_a_conversation_share_a_segment_and_forks_do_not() -> None:
     samples = conversation()
     batch = batched(samples, tokens=64)
-    rows = {span.turn_id: span.row for span in batch.spans[0]}
-    assert rows == {"first": 0, "second": 0, "third": 0, "fork": 1}
-    assert batch.micro_batches[0].token_mask.sum() == 32 + 18
+    found = {sample.turn_id: segment_of(batch, sample.turn_id) for sample in samples}
+    assert found == {"first": (0, 1), "second": (0, 1), "third": (0, 1), "fork": (1, 1)}
+    assert (batch.micro_batches[0].segment_ids > 0).sum() == 32 + 18
     for sample in samples:
         fields = turns(batch)[sample.turn_id]
         assert fields["token_ids"] == sample.response_ids
         assert fields["advantages"] == sample.credit
 
 
-def test_equal_replies_to_one_prompt_each_have_their_own_row() -> None:
-    twin = make_sample("a")
+def test_equal_replies_to_one_prompt_each_have_their_own_segment() -> None:
+    twin = make_sample("a", 2, 2)
     batch = batched([twin, dataclasses.replace(twin, turn_id="b", credit=(-1.0, -1.0))])
-    assert [span.row for span in batch.spans[0]] == [0, 1]
+    assert (segment_of(batch, "a"), segment_of(batch, "b")) == ((0, 1), (0, 2))
     assert turns(batch)["b"]["advantages"] == (-1.0, -1.0)
 
 

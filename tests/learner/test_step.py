@@ -58,8 +58,14 @@ def some_samples() -> list[Sample]:
     ]
 
 
-def batched(samples: Sequence[Sample], version: int = 0) -> Batch:
-    return make_batch(samples, version=version, length_buckets=[32], micro_batch_tokens=64)
+def batched(samples: Sequence[Sample], version: int = 0, *, is_packed: bool = True) -> Batch:
+    return make_batch(
+        samples,
+        version=version,
+        length_buckets=[32],
+        micro_batch_tokens=64,
+        is_packed=is_packed,
+    )
 
 
 def joined(*parts: Batch) -> Batch:
@@ -156,7 +162,18 @@ def test_division_and_order_of_a_batch_change_nothing(
     assert one.metrics["train/grad_norm"] > 0
 
 
-def test_sharing_a_row_changes_nothing(tiny_model: LoadedModel, train_step: TrainStep) -> None:
+def test_packing_changes_nothing(tiny_model: LoadedModel, train_step: TrainStep) -> None:
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    packed, padded = batched(samples, 1), batched(samples, 1, is_packed=False)
+    assert len(packed.micro_batches) < len(padded.micro_batches)
+    one = train_step.run(perturbed(train_step.init(0)), packed)
+    other = train_step.run(perturbed(train_step.init(0)), padded)
+    for name in ("loss", "grad_norm", "entropy", "kl", "tokens", "advantage_mean", "ratio_max"):
+        expected = pytest.approx(other.metrics[f"train/{name}"], rel=1e-4, abs=1e-7)
+        assert one.metrics[f"train/{name}"] == expected, name
+
+
+def test_sharing_a_segment_changes_nothing(tiny_model: LoadedModel, train_step: TrainStep) -> None:
     """Turns of a conversation laid out together, and each on its own."""
     samples = as_sampled(tiny_model, tiny_model.params, conversation(vocab=200), version=0)
     shared = batched(samples, version=1)
