@@ -6,6 +6,8 @@ Owns the checks: what does not belong to the base model, does not fit it, or is 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +22,7 @@ from clawjax.models.load import LoadedModel
 from clawjax.models.transformer import Params
 from clawjax.protocols import WeightStore, WeightVersion
 
-__all__ = ["read_params"]
+__all__ = ["read_params", "return_freed_memory"]
 
 _merge = jax.jit(lora.merge)
 
@@ -48,6 +50,16 @@ def read_params(model: LoadedModel, store: WeightStore, version: int) -> Params:
         msg = f"weights {version} have other shapes than {model.base_id!r}: they do not fit"
         raise StoreError(msg)
     return jax.block_until_ready(params)
+
+
+def return_freed_memory() -> None:
+    """Give the memory of replaced weights back to the system; without glibc there is no need.
+
+    Weights are hundreds of arrays of a few MB, which glibc keeps for later once they are freed:
+    the process would grow to several copies of the model over the first swaps.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _build(model: LoadedModel, weights: WeightVersion, tensors: Mapping[str, np.ndarray]) -> Params:

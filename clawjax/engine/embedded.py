@@ -21,7 +21,7 @@ from pathlib import Path
 import jax
 
 from clawjax.config import EngineConfig
-from clawjax.engine.adoption import read_params
+from clawjax.engine.adoption import read_params, return_freed_memory
 from clawjax.engine.decode import Decoder
 from clawjax.engine.requests import reply_limit
 from clawjax.engine.scheduler import Delivery, Job, Scheduler, Weights
@@ -214,6 +214,7 @@ class EmbeddedEngine:
             if not waiter.done():
                 self._require_alive()
         await waiter
+        await asyncio.to_thread(return_freed_memory)
 
     def _require_alive(self) -> None:
         trouble = self._worker.trouble
