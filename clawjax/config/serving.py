@@ -40,7 +40,7 @@ class EngineConfig:
     """Requests queued beyond the slots; more are refused with 503 and Retry-After."""
     prefill_chunk: int = 128
     """Prompt tokens processed between two decode steps."""
-    live_buckets: list[int] = field(default_factory=lambda: [256, 512, 1024, 2048])
+    live_buckets: list[int] = field(default_factory=lambda: [128, 256, 512, 1024, 2048])
     """Cache lengths that attention is compiled for; those above the context are ignored."""
     max_response_tokens: int = 512
     """Reply length where the client names none."""
