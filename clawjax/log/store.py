@@ -69,18 +69,33 @@ class SqlTurnLog:
             LogError: unreachable or unwritable, or written by another schema version.
         """
         try:
-            engine = _connect(url, busy_timeout_s)
+            parsed = sa.make_url(url)
+        except SQLAlchemyError as error:
+            msg = "log.url is no database URL: write it as sqlite:///FILE or postgresql://HOST/NAME"
+            raise LogError(msg) from error
+        shown = parsed.render_as_string(hide_password=True)
+        try:
+            engine = _connect(parsed, busy_timeout_s)
             log = cls(engine, clock=clock)
             with log._writing() as connection:
                 metadata.create_all(connection)
                 log._insert(connection, cursors, [{"name": "schema", "position": SCHEMA_VERSION}])
-        except (SQLAlchemyError, LogError, ModuleNotFoundError) as error:
-            msg = f"cannot open the turn log {_redact(url)}: {_reason(error)}"
+        except ModuleNotFoundError as error:
+            msg = (
+                f"the turn log {shown} needs the package {error.name}, which is not installed: "
+                'run pip install "psycopg[binary]" for PostgreSQL, or use log=sqlite'
+            )
+            raise LogError(msg) from error
+        except (SQLAlchemyError, LogError) as error:
+            msg = (
+                f"cannot open the turn log {shown}: {_reason(error)}: make sure that it exists "
+                "and can be written, or set log.url"
+            )
             raise LogError(msg) from error
         found = log.cursor("schema")
         if found != SCHEMA_VERSION:
             msg = (
-                f"the turn log {_redact(url)} has schema {found}, this version of clawjax writes "
+                f"the turn log {shown} has schema {found}, this version of clawjax writes "
                 f"{SCHEMA_VERSION}: use a new run.dir or the clawjax that wrote it"
             )
             raise LogError(msg)
@@ -357,8 +372,7 @@ class SqlTurnLog:
             raise LogError(msg) from error
 
 
-def _connect(url: str, busy_timeout_s: float) -> sa.Engine:
-    parsed = sa.make_url(url)
+def _connect(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:
     if parsed.get_backend_name() != "sqlite":
         return sa.create_engine(
             parsed, pool_timeout=busy_timeout_s, pool_pre_ping=True, hide_parameters=True
@@ -388,10 +402,6 @@ def _connect(url: str, busy_timeout_s: float) -> sa.Engine:
 def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(keys), _CHUNK):
         yield keys[start : start + _CHUNK]
-
-
-def _redact(url: str) -> str:
-    return sa.make_url(url).render_as_string(hide_password=True)
 
 
 def _reason(error: Exception) -> str:

@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 
 from clawjax.config import RunConfig
 from clawjax.envs.persona import load_persona
+from clawjax.errors import ConfigError, LogError
 from clawjax.learner.objective import describe
 from clawjax.metrics.wandb import WandbMirror
 from clawjax.models.load import load_tokenizer
@@ -44,6 +45,7 @@ def run(config: RunConfig) -> float | None:
     """
     objective = describe(config.objective, config.learner, config.reward)
     if config.run.dry:
+        _check_parts(config)
         sys.stdout.write(objective + "\n")
         return None
     paths = RunPaths(Path(config.run.dir))
@@ -68,14 +70,22 @@ def run(config: RunConfig) -> float | None:
 
 def _checked(config: RunConfig) -> RunConfig:
     """Everything that can be known to fail, before anything is started; fixes the port."""
-    api_key(config.gateway)
+    _check_parts(config)
     load_tokenizer(config.model)
+    try:
+        open_log(config.log).close()
+    except LogError as error:
+        raise ConfigError(str(error)) from error
+    port = bind(config.gateway)
+    return dataclasses.replace(config, gateway=dataclasses.replace(config.gateway, port=port))
+
+
+def _check_parts(config: RunConfig) -> None:
+    """What is known to fail without reading a model, opening a port or writing a file."""
+    api_key(config.gateway)
     build_rewards(config.reward, env=os.environ)
     if config.user.enabled:
         load_persona(config.user.persona)
-    open_log(config.log).close()
-    port = bind(config.gateway)
-    return dataclasses.replace(config, gateway=dataclasses.replace(config.gateway, port=port))
 
 
 def _save(config: RunConfig, paths: RunPaths) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -293,3 +294,10 @@ def test_passwords_stay_out_of_messages():
     with pytest.raises(LogError) as caught:
         SqlTurnLog.open("postgresql+psycopg://me:hunter2@127.0.0.1:1/x")
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_driver_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(LogError, match=r'pip install "psycopg\[binary\]"') as caught:
+        SqlTurnLog.open("postgresql+psycopg://user:secret@127.0.0.1:1/turns")
+    assert "secret" not in str(caught.value)
