@@ -115,13 +115,19 @@ def test_the_loops_run_and_survive_kill_9(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_resumes_where_it_was(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_a_run_that_was_stopped_resumes_where_it_was(tmp_path, how):
     folder = tmp_path / "tiny_demo"
     first = start(tmp_path, "user.updates=50", "user.max_turns=400")
     try:
         eventually(lambda: (folder / "weights" / "LATEST").exists(), first, 120)
-        first.send_signal(signal.SIGINT)
-        assert "the same command resumes" in finish(first)
+        children = psutil.Process(first.pid).children()
+        first.send_signal(how)
+        if how is signal.SIGINT:
+            assert "the same command resumes" in finish(first)
+        else:
+            first.communicate(timeout=10)
+            assert not psutil.wait_procs(children, timeout=60)[1], "orphans"
     finally:
         first.kill()
     log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")

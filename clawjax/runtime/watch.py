@@ -102,6 +102,8 @@ class Watch:
         async with httpx.AsyncClient(timeout=_HEALTH_TIMEOUT_S) as client:
             while True:
                 self._supervisor.poll()
+                while self._supervisor.notices:
+                    self.say(self._supervisor.notices.pop(0))
                 await self._look(client)
                 if time.monotonic() >= self._next_gauges:
                     await self._record()
