@@ -92,7 +92,7 @@ class GatewayConfig:
         within("gateway.port", self.port, 0, 65535)
         at_least("gateway.session_idle_s", self.session_idle_s, 1)
         at_least("gateway.request_timeout_s", self.request_timeout_s, 1)
-        at_least("gateway.max_body_bytes", self.max_body_bytes, 1024)
+        at_least("gateway.max_body_bytes", self.max_body_bytes, 1)
         require(
             self.default_turn_kind in ("main", "side"),
             f"gateway.default_turn_kind={self.default_turn_kind!r}: use main or side",

@@ -50,6 +50,10 @@ class Tokenizer(Protocol):
         """The chat template's text, for `encode_prompt`; `WireError` where it is rejected."""
         ...
 
+    def piece(self, token_id: int) -> bytes:
+        """The bytes a token stands for, which need not be whole characters."""
+        ...
+
     def special_text(self, token_id: int) -> str:
         """How a special token is written."""
         ...
