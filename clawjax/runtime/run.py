@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,14 @@ def run(config: RunConfig) -> float | None:
         config = _checked(config)
         _save(config, paths)
         configure_logging(paths.process_log("supervisor"))
-        mirror = _mirror(config, paths)
         report: dict[str, Any] | None = None
         sys.stdout.write(objective + "\n\n")
-        if asyncio.run(_supervise(config, paths, mirror)):
-            report = report_run(config, paths, objective)
-        if mirror is not None:
-            mirror.finish(summary=report, plot=paths.root / "report.png")
+        with ThreadPoolExecutor(1, "wandb") as thread:  # finding it unreachable takes its time
+            mirror = thread.submit(_mirror, config, paths)
+            if asyncio.run(_supervise(config, paths, mirror)):
+                report = report_run(config, paths, objective)
+            if (begun := mirror.result()) is not None:
+                begun.finish(summary=report, plot=paths.root / "report.png")
     if report is None:
         sys.stdout.write(f"Stopped. Everything is in {paths.root}; the same command resumes.\n")
         return None
@@ -107,7 +109,9 @@ def _mirror(config: RunConfig, paths: RunPaths) -> WandbMirror | None:
     )
 
 
-async def _supervise(config: RunConfig, paths: RunPaths, mirror: WandbMirror | None) -> bool:
+async def _supervise(
+    config: RunConfig, paths: RunPaths, mirror: Future[WandbMirror | None]
+) -> bool:
     """Returns whether the job was finished, rather than stopped by a signal."""
     supervisor = Supervisor(paths, config.run.max_restarts)
     wire = encode_config(config)
