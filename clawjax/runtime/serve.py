@@ -212,6 +212,7 @@ def _gauge_metrics(
         "log/linked": float(counts.linked),
         **{f"log/dropped/{reason}": float(n) for reason, n in counts.dropped.items()},
         "gateway/requests": float(counters.get("requests", 0)),
+        "gateway/other_requests": float(counters.get("other_requests", 0)),
         "gateway/non_2xx": float(counters.get("non_2xx", 0)),
     }
 
