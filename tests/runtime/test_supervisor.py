@@ -74,6 +74,22 @@ def test_a_process_that_keeps_dying_ends_the_run_with_its_last_words(supervisor)
         eventually(lambda: supervisor.poll() is not None)
 
 
+def test_a_process_that_dies_now_and_then_is_always_started_again(paths):
+    now = [0.0]
+    supervisor = Supervisor(paths, max_restarts=1, clock=lambda: now[0])
+    supervisor.start("worker", "broken", stdin="")
+    for _ in range(4):
+        first = supervisor.pid("worker")
+        assert supervisor.wait("worker") == 1
+        now[0] += 601
+        supervisor.poll()
+        assert supervisor.pid("worker") != first
+    supervisor.wait("worker")
+    with pytest.raises(ClawError, match="died 2 times"):
+        supervisor.poll()
+    supervisor.stop_all()
+
+
 def test_bad_configuration_is_not_tried_again(supervisor):
     supervisor.start("worker", "misconfigured", stdin="")
     with pytest.raises(ConfigError, match=r"^no such thing$"):
