@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from clawjax.errors import ClawError, ConfigError
-from clawjax.runtime.paths import RunPaths, read_json, write_json
+from clawjax.runtime.paths import RunPaths, note_json, read_json, write_json
 from clawjax.runtime.supervisor import Supervisor
 
 
@@ -155,6 +155,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"run\.dir=.*file/run cannot be written"):
         RunPaths(tmp_path / "file" / "run").prepare()
+
+
+def test_a_note_that_cannot_be_written_stops_nothing(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    note_json(tmp_path / "file" / "status.json", {"at": 1.0})
+    assert "is out of date" in caplog.text
 
 
 def test_status_files_are_replaced_whole(tmp_path):
