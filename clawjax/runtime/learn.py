@@ -56,10 +56,10 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
 
     A learner whose supervisor was killed is waited for: two would train the same turns.
     """
-    pulse = Pulse(paths)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: pulse.set())
     with paths.locked("learner.lock", wait_s=_PREDECESSOR_S):
+        pulse = Pulse(paths)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: pulse.set())
         _learn(config, paths, pulse)
 
 
