@@ -2,8 +2,9 @@
 
 Run once by hand, never while serving: `python -m clawjax.rewards.train_reaction`. The same data,
 seed and machine give the same file. Everything is learnt from `data/reactions_train.tsv`; a tenth
-of it is held out to fit the temperature. The test set is never read: the settings and the judge's
-threshold are those that did best on messages of two authors when trained on those of two others.
+of it is held out to fit the temperature. The test set is never read: averaging, class weights and
+the judge's threshold were chosen on messages of two authors after training on those of two others.
+Rank, depth and learning rate were not searched.
 """
 
 from __future__ import annotations
