@@ -11,7 +11,7 @@ from clawjax.rewards.reaction_data import read_examples
 from clawjax.rewards.reaction_model import Reaction, ReactionModel
 
 from .reward_records import feedback, make_turn, session_closed, tool_says, user_says
-from .test_reaction_data import TEST_PATH
+from .test_reaction_data import TEST_PATH, VALIDATION_PATH
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,9 @@ def test_a_score_needs_confidence_and_follows_the_likelier_sign(weights, confide
         assert score == (1.0 if praise > complaint else -1.0)
 
 
-def test_agreement_on_the_test_set_is_not_below_what_was_measured(model):
-    # Measured: 0.872 and 0.084. The goals are 0.80 and 0.08; the second is unmet so far.
-    rows = read_examples(TEST_PATH)
+@pytest.mark.parametrize("path", [TEST_PATH, VALIDATION_PATH])
+def test_four_in_five_reactions_are_understood_and_few_the_wrong_way_round(model, path):
+    rows = read_examples(path)
     signs = {"praise": 1.0, "complaint": -1.0, "neutral": None}
     confidence = NextStateConfig().confidence
     said = [score_of(model.classify(row.text), confidence=confidence) for row in rows]
@@ -45,7 +45,7 @@ def test_agreement_on_the_test_set_is_not_below_what_was_measured(model):
     scored = [pair for pair in pairs if pair[0] is not None]
     flipped = [pair for pair in scored if pair[1] == -pair[0]]
     assert sum(score == label for score, label in pairs) / len(pairs) >= 0.80
-    assert len(flipped) / len(scored) <= 0.09
+    assert len(flipped) / len(scored) <= 0.08
 
 
 @pytest.mark.parametrize(

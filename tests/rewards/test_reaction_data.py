@@ -3,10 +3,20 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from clawjax.rewards.reaction_data import LABELS, Example, compounds, read_examples, varied
+from clawjax.rewards.reaction_data import (
+    LABELS,
+    TRAIN_PATH,
+    Example,
+    compounds,
+    read_examples,
+    varied,
+)
 
-TEST_PATH = Path(__file__).parent / "data" / "reactions_test.tsv"
+DATA = Path(__file__).parent / "data"
+TEST_PATH = DATA / "reactions_test.tsv"
+VALIDATION_PATH = DATA / "reactions_validation.tsv"
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -24,11 +34,15 @@ def is_near(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return shared >= 0.6 or (len(short) >= 3 and contains(long, short))
 
 
-def test_training_and_test_sets_share_nothing():
-    train = [(row.text, words_of(row.text)) for row in read_examples()]
+@pytest.mark.parametrize(
+    ("path", "others"),
+    [(TEST_PATH, (TRAIN_PATH, VALIDATION_PATH)), (VALIDATION_PATH, (TRAIN_PATH,))],
+)
+def test_what_is_measured_on_shares_nothing_with_what_was_chosen_on(path, others):
+    train = [(row.text, words_of(row.text)) for other in others for row in read_examples(other)]
     near = [
         (row.text, text)
-        for row in read_examples(TEST_PATH)
+        for row in read_examples(path)
         for text, words in train
         if is_near(words_of(row.text), words)
     ]
