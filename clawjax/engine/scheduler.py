@@ -101,6 +101,17 @@ class Scheduler:
         """Whether there is nothing to do."""
         return not self._waiting and not self.running
 
+    def adopt(self, weights: Weights) -> None:
+        """Go on with other weights; a prompt that is half read is read again from its start.
+
+        So a prompt's keys and values are of one version. Replies under way keep theirs: computing
+        them again would stall every stream.
+        """
+        self.weights = weights
+        for running in self._slots:
+            if running is not None and not running.is_decoding:
+                running.prefilled = 0
+
     def submit(self, job: Job) -> None:
         """Queue a job. The bound is the engine's: it refuses what exceeds `max_waiting`."""
         self._waiting.append(job)

@@ -137,7 +137,7 @@ class Worker:
             if isinstance(item, Job):
                 scheduler.submit(item)
             elif item.done.set_running_or_notify_cancel():
-                scheduler.weights = item.weights
+                scheduler.adopt(item.weights)
                 self.version = item.weights.version
                 item.done.set_result(None)
 

@@ -150,7 +150,7 @@ def test_versions_switch_once_and_new_tokens_follow_the_new_weights(
     job = submit(scheduler, asked)
     for _ in range(6):
         step(scheduler, replies)
-    scheduler.weights = Weights(other_params, 5)
+    scheduler.adopt(Weights(other_params, 5))
     while not scheduler.is_idle:
         step(scheduler, replies)
     reply = replies[job]
@@ -160,6 +160,23 @@ def test_versions_switch_once_and_new_tokens_follow_the_new_weights(
     after = switched_logprobs(model, other_params, (*asked.prompt_ids, *reply.ids), 6 + 6)
     np.testing.assert_allclose(reply.logprobs_t1[7:], after, atol=1e-4)
     assert np.abs(after - before[7:]).max() > 1e-2
+
+
+def test_a_prompt_is_read_by_one_version(
+    scheduler: Scheduler, other_params: Params, logits_of: LogitsOf
+) -> None:
+    asked = request(prompt(97), 5, seed=1, temperature=1.0)
+    replies: dict[Job, Reply] = {}
+    job = submit(scheduler, asked)
+    step(scheduler, replies)
+    step(scheduler, replies)
+    assert job not in replies  # half of its four chunks are read
+    scheduler.adopt(Weights(other_params, 5))
+    while not scheduler.is_idle:
+        step(scheduler, replies)
+    assert replies[job].versions == [5] * 5
+    expected = recomputed(logits_of, other_params, asked, replies[job].ids)
+    np.testing.assert_allclose(replies[job].logprobs_t1, expected, atol=1e-4)
 
 
 def switched_logprobs(
