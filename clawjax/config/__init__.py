@@ -5,7 +5,17 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
-from clawjax.config.learning import Baseline, LearnerConfig, LoraConfig, ObjectiveConfig
+from clawjax.config.learning import LearnerConfig, LoraConfig
+from clawjax.config.objective import (
+    Baseline,
+    HintChoice,
+    Normalisation,
+    ObjectiveConfig,
+    OpdConfig,
+    OpdForm,
+    Support,
+    Teacher,
+)
 from clawjax.config.rewarding import LlmJudgeConfig, NextStateConfig, RewardConfig, RulesConfig
 from clawjax.config.running import (
     MonitorConfig,
@@ -21,6 +31,7 @@ __all__ = [
     "Baseline",
     "EngineConfig",
     "GatewayConfig",
+    "HintChoice",
     "LearnerConfig",
     "LlmJudgeConfig",
     "LogConfig",
@@ -28,11 +39,16 @@ __all__ = [
     "ModelConfig",
     "MonitorConfig",
     "NextStateConfig",
+    "Normalisation",
     "ObjectiveConfig",
+    "OpdConfig",
+    "OpdForm",
     "RewardConfig",
     "RulesConfig",
     "RunConfig",
     "RunSection",
+    "Support",
+    "Teacher",
     "UserConfig",
     "WandbMode",
     "to_run_config",

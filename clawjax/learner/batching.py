@@ -5,17 +5,18 @@ speaks of token t itself (not of the position that predicts it); turns of one co
 prompts contain each other share a segment, so that no token is computed twice, and segments share
 a row where they fit, so that little is computed for nothing; neither changes anything else about
 them. Shapes depend only on the length bucket, so there are at most as many compiled programs as
-buckets; the weights of a whole batch sum to 1, however it is divided.
+buckets; the weights of each term sum to 1 over the whole batch, however it is divided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from clawjax.config import Normalisation
 from clawjax.errors import LearnerError
 from clawjax.records import Sample
 
@@ -36,9 +37,19 @@ class MicroBatch(NamedTuple):
     sampler_logprobs: np.ndarray
     """float32."""
     advantages: np.ndarray
-    """float32."""
+    """float32; 0 on turns that nobody scored."""
+    teacher_logprobs: np.ndarray
+    """float32; 0 on turns without a hint."""
+    support_ids: np.ndarray
+    """int32 `[B, T, K]`: the tokens that a top-K objective compares; K may be 0."""
+    support_logprobs: np.ndarray
+    """float32 `[B, T, K]`: the teacher's, of those."""
     weights: np.ndarray
-    """float32: what a token's loss counts for in the whole batch's."""
+    """float32: what a token counts for among all of the batch's; they sum to 1."""
+    rl_weights: np.ndarray
+    """float32: the same among the tokens of the scored turns; 0 elsewhere."""
+    opd_weights: np.ndarray
+    """float32: the same among the tokens of the turns with a teacher; 0 elsewhere."""
     staleness: np.ndarray
     """int32: versions between sampling and now."""
     temperature: np.ndarray
@@ -73,12 +84,9 @@ def make_batch(
     micro_batch_tokens: int,
     truncated: Collection[str] = (),
     is_packed: bool = True,
+    normalisation: Normalisation = Normalisation.turn_mean,
 ) -> Batch:
     """Lay samples out, longest first, in micro-batches of about `micro_batch_tokens`.
-
-    Every turn weighs the same, `1 / turns`, and shares it equally among its response tokens: a
-    reaction is one vote, however long the reply it is about. (It follows that a token of a short
-    reply weighs more than one of a long reply.)
 
     Args:
         samples: at least one; each with a prompt and a response.
@@ -88,6 +96,10 @@ def make_batch(
         truncated: turns sampled with top-p, top-k or min-p. Their sampler log-probs are those of
             the truncated distribution: right for the ratio, no measure of numerical mismatch.
         is_packed: whether several segments may share a row.
+        normalisation: `turn_mean` weighs every turn the same and shares that equally among its
+            tokens: a reaction is one vote, however long the reply it is about. (It follows that a
+            token of a short reply weighs more than one of a long reply.) `token_mean` weighs
+            every token the same.
 
     Raises:
         LearnerError: a sample exceeds the longest bucket, or is not aligned.
@@ -95,10 +107,10 @@ def make_batch(
     if not samples:
         msg = "a batch needs at least one sample"
         raise LearnerError(msg)
-    weight = 1.0 / len(samples)
+    layout = _Layout.of(samples, version, frozenset(truncated), normalisation)
     rows = _pack(_share_segments(samples), sorted(length_buckets), is_packed=is_packed)
     laid_out = [
-        _lay_out(group, max(1, micro_batch_tokens // group[0].length), version, weight, truncated)
+        _lay_out(group, max(1, micro_batch_tokens // group[0].length), layout)
         for group in _groups(rows, micro_batch_tokens)
     ]
     return Batch(
@@ -200,15 +212,55 @@ def _groups(rows: Sequence[_Row], tokens: int) -> Iterator[Sequence[_Row]]:
         start += count
 
 
-def _lay_out(
-    rows: Sequence[_Row],
-    count: int,
-    version: int,
-    turn_weight: float,
-    truncated: Collection[str],
-) -> tuple[MicroBatch, list[Span]]:
+class _Layout(NamedTuple):
+    """What filling in a turn takes besides the turn."""
+
+    version: int
+    truncated: frozenset[str]
+    width: int
+    """Tokens a top-K objective compares."""
+    weigh: _Weigh
+    weigh_rl: _Weigh
+    weigh_opd: _Weigh
+
+    @classmethod
+    def of(
+        cls,
+        samples: Sequence[Sample],
+        version: int,
+        truncated: frozenset[str],
+        normalisation: Normalisation,
+    ) -> _Layout:
+        taught = [sample for sample in samples if sample.teacher is not None]
+        return cls(
+            version,
+            truncated,
+            max((len(row) for s in taught for row in _support(s)[:1]), default=0),
+            _weigher(samples, normalisation),
+            _weigher([s for s in samples if s.credit is not None], normalisation),
+            _weigher(taught, normalisation),
+        )
+
+
+_Weigh = Callable[[Sample], float]
+"""What each response token of a turn counts for."""
+
+
+def _weigher(samples: Sequence[Sample], normalisation: Normalisation) -> _Weigh:
+    """Weights that sum to 1 over all response tokens of `samples`."""
+    if normalisation is Normalisation.token_mean:
+        total = sum(len(sample.response_ids) for sample in samples)
+        return lambda sample: 1.0 / total
+    return lambda sample: 1.0 / (len(samples) * len(sample.response_ids))
+
+
+def _support(sample: Sample) -> tuple[tuple[int, ...], ...]:
+    return () if sample.teacher is None else sample.teacher.support_ids
+
+
+def _lay_out(rows: Sequence[_Row], count: int, layout: _Layout) -> tuple[MicroBatch, list[Span]]:
     """Write rows into a micro-batch of `count` of them, those that are missing left empty."""
-    micro, spans = _empty(count, rows[0].length), []
+    micro, spans = _empty(count, rows[0].length, layout.width), []
     for index, row in enumerate(rows):
         start = 0
         for number, segment in enumerate(row.segments, start=1):
@@ -218,15 +270,13 @@ def _lay_out(
             micro.positions[at] = np.arange(len(segment.ids))
             for sample in segment.members:
                 span = _span(sample, index, start)
-                _fill(micro, span, sample, version, turn_weight)
-                if sample.turn_id in truncated:
-                    micro.is_comparable[index, span.start : span.stop] = False
+                _fill(micro, span, sample, layout)
                 spans.append(span)
             start += len(segment.ids)
     return micro, spans
 
 
-def _empty(rows: int, length: int) -> MicroBatch:
+def _empty(rows: int, length: int, width: int) -> MicroBatch:
     shape = (rows, length)
     return MicroBatch(
         token_ids=np.zeros(shape, np.int32),
@@ -235,7 +285,12 @@ def _empty(rows: int, length: int) -> MicroBatch:
         response_mask=np.zeros(shape, bool),
         sampler_logprobs=np.zeros(shape, np.float32),
         advantages=np.zeros(shape, np.float32),
+        teacher_logprobs=np.zeros(shape, np.float32),
+        support_ids=np.zeros((*shape, width), np.int32),
+        support_logprobs=np.zeros((*shape, width), np.float32),
         weights=np.zeros(shape, np.float32),
+        rl_weights=np.zeros(shape, np.float32),
+        opd_weights=np.zeros(shape, np.float32),
         staleness=np.zeros(shape, np.int32),
         temperature=np.ones(shape, np.float32),
         is_comparable=np.zeros(shape, bool),
@@ -249,7 +304,11 @@ def _span(sample: Sample, row: int, offset: int) -> Span:
         LearnerError: no prompt, no response, or per-token values of another length.
     """
     prompt, count = len(sample.prompt_ids), len(sample.response_ids)
-    per_token = (sample.sampler_logprobs, sample.token_versions, sample.credit)
+    per_token = [sample.sampler_logprobs, sample.token_versions]
+    if sample.credit is not None:
+        per_token.append(sample.credit)
+    if sample.teacher is not None:
+        per_token.append(sample.teacher.logprobs)
     if not prompt or not count or any(len(values) != count for values in per_token):
         msg = (
             f"turn {sample.turn_id}: {prompt} prompt and {count} response tokens, per-token "
@@ -260,15 +319,24 @@ def _span(sample: Sample, row: int, offset: int) -> Span:
     return Span(sample.turn_id, row, start, start + count)
 
 
-def _fill(micro: MicroBatch, span: Span, sample: Sample, version: int, turn_weight: float) -> None:
+def _fill(micro: MicroBatch, span: Span, sample: Sample, layout: _Layout) -> None:
     at = (span.row, slice(span.start, span.stop))
-    staleness = version - np.asarray(sample.token_versions)
+    staleness = layout.version - np.asarray(sample.token_versions)
     micro.response_mask[at] = True
     micro.sampler_logprobs[at] = sample.sampler_logprobs
-    micro.advantages[at] = sample.credit
-    micro.weights[at] = turn_weight / len(sample.response_ids)
+    micro.weights[at] = layout.weigh(sample)
+    if sample.credit is not None:
+        micro.advantages[at] = sample.credit
+        micro.rl_weights[at] = layout.weigh_rl(sample)
+    if sample.teacher is not None:
+        micro.teacher_logprobs[at] = sample.teacher.logprobs
+        micro.opd_weights[at] = layout.weigh_opd(sample)
+        if layout.width:
+            micro.support_ids[at] = sample.teacher.support_ids
+            micro.support_logprobs[at] = sample.teacher.support_logprobs
     micro.staleness[at] = staleness
     micro.temperature[at] = sample.temperature
     # A weight swap in mid-reply leaves keys and values of the old weights in the sampler's cache,
     # so only replies that the current version sampled throughout can agree to rounding.
-    micro.is_comparable[at] = not staleness.any()
+    is_whole = sample.turn_id not in layout.truncated
+    micro.is_comparable[at] = is_whole and not staleness.any()

@@ -8,7 +8,7 @@ import threading
 import time
 
 from clawjax.config import LearnerConfig, RunConfig
-from clawjax.learner.loop import build_learner
+from clawjax.learner.build import build_learner
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model
 from clawjax.runtime.build import open_log, use_compilation_cache

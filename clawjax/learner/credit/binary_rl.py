@@ -16,18 +16,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clawjax.config import Baseline, ObjectiveConfig
-from clawjax.learner.credit.base import Credited, CreditState, ScoredTurn
+from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState
 
 __all__ = ["baselines", "binary_rl"]
 
 
-def binary_rl(turns: Sequence[ScoredTurn], state: CreditState, config: ObjectiveConfig) -> Credited:
-    """`A_t = score - b` at every response token t; `b` as configured."""
-    scores = [turn.score for turn in turns]
-    subtracted = baselines(scores, state, config.baseline)
+def binary_rl(
+    turns: Sequence[AdmittedTurn], state: CreditState, config: ObjectiveConfig
+) -> Credited:
+    """`A_t = score - b` at every response token t; `b` as configured, over the scored turns."""
+    scores = [turn.score for turn in turns if turn.score is not None]
+    if not scores:
+        return Credited((None,) * len(turns), state)
+    subtracted = iter(baselines(scores, state, config.baseline))
     credit = tuple(
-        (turn.score - b,) * len(turn.turn.response_ids)
-        for turn, b in zip(turns, subtracted, strict=True)
+        None
+        if turn.score is None
+        else (turn.score - next(subtracted),) * len(turn.turn.response_ids)
+        for turn in turns
     )
     return Credited(credit, _advance(state, scores, config))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,15 +9,14 @@ from hypothesis import strategies as st
 from learner_records import make_turn
 
 from clawjax.config import Baseline, ObjectiveConfig
-from clawjax.errors import ConfigError
-from clawjax.learner.credit import Credited, CreditState, ScoredTurn, build_credit
+from clawjax.learner.credit import AdmittedTurn, Credited, CreditState, build_credit
 
 START = CreditState()
 
 
-def scored(scores: list[float]) -> list[ScoredTurn]:
+def scored(scores: list[float]) -> list[AdmittedTurn]:
     return [
-        ScoredTurn(make_turn(f"t{i}", response_ids=(4,) * (i + 1)), score, ready_at=0.0)
+        AdmittedTurn(make_turn(f"t{i}", response_ids=(4,) * (i + 1)), score, (), ready_at=0.0)
         for i, score in enumerate(scores)
     ]
 
@@ -83,8 +80,13 @@ def test_the_average_sees_only_the_past(batches: list[list[float]]) -> None:
         expected = 0.9 * expected + 0.1 * float(np.mean(scores))
 
 
-def test_an_unknown_objective_is_refused() -> None:
-    config = dataclasses.replace(ObjectiveConfig())
-    config.name = "opd"
-    with pytest.raises(ConfigError, match="use binary_rl"):
-        build_credit(config)
+def test_turns_without_a_score_get_no_credit_and_count_for_nothing() -> None:
+    turns = scored([1.0, 0.0, -1.0])
+    silent = turns[1]._replace(score=None, hints=("be brief",))
+    result = build_credit(ObjectiveConfig(baseline=Baseline.batch_mean))(
+        [turns[0], silent, turns[2]], START
+    )
+    assert result.credit == ((1.0,), None, (-1.0,) * 3)
+    assert result.state.ema_score == 0.0
+    nothing = build_credit(ObjectiveConfig())([silent], CreditState(0.5))
+    assert nothing == Credited((None,), CreditState(0.5))
