@@ -98,11 +98,11 @@ def batch_metrics(batch: Batch) -> dict[str, float]:
     means = [float(a.mean()) for turn, a in advantages.items() if weights[turn].any()]
     padded = sum(micro.token_ids.size for micro in batch.micro_batches)
     filled = sum(int((micro.segment_ids > 0).sum()) for micro in batch.micro_batches)
-    spread = {
-        "train/advantage_mean": float(np.mean(means)),
-        "train/advantage_std": float(np.std(means)),
-    }
-    return (spread if means else {}) | {
+    spread: dict[str, float] = {}
+    if means:
+        spread["train/advantage_mean"] = float(np.mean(means))
+        spread["train/advantage_std"] = float(np.std(means))
+    return spread | {
         "train/turns": float(len(advantages)),
         "train/rl_turns": float(len(means)),
         "train/opd_turns": float(sum(values.any() for values in taught.values())),
