@@ -16,7 +16,13 @@ from clawjax.config.objective import (
     Support,
     Teacher,
 )
-from clawjax.config.rewarding import LlmJudgeConfig, NextStateConfig, RewardConfig, RulesConfig
+from clawjax.config.rewarding import (
+    HINT_MODULES,
+    LlmJudgeConfig,
+    NextStateConfig,
+    RewardConfig,
+    RulesConfig,
+)
 from clawjax.config.running import (
     MonitorConfig,
     RunConfig,
@@ -28,6 +34,7 @@ from clawjax.config.running import (
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 
 __all__ = [
+    "HINT_MODULES",
     "Baseline",
     "EngineConfig",
     "GatewayConfig",

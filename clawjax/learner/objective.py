@@ -6,6 +6,7 @@ Pure text from configuration; imports no jax, so that a dry run is instant.
 from __future__ import annotations
 
 from clawjax.config import (
+    HINT_MODULES,
     Baseline,
     HintChoice,
     LearnerConfig,
@@ -150,7 +151,7 @@ def _kl_words(objective: ObjectiveConfig) -> list[str]:
 
 
 def _score(reward: RewardConfig) -> str:
-    others = [name for name in reward.modules if name not in (EXPLICIT_FEEDBACK, "quote")]
+    others = [name for name in reward.modules if name not in (EXPLICIT_FEEDBACK, *HINT_MODULES)]
     weighted = " + ".join(f"{reward.weights.get(name, 1.0):g} {name}" for name in others)
     mean = f"the weighted mean of {weighted}" if len(others) > 1 else "".join(others)
     if EXPLICIT_FEEDBACK not in reward.modules:

@@ -16,7 +16,7 @@ from clawjax.rewards.reaction_model import ReactionModel
 
 __all__ = ["NAMES", "build_rewards"]
 
-NAMES = ("rules", "next_state", "llm_judge", "feedback", "quote")
+NAMES = ("rules", "next_state", "llm_judge", "feedback", "quote", "hindsight")
 """Modules that come with clawjax; anything else is `package.module:factory`."""
 
 
@@ -76,6 +76,10 @@ class _Builder:
                 from clawjax.rewards.quote import QuoteReward
 
                 return QuoteReward(self._config.next_state, self._reactions)
+            case "hindsight":
+                from clawjax.rewards.hindsight import HindsightReward
+
+                return HindsightReward(self._config.llm_judge, env=self._env)
             case "llm_judge":
                 from clawjax.rewards.llm_judge import LlmJudgeReward
 

@@ -182,7 +182,7 @@ async def test_a_slow_event_holds_the_cursor_but_not_the_verdicts_of_others(log)
     async with running(worker):
         await until(lambda: set(verdicts_of(log)) == {"b", "c"})
         assert log.cursor(CURSOR) == 0
-        assert worker.status().in_flight == 1
+        await until(lambda: worker.status().in_flight == 1)
         slow.release["a"].set()
         await until(judged_all(log, 3))
     assert worker.status().in_flight == 0
