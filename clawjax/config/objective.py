@@ -13,17 +13,21 @@ from clawjax.config.checks import at_least, require, within
 __all__ = [
     "Baseline",
     "HintChoice",
+    "KlEstimator",
     "Normalisation",
     "ObjectiveConfig",
+    "OffPolicyConfig",
+    "OffPolicyPreset",
     "OpdConfig",
     "OpdForm",
+    "PolicyLoss",
     "Support",
     "Teacher",
 ]
 
 
 class Baseline(StrEnum):
-    """What is subtracted from a score."""
+    """What a score is compared with. Groups are replies to the same prompt."""
 
     none = "none"
     batch_mean = "batch_mean"
@@ -31,7 +35,17 @@ class Baseline(StrEnum):
     leave_one_out = "leave_one_out"
     """Mean of the other scores in the batch."""
     ema = "ema"
-    """Exponential moving average of past scores."""
+    """Exponential moving average of the same user's past scores."""
+    whiten = "whiten"
+    """The batch's mean and standard deviation."""
+    grpo = "grpo"
+    """The group's mean and standard deviation."""
+    dr_grpo = "dr_grpo"
+    """The group's mean."""
+    rloo = "rloo"
+    """The mean of the group's other scores."""
+    reinforce_pp = "reinforce_pp"
+    """The group's mean, then the batch's mean and standard deviation."""
 
 
 class Normalisation(StrEnum):
@@ -41,6 +55,50 @@ class Normalisation(StrEnum):
     """Every turn the same, shared equally among its tokens."""
     token_mean = "token_mean"
     """Every token the same."""
+    constant = "constant"
+    """Every token the same, a turn of `constant_tokens` counting as one turn, whatever the
+    lengths in the batch."""
+
+
+class PolicyLoss(StrEnum):
+    """What becomes of advantages."""
+
+    clipped = "clipped"
+    """PPO's clipped surrogate, asymmetric as in DAPO."""
+    gspo = "gspo"
+    """The same with one ratio per turn."""
+    cispo = "cispo"
+    """The ratio is clipped, no token is."""
+    reinforce = "reinforce"
+    """No ratio; combine with an off-policy preset that weighs."""
+
+
+class OffPolicyPreset(StrEnum):
+    """How the distance between the sampler and the policy is corrected."""
+
+    none = "none"
+    """By the loss's own ratio against the sampler."""
+    tis = "tis"
+    """Truncated importance weights per token."""
+    seq_mask = "seq_mask"
+    """Turns whose sequence ratio is out of bounds are left out."""
+    geo_mask = "geo_mask"
+    """The same by the geometric mean over the turn."""
+    icepop = "icepop"
+    """Tokens out of bounds are left out, the others weighed."""
+    decoupled = "decoupled"
+    """Truncated weights against the sampler; the clip bounds the step alone."""
+
+
+class KlEstimator(StrEnum):
+    """How the KL to the base is estimated from the sampled tokens."""
+
+    k1 = "k1"
+    """The log-ratio, as a penalty on the reward."""
+    k2 = "k2"
+    """Half its square."""
+    k3 = "k3"
+    """Non-negative, unbiased in value."""
 
 
 class Teacher(StrEnum):
@@ -108,6 +166,28 @@ class OpdConfig:
         )
 
 
+@dataclass
+class OffPolicyConfig:
+    """Answers to samples that are not quite the policy's own."""
+
+    preset: OffPolicyPreset = OffPolicyPreset.none
+    cap: float = 2.0
+    """Of the weights of `tis` and `decoupled`."""
+    low: float = 0.5
+    """What `seq_mask`, `geo_mask` and `icepop` keep begins here ..."""
+    high: float = 2.0
+    """... and ends here."""
+
+    def __post_init__(self) -> None:
+        """Reject bounds that keep nothing."""
+        at_least("objective.off_policy.cap", self.cap, 1.0)
+        require(
+            0 <= self.low < 1 < self.high,
+            f"objective.off_policy keeps ratios from low={self.low} to high={self.high}, which "
+            "leaves out 1, where sampler and policy agree: choose low < 1 < high",
+        )
+
+
 _TERMS = {"binary_rl": (True, False), "opd": (False, True), "combined": (True, True)}
 """Whether an objective learns from scores, and from hints."""
 
@@ -122,16 +202,27 @@ class ObjectiveConfig:
     """Weight of the scores' term."""
     w_opd: float = 0.0
     """Weight of the hints' term."""
+    policy_loss: PolicyLoss = PolicyLoss.clipped
     normalisation: Normalisation = Normalisation.turn_mean
+    constant_tokens: int = 128
+    """A turn's length under the normalisation `constant`."""
     baseline: Baseline = Baseline.ema
     ema_decay: float = 0.9
-    """Per batch."""
+    """Per batch, of each user's average."""
+    deviation_floor: float = 0.1
+    """Least standard deviation that scores are divided by."""
     clip_low: float = 0.2
     clip_high: float = 0.28
     ratio_cap: float = 2.0
-    """Truncation of the importance ratio against the sampler."""
+    """Truncation of the importance ratio, of `clipped` and `cispo`."""
+    dual_clip: float | None = None
+    """Bound of the loss of tokens with a negative advantage, as a ratio."""
+    off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
     kl_coef: float = 0.02
     """Weight of the KL to the base model, per token."""
+    kl_estimator: KlEstimator = KlEstimator.k3
+    entropy_coef: float = 0.0
+    """Weight of the policy's entropy, which is maximised, per token."""
     opd: OpdConfig = field(default_factory=OpdConfig)
 
     def __post_init__(self) -> None:
@@ -145,6 +236,13 @@ class ObjectiveConfig:
         within("objective.clip_low", self.clip_low, 0.0, 1.0)
         at_least("objective.clip_high", self.clip_high, 0.0)
         at_least("objective.kl_coef", self.kl_coef, 0.0)
+        at_least("objective.entropy_coef", self.entropy_coef, 0.0)
+        at_least("objective.constant_tokens", self.constant_tokens, 1)
+        require(
+            self.deviation_floor > 0,
+            f"objective.deviation_floor={self.deviation_floor} divides by 0: raise it",
+        )
+        self._check_loss()
         require(
             self.ratio_cap >= 1 + self.clip_high,
             f"objective.ratio_cap={self.ratio_cap} truncates inside the clip range: "
@@ -160,6 +258,26 @@ class ObjectiveConfig:
     def uses_hints(self) -> bool:
         """Whether hints are learnt from."""
         return self.w_opd > 0
+
+    def _check_loss(self) -> None:
+        preset = self.off_policy.preset
+        require(
+            self.policy_loss is not PolicyLoss.reinforce or preset is not OffPolicyPreset.none,
+            "objective.policy_loss=reinforce has no ratio, and objective.off_policy.preset=none "
+            "corrects nothing: use another preset, e.g. tis, or another loss",
+        )
+        require(
+            self.policy_loss is not PolicyLoss.cispo or preset is not OffPolicyPreset.tis,
+            "objective.policy_loss=cispo and objective.off_policy.preset=tis both weigh by the "
+            "truncated ratio: use one of them",
+        )
+        if self.dual_clip is not None:
+            is_used = self.policy_loss in (PolicyLoss.clipped, PolicyLoss.gspo)
+            require(
+                is_used and self.dual_clip > 1 + self.clip_high,
+                f"objective.dual_clip={self.dual_clip} needs objective.policy_loss=clipped or "
+                f"gspo, and a value above 1 + objective.clip_high = {1 + self.clip_high}",
+            )
 
     def _check_weights(self) -> None:
         terms = zip(("w_rl", "w_opd"), (self.w_rl, self.w_opd), _TERMS[self.name], strict=True)

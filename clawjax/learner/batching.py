@@ -5,7 +5,7 @@ speaks of token t itself (not of the position that predicts it); turns of one co
 prompts contain each other share a segment, so that no token is computed twice, and segments share
 a row where they fit, so that little is computed for nothing; neither changes anything else about
 them. Shapes depend only on the length bucket, so there are at most as many compiled programs as
-buckets; the weights of each term sum to 1 over the whole batch, however it is divided.
+buckets; what a token weighs does not depend on how the batch is divided.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class MicroBatch(NamedTuple):
     """int32, counted from 0 within each segment."""
     response_mask: np.ndarray
     """bool, tokens that are trained on."""
+    turn_ids: np.ndarray
+    """int32: which turn of the micro-batch a response token belongs to, from 1; 0 elsewhere."""
     sampler_logprobs: np.ndarray
     """float32."""
     advantages: np.ndarray
@@ -85,6 +87,7 @@ def make_batch(
     truncated: Collection[str] = (),
     is_packed: bool = True,
     normalisation: Normalisation = Normalisation.turn_mean,
+    constant_tokens: int = 1,
 ) -> Batch:
     """Lay samples out, longest first, in micro-batches of about `micro_batch_tokens`.
 
@@ -99,7 +102,10 @@ def make_batch(
         normalisation: `turn_mean` weighs every turn the same and shares that equally among its
             tokens: a reaction is one vote, however long the reply it is about. (It follows that a
             token of a short reply weighs more than one of a long reply.) `token_mean` weighs
-            every token the same.
+            every token the same. Under `constant` a turn of `constant_tokens` tokens weighs what
+            every turn does under `turn_mean`, and others in proportion: weights then need not
+            sum to 1.
+        constant_tokens: see there.
 
     Raises:
         LearnerError: a sample exceeds the longest bucket, or is not aligned.
@@ -107,7 +113,9 @@ def make_batch(
     if not samples:
         msg = "a batch needs at least one sample"
         raise LearnerError(msg)
-    layout = _Layout.of(samples, version, frozenset(truncated), normalisation)
+    layout = _Layout.of(
+        samples, version, frozenset(truncated), _Weighing(normalisation, constant_tokens)
+    )
     rows = _pack(_share_segments(samples), sorted(length_buckets), is_packed=is_packed)
     laid_out = [
         _lay_out(group, max(1, micro_batch_tokens // group[0].length), layout)
@@ -229,16 +237,16 @@ class _Layout(NamedTuple):
         samples: Sequence[Sample],
         version: int,
         truncated: frozenset[str],
-        normalisation: Normalisation,
+        weighing: _Weighing,
     ) -> _Layout:
         taught = [sample for sample in samples if sample.teacher is not None]
         return cls(
             version,
             truncated,
             max((len(row) for s in taught for row in _support(s)[:1]), default=0),
-            _weigher(samples, normalisation),
-            _weigher([s for s in samples if s.credit is not None], normalisation),
-            _weigher(taught, normalisation),
+            weighing.over(samples),
+            weighing.over([s for s in samples if s.credit is not None]),
+            weighing.over(taught),
         )
 
 
@@ -246,12 +254,23 @@ _Weigh = Callable[[Sample], float]
 """What each response token of a turn counts for."""
 
 
-def _weigher(samples: Sequence[Sample], normalisation: Normalisation) -> _Weigh:
-    """Weights that sum to 1 over all response tokens of `samples`."""
-    if normalisation is Normalisation.token_mean:
-        total = sum(len(sample.response_ids) for sample in samples)
-        return lambda sample: 1.0 / total
-    return lambda sample: 1.0 / (len(samples) * len(sample.response_ids))
+class _Weighing(NamedTuple):
+    """How a term's weights are shared out."""
+
+    normalisation: Normalisation
+    constant_tokens: int
+
+    def over(self, samples: Sequence[Sample]) -> _Weigh:
+        """Weights for the response tokens of `samples`."""
+        turns = len(samples)
+        match self.normalisation:
+            case Normalisation.turn_mean:
+                return lambda sample: 1.0 / (turns * len(sample.response_ids))
+            case Normalisation.token_mean:
+                total = sum(len(sample.response_ids) for sample in samples)
+                return lambda _: 1.0 / total
+            case Normalisation.constant:
+                return lambda _: 1.0 / (turns * self.constant_tokens)
 
 
 def _support(sample: Sample) -> tuple[tuple[int, ...], ...]:
@@ -270,8 +289,9 @@ def _lay_out(rows: Sequence[_Row], count: int, layout: _Layout) -> tuple[MicroBa
             micro.positions[at] = np.arange(len(segment.ids))
             for sample in segment.members:
                 span = _span(sample, index, start)
-                _fill(micro, span, sample, layout)
                 spans.append(span)
+                _fill(micro, span, sample, layout)
+                micro.turn_ids[index, span.start : span.stop] = len(spans)
             start += len(segment.ids)
     return micro, spans
 
@@ -283,6 +303,7 @@ def _empty(rows: int, length: int, width: int) -> MicroBatch:
         segment_ids=np.zeros(shape, np.int32),
         positions=np.zeros(shape, np.int32),
         response_mask=np.zeros(shape, bool),
+        turn_ids=np.zeros(shape, np.int32),
         sampler_logprobs=np.zeros(shape, np.float32),
         advantages=np.zeros(shape, np.float32),
         teacher_logprobs=np.zeros(shape, np.float32),

@@ -30,7 +30,7 @@ class TokenScores(NamedTuple):
     logprobs: Array
     """`[B, T]`."""
     entropy: Array
-    """`[B, T]`, of the distribution the token was drawn from, in nats; carries no gradient."""
+    """`[B, T]`, of the distribution the token was drawn from, in nats."""
     support_logprobs: Array
     """`[B, T, K]`, of the tokens that were asked for besides."""
 
@@ -83,7 +83,7 @@ def response_scores(
     )
     logprobs, entropy = cast(tuple[Array, Array], scores)
     spread = at.spread(logprobs)
-    return TokenScores(spread[..., 0], jax.lax.stop_gradient(at.spread(entropy)), spread[..., 1:])
+    return TokenScores(spread[..., 0], at.spread(entropy), spread[..., 1:])
 
 
 def likeliest_tokens(
@@ -203,10 +203,14 @@ def _forward(
 def _backward(
     head: Head, is_head_trained: bool, kept: Any, cotangents: tuple[Array, Array]
 ) -> tuple[Any, Array, None, None, None]:
-    """`d sum_w c_w logp_w / d logits = (sum_w c_w (onehot_w - p)) / temperature`, in chunks."""
+    """In chunks; with `z` for logits over temperature.
+
+    `d (sum_w c_w logp_w) / dz = sum_w c_w (onehot_w - p)`, `dH / dz = -p (log p + H)`.
+    """
     head_params, hidden, wanted, temperature, count, log_totals = kept
     is_counted = jnp.arange(hidden.shape[0]) < count
     slopes = jnp.where(is_counted[:, None], cotangents[0], 0.0) / temperature[:, None]
+    entropy_slopes = jnp.where(is_counted, cotangents[1], 0.0) / temperature
 
     def pull(index: Array, carry: tuple[Array, Any]) -> tuple[Array, Any]:
         d_hidden, d_head = carry
@@ -216,9 +220,11 @@ def _backward(
         else:
             logits, pullback = jax.vjp(partial(head, head_params), take(hidden))
         scaled = logits / take(temperature)[:, None]
-        p = jnp.exp(scaled - take(log_totals)[:, None])
-        slope = take(slopes)
-        d_logits = -p * slope.sum(axis=-1, keepdims=True)
+        log_p = scaled - take(log_totals)[:, None]
+        p = jnp.exp(log_p)
+        entropy = -jnp.sum(p * log_p, axis=-1, keepdims=True)
+        slope, entropy_slope = take(slopes), take(entropy_slopes)[:, None]
+        d_logits = -p * (slope.sum(axis=-1, keepdims=True) + entropy_slope * (log_p + entropy))
         d_logits = d_logits.at[jnp.arange(CHUNK)[:, None], take(wanted)].add(slope)
         *head_part, hidden_part = pullback(d_logits)
         if is_head_trained:

@@ -214,6 +214,7 @@ class Learner:
             micro_batch_tokens=self.config.micro_batch_tokens,
             is_packed=self.config.is_packed,
             normalisation=self.objective.normalisation,
+            constant_tokens=self.objective.constant_tokens,
             truncated=frozenset(a.turn.turn_id for a in turns if is_truncated(a.turn.sampling)),
         )
 
@@ -235,7 +236,7 @@ class Learner:
             mean
             | skipped
             | {
-                "train/ema_score": self.progress.credit.ema_score,
+                "train/ema_score": self.progress.credit.mean,
                 "train/turns_total": float(self.progress.turns),
                 "train/tokens_total": float(self.progress.tokens),
                 "train/version": float(self.version),

@@ -9,11 +9,14 @@ from clawjax.config import (
     HINT_MODULES,
     Baseline,
     HintChoice,
+    KlEstimator,
     LearnerConfig,
     Normalisation,
     ObjectiveConfig,
+    OffPolicyPreset,
     OpdConfig,
     OpdForm,
+    PolicyLoss,
     RewardConfig,
     Teacher,
 )
@@ -30,15 +33,54 @@ _BASELINES = {
     ),
     Baseline.ema: (
         "A = s - m",
-        "baseline: m, the moving average of past batches' mean scores "
+        "baseline: m, the moving average of the same user's past mean scores "
         "(decay {decay:g} per batch, 0 at first)",
     ),
+    Baseline.whiten: (
+        "A = (s - mean(s)) / max(std(s), {floor:g})",
+        "baseline: the mean and deviation of the batch",
+    ),
+    Baseline.grpo: (
+        "A = (s - mean_G(s)) / max(std_G(s), {floor:g})",
+        "baseline: the mean and deviation of the replies to the same prompt",
+    ),
+    Baseline.dr_grpo: (
+        "A = s - mean_G(s)",
+        "baseline: the mean score of the replies to the same prompt",
+    ),
+    Baseline.rloo: (
+        "A = s - mean_G(other s)",
+        "baseline: the mean score of the other replies to the same prompt",
+    ),
+    Baseline.reinforce_pp: (
+        "A = whiten(s - mean_G(s))",
+        "baseline: the mean score of the replies to the same prompt, then the batch's deviation "
+        "(at least {floor:g})",
+    ),
+}
+_KLS = {
+    KlEstimator.k1: "-d, as a penalty on the reward",
+    KlEstimator.k2: "d^2 / 2",
+    KlEstimator.k3: "exp(d) - 1 - d",
+}
+_PROXIMAL = (OffPolicyPreset.tis, OffPolicyPreset.icepop, OffPolicyPreset.decoupled)
+"""Presets under which the loss's ratio is taken against the policy at the start of the step."""
+_UNWEIGHTED = (OffPolicyPreset.none, OffPolicyPreset.seq_mask, OffPolicyPreset.geo_mask)
+_PRESETS = {
+    OffPolicyPreset.tis: "cap = {cap:g}",
+    OffPolicyPreset.decoupled: "cap = {cap:g}",
+    OffPolicyPreset.seq_mask: "turns whose product of r leaves {low:g} to {high:g} are left out",
+    OffPolicyPreset.geo_mask: "turns whose geometric mean of r leaves {low:g} to {high:g} are left "
+    "out",
+    OffPolicyPreset.icepop: "tokens whose c leaves {low:g} to {high:g} are left out",
 }
 _MEANS = {
     Normalisation.turn_mean: "each mean is over the turns that have the term's signal, all of "
     "which weigh the same, and so do a turn's response tokens",
     Normalisation.token_mean: "each mean is over the response tokens of the turns that have the "
     "term's signal",
+    Normalisation.constant: "each sum over response tokens is divided by the turns that have the "
+    "term's signal, times {constant}",
 }
 
 
@@ -60,13 +102,29 @@ def _formula(objective: ObjectiveConfig) -> str:
         inside = _surrogate(objective, "g") if is_token else "KL_K(new || teacher)"
         terms.append(_weighted(objective.w_opd, f"mean_opd[ {inside} ]"))
     if objective.kl_coef > 0:
-        terms.append(_weighted(objective.kl_coef, "mean[ exp(d) - 1 - d ]"))
-    return " + ".join(terms)
+        terms.append(_weighted(objective.kl_coef, f"mean[ {_KLS[objective.kl_estimator]} ]"))
+    whole = " + ".join(terms)
+    if objective.entropy_coef > 0:
+        whole += f" - {_weighted(objective.entropy_coef, 'mean[ H(new) ]')}"
+    return whole
 
 
 def _surrogate(objective: ObjectiveConfig, advantage: str) -> str:
+    weight = "" if objective.off_policy.preset in _UNWEIGHTED else "w "
+    return weight + _loss(objective, advantage)
+
+
+def _loss(objective: ObjectiveConfig, advantage: str) -> str:
     low, high = 1 - objective.clip_low, 1 + objective.clip_high
-    return f"-min(tr(r) {advantage}, clip(r, {low:g}, {high:g}) {advantage})"
+    match objective.policy_loss:
+        case PolicyLoss.clipped:
+            return f"-min(tr(r) {advantage}, clip(r, {low:g}, {high:g}) {advantage})"
+        case PolicyLoss.gspo:
+            return f"-min(R {advantage}, clip(R, {low:g}, {high:g}) {advantage})"
+        case PolicyLoss.cispo:
+            return f"-min(r, {objective.ratio_cap:g}) {advantage} logp_new"
+        case PolicyLoss.reinforce:
+            return f"-{advantage} logp_new"
 
 
 def _weighted(weight: float, term: str) -> str:
@@ -76,15 +134,28 @@ def _weighted(weight: float, term: str) -> str:
 def _definitions(objective: ObjectiveConfig) -> list[str]:
     lines = []
     if objective.uses_scores:
-        lines.append(_BASELINES[objective.baseline][0])
+        lines.append(_BASELINES[objective.baseline][0].format(floor=objective.deviation_floor))
     if objective.uses_hints and objective.opd.form is OpdForm.token:
         lines.append("g = clip(logp_teacher(a | s, hint) - logp_new(a | s), -c, c), detached")
-    if _uses_ratio(objective):
-        lines.append("r = exp(logp_new - logp_sampler)")
+    if _has_advantages(objective):
+        lines += _ratio_definitions(objective)
     return lines
 
 
-def _uses_ratio(objective: ObjectiveConfig) -> bool:
+def _ratio_definitions(objective: ObjectiveConfig) -> list[str]:
+    preset, lines = objective.off_policy.preset, []
+    if objective.policy_loss is not PolicyLoss.reinforce:
+        against = "new, detached" if preset in _PROXIMAL else "sampler"
+        lines.append(f"r = exp(logp_new - logp_{against})")
+    if objective.policy_loss is PolicyLoss.gspo:
+        lines.append("R = exp(mean of log r over the turn)")
+    if preset not in _UNWEIGHTED:
+        weight = "min(c, cap)" if preset is not OffPolicyPreset.icepop else "c"
+        lines.append(f"w = {weight}, c = exp(logp_new - logp_sampler), detached")
+    return lines
+
+
+def _has_advantages(objective: ObjectiveConfig) -> bool:
     return objective.uses_scores or objective.opd.form is OpdForm.token
 
 
@@ -99,9 +170,10 @@ def _words(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardCon
     return [
         *(_score_words(objective, reward) if objective.uses_scores else ()),
         *(_hint_words(objective.opd) if objective.uses_hints else ()),
-        *(_ratio_words(objective) if _uses_ratio(objective) else ()),
+        *(_ratio_words(objective) if _has_advantages(objective) else ()),
         *_kl_words(objective),
-        f"{_MEANS[objective.normalisation]}; a batch has at most {learner.batch_turns} turns",
+        f"{_MEANS[objective.normalisation].format(constant=objective.constant_tokens)}; a batch "
+        f"has at most {learner.batch_turns} turns",
         f"turns more than {learner.max_staleness} versions old, or longer than "
         f"{learner.max_tokens} tokens, are dropped",
     ]
@@ -111,7 +183,7 @@ def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
     words = _BASELINES[objective.baseline][1]
     return [
         f"s in [-1, 1]: {_score(reward)}; abstentions are never in a batch",
-        words.format(decay=objective.ema_decay),
+        words.format(decay=objective.ema_decay, floor=objective.deviation_floor),
     ]
 
 
@@ -138,16 +210,23 @@ def _hint_words(opd: OpdConfig) -> list[str]:
 
 
 def _ratio_words(objective: ObjectiveConfig) -> list[str]:
-    return [
-        "r: against the log-probs recorded when the token was sampled; tr(r) has the value "
-        f"min(r, {objective.ratio_cap:g}) and keeps the gradient"
-    ]
+    config = objective.off_policy
+    lines = ["logp_sampler: the log-probs recorded when the token was sampled"]
+    if objective.policy_loss is PolicyLoss.clipped:
+        lines.append(f"tr(r) has the value min(r, {objective.ratio_cap:g}) and keeps the gradient")
+    if objective.dual_clip is not None:
+        lines.append(f"where A is negative the loss ends at {objective.dual_clip:g} |A|")
+    if config.preset is not OffPolicyPreset.none:
+        words = _PRESETS[config.preset].format(cap=config.cap, low=config.low, high=config.high)
+        lines.append(f"off-policy correction {config.preset.value}: {words}")
+    return lines
 
 
 def _kl_words(objective: ObjectiveConfig) -> list[str]:
     if objective.kl_coef == 0:
         return []
-    return ["d = logp_base - logp_new: KL to the base model by the k3 estimator"]
+    name = objective.kl_estimator.value
+    return [f"d = logp_base - logp_new: KL to the base model by the {name} estimator"]
 
 
 def _score(reward: RewardConfig) -> str:

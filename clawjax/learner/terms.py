@@ -12,17 +12,20 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from clawjax.config import ObjectiveConfig, OpdConfig, OpdForm
+from clawjax.config import KlEstimator, ObjectiveConfig, OpdConfig, OpdForm, PolicyLoss
 from clawjax.learner import losses
 from clawjax.learner.batching import MicroBatch
 from clawjax.learner.decoder import HEAD_KEYS, Decoder
 from clawjax.learner.diagnostics import Maxima, Sums
 from clawjax.learner.logprobs import TokenScores, response_scores
-from clawjax.learner.ratios import importance_ratio
+from clawjax.learner.ratios import importance_ratio, off_policy
 from clawjax.learner.topk import support_reverse_kl
 from clawjax.models.transformer import Params
 
 __all__ = ["micro_loss", "policy_scores"]
+
+_FEWEST_TOKENS = 2
+"""A prompt token and a response token: no turn takes up fewer, so that turns are bounded."""
 
 
 def policy_scores(
@@ -50,14 +53,14 @@ class _Term(NamedTuple):
 
     loss: Array
     """Scalar: the weighted sum over tokens."""
-    is_clipped: Array
-    """Bool `[B, T]`: where the clip takes the gradient away."""
+    is_silent: Array
+    """Bool `[B, T]`: tokens of this term whose gradient a clip or a mask takes away."""
 
 
 def micro_loss(
     new: TokenScores, base_logprobs: Array | None, micro: MicroBatch, objective: ObjectiveConfig
 ) -> tuple[Array, tuple[Sums, Maxima]]:
-    """`w_rl L_rl + w_opd L_opd + kl_coef KL`, and what to report about it.
+    """`w_rl L_rl + w_opd L_opd + kl_coef KL - entropy_coef H`, and what to report about it.
 
     Each term is a mean over the tokens that have its signal, by the batch's weights.
     `base_logprobs` is None where `kl_coef` is 0.
@@ -67,15 +70,29 @@ def micro_loss(
     opd = _opd(new, micro, objective) if objective.uses_hints else nothing
     kl = jnp.zeros(())
     if base_logprobs is not None:
-        kl = jnp.sum(micro.weights * losses.k3_kl(new.logprobs, base_logprobs))
+        kl = jnp.sum(micro.weights * _kl(new.logprobs, base_logprobs, objective.kl_estimator))
     total = objective.w_rl * rl.loss + objective.w_opd * opd.loss + objective.kl_coef * kl
-    seen = _seen(new, micro, rl.is_clipped | opd.is_clipped)
-    sums = Sums(loss=total, rl_loss=rl.loss, opd_loss=opd.loss, kl=kl, **seen[0])
-    return total, jax.lax.stop_gradient((sums, seen[1]))
+    if objective.entropy_coef > 0:
+        total -= objective.entropy_coef * jnp.sum(micro.weights * new.entropy)
+    sums, maxima = _seen(new, micro, rl.is_silent | opd.is_silent)
+    seen = Sums(loss=total, rl_loss=rl.loss, opd_loss=opd.loss, kl=kl, **sums)
+    return total, jax.lax.stop_gradient((seen, maxima))
+
+
+def _kl(new_logprobs: Array, base_logprobs: Array, estimator: KlEstimator) -> Array:
+    match estimator:
+        case KlEstimator.k1:
+            # As a penalty on the reward: its value, and the score function's gradient.
+            value = jax.lax.stop_gradient(losses.k1_kl(new_logprobs, base_logprobs))
+            return value * (1.0 + new_logprobs - jax.lax.stop_gradient(new_logprobs))
+        case KlEstimator.k2:
+            return losses.k2_kl(new_logprobs, base_logprobs)
+        case KlEstimator.k3:
+            return losses.k3_kl(new_logprobs, base_logprobs)
 
 
 def _rl(new: TokenScores, micro: MicroBatch, objective: ObjectiveConfig) -> _Term:
-    return _surrogate(
+    return _policy_gradient(
         new, micro, jnp.asarray(micro.advantages), jnp.asarray(micro.rl_weights), objective
     )
 
@@ -84,7 +101,8 @@ def _opd(new: TokenScores, micro: MicroBatch, objective: ObjectiveConfig) -> _Te
     """Follow the teacher, by an advantage per token or by the KL over its support."""
     weights = jnp.asarray(micro.opd_weights)
     if objective.opd.form is OpdForm.token:
-        return _surrogate(new, micro, difference(new, micro, objective.opd), weights, objective)
+        advantages = difference(new, micro, objective.opd)
+        return _policy_gradient(new, micro, advantages, weights, objective)
     divergence = support_reverse_kl(new.support_logprobs, jnp.asarray(micro.support_logprobs))
     has_teacher = weights > 0  # elsewhere the support is padding
     loss = jnp.sum(jnp.where(has_teacher, weights * divergence, 0.0))
@@ -102,26 +120,56 @@ def difference(new: TokenScores, micro: MicroBatch, opd: OpdConfig) -> Array:
     return jnp.clip(gap, -opd.max_difference, opd.max_difference)
 
 
-def _surrogate(
+def _policy_gradient(
     new: TokenScores,
     micro: MicroBatch,
     advantages: Array,
     weights: Array,
     objective: ObjectiveConfig,
 ) -> _Term:
-    sampler = jnp.asarray(micro.sampler_logprobs)
-    clip = {"clip_low": objective.clip_low, "clip_high": objective.clip_high}
-    loss = losses.clipped_surrogate(
-        new.logprobs, sampler, advantages, ratio_cap=objective.ratio_cap, **clip
+    """The configured loss of the advantages, corrected for the sampler's distance.
+
+    A batch is consumed in one step, so that the proximal policy is the one being trained.
+    """
+    config, turn_ids = objective.off_policy, jnp.asarray(micro.turn_ids)
+    max_turns = turn_ids.size // _FEWEST_TOKENS
+    correction = off_policy(
+        config.preset.value,
+        new.logprobs,
+        jnp.asarray(micro.sampler_logprobs),
+        turn_ids,
+        max_turns=max_turns,
+        proximal_logprobs=new.logprobs,
+        cap=config.cap,
+        low=config.low,
+        high=config.high,
     )
-    ratio = importance_ratio(new.logprobs, sampler)
-    is_clipped = losses.is_clipped(ratio, advantages, **clip) & (weights > 0)
-    return _Term(jnp.sum(weights * loss), is_clipped)
+    old = correction.ratio_logprobs
+    clip = {
+        "clip_low": objective.clip_low,
+        "clip_high": objective.clip_high,
+        "dual_clip": objective.dual_clip,
+    }
+    is_clipped = jnp.zeros(weights.shape, bool)
+    match objective.policy_loss:
+        case PolicyLoss.clipped:
+            loss = losses.clipped_surrogate(
+                new.logprobs, old, advantages, ratio_cap=objective.ratio_cap, **clip
+            )
+            is_clipped = losses.is_clipped(importance_ratio(new.logprobs, old), advantages, **clip)
+        case PolicyLoss.gspo:
+            loss = losses.gspo(new.logprobs, old, advantages, turn_ids, max_turns=max_turns, **clip)
+            log_ratio = losses.gspo_log_ratio(new.logprobs, old, turn_ids, max_turns=max_turns)
+            is_clipped = losses.is_clipped(jnp.exp(log_ratio), advantages, **clip)
+        case PolicyLoss.cispo:
+            loss = losses.cispo(new.logprobs, old, advantages, ratio_high=objective.ratio_cap)
+        case PolicyLoss.reinforce:
+            loss = losses.reinforce(new.logprobs, advantages)
+    is_silent = (is_clipped | ~correction.keep) & (weights > 0)
+    return _Term(jnp.sum(weights * correction.weights * loss), is_silent)
 
 
-def _seen(
-    new: TokenScores, micro: MicroBatch, is_clipped: Array
-) -> tuple[dict[str, Array], Maxima]:
+def _seen(new: TokenScores, micro: MicroBatch, is_silent: Array) -> tuple[dict[str, Array], Maxima]:
     """What to report about a micro-batch besides its loss."""
     sampler = jnp.asarray(micro.sampler_logprobs)
     ratio = importance_ratio(new.logprobs, sampler)
@@ -133,7 +181,7 @@ def _seen(
         "gap": jnp.sum(micro.opd_weights * gap),
         "entropy": jnp.sum(new.entropy),
         "tokens": jnp.sum(mask, dtype=jnp.float32),
-        "clipped": jnp.sum(mask & is_clipped, dtype=jnp.float32),
+        "clipped": jnp.sum(mask & is_silent, dtype=jnp.float32),
         "ratio": jnp.sum(on_response),
         "ratio_squared": jnp.sum(on_response**2),
         "staleness": jnp.sum(micro.staleness, dtype=jnp.float32),

@@ -34,7 +34,7 @@ KEYS: tuple[Key, ...] = (
     Key("train/advantage_std", "score", "its spread"),
     Key("train/ratio_mean", "ratio", "mean importance ratio trainer/sampler"),
     Key("train/ratio_max", "ratio", "the largest, before truncation"),
-    Key("train/clip_fraction", "share", "tokens whose ratio was clipped"),
+    Key("train/clip_fraction", "share", "tokens that a clip or an off-policy mask silences"),
     Key("train/ess", "share", "effective sample size of the ratios, 1 when on-policy"),
     Key("train/mean_abs_logprob_diff", "nats", "mean |trainer - sampler| at the same version"),
     Key("train/max_abs_logprob_diff", "nats", "the largest such difference"),

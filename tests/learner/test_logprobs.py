@@ -112,6 +112,24 @@ def test_support_log_probs_and_their_gradients_against_whole_logits() -> None:
     np.testing.assert_allclose(slopes, expected_slopes, rtol=1e-4, atol=1e-5)
 
 
+def test_the_gradient_of_the_entropy_against_whole_logits() -> None:
+    table, hidden, ids, mask, temperature = inputs()
+    upstream = jnp.asarray(np.random.default_rng(3).normal(size=(B, T)), jnp.float32)
+
+    def chunked(hidden: Array) -> Array:
+        scores = response_scores(head, table, hidden, ids, mask, temperature, is_head_trained=False)
+        return jnp.sum(upstream * (scores.entropy + 0.5 * scores.logprobs))
+
+    def whole(hidden: Array) -> Array:
+        log_p = jax.nn.log_softmax(head(table, hidden)[:, :-1] / temperature[:, 1:, None])
+        entropy = jnp.pad(-jnp.sum(jnp.exp(log_p) * log_p, axis=-1), ((0, 0), (1, 0)))
+        logprobs = plain(table, hidden, ids, mask, temperature)
+        return jnp.sum(upstream * (jnp.where(mask, entropy, 0.0) + 0.5 * logprobs))
+
+    actual, expected = jax.jit(jax.grad(chunked))(hidden), jax.grad(whole)(hidden)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_likeliest_tokens_against_whole_logits() -> None:
     table, hidden, _, mask, temperature = inputs()
     found = jax.jit(partial(likeliest_tokens, head, k=3))(table, hidden, mask, temperature)

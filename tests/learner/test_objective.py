@@ -7,13 +7,18 @@ import pytest
 from clawjax.config import (
     Baseline,
     HintChoice,
+    KlEstimator,
     LearnerConfig,
     ObjectiveConfig,
+    OffPolicyConfig,
+    OffPolicyPreset,
     OpdConfig,
     OpdForm,
+    PolicyLoss,
     RewardConfig,
     Teacher,
 )
+from clawjax.errors import ConfigError
 from clawjax.learner.objective import describe
 
 
@@ -32,10 +37,10 @@ def test_the_default_objective_in_full() -> None:
         "\n"
         "- s in [-1, 1]: explicit feedback where there is any, else next_state; "
         "abstentions are never in a batch\n"
-        "- baseline: m, the moving average of past batches' mean scores "
+        "- baseline: m, the moving average of the same user's past mean scores "
         "(decay 0.9 per batch, 0 at first)\n"
-        "- r: against the log-probs recorded when the token was sampled; tr(r) has the value "
-        "min(r, 2) and keeps the gradient\n"
+        "- logp_sampler: the log-probs recorded when the token was sampled\n"
+        "- tr(r) has the value min(r, 2) and keeps the gradient\n"
         "- d = logp_base - logp_new: KL to the base model by the k3 estimator\n"
         "- each mean is over the turns that have the term's signal, all of which weigh the same, "
         "and so do a turn's response tokens; a batch has at most 16 turns\n"
@@ -91,3 +96,26 @@ def test_the_teacher_and_the_choice_of_hints_are_said(teacher: Teacher) -> None:
     assert "hint" in text(
         ObjectiveConfig(name="combined", w_opd=1.0, opd=OpdConfig(teacher=teacher))
     )
+
+
+@pytest.mark.parametrize("loss", list(PolicyLoss))
+@pytest.mark.parametrize("preset", list(OffPolicyPreset))
+def test_every_loss_and_preset_that_runs_is_told_apart(
+    loss: PolicyLoss, preset: OffPolicyPreset
+) -> None:
+    def build(loss: PolicyLoss, preset: OffPolicyPreset) -> str | None:
+        try:
+            off_policy = OffPolicyConfig(preset=preset)
+            return text(ObjectiveConfig(policy_loss=loss, off_policy=off_policy))
+        except ConfigError as error:
+            assert "objective.policy_loss" in str(error)
+            return None
+
+    own = build(loss, preset)
+    others = [build(a, b) for a in PolicyLoss for b in OffPolicyPreset if (a, b) != (loss, preset)]
+    assert own is None or own not in others
+
+
+def test_entropy_and_estimators_are_said() -> None:
+    assert "- 0.01 mean[ H(new) ]" in text(ObjectiveConfig(entropy_coef=0.01))
+    assert "0.02 mean[ d^2 / 2 ]" in text(ObjectiveConfig(kl_estimator=KlEstimator.k2))

@@ -6,22 +6,31 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from learner_records import make_sample
 from policies import as_sampled, logprobs, served_params
 
 from clawjax.config import (
+    KlEstimator,
     LearnerConfig,
     LoraConfig,
     Normalisation,
     ObjectiveConfig,
+    OffPolicyConfig,
+    OffPolicyPreset,
     OpdConfig,
     OpdForm,
+    PolicyLoss,
     Teacher,
 )
+from clawjax.errors import ConfigError
 from clawjax.learner.batching import Batch, make_batch
+from clawjax.learner.diagnostics import Sums
+from clawjax.learner.logprobs import TokenScores
 from clawjax.learner.step import StepResult, TrainStep
+from clawjax.learner.terms import micro_loss
 from clawjax.models.load import LoadedModel
 from clawjax.records import Sample, TeacherSays
 
@@ -153,7 +162,70 @@ def test_the_top_k_form_pulls_to_the_teachers_distribution(
     assert result.metrics["train/opd_loss"] > 0
 
 
-@pytest.mark.parametrize("normalisation", list(Normalisation))
+class Loss:
+    """`micro_loss` as a function of the new log-probs alone."""
+
+    def __init__(self, turns: list[Sample], objective: ObjectiveConfig) -> None:
+        self.micro = jax.tree.map(jnp.asarray, batch(turns).micro_batches[0])
+        self.objective = objective
+
+    def __call__(
+        self, logprobs: jax.Array, base: jax.Array | None = None
+    ) -> tuple[jax.Array, Sums]:
+        new = TokenScores(logprobs, jnp.zeros_like(logprobs), jnp.zeros((*logprobs.shape, 0)))
+        total, (sums, _) = micro_loss(new, base, self.micro, self.objective)
+        return total, sums
+
+
+@pytest.mark.parametrize("policy_loss", list(PolicyLoss))
+@pytest.mark.parametrize("preset", list(OffPolicyPreset))
+def test_on_policy_every_loss_and_correction_has_the_plain_policy_gradient(
+    samples: list[Sample], policy_loss: PolicyLoss, preset: OffPolicyPreset
+) -> None:
+    off_policy = OffPolicyConfig(preset=preset)
+    try:
+        objective = dataclasses.replace(BINARY, policy_loss=policy_loss, off_policy=off_policy)
+    except ConfigError:
+        return  # refused at start-up, which has a test of its own
+    loss = Loss([scored(samples[0], 1.0), scored(samples[1], -0.5)], objective)
+    slopes, _ = jax.grad(loss, has_aux=True)(loss.micro.sampler_logprobs)
+    plain = -loss.micro.rl_weights * loss.micro.advantages
+    np.testing.assert_allclose(slopes, plain, rtol=1e-5, atol=1e-7)
+
+
+def test_a_mask_silences_what_is_out_of_bounds(samples: list[Sample]) -> None:
+    off_policy = OffPolicyConfig(preset=OffPolicyPreset.icepop)
+    loss = Loss([scored(samples[0], 1.0)], dataclasses.replace(BINARY, off_policy=off_policy))
+    is_far = np.asarray(loss.micro.response_mask & (loss.micro.positions % 2 == 0))
+    at = loss.micro.sampler_logprobs + jnp.where(is_far, 2.0, 0.0)
+    slopes, sums = jax.grad(loss, has_aux=True)(at)
+    assert not np.asarray(slopes)[is_far].any()
+    assert float(sums.clipped) == float(is_far.sum()) > 0
+
+
+@pytest.mark.parametrize("estimator", list(KlEstimator))
+def test_a_kl_term_pulls_back_to_the_base(samples: list[Sample], estimator: KlEstimator) -> None:
+    objective = dataclasses.replace(BINARY, kl_coef=1.0, kl_estimator=estimator)
+    loss = Loss([scored(samples[0], 0.0)], objective)
+    at, mask = loss.micro.sampler_logprobs, np.asarray(loss.micro.response_mask)
+    away, sums = jax.grad(loss, has_aux=True)(at, at - 0.5)
+    assert (np.asarray(away)[mask] > 0).all()  # likelier than under the base: to become less so
+    assert float(sums.kl) > 0
+    at_base, _ = jax.grad(loss, has_aux=True)(at, at)
+    np.testing.assert_allclose(at_base, 0.0, atol=1e-7)
+
+
+def test_an_entropy_bonus_flattens_the_policy(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    step = step_for(tiny_model, tmp_path, dataclasses.replace(BINARY, entropy_coef=1.0))
+    turns = [scored(samples[0], 0.0)]
+    first = step.run(step.init(0), batch(turns))
+    second = step.run(first.state, batch(turns))
+    assert second.metrics["train/entropy"] > first.metrics["train/entropy"] + 1e-3
+
+
+@pytest.mark.parametrize("normalisation", [Normalisation.turn_mean, Normalisation.token_mean])
 def test_the_weights_of_each_term_sum_to_one(
     samples: list[Sample], normalisation: Normalisation
 ) -> None:

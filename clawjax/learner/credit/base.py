@@ -5,7 +5,8 @@ Invariant: pure Python numbers; the training step is blind to which function ran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clawjax.records import Turn
@@ -25,11 +26,17 @@ class AdmittedTurn(NamedTuple):
     """Unix seconds of the last verdict that says something."""
 
 
-class CreditState(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CreditState:
     """What credit remembers between batches; part of every checkpoint."""
 
-    ema_score: float = 0.0
-    """Moving average of the mean score of past batches."""
+    ema_scores: Mapping[str, float] = field(default_factory=dict)
+    """Moving average of the mean score of past batches, by user (`Turn.scope`)."""
+
+    @property
+    def mean(self) -> float:
+        """Over the users; 0 before the first batch."""
+        return sum(self.ema_scores.values()) / max(1, len(self.ema_scores))
 
 
 class Credited(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,7 +43,7 @@ def test_one_credit_per_response_token(scores: list[float], baseline: Baseline) 
 
 @given(SCORES, st.floats(-1, 1))
 def test_values_against_numpy(scores: list[float], ema: float) -> None:
-    s, state = np.array(scores), CreditState(ema)
+    s, state = np.array(scores), CreditState({"local": ema})
     np.testing.assert_allclose(per_turn(credited(scores, Baseline.none, state)), s)
     np.testing.assert_allclose(
         per_turn(credited(scores, Baseline.batch_mean, state)), s - s.mean(), atol=1e-12
@@ -87,6 +89,32 @@ def test_turns_without_a_score_get_no_credit_and_count_for_nothing() -> None:
         [turns[0], silent, turns[2]], START
     )
     assert result.credit == ((1.0,), None, (-1.0,) * 3)
-    assert result.state.ema_score == 0.0
-    nothing = build_credit(ObjectiveConfig())([silent], CreditState(0.5))
-    assert nothing == Credited((None,), CreditState(0.5))
+    assert result.state.ema_scores == {"local": 0.0}
+    nothing = build_credit(ObjectiveConfig())([silent], CreditState({"local": 0.5}))
+    assert nothing == Credited((None,), CreditState({"local": 0.5}))
+
+
+def test_each_user_has_a_baseline_of_their_own() -> None:
+    pleased, displeased = scored([1.0])[0], scored([-1.0])[0]
+    other = dataclasses.replace(displeased.turn, turn_id="other", scope="other")
+    turns = [pleased, displeased._replace(turn=other)]
+    credit = build_credit(ObjectiveConfig(ema_decay=0.5))
+    _, state = credit(turns, START)
+    assert state.ema_scores == {"local": 0.5, "other": -0.5}
+    assert state.mean == 0.0
+    assert credit(turns, state).credit == ((0.5,), (-0.5,))
+
+
+@pytest.mark.parametrize(
+    "baseline", [Baseline.grpo, Baseline.dr_grpo, Baseline.rloo, Baseline.reinforce_pp]
+)
+def test_groups_are_replies_to_the_same_prompt(baseline: Baseline) -> None:
+    turns = scored([1.0, -1.0, 0.5, 0.5])
+    apart = [
+        turn._replace(turn=dataclasses.replace(turn.turn, prompt_ids=(9, 9))) if index > 1 else turn
+        for index, turn in enumerate(turns)
+    ]
+    result = build_credit(ObjectiveConfig(baseline=baseline))(apart, START)
+    first, second, third, fourth = per_turn(result)
+    assert first == -second > 0
+    assert third == fourth == pytest.approx(0.0, abs=1e-9)
