@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,14 @@ _ASIDE = ".aside-"
 _FILES = {
     "adapter": ("adapter_model.safetensors", "adapter_config.json"),
     "full": ("model.safetensors", "config.json"),
+}
+_MANIFEST_TYPES = {
+    "version": int,
+    "parent": (int, NoneType),
+    "step": int,
+    "base_model": str,
+    "kind": str,
+    "config": dict,
 }
 _READ_BYTES = 1 << 20
 
@@ -231,7 +240,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             if Path(name).name != name:
                 raise KeyError(name)
             _ = described["sha256"], int(described["bytes"])
-        _to_version(path, manifest)
+        kind = _to_version(path, manifest).kind
+        if sorted(files) != sorted(_FILES[kind]):
+            msg = f"files are {sorted(files)}, not those of kind {kind}"
+            raise ValueError(msg)
     except FileNotFoundError as error:
         msg = f"{file} is missing: {_REMEDY}"
         raise StoreError(msg) from error
@@ -242,6 +254,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _to_version(path: Path, manifest: Mapping[str, Any]) -> WeightVersion:
+    for name, kinds in _MANIFEST_TYPES.items():
+        if not isinstance(manifest[name], kinds) or isinstance(manifest[name], bool):
+            msg = f"{name} is {manifest[name]!r}"
+            raise TypeError(msg)
     return WeightVersion(
         version=manifest["version"],
         path=path,

@@ -1,5 +1,6 @@
 """Every configuration that ships composes, and mistakes are named."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -75,10 +76,17 @@ def test_a_typo_is_named(typo):
         ("learner.method=qlora", "use lora or full"),
         ("reward.modules=[]", "reward.modules is empty"),
         ("learner.max_tokens=4096", "add a bucket or lower max_tokens"),
+        ("learner.length_buckets=[2048,512]", "have to ascend"),
+        ("learner.micro_batch_tokens=0", "the minimum is 1"),
+        ("engine.live_buckets=[0]", "the minimum is 1"),
+        ("reward.max_concurrency=0", "the minimum is 1"),
+        ("user.max_turns=0", "the minimum is 1"),
+        ("run.max_restarts=-1", "the minimum is 0"),
+        ("monitor.interval_s=0", "the minimum is 0.1"),
     ],
 )
 def test_values_that_cannot_run_say_why(override, message):
-    with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         load(override)
 
 

@@ -115,13 +115,19 @@ def test_the_loops_run_and_survive_kill_9(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_resumes_where_it_was(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_a_run_that_was_stopped_resumes_where_it_was(tmp_path, how):
     folder = tmp_path / "tiny_demo"
     first = start(tmp_path, "user.updates=50", "user.max_turns=400")
     try:
         eventually(lambda: (folder / "weights" / "LATEST").exists(), first, 120)
-        first.send_signal(signal.SIGINT)
-        assert "the same command resumes" in finish(first)
+        children = psutil.Process(first.pid).children()
+        first.send_signal(how)
+        if how is signal.SIGINT:
+            assert "the same command resumes" in finish(first)
+        else:
+            first.communicate(timeout=10)
+            assert not psutil.wait_procs(children, timeout=60)[1], "orphans"
     finally:
         first.kill()
     log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
@@ -147,13 +153,18 @@ def test_an_interrupted_run_resumes_where_it_was(tmp_path):
         (["learner.min_turns=99"], "learner.min_turns=99"),
         (["gateway.host=0.0.0.0"], "CLAWJAX_API_KEY"),
         (["log.url=sqlite:////proc/nowhere/turns.db"], "turn log"),
+        (["log.url=nonsense"], "log.url is no database URL"),
         (["reward.modules=[no_such_judge]"], "no_such_judge"),
+        (["run.dry=true", "reward.modules=[no_such_judge]"], "no_such_judge"),
+        (["learner.bach_turns=1"], "Key 'bach_turns' not in 'LearnerConfig'"),
+        (["learner=qlora"], "Could not find 'learner/qlora'"),
+        (["hydra.run.dir=/proc/nowhere"], "set CLAWJAX_RUNS"),
     ],
 )
 def test_what_cannot_run_says_why_and_starts_nothing(tmp_path, overrides, message):
     run = start(tmp_path, *overrides)
     output, _ = run.communicate(timeout=60)
-    assert run.returncode in (1, 2), output
+    assert run.returncode == 2, output
     assert message in output
     assert "Traceback" not in output
 

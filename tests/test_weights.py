@@ -72,6 +72,32 @@ def test_a_version_is_laid_out_for_peft(tmp_path: Path) -> None:
     assert manifest["files"].keys() == {"adapter_model.safetensors", "adapter_config.json"}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": "1"},
+        {"version": 1.0},
+        {"version": 2},
+        {"step": None},
+        {"base_model": 3},
+        {"kind": ["full"]},
+        {"kind": "quantised"},
+        {"files": {}},
+        {"files": {"../weights": {"sha256": "", "bytes": 0}}},
+        {"files": {"adapter_config.json": {"sha256": "", "bytes": "many"}}},
+    ],
+    ids=str,
+)
+def test_an_altered_manifest_is_refused_by_name(tmp_path: Path, change: dict[str, object]) -> None:
+    store = DirectoryWeightStore(tmp_path)
+    path = publish(store, 1).path
+    file = path / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(StoreError, match="000001"):
+        store.load(1)
+    store.latest()  # whatever it says, it does not fall over
+
+
 def test_publishing_twice_changes_nothing(tmp_path: Path) -> None:
     times = iter((1.0, 2.0))
     store = DirectoryWeightStore(tmp_path, clock=lambda: next(times))

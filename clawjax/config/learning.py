@@ -87,10 +87,21 @@ class LearnerConfig:
             f"learner.min_turns={self.min_turns} must be between 1 and "
             f"learner.batch_turns={self.batch_turns}",
         )
+        at_least("learner.max_wait_s", self.max_wait_s, 0.0)
+        at_least("learner.idle_s", self.idle_s, 0.0)
         at_least("learner.max_staleness", self.max_staleness, 0)
+        at_least("learner.max_tokens", self.max_tokens, 2)
+        at_least("learner.micro_batch_tokens", self.micro_batch_tokens, 1)
         at_least("learner.learning_rate", self.learning_rate, 0.0)
+        at_least("learner.max_steps", self.max_steps or 1, 1)
         at_least("learner.keep_checkpoints", self.keep_checkpoints, 1)
+        at_least("learner.poll_s", self.poll_s, 0.001)
+        within("learner.nice", self.nice, -20, 19)
         at_least("learner.cpu_cores", self.cpu_cores or 1, 1)
+        require(
+            self.length_buckets == sorted(set(self.length_buckets)),
+            f"learner.length_buckets={self.length_buckets} have to ascend: sort them",
+        )
         require(
             max(self.length_buckets, default=0) >= self.max_tokens,
             f"learner.length_buckets end at {max(self.length_buckets, default=0)}, below "

@@ -62,6 +62,8 @@ class LlmJudgeConfig:
     def __post_init__(self) -> None:
         """Reject what cannot vote."""
         at_least("reward.llm_judge.votes", self.votes, 1)
+        at_least("reward.llm_judge.max_tokens", self.max_tokens, 1)
+        within("reward.llm_judge.temperature", self.temperature, 0.0, 2.0)
         at_least("reward.llm_judge.timeout_s", self.timeout_s, 0.1)
         at_least("reward.llm_judge.max_concurrency", self.max_concurrency, 1)
         at_least("reward.llm_judge.retries", self.retries, 0)
@@ -85,6 +87,7 @@ class RewardConfig:
     def __post_init__(self) -> None:
         """Nothing to learn from is a mistake."""
         require(bool(self.modules), "reward.modules is empty: name at least one module")
+        at_least("reward.max_concurrency", self.max_concurrency, 1)
         at_least("reward.judge_timeout_s", self.judge_timeout_s, 0.1)
 
     @property

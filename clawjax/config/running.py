@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clawjax.config.checks import at_least, require
+from clawjax.config.checks import at_least, require, within
 from clawjax.config.learning import LearnerConfig
 from clawjax.config.objective import ObjectiveConfig
 from clawjax.config.rewarding import RewardConfig
@@ -40,6 +40,10 @@ class MonitorConfig:
     live: bool = True
     """A live view where there is a terminal; plain lines where there is none."""
 
+    def __post_init__(self) -> None:
+        """Gauges have a pace."""
+        at_least("monitor.interval_s", self.interval_s, 0.1)
+
 
 @dataclass
 class UserConfig:
@@ -66,7 +70,11 @@ class UserConfig:
     def __post_init__(self) -> None:
         """Reject a user who never speaks."""
         at_least("user.updates", self.updates, 1)
+        at_least("user.max_turns", self.max_turns, 1)
+        at_least("user.max_seconds", self.max_seconds, 1.0)
         at_least("user.concurrency", self.concurrency, 1)
+        at_least("user.max_tokens", self.max_tokens, 1)
+        within("user.temperature", self.temperature, 0.0, 2.0)
         at_least("user.held_out", self.held_out, 1)
         at_least("user.think_s", self.think_s, 0.0)
 
@@ -83,6 +91,10 @@ class RunSection:
     """Compose, validate, print the effective objective and exit."""
     max_restarts: int = 5
     """How often a loop's process is started again after it died."""
+
+    def __post_init__(self) -> None:
+        """Reject a number of restarts that is none."""
+        at_least("run.max_restarts", self.max_restarts, 0)
 
 
 @dataclass

@@ -66,7 +66,9 @@ class EngineConfig:
         at_least("engine.max_response_tokens", self.max_response_tokens, 1)
         within("engine.temperature", self.temperature, 0.0, 2.0)
         within("engine.top_p", self.top_p, 1e-6, 1.0)
+        at_least("engine.poll_weights_s", self.poll_weights_s, 0.01)
         require(bool(self.live_buckets), "engine.live_buckets is empty: give at least one length")
+        at_least("engine.live_buckets", min(self.live_buckets), 1)
 
 
 @dataclass
@@ -90,6 +92,7 @@ class GatewayConfig:
         within("gateway.port", self.port, 0, 65535)
         at_least("gateway.session_idle_s", self.session_idle_s, 1)
         at_least("gateway.request_timeout_s", self.request_timeout_s, 1)
+        at_least("gateway.max_body_bytes", self.max_body_bytes, 1)
         require(
             self.default_turn_kind in ("main", "side"),
             f"gateway.default_turn_kind={self.default_turn_kind!r}: use main or side",
@@ -102,3 +105,7 @@ class LogConfig:
 
     url: str = "sqlite:///${run.dir}/turns.db"
     busy_timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Writers wait for one another."""
+        at_least("log.busy_timeout_s", self.busy_timeout_s, 0.1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import AsyncIterator
@@ -96,8 +97,8 @@ class SimulatedUser:
         """Talk until a stop condition is met; returns what was done in all runs together.
 
         Raises:
-            EngineError: in a group: the endpoint was unreachable for longer than `retry_s`, or
-                refuses one request after the other.
+            EngineError: in a group: the endpoint was unreachable for longer than `retry_s`,
+                refuses one request after the other, or whoever started the user is gone.
         """
         try:
             async with self._watching(), asyncio.TaskGroup() as group:
@@ -120,6 +121,9 @@ class SimulatedUser:
 
     async def _watch(self) -> None:
         while not self._is_stopping:
+            if self._settings.parent_pid not in (None, os.getppid()):
+                msg = f"the process {self._settings.parent_pid} that started this user is gone"
+                raise EngineError(msg)
             version = await self._client.version()
             reached = version is not None and version >= self._settings.updates
             self._is_stopping = reached or self._elapsed() >= self._settings.max_seconds

@@ -47,6 +47,8 @@ class UserSettings:
     """Longest silence while a reply streams."""
     retry_s: float = 180.0
     """How long an unreachable server is waited for, per request."""
+    parent_pid: int | None = None
+    """Stop when this process, which started the user, is gone."""
     state_file: str | None = None
     """None is `user_state.json` in the run's folder."""
 

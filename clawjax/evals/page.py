@@ -73,7 +73,8 @@ def _facts(report: Mapping[str, Any]) -> str:
         f"{sum(turns['dropped'].values())} dropped ({dropped}) + {turns['pending']} pending: "
         f"{balance}.",
         f"- Policy version {report['policy_version']}; {_number(report['requests'], 'd')} "
-        f"requests, {_number(report['non_2xx'], 'd')} of them answered with an error.",
+        f"requests for a reply and {_number(report['other_requests'], 'd')} others, "
+        f"{_number(report['non_2xx'], 'd')} of them answered with an error.",
         f"- From feedback to a reply that learned from it: median "
         f"{_number(latency['median'], 'g')} turns, at most {_number(latency['max'], 'd')} "
         f"(n = {latency['n']}; {latency['unserved']} not served yet).",

@@ -103,6 +103,7 @@ def build_report(run_dir: Path, log: SqlTurnLog, facts: RunFacts) -> dict[str, A
         },
         "policy_version": facts.policy_version,
         "requests": counters.get("requests"),
+        "other_requests": counters.get("other_requests", 0 if "requests" in counters else None),
         "non_2xx": counters.get("non_2xx", 0 if "requests" in counters else None),
         "feedback_to_served_turns": feedback_to_served(turns, log.outcomes())._asdict(),
         "mean_abs_logprob_diff": _weighted_mean(

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -99,7 +98,7 @@ def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
         ),
         authenticator,
         model_name=deps.model_name,
-        token_text=partial(_token_text, deps.tokenizer),
+        token_bytes=deps.tokenizer.piece,
         config=deps.config,
         sampling_defaults=deps.sampling_defaults,
     )
@@ -129,7 +128,3 @@ async def _lifespan(app: Starlette) -> AsyncGenerator[None]:
         closing = group.create_task(collector.run_idle_closer())
         yield
         closing.cancel()
-
-
-def _token_text(tokenizer: Tokenizer, token_id: int) -> str:
-    return tokenizer.decode((token_id,), keep_special=True)

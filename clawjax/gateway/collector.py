@@ -153,7 +153,7 @@ class Collector:
             messages=reaction.messages,
         )
         try:
-            await asyncio.to_thread(self._log.append, state)
+            await _finish(self._log.append, state)
         except LogError:
             reaction.turn.is_answered = False
             raise
@@ -171,7 +171,7 @@ class Collector:
         key = SessionKey(turn.scope, turn.session_id)
         forgotten = self._sessions.add(turn, self._clock())
         try:
-            await asyncio.to_thread(self._log.append, *records)
+            await _finish(self._log.append, *records)
         except LogError:
             self._sessions.remove(turn.turn_id, key)
             raise
@@ -185,7 +185,7 @@ class Collector:
         reason = DropReason.SIDE if turn.kind is TurnKind.SIDE else DropReason.CANCELLED
         outcome = Outcome(turn.turn_id, self._clock(), drop_reason=reason)
         try:
-            await asyncio.to_thread(self._log.append, turn, outcome)
+            await _finish(self._log.append, turn, outcome)
         except LogError as error:
             _log.error("cancelled turn %s is not in the log: %s", turn.turn_id, error)
 
@@ -221,7 +221,7 @@ class Collector:
         for turn in turns:
             turn.is_closed = True
         try:
-            await asyncio.to_thread(self._log_closed, [turn.turn_id for turn in turns])
+            await _finish(self._log_closed, [turn.turn_id for turn in turns])
         except LogError:
             for turn in turns:
                 turn.is_closed = False
@@ -240,6 +240,21 @@ class Collector:
                 and all(s.kind is not NextStateKind.SESSION_CLOSED for s in judged.next_states)
             )
         )
+
+
+async def _finish(write: Callable[..., None], *arguments: object) -> None:
+    """Run a write in a thread to its end, also where the client leaves while it waits its turn.
+
+    Cancelling would take a write that no thread has begun out of the queue: what the session tree
+    has noted would not be in the log.
+    """
+    writing = asyncio.ensure_future(asyncio.to_thread(write, *arguments))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        writing.result()
+        raise
 
 
 def _prior(parent: KnownTurn | None, reply_index: int | None) -> Prior | None:

@@ -1,6 +1,6 @@
 """Chat completions as OpenAI clients expect them: from records to JSON bodies.
 
-Pure translation. Token texts are looked up through a function, so that no tokenizer is known here.
+Pure translation. Token bytes are looked up through a function, so that no tokenizer is known here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from clawjax.records import ToolCall
 __all__ = [
     "Failure",
     "Json",
-    "TokenText",
+    "TokenBytes",
     "chunk_body",
     "completion_body",
     "delta_body",
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Json = dict[str, Any]
-TokenText = Callable[[int], str]
+TokenBytes = Callable[[int], bytes]
 
 _FAILURE_HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"www-authenticate": "Bearer"},
@@ -80,12 +80,12 @@ def failure_of(error: Exception) -> Failure:
 
 
 def completion_body(
-    exchange: Exchange, replies: Sequence[Reply], *, token_text: TokenText | None
+    exchange: Exchange, replies: Sequence[Reply], *, token_bytes: TokenBytes | None
 ) -> Json:
-    """A whole chat completion; `token_text` only where log-probs were asked for."""
+    """A whole chat completion; `token_bytes` only where log-probs were asked for."""
     return {
         **_head(exchange, "chat.completion"),
-        "choices": [_choice(reply, token_text) for reply in replies],
+        "choices": [_choice(reply, token_bytes) for reply in replies],
         "usage": usage_body(exchange, replies),
     }
 
@@ -115,12 +115,13 @@ def delta_fields(delta: ReplyDelta, call_index: int) -> Json:
     return fields
 
 
-def logprobs_body(tokens: Sequence[TokenLogprob], token_text: TokenText) -> Json:
+def logprobs_body(tokens: Sequence[TokenLogprob], token_bytes: TokenBytes) -> Json:
     """Log-probs at temperature 1 of the sampled tokens, with alternatives."""
 
     def entry(token_id: int, logprob: float) -> Json:
-        text = token_text(token_id)
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+        piece = token_bytes(token_id)
+        text = piece.decode("utf-8", errors="replace")
+        return {"token": text, "logprob": logprob, "bytes": list(piece)}
 
     return {
         "content": [
@@ -166,7 +167,7 @@ def _head(exchange: Exchange, kind: str) -> Json:
     }
 
 
-def _choice(reply: Reply, token_text: TokenText | None) -> Json:
+def _choice(reply: Reply, token_bytes: TokenBytes | None) -> Json:
     said = reply.message
     message: Json = {
         "role": "assistant",
@@ -179,7 +180,7 @@ def _choice(reply: Reply, token_text: TokenText | None) -> Json:
     return {
         "index": reply.choice,
         "message": message,
-        "logprobs": None if token_text is None else logprobs_body(reply.logprobs, token_text),
+        "logprobs": None if token_bytes is None else logprobs_body(reply.logprobs, token_bytes),
         "finish_reason": reply.finish_reason,
     }
 

@@ -19,7 +19,7 @@ from clawjax.errors import ClawError, WireError
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.caller import Caller, identify
 from clawjax.gateway.chat import ChatService
-from clawjax.gateway.completions import Failure, TokenText, failure_of, model_body
+from clawjax.gateway.completions import Failure, TokenBytes, failure_of, model_body
 from clawjax.gateway.feedback import FeedbackService, parse_feedback
 from clawjax.gateway.openai import ChatRequest, parse_chat_request
 from clawjax.gateway.sinks import JsonSink, StreamSink
@@ -40,6 +40,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+_BODY_TIMEOUT_S = 60.0
 MODEL_ALIAS = "policy"
 """Names whatever model is being served."""
 
@@ -57,14 +58,14 @@ class ChatEndpoint:
         authenticator: Authenticator,
         *,
         model_name: str,
-        token_text: TokenText,
+        token_bytes: TokenBytes,
         config: GatewayConfig,
         sampling_defaults: EngineConfig,
     ) -> None:
         self._chat = chat
         self._authenticator = authenticator
         self._model_name = model_name
-        self._token_text = token_text
+        self._token_bytes = token_bytes
         self._config = config
         self._sampling_defaults = sampling_defaults
 
@@ -80,9 +81,9 @@ class ChatEndpoint:
             http.headers, body, scope=who, default_kind=TurnKind(self._config.default_turn_kind)
         )
         if request.is_stream:
-            sink: StreamSink | JsonSink = StreamSink(request, self._token_text, send)
+            sink: StreamSink | JsonSink = StreamSink(request, self._token_bytes, send)
         else:
-            sink = JsonSink(request, self._token_text, scope, receive, send)
+            sink = JsonSink(request, self._token_bytes, scope, receive, send)
         await run_while_connected(self._answer(request, caller, sink), receive)
 
     async def _answer(
@@ -194,17 +195,26 @@ async def read_object(request: Request, max_bytes: int) -> JsonObject:
     """Read a JSON object without ever holding more than `max_bytes`.
 
     Raises:
-        WireError: 413 over the limit, 400 where it is not a JSON object.
+        WireError: 413 over the limit, 408 where it does not arrive, 400 where it is no JSON object.
     """
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            return parse_object(await _read(request, max_bytes))
+    except TimeoutError as error:
+        msg = f"the body has not arrived within {_BODY_TIMEOUT_S:.0f} s: send it again"
+        raise WireError(msg, status=408, code="body_timeout") from error
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > max_bytes:
             raise _too_large(max_bytes)
-    return parse_object(bytes(body))
+    return bytes(body)
 
 
 async def run_while_connected(work: Coroutine[None, None, None], receive: Receive) -> None:

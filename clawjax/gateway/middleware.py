@@ -1,7 +1,8 @@
-"""Around every request: the persistent counters `requests` and `non_2xx`.
+"""Around every request: persistent counters.
 
-Invariant: a request under `/v1/` is counted once, before the last byte of its response leaves; one
-that broke off after its status was sent counts as `non_2xx`.
+`requests` are those for a reply, `other_requests` the rest (feedback, models, what is not there),
+`non_2xx` what was refused of both. Invariant: a request under `/v1/` is counted once, before the
+last byte of its response leaves; one that broke off after its status was sent counts as `non_2xx`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ __all__ = ["CountRequests"]
 _log = logging.getLogger(__name__)
 
 _COUNTED_PREFIX = "/v1/"
+_CHAT_PATH = "/v1/chat/completions"
 
 
 class CountRequests:
@@ -33,6 +35,7 @@ class CountRequests:
         if scope["type"] != "http" or not scope["path"].startswith(_COUNTED_PREFIX):
             await self._app(scope, receive, send)
             return
+        name = "requests" if scope["path"] == _CHAT_PATH else "other_requests"
         status = 0
         is_counted = False
 
@@ -42,25 +45,25 @@ class CountRequests:
                 status = message["status"]
             elif not message.get("more_body", False) and not is_counted:
                 is_counted = True
-                await self._add(is_success=200 <= status < 300)
+                await self._add(name, is_success=200 <= status < 300)
             await send(message)
 
         try:
             await self._app(scope, receive, count_and_send)
         except Exception:
             if not is_counted:
-                await self._add(is_success=False)
+                await self._add(name, is_success=False)
             raise
         if not is_counted:  # the client has left
-            await self._add(is_success=True)
+            await self._add(name, is_success=True)
 
-    async def _add(self, *, is_success: bool) -> None:
+    async def _add(self, name: str, *, is_success: bool) -> None:
         try:
-            await asyncio.to_thread(self._count_both, is_success)
+            await asyncio.to_thread(self._count_both, name, is_success)
         except LogError as error:
             _log.error("a request is not counted: %s", error)
 
-    def _count_both(self, is_success: bool) -> None:
-        self._count("requests", 1)
+    def _count_both(self, name: str, is_success: bool) -> None:
+        self._count(name, 1)
         if not is_success:
             self._count("non_2xx", 1)

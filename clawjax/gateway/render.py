@@ -3,6 +3,7 @@
 Invariant: the prompt of a turn that continues another is that turn's prompt ids, its response ids
 and the encoded rest, in this order; sampled ids are never turned into text and back. Where the
 chat template rules this out the whole history is rendered afresh, which forks the conversation.
+Nothing that a client sends becomes a control token of the template.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Tokenizer(Protocol):
         """Ids that end a reply."""
         ...
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Ids of a text; special tokens written out become their ids, nothing is added."""
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        """Ids of what `render` gave, or of its end; typed control tokens are ordinary text."""
         ...
 
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
@@ -46,7 +47,11 @@ class Tokenizer(Protocol):
         tools_json: str | None = None,
         add_generation_prompt: bool = True,
     ) -> str:
-        """The chat template's text; `WireError` where the template rejects the messages."""
+        """The chat template's text, for `encode_prompt`; `WireError` where it is rejected."""
+        ...
+
+    def piece(self, token_id: int) -> bytes:
+        """The bytes a token stands for, which need not be whole characters."""
         ...
 
     def special_text(self, token_id: int) -> str:
@@ -81,8 +86,10 @@ class Renderer:
         if prior is not None:
             rest = self._text_after_reply(messages, tools_json, prior)
             if rest is not None:
-                return prior.prompt_ids + prior.response_ids + self._tokenizer.encode(rest)
-        return self._tokenizer.encode(self._tokenizer.render(messages, tools_json=tools_json))
+                return prior.prompt_ids + prior.response_ids + self._tokenizer.encode_prompt(rest)
+        return self._tokenizer.encode_prompt(
+            self._tokenizer.render(messages, tools_json=tools_json)
+        )
 
     def knows_reasoning(self) -> bool:
         """Whether the template removes earlier thoughts, as those of reasoning models do."""

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from clawjax.gateway.completions import (
     Failure,
     Json,
-    TokenText,
+    TokenBytes,
     chunk_body,
     completion_body,
     delta_body,
@@ -40,12 +40,12 @@ class JsonSink:
     def __init__(
         self,
         request: ChatRequest,
-        token_text: TokenText,
+        token_bytes: TokenBytes,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        self._token_text = token_text if request.wants_logprobs else None
+        self._token_bytes = token_bytes if request.wants_logprobs else None
         self._asgi = (scope, receive, send)
         self._exchange: Exchange | None = None
 
@@ -62,7 +62,7 @@ class JsonSink:
     async def end(self, replies: Sequence[Reply]) -> None:
         """Send the whole body."""
         assert self._exchange is not None
-        body = completion_body(self._exchange, replies, token_text=self._token_text)
+        body = completion_body(self._exchange, replies, token_bytes=self._token_bytes)
         headers = {SESSION_HEADER: self._exchange.session_id}
         await JSONResponse(body, headers=headers)(*self._asgi)
 
@@ -75,9 +75,9 @@ class JsonSink:
 class StreamSink:
     """Sends each token's text as it comes. The status is sent with the first."""
 
-    def __init__(self, request: ChatRequest, token_text: TokenText, send: Send) -> None:
+    def __init__(self, request: ChatRequest, token_bytes: TokenBytes, send: Send) -> None:
         self._wants_usage = request.wants_usage
-        self._token_text = token_text if request.wants_logprobs else None
+        self._token_bytes = token_bytes if request.wants_logprobs else None
         self._send = send
         self._order = asyncio.Lock()
         """Keeps the events of concurrent choices whole and behind the response's start."""
@@ -144,11 +144,11 @@ class StreamSink:
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
     def _new_logprobs(self, reply: Reply) -> Json | None:
-        if self._token_text is None:
+        if self._token_bytes is None:
             return None
         sent = self._logprobs_sent.get(reply.choice, 0)
         self._logprobs_sent[reply.choice] = len(reply.logprobs)
-        return logprobs_body(reply.logprobs[sent:], self._token_text)
+        return logprobs_body(reply.logprobs[sent:], self._token_bytes)
 
     async def _event(self, choice: Json) -> None:
         assert self._exchange is not None

@@ -74,6 +74,6 @@ def _build_teacher(
         return None
 
     def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ...]:
-        return tokenizer.encode(tokenizer.render(messages, tools_json=tools_json))
+        return tokenizer.encode_prompt(tokenizer.render(messages, tools_json=tools_json))
 
     return HintTeacher(Scorer(learner), render, objective.opd, max_tokens=learner.max_tokens)

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
 from clawjax.errors import LogError
 from clawjax.log import codec
+from clawjax.log.connection import connect, snapshots
 from clawjax.log.schema import (
     SCHEMA_VERSION,
     claims,
@@ -43,6 +43,7 @@ from clawjax.records import (
 
 __all__ = ["SqlTurnLog"]
 
+_URL_FORMS = "write it as sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
 _CHUNK = 500
 """Keys per `IN (...)`; SQLite's limit on bound parameters is far above."""
 
@@ -53,6 +54,7 @@ class SqlTurnLog:
     def __init__(self, engine: sa.Engine, *, clock: Callable[[], float] = time.time) -> None:
         """Wrap an engine whose schema exists; use `open` to get one."""
         self._engine = engine
+        self._readers = snapshots(engine)
         self._clock = clock
 
     @classmethod
@@ -68,19 +70,30 @@ class SqlTurnLog:
         Raises:
             LogError: unreachable or unwritable, or written by another schema version.
         """
+        parsed = _parse(url)
+        shown = parsed.render_as_string(hide_password=True)
         try:
-            engine = _connect(url, busy_timeout_s)
+            engine = connect(parsed, busy_timeout_s)
             log = cls(engine, clock=clock)
             with log._writing() as connection:
                 metadata.create_all(connection)
                 log._insert(connection, cursors, [{"name": "schema", "position": SCHEMA_VERSION}])
-        except (SQLAlchemyError, LogError, ModuleNotFoundError) as error:
-            msg = f"cannot open the turn log {_redact(url)}: {_reason(error)}"
+        except ModuleNotFoundError as error:
+            msg = (
+                f"the turn log {shown} needs the package {error.name}, which is not installed: "
+                'run pip install "psycopg[binary]" for PostgreSQL, or use log=sqlite'
+            )
+            raise LogError(msg) from error
+        except (SQLAlchemyError, LogError) as error:
+            msg = (
+                f"cannot open the turn log {shown}: {_reason(error)}: make sure that it exists "
+                "and can be written, or set log.url"
+            )
             raise LogError(msg) from error
         found = log.cursor("schema")
         if found != SCHEMA_VERSION:
             msg = (
-                f"the turn log {_redact(url)} has schema {found}, this version of clawjax writes "
+                f"the turn log {shown} has schema {found}, this version of clawjax writes "
                 f"{SCHEMA_VERSION}: use a new run.dir or the clawjax that wrote it"
             )
             raise LogError(msg)
@@ -336,7 +349,7 @@ class SqlTurnLog:
     @contextmanager
     def _reading(self) -> Generator[Connection]:
         try:
-            with self._engine.connect() as connection:
+            with self._readers.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
             msg = f"cannot read the turn log: {_reason(error)}"
@@ -357,41 +370,21 @@ class SqlTurnLog:
             raise LogError(msg) from error
 
 
-def _connect(url: str, busy_timeout_s: float) -> sa.Engine:
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(
-            parsed, pool_timeout=busy_timeout_s, pool_pre_ping=True, hide_parameters=True
-        )
-    engine = sa.create_engine(
-        parsed,
-        pool_timeout=busy_timeout_s,
-        connect_args={"timeout": busy_timeout_s},
-        hide_parameters=True,  # conversations stay out of tracebacks
-    )
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below, not by the driver
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A writer takes the lock at once: waiting for it later, after reading, would fail.
-        is_write = connection.info.get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
-
-    return engine
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except SQLAlchemyError as error:
+        msg = f"log.url is no database URL: {_URL_FORMS}"
+        raise LogError(msg) from error
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        msg = f"log.url names a {parsed.get_backend_name()} database: {_URL_FORMS}"
+        raise LogError(msg)
+    return parsed
 
 
 def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(keys), _CHUNK):
         yield keys[start : start + _CHUNK]
-
-
-def _redact(url: str) -> str:
-    return sa.make_url(url).render_as_string(hide_password=True)
 
 
 def _reason(error: Exception) -> str:

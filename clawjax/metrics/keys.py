@@ -75,8 +75,9 @@ KEYS: tuple[Key, ...] = (
     Key("judge/waiting", "turns", "linked turns not judged yet"),
     Key("judge/latency_s", "s", "from the reaction arriving to the verdict"),
     # The endpoint.
-    Key("gateway/requests", "requests", "requests answered since the run began"),
-    Key("gateway/non_2xx", "requests", "those answered with an error"),
+    Key("gateway/requests", "requests", "requests for a reply since the run began"),
+    Key("gateway/other_requests", "requests", "all others under `/v1`: feedback, models"),
+    Key("gateway/non_2xx", "requests", "those of both answered with an error"),
     # Processes.
     Key("process/rss_bytes", "bytes", "resident memory of all processes together"),
     # Held-out prompts, before (step 0) and after.

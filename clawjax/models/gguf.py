@@ -60,8 +60,8 @@ class GgufSource:
         _reject_unsupported(self._keys)
 
     def base_id(self) -> str:
-        """File name and fingerprint."""
-        return f"{self._file.path.stem}@{fingerprint([self._file.path])}"
+        """Family and fingerprint: what the file is called does not matter."""
+        return f"{self._keys.family}@{fingerprint([self._file.path])}"
 
     def architecture(self) -> Architecture:
         """The shape that metadata and tensors describe."""

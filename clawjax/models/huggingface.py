@@ -31,19 +31,18 @@ _ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 class HuggingFaceSource:
     """A directory with config.json, tokenizer.json and safetensors."""
 
-    def __init__(self, directory: Path, *, hub_id: str | None = None) -> None:
+    def __init__(self, directory: Path) -> None:
         """Read the configuration.
 
         Raises:
             ConfigError: config.json is missing or not JSON.
         """
         self._directory = directory
-        self._name = hub_id or directory.resolve().name
         self._config = _read_json(directory / "config.json")
 
     def base_id(self) -> str:
-        """Hub id or directory name, and fingerprint."""
-        return f"{self._name}@{fingerprint(_weight_files(self._directory))}"
+        """Family and fingerprint: where the files lie does not matter."""
+        return f"{self._config.get('model_type')}@{fingerprint(_weight_files(self._directory))}"
 
     def architecture(self) -> Architecture:
         """The shape that config.json describes."""

@@ -116,8 +116,7 @@ def open_source(config: ModelConfig, *, seed: int = 0, with_weights: bool = True
     if path.is_file() or path.suffix == ".gguf":
         return GgufSource(path)
     if is_hub_id(config.path):
-        directory = download(config.path, config.revision, with_weights=with_weights)
-        return HuggingFaceSource(directory, hub_id=config.path)
+        return HuggingFaceSource(download(config.path, config.revision, with_weights=with_weights))
     msg = (
         f"model.path={config.path!r} does not exist: name a GGUF file, a Hugging Face directory, "
         f"a hub id (owner/name), {DEFAULT_MODEL}, or random:<family>"

@@ -7,7 +7,7 @@ renders as it does there. A template that refuses a conversation is the client's
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -66,8 +66,15 @@ class ChatTemplate:
         *,
         tools_json: str | None = None,
         add_generation_prompt: bool = True,
+        mark: Callable[[str], str] = str,
     ) -> str:
         """Write a conversation as the text the model was trained on.
+
+        Args:
+            messages: the conversation.
+            tools_json: the tools that the model may call, as a JSON list.
+            add_generation_prompt: whether a reply begins at the end.
+            mark: applied to every string that does not come from the template.
 
         Raises:
             WireError: the template rejects the messages, or the tools are not a JSON list.
@@ -76,8 +83,8 @@ class ChatTemplate:
         try:
             return self._compiled.render(
                 **self.special_tokens,
-                messages=[_as_dict(message) for message in messages],
-                tools=tools,
+                messages=_marked([_as_dict(message) for message in messages], mark),
+                tools=_marked(tools, mark),
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
             )
@@ -158,6 +165,19 @@ def _as_dict(message: Message) -> dict[str, Any]:
     if message.reasoning is not None:
         fields["reasoning_content"] = message.reasoning
     return fields
+
+
+def _marked(value: Any, mark: Callable[[str], str]) -> Any:
+    """Every string within, the keys of objects included."""
+    match value:
+        case str():
+            return mark(value)
+        case list():
+            return [_marked(entry, mark) for entry in value]
+        case dict():
+            return {mark(key): _marked(entry, mark) for key, entry in value.items()}
+        case _:
+            return value
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:

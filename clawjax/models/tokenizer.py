@@ -9,13 +9,14 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
 from clawjax.errors import ConfigError
+from clawjax.models.guard import Guard
 from clawjax.models.template import ChatTemplate
 from clawjax.records import Message
 
@@ -50,6 +51,8 @@ class ChatTokenizer:
         self._added = dict(tokenizer.get_added_tokens_decoder())
         self._alphabet = _Alphabet(tokenizer)
         self._special = frozenset(i for i, token in self._added.items() if token.special)
+        self._control = self._special | eos_ids
+        self._guard = Guard(self._added[i].content for i in self._control if i in self._added)
         self._pieces: dict[int, bytes] = {}
         self.vocab_size: int = tokenizer.get_vocab_size(with_added_tokens=True)
         self.eos_ids = eos_ids
@@ -57,6 +60,22 @@ class ChatTokenizer:
     def encode(self, text: str) -> tuple[int, ...]:
         """Ids of `text`. Special tokens written in it become their ids; nothing is added."""
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        """Ids of what `render` gave, or of its end: only the template's own control tokens count.
+
+        Ordinary text is encoded as `encode` does it; control tokens that somebody typed are text.
+        """
+        if not self._guard.has_marks(text):
+            return self.encode(text)
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        ids: list[int] = []
+        start = 0
+        for token_id, (begin, end) in zip(found.ids, found.offsets, strict=True):
+            if token_id in self._control:
+                ids += (*self._encode_words(text[start:begin]), token_id)
+                start = end
+        return (*ids, *self._encode_words(text[start:]))
 
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
         """Text of `ids`; bytes that are not UTF-8 become U+FFFD, unknown ids nothing."""
@@ -70,13 +89,18 @@ class ChatTokenizer:
         tools_json: str | None = None,
         add_generation_prompt: bool = True,
     ) -> str:
-        """The conversation as prompt text, by the model's chat template.
+        """The conversation by the model's chat template, as `encode_prompt` takes it.
+
+        Typed control tokens are marked, which is the only difference to the template's text.
 
         Raises:
             WireError: the template rejects the messages.
         """
         return self._template.render(
-            messages, tools_json=tools_json, add_generation_prompt=add_generation_prompt
+            messages,
+            tools_json=tools_json,
+            add_generation_prompt=add_generation_prompt,
+            mark=self._guard.mark,
         )
 
     def special_text(self, token_id: int) -> str:
@@ -102,6 +126,20 @@ class ChatTokenizer:
         if known is None:
             known = self._pieces[token_id] = self._piece(token_id)
         return known
+
+    def _encode_words(self, marked: str) -> list[int]:
+        """Ids of people's words, in which nothing is a control token."""
+        return self._words.encode(self._guard.unmark(marked), add_special_tokens=False).ids
+
+    @cached_property
+    def _words(self) -> tokenizers.Tokenizer:
+        """The vocabulary without its control tokens; a copy, as the setting is not per call."""
+        state = json.loads(self._tokenizer.to_str())
+        for added in state["added_tokens"]:
+            added["special"] = added["id"] in self._control
+        words = tokenizers.Tokenizer.from_str(json.dumps(state))
+        words.encode_special_tokens = True
+        return words
 
     def _piece(self, token_id: int) -> bytes:
         if token_id in self._added:

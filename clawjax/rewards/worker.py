@@ -46,7 +46,7 @@ class JudgeLog(Protocol):
         """Where `name` stands; 0 at first."""
         ...
 
-    def move_cursor(self, name: str, seq: int) -> None:
+    def move_cursor(self, name: str, position: int) -> None:
         """Commit a cursor's new place."""
         ...
 

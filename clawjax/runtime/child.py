@@ -18,13 +18,25 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from clawjax.config import RunConfig, to_run_config
-from clawjax.errors import ClawError, ConfigError
+from clawjax.errors import ClawError, ConfigError, LearnerError
 from clawjax.runtime.paths import RunPaths
 
-__all__ = ["configure_logging", "encode_config", "parent_is_alive", "run_child"]
+__all__ = [
+    "EXIT_CONFIG",
+    "EXIT_DISTRUST",
+    "PARENT_PID",
+    "configure_logging",
+    "encode_config",
+    "parent_is_alive",
+    "run_child",
+]
 
-_PARENT = os.getppid()
+PARENT_PID = "CLAWJAX_PARENT_PID"
+"""Environment variable by which a supervisor tells its children who it is."""
+_PARENT = int(os.environ.get(PARENT_PID) or os.getppid())
 EXIT_CONFIG = 2
+EXIT_DISTRUST = 3
+"""A training step is not to be trusted: trying again would give the same."""
 
 
 def encode_config(config: RunConfig) -> str:
@@ -54,7 +66,7 @@ def configure_logging(file: Path | None = None) -> None:
 
 
 def run_child(body: Callable[[RunConfig, RunPaths], None]) -> None:
-    """Run a process's body; exit 2 where starting it again would not help."""
+    """Run a process's body; exit 2 or 3 where starting it again would not help."""
     configure_logging()
     try:
         config = to_run_config(json.loads(sys.stdin.readline()))
@@ -62,6 +74,9 @@ def run_child(body: Callable[[RunConfig, RunPaths], None]) -> None:
     except ConfigError as error:
         sys.stderr.write(f"Configuration error: {error}\n")
         sys.exit(EXIT_CONFIG)
+    except LearnerError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_DISTRUST)
     except ClawError as error:
         traceback.print_exc()
         sys.stderr.write(f"{type(error).__name__}: {error}\n")

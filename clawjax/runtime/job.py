@@ -76,6 +76,7 @@ async def _talk(config: RunConfig, paths: RunPaths, supervisor: Supervisor) -> N
     settings = UserSettings(
         base_url=_base_url(config),
         run_dir=str(paths.root),
+        parent_pid=os.getpid(),
         persona=config.user.persona,
         model=config.model.name,
         api_key_env=config.gateway.api_key_env,

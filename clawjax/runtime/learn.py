@@ -8,7 +8,10 @@ import threading
 import time
 
 from clawjax.config import LearnerConfig, RunConfig
+from clawjax.errors import ConfigError, LearnerError
 from clawjax.learner.build import build_learner
+from clawjax.learner.loop import Learner
+from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model
 from clawjax.runtime.build import open_log, use_compilation_cache
@@ -17,6 +20,9 @@ from clawjax.runtime.paths import RunPaths, write_json
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["learn"]
+
+_PREDECESSOR_S = 900.0
+"""How long the step may take that a learner without supervisor is still in."""
 
 
 class Pulse:
@@ -36,36 +42,65 @@ class Pulse:
         write_json(self._paths.learner_status, {"pid": os.getpid(), "at": time.time()})
         return self._stopped.is_set() or not parent_is_alive()
 
+    def give_up(self, reason: str) -> None:
+        """Leave word that nothing more will be learnt, and why."""
+        status = {"pid": os.getpid(), "at": time.time(), "stopped": reason}
+        write_json(self._paths.learner_status, status)
+
     def wait(self, timeout: float) -> bool:
         """Sleep, but not past the wish to stop."""
         return self._stopped.wait(timeout)
 
 
 def learn(config: RunConfig, paths: RunPaths) -> None:
-    """Train until told to stop; a step that has begun is finished."""
+    """Train until told to stop; a step that has begun is finished.
+
+    A learner whose supervisor was killed is waited for: two would train the same turns.
+    """
     pulse = Pulse(paths)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: pulse.set())
+    with paths.locked("learner.lock", wait_s=_PREDECESSOR_S):
+        _learn(config, paths, pulse)
+
+
+def _learn(config: RunConfig, paths: RunPaths, pulse: Pulse) -> None:
     _step_back(config.learner)
     use_compilation_cache(config)
     log = open_log(config.log)
     monitor = JsonlMonitor(paths.metrics, source="learner")
-    learner = build_learner(
-        model=load_model(config.model, seed=config.run.seed),
-        objective=config.objective,
-        learner=config.learner,
-        reward=config.reward,
-        log=log,
-        store=DirectoryWeightStore(paths.weights),
-        monitor=monitor,
-        run_dir=paths.root,
-        seed=config.run.seed,
-    )
-    learner.run(pulse)
+    learner = _build(config, paths, log, monitor)
+    try:
+        learner.run(pulse)
+    except LearnerError as error:
+        pulse.give_up(str(error))
+        raise
     while not pulse.is_set():  # all steps taken: keep the process, or it would be started again
         pulse.wait(1.0)
     monitor.close()
     log.close()
+
+
+def _build(config: RunConfig, paths: RunPaths, log: SqlTurnLog, monitor: JsonlMonitor) -> Learner:
+    """Resume the run's learner.
+
+    Raises:
+        ConfigError: the folder's checkpoints are of another model or method.
+    """
+    try:
+        return build_learner(
+            model=load_model(config.model, seed=config.run.seed),
+            objective=config.objective,
+            learner=config.learner,
+            reward=config.reward,
+            log=log,
+            store=DirectoryWeightStore(paths.weights),
+            monitor=monitor,
+            run_dir=paths.root,
+            seed=config.run.seed,
+        )
+    except LearnerError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _step_back(config: LearnerConfig) -> None:

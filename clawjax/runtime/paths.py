@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from clawjax.errors import ConfigError
 
 __all__ = ["RunPaths", "read_json", "write_json"]
+
+_log = logging.getLogger(__name__)
+
+_LOCK_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +76,35 @@ class RunPaths:
             raise ConfigError(msg) from error
 
     @contextmanager
-    def locked(self) -> Generator[None]:
+    def locked(self, name: str = "lock", *, wait_s: float = 0.0) -> Generator[None]:
         """Hold the run for this process; the lock goes with the process, however it ends.
+
+        Args:
+            name: of the lock's file; each is a lock of its own.
+            wait_s: how long another process may take to let go of it.
 
         Raises:
             ConfigError: another process holds it.
         """
-        with (self.root / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                msg = f"run.dir={self.root} is in use by another process: stop it, or set run.name"
-                raise ConfigError(msg) from error
+        deadline = time.monotonic() + wait_s
+        with (self.root / name).open("w") as file:
+            while not _try_lock(file):
+                if time.monotonic() >= deadline:
+                    msg = (
+                        f"run.dir={self.root} is in use by another process: "
+                        "stop it, or set run.name"
+                    )
+                    raise ConfigError(msg)
+                time.sleep(_LOCK_POLL_S)
             yield
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -93,8 +115,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote; empty when it is not there yet."""
+    """Read what `write_json` wrote; empty when it is not there yet, or a power cut emptied it."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
+        return {}
+    except ValueError:
+        _log.warning("%s is not readable and counts as empty", path)
         return {}

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sqlalchemy import make_url
 
 from clawjax.config import RunConfig
 from clawjax.envs.persona import load_persona
+from clawjax.errors import ConfigError, LogError
 from clawjax.learner.objective import describe
 from clawjax.metrics.wandb import WandbMirror
 from clawjax.models.load import load_tokenizer
@@ -44,6 +46,7 @@ def run(config: RunConfig) -> float | None:
     """
     objective = describe(config.objective, config.learner, config.reward)
     if config.run.dry:
+        _check_parts(config)
         sys.stdout.write(objective + "\n")
         return None
     paths = RunPaths(Path(config.run.dir))
@@ -52,13 +55,14 @@ def run(config: RunConfig) -> float | None:
         config = _checked(config)
         _save(config, paths)
         configure_logging(paths.process_log("supervisor"))
-        mirror = _mirror(config, paths)
         report: dict[str, Any] | None = None
         sys.stdout.write(objective + "\n\n")
-        if asyncio.run(_supervise(config, paths, mirror)):
-            report = report_run(config, paths, objective)
-        if mirror is not None:
-            mirror.finish(summary=report, plot=paths.root / "report.png")
+        with ThreadPoolExecutor(1, "wandb") as thread:  # finding it unreachable takes its time
+            mirror = thread.submit(_mirror, config, paths)
+            if asyncio.run(_supervise(config, paths, mirror)):
+                report = report_run(config, paths, objective)
+            if (begun := mirror.result()) is not None:
+                begun.finish(summary=report, plot=paths.root / "report.png")
     if report is None:
         sys.stdout.write(f"Stopped. Everything is in {paths.root}; the same command resumes.\n")
         return None
@@ -68,14 +72,22 @@ def run(config: RunConfig) -> float | None:
 
 def _checked(config: RunConfig) -> RunConfig:
     """Everything that can be known to fail, before anything is started; fixes the port."""
-    api_key(config.gateway)
+    _check_parts(config)
     load_tokenizer(config.model)
+    try:
+        open_log(config.log).close()
+    except LogError as error:
+        raise ConfigError(str(error)) from error
+    port = bind(config.gateway)
+    return dataclasses.replace(config, gateway=dataclasses.replace(config.gateway, port=port))
+
+
+def _check_parts(config: RunConfig) -> None:
+    """What is known to fail without reading a model, opening a port or writing a file."""
+    api_key(config.gateway)
     build_rewards(config.reward, env=os.environ)
     if config.user.enabled:
         load_persona(config.user.persona)
-    open_log(config.log).close()
-    port = bind(config.gateway)
-    return dataclasses.replace(config, gateway=dataclasses.replace(config.gateway, port=port))
 
 
 def _save(config: RunConfig, paths: RunPaths) -> None:
@@ -97,7 +109,9 @@ def _mirror(config: RunConfig, paths: RunPaths) -> WandbMirror | None:
     )
 
 
-async def _supervise(config: RunConfig, paths: RunPaths, mirror: WandbMirror | None) -> bool:
+async def _supervise(
+    config: RunConfig, paths: RunPaths, mirror: Future[WandbMirror | None]
+) -> bool:
     """Returns whether the job was finished, rather than stopped by a signal."""
     supervisor = Supervisor(paths, config.run.max_restarts)
     wire = encode_config(config)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -18,7 +19,7 @@ import uvicorn
 from clawjax.config import RunConfig
 from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.engine.watcher import follow_weights
-from clawjax.errors import ConfigError
+from clawjax.errors import ConfigError, EngineError
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
@@ -36,6 +37,9 @@ __all__ = ["serve"]
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
+_REFRESH_SHARE = 20
+"""A count of t seconds is followed by the next after at least so many times t."""
+_THREADS = 32
 _GRACE_S = 30
 """How long replies may go on once the process was told to stop."""
 _LEARNER_SILENT_S = 10.0
@@ -76,7 +80,9 @@ class Status:
     def _learner(self) -> dict[str, Any]:
         pulse = read_json(self._paths.learner_status)
         silent_s = time.time() - pulse.get("at", 0.0)
-        if self._claimed:
+        if "stopped" in pulse:
+            state = "stopped"
+        elif self._claimed:
             state = "training"
         else:
             state = "waiting" if silent_s < _LEARNER_SILENT_S else "starting"
@@ -90,6 +96,8 @@ def serve(config: RunConfig, paths: RunPaths) -> None:
 
 
 async def _serve(config: RunConfig, paths: RunPaths) -> None:
+    # Requests, judges and the weights' reader share these threads; none may wait for the others.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     log = open_log(config.log)
     monitor = JsonlMonitor(paths.metrics, source="serve")
     store = DirectoryWeightStore(paths.weights)
@@ -161,10 +169,22 @@ async def _gauges(
     monitor: JsonlMonitor,
     server: uvicorn.Server,
 ) -> NoReturn:
-    """Refresh the status, record gauges, and leave when the supervisor is gone."""
-    next_record = 0.0
+    """Refresh the status, record gauges, and leave when the supervisor is gone.
+
+    Raises:
+        EngineError: the engine has stopped; only a new process helps.
+    """
+    next_record = next_refresh = 0.0
+    counts: Counts | None = None
     while True:
-        counts = await asyncio.to_thread(status.refresh, log)
+        began = time.monotonic()
+        if counts is None or began >= next_refresh:
+            counts = await asyncio.to_thread(status.refresh, log)
+            # Counting takes longer as the log grows: it may take a small share of the time only.
+            next_refresh = began + _REFRESH_SHARE * (time.monotonic() - began)
+        if not engine.status().is_healthy:
+            msg = "the engine has stopped: the process has to be started again"
+            raise EngineError(msg)
         if time.monotonic() >= next_record:
             next_record = time.monotonic() + config.monitor.interval_s
             counters = await asyncio.to_thread(log.counters)
@@ -192,6 +212,7 @@ def _gauge_metrics(
         "log/linked": float(counts.linked),
         **{f"log/dropped/{reason}": float(n) for reason, n in counts.dropped.items()},
         "gateway/requests": float(counters.get("requests", 0)),
+        "gateway/other_requests": float(counters.get("other_requests", 0)),
         "gateway/non_2xx": float(counters.get("non_2xx", 0)),
     }
 

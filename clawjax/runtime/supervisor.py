@@ -1,5 +1,6 @@
 """Starts the loops' processes, starts them again when they die, and stops them in order.
 
+A learner that distrusts its own step is left stopped, and serving goes on without it.
 Invariant: no process outlives the supervisor's `stop`; none is signalled that it did not start.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from clawjax.errors import ClawError, ConfigError
-from clawjax.runtime.child import EXIT_CONFIG
+from clawjax.runtime.child import EXIT_CONFIG, EXIT_DISTRUST, PARENT_PID
 from clawjax.runtime.paths import RunPaths
 
 __all__ = ["Supervisor"]
@@ -45,6 +47,8 @@ class Supervisor:
     """Sum over this process and its children, as of the last `poll`."""
     peak_rss_bytes: int = 0
     """The highest such sum."""
+    notices: list[str] = field(default_factory=list)
+    """What a person should know; whoever tells it takes it out."""
     _children: dict[str, _Child] = field(default_factory=dict)
 
     def start(self, name: str, *arguments: str, stdin: str, is_restarted: bool = True) -> None:
@@ -106,6 +110,12 @@ class Supervisor:
     def _restart(self, child: _Child, code: int) -> None:
         if code == EXIT_CONFIG:
             raise ConfigError(self.tail(child.name, 1).removeprefix("Configuration error: "))
+        if code == EXIT_DISTRUST:
+            child.is_restarted = False
+            notice = f"{child.name} has stopped, the rest goes on: {self.tail(child.name, 1)}"
+            _log.error("%s", notice)
+            self.notices.append(notice)
+            return
         if child.restarts >= self.max_restarts:
             msg = (
                 f"{child.name} died {child.restarts + 1} times (last exit code {code}; "
@@ -124,6 +134,7 @@ class Supervisor:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, PARENT_PID: str(os.getpid())},
                 start_new_session=True,  # Ctrl-C reaches this process only, which stops in order
             )
         assert process.stdin is not None

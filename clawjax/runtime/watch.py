@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -40,9 +41,9 @@ class Watch:
         config: RunConfig,
         paths: RunPaths,
         supervisor: Supervisor,
-        mirror: WandbMirror | None,
+        mirror: Future[WandbMirror | None],
     ) -> None:
-        """Prepare; `run` does the looking."""
+        """Prepare; `run` does the looking. Nothing is mirrored before `mirror` has begun."""
         gateway = config.gateway
         host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host
         self._url = f"http://{host}:{gateway.port}/healthz"
@@ -102,6 +103,8 @@ class Watch:
         async with httpx.AsyncClient(timeout=_HEALTH_TIMEOUT_S) as client:
             while True:
                 self._supervisor.poll()
+                while self._supervisor.notices:
+                    self.say(self._supervisor.notices.pop(0))
                 await self._look(client)
                 if time.monotonic() >= self._next_gauges:
                     await self._record()
@@ -119,8 +122,9 @@ class Watch:
         self._next_gauges = time.monotonic() + self._interval_s
         self._monitor.log({"process/rss_bytes": float(self._supervisor.rss_bytes)})
         self._keep_clock()
-        if self._mirror is not None:
-            await asyncio.to_thread(self._mirror.forward)
+        mirror = self._mirror.result() if self._mirror.done() else None
+        if mirror is not None:
+            await asyncio.to_thread(mirror.forward)
 
     def _keep_clock(self) -> None:
         seconds = self._earlier.get("seconds", 0.0) + time.monotonic() - self._began

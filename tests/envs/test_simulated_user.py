@@ -20,6 +20,7 @@ from clawjax.envs.client import ChatClient
 from clawjax.envs.persona import load_persona
 from clawjax.envs.simulated_user import SimulatedUser, main, plan_session
 from clawjax.envs.user_settings import UserSettings, UserState
+from clawjax.errors import EngineError
 from clawjax.metrics.jsonl import read_jsonl
 
 SettingsFor = Callable[..., UserSettings]
@@ -137,6 +138,14 @@ async def test_a_user_who_is_always_refused_gives_up(settings_for: SettingsFor) 
         await talk_to(endpoint, settings_for, concurrency=1)
     assert "5 requests in a row were refused" in repr(caught.value)
     assert len(endpoint.failures) == 45
+
+
+async def test_a_user_whose_supervisor_was_killed_leaves(settings_for: SettingsFor) -> None:
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(EngineError, match="process 1 that started this user is gone"),
+        flatten_subgroups=True,
+    ):
+        await talk_to(ScriptedEndpoint(by_turns), settings_for, parent_pid=1, think_s=1.0)
 
 
 async def test_a_server_that_restarts_costs_no_turn(settings_for: SettingsFor) -> None:

@@ -1,5 +1,6 @@
 """The endpoint over HTTP: shapes of answers and of refusals."""
 
+import asyncio
 import json
 
 import httpx
@@ -59,6 +60,16 @@ async def test_logprobs_cover_every_token(gateway):
     assert "".join(entry["token"] for entry in entries).startswith("hello there")
     assert {entry["logprob"] for entry in entries} == {-1.0}
     assert bytes(entries[0]["bytes"]).decode() == entries[0]["token"]
+
+
+async def test_bytes_of_tokens_join_to_the_reply(make_gateway):
+    """Where a character takes several tokens, none of them is text by itself."""
+    gateway = make_gateway(["né 😀"])
+    body = await gateway.say(user("hi"), logprobs=True)
+    entries = body["choices"][0]["logprobs"]["content"]
+    joined = b"".join(bytes(entry["bytes"]) for entry in entries[:-1])
+    assert joined.decode() == body["choices"][0]["message"]["content"] == "né 😀"
+    assert "\ufffd" in {entry["token"] for entry in entries}
 
 
 async def test_tool_calls_are_parsed_where_tools_are_offered(make_gateway):
@@ -163,6 +174,18 @@ async def test_bodies_are_limited(make_gateway):
         assert "larger than 100 bytes" in error_of(response)["message"]
 
 
+async def test_a_body_that_stops_coming_is_not_waited_for(make_gateway, monkeypatch):
+    monkeypatch.setattr("clawjax.gateway.endpoints._BODY_TIMEOUT_S", 0.05)
+    gateway = make_gateway()
+
+    async def stalled():
+        yield b"{"
+        await asyncio.sleep(30)
+
+    response = await gateway.client.post("/v1/chat/completions", content=stalled())
+    assert (response.status_code, error_of(response)["code"]) == (408, "body_timeout")
+
+
 async def test_malformed_bodies(gateway):
     response = await gateway.client.post("/v1/chat/completions", content=b'{"messages": [}')
     assert (response.status_code, error_of(response)["code"]) == (400, "invalid_json")
@@ -212,7 +235,7 @@ async def test_requests_are_counted(gateway):
     await gateway.chat()
     await gateway.client.get("/v1/nothing")
     await gateway.client.get("/healthz")
-    assert gateway.log.counters() == {"requests": 4, "non_2xx": 2}
+    assert gateway.log.counters() == {"requests": 3, "other_requests": 1, "non_2xx": 2}
 
 
 async def test_a_slow_reply_is_ended_and_kept_as_cancelled(make_gateway):

@@ -1,11 +1,14 @@
 """What is kept of a conversation, and when."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
-from clawjax.records import FinishReason, NextState, NextStateKind, Turn, TurnKind
+from clawjax.gateway.caller import Caller
+from clawjax.records import FinishReason, Message, NextState, NextStateKind, Turn, TurnKind
 
 from .helpers import FailingLog, assistant, user
 
@@ -171,6 +174,30 @@ async def test_a_new_process_closes_no_session_twice(make_gateway):
         await gateway.collector.close_idle()
     (turn,) = gateway.turns()
     assert [event.kind for event in gateway.events(turn.turn_id)] == [NextStateKind.SESSION_CLOSED]
+
+
+async def test_a_client_that_leaves_does_not_take_its_records_along(gateway):
+    """Even where all threads are busy and no write has begun."""
+    (first,) = await talk(gateway, "a")
+    second = replace(first, turn_id="second", parent_turn_id=first.turn_id)
+    caller = Caller(first.scope, first.session_id, TurnKind.MAIN, is_session_done=False)
+    history = (*first.messages, first.reply, Message("user", "b"))
+    busy = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    blocker = loop.run_in_executor(None, busy.wait)
+    with gateway.collector.visit(caller, history, first.finished_at) as visit:
+        writes = [gateway.collector.link(visit), gateway.collector.commit(second)]
+        tasks = [asyncio.create_task(write) for write in writes]
+        await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        await asyncio.sleep(0.01)
+        busy.set()
+        await asyncio.gather(blocker, *tasks, return_exceptions=True)
+    assert all(task.cancelled() for task in tasks)
+    assert [event.messages[0].content for event in gateway.events(first.turn_id)] == ["b"]
+    assert [turn.turn_id for turn in gateway.turns()] == [first.turn_id, "second"]
 
 
 async def test_cancelled_turns_are_not_recognised_after_a_restart(make_gateway):

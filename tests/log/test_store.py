@@ -1,18 +1,24 @@
-"""The turn log's invariants, on real SQLite files."""
+"""The turn log's invariants, on real SQLite files, and on PostgreSQL where there is one."""
 
 import dataclasses
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clawjax.errors import LogError
+from clawjax.log import codec
 from clawjax.log.replay import replay, replay_samples, to_sample
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
@@ -64,9 +70,23 @@ def user_said(turn_id: str, at: float = 110.0) -> NextState:
     return NextState(turn_id, NextStateKind.USER, at, (Message("user", "thanks"),))
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/turns.db"
+POSTGRES = os.environ.get("CLAWJAX_TEST_POSTGRES")
+"""An empty database to test on as well, e.g. postgresql://postgres@127.0.0.1/test."""
+
+
+@pytest.fixture(params=["sqlite", *(["postgres"] if POSTGRES else [])])
+def url(request, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/turns.db"
+        return
+    engine = sa.create_engine(POSTGRES)
+    schema = f"test_{uuid.uuid4().hex}"
+    with engine.begin() as connection:
+        connection.execute(sa.schema.CreateSchema(schema))
+    yield str(sa.make_url(POSTGRES).set(query={"options": f"-csearch_path={schema}"}))
+    with engine.begin() as connection:
+        connection.execute(sa.schema.DropSchema(schema, cascade=True))
+    engine.dispose()
 
 
 @pytest.fixture
@@ -295,3 +315,31 @@ def test_passwords_stay_out_of_messages():
     with pytest.raises(LogError) as caught:
         SqlTurnLog.open("postgresql+psycopg://me:hunter2@127.0.0.1:1/x")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://127.0.0.1/x", ""])
+def test_other_databases_are_refused(url):
+    with pytest.raises(LogError, match="write it as sqlite:///FILE or postgresql://"):
+        SqlTurnLog.open(url)
+
+
+def test_a_missing_driver_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(LogError, match=r'pip install "psycopg\[binary\]"') as caught:
+        SqlTurnLog.open("postgresql+psycopg://user:secret@127.0.0.1:1/turns")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_reader_never_passes_what_is_still_being_written(log):
+    """A cursor that moved past a later number would skip the earlier one for ever."""
+    log.append(make_turn("t0"), make_turn("t1"))
+    states = [NextState(f"t{n}", NextStateKind.USER, float(n)) for n in range(2)]
+    with ThreadPoolExecutor(1) as pool:
+        with log._writing() as connection:
+            table, values = codec.row(states[0])
+            log._insert(connection, table, [values])
+            other = pool.submit(log.append, states[1])
+            time.sleep(0.3)
+            assert log.linked(after=0, limit=10) == []
+        other.result()
+    assert [linked.turn.turn_id for linked in log.linked(after=0, limit=10)] == ["t0", "t1"]

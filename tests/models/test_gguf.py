@@ -230,8 +230,10 @@ def test_tokenizers_that_cannot_be_built(tmp_path, options, message):
 def test_base_id_tells_weights_apart(tmp_path):
     ids = set()
     for name, kinds in (("a", {}), ("b", {"model.layers.0.mlp.up_proj.weight": Kind.Q8_0})):
-        (tmp_path / name).mkdir()
-        gguf_files.write_tiny_gguf(tmp_path / name / "tiny.gguf", kinds=kinds)
-        ids.add(GgufSource(tmp_path / name / "tiny.gguf").base_id())
+        file = tmp_path / f"{name}.gguf"
+        gguf_files.write_tiny_gguf(file, kinds=kinds)
+        ids.add(GgufSource(file).base_id())
+        renamed = file.rename(tmp_path / f"renamed-{name}.gguf")
+        ids.add(GgufSource(renamed).base_id())
     assert len(ids) == 2
-    assert all(each.startswith("tiny@") for each in ids)
+    assert all(each.startswith("llama@") for each in ids)

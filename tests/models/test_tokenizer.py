@@ -1,6 +1,6 @@
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clawjax.config import ModelConfig
@@ -9,6 +9,7 @@ from clawjax.models.load import load_tokenizer
 from clawjax.models.template import CHATML, ChatTemplate
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.models.tokenizer import ChatTokenizer
+from clawjax.records import Message
 
 SMOLLM2 = load_tokenizer(ModelConfig())[0]
 TINY = tiny_tokenizer()
@@ -82,3 +83,32 @@ def test_a_decoder_that_is_not_bytes_is_refused():
     words.decoder = tokenizers.decoders.WordPiece()
     with pytest.raises(ConfigError, match="'WordPiece' is not supported"):
         ChatTokenizer(words, ChatTemplate(CHATML), eos_ids=frozenset({0}))
+
+
+CONTROL = [SMOLLM2.special_text(each) for each in range(17)]
+TYPED = st.lists(st.sampled_from([*CONTROL, "<|im_", "end|>", "<", "\ufdd0", "a ", "é", "\n"]))
+
+
+def plain_ids(text: str) -> tuple[int, ...]:
+    library = tokenizers.Tokenizer.from_str(SMOLLM2._tokenizer.to_str())
+    library.encode_special_tokens = True
+    return tuple(library.encode(text, add_special_tokens=False).ids)
+
+
+@settings(deadline=None)  # the first call copies the vocabulary
+@given(TYPED.map("".join))
+def test_typed_control_tokens_are_text_and_the_templates_are_not(typed):
+    prompt = SMOLLM2.encode_prompt(SMOLLM2.render([Message("user", typed)]))
+    head, _, tail = SMOLLM2._template.render([Message("user", "zq")]).partition("user\nzq")
+    assert prompt == (
+        *SMOLLM2.encode(head),
+        *plain_ids(f"user\n{typed}"),
+        *SMOLLM2.encode(tail),
+    )
+
+
+@given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), st.text()), min_size=1))
+def test_ordinary_conversations_are_encoded_as_they_are_written(said):
+    messages = [Message(role, text) for role, text in said]
+    rendered = SMOLLM2._template.render(messages)
+    assert SMOLLM2.encode_prompt(SMOLLM2.render(messages)) == SMOLLM2.encode(rendered)

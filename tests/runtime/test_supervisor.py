@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,6 +26,8 @@ def paths(tmp_path, monkeypatch) -> RunPaths:
             "import sys; sys.stderr.write('Configuration error: no such thing'); sys.exit(2)"
         ),
         "broken": "import sys; sys.stderr.write('boom'); sys.exit(1)",
+        "distrustful": "import sys; sys.stderr.write('step 3 is odd'); sys.exit(3)",
+        "parent": "import os; print(os.environ['CLAWJAX_PARENT_PID'], os.getppid())",
     }.items():
         (tmp_path / f"{name}.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -77,6 +80,21 @@ def test_bad_configuration_is_not_tried_again(supervisor):
         eventually(lambda: supervisor.poll() is not None)
 
 
+def test_a_learner_that_distrusts_its_step_is_left_stopped(supervisor):
+    supervisor.start("worker", "sleeper", stdin="")
+    supervisor.start("learn", "distrustful", stdin="")
+    eventually(lambda: supervisor.poll() is None and bool(supervisor.notices))
+    supervisor.poll()
+    assert supervisor.notices == ["learn has stopped, the rest goes on: step 3 is odd"]
+    os.kill(supervisor.pid("worker"), 0)
+
+
+def test_a_child_knows_its_parent_however_early_that_dies(supervisor):
+    supervisor.start("worker", "parent", stdin="", is_restarted=False)
+    assert supervisor.wait("worker") == 0
+    assert supervisor.tail("worker") == f"{os.getpid()} {os.getpid()}"
+
+
 def test_a_process_that_will_not_stop_is_killed(supervisor, paths):
     supervisor.start("worker", "stubborn", stdin="")
     eventually(lambda: "deaf" in supervisor.tail("worker"))
@@ -105,6 +123,18 @@ def test_a_run_has_one_owner(paths):
         pass
 
 
+def test_a_lock_can_be_waited_for(paths):
+    with ThreadPoolExecutor(1) as pool, paths.locked("learner.lock"):
+        waiting = pool.submit(_hold, paths)
+        assert not waiting.done()
+    assert waiting.result() == "held"
+
+
+def _hold(paths: RunPaths) -> str:
+    with paths.locked("learner.lock", wait_s=20.0):
+        return "held"
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"run\.dir=.*file/run cannot be written"):
@@ -115,3 +145,5 @@ def test_status_files_are_replaced_whole(tmp_path):
     assert read_json(tmp_path / "status.json") == {}
     write_json(tmp_path / "status.json", {"at": 1.0})
     assert read_json(tmp_path / "status.json") == {"at": 1.0}
+    (tmp_path / "status.json").write_text("")  # as a power cut may leave it
+    assert read_json(tmp_path / "status.json") == {}

@@ -1,0 +1,78 @@
+"""Connections to the two databases that hold a turn log: SQLite and PostgreSQL.
+
+Invariant: a transaction of a connection whose `info` says `writes` excludes every other writer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+
+__all__ = ["connect", "snapshots"]
+
+_WRITERS = 0x636C6177
+"""PostgreSQL's lock that a writing transaction holds; any number of our own."""
+
+
+def connect(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:
+    """An engine for a database; nothing is connected before it is used.
+
+    Raises:
+        ModuleNotFoundError: the database's driver is not installed.
+        SQLAlchemyError: another database than these two cannot be used.
+    """
+    if parsed.get_backend_name() != "sqlite":
+        return _connect_server(parsed, busy_timeout_s)
+    engine = sa.create_engine(
+        parsed,
+        pool_timeout=busy_timeout_s,
+        connect_args={"timeout": busy_timeout_s},
+        hide_parameters=True,  # conversations stay out of tracebacks
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A writer takes the lock at once: waiting for it later, after reading, would fail.
+        is_write = connection.info.get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+    return engine
+
+
+def _connect_server(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:
+    """PostgreSQL. Writers go one by one, as in SQLite.
+
+    Otherwise a record could become visible after one with a later number, and a reader whose
+    cursor has passed that number would never see it.
+    """
+    engine = sa.create_engine(
+        parsed,
+        pool_timeout=busy_timeout_s,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": max(2, int(busy_timeout_s))},
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if connection.info.get("writes", False):
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(1000 * busy_timeout_s)}")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+
+    return engine
+
+
+def snapshots(engine: sa.Engine) -> sa.Engine:
+    """The engine for reading, where all of a transaction sees one state, as in SQLite always."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ")

@@ -1,0 +1,66 @@
+"""What the serving process watches of itself."""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from clawjax.config import RunConfig, RunSection
+from clawjax.errors import EngineError
+from clawjax.models.tiny import tiny_tokenizer
+from clawjax.protocols import EngineStatus
+from clawjax.runtime import serve
+from clawjax.runtime.paths import RunPaths, write_json
+from clawjax.testing import FakeEngine, RecordingMonitor, temporary_log
+
+
+class StoppedEngine(FakeEngine):
+    def status(self) -> EngineStatus:
+        return replace(super().status(), is_healthy=False)
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = temporary_log(tmp_path)
+    yield log
+    log.close()
+
+
+def gauges(engine, log, refresh):
+    config = RunConfig(run=RunSection(dir="unused"))
+    status = SimpleNamespace(refresh=refresh)
+    server = SimpleNamespace(should_exit=False)
+    return serve._gauges(config, log, engine, status, RecordingMonitor(), server)
+
+
+async def test_a_stopped_engine_ends_the_process_so_that_it_is_started_again(log):
+    engine = StoppedEngine(tiny_tokenizer(), ["hi"])
+    with pytest.raises(EngineError, match="has to be started again"):
+        await gauges(engine, log, lambda log: log.counts())
+
+
+async def test_counting_a_long_log_takes_a_small_share_of_the_time(log, monkeypatch):
+    monkeypatch.setattr(serve, "_TICK_S", 0.01)
+    looks = []
+
+    def slowly(log):
+        looks.append(time.sleep(0.1))
+        return log.counts()
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await gauges(FakeEngine(tiny_tokenizer(), ["hi"]), log, slowly)
+    assert len(looks) == 1
+
+
+def test_a_learner_that_has_stopped_is_told_apart(tmp_path):
+    paths = RunPaths(tmp_path)
+    judges = SimpleNamespace(status=lambda: SimpleNamespace(in_flight=0))
+    status = serve.Status(FakeEngine(tiny_tokenizer(), ["hi"]), judges, paths)
+    write_json(paths.learner_status, {"at": time.time(), "stopped": "step 1 is odd"})
+    assert status._learner()["state"] == "stopped"
+    write_json(paths.learner_status, {"at": time.time()})
+    assert status._learner()["state"] == "waiting"
