@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clawjax.config.checks import at_least, require
+from clawjax.config.checks import at_least, require, within
 
 __all__ = ["LearnerConfig", "LoraConfig"]
 
