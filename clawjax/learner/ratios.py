@@ -129,14 +129,10 @@ def off_policy(
             return _kept(jnp.ones_like(new), is_response, sampler)
         case "tis":
             return _kept(_truncated(new, sampler, cap), is_response, new)
-        case "seq_mask":
-            totals = per_turn_sum(shift, turn_ids, max_turns=max_turns)
-            keep = spread(_is_within(totals, low, high), turn_ids)
-            return _kept(jnp.ones_like(new), keep, sampler)
-        case "geo_mask":
-            means = per_turn_mean(shift, turn_ids, max_turns=max_turns)
-            keep = spread(_is_within(means, low, high), turn_ids)
-            return _kept(jnp.ones_like(new), keep, sampler)
+        case "seq_mask" | "geo_mask":
+            reduce = per_turn_sum if preset == "seq_mask" else per_turn_mean
+            is_close = _is_within(reduce(shift, turn_ids, max_turns=max_turns), low, high)
+            return _kept(jnp.ones_like(new), spread(is_close, turn_ids), sampler)
         case "icepop":
             keep = is_response & _is_within(shift, low, high)
             return _kept(jnp.exp(_log_ratio(proximal, sampler)), keep, proximal)

@@ -122,7 +122,7 @@ def test_presets_that_cannot_run_say_why() -> None:
     with pytest.raises(ValueError, match="needs proximal_logprobs"):
         corrected("decoupled", layout, proximal=None)
     with pytest.raises(ValueError, match="'magic' is unknown: use one of none, tis"):
-        corrected("magic", layout)  # pyright: ignore[reportArgumentType]
+        corrected("magic", layout)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
