@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -27,6 +28,8 @@ from clawjax.errors import StoreError
 from clawjax.protocols import WeightVersion
 
 __all__ = ["DirectoryWeightStore"]
+
+_log = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
 _LATEST = "LATEST"
@@ -53,6 +56,7 @@ class DirectoryWeightStore:
         """Name the directory; nothing is created before the first `publish`."""
         self.root = Path(root)
         self._clock = clock
+        self._complaints: set[str] = set()
 
     def publish(
         self,
@@ -149,12 +153,17 @@ class DirectoryWeightStore:
         path = self._path(version)
         try:
             manifest = _read_manifest(path)
-            for name, described in manifest["files"].items():
-                if (path / name).stat().st_size != described["bytes"]:
-                    return None
+            _check_sizes(path, manifest)
             return _to_version(path, manifest)
-        except (StoreError, FileNotFoundError):
+        except (StoreError, FileNotFoundError) as error:
+            self._complain(str(error))
             return None
+
+    def _complain(self, problem: str) -> None:
+        """Once, as the same version is looked at again and again."""
+        if problem not in self._complaints:
+            self._complaints.add(problem)
+            _log.warning("a version is passed over: %s", problem)
 
     def _is_published(self, version: int, manifest: Mapping[str, Any]) -> bool:
         """Whether exactly this is there already; what is there but damaged is moved away."""
@@ -277,6 +286,14 @@ def _verify(path: Path, manifest: Mapping[str, Any]) -> None:
     if path.name != f"{manifest['version']:06d}":
         msg = f"{path} says it is version {manifest['version']}: {_REMEDY}"
         raise StoreError(msg)
+    _check_sizes(path, manifest)
+    for name, described in manifest["files"].items():
+        if _digest(path / name) != described["sha256"]:
+            msg = f"{path / name} does not match its checksum: {_REMEDY}"
+            raise StoreError(msg)
+
+
+def _check_sizes(path: Path, manifest: Mapping[str, Any]) -> None:
     for name, described in manifest["files"].items():
         file = path / name
         if not file.is_file():
@@ -285,9 +302,6 @@ def _verify(path: Path, manifest: Mapping[str, Any]) -> None:
         size = file.stat().st_size
         if size != described["bytes"]:
             msg = f"{file} has {size} bytes, expected {described['bytes']}: {_REMEDY}"
-            raise StoreError(msg)
-        if _digest(file) != described["sha256"]:
-            msg = f"{file} does not match its checksum: {_REMEDY}"
             raise StoreError(msg)
 
 

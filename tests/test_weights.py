@@ -98,6 +98,16 @@ def test_an_altered_manifest_is_refused_by_name(tmp_path: Path, change: dict[str
     store.latest()  # whatever it says, it does not fall over
 
 
+def test_a_damaged_version_is_passed_over_with_one_word(tmp_path: Path, caplog) -> None:
+    store = DirectoryWeightStore(tmp_path)
+    first = publish(store, 1)
+    file = publish(store, 2).path / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    assert [store.latest() for _ in range(3)] == [first] * 3
+    assert caplog.text.count("a version is passed over") == 1
+    assert "000002/adapter_model.safetensors has" in caplog.text
+
+
 def test_publishing_twice_changes_nothing(tmp_path: Path) -> None:
     times = iter((1.0, 2.0))
     store = DirectoryWeightStore(tmp_path, clock=lambda: next(times))

@@ -37,7 +37,7 @@ class RulesConfig:
 class NextStateConfig:
     """Judges the user's reaction with a model that runs here."""
 
-    confidence: float = 0.75
+    confidence: float = 0.7
     """Below this probability the judge abstains."""
 
     def __post_init__(self) -> None:

@@ -90,7 +90,7 @@ class RunSection:
     dry: bool = False
     """Compose, validate, print the effective objective and exit."""
     max_restarts: int = 5
-    """How often a loop's process is started again after it died."""
+    """How often a loop's process is started again in a row; ten minutes of life clear the count."""
 
     def __post_init__(self) -> None:
         """Reject a number of restarts that is none."""

@@ -1,6 +1,7 @@
-"""Scores replies under given prompts, outside of any gradient: what teachers and students think.
+"""Scores replies under given prompts: what the policy, teachers and students think of them.
 
-Owns one compiled program per shape and model. Invariant: token ids are scored as they are, at the
+`policy_scores` is differentiable and part of the training step; `Scorer` runs beside it, with one
+compiled program per shape and model. Invariant: token ids are scored as they are, at the
 temperature they were drawn at.
 """
 
@@ -18,11 +19,11 @@ from jax import Array
 from clawjax.config import LearnerConfig
 from clawjax.learner.batching import MicroBatch, make_batch, turn_values
 from clawjax.learner.decoder import HEAD_KEYS, Decoder
-from clawjax.learner.logprobs import likeliest_tokens, response_scores
+from clawjax.learner.logprobs import TokenScores, likeliest_tokens, response_scores
 from clawjax.models.transformer import Params
 from clawjax.records import Sample
 
-__all__ = ["Model", "Scored", "Scorer"]
+__all__ = ["Model", "Scored", "Scorer", "policy_scores"]
 
 
 class Model(NamedTuple):
@@ -76,23 +77,50 @@ class Scorer:
         return [Scored(*(field[str(index)] for field in fields)) for index in range(len(samples))]
 
 
+def policy_scores(model: Model, micro: MicroBatch, *, is_head_trained: bool) -> TokenScores:
+    """Log-probs and entropies of the response tokens, `[B, T]`, and log-probs of their support."""
+    return _token_scores(model, _hidden(model, micro), micro, is_head_trained=is_head_trained)
+
+
 def _score(decoder: Decoder, k: int, params: Params, micro: MicroBatch) -> tuple[Array, ...]:
     """The fields of `Scored`, each with leading axes `[B, T]`."""
-    token_ids, mask = jnp.asarray(micro.token_ids), jnp.asarray(micro.response_mask)
-    temperature = jnp.asarray(micro.temperature)
-    hidden = decoder.hidden(
-        params, token_ids, jnp.asarray(micro.positions), jnp.asarray(micro.segment_ids)
-    )
-    head_params = {name: params[name] for name in HEAD_KEYS & set(params)}
-    scores = response_scores(
+    model = Model(decoder, params)
+    hidden = _hidden(model, micro)
+    scores = _token_scores(model, hidden, micro, is_head_trained=False)
+    found = likeliest_tokens(
         decoder.logits,
-        head_params,
+        _head(params),
         hidden,
-        token_ids,
-        mask,
-        temperature,
-        jnp.asarray(micro.support_ids),
-        is_head_trained=False,
+        jnp.asarray(micro.response_mask),
+        jnp.asarray(micro.temperature),
+        k=k,
     )
-    found = likeliest_tokens(decoder.logits, head_params, hidden, mask, temperature, k=k)
     return scores.logprobs, scores.support_logprobs, found.ids, found.logprobs
+
+
+def _hidden(model: Model, micro: MicroBatch) -> Array:
+    return model.decoder.hidden(
+        model.params,
+        jnp.asarray(micro.token_ids),
+        jnp.asarray(micro.positions),
+        jnp.asarray(micro.segment_ids),
+    )
+
+
+def _token_scores(
+    model: Model, hidden: Array, micro: MicroBatch, *, is_head_trained: bool
+) -> TokenScores:
+    return response_scores(
+        model.decoder.logits,
+        _head(model.params),
+        hidden,
+        jnp.asarray(micro.token_ids),
+        jnp.asarray(micro.response_mask),
+        jnp.asarray(micro.temperature),
+        jnp.asarray(micro.support_ids),
+        is_head_trained=is_head_trained,
+    )
+
+
+def _head(params: Params) -> Params:
+    return {name: params[name] for name in HEAD_KEYS & set(params)}

@@ -27,8 +27,8 @@ from clawjax.learner import diagnostics
 from clawjax.learner.batching import Batch, MicroBatch
 from clawjax.learner.decoder import HEAD_KEYS, Decoder, stack, unstack
 from clawjax.learner.diagnostics import Maxima, Sums
-from clawjax.learner.scoring import Model
-from clawjax.learner.terms import micro_loss, policy_scores
+from clawjax.learner.scoring import Model, policy_scores
+from clawjax.learner.terms import micro_loss
 from clawjax.models.load import LoadedModel
 from clawjax.models.lora import init_adapter, join
 from clawjax.models.transformer import Params, Transformer
@@ -198,12 +198,12 @@ class TrainStep:
         def loss(weights: Params) -> tuple[Array, tuple[Sums, Maxima]]:
             params = join(frozen, weights) if self.is_lora else weights
             new = policy_scores(
-                self._policy, params, micro, is_head_trained=bool(HEAD_KEYS & set(weights))
+                Model(self._policy, params), micro, is_head_trained=bool(HEAD_KEYS & set(weights))
             )
             base = None
             if self._objective.kl_coef > 0:
-                base = policy_scores(self._base, frozen, micro, is_head_trained=False).logprobs
-                base = jax.lax.stop_gradient(base)
+                scores = policy_scores(Model(self._base, frozen), micro, is_head_trained=False)
+                base = jax.lax.stop_gradient(scores.logprobs)
             return micro_loss(new, base, micro, self._objective)
 
         grads, seen = jax.grad(loss, has_aux=True)(trainable)

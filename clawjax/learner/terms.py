@@ -15,37 +15,15 @@ from jax import Array
 from clawjax.config import KlEstimator, ObjectiveConfig, OpdConfig, OpdForm, PolicyLoss
 from clawjax.learner import losses
 from clawjax.learner.batching import MicroBatch
-from clawjax.learner.decoder import HEAD_KEYS, Decoder
 from clawjax.learner.diagnostics import Maxima, Sums
-from clawjax.learner.logprobs import TokenScores, response_scores
+from clawjax.learner.logprobs import TokenScores
 from clawjax.learner.ratios import importance_ratio, off_policy
 from clawjax.learner.topk import support_reverse_kl
-from clawjax.models.transformer import Params
 
-__all__ = ["micro_loss", "policy_scores"]
+__all__ = ["micro_loss"]
 
 _FEWEST_TOKENS = 2
 """A prompt token and a response token: no turn takes up fewer, so that turns are bounded."""
-
-
-def policy_scores(
-    decoder: Decoder, params: Params, micro: MicroBatch, *, is_head_trained: bool
-) -> TokenScores:
-    """Log-probs and entropies of the response tokens under `params`, `[B, T]`."""
-    token_ids = jnp.asarray(micro.token_ids)
-    hidden = decoder.hidden(
-        params, token_ids, jnp.asarray(micro.positions), jnp.asarray(micro.segment_ids)
-    )
-    return response_scores(
-        decoder.logits,
-        {name: params[name] for name in HEAD_KEYS & set(params)},
-        hidden,
-        token_ids,
-        jnp.asarray(micro.response_mask),
-        jnp.asarray(micro.temperature),
-        jnp.asarray(micro.support_ids),
-        is_head_trained=is_head_trained,
-    )
 
 
 class _Term(NamedTuple):

@@ -6,6 +6,7 @@ never rewritten, and a line that a crash tore apart costs that line only.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -29,16 +30,25 @@ class JsonlAppender:
         """Open for appending, on a fresh line even where the last writer died in mid-line."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._is_torn = False
         size = os.fstat(self._fd).st_size
         if size and os.pread(self._fd, 1, size - 1) != b"\n":
             os.write(self._fd, b"\n")
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write one line; it is in the file when this returns."""
+        """Write one line; it is in the file when this returns.
+
+        Raises:
+            OSError: the disk refuses; what is written next is on a line of its own.
+        """
         if self._fd is None:
             msg = "this file of JSON lines is closed"
             raise ValueError(msg)
-        os.write(self._fd, (json.dumps(entry, allow_nan=False) + "\n").encode())
+        line = (json.dumps(entry, allow_nan=False) + "\n").encode()
+        written = os.write(self._fd, b"\n" + line if self._is_torn else line)
+        self._is_torn = written < len(line)
+        if self._is_torn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -62,6 +72,7 @@ class JsonlMonitor:
         self._source = source
         self._clock = clock
         self._warned: set[str] = set()
+        self._is_writable = True
 
     def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
         """Record slash-path keys. A key missing from `metrics.keys` is recorded, with a warning."""
@@ -75,11 +86,22 @@ class JsonlMonitor:
         entry |= {key: None if key in broken else value for key, value in values.items()}
         if broken:
             entry["non_finite"] = broken
-        self._appender.append(entry)
+        self._write(entry)
 
     def close(self) -> None:
         """Close the file."""
         self._appender.close()
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        """Metrics stop no loop: where the disk takes nothing they are lost, with one warning."""
+        try:
+            self._appender.append(entry)
+        except OSError as error:
+            if self._is_writable:
+                logger.warning("metrics are lost until they can be written again: %s", error)
+            self._is_writable = False
+        else:
+            self._is_writable = True
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

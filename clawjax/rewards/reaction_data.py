@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["LABELS", "TRAIN_PATH", "Example", "compounds", "read_examples"]
+__all__ = ["LABELS", "TRAIN_PATH", "Example", "compounds", "read_examples", "varied"]
 
 LABELS = ("praise", "complaint", "neutral")
 """The classes, in the order of the model's outputs."""
@@ -53,6 +53,16 @@ def compounds(examples: Sequence[Example], count: int, rng: np.random.Generator)
                 text = text.lower()
             made.append(Example(example.label, text))
     return made
+
+
+def varied(examples: Sequence[Example], share: float, rng: np.random.Generator) -> list[Example]:
+    """The examples, about `share` of them as compounds: another selection at every call."""
+    made = compounds(examples, 1, rng) or examples
+    is_kept = rng.random(len(examples)) >= share
+    return [
+        example if kept else compound
+        for example, compound, kept in zip(examples, made, is_kept, strict=True)
+    ]
 
 
 def _join(reaction: str, question: str, rng: np.random.Generator) -> str:

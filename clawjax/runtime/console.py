@@ -9,11 +9,17 @@ from clawjax.config import RunConfig
 __all__ = ["connection_lines"]
 
 
-def connection_lines(config: RunConfig) -> str:
-    """Lines to paste into an OpenAI client and into `openclaw.json`."""
+def connection_lines(config: RunConfig, *, has_key: bool) -> str:
+    """Lines to paste into an OpenAI client and into `openclaw.json`.
+
+    Args:
+        config: of the run.
+        has_key: whether a key is required; it is named by its variable, never shown.
+    """
     host = "127.0.0.1" if config.gateway.host in ("0.0.0.0", "::") else config.gateway.host
     base_url = f"http://{host}:{config.gateway.port}/v1"
-    key = f"${config.gateway.api_key_env}"
+    variable = config.gateway.api_key_env
+    python_key = f'os.environ["{variable}"]' if has_key else '"none"'
     model = {
         "id": config.model.name,
         "name": config.model.name,
@@ -26,7 +32,7 @@ def connection_lines(config: RunConfig) -> str:
     }
     provider = {
         "baseUrl": base_url,
-        "apiKey": key,
+        "apiKey": f"${{{variable}}}" if has_key else "none",
         "api": "openai-completions",
         "models": [model],
     }
@@ -37,10 +43,10 @@ def connection_lines(config: RunConfig) -> str:
     return "\n".join(
         (
             f"Serving {config.model.name} on {base_url}",
-            f"(any key will do unless {config.gateway.api_key_env} is set)",
+            f"(the key is the value of {variable})" if has_key else "(any key will do)",
             "",
             "OpenAI client (Python):",
-            f'  client = OpenAI(base_url="{base_url}", api_key="{key}")',
+            f'  client = OpenAI(base_url="{base_url}", api_key={python_key})',
             f'  client.chat.completions.create(model="{config.model.name}", '
             'messages=[{"role": "user", "content": "Hello!"}])',
             "",

@@ -16,7 +16,7 @@ from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model
 from clawjax.runtime.build import open_log, use_compilation_cache
 from clawjax.runtime.child import parent_is_alive, run_child
-from clawjax.runtime.paths import RunPaths, write_json
+from clawjax.runtime.paths import RunPaths, note_json
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["learn"]
@@ -39,13 +39,13 @@ class Pulse:
 
     def is_set(self) -> bool:
         """Whether to stop; also when the supervisor is gone."""
-        write_json(self._paths.learner_status, {"pid": os.getpid(), "at": time.time()})
+        note_json(self._paths.learner_status, {"pid": os.getpid(), "at": time.time()})
         return self._stopped.is_set() or not parent_is_alive()
 
     def give_up(self, reason: str) -> None:
         """Leave word that nothing more will be learnt, and why."""
         status = {"pid": os.getpid(), "at": time.time(), "stopped": reason}
-        write_json(self._paths.learner_status, status)
+        note_json(self._paths.learner_status, status)
 
     def wait(self, timeout: float) -> bool:
         """Sleep, but not past the wish to stop."""
@@ -57,10 +57,10 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
 
     A learner whose supervisor was killed is waited for: two would train the same turns.
     """
-    pulse = Pulse(paths)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: pulse.set())
     with paths.locked("learner.lock", wait_s=_PREDECESSOR_S):
+        pulse = Pulse(paths)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: pulse.set())
         _learn(config, paths, pulse)
 
 

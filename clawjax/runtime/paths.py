@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from clawjax.errors import ConfigError
 
-__all__ = ["RunPaths", "read_json", "write_json"]
+__all__ = ["RunPaths", "note_json", "read_json", "write_json"]
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +112,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     aside.write_text(json.dumps(value))
     aside.replace(path)
+
+
+def note_json(path: Path, value: Mapping[str, Any]) -> None:
+    """`write_json` for what is worth noting but not worth stopping for."""
+    try:
+        write_json(path, value)
+    except OSError as error:
+        _log.warning("%s is out of date: %s", path, error)
 
 
 def read_json(path: Path) -> dict[str, Any]:

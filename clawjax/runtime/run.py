@@ -136,7 +136,7 @@ async def _job(config: RunConfig, paths: RunPaths, supervisor: Supervisor, watch
     if config.user.enabled:
         await personal_job(config, paths, supervisor, watch)
         return
-    watch.say(connection_lines(config))
+    watch.say(connection_lines(config, has_key=api_key(config.gateway) is not None))
     await asyncio.Event().wait()  # until a signal
 
 

@@ -19,7 +19,7 @@ import uvicorn
 from clawjax.config import RunConfig
 from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.engine.watcher import follow_weights
-from clawjax.errors import ConfigError, EngineError
+from clawjax.errors import ConfigError, EngineError, LogError
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 _TICK_S = 1.0
 _REFRESH_SHARE = 20
 """A count of t seconds is followed by the next after at least so many times t."""
+_LOG_RETRY_S = 5.0
 _THREADS = 32
 _GRACE_S = 30
 """How long replies may go on once the process was told to stop."""
@@ -133,7 +134,7 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             background = [
-                group.create_task(judges.run()),
+                group.create_task(_judge(judges)),
                 group.create_task(
                     follow_weights(engine, store, poll_s=config.engine.poll_weights_s)
                 ),
@@ -150,6 +151,16 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
         await engine.aclose()
         monitor.close()
         log.close()
+
+
+async def _judge(judges: JudgeWorker) -> NoReturn:
+    """Judge for ever; a log that cannot be written, e.g. for want of space, is tried again."""
+    while True:
+        try:
+            await judges.run()
+        except LogError as error:
+            _log.error("judging waits %.0f s: %s", _LOG_RETRY_S, error)
+        await asyncio.sleep(_LOG_RETRY_S)
 
 
 async def _answer(server: uvicorn.Server, config: RunConfig) -> None:
@@ -175,24 +186,32 @@ async def _gauges(
         EngineError: the engine has stopped; only a new process helps.
     """
     next_record = next_refresh = 0.0
-    counts: Counts | None = None
+    counts: tuple[Counts, dict[str, int]] | None = None
     while True:
         began = time.monotonic()
-        if counts is None or began >= next_refresh:
-            counts = await asyncio.to_thread(status.refresh, log)
+        if began >= next_refresh:
             # Counting takes longer as the log grows: it may take a small share of the time only.
+            counts = await asyncio.to_thread(_look, status, log) or counts
             next_refresh = began + _REFRESH_SHARE * (time.monotonic() - began)
         if not engine.status().is_healthy:
             msg = "the engine has stopped: the process has to be started again"
             raise EngineError(msg)
-        if time.monotonic() >= next_record:
+        if counts is not None and time.monotonic() >= next_record:
             next_record = time.monotonic() + config.monitor.interval_s
-            counters = await asyncio.to_thread(log.counters)
-            monitor.log(_gauge_metrics(engine, counts, counters))
+            monitor.log(_gauge_metrics(engine, *counts))
         if not parent_is_alive():
             _log.warning("the supervisor is gone: stopping")
             server.should_exit = True
         await asyncio.sleep(_TICK_S)
+
+
+def _look(status: Status, log: SqlTurnLog) -> tuple[Counts, dict[str, int]] | None:
+    """The log's balance and counters; None where it cannot be read just now."""
+    try:
+        return status.refresh(log), log.counters()
+    except LogError as error:
+        _log.error("the counts are out of date: %s", error)
+        return None
 
 
 def _gauge_metrics(

@@ -25,6 +25,9 @@ __all__ = ["Supervisor"]
 
 _log = logging.getLogger(__name__)
 
+_STABLE_S = 600.0
+"""A process that ran for so long is not one that keeps dying: its restarts are counted anew."""
+
 
 @dataclass
 class _Child:
@@ -33,7 +36,9 @@ class _Child:
     stdin: str
     is_restarted: bool
     process: subprocess.Popen[bytes]
+    started_at: float
     restarts: int = 0
+    """Since it last ran for `_STABLE_S`."""
 
 
 @dataclass
@@ -61,14 +66,14 @@ class Supervisor:
             is_restarted: whether it is started again when it dies; otherwise it may end.
         """
         process = self._spawn(name, arguments, stdin)
-        self._children[name] = _Child(name, arguments, stdin, is_restarted, process)
+        self._children[name] = _Child(name, arguments, stdin, is_restarted, process, self.clock())
 
     def poll(self) -> None:
         """Measure memory and start again what died.
 
         Raises:
             ConfigError: a child said that its configuration cannot run.
-            ClawError: a child died more often than `max_restarts`.
+            ClawError: a child died more often than `max_restarts`, each time soon.
         """
         self._measure()
         for child in self._children.values():
@@ -116,6 +121,8 @@ class Supervisor:
             _log.error("%s", notice)
             self.notices.append(notice)
             return
+        if self.clock() - child.started_at >= _STABLE_S:
+            child.restarts = 0
         if child.restarts >= self.max_restarts:
             msg = (
                 f"{child.name} died {child.restarts + 1} times (last exit code {code}; "
@@ -124,6 +131,7 @@ class Supervisor:
             )
             raise ClawError(msg)
         child.restarts += 1
+        child.started_at = self.clock()
         _log.warning("%s ended with code %s: restart %d", child.name, code, child.restarts)
         child.process = self._spawn(child.name, child.arguments, child.stdin)
 

@@ -19,7 +19,7 @@ from clawjax.config import RunConfig
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.metrics.live import LatestMetrics, LiveView
 from clawjax.metrics.wandb import WandbMirror
-from clawjax.runtime.paths import RunPaths, read_json, write_json
+from clawjax.runtime.paths import RunPaths, note_json, read_json
 from clawjax.runtime.supervisor import Supervisor
 
 __all__ = ["Watch"]
@@ -129,4 +129,4 @@ class Watch:
     def _keep_clock(self) -> None:
         seconds = self._earlier.get("seconds", 0.0) + time.monotonic() - self._began
         peak = max(self._earlier.get("peak_rss_bytes", 0), self._supervisor.peak_rss_bytes)
-        write_json(self._paths.clock, {"seconds": seconds, "peak_rss_bytes": peak})
+        note_json(self._paths.clock, {"seconds": seconds, "peak_rss_bytes": peak})

@@ -123,3 +123,11 @@ def test_cutting_the_file_anywhere_keeps_all_lines_before(
     content = path.read_bytes()[:cut]
     path.write_bytes(content)
     assert read_jsonl(path) == entries[: content.count(b"\n")]
+
+
+def test_a_full_disk_costs_metrics_and_one_warning(tmp_path, caplog):
+    monitor = JsonlMonitor(Path("/dev/full"))
+    for step in range(3):
+        monitor.log({"train/loss": 0.5}, step=step)
+    monitor.close()
+    assert caplog.text.count("metrics are lost until they can be written again") == 1

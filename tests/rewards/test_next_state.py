@@ -35,7 +35,7 @@ def test_a_score_needs_confidence_and_follows_the_likelier_sign(weights, confide
 
 
 def test_agreement_on_the_test_set_is_not_below_what_was_measured(model):
-    # Measured: 0.709 and 0.116. The goals, 0.80 and 0.08, are in the benchmark, unmet so far.
+    # Measured: 0.872 and 0.084. The goals are 0.80 and 0.08; the second is unmet so far.
     rows = read_examples(TEST_PATH)
     signs = {"praise": 1.0, "complaint": -1.0, "neutral": None}
     confidence = NextStateConfig().confidence
@@ -44,8 +44,8 @@ def test_agreement_on_the_test_set_is_not_below_what_was_measured(model):
     pairs = list(zip(said, labels, strict=True))
     scored = [pair for pair in pairs if pair[0] is not None]
     flipped = [pair for pair in scored if pair[1] == -pair[0]]
-    assert sum(score == label for score, label in pairs) / len(pairs) >= 0.70
-    assert len(flipped) / len(scored) <= 0.12
+    assert sum(score == label for score, label in pairs) / len(pairs) >= 0.80
+    assert len(flipped) / len(scored) <= 0.09
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clawjax.rewards.reaction_data import LABELS, Example, compounds, read_examples
+from clawjax.rewards.reaction_data import LABELS, Example, compounds, read_examples, varied
 
 TEST_PATH = Path(__file__).parent / "data" / "reactions_test.tsv"
 
@@ -66,3 +66,12 @@ def test_compounds_keep_the_reaction_its_label_and_add_a_neutral_question():
         assert original.lower().rstrip(".") in row.text.lower()
     assert len({row.text for row in made}) > 20
     assert any(row.text.lower().startswith("how do bees") for row in made if row.label == "praise")
+
+
+def test_varied_makes_compounds_of_a_share_of_the_messages_and_keeps_the_labels():
+    rows = [Example("praise", f"Thanks, number {n}!") for n in range(100)]
+    rows += [Example("neutral", "How do bees make honey?")] * 100
+    made = varied(rows, 0.5, np.random.default_rng(0))
+    assert [row.label for row in made] == [row.label for row in rows]
+    assert 70 < sum(one != other for one, other in zip(rows, made, strict=True)) < 130
+    assert varied(rows, 0.0, np.random.default_rng(0)) == rows

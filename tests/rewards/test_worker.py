@@ -181,8 +181,8 @@ async def test_a_slow_event_holds_the_cursor_but_not_the_verdicts_of_others(log)
     worker = JudgeWorker(log, [slow], RewardConfig(), poll_s=0.02)
     async with running(worker):
         await until(lambda: set(verdicts_of(log)) == {"b", "c"})
+        await until(lambda: worker.status().in_flight == 1)  # the others have reported back
         assert log.cursor(CURSOR) == 0
-        await until(lambda: worker.status().in_flight == 1)
         slow.release["a"].set()
         await until(judged_all(log, 3))
     assert worker.status().in_flight == 0

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from clawjax.config import RunConfig, RunSection
-from clawjax.errors import EngineError
+from clawjax.errors import EngineError, LogError
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.protocols import EngineStatus
 from clawjax.runtime import serve
@@ -40,6 +40,31 @@ async def test_a_stopped_engine_ends_the_process_so_that_it_is_started_again(log
     engine = StoppedEngine(tiny_tokenizer(), ["hi"])
     with pytest.raises(EngineError, match="has to be started again"):
         await gauges(engine, log, lambda log: log.counts())
+
+
+async def test_a_log_that_fails_for_a_while_stops_no_loop(log, monkeypatch):
+    monkeypatch.setattr(serve, "_LOG_RETRY_S", 0.01)
+    monkeypatch.setattr(serve, "_TICK_S", 0.01)
+    tries = []
+
+    def fails(*_):
+        tries.append(1)
+        msg = "cannot write the turn log: database or disk is full"
+        raise LogError(msg)
+
+    class Judges:
+        async def run(self):
+            fails()
+
+    for loop in (
+        gauges(FakeEngine(tiny_tokenizer(), ["hi"]), log, fails),
+        serve._judge(Judges()),
+    ):
+        tries.clear()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await loop
+        assert len(tries) > 1
 
 
 async def test_counting_a_long_log_takes_a_small_share_of_the_time(log, monkeypatch):

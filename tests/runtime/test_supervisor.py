@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from clawjax.errors import ClawError, ConfigError
-from clawjax.runtime.paths import RunPaths, read_json, write_json
+from clawjax.runtime.paths import RunPaths, note_json, read_json, write_json
 from clawjax.runtime.supervisor import Supervisor
 
 
@@ -72,6 +72,22 @@ def test_a_process_that_keeps_dying_ends_the_run_with_its_last_words(supervisor)
     supervisor.start("worker", "broken", stdin="")
     with pytest.raises(ClawError, match=r"(?s)died 3 times.*boom"):
         eventually(lambda: supervisor.poll() is not None)
+
+
+def test_a_process_that_dies_now_and_then_is_always_started_again(paths):
+    now = [0.0]
+    supervisor = Supervisor(paths, max_restarts=1, clock=lambda: now[0])
+    supervisor.start("worker", "broken", stdin="")
+    for _ in range(4):
+        first = supervisor.pid("worker")
+        assert supervisor.wait("worker") == 1
+        now[0] += 601
+        supervisor.poll()
+        assert supervisor.pid("worker") != first
+    supervisor.wait("worker")
+    with pytest.raises(ClawError, match="died 2 times"):
+        supervisor.poll()
+    supervisor.stop_all()
 
 
 def test_bad_configuration_is_not_tried_again(supervisor):
@@ -139,6 +155,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"run\.dir=.*file/run cannot be written"):
         RunPaths(tmp_path / "file" / "run").prepare()
+
+
+def test_a_note_that_cannot_be_written_stops_nothing(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    note_json(tmp_path / "file" / "status.json", {"at": 1.0})
+    assert "is out of date" in caplog.text
 
 
 def test_status_files_are_replaced_whole(tmp_path):
