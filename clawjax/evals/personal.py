@@ -44,8 +44,8 @@ class HeldOut(Protocol):
         """Prompts in a fixed order; the first `n` are used."""
         ...
 
-    def score(self, text: str) -> float:
-        """How well a reply does, in [0, 1]."""
+    def score(self, text: str, prompt: str = "") -> float:
+        """How well a reply to `prompt` does, in [0, 1]."""
         ...
 
     def count_words(self, text: str) -> int:
@@ -162,7 +162,7 @@ async def evaluate_style(
                 prompt=prompt,
                 text=text,
                 words=persona.count_words(text),
-                score=persona.score(text),
+                score=persona.score(text, prompt),
                 response_id=completion.id,
                 finish_reason=choice.finish_reason,
             )
