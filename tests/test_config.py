@@ -67,6 +67,8 @@ def test_a_typo_is_named(typo):
         ("objective.ratio_cap=1.0", "objective.ratio_cap=1.0 truncates inside the clip range"),
         ("objective.w_opd=0.5", "objective.name=binary_rl does not use objective.w_opd"),
         ("objective.policy_loss=reinforce", "objective.off_policy.preset=none corrects nothing"),
+        ("objective.policy_loss=sft", "objective.policy_loss=sft do not go together"),
+        ("suite.methods=[magic]", "suite.methods names 'magic'"),
         ("objective.dual_clip=1.1", "objective.dual_clip=1.1 needs objective.policy_loss=clipped"),
         ("objective.off_policy.high=0.9", "leaves out 1"),
         ("reward.modules=[quote]", "objective=binary_rl learns from scores"),

@@ -5,6 +5,7 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
+from clawjax.config.evaluating import METHODS, SuiteConfig
 from clawjax.config.learning import LearnerConfig, LoraConfig
 from clawjax.config.objective import (
     Baseline,
@@ -39,6 +40,7 @@ from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, Model
 
 __all__ = [
     "HINT_MODULES",
+    "METHODS",
     "Baseline",
     "EngineConfig",
     "GatewayConfig",
@@ -62,6 +64,7 @@ __all__ = [
     "RulesConfig",
     "RunConfig",
     "RunSection",
+    "SuiteConfig",
     "Support",
     "Teacher",
     "UserConfig",

@@ -71,6 +71,8 @@ class PolicyLoss(StrEnum):
     """The ratio is clipped, no token is."""
     reinforce = "reinforce"
     """No ratio; combine with an off-policy preset that weighs."""
+    sft = "sft"
+    """Cross-entropy of praised replies; scores decide which those are, and nothing else."""
 
 
 class OffPolicyPreset(StrEnum):
@@ -188,7 +190,12 @@ class OffPolicyConfig:
         )
 
 
-_TERMS = {"binary_rl": (True, False), "opd": (False, True), "combined": (True, True)}
+_TERMS = {
+    "binary_rl": (True, False),
+    "sft": (True, False),
+    "opd": (False, True),
+    "combined": (True, True),
+}
 """Whether an objective learns from scores, and from hints."""
 
 
@@ -197,7 +204,8 @@ class ObjectiveConfig:
     """What is maximised."""
 
     name: str = "binary_rl"
-    """`binary_rl` learns from scores, `opd` from hints, `combined` from both."""
+    """`binary_rl` learns from scores, `opd` from hints, `combined` from both; `sft` imitates the
+    replies that were praised."""
     w_rl: float = 1.0
     """Weight of the scores' term."""
     w_opd: float = 0.0
@@ -261,6 +269,17 @@ class ObjectiveConfig:
 
     def _check_loss(self) -> None:
         preset = self.off_policy.preset
+        is_sft = self.policy_loss is PolicyLoss.sft
+        require(
+            is_sft == (self.name == "sft"),
+            f"objective.name={self.name} and objective.policy_loss={self.policy_loss.value} do "
+            "not go together: sft goes with sft only; use objective=sft",
+        )
+        require(
+            not is_sft or preset is OffPolicyPreset.none,
+            f"objective=sft has no ratio to correct, but objective.off_policy.preset="
+            f"{preset.value}: use none",
+        )
         require(
             self.policy_loss is not PolicyLoss.reinforce or preset is not OffPolicyPreset.none,
             "objective.policy_loss=reinforce has no ratio, and objective.off_policy.preset=none "

@@ -10,6 +10,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clawjax.config.checks import at_least, require, within
+from clawjax.config.evaluating import SuiteConfig
 from clawjax.config.learning import LearnerConfig
 from clawjax.config.objective import ObjectiveConfig
 from clawjax.config.rewarding import RewardConfig
@@ -111,6 +112,7 @@ class RunConfig:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     user: UserConfig = field(default_factory=UserConfig)
+    suite: SuiteConfig = field(default_factory=SuiteConfig)
 
     def __post_init__(self) -> None:
         """Check what no group can check alone."""

@@ -148,22 +148,22 @@ class Learner:
         return True
 
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
-        """One step, from lesson to settlement."""
+        """One step, from lesson to settlement; none where no turn has a signal."""
         lesson = self._lesson(turns)
-        turns = self._teachable(turns, lesson)
-        if not turns:
-            return
-        version = self.version + 1
-        self.log.claim(version, [admitted.turn.turn_id for admitted in turns])
         credited = self.credit(turns, self.progress.credit)
         samples = [
             to_sample(admitted.turn, credit, lesson.says.get(admitted.turn.turn_id))
             for admitted, credit in zip(turns, credited.credit, strict=True)
         ]
+        samples = self._with_signal(samples)
+        if not samples:
+            return
+        version = self.version + 1
+        self.log.claim(version, [sample.turn_id for sample in samples])
         self.state, metrics = self.train_step.run(self.state, self._batch(samples, turns))
         self.progress = Progress(
             credit=credited.state,
-            turns=self.progress.turns + len(turns),
+            turns=self.progress.turns + len(samples),
             tokens=self.progress.tokens + int(metrics["train/tokens"]),
         )
         self.checkpoints.save(self.state, self.progress)
@@ -174,7 +174,7 @@ class Learner:
         logger.info(
             "version %d: %d turns (%d scored, %d taught), loss %.4f, %.1f s",
             version,
-            len(turns),
+            len(samples),
             metrics["train/rl_turns"],
             metrics["train/opd_turns"],
             metrics["train/loss"],
@@ -191,17 +191,15 @@ class Learner:
             student=self.train_step.policy(self.state),
         )
 
-    def _teachable(self, turns: Sequence[AdmittedTurn], lesson: Lesson) -> list[AdmittedTurn]:
-        """The turns with a signal; the others, whose only hint was of no use, are dropped."""
-        kept: list[AdmittedTurn] = []
-        drops: list[Outcome] = []
-        for admitted in turns:
-            turn_id = admitted.turn.turn_id
-            if admitted.score is not None or turn_id in lesson.says:
-                kept.append(admitted)
-            else:
-                now = self.clock()
-                drops.append(Outcome(turn_id, now, drop_reason=DropReason.NO_SIGNAL))
+    def _with_signal(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Those with credit or a teacher; the others, e.g. with a hint of no use, are dropped."""
+        kept = [sample for sample in samples if sample.credit or sample.teacher]
+        now, ids = self.clock(), {sample.turn_id for sample in kept}
+        drops = [
+            Outcome(sample.turn_id, now, drop_reason=DropReason.NO_SIGNAL)
+            for sample in samples
+            if sample.turn_id not in ids
+        ]
         if drops:
             self.log.append(*drops)
         return kept

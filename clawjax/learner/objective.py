@@ -125,6 +125,8 @@ def _loss(objective: ObjectiveConfig, advantage: str) -> str:
             return f"-min(r, {objective.ratio_cap:g}) {advantage} logp_new"
         case PolicyLoss.reinforce:
             return f"-{advantage} logp_new"
+        case PolicyLoss.sft:
+            return "-logp_new"
 
 
 def _weighted(weight: float, term: str) -> str:
@@ -133,6 +135,8 @@ def _weighted(weight: float, term: str) -> str:
 
 def _definitions(objective: ObjectiveConfig) -> list[str]:
     lines = []
+    if _is_sft(objective):
+        return []
     if objective.uses_scores:
         lines.append(_BASELINES[objective.baseline][0].format(floor=objective.deviation_floor))
     if objective.uses_hints and objective.opd.form is OpdForm.token:
@@ -156,7 +160,12 @@ def _ratio_definitions(objective: ObjectiveConfig) -> list[str]:
 
 
 def _has_advantages(objective: ObjectiveConfig) -> bool:
-    return objective.uses_scores or objective.opd.form is OpdForm.token
+    is_followed = objective.opd.form is OpdForm.token
+    return not _is_sft(objective) and (objective.uses_scores or is_followed)
+
+
+def _is_sft(objective: ObjectiveConfig) -> bool:
+    return objective.policy_loss is PolicyLoss.sft
 
 
 def _trained(learner: LearnerConfig) -> str:
@@ -181,6 +190,8 @@ def _words(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardCon
 
 def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
     words = _BASELINES[objective.baseline][1]
+    if _is_sft(objective):
+        return [f"only praised turns: those with a positive score by {_score(reward)}"]
     return [
         f"s in [-1, 1]: {_score(reward)}; abstentions are never in a batch",
         words.format(decay=objective.ema_decay, floor=objective.deviation_floor),

@@ -143,6 +143,8 @@ def _policy_gradient(
             loss = losses.cispo(new.logprobs, old, advantages, ratio_high=objective.ratio_cap)
         case PolicyLoss.reinforce:
             loss = losses.reinforce(new.logprobs, advantages)
+        case PolicyLoss.sft:
+            loss = losses.sft(new.logprobs)
     is_silent = (is_clipped | ~correction.keep) & (weights > 0)
     return _Term(jnp.sum(weights * correction.weights * loss), is_silent)
 
