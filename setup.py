@@ -25,6 +25,7 @@ setup(
     package_data={
         "clawjax": ["py.typed"],
         "clawjax.envs": ["personas/*.yaml"],
+        "clawjax.evals": ["data/*"],
         "clawjax.rewards": ["*.json", "*.npz", "*.safetensors", "*.txt", "data/*"],
     },
     install_requires=requirements("base.in"),

@@ -22,6 +22,7 @@ __all__ = [
     "Outcome",
     "Sample",
     "SamplingParams",
+    "TeacherSays",
     "ToolCall",
     "Turn",
     "TurnKind",
@@ -174,7 +175,8 @@ class Verdict:
     score: float | None
     """In [-1, 1]; None is an abstention: counted, never trained on."""
     judged_at: float
-    hint: str | None = None
+    hints: tuple[str, ...] = ()
+    """Instructions, best first, each of which in hindsight would have made the turn right."""
     step_labels: tuple[float, ...] = ()
     votes: tuple[float | None, ...] = ()
     explanation: str = ""
@@ -199,10 +201,23 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What the learner eats: one turn with per-token credit.
+class TeacherSays:
+    """What the policy thinks of a reply once it has read a hint; one entry per response token."""
 
-    `sampler_logprobs`, `token_versions` and `credit` have one entry per response token.
+    logprobs: tuple[float, ...]
+    """Of the tokens themselves, at the temperature they were drawn at."""
+    support_ids: tuple[tuple[int, ...], ...] = ()
+    """The `K` tokens that a top-K objective compares; empty where none does."""
+    support_logprobs: tuple[tuple[float, ...], ...] = ()
+    """Theirs, at the same temperature."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the learner eats: one turn with its signals, of which it has at least one.
+
+    `sampler_logprobs`, `token_versions`, `credit` and what the teacher says have one entry per
+    response token.
     """
 
     turn_id: str
@@ -211,8 +226,10 @@ class Sample:
     sampler_logprobs: tuple[float, ...]
     token_versions: tuple[int, ...]
     temperature: float
-    credit: tuple[float, ...]
-    teacher_prompt_ids: tuple[int, ...] | None = None
+    credit: tuple[float, ...] | None
+    """Advantages; None where nobody scored the turn."""
+    teacher: TeacherSays | None = None
+    """None where the turn has no hint."""
 
 
 class LinkedTurn(NamedTuple):

@@ -65,6 +65,13 @@ def test_a_typo_is_named(typo):
         ("learner.min_turns=99", "learner.min_turns=99 must be between 1 and"),
         ("model.context_length=1", "the minimum is 64"),
         ("objective.ratio_cap=1.0", "objective.ratio_cap=1.0 truncates inside the clip range"),
+        ("objective.w_opd=0.5", "objective.name=binary_rl does not use objective.w_opd"),
+        ("objective.policy_loss=reinforce", "objective.off_policy.preset=none corrects nothing"),
+        ("objective.policy_loss=sft", "objective.policy_loss=sft do not go together"),
+        ("suite.methods=[magic]", "suite.methods names 'magic'"),
+        ("objective.dual_clip=1.1", "objective.dual_clip=1.1 needs objective.policy_loss=clipped"),
+        ("objective.off_policy.high=0.9", "leaves out 1"),
+        ("reward.modules=[quote]", "objective=binary_rl learns from scores"),
         ("objective.name=ppo", "objective.name='ppo' is unknown"),
         ("engine.max_response_tokens=4000", "leaves no room"),
         ("gateway.port=70000", "out of range"),
@@ -83,6 +90,11 @@ def test_a_typo_is_named(typo):
 def test_values_that_cannot_run_say_why(override, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         load(override)
+
+
+def test_hints_are_needed_where_they_are_learnt_from():
+    with pytest.raises(ConfigError, match="objective=combined learns from hints, which none of"):
+        load("objective=combined", "reward.modules=[next_state]")
 
 
 def test_a_wrong_type_is_named():

@@ -5,8 +5,29 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
-from clawjax.config.learning import Baseline, LearnerConfig, LoraConfig, ObjectiveConfig
-from clawjax.config.rewarding import LlmJudgeConfig, NextStateConfig, RewardConfig, RulesConfig
+from clawjax.config.evaluating import METHODS, SuiteConfig
+from clawjax.config.learning import LearnerConfig, LoraConfig
+from clawjax.config.objective import (
+    Baseline,
+    HintChoice,
+    KlEstimator,
+    Normalisation,
+    ObjectiveConfig,
+    OffPolicyConfig,
+    OffPolicyPreset,
+    OpdConfig,
+    OpdForm,
+    PolicyLoss,
+    Support,
+    Teacher,
+)
+from clawjax.config.rewarding import (
+    HINT_MODULES,
+    LlmJudgeConfig,
+    NextStateConfig,
+    RewardConfig,
+    RulesConfig,
+)
 from clawjax.config.running import (
     MonitorConfig,
     RunConfig,
@@ -18,9 +39,13 @@ from clawjax.config.running import (
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 
 __all__ = [
+    "HINT_MODULES",
+    "METHODS",
     "Baseline",
     "EngineConfig",
     "GatewayConfig",
+    "HintChoice",
+    "KlEstimator",
     "LearnerConfig",
     "LlmJudgeConfig",
     "LogConfig",
@@ -28,11 +53,20 @@ __all__ = [
     "ModelConfig",
     "MonitorConfig",
     "NextStateConfig",
+    "Normalisation",
     "ObjectiveConfig",
+    "OffPolicyConfig",
+    "OffPolicyPreset",
+    "OpdConfig",
+    "OpdForm",
+    "PolicyLoss",
     "RewardConfig",
     "RulesConfig",
     "RunConfig",
     "RunSection",
+    "SuiteConfig",
+    "Support",
+    "Teacher",
     "UserConfig",
     "WandbMode",
     "to_run_config",

@@ -1,57 +1,12 @@
-"""Knobs of the objective and the learner."""
+"""Knobs of the learner."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from clawjax.config.checks import at_least, require, within
 
-__all__ = ["Baseline", "LearnerConfig", "LoraConfig", "ObjectiveConfig"]
-
-
-class Baseline(StrEnum):
-    """What is subtracted from a score."""
-
-    none = "none"
-    batch_mean = "batch_mean"
-    """Mean of the batch's scores."""
-    leave_one_out = "leave_one_out"
-    """Mean of the other scores in the batch."""
-    ema = "ema"
-    """Exponential moving average of past scores."""
-
-
-@dataclass
-class ObjectiveConfig:
-    """What is maximised."""
-
-    name: str = "binary_rl"
-    baseline: Baseline = Baseline.ema
-    ema_decay: float = 0.9
-    """Per batch."""
-    clip_low: float = 0.2
-    clip_high: float = 0.28
-    ratio_cap: float = 2.0
-    """Truncation of the importance ratio against the sampler."""
-    kl_coef: float = 0.02
-    """Weight of the KL to the base model, per token."""
-
-    def __post_init__(self) -> None:
-        """Reject objectives that cannot run as configured."""
-        require(
-            self.name == "binary_rl",
-            f"objective.name={self.name!r} is unknown: use binary_rl",
-        )
-        within("objective.ema_decay", self.ema_decay, 0.0, 1.0)
-        within("objective.clip_low", self.clip_low, 0.0, 1.0)
-        at_least("objective.clip_high", self.clip_high, 0.0)
-        at_least("objective.kl_coef", self.kl_coef, 0.0)
-        require(
-            self.ratio_cap >= 1 + self.clip_high,
-            f"objective.ratio_cap={self.ratio_cap} truncates inside the clip range: "
-            f"set it to at least 1 + clip_high = {1 + self.clip_high}",
-        )
+__all__ = ["LearnerConfig", "LoraConfig"]
 
 
 @dataclass

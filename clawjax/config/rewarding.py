@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
 
-__all__ = ["LlmJudgeConfig", "NextStateConfig", "RewardConfig", "RulesConfig"]
+__all__ = ["HINT_MODULES", "LlmJudgeConfig", "NextStateConfig", "RewardConfig", "RulesConfig"]
+
+
+HINT_MODULES = ("quote", "hindsight")
+"""The modules that give hints and no scores."""
 
 
 @dataclass
@@ -69,8 +73,9 @@ class LlmJudgeConfig:
 class RewardConfig:
     """Where reward comes from. Explicit feedback always wins over the other modules."""
 
-    modules: list[str] = field(default_factory=lambda: ["next_state", "feedback"])
-    """Names (rules, next_state, llm_judge, feedback) or import paths `package.module:factory`."""
+    modules: list[str] = field(default_factory=lambda: ["next_state", "feedback", "quote"])
+    """Names (rules, next_state, llm_judge, feedback; quote and hindsight for hints) or import
+    paths `package.module:factory`."""
     weights: dict[str, float] = field(default_factory=dict)
     """Weight per module where several score a turn; 1 where absent."""
     max_concurrency: int = 4
@@ -84,3 +89,13 @@ class RewardConfig:
         require(bool(self.modules), "reward.modules is empty: name at least one module")
         at_least("reward.max_concurrency", self.max_concurrency, 1)
         at_least("reward.judge_timeout_s", self.judge_timeout_s, 0.1)
+
+    @property
+    def may_give_hints(self) -> bool:
+        """Whether a module is known to give hints, or is somebody's own."""
+        return any(name in HINT_MODULES or ":" in name for name in self.modules)
+
+    @property
+    def may_give_scores(self) -> bool:
+        """Whether a module gives scores, or is somebody's own."""
+        return any(name not in HINT_MODULES for name in self.modules)

@@ -10,7 +10,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clawjax.config.checks import at_least, require, within
-from clawjax.config.learning import LearnerConfig, ObjectiveConfig
+from clawjax.config.evaluating import SuiteConfig
+from clawjax.config.learning import LearnerConfig
+from clawjax.config.objective import ObjectiveConfig
 from clawjax.config.rewarding import RewardConfig
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 from clawjax.errors import ConfigError
@@ -110,6 +112,7 @@ class RunConfig:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     user: UserConfig = field(default_factory=UserConfig)
+    suite: SuiteConfig = field(default_factory=SuiteConfig)
 
     def __post_init__(self) -> None:
         """Check what no group can check alone."""
@@ -118,6 +121,16 @@ class RunConfig:
             f"engine.max_response_tokens={self.engine.max_response_tokens} leaves no room for a "
             f"prompt in model.context_length={self.model.context_length}: lower it",
         )
+        for signal, is_used, is_given in (
+            ("hints", self.objective.uses_hints, self.reward.may_give_hints),
+            ("scores", self.objective.uses_scores, self.reward.may_give_scores),
+        ):
+            require(
+                is_given or not is_used,
+                f"objective={self.objective.name} learns from {signal}, which none of "
+                f"reward.modules={self.reward.modules} gives: add one that does, or use another "
+                "objective",
+            )
         if self.user.enabled:
             require(
                 self.user.updates <= (self.learner.max_steps or self.user.updates),

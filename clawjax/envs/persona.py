@@ -14,10 +14,25 @@ from typing import Any
 
 import yaml
 
-from clawjax.envs.style import Style, broken_wishes, count_words, style_score
+from clawjax.envs.style import (
+    WISHES,
+    Style,
+    broken_wishes,
+    count_words,
+    held_wishes,
+    style_score,
+)
 from clawjax.errors import ConfigError
 
-__all__ = ["MOODS", "Persona", "Question", "Reaction", "join_message", "load_persona"]
+__all__ = [
+    "MOODS",
+    "Persona",
+    "Question",
+    "Reaction",
+    "join_message",
+    "load_persona",
+    "shipped_personas",
+]
 
 MOODS = ("praise", "complaint", "neutral")
 _FOLDER = Path(__file__).parent / "personas"
@@ -26,7 +41,7 @@ _SATISFIED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One everyday question; `topic` fits into "a question about ..."."""
+    """One thing they ask; `topic` fits into "a question about ..."."""
 
     text: str
     topic: str
@@ -57,10 +72,12 @@ class Persona:
     connectors: tuple[str, ...]
     neutral_rate: float = 0.1
     """Share of replies they have nothing to say about."""
+    held_out_later: int = 0
+    """So many of `held_out`, at its end, were added later and are asked last."""
 
-    def score(self, text: str) -> float:
-        """How well a reply meets their style, in [0, 1]."""
-        return style_score(text, self.style)
+    def score(self, text: str, prompt: str = "") -> float:
+        """How well a reply to `prompt` meets their style, in [0, 1]."""
+        return style_score(text, self.style, prompt)
 
     def count_words(self, text: str) -> int:
         """Words as the score counts them."""
@@ -68,19 +85,23 @@ class Persona:
 
     @property
     def held_out_prompts(self) -> tuple[str, ...]:
-        """The held-out questions, topics mixed in a fixed order."""
+        """The held-out questions, topics mixed in a fixed order; those added later come last."""
         texts = [question.text for question in self.held_out]
+        first = len(texts) - self.held_out_later
+        return (*self._mixed(texts[:first]), *self._mixed(texts[first:]))
+
+    def _mixed(self, texts: list[str]) -> list[str]:
         random.Random(self.name).shuffle(texts)
-        return tuple(texts)
+        return texts
 
     def react(self, reply: str, question: Question, rng: random.Random) -> Reaction:
         """Say something about a reply, in words that fit what was right or wrong with it."""
         if rng.random() < self.neutral_rate:
             return Reaction("neutral", self._fill(rng.choice(self.neutral), reply, question))
-        if self.score(reply) >= _SATISFIED:
+        if self.score(reply, question.text) >= _SATISFIED:
             return Reaction("praise", self._fill(rng.choice(self.praise), reply, question))
         complaints = dict(self.complaints)
-        broken = [wish for wish in broken_wishes(reply, self.style) if complaints.get(wish)]
+        broken = broken_wishes(reply, self.style, question.text)
         phrasings = complaints[rng.choice(broken)]
         return Reaction("complaint", self._fill(rng.choice(phrasings), reply, question))
 
@@ -98,6 +119,12 @@ def join_message(connector: str, reaction: str, question: str) -> str:
     return connector.format(reaction=reaction, question=text)
 
 
+def shipped_personas() -> tuple[str, ...]:
+    """The names of the personas that come with the package."""
+    files = sorted(_FOLDER.glob("*.yaml"))
+    return tuple(path.stem for path in files if "\nstyle:" in path.read_text(encoding="utf-8"))
+
+
 def load_persona(name: str) -> Persona:
     """A shipped persona by name, or one from the path of a YAML file.
 
@@ -107,18 +134,24 @@ def load_persona(name: str) -> Persona:
     shipped = _FOLDER / f"{name}.yaml"
     path = shipped if shipped.is_file() else Path(name).expanduser()
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in _FOLDER.glob("*.yaml") if p.stem != "everyday"))
-        msg = f"persona {name!r} is neither a file nor one of: {known}"
+        msg = f"persona {name!r} is neither a file nor one of: {', '.join(shipped_personas())}"
         raise ConfigError(msg)
     content = _read(path)
-    questions = _read(path.parent / str(content.get("questions", "everyday.yaml")))
+    questions = _read(_beside(path, content.get("questions", "everyday.yaml")))
+    common = _read(_beside(path, content["common"])) if "common" in content else {}
     try:
-        persona = _build(content, questions)
+        persona = _build(content, questions, common)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         msg = f"persona file {path} is not usable: {type(error).__name__}: {error}"
         raise ConfigError(msg) from error
     _check(persona, path)
     return persona
+
+
+def _beside(path: Path, name: str) -> Path:
+    """A file next to a persona's, or else the shipped one of that name."""
+    own, shipped = path.parent / str(name), _FOLDER / str(name)
+    return shipped if shipped.is_file() and not own.is_file() else own
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -133,25 +166,42 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _build(content: Mapping[str, Any], questions: Mapping[str, Any]) -> Persona:
+def _build(
+    content: Mapping[str, Any], questions: Mapping[str, Any], common: Mapping[str, Any]
+) -> Persona:
     wishes = dict(content["style"])
     unknown = set(wishes) - {field.name for field in fields(Style)}
     if unknown:
         msg = f"style.{min(unknown)} is unknown"
         raise ValueError(msg)
+    style = Style(**wishes)
+    later = _questions(questions.get("held_out_later", {}))
     reactions = content["reactions"]
     return Persona(
         name=str(content["name"]),
         description=str(content["description"]).format(**wishes),
-        style=Style(**wishes),
+        style=style,
         train=_questions(questions["train"]),
-        held_out=_questions(questions["held_out"]),
+        held_out=(*_questions(questions["held_out"]), *later),
         praise=tuple(reactions["praise"]),
-        complaints=tuple((wish, tuple(says)) for wish, says in reactions["complaint"].items()),
-        neutral=tuple(reactions["neutral"]),
-        connectors=tuple(content["connectors"]),
+        complaints=_complaints(style, reactions["complaint"], common.get("complaint", {})),
+        neutral=(*reactions["neutral"], *common.get("neutral", ())),
+        connectors=tuple(content.get("connectors") or common["connectors"]),
         neutral_rate=float(content.get("neutral_rate", 0.1)),
+        held_out_later=len(later),
     )
+
+
+def _complaints(
+    style: Style, own: Mapping[str, list[str]], common: Mapping[str, list[str]]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    unknown = set(own) - {wish.name for wish in WISHES}
+    if unknown:
+        msg = f"reactions.complaint.{min(unknown)} is about no wish there is"
+        raise ValueError(msg)
+    phrasings = dict(common) | dict(own)
+    held = (wish for wish in held_wishes(style) if wish in phrasings)
+    return tuple((wish, tuple(phrasings[wish])) for wish in held)
 
 
 def _questions(by_topic: Mapping[str, list[str]]) -> tuple[Question, ...]:
@@ -164,7 +214,7 @@ def _check(persona: Persona, path: Path) -> None:
         msg = f"persona file {path}: {min(shared)!r} is both a training and a held-out question"
         raise ConfigError(msg)
     complaints = dict(persona.complaints)
-    missing = [wish for wish in _wishes(persona.style) if not complaints.get(wish)]
+    missing = [wish for wish in held_wishes(persona.style) if not complaints.get(wish)]
     if missing:
         msg = f"persona file {path}: no complaint for {missing[0]}: add reactions.complaint"
         raise ConfigError(msg)
@@ -177,13 +227,3 @@ def _check(persona: Persona, path: Path) -> None:
     except (KeyError, IndexError, ValueError) as error:
         msg = f"persona file {path}: a phrasing uses an unknown slot: {error}"
         raise ConfigError(msg) from error
-
-
-def _wishes(style: Style) -> tuple[str, ...]:
-    held = {
-        "too_short": True,
-        "too_long": style.max_words is not None,
-        "lists": style.forbid_lists,
-        "paragraphs": style.max_paragraphs is not None,
-    }
-    return tuple(wish for wish, is_held in held.items() if is_held)

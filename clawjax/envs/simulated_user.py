@@ -203,7 +203,7 @@ class SimulatedUser:
     ) -> None:
         seen = {
             "words": count_words(answer.text),
-            "style": self._persona.score(answer.text),
+            "style": self._persona.score(answer.text, plan.questions[turn][1].text),
             "latency_s": round(answer.latency_s, 4),
             "first_token_s": round(answer.first_token_s, 4),
         }

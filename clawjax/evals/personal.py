@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import openai
+from openai.types.chat import ChatCompletionMessageParam
 
 from clawjax.errors import EngineError
 
@@ -44,8 +45,8 @@ class HeldOut(Protocol):
         """Prompts in a fixed order; the first `n` are used."""
         ...
 
-    def score(self, text: str) -> float:
-        """How well a reply does, in [0, 1]."""
+    def score(self, text: str, prompt: str = "") -> float:
+        """How well a reply to `prompt` does, in [0, 1]."""
         ...
 
     def count_words(self, text: str) -> int:
@@ -119,6 +120,7 @@ async def evaluate_style(
     temperature: float = 0.8,
     max_tokens: int = 160,
     concurrency: int = 8,
+    system: str | None = None,
     timeout_s: float = 300.0,
     retries: int = 8,
 ) -> StyleResult:
@@ -134,6 +136,7 @@ async def evaluate_style(
         temperature: of sampling.
         max_tokens: of each reply.
         concurrency: requests under way at once.
+        system: a system message put before each prompt.
         timeout_s: per attempt.
         retries: further attempts where the server is unreachable or answers 5xx.
 
@@ -141,6 +144,9 @@ async def evaluate_style(
         EngineError: a prompt got no reply.
     """
     prompts = persona.held_out_prompts[:n]
+    before: list[ChatCompletionMessageParam] = []
+    if system is not None:
+        before.append({"role": "system", "content": system})
     gate = asyncio.Semaphore(concurrency)
     async with openai.AsyncOpenAI(
         base_url=base_url, api_key=api_key, timeout=timeout_s, max_retries=retries
@@ -150,7 +156,7 @@ async def evaluate_style(
             async with gate:
                 completion = await client.chat.completions.create(
                     model=model,
-                    messages=[{"role": "user", "content": prompt}],
+                    messages=[*before, {"role": "user", "content": prompt}],
                     temperature=temperature,
                     max_tokens=max_tokens,
                     seed=_prompt_seed(seed, index),
@@ -162,7 +168,7 @@ async def evaluate_style(
                 prompt=prompt,
                 text=text,
                 words=persona.count_words(text),
-                score=persona.score(text),
+                score=persona.score(text, prompt),
                 response_id=completion.id,
                 finish_reason=choice.finish_reason,
             )

@@ -1,15 +1,16 @@
 """Which turns may be trained on: each is admitted, dropped for a named reason, or waits.
 
-Pure. Invariant: nothing is admitted without a score that a reward module stands by, and nothing
-is cut to fit.
+Pure. Invariant: nothing is admitted without a score or a hint that a reward module stands by and
+the objective learns from, and nothing is cut to fit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from clawjax.config import LearnerConfig, RewardConfig
-from clawjax.learner.credit.base import ScoredTurn
+from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.learner.credit.base import AdmittedTurn
 from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK, combine
 from clawjax.records import (
     DropReason,
@@ -18,6 +19,7 @@ from clawjax.records import (
     NextStateKind,
     Turn,
     TurnKind,
+    Verdict,
 )
 
 __all__ = ["Admit", "Decision", "Drop", "Wait", "admit"]
@@ -26,7 +28,7 @@ __all__ = ["Admit", "Decision", "Drop", "Wait", "admit"]
 class Admit(NamedTuple):
     """Train on it."""
 
-    scored: ScoredTurn
+    admitted: AdmittedTurn
 
 
 class Drop(NamedTuple):
@@ -47,6 +49,7 @@ def admit(
     *,
     version: int,
     learner: LearnerConfig,
+    objective: ObjectiveConfig,
     reward: RewardConfig,
 ) -> Decision:
     """Decide about one turn.
@@ -58,6 +61,7 @@ def admit(
         judged: the turn with all that is known about it.
         version: the current policy version; age is counted from it.
         learner: bounds on length and age.
+        objective: which signals it learns from.
         reward: weights of the modules.
     """
     unfit = _unfit(judged.turn, version, learner)
@@ -65,14 +69,22 @@ def admit(
         return Drop(unfit)
     if _awaits_feedback(judged, reward):
         return Wait()
-    score = combine(judged.verdicts, reward.weights)
-    if score is not None:
-        ready_at = max(v.judged_at for v in judged.verdicts if v.score is not None)
-        return Admit(ScoredTurn(judged.turn, score, ready_at))
+    score = combine(judged.verdicts, reward.weights) if objective.uses_scores else None
+    hints = _hints(judged.verdicts) if objective.uses_hints else ()
+    if score is not None or hints:
+        said = [v.judged_at for v in judged.verdicts if v.score is not None or v.hints]
+        return Admit(AdmittedTurn(judged.turn, score, hints, ready_at=max(said)))
     if not judged.verdicts or not judged.next_states:
         return Wait()
-    is_over = all(s.kind is NextStateKind.SESSION_CLOSED for s in judged.next_states)
-    return Drop(DropReason.NO_NEXT_STATE if is_over else DropReason.ABSTAINED)
+    if all(s.kind is NextStateKind.SESSION_CLOSED for s in judged.next_states):
+        return Drop(DropReason.NO_NEXT_STATE)
+    has_score = any(verdict.score is not None for verdict in judged.verdicts)
+    return Drop(DropReason.NO_SIGNAL if has_score else DropReason.ABSTAINED)
+
+
+def _hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """All modules' hints, each once, in their order."""
+    return tuple(dict.fromkeys(hint for verdict in verdicts for hint in verdict.hints))
 
 
 def _unfit(turn: Turn, version: int, config: LearnerConfig) -> DropReason | None:

@@ -5,17 +5,18 @@ speaks of token t itself (not of the position that predicts it); turns of one co
 prompts contain each other share a segment, so that no token is computed twice, and segments share
 a row where they fit, so that little is computed for nothing; neither changes anything else about
 them. Shapes depend only on the length bucket, so there are at most as many compiled programs as
-buckets; the weights of a whole batch sum to 1, however it is divided.
+buckets; what a token weighs does not depend on how the batch is divided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from clawjax.config import Normalisation
 from clawjax.errors import LearnerError
 from clawjax.records import Sample
 
@@ -33,12 +34,24 @@ class MicroBatch(NamedTuple):
     """int32, counted from 0 within each segment."""
     response_mask: np.ndarray
     """bool, tokens that are trained on."""
+    turn_ids: np.ndarray
+    """int32: which turn of the micro-batch a response token belongs to, from 1; 0 elsewhere."""
     sampler_logprobs: np.ndarray
     """float32."""
     advantages: np.ndarray
-    """float32."""
+    """float32; 0 on turns that nobody scored."""
+    teacher_logprobs: np.ndarray
+    """float32; 0 on turns without a hint."""
+    support_ids: np.ndarray
+    """int32 `[B, T, K]`: the tokens that a top-K objective compares; K may be 0."""
+    support_logprobs: np.ndarray
+    """float32 `[B, T, K]`: the teacher's, of those."""
     weights: np.ndarray
-    """float32: what a token's loss counts for in the whole batch's."""
+    """float32: what a token counts for among all of the batch's; they sum to 1."""
+    rl_weights: np.ndarray
+    """float32: the same among the tokens of the scored turns; 0 elsewhere."""
+    opd_weights: np.ndarray
+    """float32: the same among the tokens of the turns with a teacher; 0 elsewhere."""
     staleness: np.ndarray
     """int32: versions between sampling and now."""
     temperature: np.ndarray
@@ -73,12 +86,10 @@ def make_batch(
     micro_batch_tokens: int,
     truncated: Collection[str] = (),
     is_packed: bool = True,
+    normalisation: Normalisation = Normalisation.turn_mean,
+    constant_tokens: int = 1,
 ) -> Batch:
     """Lay samples out, longest first, in micro-batches of about `micro_batch_tokens`.
-
-    Every turn weighs the same, `1 / turns`, and shares it equally among its response tokens: a
-    reaction is one vote, however long the reply it is about. (It follows that a token of a short
-    reply weighs more than one of a long reply.)
 
     Args:
         samples: at least one; each with a prompt and a response.
@@ -88,6 +99,13 @@ def make_batch(
         truncated: turns sampled with top-p, top-k or min-p. Their sampler log-probs are those of
             the truncated distribution: right for the ratio, no measure of numerical mismatch.
         is_packed: whether several segments may share a row.
+        normalisation: `turn_mean` weighs every turn the same and shares that equally among its
+            tokens: a reaction is one vote, however long the reply it is about. (It follows that a
+            token of a short reply weighs more than one of a long reply.) `token_mean` weighs
+            every token the same. Under `constant` a turn of `constant_tokens` tokens weighs what
+            every turn does under `turn_mean`, and others in proportion: weights then need not
+            sum to 1.
+        constant_tokens: see there.
 
     Raises:
         LearnerError: a sample exceeds the longest bucket, or is not aligned.
@@ -95,10 +113,12 @@ def make_batch(
     if not samples:
         msg = "a batch needs at least one sample"
         raise LearnerError(msg)
-    weight = 1.0 / len(samples)
+    layout = _Layout.of(
+        samples, version, frozenset(truncated), _Weighing(normalisation, constant_tokens)
+    )
     rows = _pack(_share_segments(samples), sorted(length_buckets), is_packed=is_packed)
     laid_out = [
-        _lay_out(group, max(1, micro_batch_tokens // group[0].length), version, weight, truncated)
+        _lay_out(group, max(1, micro_batch_tokens // group[0].length), layout)
         for group in _groups(rows, micro_batch_tokens)
     ]
     return Batch(
@@ -200,15 +220,66 @@ def _groups(rows: Sequence[_Row], tokens: int) -> Iterator[Sequence[_Row]]:
         start += count
 
 
-def _lay_out(
-    rows: Sequence[_Row],
-    count: int,
-    version: int,
-    turn_weight: float,
-    truncated: Collection[str],
-) -> tuple[MicroBatch, list[Span]]:
+class _Layout(NamedTuple):
+    """What filling in a turn takes besides the turn."""
+
+    version: int
+    truncated: frozenset[str]
+    width: int
+    """Tokens a top-K objective compares."""
+    weigh: _Weigh
+    weigh_rl: _Weigh
+    weigh_opd: _Weigh
+
+    @classmethod
+    def of(
+        cls,
+        samples: Sequence[Sample],
+        version: int,
+        truncated: frozenset[str],
+        weighing: _Weighing,
+    ) -> _Layout:
+        taught = [sample for sample in samples if sample.teacher is not None]
+        return cls(
+            version,
+            truncated,
+            max((len(row) for s in taught for row in _support(s)[:1]), default=0),
+            weighing.over(samples),
+            weighing.over([s for s in samples if s.credit is not None]),
+            weighing.over(taught),
+        )
+
+
+_Weigh = Callable[[Sample], float]
+"""What each response token of a turn counts for."""
+
+
+class _Weighing(NamedTuple):
+    """How a term's weights are shared out."""
+
+    normalisation: Normalisation
+    constant_tokens: int
+
+    def over(self, samples: Sequence[Sample]) -> _Weigh:
+        """Weights for the response tokens of `samples`."""
+        turns = len(samples)
+        match self.normalisation:
+            case Normalisation.turn_mean:
+                return lambda sample: 1.0 / (turns * len(sample.response_ids))
+            case Normalisation.token_mean:
+                total = sum(len(sample.response_ids) for sample in samples)
+                return lambda _: 1.0 / total
+            case Normalisation.constant:
+                return lambda _: 1.0 / (turns * self.constant_tokens)
+
+
+def _support(sample: Sample) -> tuple[tuple[int, ...], ...]:
+    return () if sample.teacher is None else sample.teacher.support_ids
+
+
+def _lay_out(rows: Sequence[_Row], count: int, layout: _Layout) -> tuple[MicroBatch, list[Span]]:
     """Write rows into a micro-batch of `count` of them, those that are missing left empty."""
-    micro, spans = _empty(count, rows[0].length), []
+    micro, spans = _empty(count, rows[0].length, layout.width), []
     for index, row in enumerate(rows):
         start = 0
         for number, segment in enumerate(row.segments, start=1):
@@ -218,24 +289,29 @@ def _lay_out(
             micro.positions[at] = np.arange(len(segment.ids))
             for sample in segment.members:
                 span = _span(sample, index, start)
-                _fill(micro, span, sample, version, turn_weight)
-                if sample.turn_id in truncated:
-                    micro.is_comparable[index, span.start : span.stop] = False
                 spans.append(span)
+                _fill(micro, span, sample, layout)
+                micro.turn_ids[index, span.start : span.stop] = len(spans)
             start += len(segment.ids)
     return micro, spans
 
 
-def _empty(rows: int, length: int) -> MicroBatch:
+def _empty(rows: int, length: int, width: int) -> MicroBatch:
     shape = (rows, length)
     return MicroBatch(
         token_ids=np.zeros(shape, np.int32),
         segment_ids=np.zeros(shape, np.int32),
         positions=np.zeros(shape, np.int32),
         response_mask=np.zeros(shape, bool),
+        turn_ids=np.zeros(shape, np.int32),
         sampler_logprobs=np.zeros(shape, np.float32),
         advantages=np.zeros(shape, np.float32),
+        teacher_logprobs=np.zeros(shape, np.float32),
+        support_ids=np.zeros((*shape, width), np.int32),
+        support_logprobs=np.zeros((*shape, width), np.float32),
         weights=np.zeros(shape, np.float32),
+        rl_weights=np.zeros(shape, np.float32),
+        opd_weights=np.zeros(shape, np.float32),
         staleness=np.zeros(shape, np.int32),
         temperature=np.ones(shape, np.float32),
         is_comparable=np.zeros(shape, bool),
@@ -249,7 +325,11 @@ def _span(sample: Sample, row: int, offset: int) -> Span:
         LearnerError: no prompt, no response, or per-token values of another length.
     """
     prompt, count = len(sample.prompt_ids), len(sample.response_ids)
-    per_token = (sample.sampler_logprobs, sample.token_versions, sample.credit)
+    per_token = [sample.sampler_logprobs, sample.token_versions]
+    if sample.credit is not None:
+        per_token.append(sample.credit)
+    if sample.teacher is not None:
+        per_token.append(sample.teacher.logprobs)
     if not prompt or not count or any(len(values) != count for values in per_token):
         msg = (
             f"turn {sample.turn_id}: {prompt} prompt and {count} response tokens, per-token "
@@ -260,15 +340,24 @@ def _span(sample: Sample, row: int, offset: int) -> Span:
     return Span(sample.turn_id, row, start, start + count)
 
 
-def _fill(micro: MicroBatch, span: Span, sample: Sample, version: int, turn_weight: float) -> None:
+def _fill(micro: MicroBatch, span: Span, sample: Sample, layout: _Layout) -> None:
     at = (span.row, slice(span.start, span.stop))
-    staleness = version - np.asarray(sample.token_versions)
+    staleness = layout.version - np.asarray(sample.token_versions)
     micro.response_mask[at] = True
     micro.sampler_logprobs[at] = sample.sampler_logprobs
-    micro.advantages[at] = sample.credit
-    micro.weights[at] = turn_weight / len(sample.response_ids)
+    micro.weights[at] = layout.weigh(sample)
+    if sample.credit is not None:
+        micro.advantages[at] = sample.credit
+        micro.rl_weights[at] = layout.weigh_rl(sample)
+    if sample.teacher is not None:
+        micro.teacher_logprobs[at] = sample.teacher.logprobs
+        micro.opd_weights[at] = layout.weigh_opd(sample)
+        if layout.width:
+            micro.support_ids[at] = sample.teacher.support_ids
+            micro.support_logprobs[at] = sample.teacher.support_logprobs
     micro.staleness[at] = staleness
     micro.temperature[at] = sample.temperature
     # A weight swap in mid-reply leaves keys and values of the old weights in the sampler's cache,
     # so only replies that the current version sampled throughout can agree to rounding.
-    micro.is_comparable[at] = not staleness.any()
+    is_whole = sample.turn_id not in layout.truncated
+    micro.is_comparable[at] = is_whole and not staleness.any()

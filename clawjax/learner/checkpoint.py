@@ -78,7 +78,7 @@ class Checkpoints:
         meta = {
             "identity": self._identity,
             "digest": _digest(state),
-            "ema_score": progress.credit.ema_score,
+            "ema_scores": dict(progress.credit.ema_scores),
             "turns": progress.turns,
             "tokens": progress.tokens,
         }
@@ -133,7 +133,7 @@ class Checkpoints:
         if _digest(state) != found["digest"]:
             logger.warning("checkpoint %d is damaged: its digest does not match", step)
             return None
-        credit = CreditState(ema_score=found["ema_score"])
+        credit = CreditState(found["ema_scores"])
         return Restored(TrainState(*state), Progress(credit, found["turns"], found["tokens"]))
 
     def _check_identity(self, found: Mapping[str, str]) -> None:

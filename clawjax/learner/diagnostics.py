@@ -21,7 +21,10 @@ class Sums(NamedTuple):
     """Scalars that add up over micro-batches."""
 
     loss: Array
-    policy_loss: Array
+    rl_loss: Array
+    opd_loss: Array
+    gap: Array
+    """Weighted sum of teacher - new over the tokens with a teacher."""
     kl: Array
     entropy: Array
     tokens: Array
@@ -56,13 +59,14 @@ def merge(left: tuple[Sums, Maxima], right: tuple[Sums, Maxima]) -> tuple[Sums, 
     return jax.tree.map(jnp.add, left[0], right[0]), jax.tree.map(jnp.maximum, left[1], right[1])
 
 
-def step_metrics(sums: Sums, maxima: Maxima, *, has_kl: bool) -> dict[str, float]:
+def step_metrics(
+    sums: Sums, maxima: Maxima, *, has_rl: bool, has_opd: bool, has_kl: bool
+) -> dict[str, float]:
     """Slash-path metrics of one optimiser step, from sums on the host."""
     tokens = float(sums.tokens)
     comparable = float(sums.comparable)
     metrics = {
         "train/loss": float(sums.loss),
-        "train/policy_loss": float(sums.policy_loss),
         "train/entropy": float(sums.entropy) / tokens,
         "train/ratio_mean": float(sums.ratio) / tokens,
         "train/ratio_max": float(maxima.ratio),
@@ -73,6 +77,11 @@ def step_metrics(sums: Sums, maxima: Maxima, *, has_kl: bool) -> dict[str, float
         "train/tokens": tokens,
         "train/mismatch_tokens": comparable,
     }
+    if has_rl:
+        metrics["train/rl_loss"] = float(sums.rl_loss)
+    if has_opd:
+        metrics["train/opd_loss"] = float(sums.opd_loss)
+        metrics["train/teacher_gap"] = float(sums.gap)
     if has_kl:
         metrics["train/kl"] = float(sums.kl)
     if comparable:
@@ -84,13 +93,19 @@ def step_metrics(sums: Sums, maxima: Maxima, *, has_kl: bool) -> dict[str, float
 def batch_metrics(batch: Batch) -> dict[str, float]:
     """Mean and spread of the advantages, every turn weighing the same, and what was computed."""
     advantages = turn_values([micro.advantages for micro in batch.micro_batches], batch)
-    means = [float(values.mean()) for values in advantages.values()]
+    weights = turn_values([micro.rl_weights for micro in batch.micro_batches], batch)
+    taught = turn_values([micro.opd_weights for micro in batch.micro_batches], batch)
+    means = [float(a.mean()) for turn, a in advantages.items() if weights[turn].any()]
     padded = sum(micro.token_ids.size for micro in batch.micro_batches)
     filled = sum(int((micro.segment_ids > 0).sum()) for micro in batch.micro_batches)
-    return {
-        "train/advantage_mean": float(np.mean(means)),
-        "train/advantage_std": float(np.std(means)),
-        "train/turns": float(len(means)),
+    spread: dict[str, float] = {}
+    if means:
+        spread["train/advantage_mean"] = float(np.mean(means))
+        spread["train/advantage_std"] = float(np.std(means))
+    return spread | {
+        "train/turns": float(len(advantages)),
+        "train/rl_turns": float(len(means)),
+        "train/opd_turns": float(sum(values.any() for values in taught.values())),
         "train/computed_tokens": float(padded),
         "train/padding_fraction": 1.0 - filled / padded,
     }

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["CHUNK", "Head", "TokenScores", "response_scores"]
+__all__ = ["CHUNK", "Head", "Likeliest", "TokenScores", "likeliest_tokens", "response_scores"]
 
 CHUNK = 128
 """Positions whose logits exist at one time: 25 MB at a vocabulary of 49,152."""
@@ -25,11 +25,23 @@ Head = Callable[[Any, Array], Array]
 
 
 class TokenScores(NamedTuple):
-    """Of each response token, `[B, T]` at the token's own index; 0 elsewhere."""
+    """Of each response token, at the token's own index; 0 elsewhere."""
 
     logprobs: Array
+    """`[B, T]`."""
     entropy: Array
-    """Of the distribution the token was drawn from, in nats; carries no gradient."""
+    """`[B, T]`, of the distribution the token was drawn from, in nats."""
+    support_logprobs: Array
+    """`[B, T, K]`, of the tokens that were asked for besides."""
+
+
+class Likeliest(NamedTuple):
+    """The `K` likeliest tokens in the place of each response token, likeliest first."""
+
+    ids: Array
+    """`[B, T, K]` int32."""
+    logprobs: Array
+    """`[B, T, K]`."""
 
 
 def response_scores(
@@ -39,6 +51,7 @@ def response_scores(
     token_ids: Array,
     response_mask: Array,
     temperature: Array,
+    support_ids: Array | None = None,
     *,
     is_head_trained: bool,
 ) -> TokenScores:
@@ -49,34 +62,92 @@ def response_scores(
         head_params: what `head` reads.
         hidden: `[B, T, D]`, after the final norm.
         token_ids: `[B, T]`.
-        response_mask: `[B, T]` bool; the first token of a row has no predecessor and must be
+        response_mask: `[B, T]` bool; the first token of a sequence has no predecessor and must be
             False.
         temperature: `[B, T]`, at the token's own index.
+        support_ids: `[B, T, K]`, further tokens to score in the place of each; none by default.
         is_head_trained: whether `head_params` receive a gradient.
     """
-    batch, length, width = hidden.shape
-    size = -(-batch * length // CHUNK) * CHUNK
-    count = jnp.sum(response_mask)
-    outside = batch * length
-    targets_at = jnp.flatnonzero(response_mask, size=size, fill_value=outside)
-    clipped_at = jnp.minimum(targets_at, outside - 1)
-    predictors_at = jnp.maximum(clipped_at - 1, 0)  # the shift
+    if support_ids is None:
+        support_ids = jnp.zeros((*token_ids.shape, 0), jnp.int32)
+    at = _Places.of(response_mask)
+    wanted = jnp.concatenate([token_ids[..., None], support_ids], axis=-1)
     scores = _chunked_scores(
         head,
         is_head_trained,
         head_params,
-        hidden.reshape(outside, width)[predictors_at],
-        token_ids.reshape(-1)[clipped_at],
-        temperature.reshape(-1)[clipped_at],
-        count,
+        at.predicting(hidden),
+        at.own(wanted),
+        at.own(temperature),
+        at.count,
     )
     logprobs, entropy = cast(tuple[Array, Array], scores)
+    spread = at.spread(logprobs)
+    return TokenScores(spread[..., 0], at.spread(entropy), spread[..., 1:])
 
-    def spread(values: Array) -> Array:
-        flat = jnp.zeros(outside, values.dtype).at[targets_at].set(values, mode="drop")
-        return flat.reshape(batch, length)
 
-    return TokenScores(spread(logprobs), jax.lax.stop_gradient(spread(entropy)))
+def likeliest_tokens(
+    head: Head,
+    head_params: Any,
+    hidden: Array,
+    response_mask: Array,
+    temperature: Array,
+    *,
+    k: int,
+) -> Likeliest:
+    """The `k` likeliest tokens at each place; arguments as for `response_scores`. No gradient."""
+    at = _Places.of(response_mask)
+    states, temperatures = at.predicting(hidden), at.own(temperature)
+
+    def find(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        take = partial(_chunk, start=index * CHUNK)
+        logits = head(head_params, take(states)) / take(temperatures)[:, None]
+        values, ids = jax.lax.top_k(jax.nn.log_softmax(logits, axis=-1), k)
+        return _put(carry[0], ids.astype(jnp.int32), index), _put(carry[1], values, index)
+
+    size = states.shape[0]
+    empty = (jnp.zeros((size, k), jnp.int32), jnp.zeros((size, k), jnp.float32))
+    ids, logprobs = jax.lax.fori_loop(0, _chunks(at.count), find, empty)
+    return Likeliest(at.spread(ids), at.spread(logprobs))
+
+
+class _Places(NamedTuple):
+    """Where the response tokens are, in the order of the flattened `[B, T]`, padded to chunks."""
+
+    flat: Array
+    """`[N]` int32; beyond the last token, an index outside of `[B, T]`."""
+    count: Array
+    """How many there are."""
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, response_mask: Array) -> _Places:
+        batch, length = response_mask.shape
+        size = -(-batch * length // CHUNK) * CHUNK
+        flat = jnp.flatnonzero(response_mask, size=size, fill_value=batch * length)
+        return cls(flat, jnp.sum(response_mask), (batch, length))
+
+    def own(self, values: Array) -> Array:
+        """`[N, ...]` of `[B, T, ...]`, at the tokens' own indices."""
+        return self._flattened(values)[self._inside]
+
+    def predicting(self, values: Array) -> Array:
+        """The same at the indices before: the shift."""
+        return self._flattened(values)[jnp.maximum(self._inside - 1, 0)]
+
+    def spread(self, values: Array) -> Array:
+        """Undo `own`; 0 where there is no response token."""
+        batch, length = self.shape
+        empty = jnp.zeros((batch * length, *values.shape[1:]), values.dtype)
+        filled = empty.at[self.flat].set(values, mode="drop")
+        return filled.reshape(batch, length, *values.shape[1:])
+
+    @property
+    def _inside(self) -> Array:
+        return jnp.minimum(self.flat, self.shape[0] * self.shape[1] - 1)
+
+    def _flattened(self, values: Array) -> Array:
+        return values.reshape(self.shape[0] * self.shape[1], *values.shape[2:])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -85,13 +156,13 @@ def _chunked_scores(
     is_head_trained: bool,
     head_params: Any,
     hidden: Array,
-    targets: Array,
+    wanted: Array,
     temperature: Array,
     count: Array,
 ) -> tuple[Array, Array]:
-    """Log-probs and entropies `[N]` of the first `count` positions, 0 for the rest."""
+    """Log-probs `[N, W]` of `wanted` and entropies `[N]` of the first `count` places, else 0."""
     (logprobs, entropy), _ = _forward(
-        head, is_head_trained, head_params, hidden, targets, temperature, count
+        head, is_head_trained, head_params, hidden, wanted, temperature, count
     )
     return logprobs, entropy
 
@@ -101,7 +172,7 @@ def _forward(
     is_head_trained: bool,
     head_params: Any,
     hidden: Array,
-    targets: Array,
+    wanted: Array,
     temperature: Array,
     count: Array,
 ) -> tuple[tuple[Array, Array], Any]:
@@ -109,31 +180,37 @@ def _forward(
         take = partial(_chunk, start=index * CHUNK)
         logits = head(head_params, take(hidden)) / take(temperature)[:, None]
         log_total = jax.nn.logsumexp(logits, axis=-1)
-        picked = jnp.take_along_axis(logits, take(targets)[:, None], axis=-1)[:, 0]
+        picked = jnp.take_along_axis(logits, take(wanted), axis=-1)
         mean_logit = jnp.sum(jnp.exp(logits - log_total[:, None]) * logits, axis=-1)
-        parts = (picked - log_total, log_total - mean_logit, log_total)
-        starts = (index * CHUNK,)
+        parts = (picked - log_total[:, None], log_total - mean_logit, log_total)
         logprobs, entropy, log_totals = (
-            jax.lax.dynamic_update_slice(whole, part, starts)
-            for whole, part in zip(carry, parts, strict=True)
+            _put(whole, part, index) for whole, part in zip(carry, parts, strict=True)
         )
         return logprobs, entropy, log_totals
 
-    zeros = jnp.zeros(hidden.shape[0], jnp.float32)
-    chunks = _chunks(count)
-    logprobs, entropy, log_totals = jax.lax.fori_loop(0, chunks, score, (zeros, zeros, zeros))
-    is_counted = jnp.arange(hidden.shape[0]) < count
-    scores = (jnp.where(is_counted, logprobs, 0.0), jnp.where(is_counted, entropy, 0.0))
-    return scores, (head_params, hidden, targets, temperature, count, log_totals)
+    size = hidden.shape[0]
+    zeros = jnp.zeros(size, jnp.float32)
+    empty = (jnp.zeros(wanted.shape, jnp.float32), zeros, zeros)
+    logprobs, entropy, log_totals = jax.lax.fori_loop(0, _chunks(count), score, empty)
+    is_counted = jnp.arange(size) < count
+    scores = (
+        jnp.where(is_counted[:, None], logprobs, 0.0),
+        jnp.where(is_counted, entropy, 0.0),
+    )
+    return scores, (head_params, hidden, wanted, temperature, count, log_totals)
 
 
 def _backward(
     head: Head, is_head_trained: bool, kept: Any, cotangents: tuple[Array, Array]
 ) -> tuple[Any, Array, None, None, None]:
-    """`d logp / d logits = (onehot - p) / temperature`, chunk by chunk."""
-    head_params, hidden, targets, temperature, count, log_totals = kept
+    """In chunks; with `z` for logits over temperature.
+
+    `d (sum_w c_w logp_w) / dz = sum_w c_w (onehot_w - p)`, `dH / dz = -p (log p + H)`.
+    """
+    head_params, hidden, wanted, temperature, count, log_totals = kept
     is_counted = jnp.arange(hidden.shape[0]) < count
-    slopes = jnp.where(is_counted, cotangents[0], 0.0) / temperature
+    slopes = jnp.where(is_counted[:, None], cotangents[0], 0.0) / temperature[:, None]
+    entropy_slopes = jnp.where(is_counted, cotangents[1], 0.0) / temperature
 
     def pull(index: Array, carry: tuple[Array, Any]) -> tuple[Array, Any]:
         d_hidden, d_head = carry
@@ -143,12 +220,16 @@ def _backward(
         else:
             logits, pullback = jax.vjp(partial(head, head_params), take(hidden))
         scaled = logits / take(temperature)[:, None]
-        p = jnp.exp(scaled - take(log_totals)[:, None])
-        onehot = jnp.arange(logits.shape[-1]) == take(targets)[:, None]
-        *head_part, hidden_part = pullback((onehot - p) * take(slopes)[:, None])
+        log_p = scaled - take(log_totals)[:, None]
+        p = jnp.exp(log_p)
+        entropy = -jnp.sum(p * log_p, axis=-1, keepdims=True)
+        slope, entropy_slope = take(slopes), take(entropy_slopes)[:, None]
+        d_logits = -p * (slope.sum(axis=-1, keepdims=True) + entropy_slope * (log_p + entropy))
+        d_logits = d_logits.at[jnp.arange(CHUNK)[:, None], take(wanted)].add(slope)
+        *head_part, hidden_part = pullback(d_logits)
         if is_head_trained:
             d_head = jax.tree.map(jnp.add, d_head, head_part[0])
-        return jax.lax.dynamic_update_slice(d_hidden, hidden_part, (index * CHUNK, 0)), d_head
+        return _put(d_hidden, hidden_part, index), d_head
 
     d_head = jax.tree.map(jnp.zeros_like, head_params) if is_head_trained else None
     d_hidden, d_head = jax.lax.fori_loop(0, _chunks(count), pull, (jnp.zeros_like(hidden), d_head))
@@ -164,3 +245,7 @@ def _chunks(count: Array) -> Array:
 
 def _chunk(whole: Array, *, start: Array) -> Array:
     return jax.lax.dynamic_slice_in_dim(whole, start, CHUNK)
+
+
+def _put(whole: Array, chunk: Array, index: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(whole, chunk, index * CHUNK, axis=0)

@@ -12,22 +12,21 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.admission import Admit, Drop, admit
-from clawjax.learner.batching import make_batch
+from clawjax.learner.batching import Batch, make_batch
 from clawjax.learner.checkpoint import Checkpoints, Progress
-from clawjax.learner.credit import CreditFunction, ScoredTurn, build_credit
+from clawjax.learner.credit import AdmittedTurn, CreditFunction
 from clawjax.learner.publish import Publisher
 from clawjax.learner.step import TrainState, TrainStep, adopt
+from clawjax.learner.teacher import HintTeacher, Lesson
 from clawjax.log.replay import to_sample
-from clawjax.models.load import LoadedModel
-from clawjax.protocols import Ledger, Monitor, TurnLog, WeightStore
-from clawjax.records import Outcome, SamplingParams
+from clawjax.protocols import Ledger, Monitor, TurnLog
+from clawjax.records import DropReason, Outcome, Sample, SamplingParams
 
-__all__ = ["Learner", "LearnerLog", "Stop", "build_learner"]
+__all__ = ["Learner", "LearnerLog", "Stop"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +64,9 @@ class Learner:
     reward: RewardConfig
     log: LearnerLog
     credit: CreditFunction
+    objective: ObjectiveConfig
+    teacher: HintTeacher | None
+    """None where the objective does not learn from hints."""
     train_step: TrainStep
     checkpoints: Checkpoints
     publisher: Publisher
@@ -123,12 +125,19 @@ class Learner:
     def sweep(self) -> bool:
         """Decide about what is new, train if it is time; returns whether a step was taken."""
         now = self.clock()
-        ready: list[ScoredTurn] = []
+        ready: list[AdmittedTurn] = []
         drops: list[Outcome] = []
         for judged in self.log.judged(limit=_SWEEP_TURNS):
-            match admit(judged, version=self.version, learner=self.config, reward=self.reward):
-                case Admit(scored):
-                    ready.append(scored)
+            decision = admit(
+                judged,
+                version=self.version,
+                learner=self.config,
+                objective=self.objective,
+                reward=self.reward,
+            )
+            match decision:
+                case Admit(admitted):
+                    ready.append(admitted)
                 case Drop(reason):
                     drops.append(Outcome(judged.turn.turn_id, now, drop_reason=reason))
         if drops:
@@ -138,109 +147,102 @@ class Learner:
         self.train(ready[: self.config.batch_turns])
         return True
 
-    def train(self, turns: Sequence[ScoredTurn]) -> None:
-        """One step, from claim to settlement."""
-        version = self.version + 1
-        self.log.claim(version, [scored.turn.turn_id for scored in turns])
+    def train(self, turns: Sequence[AdmittedTurn]) -> None:
+        """One step, from lesson to settlement; none where no turn has a signal."""
+        lesson = self._lesson(turns)
         credited = self.credit(turns, self.progress.credit)
-        batch = make_batch(
-            [
-                to_sample(scored.turn, credit)
-                for scored, credit in zip(turns, credited.credit, strict=True)
-            ],
-            version=self.version,
-            length_buckets=self.config.length_buckets,
-            micro_batch_tokens=self.config.micro_batch_tokens,
-            is_packed=self.config.is_packed,
-            truncated=frozenset(s.turn.turn_id for s in turns if is_truncated(s.turn.sampling)),
-        )
-        self.state, metrics = self.train_step.run(self.state, batch)
+        samples = [
+            to_sample(admitted.turn, credit, lesson.says.get(admitted.turn.turn_id))
+            for admitted, credit in zip(turns, credited.credit, strict=True)
+        ]
+        samples = self._with_signal(samples)
+        if not samples:
+            return
+        version = self.version + 1
+        self.log.claim(version, [sample.turn_id for sample in samples])
+        self.state, metrics = self.train_step.run(self.state, self._batch(samples, turns))
         self.progress = Progress(
             credit=credited.state,
-            turns=self.progress.turns + len(turns),
+            turns=self.progress.turns + len(samples),
             tokens=self.progress.tokens + int(metrics["train/tokens"]),
         )
         self.checkpoints.save(self.state, self.progress)
         self.publisher.publish(self.state)
         self.log.settle(version, version)
-        self.monitor.log(metrics | self._progress_metrics(turns), step=version)
+        metrics |= self._progress_metrics(turns, lesson)
+        self.monitor.log(metrics, step=version)
         logger.info(
-            "version %d: %d turns, reward %.2f, loss %.4f, %.1f s",
+            "version %d: %d turns (%d scored, %d taught), loss %.4f, %.1f s",
             version,
-            len(turns),
-            _mean_score(turns),
+            len(samples),
+            metrics["train/rl_turns"],
+            metrics["train/opd_turns"],
             metrics["train/loss"],
             metrics["train/seconds"],
         )
 
-    def _is_due(self, ready: Sequence[ScoredTurn], now: float) -> bool:
+    def _lesson(self, turns: Sequence[AdmittedTurn]) -> Lesson:
+        """What the teacher says; nothing where the objective has none."""
+        if self.teacher is None:
+            return Lesson({}, {})
+        return self.teacher.teach(
+            turns,
+            teacher=self.train_step.teacher(self.state),
+            student=self.train_step.policy(self.state),
+        )
+
+    def _with_signal(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Those with credit or a teacher; the others, e.g. with a hint of no use, are dropped."""
+        kept = [sample for sample in samples if sample.credit or sample.teacher]
+        now, ids = self.clock(), {sample.turn_id for sample in kept}
+        drops = [
+            Outcome(sample.turn_id, now, drop_reason=DropReason.NO_SIGNAL)
+            for sample in samples
+            if sample.turn_id not in ids
+        ]
+        if drops:
+            self.log.append(*drops)
+        return kept
+
+    def _batch(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> Batch:
+        return make_batch(
+            samples,
+            version=self.version,
+            length_buckets=self.config.length_buckets,
+            micro_batch_tokens=self.config.micro_batch_tokens,
+            is_packed=self.config.is_packed,
+            normalisation=self.objective.normalisation,
+            constant_tokens=self.objective.constant_tokens,
+            truncated=frozenset(a.turn.turn_id for a in turns if is_truncated(a.turn.sampling)),
+        )
+
+    def _is_due(self, ready: Sequence[AdmittedTurn], now: float) -> bool:
         """A full batch; or enough turns, and either one has waited long or traffic rests."""
         if len(ready) >= self.config.batch_turns:
             return True
         if len(ready) < self.config.min_turns:
             return False
-        has_waited = now - min(scored.ready_at for scored in ready) >= self.config.max_wait_s
+        has_waited = now - min(admitted.ready_at for admitted in ready) >= self.config.max_wait_s
         arrived_at = self.log.last_arrival()
         return has_waited or arrived_at is None or now - arrived_at >= self.config.idle_s
 
-    def _progress_metrics(self, turns: Sequence[ScoredTurn]) -> dict[str, float]:
-        return {
-            "train/reward_mean": _mean_score(turns),
-            "train/ema_score": self.progress.credit.ema_score,
-            "train/turns_total": float(self.progress.turns),
-            "train/tokens_total": float(self.progress.tokens),
-            "train/version": float(self.version),
-        }
+    def _progress_metrics(self, turns: Sequence[AdmittedTurn], lesson: Lesson) -> dict[str, float]:
+        scores = [admitted.score for admitted in turns if admitted.score is not None]
+        skipped = {f"train/opd_skipped/{why}": float(n) for why, n in lesson.skipped.items()}
+        mean = {"train/reward_mean": sum(scores) / len(scores)} if scores else {}
+        return (
+            mean
+            | skipped
+            | {
+                "train/ema_score": self.progress.credit.mean,
+                "train/turns_total": float(self.progress.turns),
+                "train/tokens_total": float(self.progress.tokens),
+                "train/version": float(self.version),
+            }
+        )
 
 
 def is_truncated(sampling: SamplingParams) -> bool:
     """Whether a filter cut the distribution; greedy turns are recorded without one."""
     has_filter = sampling.top_p < 1 or sampling.top_k > 0 or sampling.min_p > 0
     return has_filter and sampling.temperature > 0
-
-
-def build_learner(
-    *,
-    model: LoadedModel,
-    objective: ObjectiveConfig,
-    learner: LearnerConfig,
-    reward: RewardConfig,
-    log: LearnerLog,
-    store: WeightStore,
-    monitor: Monitor,
-    run_dir: Path,
-    seed: int,
-    clock: Callable[[], float] = time.time,
-) -> Learner:
-    """Put a learner together and resume it.
-
-    Raises:
-        LearnerError: `run_dir` belongs to another model or method, or cannot be written.
-        StoreError: the weight store cannot be read or written.
-    """
-    train_step = TrainStep(
-        model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
-    )
-    identity: dict[str, object] = {"base_model": model.base_id, "method": learner.method}
-    if learner.method == "lora":
-        identity |= {"rank": learner.lora.rank, "targets": sorted(learner.lora.targets)}
-    built = Learner(
-        config=learner,
-        reward=reward,
-        log=log,
-        credit=build_credit(objective),
-        train_step=train_step,
-        checkpoints=Checkpoints(
-            run_dir / "checkpoints", keep=learner.keep_checkpoints, identity=identity
-        ),
-        publisher=Publisher(store, model, learner),
-        monitor=monitor,
-        state=train_step.init(seed),
-        clock=clock,
-    )
-    built.start()
-    return built
-
-
-def _mean_score(turns: Sequence[ScoredTurn]) -> float:
-    return sum(scored.score for scored in turns) / len(turns)

@@ -5,8 +5,21 @@ Pure text from configuration; imports no jax, so that a dry run is instant.
 
 from __future__ import annotations
 
-from clawjax.config import Baseline, LearnerConfig, ObjectiveConfig, RewardConfig
-from clawjax.errors import ConfigError
+from clawjax.config import (
+    HINT_MODULES,
+    Baseline,
+    HintChoice,
+    KlEstimator,
+    LearnerConfig,
+    Normalisation,
+    ObjectiveConfig,
+    OffPolicyPreset,
+    OpdConfig,
+    OpdForm,
+    PolicyLoss,
+    RewardConfig,
+    Teacher,
+)
 from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK
 
 __all__ = ["describe"]
@@ -18,47 +31,141 @@ _BASELINES = {
         "A = s - mean(other s)",
         "baseline: the mean score of the batch's other turns",
     ),
+    Baseline.ema: (
+        "A = s - m",
+        "baseline: m, the moving average of the same user's past mean scores "
+        "(decay {decay:g} per batch, 0 at first)",
+    ),
+    Baseline.whiten: (
+        "A = (s - mean(s)) / max(std(s), {floor:g})",
+        "baseline: the mean and deviation of the batch",
+    ),
+    Baseline.grpo: (
+        "A = (s - mean_G(s)) / max(std_G(s), {floor:g})",
+        "baseline: the mean and deviation of the replies to the same prompt",
+    ),
+    Baseline.dr_grpo: (
+        "A = s - mean_G(s)",
+        "baseline: the mean score of the replies to the same prompt",
+    ),
+    Baseline.rloo: (
+        "A = s - mean_G(other s)",
+        "baseline: the mean score of the other replies to the same prompt",
+    ),
+    Baseline.reinforce_pp: (
+        "A = whiten(s - mean_G(s))",
+        "baseline: the mean score of the replies to the same prompt, then the batch's deviation "
+        "(at least {floor:g})",
+    ),
+}
+_KLS = {
+    KlEstimator.k1: "-d, as a penalty on the reward",
+    KlEstimator.k2: "d^2 / 2",
+    KlEstimator.k3: "exp(d) - 1 - d",
+}
+_PROXIMAL = (OffPolicyPreset.tis, OffPolicyPreset.icepop, OffPolicyPreset.decoupled)
+"""Presets under which the loss's ratio is taken against the policy at the start of the step."""
+_UNWEIGHTED = (OffPolicyPreset.none, OffPolicyPreset.seq_mask, OffPolicyPreset.geo_mask)
+_PRESETS = {
+    OffPolicyPreset.tis: "cap = {cap:g}",
+    OffPolicyPreset.decoupled: "cap = {cap:g}",
+    OffPolicyPreset.seq_mask: "turns whose product of r leaves {low:g} to {high:g} are left out",
+    OffPolicyPreset.geo_mask: "turns whose geometric mean of r leaves {low:g} to {high:g} are left "
+    "out",
+    OffPolicyPreset.icepop: "tokens whose c leaves {low:g} to {high:g} are left out",
+}
+_MEANS = {
+    Normalisation.turn_mean: "each mean is over the turns that have the term's signal, all of "
+    "which weigh the same, and so do a turn's response tokens",
+    Normalisation.token_mean: "each mean is over the response tokens of the turns that have the "
+    "term's signal",
+    Normalisation.constant: "each sum over response tokens is divided by the turns that have the "
+    "term's signal, times {constant}",
 }
 
 
 def describe(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardConfig) -> str:
-    """The effective objective with its active terms only.
-
-    Raises:
-        ConfigError: unknown objective.
-    """
-    if objective.name != "binary_rl":
-        msg = f"objective.name={objective.name!r} cannot be described: use binary_rl"
-        raise ConfigError(msg)
-    advantage, baseline = _advantage(objective)
-    return "\n".join(
-        [
-            f"Objective {objective.name}, minimised over {_trained(learner)}:",
-            "",
-            f"  L = 1/N sum_turns 1/T sum_t [ {_formula(objective)} ]",
-            f"  {advantage},  r = exp(logp_new - logp_sampler)",
-            "",
-            *(f"- {line}" for line in _words(objective, learner, reward, baseline)),
-        ]
-    )
+    """The effective objective with its active terms only."""
+    formula = [f"  L = {_formula(objective)}", *(f"  {line}" for line in _definitions(objective))]
+    words = [f"- {line}" for line in _words(objective, learner, reward)]
+    head = f"Objective {objective.name}, minimised over {_trained(learner)}:"
+    return "\n".join([head, "", *formula, "", *words])
 
 
 def _formula(objective: ObjectiveConfig) -> str:
+    """The weighted sum of the active terms."""
+    terms = []
+    if objective.uses_scores:
+        terms.append(_weighted(objective.w_rl, f"mean_rl[ {_surrogate(objective, 'A')} ]"))
+    if objective.uses_hints:
+        is_token = objective.opd.form is OpdForm.token
+        inside = _surrogate(objective, "g") if is_token else "KL_K(new || teacher)"
+        terms.append(_weighted(objective.w_opd, f"mean_opd[ {inside} ]"))
+    if objective.kl_coef > 0:
+        terms.append(_weighted(objective.kl_coef, f"mean[ {_KLS[objective.kl_estimator]} ]"))
+    whole = " + ".join(terms)
+    if objective.entropy_coef > 0:
+        whole += f" - {_weighted(objective.entropy_coef, 'mean[ H(new) ]')}"
+    return whole
+
+
+def _surrogate(objective: ObjectiveConfig, advantage: str) -> str:
+    weight = "" if objective.off_policy.preset in _UNWEIGHTED else "w "
+    return weight + _loss(objective, advantage)
+
+
+def _loss(objective: ObjectiveConfig, advantage: str) -> str:
     low, high = 1 - objective.clip_low, 1 + objective.clip_high
-    surrogate = f"-min(tr(r) A, clip(r, {low:g}, {high:g}) A)"
-    if objective.kl_coef == 0:
-        return surrogate
-    return f"{surrogate} + {objective.kl_coef:g} (exp(d) - 1 - d)"
+    match objective.policy_loss:
+        case PolicyLoss.clipped:
+            return f"-min(tr(r) {advantage}, clip(r, {low:g}, {high:g}) {advantage})"
+        case PolicyLoss.gspo:
+            return f"-min(R {advantage}, clip(R, {low:g}, {high:g}) {advantage})"
+        case PolicyLoss.cispo:
+            return f"-min(r, {objective.ratio_cap:g}) {advantage} logp_new"
+        case PolicyLoss.reinforce:
+            return f"-{advantage} logp_new"
+        case PolicyLoss.sft:
+            return "-logp_new"
 
 
-def _advantage(objective: ObjectiveConfig) -> tuple[str, str]:
-    if objective.baseline is not Baseline.ema:
-        return _BASELINES[objective.baseline]
-    decay = objective.ema_decay
-    return "A = s - m", (
-        f"baseline: m, the moving average of past batches' mean scores "
-        f"(decay {decay:g} per batch, 0 at first)"
-    )
+def _weighted(weight: float, term: str) -> str:
+    return term if weight == 1 else f"{weight:g} {term}"
+
+
+def _definitions(objective: ObjectiveConfig) -> list[str]:
+    lines = []
+    if _is_sft(objective):
+        return []
+    if objective.uses_scores:
+        lines.append(_BASELINES[objective.baseline][0].format(floor=objective.deviation_floor))
+    if objective.uses_hints and objective.opd.form is OpdForm.token:
+        lines.append("g = clip(logp_teacher(a | s, hint) - logp_new(a | s), -c, c), detached")
+    if _has_advantages(objective):
+        lines += _ratio_definitions(objective)
+    return lines
+
+
+def _ratio_definitions(objective: ObjectiveConfig) -> list[str]:
+    preset, lines = objective.off_policy.preset, []
+    if objective.policy_loss is not PolicyLoss.reinforce:
+        against = "new, detached" if preset in _PROXIMAL else "sampler"
+        lines.append(f"r = exp(logp_new - logp_{against})")
+    if objective.policy_loss is PolicyLoss.gspo:
+        lines.append("R = exp(mean of log r over the turn)")
+    if preset not in _UNWEIGHTED:
+        weight = "min(c, cap)" if preset is not OffPolicyPreset.icepop else "c"
+        lines.append(f"w = {weight}, c = exp(logp_new - logp_sampler), detached")
+    return lines
+
+
+def _has_advantages(objective: ObjectiveConfig) -> bool:
+    is_followed = objective.opd.form is OpdForm.token
+    return not _is_sft(objective) and (objective.uses_scores or is_followed)
+
+
+def _is_sft(objective: ObjectiveConfig) -> bool:
+    return objective.policy_loss is PolicyLoss.sft
 
 
 def _trained(learner: LearnerConfig) -> str:
@@ -68,26 +175,73 @@ def _trained(learner: LearnerConfig) -> str:
     return f"LoRA adapters of rank {lora.rank} on {', '.join(lora.targets)}"
 
 
-def _words(
-    objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardConfig, baseline: str
-) -> list[str]:
-    lines = [
-        f"s in [-1, 1]: {_score(reward)}; abstentions are never in a batch",
-        baseline,
-        "r: against the log-probs recorded when the token was sampled; tr(r) has the value "
-        f"min(r, {objective.ratio_cap:g}) and keeps the gradient",
-        f"every one of the N turns weighs the same, and so do its T response tokens; "
-        f"N is at most {learner.batch_turns}",
+def _words(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardConfig) -> list[str]:
+    return [
+        *(_score_words(objective, reward) if objective.uses_scores else ()),
+        *(_hint_words(objective.opd) if objective.uses_hints else ()),
+        *(_ratio_words(objective) if _has_advantages(objective) else ()),
+        *_kl_words(objective),
+        f"{_MEANS[objective.normalisation].format(constant=objective.constant_tokens)}; a batch "
+        f"has at most {learner.batch_turns} turns",
         f"turns more than {learner.max_staleness} versions old, or longer than "
         f"{learner.max_tokens} tokens, are dropped",
     ]
-    if objective.kl_coef > 0:
-        lines.insert(3, "d = logp_base - logp_new: KL to the base model by the k3 estimator")
+
+
+def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
+    words = _BASELINES[objective.baseline][1]
+    if _is_sft(objective):
+        return [f"only praised turns: those with a positive score by {_score(reward)}"]
+    return [
+        f"s in [-1, 1]: {_score(reward)}; abstentions are never in a batch",
+        words.format(decay=objective.ema_decay, floor=objective.deviation_floor),
+    ]
+
+
+def _hint_words(opd: OpdConfig) -> list[str]:
+    teacher = {
+        Teacher.base: "the frozen base model",
+        Teacher.ema: f"a moving average of the policy (decay {opd.ema_decay:g} per step)",
+        Teacher.policy: "the policy before the step",
+    }[opd.teacher]
+    choice = {
+        HintChoice.overlap: f"the one of at most {opd.max_hints} whose {opd.top_k} likeliest "
+        "tokens are most often the policy's own",
+        HintChoice.longest: "the longest",
+        HintChoice.first: "the first",
+    }[opd.hint_choice]
+    lines = [f"teacher: {teacher}, with the hint in the last user message; hint: {choice}"]
+    if opd.form is OpdForm.token:
+        return [*lines, f"c = {opd.max_difference:g} nats"]
+    return [
+        *lines,
+        f"KL_K: over the {opd.support.value}'s {opd.top_k} likeliest tokens and one bin for all "
+        "others",
+    ]
+
+
+def _ratio_words(objective: ObjectiveConfig) -> list[str]:
+    config = objective.off_policy
+    lines = ["logp_sampler: the log-probs recorded when the token was sampled"]
+    if objective.policy_loss is PolicyLoss.clipped:
+        lines.append(f"tr(r) has the value min(r, {objective.ratio_cap:g}) and keeps the gradient")
+    if objective.dual_clip is not None:
+        lines.append(f"where A is negative the loss ends at {objective.dual_clip:g} |A|")
+    if config.preset is not OffPolicyPreset.none:
+        words = _PRESETS[config.preset].format(cap=config.cap, low=config.low, high=config.high)
+        lines.append(f"off-policy correction {config.preset.value}: {words}")
     return lines
 
 
+def _kl_words(objective: ObjectiveConfig) -> list[str]:
+    if objective.kl_coef == 0:
+        return []
+    name = objective.kl_estimator.value
+    return [f"d = logp_base - logp_new: KL to the base model by the {name} estimator"]
+
+
 def _score(reward: RewardConfig) -> str:
-    others = [name for name in reward.modules if name != EXPLICIT_FEEDBACK]
+    others = [name for name in reward.modules if name not in (EXPLICIT_FEEDBACK, *HINT_MODULES)]
     weighted = " + ".join(f"{reward.weights.get(name, 1.0):g} {name}" for name in others)
     mean = f"the weighted mean of {weighted}" if len(others) > 1 else "".join(others)
     if EXPLICIT_FEEDBACK not in reward.modules:

@@ -1,28 +1,63 @@
 """Importance ratios between the policy being trained and the one that sampled.
 
-Pure, unreduced, fp32.
+Pure, unreduced, fp32. A turn may be older than the policy that learns from it, and the engine
+that sampled it may round differently; `off_policy` holds the known ways to answer that, each as a
+weight per token, a choice of tokens and the log-probs that the loss's own ratio is taken against.
+They compose with any loss of `clawjax.learner.losses`:
+
+    correction = off_policy(...)
+    loss_t = correction.weights * clipped_surrogate(new, correction.ratio_logprobs, A, ...)
 """
 
 from __future__ import annotations
 
+import math
+from typing import Literal, NamedTuple, get_args
+
+import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["MAX_LOG_RATIO", "importance_ratio", "truncate"]
+from clawjax.learner.sequences import per_turn_mean, per_turn_sum, spread
+
+__all__ = [
+    "MAX_LOG_RATIO",
+    "PRESETS",
+    "OffPolicy",
+    "Preset",
+    "importance_ratio",
+    "off_policy",
+    "truncate",
+]
 
 MAX_LOG_RATIO = 20.0
 """Log-ratios beyond it are clamped before exponentiation: exp(20) is still far from overflow."""
 
+Preset = Literal["none", "tis", "seq_mask", "geo_mask", "icepop", "decoupled"]
 
-def importance_ratio(new_logprobs: Array, sampler_logprobs: Array) -> Array:
-    """Per-token `r = pi_new(a | s) / mu(a | s)`, `[B, T]`.
+PRESETS: tuple[Preset, ...] = get_args(Preset)
 
-    `mu` is what the token was drawn from, so behaviour of any age and any sampling engine is
-    corrected. No gradient reaches `sampler_logprobs`.
+
+class OffPolicy(NamedTuple):
+    """What a preset asks of the loss, `[B, T]`; none of it carries a gradient."""
+
+    weights: Array
+    """fp32 factor of each token's loss; 0 where not kept."""
+    keep: Array
+    """bool: response tokens that are trained on. Weights that divide by a number of tokens or
+    turns may count these only."""
+    ratio_logprobs: Array
+    """The denominator of the loss's ratio `exp(new - ratio_logprobs)`."""
+
+
+def importance_ratio(new_logprobs: Array, old_logprobs: Array) -> Array:
+    """Per-token `r = pi_new(a | s) / pi_old(a | s)`, `[B, T]`.
+
+    Where `old` is the sampler, what the token was drawn from, behaviour of any age and any
+    sampling engine is corrected. No gradient reaches `old_logprobs`.
     """
-    log_ratio = new_logprobs - jax.lax.stop_gradient(sampler_logprobs)
-    return jnp.exp(jnp.clip(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO))
+    return jnp.exp(_log_ratio(new_logprobs, jax.lax.stop_gradient(old_logprobs)))
 
 
 def truncate(ratio: Array, cap: float) -> Array:
@@ -34,3 +69,95 @@ def truncate(ratio: Array, cap: float) -> Array:
     brings you off-policy RL training").
     """
     return ratio * jax.lax.stop_gradient(jnp.minimum(ratio, cap) / ratio)
+
+
+def off_policy(
+    preset: Preset,
+    new_logprobs: Array,
+    sampler_logprobs: Array,
+    turn_ids: Array,
+    *,
+    max_turns: int,
+    proximal_logprobs: Array | None = None,
+    cap: float = 2.0,
+    low: float = 0.5,
+    high: float = 2.0,
+) -> OffPolicy:
+    """The correction that `preset` names, for tokens drawn from `sampler`.
+
+    With `c = pi_proximal / pi_sampler` per token, where proximal is the policy at the start of
+    the step (without `proximal_logprobs`: the new policy, detached, which is the same in the
+    first pass over a batch):
+
+    - `none`: every token counts, `r = new / sampler`. The loss's clip is the only bound.
+    - `tis`: weights `min(new / sampler, cap)`, `r = 1` in value: truncated importance sampling
+      with nothing to clip. Ionides 2008; Yao et al. 2025 ("Your efficient RL framework secretly
+      brings you off-policy RL training").
+    - `seq_mask`: as `none`, without the turns whose sequence ratio `prod_t c` leaves
+      [`low`, `high`]. Liu, Li et al. 2025 ("When speed kills stability: demystifying RL collapse
+      from the training-inference mismatch"); arXiv:2512.23075 on masking whole sequences.
+    - `geo_mask`: the same by the geometric mean `(prod_t c)^(1/T)`, whose scale does not grow
+      with length, so the bounds want to be close to 1. Same sources.
+    - `icepop`: weights `c`, tokens with `c` outside [`low`, `high`] left out, `r = new /
+      proximal`. Ling Team 2025, arXiv:2510.18855, section 2.3.2 (bounds 0.5 and 5).
+    - `decoupled`: weights `min(c, cap)`, `r = new / proximal`, so that the clip bounds the step
+      and not the age of the sample. Hilton et al. 2021, arXiv:2110.00641; arXiv:2505.24298.
+
+    Where sampler, proximal and new policy agree, all of them are `none` with `r = 1`.
+
+    Args:
+        preset: one of `PRESETS`.
+        new_logprobs: `[B, T]`, of the policy being trained.
+        sampler_logprobs: `[B, T]`, as recorded when the token was drawn.
+        turn_ids: `[B, T]` int32, see `clawjax.learner.sequences`.
+        max_turns: static; at least the largest of `turn_ids`.
+        proximal_logprobs: `[B, T]`; required by `decoupled`.
+        cap: bound of the weights of `tis` and `decoupled`.
+        low: lower bound of what `seq_mask`, `geo_mask` and `icepop` keep; may be 0.
+        high: upper bound.
+
+    Raises:
+        ValueError: an unknown preset, or `decoupled` without proximal log-probs.
+    """
+    chex.assert_equal_shape([new_logprobs, sampler_logprobs, turn_ids])
+    new, sampler = jax.lax.stop_gradient((new_logprobs, sampler_logprobs))
+    proximal = new if proximal_logprobs is None else jax.lax.stop_gradient(proximal_logprobs)
+    is_response = turn_ids > 0
+    shift = proximal - sampler
+    match preset:
+        case "none":
+            return _kept(jnp.ones_like(new), is_response, sampler)
+        case "tis":
+            return _kept(_truncated(new, sampler, cap), is_response, new)
+        case "seq_mask" | "geo_mask":
+            reduce = per_turn_sum if preset == "seq_mask" else per_turn_mean
+            is_close = _is_within(reduce(shift, turn_ids, max_turns=max_turns), low, high)
+            return _kept(jnp.ones_like(new), spread(is_close, turn_ids), sampler)
+        case "icepop":
+            keep = is_response & _is_within(shift, low, high)
+            return _kept(jnp.exp(_log_ratio(proximal, sampler)), keep, proximal)
+        case "decoupled":
+            if proximal_logprobs is None:
+                msg = "decoupled needs proximal_logprobs, those of the policy at the step's start"
+                raise ValueError(msg)
+            return _kept(_truncated(proximal, sampler, cap), is_response, proximal)
+    msg = f"preset={preset!r} is unknown: use one of {', '.join(PRESETS)}"
+    raise ValueError(msg)
+
+
+def _kept(weights: Array, keep: Array, ratio_logprobs: Array) -> OffPolicy:
+    return OffPolicy(jnp.where(keep, weights, 0.0), keep, ratio_logprobs)
+
+
+def _truncated(logprobs: Array, sampler_logprobs: Array, cap: float) -> Array:
+    return jnp.minimum(jnp.exp(_log_ratio(logprobs, sampler_logprobs)), cap)
+
+
+def _log_ratio(logprobs: Array, old_logprobs: Array) -> Array:
+    return jnp.clip(logprobs - old_logprobs, -MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def _is_within(log_ratio: Array, low: float, high: float) -> Array:
+    """Compared as logarithms: the ratio of a long turn is beyond fp32 long before it matters."""
+    log_low = math.log(low) if low > 0 else -math.inf
+    return (log_ratio >= log_low) & (log_ratio <= math.log(high))

@@ -21,19 +21,19 @@ import numpy as np
 import optax
 from jax import Array
 
-from clawjax.config import LearnerConfig, ObjectiveConfig
+from clawjax.config import LearnerConfig, ObjectiveConfig, Teacher
 from clawjax.errors import LearnerError
-from clawjax.learner import diagnostics, losses
+from clawjax.learner import diagnostics
 from clawjax.learner.batching import Batch, MicroBatch
 from clawjax.learner.decoder import HEAD_KEYS, Decoder, stack, unstack
 from clawjax.learner.diagnostics import Maxima, Sums
-from clawjax.learner.logprobs import TokenScores, response_scores
-from clawjax.learner.ratios import importance_ratio
+from clawjax.learner.scoring import Model, policy_scores
+from clawjax.learner.terms import micro_loss
 from clawjax.models.load import LoadedModel
 from clawjax.models.lora import init_adapter, join
 from clawjax.models.transformer import Params, Transformer
 
-__all__ = ["StepResult", "TrainState", "TrainStep", "adopt", "micro_loss", "policy_scores"]
+__all__ = ["StepResult", "TrainState", "TrainStep", "adopt"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,16 @@ class TrainState(NamedTuple):
     """Key of the run; the adapter's first weights were drawn from it."""
     step: Array
     """int32; equals the policy version."""
+    ema: Params | None = None
+    """Moving average of `trainable`, where the teacher is one."""
 
 
 def adopt(state: TrainState, trainable: Params, *, step: int) -> TrainState:
-    """Other weights and another step; the optimiser's memory stays."""
+    """Other weights and another step; the optimiser's memory stays, an average begins anew."""
     return state._replace(
-        trainable=jax.tree.map(jnp.array, trainable), step=jnp.asarray(step, jnp.int32)
+        trainable=jax.tree.map(jnp.array, trainable),
+        step=jnp.asarray(step, jnp.int32),
+        ema=None if state.ema is None else jax.tree.map(jnp.array, trainable),
     )
 
 
@@ -113,6 +117,10 @@ class TrainStep:
         self._update = jax.jit(self._apply_gradients, donate_argnames=("state",))
 
     @property
+    def _has_ema(self) -> bool:
+        return self._objective.uses_hints and self._objective.opd.teacher is Teacher.ema
+
+    @property
     def is_lora(self) -> bool:
         """Whether only an adapter is trained."""
         return self._learner.method == "lora"
@@ -129,7 +137,26 @@ class TrainStep:
             # A copy: the state is donated at every step, the base has to stay.
             trainable = jax.tree.map(jnp.array, self._base_params)
         opt_state = self._optimizer.init(trainable)
-        return TrainState(trainable, opt_state, rng, jnp.zeros((), jnp.int32))
+        ema = jax.tree.map(jnp.array, trainable) if self._has_ema else None
+        return TrainState(trainable, opt_state, rng, jnp.zeros((), jnp.int32), ema)
+
+    def policy(self, state: TrainState) -> Model:
+        """The policy that is being trained; not to be used once `state` is donated."""
+        return self._trained(state.trainable)
+
+    def teacher(self, state: TrainState) -> Model:
+        """Who reads the hints, as `objective.opd.teacher` says."""
+        match self._objective.opd.teacher:
+            case Teacher.base:
+                return Model(self._base, self._base_params)
+            case Teacher.policy:
+                return self.policy(state)
+            case Teacher.ema:
+                return self._trained(state.ema)
+
+    def _trained(self, trainable: Params) -> Model:
+        params = join(self._base_params, trainable) if self.is_lora else trainable
+        return Model(self._policy, params)
 
     def run(self, state: TrainState, batch: Batch) -> StepResult:
         """Consume a batch; `state` is donated and must not be used again.
@@ -146,7 +173,12 @@ class TrainStep:
             )
         seen = jax.device_get(totals.seen)
         state, grad_norm = self._update(state=state, grads=totals.grads)
-        metrics = diagnostics.step_metrics(*seen, has_kl=self._objective.kl_coef > 0)
+        metrics = diagnostics.step_metrics(
+            *seen,
+            has_rl=self._objective.uses_scores,
+            has_opd=self._objective.uses_hints,
+            has_kl=self._objective.kl_coef > 0,
+        )
         metrics |= diagnostics.batch_metrics(batch)
         metrics["train/grad_norm"] = float(grad_norm)
         metrics["train/learning_rate"] = self._learner.learning_rate
@@ -166,12 +198,12 @@ class TrainStep:
         def loss(weights: Params) -> tuple[Array, tuple[Sums, Maxima]]:
             params = join(frozen, weights) if self.is_lora else weights
             new = policy_scores(
-                self._policy, params, micro, is_head_trained=bool(HEAD_KEYS & set(weights))
+                Model(self._policy, params), micro, is_head_trained=bool(HEAD_KEYS & set(weights))
             )
             base = None
             if self._objective.kl_coef > 0:
-                base = policy_scores(self._base, frozen, micro, is_head_trained=False).logprobs
-                base = jax.lax.stop_gradient(base)
+                scores = policy_scores(Model(self._base, frozen), micro, is_head_trained=False)
+                base = jax.lax.stop_gradient(scores.logprobs)
             return micro_loss(new, base, micro, self._objective)
 
         grads, seen = jax.grad(loss, has_aux=True)(trainable)
@@ -183,7 +215,11 @@ class TrainStep:
         norm = optax.tree.norm(grads)
         updates, opt_state = self._optimizer.update(grads, state.opt_state, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
-        return TrainState(trainable, opt_state, state.rng, state.step + 1), norm
+        ema = state.ema
+        if ema is not None:
+            step_size = 1.0 - self._objective.opd.ema_decay
+            ema = optax.incremental_update(trainable, ema, step_size)
+        return TrainState(trainable, opt_state, state.rng, state.step + 1, ema), norm
 
     def _check(self, step: int, batch: Batch, metrics: dict[str, float]) -> None:
         problem = self._problem(metrics)
@@ -209,72 +245,6 @@ class TrainStep:
                 "engine serves the weights and the precision that the learner trains"
             )
         return None
-
-
-def policy_scores(
-    decoder: Decoder, params: Params, micro: MicroBatch, *, is_head_trained: bool
-) -> TokenScores:
-    """Log-probs and entropies of the response tokens under `params`, `[B, T]`."""
-    token_ids = jnp.asarray(micro.token_ids)
-    return response_scores(
-        decoder.logits,
-        {name: params[name] for name in HEAD_KEYS & set(params)},
-        decoder.hidden(
-            params, token_ids, jnp.asarray(micro.positions), jnp.asarray(micro.segment_ids)
-        ),
-        token_ids,
-        jnp.asarray(micro.response_mask),
-        jnp.asarray(micro.temperature),
-        is_head_trained=is_head_trained,
-    )
-
-
-def micro_loss(
-    new: TokenScores, base_logprobs: Array | None, micro: MicroBatch, objective: ObjectiveConfig
-) -> tuple[Array, tuple[Sums, Maxima]]:
-    """The weighted sum of the active loss terms, and what to report about it.
-
-    `sum_t weights_t (surrogate_t + kl_coef KL_t)`; `base_logprobs` is None where `kl_coef` is 0.
-    """
-    sampler, advantages = jnp.asarray(micro.sampler_logprobs), jnp.asarray(micro.advantages)
-    clip = {"clip_low": objective.clip_low, "clip_high": objective.clip_high}
-    policy = losses.clipped_surrogate(
-        new.logprobs,
-        sampler,
-        advantages,
-        ratio_cap=objective.ratio_cap,
-        **clip,
-    )
-    kl = jnp.zeros_like(policy)
-    if base_logprobs is not None:
-        kl = losses.k3_kl(new.logprobs, base_logprobs)
-    policy_loss, mean_kl = jnp.sum(micro.weights * policy), jnp.sum(micro.weights * kl)
-    total = policy_loss + objective.kl_coef * mean_kl
-    ratio = importance_ratio(new.logprobs, sampler)
-    where = jnp.asarray(micro.is_comparable)
-    difference = jnp.where(where, jnp.abs(new.logprobs - sampler), 0.0)
-    mask = jnp.asarray(micro.response_mask)
-    on_response = jnp.where(mask, ratio, 0.0)
-    clipped = losses.is_clipped(ratio, advantages, **clip)
-    sums = Sums(
-        loss=total,
-        policy_loss=policy_loss,
-        kl=mean_kl,
-        entropy=jnp.sum(new.entropy),
-        tokens=jnp.sum(mask, dtype=jnp.float32),
-        clipped=jnp.sum(mask & clipped, dtype=jnp.float32),
-        ratio=jnp.sum(on_response),
-        ratio_squared=jnp.sum(on_response**2),
-        staleness=jnp.sum(micro.staleness, dtype=jnp.float32),
-        comparable=jnp.sum(where, dtype=jnp.float32),
-        mismatch=jnp.sum(difference),
-    )
-    maxima = Maxima(
-        ratio=jnp.max(on_response),
-        staleness=jnp.max(micro.staleness).astype(jnp.float32),
-        mismatch=jnp.max(difference),
-    )
-    return total, jax.lax.stop_gradient((sums, maxima))
 
 
 def _dump(file: Path, batch: Batch) -> None:

@@ -48,6 +48,7 @@ def row(record: Record) -> tuple[Table, dict[str, Any]]:
         case Verdict():
             return schema.verdicts, {
                 **_plain(record),
+                "hints": _dump(record.hints),
                 "step_labels": _dump(record.step_labels),
                 "votes": _dump(record.votes),
             }
@@ -89,9 +90,8 @@ def decode_next_state(row: Row) -> NextState:
 def decode_verdict(row: Row) -> Verdict:
     """Rebuild a `Verdict`."""
     values = {field.name: row[field.name] for field in fields(Verdict)}
-    values.update(
-        step_labels=tuple(json.loads(row["step_labels"])), votes=tuple(json.loads(row["votes"]))
-    )
+    for name in ("hints", "step_labels", "votes"):
+        values[name] = tuple(json.loads(row[name]))
     return Verdict(**values)
 
 

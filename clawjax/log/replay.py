@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from clawjax.log.store import SqlTurnLog
-from clawjax.records import JudgedTurn, Sample, Turn, expand_versions
+from clawjax.records import JudgedTurn, Sample, TeacherSays, Turn, expand_versions
 
 __all__ = ["replay", "replay_samples", "to_sample"]
 
 
-def to_sample(turn: Turn, credit: tuple[float, ...]) -> Sample:
-    """A turn with per-token credit, ready to be batched.
+def to_sample(
+    turn: Turn, credit: tuple[float, ...] | None, teacher: TeacherSays | None = None
+) -> Sample:
+    """A turn with its signals, ready to be batched.
 
     Greedy turns (temperature 0) carry no density of their own: they are scored at temperature 1.
     """
@@ -26,6 +28,7 @@ def to_sample(turn: Turn, credit: tuple[float, ...]) -> Sample:
         token_versions=expand_versions(turn.token_versions),
         temperature=turn.sampling.temperature or 1.0,
         credit=credit,
+        teacher=teacher,
     )
 
 

@@ -31,7 +31,7 @@ __all__ = [
     "verdicts",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Kept in the cursor `schema`; a log of another version is refused, never migrated silently."""
 
 metadata = MetaData()
@@ -86,7 +86,7 @@ verdicts = Table(
     Column("module", String, primary_key=True),
     Column("score", Float),
     Column("judged_at", Float, nullable=False),
-    Column("hint", Text),
+    Column("hints", Text, nullable=False),
     Column("step_labels", Text, nullable=False),
     Column("votes", Text, nullable=False),
     Column("explanation", Text, nullable=False),

@@ -16,7 +16,7 @@ from clawjax.rewards.reaction_model import ReactionModel
 
 __all__ = ["NAMES", "build_rewards"]
 
-NAMES = ("rules", "next_state", "llm_judge", "feedback")
+NAMES = ("rules", "next_state", "llm_judge", "feedback", "quote", "hindsight")
 """Modules that come with clawjax; anything else is `package.module:factory`."""
 
 
@@ -53,8 +53,12 @@ class _Builder:
         self._env = env
 
     @cached_property
+    def _reactions(self) -> ReactionModel:
+        return ReactionModel.packaged()
+
+    @cached_property
     def _next_state(self) -> NextStateReward:
-        return NextStateReward(self._config.next_state, ReactionModel.packaged())
+        return NextStateReward(self._config.next_state, self._reactions)
 
     def build(self, name: str) -> Reward:
         match name:
@@ -68,6 +72,14 @@ class _Builder:
                 from clawjax.rewards.feedback import FeedbackReward
 
                 return FeedbackReward(self._next_state)
+            case "quote":
+                from clawjax.rewards.quote import QuoteReward
+
+                return QuoteReward(self._config.next_state, self._reactions)
+            case "hindsight":
+                from clawjax.rewards.hindsight import HindsightReward
+
+                return HindsightReward(self._config.llm_judge, env=self._env)
             case "llm_judge":
                 from clawjax.rewards.llm_judge import LlmJudgeReward
 

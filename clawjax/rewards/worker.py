@@ -21,7 +21,7 @@ from clawjax.errors import RewardError
 from clawjax.protocols import Monitor, Reward
 from clawjax.records import LinkedTurn, Verdict
 
-__all__ = ["JudgeLog", "JudgeStatus", "JudgeWorker"]
+__all__ = ["CURSOR", "JudgeLog", "JudgeStatus", "JudgeWorker"]
 
 logger = logging.getLogger(__name__)
 

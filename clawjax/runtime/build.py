@@ -5,13 +5,19 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from starlette.applications import Starlette
 
 from clawjax.config import GatewayConfig, LogConfig, RunConfig
 from clawjax.errors import ConfigError
+from clawjax.gateway.app import GatewayDeps, create_app
+from clawjax.gateway.render import Tokenizer
 from clawjax.log.store import SqlTurnLog
+from clawjax.protocols import Engine
 
-__all__ = ["api_key", "bind", "open_log", "use_compilation_cache"]
+__all__ = ["api_key", "bind", "build_app", "open_log", "use_compilation_cache"]
 
 
 def open_log(config: LogConfig) -> SqlTurnLog:
@@ -37,6 +43,43 @@ def api_key(config: GatewayConfig) -> str | None:
         )
         raise ConfigError(msg)
     return key
+
+
+def build_app(
+    config: RunConfig,
+    engine: Engine,
+    tokenizer: Tokenizer,
+    log: SqlTurnLog,
+    *,
+    on_linked: Callable[[], None],
+    **status: Callable[[], Mapping[str, object]],
+) -> Starlette:
+    """The endpoint.
+
+    Args:
+        config: the whole run's.
+        engine: who samples.
+        tokenizer: of the same model.
+        log: where turns go.
+        on_linked: called when there is something new to judge.
+        status: `loop_status` and `turn_counts`, for `/healthz`.
+
+    Raises:
+        ConfigError: other machines could reach the endpoint and there is no key.
+    """
+    return create_app(
+        GatewayDeps(
+            engine=engine,
+            tokenizer=tokenizer,
+            log=log,
+            config=config.gateway,
+            sampling_defaults=config.engine,
+            model_name=config.model.name,
+            api_key=api_key(config.gateway),
+            on_linked=on_linked,
+            **status,
+        )
+    )
 
 
 def bind(config: GatewayConfig) -> int:

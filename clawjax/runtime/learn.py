@@ -9,7 +9,8 @@ import time
 
 from clawjax.config import LearnerConfig, RunConfig
 from clawjax.errors import ConfigError, LearnerError
-from clawjax.learner.loop import Learner, build_learner
+from clawjax.learner.build import build_learner
+from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model

@@ -20,14 +20,13 @@ from clawjax.config import RunConfig
 from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.engine.watcher import follow_weights
 from clawjax.errors import ConfigError, EngineError, LogError
-from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model
 from clawjax.records import Counts
 from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.worker import JudgeWorker
-from clawjax.runtime.build import api_key, open_log, use_compilation_cache
+from clawjax.runtime.build import build_app, open_log, use_compilation_cache
 from clawjax.runtime.child import parent_is_alive, run_child
 from clawjax.runtime.paths import RunPaths, read_json
 from clawjax.weights import DirectoryWeightStore
@@ -107,19 +106,14 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
     rewards = build_rewards(config.reward, env=os.environ)
     judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
     status = Status(engine, judges, paths)
-    app = create_app(
-        GatewayDeps(
-            engine=engine,
-            tokenizer=model.tokenizer,
-            log=log,
-            config=config.gateway,
-            sampling_defaults=config.engine,
-            model_name=config.model.name,
-            api_key=api_key(config.gateway),
-            on_linked=judges.wake,
-            loop_status=status.loops,
-            turn_counts=status.counts,
-        )
+    app = build_app(
+        config,
+        engine,
+        model.tokenizer,
+        log,
+        on_linked=judges.wake,
+        loop_status=status.loops,
+        turn_counts=status.counts,
     )
     server = uvicorn.Server(
         uvicorn.Config(

@@ -12,6 +12,7 @@ from clawjax.envs.persona import Persona, Question, join_message, load_persona
 from clawjax.errors import ConfigError
 
 QUESTION = Question("How do I boil an egg?", "cooking")
+BEFORE = ("What is a home run?", "What grows well next to tomatoes?")
 SHORT = "Ten minutes in boiling water will do."
 LONG = "word " * 400
 
@@ -130,7 +131,10 @@ def test_a_persona_can_be_a_file_of_ones_own(tmp_path: Path) -> None:
         ({"held_out": {"rain": ["Why?"]}}, "both a training and a held-out"),
         ({"connectors": ["{reactoin} {question}"]}, "unknown slot"),
         ({"reactions": {"praise": []}}, "not usable"),
+        ({"reactions": {"praise": [], "complaint": {"to_long": ["x"]}}}, "to_long is about no"),
         ({"questions": "nowhere.yaml"}, "cannot read"),
+        ({"common": "nowhere.yaml"}, "cannot read"),
+        ({"connectors": []}, "connectors"),
     ],
 )
 def test_a_faulty_file_is_refused_with_the_reason(
@@ -140,6 +144,25 @@ def test_a_faulty_file_is_refused_with_the_reason(
         load_persona(str(own_files(tmp_path, **changes)))
 
 
+def test_shipped_questions_and_phrasings_serve_files_of_ones_own(tmp_path: Path) -> None:
+    reactions = {"praise": ["Good."], "complaint": {"too_long": ["Long."]}, "neutral": []}
+    changes: dict[str, object] = {"reactions": reactions, "connectors": None}
+    own = own_files(tmp_path, questions="pupils.yaml", common="common.yaml", **changes)
+    persona, teacher = load_persona(str(own)), load_persona("teacher")
+    assert persona.train == teacher.train
+    assert dict(persona.complaints)["too_short"] == dict(teacher.complaints)["too_short"]
+    assert persona.connectors == teacher.connectors
+    assert "repeats" not in dict(persona.complaints)
+
+
+def test_questions_added_later_are_asked_last(brief: Persona) -> None:
+    count = len(brief.held_out) - brief.held_out_later
+    assert 0 < count < len(brief.held_out)
+    first = {question.text for question in brief.held_out[:count]}
+    assert set(brief.held_out_prompts[:count]) == first
+    assert brief.held_out_prompts[:2] == BEFORE
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="one of: brief"):
+    with pytest.raises(ConfigError, match="one of: asks, brief"):
         load_persona("breif")

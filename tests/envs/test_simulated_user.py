@@ -64,6 +64,19 @@ async def test_every_turn_is_recorded_with_the_mood_it_caused(settings_for: Sett
     assert [m["user/style"] for m in metrics] == [turn["style"] for turn in turns]
 
 
+async def test_a_reply_is_scored_with_the_question_it_answers(settings_for: SettingsFor) -> None:
+    endpoint = ScriptedEndpoint(
+        lambda messages: f"Well done! You could tell us more: {messages[-1]['content']}"
+    )
+    async with endpoint.serving():
+        settings = settings_for(endpoint.base_url, persona="teacher", max_turns=12)
+        async with ChatClient.connect(settings) as client:
+            await SimulatedUser(settings, load_persona("teacher"), client).run()
+    turns = recorded(settings_for)
+    assert {turn["mood"] for turn in turns} <= {"praise", "neutral", None}
+    assert {turn["style"] for turn in turns} == {1.0}
+
+
 async def test_conversations_extend_their_history_and_react_in_it(
     settings_for: SettingsFor,
 ) -> None:

@@ -50,6 +50,16 @@ async def test_the_same_prompts_are_asked_with_the_same_seeds_and_never_trained_
     assert set(asked[0].values()).isdisjoint(asked[2].values())
 
 
+async def test_the_score_knows_what_was_asked() -> None:
+    teacher = load_persona("teacher")
+    comment = "Well done, your bees carry pollen! You could tell us more about the {}."
+    endpoint = ScriptedEndpoint(lambda messages: comment.format(messages[0]["content"]))
+    async with endpoint.serving():
+        result = await evaluate_style(endpoint.base_url, teacher, n=3, model="scripted")
+    assert result.style_score == 1.0
+    assert not any(teacher.score(reply.text) for reply in result.replies)
+
+
 async def test_passing_trouble_is_waited_out() -> None:
     result = await evaluate(ScriptedEndpoint(half_short, failures=[503, 500]))
     assert result.n == 6

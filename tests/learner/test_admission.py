@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learner_records import judged, make_turn, next_state, verdict
 
-from clawjax.config import LearnerConfig, RewardConfig
+from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.admission import Admit, Decision, Drop, Wait, admit
 from clawjax.records import (
     DropReason,
@@ -18,14 +18,24 @@ from clawjax.records import (
     NextStateKind,
     Turn,
     TurnKind,
+    Verdict,
     VersionRun,
 )
 
 LEARNER = LearnerConfig(max_staleness=2, max_tokens=16, length_buckets=[16])
 
 
-def decide(turn: JudgedTurn, *, version: int = 0) -> Decision:
-    return admit(turn, version=version, learner=LEARNER, reward=RewardConfig())
+BINARY = ObjectiveConfig()
+OPD = ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0)
+COMBINED = ObjectiveConfig(name="combined", w_opd=1.0)
+
+
+def decide(turn: JudgedTurn, *, version: int = 0, objective: ObjectiveConfig = BINARY) -> Decision:
+    return admit(turn, version=version, learner=LEARNER, objective=objective, reward=RewardConfig())
+
+
+def hint(*words: str, module: str = "quote") -> Verdict:
+    return Verdict("t1", module, None, judged_at=104.0, hints=words)
 
 
 def praised(turn: Turn) -> JudgedTurn:
@@ -35,8 +45,8 @@ def praised(turn: Turn) -> JudgedTurn:
 def test_a_scored_turn_is_admitted_with_its_score() -> None:
     decision = decide(praised(make_turn()))
     assert isinstance(decision, Admit)
-    assert decision.scored.score == 1.0
-    assert decision.scored.ready_at == 103.0
+    assert decision.admitted.score == 1.0
+    assert decision.admitted.ready_at == 103.0
 
 
 @pytest.mark.parametrize(
@@ -62,7 +72,7 @@ def test_a_turn_that_just_fits_is_admitted_whole() -> None:
     turn = make_turn(response_ids=(4,) * 13)
     decision = decide(praised(turn))
     assert isinstance(decision, Admit)
-    assert decision.scored.turn is turn
+    assert decision.admitted.turn is turn
 
 
 def test_age_counts_from_the_oldest_token() -> None:
@@ -89,7 +99,7 @@ def test_abstentions_only_are_dropped_and_never_a_zero() -> None:
 def test_a_score_of_zero_is_a_score() -> None:
     decision = decide(judged(None, [next_state()], [verdict(0.0), verdict(None, module="rules")]))
     assert isinstance(decision, Admit)
-    assert decision.scored.score == 0.0
+    assert decision.admitted.score == 0.0
 
 
 def test_a_closed_session_on_which_no_module_had_a_say_is_dropped() -> None:
@@ -112,7 +122,7 @@ def test_explicit_feedback_is_waited_for_and_overrules() -> None:
     assert decide(judged(None, states, [opinion])) == Wait()
     decision = decide(judged(None, states, [opinion, verdict(-1.0, module="feedback")]))
     assert isinstance(decision, Admit)
-    assert decision.scored.score == -1.0
+    assert decision.admitted.score == -1.0
 
 
 def test_feedback_in_words_is_not_waited_for() -> None:
@@ -126,6 +136,7 @@ def test_feedback_is_not_waited_for_without_the_module() -> None:
         judged(None, states, [verdict(1.0)]),
         version=0,
         learner=LEARNER,
+        objective=BINARY,
         reward=RewardConfig(modules=["next_state"]),
     )
     assert isinstance(decision, Admit)
@@ -151,3 +162,29 @@ def test_whatever_is_admitted_is_aligned_fresh_and_fits(
     assert isinstance(decide(praised(turn), version=version), Admit) == (
         is_fit and version - 1 <= 2
     )
+
+
+@pytest.mark.parametrize(
+    ("objective", "score", "hints"),
+    [
+        (BINARY, -1.0, ()),
+        (OPD, None, ("too long", "no lists")),
+        (COMBINED, -1.0, ("too long", "no lists")),
+    ],
+)
+def test_an_objective_is_given_the_signals_it_learns_from(objective, score, hints) -> None:
+    said = [verdict(-1.0), hint("too long"), hint("no lists", "too long", module="own")]
+    decision = decide(judged(make_turn(), [next_state()], said), objective=objective)
+    assert isinstance(decision, Admit)
+    assert (decision.admitted.score, decision.admitted.hints) == (score, hints)
+    assert decision.admitted.ready_at == 104.0
+
+
+def test_a_hint_without_a_score_is_enough_where_hints_are_learnt_from() -> None:
+    turn = judged(make_turn(), [next_state()], [verdict(None), hint("too long")])
+    assert isinstance(decide(turn, objective=COMBINED), Admit)
+    assert decide(turn) == Drop(DropReason.ABSTAINED)
+
+
+def test_praise_says_nothing_to_an_objective_that_learns_from_hints_alone() -> None:
+    assert decide(praised(make_turn()), objective=OPD) == Drop(DropReason.NO_SIGNAL)

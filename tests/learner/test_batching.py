@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from learner_records import conversation, make_sample
 
+from clawjax.config import Normalisation
 from clawjax.errors import LearnerError
 from clawjax.learner.batching import Batch, make_batch, turn_values
 from clawjax.records import Sample
@@ -201,3 +202,25 @@ def test_a_reply_that_spans_a_weight_swap_is_not_compared() -> None:
     whole = dataclasses.replace(make_sample("b", 4, 4, seed=2), token_versions=(1, 1, 1, 1))
     batch = make_batch([mixed, whole], version=1, length_buckets=BUCKETS, micro_batch_tokens=32)
     assert sum(micro.is_comparable.sum() for micro in batch.micro_batches) == 4
+
+
+def test_turns_are_numbered_within_a_micro_batch() -> None:
+    batch = batched(conversation(), tokens=64)
+    (micro,), (spans,) = batch.micro_batches, batch.spans
+    for number, span in enumerate(spans, start=1):
+        assert set(micro.turn_ids[span.row, span.start : span.stop].tolist()) == {number}
+    assert ((micro.turn_ids > 0) == micro.response_mask).all()
+
+
+def test_under_a_constant_a_turn_weighs_by_its_length() -> None:
+    batch = make_batch(
+        [make_sample("a", 2, 4, seed=1), make_sample("b", 2, 8, seed=2)],
+        version=0,
+        length_buckets=BUCKETS,
+        micro_batch_tokens=32,
+        normalisation=Normalisation.constant,
+        constant_tokens=8,
+    )
+    weights = turn_values([micro.rl_weights for micro in batch.micro_batches], batch)
+    assert weights["a"].sum() == pytest.approx(0.25)
+    assert weights["b"].sum() == pytest.approx(0.5)

@@ -16,7 +16,7 @@ from clawjax.learner.credit import CreditState
 from clawjax.learner.step import TrainState
 
 IDENTITY = {"base_model": "tiny", "rank": 4}
-PROGRESS = Progress(CreditState(ema_score=-0.25), turns=32, tokens=999)
+PROGRESS = Progress(CreditState({"local": -0.25}), turns=32, tokens=999)
 
 
 def state(step: int) -> TrainState:

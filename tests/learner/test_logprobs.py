@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from jax import Array
 from jax.extend.core import jaxprs_in_params
 
-from clawjax.learner.logprobs import CHUNK, response_scores
+from clawjax.learner.logprobs import CHUNK, likeliest_tokens, response_scores
 
 scores_of = jax.jit(response_scores, static_argnums=0, static_argnames="is_head_trained")
 
@@ -85,6 +86,59 @@ def test_gradients_against_whole_logits(is_head_trained: bool) -> None:
         np.testing.assert_allclose(actual[0], expected[0], rtol=1e-4, atol=1e-4)
     else:
         np.testing.assert_array_equal(actual[0], jnp.zeros_like(table))
+
+
+def test_support_log_probs_and_their_gradients_against_whole_logits() -> None:
+    table, hidden, ids, mask, temperature = inputs()
+    rng = np.random.default_rng(2)
+    support = jnp.asarray(rng.integers(0, V, (B, T, 4)), jnp.int32)
+    upstream = jnp.asarray(rng.normal(size=(B, T, 4)), jnp.float32)
+
+    def chunked(hidden: Array) -> tuple[Array, Array]:
+        scores = response_scores(
+            head, table, hidden, ids, mask, temperature, support, is_head_trained=False
+        )
+        return jnp.sum(upstream * scores.support_logprobs), scores.support_logprobs
+
+    def whole(hidden: Array) -> tuple[Array, Array]:
+        logits = head(table, hidden)[:, :-1] / temperature[:, 1:, None]
+        picked = jnp.take_along_axis(jax.nn.log_softmax(logits), support[:, 1:], axis=-1)
+        at_tokens = jnp.where(mask[..., None], jnp.pad(picked, ((0, 0), (1, 0), (0, 0))), 0.0)
+        return jnp.sum(upstream * at_tokens), at_tokens
+
+    slopes, values = jax.jit(jax.grad(chunked, has_aux=True))(hidden)
+    expected_slopes, expected = jax.grad(whole, has_aux=True)(hidden)
+    np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(slopes, expected_slopes, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_of_the_entropy_against_whole_logits() -> None:
+    table, hidden, ids, mask, temperature = inputs()
+    upstream = jnp.asarray(np.random.default_rng(3).normal(size=(B, T)), jnp.float32)
+
+    def chunked(hidden: Array) -> Array:
+        scores = response_scores(head, table, hidden, ids, mask, temperature, is_head_trained=False)
+        return jnp.sum(upstream * (scores.entropy + 0.5 * scores.logprobs))
+
+    def whole(hidden: Array) -> Array:
+        log_p = jax.nn.log_softmax(head(table, hidden)[:, :-1] / temperature[:, 1:, None])
+        entropy = jnp.pad(-jnp.sum(jnp.exp(log_p) * log_p, axis=-1), ((0, 0), (1, 0)))
+        logprobs = plain(table, hidden, ids, mask, temperature)
+        return jnp.sum(upstream * (jnp.where(mask, entropy, 0.0) + 0.5 * logprobs))
+
+    actual, expected = jax.jit(jax.grad(chunked))(hidden), jax.grad(whole)(hidden)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_likeliest_tokens_against_whole_logits() -> None:
+    table, hidden, _, mask, temperature = inputs()
+    found = jax.jit(partial(likeliest_tokens, head, k=3))(table, hidden, mask, temperature)
+    logits = head(table, hidden)[:, :-1] / temperature[:, 1:, None]
+    values, ids = jax.lax.top_k(jax.nn.log_softmax(logits), 3)
+    at = np.asarray(mask)[:, 1:]
+    np.testing.assert_array_equal(np.asarray(found.ids)[:, 1:][at], np.asarray(ids)[at])
+    np.testing.assert_allclose(found.logprobs[:, 1:][at], values[at], rtol=1e-5, atol=1e-5)
+    assert not np.asarray(found.logprobs)[~np.asarray(mask)].any()
 
 
 def test_what_is_not_a_response_token_has_no_say() -> None:

@@ -14,9 +14,10 @@ from learner_records import make_sample, make_turn, next_state
 from policies import LENGTH, as_sampled, scores, served_params
 
 from clawjax.config import Baseline, LearnerConfig, LoraConfig, ObjectiveConfig, RewardConfig
+from clawjax.learner.build import build_learner
 from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit
-from clawjax.learner.loop import Learner, build_learner
+from clawjax.learner.loop import Learner
 from clawjax.learner.publish import Publisher
 from clawjax.learner.step import TrainStep
 from clawjax.models.load import LoadedModel
@@ -71,6 +72,8 @@ class Run:
             reward=RewardConfig(),
             log=self.log,
             credit=build_credit(OBJECTIVE),
+            objective=OBJECTIVE,
+            teacher=None,
             train_step=self.train_step,
             checkpoints=Checkpoints(self.folder / "checkpoints", keep=2, identity={"rank": 4}),
             publisher=Publisher(self.store, self.model, config(**changes)),

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from clawjax.config import Baseline, LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.config import (
+    Baseline,
+    HintChoice,
+    KlEstimator,
+    LearnerConfig,
+    ObjectiveConfig,
+    OffPolicyConfig,
+    OffPolicyPreset,
+    OpdConfig,
+    OpdForm,
+    PolicyLoss,
+    RewardConfig,
+    Teacher,
+)
 from clawjax.errors import ConfigError
 from clawjax.learner.objective import describe
 
@@ -18,19 +31,19 @@ def test_the_default_objective_in_full() -> None:
         "Objective binary_rl, minimised over LoRA adapters of rank 16 on q_proj, k_proj, v_proj, "
         "o_proj, gate_proj, up_proj, down_proj:\n"
         "\n"
-        "  L = 1/N sum_turns 1/T sum_t [ -min(tr(r) A, clip(r, 0.8, 1.28) A)"
-        " + 0.02 (exp(d) - 1 - d) ]\n"
-        "  A = s - m,  r = exp(logp_new - logp_sampler)\n"
+        "  L = mean_rl[ -min(tr(r) A, clip(r, 0.8, 1.28) A) ] + 0.02 mean[ exp(d) - 1 - d ]\n"
+        "  A = s - m\n"
+        "  r = exp(logp_new - logp_sampler)\n"
         "\n"
         "- s in [-1, 1]: explicit feedback where there is any, else next_state; "
         "abstentions are never in a batch\n"
-        "- baseline: m, the moving average of past batches' mean scores "
+        "- baseline: m, the moving average of the same user's past mean scores "
         "(decay 0.9 per batch, 0 at first)\n"
-        "- r: against the log-probs recorded when the token was sampled; tr(r) has the value "
-        "min(r, 2) and keeps the gradient\n"
+        "- logp_sampler: the log-probs recorded when the token was sampled\n"
+        "- tr(r) has the value min(r, 2) and keeps the gradient\n"
         "- d = logp_base - logp_new: KL to the base model by the k3 estimator\n"
-        "- every one of the N turns weighs the same, and so do its T response tokens; "
-        "N is at most 16\n"
+        "- each mean is over the turns that have the term's signal, all of which weigh the same, "
+        "and so do a turn's response tokens; a batch has at most 16 turns\n"
         "- turns more than 4 versions old, or longer than 2048 tokens, are dropped"
     )
 
@@ -57,8 +70,51 @@ def test_reward_weights_are_said() -> None:
     assert "the weighted mean of 0.5 rules + 1 next_state" in described
 
 
-def test_unknown_is_refused() -> None:
-    config = ObjectiveConfig()
-    config.name = "opd"
-    with pytest.raises(ConfigError, match="cannot be described"):
-        text(config)
+def test_each_objective_names_its_own_terms() -> None:
+    opd = text(ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0))
+    assert "mean_opd" in opd
+    assert "mean_rl" not in opd
+    assert "baseline" not in opd
+    top_k = text(
+        ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, opd=OpdConfig(form=OpdForm.top_k))
+    )
+    assert "KL_K" in top_k
+    assert "r =" not in top_k
+    combined = text(ObjectiveConfig(name="combined", w_opd=0.5))
+    assert "mean_rl" in combined
+    assert "0.5 mean_opd" in combined
+
+
+@pytest.mark.parametrize("teacher", list(Teacher))
+def test_the_teacher_and_the_choice_of_hints_are_said(teacher: Teacher) -> None:
+    texts = {
+        text(ObjectiveConfig(name="combined", w_opd=1.0, opd=OpdConfig(teacher=t, hint_choice=h)))
+        for t in Teacher
+        for h in HintChoice
+    }
+    assert len(texts) == len(Teacher) * len(HintChoice)
+    assert "hint" in text(
+        ObjectiveConfig(name="combined", w_opd=1.0, opd=OpdConfig(teacher=teacher))
+    )
+
+
+@pytest.mark.parametrize("loss", list(PolicyLoss))
+@pytest.mark.parametrize("preset", list(OffPolicyPreset))
+def test_every_loss_and_preset_that_runs_is_told_apart(
+    loss: PolicyLoss, preset: OffPolicyPreset
+) -> None:
+    def build(loss: PolicyLoss, preset: OffPolicyPreset) -> str | None:
+        try:
+            off_policy = OffPolicyConfig(preset=preset)
+            return text(ObjectiveConfig(policy_loss=loss, off_policy=off_policy))
+        except ConfigError:  # refused at start-up
+            return None
+
+    own = build(loss, preset)
+    others = [build(a, b) for a in PolicyLoss for b in OffPolicyPreset if (a, b) != (loss, preset)]
+    assert own is None or own not in others
+
+
+def test_entropy_and_estimators_are_said() -> None:
+    assert "- 0.01 mean[ H(new) ]" in text(ObjectiveConfig(entropy_coef=0.01))
+    assert "0.02 mean[ d^2 / 2 ]" in text(ObjectiveConfig(kl_estimator=KlEstimator.k2))

@@ -73,7 +73,10 @@ def joined(*parts: Batch) -> Batch:
     turns = [sum(map(len, part.spans)) for part in parts]
     return Batch(
         tuple(
-            micro._replace(weights=micro.weights * count / sum(turns))
+            micro._replace(
+                weights=micro.weights * count / sum(turns),
+                rl_weights=micro.rl_weights * count / sum(turns),
+            )
             for part, count in zip(parts, turns, strict=True)
             for micro in part.micro_batches
         ),
@@ -122,7 +125,7 @@ def test_loss_recomputed_in_numpy(tiny_model: LoadedModel, train_step: TrainStep
         mean_kl.append((np.exp(base - new) - 1 - (base - new)).mean())
         ratios.extend(r)
     metrics = train_step.run(state, batched(samples, version=1)).metrics
-    assert metrics["train/policy_loss"] == pytest.approx(np.mean(turns), rel=1e-3, abs=1e-5)
+    assert metrics["train/rl_loss"] == pytest.approx(np.mean(turns), rel=1e-3, abs=1e-5)
     assert metrics["train/kl"] == pytest.approx(np.mean(mean_kl), rel=1e-3)
     expected = np.mean(turns) + KL_COEF * np.mean(mean_kl)
     assert metrics["train/loss"] == pytest.approx(expected, rel=1e-3, abs=1e-5)

@@ -137,7 +137,9 @@ def test_a_turn_comes_back_as_it_was_written(log, history, reply, tokens, number
 
 def test_all_events_of_a_turn_come_back_in_order(log):
     feedback = NextState("t1", NextStateKind.FEEDBACK, 120.0, score=-1.0)
-    verdict = Verdict("t1", "next_state", 1.0, 111.0, hint="be brief", votes=(1.0, None))
+    verdict = Verdict(
+        "t1", "next_state", 1.0, 111.0, hints=("be brief", "no lists"), votes=(1.0, None)
+    )
     log.append(make_turn(), user_said("t1"), feedback, verdict)
     found = log.get("t1")
     assert found is not None

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from functools import partial
 
-from clawjax.config import ObjectiveConfig
-from clawjax.errors import ConfigError
-from clawjax.learner.credit.base import Credited, CreditFunction, CreditState, ScoredTurn
+from clawjax.config import ObjectiveConfig, PolicyLoss
+from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditFunction, CreditState
 from clawjax.learner.credit.binary_rl import binary_rl
 from clawjax.learner.credit.combine import combine
+from clawjax.learner.credit.praised_only import praised_only
 
 __all__ = [
+    "AdmittedTurn",
     "CreditFunction",
     "CreditState",
     "Credited",
-    "ScoredTurn",
     "build_credit",
     "combine",
 ]
 
 
 def build_credit(config: ObjectiveConfig) -> CreditFunction:
-    """The credit function that the configuration names.
-
-    Raises:
-        ConfigError: unknown name.
-    """
-    if config.name == "binary_rl":
-        return partial(binary_rl, config=config)
-    msg = f"objective.name={config.name!r} has no credit function: use binary_rl"
-    raise ConfigError(msg)
+    """What turns scores into advantages; hints become advantages on the device."""
+    if config.policy_loss is PolicyLoss.sft:
+        return praised_only
+    return partial(binary_rl, config=config)

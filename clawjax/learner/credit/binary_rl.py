@@ -1,53 +1,86 @@
-"""Binary RL: every token of a reply gets the turn's score, less a baseline.
+"""Binary RL: every token of a reply gets the turn's score, less what it is compared with.
 
 REINFORCE with scores in [-1, 1] (Williams 1992). What a baseline does to a batch of one mind:
 
 - `none`: complaints push down, praise pushes up, always, even where all is well already.
-- `batch_mean`, `leave_one_out` (arXiv:2402.14740, eq. 4): a batch of equal scores, all complaints
-  included, teaches nothing. `leave_one_out` has no others to ask in a batch of one, which
-  therefore counts in full.
-- `ema`: compared with the past. It starts at 0, so a first batch of complaints does push, and
-  approaches the mean score as the policy masters the wish, so praise for what it always does
-  fades: that is what keeps a solved task from being driven into collapse.
+- `batch_mean`, `leave_one_out` (arXiv:2402.14740, eq. 4), `whiten`: a batch of equal scores, all
+  complaints included, teaches nothing. `leave_one_out` has no others to ask in a batch of one,
+  which therefore counts in full.
+- `ema`: compared with the same user's past. It starts at 0, so a first batch of complaints does
+  push, and approaches the mean score as the policy masters the wish, so praise for what it always
+  does fades: that is what keeps a solved task from being driven into collapse.
+- `grpo`, `dr_grpo`, `rloo`, `reinforce_pp`: compared with other replies to the same prompt
+  (`clawjax.learner.credit.group`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clawjax.config import Baseline, ObjectiveConfig
-from clawjax.learner.credit.base import Credited, CreditState, ScoredTurn
+from clawjax.learner.credit import group
+from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState
 
-__all__ = ["baselines", "binary_rl"]
+__all__ = ["advantages", "binary_rl"]
 
 
-def binary_rl(turns: Sequence[ScoredTurn], state: CreditState, config: ObjectiveConfig) -> Credited:
-    """`A_t = score - b` at every response token t; `b` as configured."""
-    scores = [turn.score for turn in turns]
-    subtracted = baselines(scores, state, config.baseline)
+def binary_rl(
+    turns: Sequence[AdmittedTurn], state: CreditState, config: ObjectiveConfig
+) -> Credited:
+    """`A_t = A(score)` at every response token t of a scored turn; `A` as configured."""
+    scored = [turn for turn in turns if turn.score is not None]
+    found = iter(advantages(scored, state, config))
     credit = tuple(
-        (turn.score - b,) * len(turn.turn.response_ids)
-        for turn, b in zip(turns, subtracted, strict=True)
+        None if turn.score is None else (next(found),) * len(turn.turn.response_ids)
+        for turn in turns
     )
-    return Credited(credit, _advance(state, scores, config))
+    return Credited(credit, CreditState(_advance(state.ema_scores, scored, config.ema_decay)))
 
 
-def baselines(scores: Sequence[float], state: CreditState, baseline: Baseline) -> tuple[float, ...]:
-    """What is subtracted from each score; the average sees earlier batches only."""
+def advantages(
+    turns: Sequence[AdmittedTurn], state: CreditState, config: ObjectiveConfig
+) -> tuple[float, ...]:
+    """One per scored turn; a moving average sees earlier batches only."""
+    scores, floor = _scores(turns), config.deviation_floor
+    groups = [turn.turn.prompt_ids for turn in turns]
     n, total = len(scores), sum(scores)
-    match baseline:
+    match config.baseline:
         case Baseline.none:
-            return (0.0,) * n
+            return tuple(scores)
         case Baseline.batch_mean:
-            return (total / n,) * n
+            return tuple(score - total / n for score in scores)
         case Baseline.leave_one_out:
-            return tuple((total - score) / (n - 1) if n > 1 else 0.0 for score in scores)
+            return tuple(s - (total - s) / (n - 1) if n > 1 else s for s in scores)
         case Baseline.ema:
-            return (state.ema_score,) * n
+            means = state.ema_scores
+            return tuple(
+                s - means.get(turn.turn.scope, 0.0) for s, turn in zip(scores, turns, strict=True)
+            )
+        case Baseline.whiten:
+            return group.whiten(scores, floor=floor)
+        case Baseline.grpo:
+            return group.grpo(scores, groups, floor=floor)
+        case Baseline.dr_grpo:
+            return group.dr_grpo(scores, groups)
+        case Baseline.rloo:
+            return group.rloo(scores, groups)
+        case Baseline.reinforce_pp:
+            return group.reinforce_pp(scores, groups=groups, floor=floor)
 
 
-def _advance(state: CreditState, scores: Sequence[float], config: ObjectiveConfig) -> CreditState:
-    """`m <- decay m + (1 - decay) mean(scores)`, kept up whatever the baseline in use."""
-    mean = sum(scores) / len(scores)
-    decay = config.ema_decay
-    return CreditState(ema_score=decay * state.ema_score + (1 - decay) * mean)
+def _advance(
+    means: Mapping[str, float], turns: Sequence[AdmittedTurn], decay: float
+) -> dict[str, float]:
+    """`m <- decay m + (1 - decay) mean(scores)` for each user in the batch."""
+    by_user: dict[str, list[AdmittedTurn]] = {}
+    for turn in turns:
+        by_user.setdefault(turn.turn.scope, []).append(turn)
+    latest = {user: sum(_scores(own)) / len(own) for user, own in by_user.items()}
+    moved = {
+        user: decay * means.get(user, 0.0) + (1 - decay) * mean for user, mean in latest.items()
+    }
+    return {**means, **moved}
+
+
+def _scores(turns: Sequence[AdmittedTurn]) -> list[float]:
+    return [turn.score for turn in turns if turn.score is not None]

@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from learner_records import make_turn
 
 from clawjax.config import Baseline, ObjectiveConfig
-from clawjax.errors import ConfigError
-from clawjax.learner.credit import Credited, CreditState, ScoredTurn, build_credit
+from clawjax.learner.credit import AdmittedTurn, Credited, CreditState, build_credit
 
 START = CreditState()
 
 
-def scored(scores: list[float]) -> list[ScoredTurn]:
+def scored(scores: list[float]) -> list[AdmittedTurn]:
     return [
-        ScoredTurn(make_turn(f"t{i}", response_ids=(4,) * (i + 1)), score, ready_at=0.0)
+        AdmittedTurn(make_turn(f"t{i}", response_ids=(4,) * (i + 1)), score, (), ready_at=0.0)
         for i, score in enumerate(scores)
     ]
 
@@ -44,7 +43,7 @@ def test_one_credit_per_response_token(scores: list[float], baseline: Baseline) 
 
 @given(SCORES, st.floats(-1, 1))
 def test_values_against_numpy(scores: list[float], ema: float) -> None:
-    s, state = np.array(scores), CreditState(ema)
+    s, state = np.array(scores), CreditState({"local": ema})
     np.testing.assert_allclose(per_turn(credited(scores, Baseline.none, state)), s)
     np.testing.assert_allclose(
         per_turn(credited(scores, Baseline.batch_mean, state)), s - s.mean(), atol=1e-12
@@ -83,8 +82,39 @@ def test_the_average_sees_only_the_past(batches: list[list[float]]) -> None:
         expected = 0.9 * expected + 0.1 * float(np.mean(scores))
 
 
-def test_an_unknown_objective_is_refused() -> None:
-    config = dataclasses.replace(ObjectiveConfig())
-    config.name = "opd"
-    with pytest.raises(ConfigError, match="use binary_rl"):
-        build_credit(config)
+def test_turns_without_a_score_get_no_credit_and_count_for_nothing() -> None:
+    turns = scored([1.0, 0.0, -1.0])
+    silent = turns[1]._replace(score=None, hints=("be brief",))
+    result = build_credit(ObjectiveConfig(baseline=Baseline.batch_mean))(
+        [turns[0], silent, turns[2]], START
+    )
+    assert result.credit == ((1.0,), None, (-1.0,) * 3)
+    assert result.state.ema_scores == {"local": 0.0}
+    nothing = build_credit(ObjectiveConfig())([silent], CreditState({"local": 0.5}))
+    assert nothing == Credited((None,), CreditState({"local": 0.5}))
+
+
+def test_each_user_has_a_baseline_of_their_own() -> None:
+    pleased, displeased = scored([1.0])[0], scored([-1.0])[0]
+    other = dataclasses.replace(displeased.turn, turn_id="other", scope="other")
+    turns = [pleased, displeased._replace(turn=other)]
+    credit = build_credit(ObjectiveConfig(ema_decay=0.5))
+    _, state = credit(turns, START)
+    assert state.ema_scores == {"local": 0.5, "other": -0.5}
+    assert state.mean == 0.0
+    assert credit(turns, state).credit == ((0.5,), (-0.5,))
+
+
+@pytest.mark.parametrize(
+    "baseline", [Baseline.grpo, Baseline.dr_grpo, Baseline.rloo, Baseline.reinforce_pp]
+)
+def test_groups_are_replies_to_the_same_prompt(baseline: Baseline) -> None:
+    turns = scored([1.0, -1.0, 0.5, 0.5])
+    apart = [
+        turn._replace(turn=dataclasses.replace(turn.turn, prompt_ids=(9, 9))) if index > 1 else turn
+        for index, turn in enumerate(turns)
+    ]
+    result = build_credit(ObjectiveConfig(baseline=baseline))(apart, START)
+    first, second, third, fourth = per_turn(result)
+    assert first == -second > 0
+    assert third == fourth == pytest.approx(0.0, abs=1e-9)

@@ -1,0 +1,310 @@
+"""Knobs of the objective: which signals are learnt from, and how.
+
+Invariant: what is named is what runs; settings that contradict each other are refused by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from clawjax.config.checks import at_least, require, within
+
+__all__ = [
+    "Baseline",
+    "HintChoice",
+    "KlEstimator",
+    "Normalisation",
+    "ObjectiveConfig",
+    "OffPolicyConfig",
+    "OffPolicyPreset",
+    "OpdConfig",
+    "OpdForm",
+    "PolicyLoss",
+    "Support",
+    "Teacher",
+]
+
+
+class Baseline(StrEnum):
+    """What a score is compared with. Groups are replies to the same prompt."""
+
+    none = "none"
+    batch_mean = "batch_mean"
+    """Mean of the batch's scores."""
+    leave_one_out = "leave_one_out"
+    """Mean of the other scores in the batch."""
+    ema = "ema"
+    """Exponential moving average of the same user's past scores."""
+    whiten = "whiten"
+    """The batch's mean and standard deviation."""
+    grpo = "grpo"
+    """The group's mean and standard deviation."""
+    dr_grpo = "dr_grpo"
+    """The group's mean."""
+    rloo = "rloo"
+    """The mean of the group's other scores."""
+    reinforce_pp = "reinforce_pp"
+    """The group's mean, then the batch's mean and standard deviation."""
+
+
+class Normalisation(StrEnum):
+    """What a token counts for in a term of the loss."""
+
+    turn_mean = "turn_mean"
+    """Every turn the same, shared equally among its tokens."""
+    token_mean = "token_mean"
+    """Every token the same."""
+    constant = "constant"
+    """Every token the same, a turn of `constant_tokens` counting as one turn, whatever the
+    lengths in the batch."""
+
+
+class PolicyLoss(StrEnum):
+    """What becomes of advantages."""
+
+    clipped = "clipped"
+    """PPO's clipped surrogate, asymmetric as in DAPO."""
+    gspo = "gspo"
+    """The same with one ratio per turn."""
+    cispo = "cispo"
+    """The ratio is clipped, no token is."""
+    reinforce = "reinforce"
+    """No ratio; combine with an off-policy preset that weighs."""
+    sft = "sft"
+    """Cross-entropy of praised replies; scores decide which those are, and nothing else."""
+
+
+class OffPolicyPreset(StrEnum):
+    """How the distance between the sampler and the policy is corrected."""
+
+    none = "none"
+    """By the loss's own ratio against the sampler."""
+    tis = "tis"
+    """Truncated importance weights per token."""
+    seq_mask = "seq_mask"
+    """Turns whose sequence ratio is out of bounds are left out."""
+    geo_mask = "geo_mask"
+    """The same by the geometric mean over the turn."""
+    icepop = "icepop"
+    """Tokens out of bounds are left out, the others weighed."""
+    decoupled = "decoupled"
+    """Truncated weights against the sampler; the clip bounds the step alone."""
+
+
+class KlEstimator(StrEnum):
+    """How the KL to the base is estimated from the sampled tokens."""
+
+    k1 = "k1"
+    """The log-ratio, as a penalty on the reward."""
+    k2 = "k2"
+    """Half its square."""
+    k3 = "k3"
+    """Non-negative, unbiased in value."""
+
+
+class Teacher(StrEnum):
+    """Who reads the hint."""
+
+    base = "base"
+    """The frozen base model."""
+    ema = "ema"
+    """A moving average of the policy."""
+    policy = "policy"
+    """The policy as it is before the step."""
+
+
+class HintChoice(StrEnum):
+    """Which of several hints a turn is taught by."""
+
+    overlap = "overlap"
+    """The one whose likeliest tokens are most often the policy's own: the gentlest correction."""
+    longest = "longest"
+    first = "first"
+    """The one its module ranks first."""
+
+
+class OpdForm(StrEnum):
+    """How the teacher is followed."""
+
+    token = "token"
+    """By the log-prob difference at the sampled tokens, as an advantage."""
+    top_k = "top_k"
+    """By the reverse KL over `top_k` tokens and one bin for all others."""
+
+
+class Support(StrEnum):
+    """Whose likeliest tokens a top-K objective compares."""
+
+    student = "student"
+    teacher = "teacher"
+
+
+@dataclass
+class OpdConfig:
+    """On-policy distillation from hindsight: the policy follows itself, had it read the hint."""
+
+    form: OpdForm = OpdForm.token
+    teacher: Teacher = Teacher.base
+    ema_decay: float = 0.9
+    """Per step, of the teacher `ema`."""
+    hint_choice: HintChoice = HintChoice.overlap
+    max_hints: int = 4
+    """Candidates looked at per turn."""
+    top_k: int = 32
+    """Likeliest tokens compared, by the hint choice `overlap` and the form `top_k`."""
+    support: Support = Support.student
+    max_difference: float = 4.0
+    """Log-prob differences are clipped to plus and minus this, in nats."""
+
+    def __post_init__(self) -> None:
+        """Reject a teacher who says nothing."""
+        within("objective.opd.ema_decay", self.ema_decay, 0.0, 1.0)
+        at_least("objective.opd.max_hints", self.max_hints, 1)
+        at_least("objective.opd.top_k", self.top_k, 1)
+        require(
+            self.max_difference > 0,
+            f"objective.opd.max_difference={self.max_difference} silences the teacher: raise it",
+        )
+
+
+@dataclass
+class OffPolicyConfig:
+    """Answers to samples that are not quite the policy's own."""
+
+    preset: OffPolicyPreset = OffPolicyPreset.none
+    cap: float = 2.0
+    """Of the weights of `tis` and `decoupled`."""
+    low: float = 0.5
+    """What `seq_mask`, `geo_mask` and `icepop` keep begins here ..."""
+    high: float = 2.0
+    """... and ends here."""
+
+    def __post_init__(self) -> None:
+        """Reject bounds that keep nothing."""
+        at_least("objective.off_policy.cap", self.cap, 1.0)
+        require(
+            0 <= self.low < 1 < self.high,
+            f"objective.off_policy keeps ratios from low={self.low} to high={self.high}, which "
+            "leaves out 1, where sampler and policy agree: choose low < 1 < high",
+        )
+
+
+_TERMS = {
+    "binary_rl": (True, False),
+    "sft": (True, False),
+    "opd": (False, True),
+    "combined": (True, True),
+}
+"""Whether an objective learns from scores, and from hints."""
+
+
+@dataclass
+class ObjectiveConfig:
+    """What is maximised."""
+
+    name: str = "binary_rl"
+    """`binary_rl` learns from scores, `opd` from hints, `combined` from both; `sft` imitates the
+    replies that were praised."""
+    w_rl: float = 1.0
+    """Weight of the scores' term."""
+    w_opd: float = 0.0
+    """Weight of the hints' term."""
+    policy_loss: PolicyLoss = PolicyLoss.clipped
+    normalisation: Normalisation = Normalisation.turn_mean
+    constant_tokens: int = 128
+    """A turn's length under the normalisation `constant`."""
+    baseline: Baseline = Baseline.ema
+    ema_decay: float = 0.9
+    """Per batch, of each user's average."""
+    deviation_floor: float = 0.1
+    """Least standard deviation that scores are divided by."""
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    ratio_cap: float = 2.0
+    """Truncation of the importance ratio, of `clipped` and `cispo`."""
+    dual_clip: float | None = None
+    """Bound of the loss of tokens with a negative advantage, as a ratio."""
+    off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
+    kl_coef: float = 0.02
+    """Weight of the KL to the base model, per token."""
+    kl_estimator: KlEstimator = KlEstimator.k3
+    entropy_coef: float = 0.0
+    """Weight of the policy's entropy, which is maximised, per token."""
+    opd: OpdConfig = field(default_factory=OpdConfig)
+
+    def __post_init__(self) -> None:
+        """Reject objectives that cannot run as configured."""
+        require(
+            self.name in _TERMS,
+            f"objective.name={self.name!r} is unknown: use {', '.join(_TERMS)}",
+        )
+        self._check_weights()
+        within("objective.ema_decay", self.ema_decay, 0.0, 1.0)
+        within("objective.clip_low", self.clip_low, 0.0, 1.0)
+        at_least("objective.clip_high", self.clip_high, 0.0)
+        at_least("objective.kl_coef", self.kl_coef, 0.0)
+        at_least("objective.entropy_coef", self.entropy_coef, 0.0)
+        at_least("objective.constant_tokens", self.constant_tokens, 1)
+        require(
+            self.deviation_floor > 0,
+            f"objective.deviation_floor={self.deviation_floor} divides by 0: raise it",
+        )
+        self._check_loss()
+        require(
+            self.ratio_cap >= 1 + self.clip_high,
+            f"objective.ratio_cap={self.ratio_cap} truncates inside the clip range: "
+            f"set it to at least 1 + clip_high = {1 + self.clip_high}",
+        )
+
+    @property
+    def uses_scores(self) -> bool:
+        """Whether scores are learnt from."""
+        return self.w_rl > 0
+
+    @property
+    def uses_hints(self) -> bool:
+        """Whether hints are learnt from."""
+        return self.w_opd > 0
+
+    def _check_loss(self) -> None:
+        preset = self.off_policy.preset
+        is_sft = self.policy_loss is PolicyLoss.sft
+        require(
+            is_sft == (self.name == "sft"),
+            f"objective.name={self.name} and objective.policy_loss={self.policy_loss.value} do "
+            "not go together: sft goes with sft only; use objective=sft",
+        )
+        require(
+            not is_sft or preset is OffPolicyPreset.none,
+            f"objective=sft has no ratio to correct, but objective.off_policy.preset="
+            f"{preset.value}: use none",
+        )
+        require(
+            self.policy_loss is not PolicyLoss.reinforce or preset is not OffPolicyPreset.none,
+            "objective.policy_loss=reinforce has no ratio, and objective.off_policy.preset=none "
+            "corrects nothing: use another preset, e.g. tis, or another loss",
+        )
+        require(
+            self.policy_loss is not PolicyLoss.cispo or preset is not OffPolicyPreset.tis,
+            "objective.policy_loss=cispo and objective.off_policy.preset=tis both weigh by the "
+            "truncated ratio: use one of them",
+        )
+        if self.dual_clip is not None:
+            is_used = self.policy_loss in (PolicyLoss.clipped, PolicyLoss.gspo)
+            require(
+                is_used and self.dual_clip > 1 + self.clip_high,
+                f"objective.dual_clip={self.dual_clip} needs objective.policy_loss=clipped or "
+                f"gspo, and a value above 1 + objective.clip_high = {1 + self.clip_high}",
+            )
+
+    def _check_weights(self) -> None:
+        terms = zip(("w_rl", "w_opd"), (self.w_rl, self.w_opd), _TERMS[self.name], strict=True)
+        for key, weight, is_used in terms:
+            at_least(f"objective.{key}", weight, 0.0)
+            require(
+                (weight > 0) == is_used,
+                f"objective.name={self.name} {'needs' if is_used else 'does not use'} "
+                f"objective.{key}, which is {weight:g}: "
+                f"{'raise it above 0' if is_used else 'set it to 0'}, or use objective=combined",
+            )

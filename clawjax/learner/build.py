@@ -1,0 +1,79 @@
+"""Puts a learner together from configuration, and resumes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.learner.checkpoint import Checkpoints
+from clawjax.learner.credit import build_credit
+from clawjax.learner.loop import Learner, LearnerLog
+from clawjax.learner.publish import Publisher
+from clawjax.learner.scoring import Scorer
+from clawjax.learner.step import TrainStep
+from clawjax.learner.teacher import HintTeacher
+from clawjax.models.load import LoadedModel
+from clawjax.models.tokenizer import ChatTokenizer
+from clawjax.protocols import Monitor, WeightStore
+from clawjax.records import Message
+
+__all__ = ["build_learner"]
+
+
+def build_learner(
+    *,
+    model: LoadedModel,
+    objective: ObjectiveConfig,
+    learner: LearnerConfig,
+    reward: RewardConfig,
+    log: LearnerLog,
+    store: WeightStore,
+    monitor: Monitor,
+    run_dir: Path,
+    seed: int,
+    clock: Callable[[], float] = time.time,
+) -> Learner:
+    """Put a learner together and resume it.
+
+    Raises:
+        LearnerError: `run_dir` belongs to another model or method, or cannot be written.
+        StoreError: the weight store cannot be read or written.
+    """
+    train_step = TrainStep(
+        model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
+    )
+    identity: dict[str, object] = {"base_model": model.base_id, "method": learner.method}
+    if learner.method == "lora":
+        identity |= {"rank": learner.lora.rank, "targets": sorted(learner.lora.targets)}
+    built = Learner(
+        config=learner,
+        reward=reward,
+        log=log,
+        credit=build_credit(objective),
+        objective=objective,
+        teacher=_build_teacher(model.tokenizer, objective, learner),
+        train_step=train_step,
+        checkpoints=Checkpoints(
+            run_dir / "checkpoints", keep=learner.keep_checkpoints, identity=identity
+        ),
+        publisher=Publisher(store, model, learner),
+        monitor=monitor,
+        state=train_step.init(seed),
+        clock=clock,
+    )
+    built.start()
+    return built
+
+
+def _build_teacher(
+    tokenizer: ChatTokenizer, objective: ObjectiveConfig, learner: LearnerConfig
+) -> HintTeacher | None:
+    if not objective.uses_hints:
+        return None
+
+    def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ...]:
+        return tokenizer.encode_prompt(tokenizer.render(messages, tools_json=tools_json))
+
+    return HintTeacher(Scorer(learner), render, objective.opd, max_tokens=learner.max_tokens)

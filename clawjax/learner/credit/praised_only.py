@@ -1,0 +1,20 @@
+"""Credit of imitation: praised replies count in full, all others not at all.
+
+What is left of learning from people when complaints are thrown away; the baseline to beat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState
+
+__all__ = ["praised_only"]
+
+
+def praised_only(turns: Sequence[AdmittedTurn], state: CreditState) -> Credited:
+    """`A_t = 1` where the score is positive, no credit elsewhere."""
+    credit = tuple(
+        (1.0,) * len(turn.turn.response_ids) if (turn.score or 0.0) > 0 else None for turn in turns
+    )
+    return Credited(credit, state)

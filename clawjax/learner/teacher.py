@@ -1,0 +1,195 @@
+"""The teacher: the policy, or what it once was, reading the hint that came in hindsight.
+
+Owns which hint a turn is taught by, and what the teacher thinks of the reply as it was sampled.
+Invariant: a turn whose hint cannot be used has no teacher, for a named reason; an error never
+becomes a log-prob.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from clawjax.config import HintChoice, OpdConfig, OpdForm, Support
+from clawjax.errors import WireError
+from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.scoring import Model, Scored, Scorer
+from clawjax.learner.topk import overlap
+from clawjax.log.replay import to_sample
+from clawjax.records import Message, Sample, TeacherSays, Turn
+
+__all__ = ["HintTeacher", "Lesson", "Render", "hinted"]
+
+HINT_FORM = "\n\n[user's hint / instruction]\n{hint}"
+"""How a hint is appended to the last user message, as OpenClaw-RL does."""
+
+Render = Callable[[Sequence[Message], str | None], tuple[int, ...]]
+"""`(messages, tools as JSON) -> prompt ids`; `WireError` where the template rejects them."""
+
+
+class Lesson(NamedTuple):
+    """What the teacher had to say about a batch."""
+
+    says: Mapping[str, TeacherSays]
+    """By turn."""
+    skipped: Mapping[str, int]
+    """How many turns have no teacher, by reason."""
+
+
+class _Case(NamedTuple):
+    """A turn that can be taught."""
+
+    read: Sample
+    """As the policy read it."""
+    hinted: Sequence[Sample]
+    """The same reply under the prompt with each of its hints."""
+
+
+def hinted(messages: Sequence[Message], hint: str) -> tuple[Message, ...] | None:
+    """The conversation with the hint in its last user message; None where there is none."""
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
+        if message.role == "user":
+            told = replace(message, content=message.content + HINT_FORM.format(hint=hint))
+            return (*messages[:index], told, *messages[index + 1 :])
+    return None
+
+
+class HintTeacher:
+    """Turns the hints of a batch into what the teacher says."""
+
+    def __init__(
+        self, scorer: Scorer, render: Render, config: OpdConfig, *, max_tokens: int
+    ) -> None:
+        """Render hinted prompts with `render`; those over `max_tokens` in all are not scored."""
+        self._scorer = scorer
+        self._render = render
+        self._config = config
+        self._max_tokens = max_tokens
+
+    def teach(self, turns: Sequence[AdmittedTurn], *, teacher: Model, student: Model) -> Lesson:
+        """Choose a hint for each turn and score its reply under it.
+
+        Args:
+            turns: with their hints, best first.
+            teacher: who reads the hint.
+            student: the policy before the step, reading what it really read.
+
+        Raises:
+            LearnerError: the configured lengths do not fit each other.
+        """
+        skipped: Counter[str] = Counter()
+        cases: list[_Case] = []
+        for admitted in turns:
+            hinted_samples, reason = self._hinted(admitted)
+            if hinted_samples:
+                cases.append(_Case(to_sample(admitted.turn, None), hinted_samples))
+            else:
+                skipped[reason] += 1
+        pupils = self._pupils(cases, student)
+        says: dict[str, TeacherSays] = {}
+        for turn_id, scored in self._score(cases, pupils, teacher).items():
+            answer = self._answer(scored, pupils.get(turn_id))
+            if answer is None:
+                skipped["not_finite"] += 1
+            else:
+                says[turn_id] = answer
+        return Lesson(says, dict(skipped))
+
+    def _hinted(self, admitted: AdmittedTurn) -> tuple[list[Sample], str]:
+        """The reply under each hint that can be used, and if there is none, why."""
+        read = to_sample(admitted.turn, None)
+        reason, found = "no_hint", []
+        for hint in self._preferred(admitted.hints):
+            prompt_ids = self._prompt(admitted.turn, hint)
+            if prompt_ids is None:
+                reason = "no_prompt"
+            elif len(prompt_ids) + len(read.response_ids) > self._max_tokens:
+                reason = "too_long"
+            else:
+                found.append(replace(read, prompt_ids=prompt_ids))
+        return found, reason
+
+    def _preferred(self, hints: Sequence[str]) -> Sequence[str]:
+        match self._config.hint_choice:
+            case HintChoice.first:
+                return hints[:1]
+            case HintChoice.longest:
+                return sorted(hints, key=len, reverse=True)[:1]
+            case HintChoice.overlap:
+                return hints[: self._config.max_hints]
+
+    def _prompt(self, turn: Turn, hint: str) -> tuple[int, ...] | None:
+        messages = hinted(turn.messages, hint)
+        if messages is None:
+            return None
+        try:
+            return self._render(messages, turn.tools_json)
+        except WireError:  # the template rejects the conversation: counted as `no_prompt`
+            return None
+
+    def _pupils(self, cases: Sequence[_Case], student: Model) -> dict[str, Scored]:
+        """The student on the turns where its own likeliest tokens matter."""
+        asked = [
+            case.read for case in cases if len(case.hinted) > 1 or self._compares(Support.student)
+        ]
+        scored = self._scorer.score(student, asked, k=self._config.top_k)
+        return {sample.turn_id: one for sample, one in zip(asked, scored, strict=True)}
+
+    def _score(
+        self, cases: Sequence[_Case], pupils: Mapping[str, Scored], teacher: Model
+    ) -> dict[str, list[Scored]]:
+        """Every turn under each of its hints, by the teacher."""
+        supports = pupils if self._compares(Support.student) else {}
+        asked = [
+            _with_support(sample, supports.get(sample.turn_id))
+            for case in cases
+            for sample in case.hinted
+        ]
+        is_ranked = bool(pupils) or self._compares(Support.teacher)
+        scored = self._scorer.score(teacher, asked, k=self._config.top_k if is_ranked else 0)
+        by_turn: dict[str, list[Scored]] = {}
+        for sample, one in zip(asked, scored, strict=True):
+            by_turn.setdefault(sample.turn_id, []).append(one)
+        return by_turn
+
+    def _answer(self, scored: Sequence[Scored], pupil: Scored | None) -> TeacherSays | None:
+        """Of the best hint; None where a number is not finite."""
+        best = scored[0]
+        if len(scored) > 1 and pupil is not None:
+            best = max(scored, key=lambda one: _agreement(one, pupil))
+        ids, logprobs = best.likeliest_ids[:, :0], best.support_logprobs[:, :0]
+        if self._compares(Support.teacher):
+            ids, logprobs = best.likeliest_ids, best.likeliest_logprobs
+        elif self._compares(Support.student) and pupil is not None:
+            ids, logprobs = pupil.likeliest_ids, best.support_logprobs
+        if not (np.isfinite(best.logprobs).all() and np.isfinite(logprobs).all()):
+            return None
+        return TeacherSays(
+            tuple(best.logprobs.tolist()),
+            tuple(map(tuple, ids.tolist())),
+            tuple(map(tuple, logprobs.tolist())),
+        )
+
+    def _compares(self, support: Support) -> bool:
+        """Whether the objective compares that support."""
+        return self._config.form is OpdForm.top_k and self._config.support is support
+
+
+def _agreement(teacher: Scored, pupil: Scored) -> float:
+    """Share of their likeliest tokens that the two have in common, averaged over the reply."""
+    return float(jnp.mean(overlap(teacher.likeliest_ids, pupil.likeliest_ids)))
+
+
+def _with_support(sample: Sample, pupil: Scored | None) -> Sample:
+    """The sample, asking for the log-probs of the pupil's likeliest tokens too."""
+    if pupil is None:
+        return sample
+    ids = tuple(map(tuple, pupil.likeliest_ids.tolist()))
+    unknown = tuple((0.0,) * len(row) for row in ids)
+    return replace(sample, teacher=TeacherSays((0.0,) * len(ids), ids, unknown))

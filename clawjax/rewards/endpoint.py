@@ -1,0 +1,111 @@
+"""Any OpenAI-compatible endpoint, asked for short answers in words.
+
+Owns the one HTTP client of a judge. Invariant: every request has a time-out and few retries, a
+semaphore bounds them, and what goes wrong is a reason, not an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import httpx
+
+from clawjax.config import LlmJudgeConfig
+
+__all__ = ["BACKOFF_S", "Answer", "JudgeEndpoint"]
+
+logger = logging.getLogger(__name__)
+
+BACKOFF_S = 0.5
+_RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504})
+_MAX_BACKOFF_S = 20.0
+
+
+class Answer(NamedTuple):
+    """What the endpoint said, or why it said nothing."""
+
+    text: str | None
+    problem: str = ""
+
+
+class JudgeEndpoint:
+    """Asks; its requests are marked as side turns, since the policy may judge itself."""
+
+    def __init__(
+        self, config: LlmJudgeConfig, *, env: Mapping[str, str], backoff_s: float = BACKOFF_S
+    ) -> None:
+        """Read the key from `env`; nothing is sent before the first question."""
+        self._config = config
+        self._backoff_s = backoff_s
+        self._bound = asyncio.Semaphore(config.max_concurrency)
+        key = env.get(config.api_key_env, "")
+        self._client = httpx.AsyncClient(
+            base_url=config.base_url.rstrip("/") + "/",
+            timeout=config.timeout_s,
+            headers={"X-Turn-Type": "side"} | ({"Authorization": f"Bearer {key}"} if key else {}),
+        )
+
+    async def ask_all(self, messages: Sequence[Mapping[str, str]]) -> list[Answer]:
+        """As many independent answers as `votes` says, collected concurrently."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.ask(messages)) for _ in range(self._config.votes)]
+        return [task.result() for task in tasks]
+
+    async def ask(self, messages: Sequence[Mapping[str, str]]) -> Answer:
+        """One answer."""
+        body = {
+            "model": self._config.model,
+            "messages": messages,
+            "temperature": self._config.temperature,
+            "max_tokens": self._config.max_tokens,
+        }
+        problem = "not asked"
+        for attempt in range(self._config.retries + 1):
+            async with self._bound:
+                response, problem = await self._post(body)
+            if response is not None and response.status_code not in _RETRYABLE:
+                return _read(response)
+            if attempt < self._config.retries:
+                await asyncio.sleep(self._wait_s(attempt, response))
+        return Answer(None, problem)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _post(self, body: dict[str, Any]) -> tuple[httpx.Response | None, str]:
+        """A response of whatever status, or None where none arrived; and what is wrong with it."""
+        try:
+            async with asyncio.timeout(self._config.timeout_s):
+                response = await self._client.post("chat/completions", json=body)
+        except (httpx.TransportError, TimeoutError) as error:
+            problem = f"{type(error).__name__} at {self._config.base_url}"
+            logger.warning("judge request failed: %s", problem)
+            return None, problem
+        return response, f"HTTP {response.status_code}"
+
+    def _wait_s(self, attempt: int, response: httpx.Response | None) -> float:
+        """Retry-After where the server names seconds, else exponential with jitter."""
+        header = "" if response is None else response.headers.get("retry-after", "")
+        if header.replace(".", "", 1).isdigit():
+            return min(float(header), _MAX_BACKOFF_S)
+        wait = self._backoff_s * 2**attempt * (1 + random.random())
+        return min(wait, _MAX_BACKOFF_S)
+
+
+def _read(response: httpx.Response) -> Answer:
+    """The text in a response that is not worth retrying."""
+    if response.status_code != 200:
+        return Answer(None, f"HTTP {response.status_code}")
+    try:
+        choice = response.json()["choices"][0]
+        content, finish = choice["message"]["content"], choice.get("finish_reason")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return Answer(None, "a response that is no chat completion")
+    if finish == "length":
+        return Answer(None, "an answer cut off by max_tokens")
+    return Answer(content) if isinstance(content, str) else Answer(None, "an answer without text")

@@ -1,0 +1,76 @@
+"""Hints in the user's own words: what they complained about, without what they asked next.
+
+Needs no language model: the reaction model reads the message as a whole and then sentence by
+sentence. Owns the rule which sentences are a hint. Gives no score.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+from clawjax.config import NextStateConfig
+from clawjax.records import NextState, NextStateKind, Turn, Verdict
+from clawjax.rewards.next_state import score_of
+from clawjax.rewards.reaction import reaction_text
+from clawjax.rewards.reaction_model import ReactionModel
+
+__all__ = ["QuoteReward", "sentences"]
+
+_SENTENCE_END = re.compile(r"(?<=[.!?\u2026])[\"')\]]*\s+|\n+")
+_MOST_SENTENCES = 12
+"""Of longer messages the beginning is read: that is where reactions stand."""
+
+
+def sentences(text: str) -> list[str]:
+    """Split at full stops, question and exclamation marks, and at line ends."""
+    parts = (part.strip() for part in _SENTENCE_END.split(text))
+    return [part for part in parts if part]
+
+
+class QuoteReward:
+    """Extracts hints from a user's complaint."""
+
+    name = "quote"
+
+    def __init__(self, config: NextStateConfig, model: ReactionModel) -> None:
+        """Take for a complaint what the `next_state` judge takes for one."""
+        self._confidence = config.confidence
+        self._model = model
+
+    def applies(self, turn: Turn, next_state: NextState) -> bool:
+        """Whether a user has said something."""
+        is_user = next_state.kind in (NextStateKind.USER, NextStateKind.FEEDBACK)
+        return is_user and bool(next_state.messages)
+
+    async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
+        """All complaining sentences together, then each alone, the clearest first."""
+        text = reaction_text(next_state.messages)
+        hints = await asyncio.to_thread(self._hints, text) if text else ()
+        return Verdict(
+            turn_id=turn.turn_id,
+            module=self.name,
+            score=None,
+            judged_at=time.time(),
+            hints=hints,
+            explanation="" if hints else "no complaint to quote",
+            prompt_digest=self._model.digest,
+        )
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+    def _hints(self, text: str) -> tuple[str, ...]:
+        if not self._is_complaint(text):
+            return ()
+        found = {
+            sentence: self._model.classify(sentence).complaint
+            for sentence in sentences(text)[:_MOST_SENTENCES]
+            if self._is_complaint(sentence)
+        }
+        alone = sorted(found, key=lambda sentence: -found[sentence])
+        return tuple(dict.fromkeys([" ".join(found) or text, *alone]))
+
+    def _is_complaint(self, text: str) -> bool:
+        return score_of(self._model.classify(text), confidence=self._confidence) == -1.0

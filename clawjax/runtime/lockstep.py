@@ -1,0 +1,177 @@
+"""The loops in one process, one after the other: talk, judge, train, adopt.
+
+The same endpoint, judges, log, learner and weight store as in a run, without their races: every
+reply of a round is by one policy version, and the same seed asks the same questions. For
+evaluation, where rounds have to be comparable; people are served by `clawjax.runtime.run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.applications import Starlette
+
+from clawjax.config import RunConfig
+from clawjax.engine.embedded import EmbeddedEngine
+from clawjax.envs.client import ChatClient
+from clawjax.envs.persona import Persona
+from clawjax.envs.simulated_user import SimulatedUser
+from clawjax.envs.user_settings import UserSettings
+from clawjax.errors import RewardError
+from clawjax.learner.build import build_learner
+from clawjax.learner.loop import Learner
+from clawjax.log.store import SqlTurnLog
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.models.load import LoadedModel
+from clawjax.rewards.registry import build_rewards
+from clawjax.rewards.worker import CURSOR, JudgeWorker
+from clawjax.runtime.build import build_app, open_log
+from clawjax.runtime.paths import RunPaths
+from clawjax.weights import DirectoryWeightStore
+
+__all__ = ["Lockstep"]
+
+_START_TIMEOUT_S = 60.0
+_JUDGE_TIMEOUT_S = 600.0
+_FOREVER = 1_000_000
+_POLL_S = 0.02
+
+
+@dataclass(slots=True)
+class Lockstep:
+    """One policy with its endpoint and its learner; made by `open`."""
+
+    config: RunConfig
+    paths: RunPaths
+    base_url: str
+    """Of the endpoint, e.g. `http://127.0.0.1:41234/v1`."""
+    log: SqlTurnLog
+    _engine: EmbeddedEngine
+    _judges: JudgeWorker
+    _learner: Learner
+    _store: DirectoryWeightStore
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, config: RunConfig, paths: RunPaths, model: LoadedModel
+    ) -> AsyncIterator[Lockstep]:
+        """Put everything together; a folder that holds an earlier run is gone on with.
+
+        Raises:
+            EngineError, LearnerError, LogError: a part cannot be started.
+        """
+        config = _without_waits(config)
+        log = open_log(config.log)
+        monitor = JsonlMonitor(paths.metrics, source="evaluation")
+        store = DirectoryWeightStore(paths.weights)
+        rewards = build_rewards(config.reward, env=os.environ)
+        judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
+        learner = await asyncio.to_thread(
+            build_learner,
+            model=model,
+            objective=config.objective,
+            learner=config.learner,
+            reward=config.reward,
+            log=log,
+            store=store,
+            monitor=monitor,
+            run_dir=paths.root,
+            seed=config.run.seed,
+        )
+        engine = await EmbeddedEngine.start(model, config.engine, store)
+        app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
+        try:
+            async with _serving(app) as base_url, asyncio.TaskGroup() as group:
+                judging = group.create_task(judges.run())
+                yield cls(config, paths, base_url, log, engine, judges, learner, store)
+                judging.cancel()
+        finally:
+            for reward in rewards:
+                await reward.aclose()
+            await engine.aclose()
+            monitor.close()
+            log.close()
+
+    @property
+    def version(self) -> int:
+        """The policy version in use."""
+        return self._engine.status().version
+
+    async def round(self, persona: Persona, turns: int) -> bool:
+        """Talk up to `turns` in all rounds together, judge, train once; whether it trained.
+
+        Raises:
+            EngineError: the endpoint refuses the user.
+            LearnerError: the step is not to be trusted.
+            RewardError: the judges do not come to an end.
+        """
+        await self._talk(persona, turns)
+        await self._judged()
+        was = self.version
+        await asyncio.to_thread(self._learner.sweep)
+        newest = self._store.latest()
+        if newest is not None and newest.version != was:
+            await self._engine.swap(newest)
+        return self.version != was
+
+    async def _talk(self, persona: Persona, turns: int) -> None:
+        user = self.config.user
+        settings = UserSettings(
+            base_url=self.base_url,
+            run_dir=str(self.paths.root),
+            persona=user.persona,
+            model=self.config.model.name,
+            seed=self.config.run.seed,
+            updates=_FOREVER,
+            max_turns=turns,
+            max_seconds=_FOREVER,
+            concurrency=user.concurrency,
+            think_s=0.0,
+            temperature=user.temperature,
+            max_tokens=user.max_tokens,
+        )
+        async with ChatClient.connect(settings) as client:
+            await SimulatedUser(settings, persona, client).run()
+
+    async def _judged(self) -> None:
+        """Wait until everything that was said has been judged."""
+        deadline = time.monotonic() + _JUDGE_TIMEOUT_S
+        while await asyncio.to_thread(self._has_unjudged):
+            if time.monotonic() > deadline:
+                msg = f"the judges are not done after {_JUDGE_TIMEOUT_S:.0f} s"
+                raise RewardError(msg)
+            self._judges.wake()
+            await asyncio.sleep(_POLL_S)
+
+    def _has_unjudged(self) -> bool:
+        return bool(self.log.linked(after=self.log.cursor(CURSOR), limit=1))
+
+
+def _without_waits(config: RunConfig) -> RunConfig:
+    """A step is due as soon as there is anything to learn from."""
+    learner = dataclasses.replace(config.learner, min_turns=1, max_wait_s=0.0)
+    return dataclasses.replace(config, learner=learner)
+
+
+@asynccontextmanager
+async def _serving(app: Starlette) -> AsyncIterator[str]:
+    """Serve on a free port of the loopback; yields the base URL."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve())
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+                await asyncio.sleep(_POLL_S)
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
+        finally:
+            server.should_exit = True

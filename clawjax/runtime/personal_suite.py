@@ -1,0 +1,237 @@
+"""The personal suite: personas x methods x seeds, each trial measured and kept as JSON.
+
+Owns the folder `trials/`. Invariant: a trial is measured once; a suite that was interrupted goes on
+with the trials that are missing, and one that was cut off in the middle is begun anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from clawjax.config import RunConfig
+from clawjax.envs.persona import load_persona
+from clawjax.evals.drift import kl_from_base, logged_exchanges, policy_params
+from clawjax.evals.material import closed_questions, fixed_text, neutral_prompts
+from clawjax.evals.personal import StyleResult, evaluate_style
+from clawjax.evals.retention import closed_form_accuracy, nll_per_token, sample_replies
+from clawjax.evals.series import judge_agreement
+from clawjax.log.replay import replay
+from clawjax.metrics.jsonl import read_jsonl
+from clawjax.models.load import LoadedModel, load_model
+from clawjax.runtime.build import use_compilation_cache
+from clawjax.runtime.lockstep import Lockstep
+from clawjax.runtime.paths import RunPaths
+from clawjax.runtime.provenance import git_sha
+from clawjax.weights import DirectoryWeightStore
+
+__all__ = ["Trial", "run_suite", "trials"]
+
+_NEUTRAL_TOKENS = 64
+_PROMPTED = "You are a helpful assistant. The user {wish}."
+_STABLE = 3
+"""Sessions in a row whose first reply meets the wish: a stable effect."""
+
+
+class Trial(NamedTuple):
+    """One cell of the table."""
+
+    persona: str
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its file and folder."""
+        return f"{self.persona}-{self.method}-{self.seed}"
+
+
+def trials(config: RunConfig) -> Iterator[Trial]:
+    """In an order that fills the table evenly: seed by seed."""
+    suite = config.suite
+    for seed in suite.seeds:
+        for persona in suite.personas:
+            for method in suite.methods:
+                yield Trial(persona, method, seed)
+
+
+def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
+    """Measure what is missing; all results of the suite, in the order of `trials`.
+
+    Args:
+        configs: the configuration of each method; they differ in the objective only.
+
+    Raises:
+        ConfigError: an unknown persona, or a folder that cannot be written.
+        ClawError: a loop failed.
+    """
+    config = next(iter(configs.values()))
+    for persona in config.suite.personas:
+        load_persona(persona)
+    paths = RunPaths(Path(config.run.dir))
+    paths.prepare()
+    use_compilation_cache(config)
+    model = load_model(config.model, seed=config.run.seed)
+    results = []
+    with paths.locked():
+        for trial in trials(config):
+            file = paths.root / "trials" / f"{trial.name}.json"
+            if not file.exists():
+                result = _measure(configs[trial.method], paths, trial, model)
+                _write(file, result)
+            result = json.loads(file.read_text())
+            sys.stdout.write(f"{trial.name}: style {result['style']['style_score']:.2f}\n")
+            sys.stdout.flush()
+            results.append(result)
+    return results
+
+
+def _measure(
+    config: RunConfig, paths: RunPaths, trial: Trial, model: LoadedModel
+) -> dict[str, Any]:
+    """One trial in a folder of its own."""
+    folder = paths.root / "runs" / trial.name
+    if folder.exists():
+        shutil.rmtree(folder)
+    own = RunPaths(folder)
+    own.prepare()
+    config = dataclasses.replace(
+        config,
+        run=dataclasses.replace(config.run, dir=str(folder), seed=trial.seed),
+        log=dataclasses.replace(config.log, url=f"sqlite:///{folder / 'turns.db'}"),
+        user=dataclasses.replace(config.user, persona=trial.persona),
+    )
+    began = time.monotonic()
+    try:
+        result = asyncio.run(_live(config, own, trial, model))
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return {
+        **trial._asdict(),
+        **result,
+        "seconds": round(time.monotonic() - began, 1),
+        "git_sha": git_sha(),
+    }
+
+
+async def _live(
+    config: RunConfig, paths: RunPaths, trial: Trial, model: LoadedModel
+) -> dict[str, Any]:
+    """Talk and train round by round, then measure the policy that came of it."""
+    persona, suite = load_persona(trial.persona), config.suite
+    is_trained = trial.method not in ("base", "prompted")
+    async with Lockstep.open(config, paths, model) as lockstep:
+        for number in range(suite.updates if is_trained else 0):
+            await lockstep.round(persona, (number + 1) * suite.turns_per_update)
+        style = await evaluate_style(
+            lockstep.base_url,
+            persona,
+            n=suite.held_out,
+            seed=trial.seed,
+            model=config.model.name,
+            temperature=config.user.temperature,
+            max_tokens=config.user.max_tokens,
+            concurrency=config.engine.slots,
+            system=_PROMPTED.format(wish=persona.description)
+            if trial.method == "prompted"
+            else None,
+        )
+        retention = await _retention(config, lockstep, model, paths)
+        training = _training(lockstep, paths, config) if is_trained else None
+        return {
+            "style": _summary(style),
+            "retention": retention,
+            "training": training,
+            "version": lockstep.version,
+        }
+
+
+def _summary(style: StyleResult) -> dict[str, Any]:
+    kept = dataclasses.asdict(style)
+    samples = kept.pop("replies")[:3]
+    return {**kept, "is_degenerate": style.is_degenerate, "samples": samples}
+
+
+async def _retention(
+    config: RunConfig, lockstep: Lockstep, model: LoadedModel, paths: RunPaths
+) -> dict[str, Any]:
+    """KL to the base on neutral prompts, likelihood of a fixed text, closed questions."""
+    replies = await sample_replies(
+        lockstep.base_url,
+        neutral_prompts()[: config.suite.neutral],
+        model=config.model.name,
+        temperature=config.user.temperature,
+        max_tokens=_NEUTRAL_TOKENS,
+        concurrency=config.engine.slots,
+    )
+    accuracy = await closed_form_accuracy(
+        lockstep.base_url,
+        closed_questions(),
+        model=config.model.name,
+        concurrency=config.engine.slots,
+    )
+    policy = _policy(model, paths)
+    exchanges = logged_exchanges(lockstep.log, [response_id for response_id, _ in replies])
+    drift = await asyncio.to_thread(
+        kl_from_base, model.architecture, policy, model.params, exchanges
+    )
+    ids = model.tokenizer.encode(fixed_text())
+    nll = await asyncio.to_thread(nll_per_token, model.architecture, policy, ids)
+    return {
+        "kl_per_token": None if drift is None else drift.kl_per_token,
+        "nll_per_token": nll,
+        "accuracy": accuracy._asdict(),
+    }
+
+
+def _policy(model: LoadedModel, paths: RunPaths) -> Any:
+    store = DirectoryWeightStore(paths.weights)
+    newest = store.latest()
+    return model.params if newest is None else policy_params(model, *store.load(newest.version))
+
+
+def _training(lockstep: Lockstep, paths: RunPaths, config: RunConfig) -> dict[str, Any]:
+    """What the conversation looked like, round by round."""
+    counts = lockstep.log.counts()
+    user = read_jsonl(paths.root / "user.jsonl")
+    agreement = judge_agreement(replay(lockstep.log), user)
+    styles = [entry["style"] for entry in user]
+    size = config.suite.turns_per_update
+    return {
+        "logged": counts.logged,
+        "trained": counts.trained,
+        "dropped": counts.dropped,
+        "pending": counts.pending,
+        "style_by_round": [
+            fmean(styles[start : start + size]) for start in range(0, len(styles), size)
+        ],
+        "sessions_to_stable": sessions_to_stable(user),
+        "judge": None if agreement is None else agreement._asdict(),
+    }
+
+
+def sessions_to_stable(user: Sequence[Mapping[str, Any]]) -> int | None:
+    """Sessions until the first reply meets the wish three times in a row; None if it never does."""
+    first = {entry["session"]: entry["style"] for entry in user if entry["turn"] == 0}
+    run = 0
+    for count, session in enumerate(sorted(first), start=1):
+        run = run + 1 if first[session] >= 1.0 else 0
+        if run == _STABLE:
+            return count
+    return None
+
+
+def _write(file: Path, result: Mapping[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_suffix(".tmp")
+    aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    os.replace(aside, file)

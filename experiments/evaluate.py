@@ -1,0 +1,46 @@
+"""Measure policies: `python experiments/evaluate.py suite=personal`.
+
+The suite's results are kept trial by trial in the run's folder; the same command goes on where it
+stopped. Exit codes: 0 done, 2 the configuration or this machine does not allow it, 1 anything else.
+"""
+
+from pathlib import Path
+
+import hydra
+from _entry import guarded, register_schema, start
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from clawjax.config import METHODS, RunConfig, to_run_config
+
+register_schema()
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+def main(config: DictConfig) -> None:
+    """Compose one configuration per method, measure, write the table."""
+    guarded(lambda: _evaluate(to_run_config(config)))
+
+
+def _evaluate(config: RunConfig) -> None:
+    from clawjax.evals.personal_table import render_table
+    from clawjax.runtime.personal_suite import run_suite
+
+    results = run_suite({method: _of(method, config) for method in config.suite.methods})
+    table = render_table(results)
+    (Path(config.run.dir) / "results.md").write_text(table)
+    print(table)
+
+
+def _of(method: str, config: RunConfig) -> RunConfig:
+    """The same configuration with the method's objective."""
+    if method not in METHODS[2:]:
+        return config
+    chosen = HydraConfig.get().overrides.task
+    overrides = [*chosen, f"objective={method}", f"run.dir={config.run.dir}"]
+    return to_run_config(compose("evaluate", overrides=overrides))
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,174 @@
+"""The teacher reads the hint, scores the reply as it was sampled, and never invents a number."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from learner_records import make_sample, make_turn
+from policies import LENGTH, as_sampled, logprobs, scores
+
+from clawjax.config import HintChoice, LearnerConfig, OpdConfig, OpdForm, Support
+from clawjax.errors import WireError
+from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.decoder import Decoder, stack
+from clawjax.learner.scoring import Model, Scorer
+from clawjax.learner.teacher import HintTeacher, hinted
+from clawjax.models.load import LoadedModel
+from clawjax.records import Message, Sample, SamplingParams
+
+LEARNER = LearnerConfig(max_tokens=LENGTH, length_buckets=[LENGTH], micro_batch_tokens=2 * LENGTH)
+PROMPTS = {"short": (9, 8, 7), "longer hint": (5, 6, 7, 8, 9, 10), "same": None}
+"""What the stand-in for a chat template makes of each hint; None leaves the prompt alone."""
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: LoadedModel) -> Model:
+    return Model(Decoder(tiny_model.architecture), stack(tiny_model.params))
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    return Scorer(LEARNER)
+
+
+def turn_of(sample: Sample, *hints: str) -> AdmittedTurn:
+    turn = make_turn(
+        sample.turn_id,
+        prompt_ids=sample.prompt_ids,
+        response_ids=sample.response_ids,
+        sampler_logprobs=sample.sampler_logprobs,
+        messages=(Message("user", " ".join(map(str, sample.prompt_ids))),),
+        sampling=SamplingParams(max_response_tokens=64, temperature=sample.temperature),
+    )
+    return AdmittedTurn(turn, None, hints, ready_at=0.0)
+
+
+def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ...]:
+    """The prompt ids are written into the message; the hint decides what becomes of them."""
+    asked, _, hint = messages[-1].content.partition("\n\n[user's hint / instruction]\n")
+    if hint == "rejected":
+        raise WireError("the template rejects this")
+    if hint == "endless":
+        return (3,) * LENGTH
+    return PROMPTS[hint] or tuple(map(int, asked.split()))
+
+
+def teacher(scorer: Scorer, **changes: Any) -> HintTeacher:
+    return HintTeacher(scorer, render, OpdConfig(top_k=8, **changes), max_tokens=LENGTH)
+
+
+@pytest.fixture
+def sample(tiny_model: LoadedModel) -> Sample:
+    drawn = make_sample("t1", 6, 5, seed=3, vocab=200, temperature=0.8)
+    return as_sampled(tiny_model, tiny_model.params, [drawn], version=0)[0]
+
+
+def under(tiny_model: LoadedModel, sample: Sample, prompt: tuple[int, ...]) -> np.ndarray:
+    moved = dataclasses.replace(sample, prompt_ids=prompt)
+    return logprobs(tiny_model, tiny_model.params, [moved])[0]
+
+
+def test_a_hint_goes_into_the_last_user_message() -> None:
+    messages = (Message("user", "a"), Message("user", "b"), Message("assistant", "c"))
+    told = hinted(messages, "be brief")
+    assert told is not None
+    assert [m.content for m in told] == ["a", "b\n\n[user's hint / instruction]\nbe brief", "c"]
+    assert hinted((Message("system", "a"),), "be brief") is None
+
+
+def test_the_reply_is_scored_under_the_hinted_prompt(
+    tiny_model: LoadedModel, model: Model, scorer: Scorer, sample: Sample
+) -> None:
+    lesson = teacher(scorer).teach([turn_of(sample, "short")], teacher=model, student=model)
+    expected = under(tiny_model, sample, PROMPTS["short"])
+    np.testing.assert_allclose(lesson.says["t1"].logprobs, expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(expected - sample.sampler_logprobs).max() > 1e-3  # the hint changes something
+    assert lesson.skipped == {}
+
+
+def test_a_hint_that_says_nothing_leaves_teacher_and_student_of_one_mind(
+    model: Model, scorer: Scorer, sample: Sample
+) -> None:
+    lesson = teacher(scorer).teach([turn_of(sample, "same")], teacher=model, student=model)
+    says = np.array(lesson.says["t1"].logprobs)
+    np.testing.assert_allclose(says, sample.sampler_logprobs, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("choice", "chosen"),
+    [
+        (HintChoice.first, "short"),
+        (HintChoice.longest, "longer hint"),
+        (HintChoice.overlap, "same"),
+    ],
+)
+def test_the_choice_of_the_hint(
+    tiny_model: LoadedModel,
+    model: Model,
+    scorer: Scorer,
+    sample: Sample,
+    choice: HintChoice,
+    chosen: str,
+) -> None:
+    taught = teacher(scorer, hint_choice=choice)
+    admitted = turn_of(sample, "short", "longer hint", "same")
+    lesson = taught.teach([admitted], teacher=model, student=model)
+    expected = under(tiny_model, sample, PROMPTS[chosen] or sample.prompt_ids)
+    np.testing.assert_allclose(lesson.says["t1"].logprobs, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("hints", "reason"),
+    [((), "no_hint"), (("rejected",), "no_prompt"), (("endless",), "too_long")],
+)
+def test_without_a_usable_hint_there_is_no_teacher_for_a_reason(
+    model: Model, scorer: Scorer, sample: Sample, hints: tuple[str, ...], reason: str
+) -> None:
+    lesson = teacher(scorer).teach([turn_of(sample, *hints)], teacher=model, student=model)
+    assert (lesson.says, lesson.skipped) == ({}, {reason: 1})
+
+
+def test_a_teacher_that_computes_nonsense_is_not_believed(
+    tiny_model: LoadedModel, model: Model, scorer: Scorer, sample: Sample
+) -> None:
+    broken = dict(model.params) | {"norm": {"weight": model.params["norm"]["weight"] * np.nan}}
+    lesson = teacher(scorer).teach(
+        [turn_of(sample, "short")], teacher=Model(model.decoder, broken), student=model
+    )
+    assert (lesson.says, lesson.skipped) == ({}, {"not_finite": 1})
+
+
+@pytest.mark.parametrize("support", list(Support))
+def test_the_support_is_whose_it_is_said_to_be(
+    tiny_model: LoadedModel, model: Model, scorer: Scorer, sample: Sample, support: Support
+) -> None:
+    taught = teacher(scorer, form=OpdForm.top_k, support=support, hint_choice=HintChoice.first)
+    lesson = taught.teach([turn_of(sample, "short")], teacher=model, student=model)
+    says = lesson.says["t1"]
+    by_teacher = distribution(tiny_model, sample, PROMPTS["short"])
+    by_owner = by_teacher
+    if support is Support.student:
+        by_owner = distribution(tiny_model, sample, sample.prompt_ids)
+    expected_ids = np.argsort(-by_owner, axis=-1)[:, :8]
+    assert [set(row) for row in says.support_ids] == [set(row) for row in expected_ids.tolist()]
+    np.testing.assert_allclose(
+        says.support_logprobs,
+        np.take_along_axis(by_teacher, np.array(says.support_ids), axis=-1),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def distribution(tiny_model: LoadedModel, sample: Sample, prompt: tuple[int, ...]) -> np.ndarray:
+    """Log-probs of the whole vocabulary in the place of each response token, `[R, V]`."""
+    ids = np.zeros((1, LENGTH), np.int32)
+    whole = (*prompt, *sample.response_ids)
+    ids[0, : len(whole)] = whole
+    at = slice(len(prompt) - 1, len(whole) - 1)
+    logits = scores(tiny_model, tiny_model.params, ids)[0, at] / sample.temperature
+    logits -= logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))

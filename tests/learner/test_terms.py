@@ -1,0 +1,258 @@
+"""Which turns feed which term of the loss, and where each term pulls."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from learner_records import make_sample
+from policies import as_sampled, logprobs, served_params
+
+from clawjax.config import (
+    KlEstimator,
+    LearnerConfig,
+    LoraConfig,
+    Normalisation,
+    ObjectiveConfig,
+    OffPolicyConfig,
+    OffPolicyPreset,
+    OpdConfig,
+    OpdForm,
+    PolicyLoss,
+    Teacher,
+)
+from clawjax.errors import ConfigError
+from clawjax.learner.batching import Batch, make_batch
+from clawjax.learner.diagnostics import Sums
+from clawjax.learner.logprobs import TokenScores
+from clawjax.learner.step import StepResult, TrainStep
+from clawjax.learner.terms import micro_loss
+from clawjax.models.load import LoadedModel
+from clawjax.records import Sample, TeacherSays
+
+LORA = LoraConfig(rank=4, alpha=8.0)
+OPD = ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, kl_coef=0.0)
+COMBINED = ObjectiveConfig(name="combined", w_opd=1.0, kl_coef=0.0)
+BINARY = ObjectiveConfig(kl_coef=0.0)
+
+
+def step_for(
+    model: LoadedModel, folder: Path, objective: ObjectiveConfig, method: str = "lora"
+) -> TrainStep:
+    learner = LearnerConfig(
+        method=method,
+        lora=LORA,
+        learning_rate=3e-3,
+        max_tokens=32,
+        length_buckets=[32],
+        max_mismatch=10.0,  # the same samples serve for a second step
+    )
+    return TrainStep(model, objective=objective, learner=learner, failed_dir=folder)
+
+
+def batch(samples: list[Sample], normalisation: Normalisation = Normalisation.turn_mean) -> Batch:
+    return make_batch(
+        samples,
+        version=0,
+        length_buckets=[32],
+        micro_batch_tokens=64,
+        normalisation=normalisation,
+    )
+
+
+def run(step: TrainStep, samples: list[Sample]) -> StepResult:
+    return step.run(step.init(0), batch(samples))
+
+
+@pytest.fixture
+def samples(tiny_model: LoadedModel) -> list[Sample]:
+    drawn = [
+        dataclasses.replace(
+            make_sample(f"t{i}", 5 + i, 6 + 2 * i, seed=i + 1, vocab=200, temperature=0.8),
+            credit=None,
+        )
+        for i in range(3)
+    ]
+    return as_sampled(tiny_model, tiny_model.params, drawn, version=0)
+
+
+def taught(sample: Sample, gap: np.ndarray | float) -> Sample:
+    """A teacher who thinks `gap` nats more of each token than the policy does."""
+    says = np.asarray(sample.sampler_logprobs) + gap
+    return dataclasses.replace(sample, teacher=TeacherSays(tuple(says.tolist())))
+
+
+def scored(sample: Sample, advantage: float) -> Sample:
+    return dataclasses.replace(sample, credit=(advantage,) * len(sample.response_ids))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_policy_moves_towards_the_hinted_teacher(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample], method: str
+) -> None:
+    step = step_for(tiny_model, tmp_path, OPD, method)
+    gap = np.where(np.arange(len(samples[1].response_ids)) % 2, 2.0, -2.0)
+    lesson = taught(samples[1], gap)
+    result = run(step, [lesson])
+    params = served_params(tiny_model, result.state, LORA if method == "lora" else None)
+    moved = logprobs(tiny_model, params, [lesson])[0] - np.array(lesson.sampler_logprobs)
+    assert float(np.mean(moved * np.sign(gap))) > 0.005
+    assert result.metrics["train/teacher_gap"] == pytest.approx(float(gap.mean()), abs=1e-3)
+
+
+def test_a_teacher_of_the_same_mind_teaches_nothing(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    metrics = run(step_for(tiny_model, tmp_path, OPD), [taught(s, 0.0) for s in samples]).metrics
+    assert metrics["train/opd_loss"] == pytest.approx(0.0, abs=1e-4)
+    assert metrics["train/grad_norm"] < 1e-3
+
+
+def test_differences_are_clipped(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    step = step_for(tiny_model, tmp_path, OPD)
+    one = run(step, [taught(samples[0], 4.0)]).metrics
+    other = run(step, [taught(samples[0], 40.0)]).metrics
+    for name in ("train/opd_loss", "train/grad_norm"):
+        assert one[name] == pytest.approx(other[name], rel=1e-4)
+
+
+def test_a_turn_takes_part_in_the_terms_it_has_a_signal_for(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    both = [scored(taught(samples[0], 1.0), -1.0), scored(samples[1], 1.0), taught(samples[2], 2.0)]
+    combined = run(step_for(tiny_model, tmp_path, COMBINED), both).metrics
+    rl = run(step_for(tiny_model, tmp_path, BINARY), both[:2]).metrics
+    opd = run(step_for(tiny_model, tmp_path, OPD), [both[0], both[2]]).metrics
+    assert combined["train/rl_loss"] == pytest.approx(rl["train/rl_loss"], abs=1e-4)
+    assert combined["train/opd_loss"] == pytest.approx(opd["train/opd_loss"], abs=1e-4)
+    assert combined["train/loss"] == pytest.approx(rl["train/loss"] + opd["train/loss"], abs=1e-4)
+    assert (combined["train/rl_turns"], combined["train/opd_turns"]) == (2.0, 2.0)
+    assert combined["train/turns"] == 3.0
+
+
+def test_hints_change_nothing_where_only_scores_are_learnt_from(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    step = step_for(tiny_model, tmp_path, BINARY)
+    plain = [scored(sample, 1.0) for sample in samples]
+    one, other = run(step, plain), run(step, [taught(sample, 3.0) for sample in plain])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7),
+        one.state.trainable,
+        other.state.trainable,
+    )
+
+
+def test_the_top_k_form_pulls_to_the_teachers_distribution(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    """A teacher who is nearly sure of one token makes it likelier; the sampled one does not."""
+    objective = dataclasses.replace(OPD, opd=OpdConfig(form=OpdForm.top_k, top_k=2))
+    sample = samples[0]
+    wanted = tuple((token + 1) % 200 for token in sample.response_ids)
+    ids = tuple(zip(wanted, sample.response_ids, strict=True))
+    sure = ((-0.02, -5.0),) * len(ids)
+    lesson = dataclasses.replace(sample, teacher=TeacherSays(sample.sampler_logprobs, ids, sure))
+    result = run(step_for(tiny_model, tmp_path, objective), [lesson])
+    params = served_params(tiny_model, result.state, LORA)
+    asked = dataclasses.replace(sample, response_ids=(wanted[0],), sampler_logprobs=(0.0,))
+    before = logprobs(tiny_model, tiny_model.params, [asked])[0][0]
+    assert logprobs(tiny_model, params, [asked])[0][0] > before
+    assert result.metrics["train/opd_loss"] > 0
+
+
+class Loss:
+    """`micro_loss` as a function of the new log-probs alone."""
+
+    def __init__(self, turns: list[Sample], objective: ObjectiveConfig) -> None:
+        self.micro = jax.tree.map(jnp.asarray, batch(turns).micro_batches[0])
+        self.objective = objective
+
+    def __call__(
+        self, logprobs: jax.Array, base: jax.Array | None = None
+    ) -> tuple[jax.Array, Sums]:
+        new = TokenScores(logprobs, jnp.zeros_like(logprobs), jnp.zeros((*logprobs.shape, 0)))
+        total, (sums, _) = micro_loss(new, base, self.micro, self.objective)
+        return total, sums
+
+
+@pytest.mark.parametrize("policy_loss", list(PolicyLoss))
+@pytest.mark.parametrize("preset", list(OffPolicyPreset))
+def test_on_policy_every_loss_and_correction_has_the_plain_policy_gradient(
+    samples: list[Sample], policy_loss: PolicyLoss, preset: OffPolicyPreset
+) -> None:
+    off_policy = OffPolicyConfig(preset=preset)
+    try:
+        objective = dataclasses.replace(BINARY, policy_loss=policy_loss, off_policy=off_policy)
+    except ConfigError:
+        return  # refused at start-up, which has a test of its own
+    loss = Loss([scored(samples[0], 1.0), scored(samples[1], -0.5)], objective)
+    slopes, _ = jax.grad(loss, has_aux=True)(loss.micro.sampler_logprobs)
+    plain = -loss.micro.rl_weights * loss.micro.advantages
+    np.testing.assert_allclose(slopes, plain, rtol=1e-5, atol=1e-7)
+
+
+def test_a_mask_silences_what_is_out_of_bounds(samples: list[Sample]) -> None:
+    off_policy = OffPolicyConfig(preset=OffPolicyPreset.icepop)
+    loss = Loss([scored(samples[0], 1.0)], dataclasses.replace(BINARY, off_policy=off_policy))
+    is_far = np.asarray(loss.micro.response_mask & (loss.micro.positions % 2 == 0))
+    at = loss.micro.sampler_logprobs + jnp.where(is_far, 2.0, 0.0)
+    slopes, sums = jax.grad(loss, has_aux=True)(at)
+    assert not np.asarray(slopes)[is_far].any()
+    assert float(sums.clipped) == float(is_far.sum()) > 0
+
+
+@pytest.mark.parametrize("estimator", list(KlEstimator))
+def test_a_kl_term_pulls_back_to_the_base(samples: list[Sample], estimator: KlEstimator) -> None:
+    objective = dataclasses.replace(BINARY, kl_coef=1.0, kl_estimator=estimator)
+    loss = Loss([scored(samples[0], 0.0)], objective)
+    at, mask = loss.micro.sampler_logprobs, np.asarray(loss.micro.response_mask)
+    away, sums = jax.grad(loss, has_aux=True)(at, at - 0.5)
+    assert (np.asarray(away)[mask] > 0).all()  # likelier than under the base: to become less so
+    assert float(sums.kl) > 0
+    at_base, _ = jax.grad(loss, has_aux=True)(at, at)
+    np.testing.assert_allclose(at_base, 0.0, atol=1e-7)
+
+
+def test_an_entropy_bonus_flattens_the_policy(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    step = step_for(tiny_model, tmp_path, dataclasses.replace(BINARY, entropy_coef=1.0))
+    turns = [scored(samples[0], 0.0)]
+    first = step.run(step.init(0), batch(turns))
+    second = step.run(first.state, batch(turns))
+    assert second.metrics["train/entropy"] > first.metrics["train/entropy"] + 1e-3
+
+
+@pytest.mark.parametrize("normalisation", [Normalisation.turn_mean, Normalisation.token_mean])
+def test_the_weights_of_each_term_sum_to_one(
+    samples: list[Sample], normalisation: Normalisation
+) -> None:
+    mixed = [scored(samples[0], 1.0), taught(samples[1], 1.0), scored(taught(samples[2], 1.0), 1.0)]
+    micros = batch(mixed, normalisation).micro_batches
+    for name in ("weights", "rl_weights", "opd_weights"):
+        assert sum(getattr(m, name).sum() for m in micros) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_a_moving_average_of_the_policy_follows_it_slowly(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    opd = OpdConfig(teacher=Teacher.ema, ema_decay=0.75)
+    step = step_for(tiny_model, tmp_path, dataclasses.replace(OPD, opd=opd))
+    state = step.init(0)
+    start = jax.tree.map(np.array, state.trainable)
+    state = step.run(state, batch([taught(samples[0], 2.0)])).state
+    jax.tree.map(
+        lambda old, new, average: np.testing.assert_allclose(
+            average, 0.75 * old + 0.25 * np.asarray(new), rtol=1e-5, atol=1e-6
+        ),
+        start,
+        state.trainable,
+        state.ema,
+    )

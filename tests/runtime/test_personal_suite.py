@@ -1,0 +1,72 @@
+"""The personal suite on the tiny model: it runs, resumes, and its books balance."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clawjax.runtime.personal_suite import sessions_to_stable
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def evaluate(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "experiments" / "evaluate.py"),
+            "suite=tiny",
+            "model=tiny",
+            "engine=tiny",
+            "learner=tiny",
+            "user.max_tokens=16",
+            f"run.dir={folder}",
+            f"hydra.run.dir={folder}",
+            *overrides,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_the_suite_measures_every_trial_once(tmp_path: Path) -> None:
+    first = evaluate(tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    files = sorted((tmp_path / "trials").glob("*.json"))
+    assert [file.stem for file in files] == ["brief-base-0", "brief-combined-0", "brief-prompted-0"]
+    found = {file.stem.split("-")[1]: json.loads(file.read_text()) for file in files}
+    assert found["base"]["version"] == 0
+    assert found["base"]["retention"]["kl_per_token"] == pytest.approx(0.0, abs=1e-6)
+    trained = found["combined"]["training"]
+    assert trained["logged"] == (
+        trained["trained"] + sum(trained["dropped"].values()) + trained["pending"]
+    )
+    assert len(trained["style_by_round"]) == 2
+    assert "## brief" in (tmp_path / "results.md").read_text()
+    written = [file.stat().st_mtime_ns for file in files]
+    again = evaluate(tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [file.stat().st_mtime_ns for file in files] == written
+
+
+def test_an_unknown_persona_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    refused = evaluate(tmp_path, "suite.personas=[nobody]")
+    assert refused.returncode == 2
+    assert "persona 'nobody' is neither a file nor one of" in refused.stderr
+
+
+def test_a_stable_effect_is_three_sessions_in_a_row() -> None:
+    def first(session: int, style: float) -> dict[str, float]:
+        return {"session": session, "turn": 0, "style": style}
+
+    later = {"session": 0, "turn": 1, "style": 0.0}
+    met = [first(0, 1.0), later, first(1, 1.0), first(2, 0.0), *(first(n, 1.0) for n in (3, 4, 5))]
+    assert sessions_to_stable(met) == 6
+    assert sessions_to_stable(met[:-1]) is None
