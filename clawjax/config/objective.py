@@ -157,6 +157,11 @@ class OpdConfig:
     max_difference: float = 4.0
     """Log-prob differences are clipped to plus and minus this, in nats."""
 
+    @property
+    def support_size(self) -> int:
+        """Tokens per position that the loss compares; 0 in the form `token`."""
+        return self.top_k if self.form is OpdForm.top_k else 0
+
     def __post_init__(self) -> None:
         """Reject a teacher who says nothing."""
         within("objective.opd.ema_decay", self.ema_decay, 0.0, 1.0)

@@ -88,6 +88,7 @@ def make_batch(
     is_packed: bool = True,
     normalisation: Normalisation = Normalisation.turn_mean,
     constant_tokens: int = 1,
+    support: int = 0,
 ) -> Batch:
     """Lay samples out, longest first, in micro-batches of about `micro_batch_tokens`.
 
@@ -106,6 +107,8 @@ def make_batch(
             every turn does under `turn_mean`, and others in proportion: weights then need not
             sum to 1.
         constant_tokens: see there.
+        support: how many tokens a top-K objective compares; turns whose teacher brings none have
+            padding there, so that shapes do not depend on who was taught.
 
     Raises:
         LearnerError: a sample exceeds the longest bucket, or is not aligned.
@@ -114,7 +117,11 @@ def make_batch(
         msg = "a batch needs at least one sample"
         raise LearnerError(msg)
     layout = _Layout.of(
-        samples, version, frozenset(truncated), _Weighing(normalisation, constant_tokens)
+        samples,
+        version,
+        frozenset(truncated),
+        support,
+        _Weighing(normalisation, constant_tokens),
     )
     rows = _pack(_share_segments(samples), sorted(length_buckets), is_packed=is_packed)
     laid_out = [
@@ -225,7 +232,7 @@ class _Layout(NamedTuple):
 
     version: int
     truncated: frozenset[str]
-    width: int
+    support: int
     """Tokens a top-K objective compares."""
     weigh: _Weigh
     weigh_rl: _Weigh
@@ -237,13 +244,14 @@ class _Layout(NamedTuple):
         samples: Sequence[Sample],
         version: int,
         truncated: frozenset[str],
+        support: int,
         weighing: _Weighing,
     ) -> _Layout:
         taught = [sample for sample in samples if sample.teacher is not None]
         return cls(
             version,
             truncated,
-            max((len(row) for s in taught for row in _support(s)[:1]), default=0),
+            support,
             weighing.over(samples),
             weighing.over([s for s in samples if s.credit is not None]),
             weighing.over(taught),
@@ -273,13 +281,9 @@ class _Weighing(NamedTuple):
                 return lambda _: 1.0 / (turns * self.constant_tokens)
 
 
-def _support(sample: Sample) -> tuple[tuple[int, ...], ...]:
-    return () if sample.teacher is None else sample.teacher.support_ids
-
-
 def _lay_out(rows: Sequence[_Row], count: int, layout: _Layout) -> tuple[MicroBatch, list[Span]]:
     """Write rows into a micro-batch of `count` of them, those that are missing left empty."""
-    micro, spans = _empty(count, rows[0].length, layout.width), []
+    micro, spans = _empty(count, rows[0].length, layout.support), []
     for index, row in enumerate(rows):
         start = 0
         for number, segment in enumerate(row.segments, start=1):
@@ -296,7 +300,7 @@ def _lay_out(rows: Sequence[_Row], count: int, layout: _Layout) -> tuple[MicroBa
     return micro, spans
 
 
-def _empty(rows: int, length: int, width: int) -> MicroBatch:
+def _empty(rows: int, length: int, support: int) -> MicroBatch:
     shape = (rows, length)
     return MicroBatch(
         token_ids=np.zeros(shape, np.int32),
@@ -307,8 +311,8 @@ def _empty(rows: int, length: int, width: int) -> MicroBatch:
         sampler_logprobs=np.zeros(shape, np.float32),
         advantages=np.zeros(shape, np.float32),
         teacher_logprobs=np.zeros(shape, np.float32),
-        support_ids=np.zeros((*shape, width), np.int32),
-        support_logprobs=np.zeros((*shape, width), np.float32),
+        support_ids=np.zeros((*shape, support), np.int32),
+        support_logprobs=np.zeros((*shape, support), np.float32),
         weights=np.zeros(shape, np.float32),
         rl_weights=np.zeros(shape, np.float32),
         opd_weights=np.zeros(shape, np.float32),
@@ -329,7 +333,7 @@ def _span(sample: Sample, row: int, offset: int) -> Span:
     if sample.credit is not None:
         per_token.append(sample.credit)
     if sample.teacher is not None:
-        per_token.append(sample.teacher.logprobs)
+        per_token += [sample.teacher.logprobs, sample.teacher.support_ids or sample.response_ids]
     if not prompt or not count or any(len(values) != count for values in per_token):
         msg = (
             f"turn {sample.turn_id}: {prompt} prompt and {count} response tokens, per-token "
@@ -352,7 +356,7 @@ def _fill(micro: MicroBatch, span: Span, sample: Sample, layout: _Layout) -> Non
     if sample.teacher is not None:
         micro.teacher_logprobs[at] = sample.teacher.logprobs
         micro.opd_weights[at] = layout.weigh_opd(sample)
-        if layout.width:
+        if layout.support:
             micro.support_ids[at] = sample.teacher.support_ids
             micro.support_logprobs[at] = sample.teacher.support_logprobs
     micro.staleness[at] = staleness

@@ -213,6 +213,7 @@ class Learner:
             is_packed=self.config.is_packed,
             normalisation=self.objective.normalisation,
             constant_tokens=self.objective.constant_tokens,
+            support=self.objective.opd.support_size if self.objective.uses_hints else 0,
             truncated=frozenset(a.turn.turn_id for a in turns if is_truncated(a.turn.sampling)),
         )
 

@@ -68,6 +68,7 @@ class Scorer:
             length_buckets=self._config.length_buckets,
             micro_batch_tokens=self._config.micro_batch_tokens,
             is_packed=self._config.is_packed,
+            support=_support(samples[0]),
         )
         outputs = [
             jax.device_get(self._run(model.decoder, k, model.params, micro))
@@ -75,6 +76,12 @@ class Scorer:
         ]
         fields = [turn_values(arrays, batch) for arrays in zip(*outputs, strict=True)]
         return [Scored(*(field[str(index)] for field in fields)) for index in range(len(samples))]
+
+
+def _support(sample: Sample) -> int:
+    """Tokens asked for besides the sampled one; the same for all samples of a call."""
+    rows = () if sample.teacher is None else sample.teacher.support_ids
+    return len(rows[0]) if rows else 0
 
 
 def policy_scores(model: Model, micro: MicroBatch, *, is_head_trained: bool) -> TokenScores:

@@ -54,18 +54,24 @@ def step_for(
     return TrainStep(model, objective=objective, learner=learner, failed_dir=folder)
 
 
-def batch(samples: list[Sample], normalisation: Normalisation = Normalisation.turn_mean) -> Batch:
+def batch(
+    samples: list[Sample],
+    normalisation: Normalisation = Normalisation.turn_mean,
+    *,
+    support: int = 0,
+) -> Batch:
     return make_batch(
         samples,
         version=0,
         length_buckets=[32],
         micro_batch_tokens=64,
         normalisation=normalisation,
+        support=support,
     )
 
 
-def run(step: TrainStep, samples: list[Sample]) -> StepResult:
-    return step.run(step.init(0), batch(samples))
+def run(step: TrainStep, samples: list[Sample], *, support: int = 0) -> StepResult:
+    return step.run(step.init(0), batch(samples, support=support))
 
 
 @pytest.fixture
@@ -159,7 +165,7 @@ def test_the_top_k_form_pulls_to_the_teachers_distribution(
     ids = tuple(zip(wanted, sample.response_ids, strict=True))
     sure = ((-0.02, -5.0),) * len(ids)
     lesson = dataclasses.replace(sample, teacher=TeacherSays(sample.sampler_logprobs, ids, sure))
-    result = run(step_for(tiny_model, tmp_path, objective), [lesson])
+    result = run(step_for(tiny_model, tmp_path, objective), [lesson], support=2)
     params = served_params(tiny_model, result.state, LORA)
     asked = dataclasses.replace(sample, response_ids=(wanted[0],), sampler_logprobs=(0.0,))
     before = logprobs(tiny_model, tiny_model.params, [asked])[0][0]
@@ -228,6 +234,15 @@ def test_an_entropy_bonus_flattens_the_policy(
     first = step.run(step.init(0), batch(turns))
     second = step.run(first.state, batch(turns))
     assert second.metrics["train/entropy"] > first.metrics["train/entropy"] + 1e-3
+
+
+def test_shapes_do_not_depend_on_who_was_taught(samples: list[Sample]) -> None:
+    shapes = {
+        micro.support_ids.shape
+        for turns in ([scored(samples[0], 1.0)], [scored(s, 1.0) for s in samples])
+        for micro in batch(turns, support=8).micro_batches
+    }
+    assert shapes == {(2, 32, 8)}
 
 
 @pytest.mark.parametrize("normalisation", [Normalisation.turn_mean, Normalisation.token_mean])
