@@ -12,7 +12,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from clawjax.config import METHODS, RunConfig, to_run_config
+from clawjax.config import UNTRAINED, RunConfig, to_run_config
 
 register_schema()
 
@@ -35,7 +35,7 @@ def _evaluate(config: RunConfig) -> None:
 
 def _of(method: str, config: RunConfig) -> RunConfig:
     """The same configuration with the method's objective."""
-    if method not in METHODS[2:]:
+    if method in UNTRAINED:
         return config
     chosen = HydraConfig.get().overrides.task
     overrides = [*chosen, f"objective={method}", f"run.dir={config.run.dir}"]

@@ -5,9 +5,10 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
-from clawjax.config.evaluating import METHODS, SuiteConfig
+from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.learning import LearnerConfig, LoraConfig
 from clawjax.config.objective import (
+    AGAINST_ITSELF,
     Baseline,
     HintChoice,
     KlEstimator,
@@ -39,8 +40,10 @@ from clawjax.config.running import (
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 
 __all__ = [
+    "AGAINST_ITSELF",
     "HINT_MODULES",
     "METHODS",
+    "UNTRAINED",
     "Baseline",
     "EngineConfig",
     "GatewayConfig",

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require
 
-__all__ = ["METHODS", "SuiteConfig"]
+__all__ = ["METHODS", "UNTRAINED", "SuiteConfig"]
 
-METHODS = ("base", "prompted", "sft", "binary_rl", "opd", "opd_topk", "combined")
+UNTRAINED = ("base", "prompted")
+"""Methods without an objective."""
+METHODS = (*UNTRAINED, "sft", "binary_rl", "opd", "opd_topk", "combined")
 """What the personal suite compares: the base model, the base model that is told the wish, and each
 objective."""
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from clawjax.config.checks import at_least, require, within
 
 __all__ = [
+    "AGAINST_ITSELF",
     "Baseline",
     "HintChoice",
     "KlEstimator",
@@ -89,7 +90,8 @@ class OffPolicyPreset(StrEnum):
     icepop = "icepop"
     """Tokens out of bounds are left out, the others weighed."""
     decoupled = "decoupled"
-    """Truncated weights against the sampler; the clip bounds the step alone."""
+    """Truncated weights against the sampler; the clip bounds the step alone. With one step per
+    batch, as here, the same as `tis`."""
 
 
 class KlEstimator(StrEnum):
@@ -195,6 +197,10 @@ class OffPolicyConfig:
         )
 
 
+AGAINST_ITSELF = (OffPolicyPreset.tis, OffPolicyPreset.icepop, OffPolicyPreset.decoupled)
+"""Presets whose loss takes its ratio against the policy of the same step, so that it is 1, and
+which weigh instead."""
+
 _TERMS = {
     "binary_rl": (True, False),
     "sft": (True, False),
@@ -257,7 +263,8 @@ class ObjectiveConfig:
         )
         self._check_loss()
         require(
-            self.ratio_cap >= 1 + self.clip_high,
+            self.policy_loss not in (PolicyLoss.clipped, PolicyLoss.cispo)
+            or self.ratio_cap >= 1 + self.clip_high,
             f"objective.ratio_cap={self.ratio_cap} truncates inside the clip range: "
             f"set it to at least 1 + clip_high = {1 + self.clip_high}",
         )
@@ -286,14 +293,22 @@ class ObjectiveConfig:
             f"{preset.value}: use none",
         )
         require(
-            self.policy_loss is not PolicyLoss.reinforce or preset is not OffPolicyPreset.none,
-            "objective.policy_loss=reinforce has no ratio, and objective.off_policy.preset=none "
-            "corrects nothing: use another preset, e.g. tis, or another loss",
+            self.policy_loss is not PolicyLoss.reinforce or preset in AGAINST_ITSELF,
+            f"objective.policy_loss=reinforce has no ratio, and objective.off_policy.preset="
+            f"{preset.value} corrects nothing: use one that weighs, e.g. tis, or another loss",
         )
+        has_own_ratio = self.policy_loss in (PolicyLoss.gspo, PolicyLoss.cispo)
         require(
-            self.policy_loss is not PolicyLoss.cispo or preset is not OffPolicyPreset.tis,
-            "objective.policy_loss=cispo and objective.off_policy.preset=tis both weigh by the "
-            "truncated ratio: use one of them",
+            not (has_own_ratio or self.dual_clip is not None) or preset not in AGAINST_ITSELF,
+            f"objective.off_policy.preset={preset.value} leaves a ratio of 1, so that "
+            f"objective.policy_loss={self.policy_loss.value} or objective.dual_clip does nothing: "
+            "use preset none, seq_mask or geo_mask, or policy_loss=reinforce without dual_clip",
+        )
+        follows_advantages = self.uses_scores or self.opd.form is OpdForm.token
+        require(
+            follows_advantages or preset is OffPolicyPreset.none,
+            f"objective.opd.form=top_k has no advantages to correct, but "
+            f"objective.off_policy.preset={preset.value}: use none",
         )
         if self.dual_clip is not None:
             is_used = self.policy_loss in (PolicyLoss.clipped, PolicyLoss.gspo)

@@ -87,6 +87,8 @@ class RewardConfig:
     def __post_init__(self) -> None:
         """Nothing to learn from is a mistake."""
         require(bool(self.modules), "reward.modules is empty: name at least one module")
+        for name, weight in self.weights.items():
+            at_least(f"reward.weights.{name}", weight, 0.0)
         at_least("reward.max_concurrency", self.max_concurrency, 1)
         at_least("reward.judge_timeout_s", self.judge_timeout_s, 0.1)
 
@@ -98,4 +100,7 @@ class RewardConfig:
     @property
     def may_give_scores(self) -> bool:
         """Whether a module gives scores, or is somebody's own."""
-        return any(name not in HINT_MODULES for name in self.modules)
+        return any(
+            name not in HINT_MODULES and (name == "feedback" or self.weights.get(name, 1.0) > 0)
+            for name in self.modules
+        )

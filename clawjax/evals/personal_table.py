@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from clawjax.evals.personal import bootstrap_mean
+
 __all__ = ["render_table"]
 
 _COLUMNS = (
     ("style", "style score on held-out prompts"),
+    ("95 %", "bootstrap interval of the style score over the replies of all seeds"),
     ("gain", "the same less the base's, of the same seed"),
     ("words", "mean words per reply"),
     ("KL", "to the base on neutral prompts, nats per token"),
@@ -27,6 +30,11 @@ _COLUMNS = (
 
 Result = Mapping[str, Any]
 
+_MOST_EMPTY = 0.02
+"""Share of replies of under three words, or equal to another, that a policy may have."""
+_LEAST_VARIETY = 0.7
+"""Distinct word pairs, relative to the base's, that it has to keep."""
+
 
 def render_table(results: Sequence[Result]) -> str:
     """Markdown: one table per persona, one row per method, means over seeds with their range."""
@@ -38,29 +46,31 @@ def render_table(results: Sequence[Result]) -> str:
 
 def _section(persona: str, results: Sequence[Result]) -> str:
     methods = dict.fromkeys(result["method"] for result in results)
-    base = {r["seed"]: r["style"]["style_score"] for r in results if r["method"] == "base"}
+    base = {r["seed"]: r["style"] for r in results if r["method"] == "base"}
     rows = [_row(method, [r for r in results if r["method"] == method], base) for method in methods]
     names = ("method", "seeds", *(name for name, _ in _COLUMNS))
     head = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     return "\n".join([f"## {persona}", "", *head, *rows])
 
 
-def _row(method: str, results: Sequence[Result], base: Mapping[int, float]) -> str:
+def _row(method: str, results: Sequence[Result], base: Mapping[int, Result]) -> str:
     style = [r["style"]["style_score"] for r in results]
-    gains = [r["style"]["style_score"] - base[r["seed"]] for r in results if r["seed"] in base]
+    paired = [(r["style"]["style_score"], base[r["seed"]]) for r in results if r["seed"] in base]
+    gains = [score - before["style_score"] for score, before in paired]
     training = [r["training"] for r in results if r["training"] is not None]
     judged = [t["judge"]["agreement"] for t in training if t["judge"]]
-    mark = " (degenerate)" if any(r["style"]["is_degenerate"] for r in results) else ""
+    mark = " (degenerate)" if any(_is_degenerate(r, base) for r in results) else ""
     cells = [
         method + mark,
         str(len(results)),
         _mean(style),
+        _interval([score for r in results for score in r["style"]["scores"]]),
         "" if method == "base" else _mean(gains, signed=True),
         _mean([r["style"]["mean_words"] for r in results], digits=0),
         _mean([r["retention"]["kl_per_token"] for r in results], digits=3),
         _mean([r["retention"]["nll_per_token"] for r in results], digits=3),
         _mean([r["retention"]["accuracy"]["value"] for r in results]),
-        _mean([t["sessions_to_stable"] for t in training], digits=0),
+        _mean([t["sessions_to_stable"] for t in training], digits=0, absent="never"),
         _mean(judged),
         _mean([t["trained"] for t in training], digits=0),
         _mean([r["seconds"] / 60 for r in results], digits=1),
@@ -68,14 +78,33 @@ def _row(method: str, results: Sequence[Result], base: Mapping[int, float]) -> s
     return f"| {' | '.join(cells)} |"
 
 
-def _mean(values: Sequence[float | None], *, digits: int = 2, signed: bool = False) -> str:
+def _is_degenerate(result: Result, base: Mapping[int, Result]) -> bool:
+    """Whether the wish was met by saying nothing, or much the same to everybody."""
+    style, before = result["style"], base.get(result["seed"])
+    is_poor = before is not None and style["distinct2"] < _LEAST_VARIETY * before["distinct2"]
+    return max(style["short_share"], style["identical_share"]) > _MOST_EMPTY or is_poor
+
+
+def _interval(scores: Sequence[float]) -> str:
+    """95 % bootstrap interval over all replies of all seeds."""
+    low, high = bootstrap_mean(scores)
+    return f"{low:.2f} to {high:.2f}"
+
+
+def _mean(
+    values: Sequence[float | None],
+    *,
+    digits: int = 2,
+    signed: bool = False,
+    absent: str = "unknown",
+) -> str:
     """Mean and range of what is known; how many are not, where some are not."""
     known = [value for value in values if value is not None]
     if not known:
-        return "never" if values else ""
+        return absent if values else ""
     sign = "+" if signed else ""
     text = f"{fmean(known):{sign}.{digits}f}"
     if min(known) != max(known):
         text += f" ({min(known):{sign}.{digits}f} to {max(known):{sign}.{digits}f})"
     missing = len(values) - len(known)
-    return text + (f", {missing} never" if missing else "")
+    return text + (f", {missing} {absent}" if missing else "")

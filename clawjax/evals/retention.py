@@ -6,8 +6,8 @@ Neither has anything to do with any persona. Imports jax only when called.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import openai
@@ -37,7 +37,12 @@ class Accuracy(NamedTuple):
 
 
 async def closed_form_accuracy(
-    base_url: str, questions: Sequence[ClosedQuestion], *, model: str, concurrency: int = 8
+    base_url: str,
+    questions: Sequence[ClosedQuestion],
+    *,
+    model: str,
+    api_key: str = "none",
+    concurrency: int = 8,
 ) -> Accuracy:
     """Ask each question once at temperature 0, as side turns."""
     replies = await sample_replies(
@@ -46,6 +51,7 @@ async def closed_form_accuracy(
         model=model,
         temperature=0.0,
         max_tokens=_ANSWER_TOKENS,
+        api_key=api_key,
         concurrency=concurrency,
     )
     right = [
@@ -62,11 +68,12 @@ async def sample_replies(
     model: str,
     temperature: float,
     max_tokens: int,
+    api_key: str = "none",
     concurrency: int = 8,
 ) -> list[tuple[str, str]]:
     """Response id and text for each prompt; side turns, each prompt with a seed of its own."""
     gate = asyncio.Semaphore(concurrency)
-    async with openai.AsyncOpenAI(base_url=base_url, api_key="none", timeout=300.0) as client:
+    async with openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=300.0) as client:
 
         async def ask(seed: int, prompt: str) -> tuple[str, str]:
             async with gate:
@@ -87,10 +94,9 @@ async def sample_replies(
 
 def nll_per_token(architecture: Architecture, params: Params, token_ids: Sequence[int]) -> float:
     """Mean of `-log p(t | t before it in its window)` over a text, in nats."""
-    import jax
     import numpy as np
 
-    step = jax.jit(partial(_summed_nll, architecture))
+    step = _compiled(architecture)
     total, count = 0.0, 0
     for start in range(0, len(token_ids) - 1, _WINDOW):
         ids = np.zeros((1, _WINDOW), np.int32)
@@ -99,6 +105,13 @@ def nll_per_token(architecture: Architecture, params: Params, token_ids: Sequenc
         total += float(step(params, ids, len(chosen)))
         count += len(chosen) - 1
     return total / count
+
+
+@cache
+def _compiled(architecture: Architecture) -> Callable[..., jax.Array]:
+    import jax
+
+    return jax.jit(partial(_summed_nll, architecture))
 
 
 def _summed_nll(

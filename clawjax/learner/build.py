@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.errors import ConfigError
 from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit
 from clawjax.learner.loop import Learner, LearnerLog
@@ -38,15 +39,22 @@ def build_learner(
     """Put a learner together and resume it.
 
     Raises:
+        ConfigError: the objective does not fit the model.
         LearnerError: `run_dir` belongs to another model or method, or cannot be written.
         StoreError: the weight store cannot be read or written.
     """
+    vocabulary = model.architecture.vocab_size
+    if objective.uses_hints and objective.opd.top_k > vocabulary:
+        msg = f"objective.opd.top_k={objective.opd.top_k} is above the vocabulary of {vocabulary}"
+        raise ConfigError(f"{msg}: lower it")
     train_step = TrainStep(
         model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
     )
     identity: dict[str, object] = {"base_model": model.base_id, "method": learner.method}
     if learner.method == "lora":
         identity |= {"rank": learner.lora.rank, "targets": sorted(learner.lora.targets)}
+    if train_step.has_ema:
+        identity["teacher"] = "ema"
     built = Learner(
         config=learner,
         reward=reward,

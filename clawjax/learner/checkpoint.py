@@ -133,11 +133,12 @@ class Checkpoints:
         if _digest(state) != found["digest"]:
             logger.warning("checkpoint %d is damaged: its digest does not match", step)
             return None
-        credit = CreditState(found["ema_scores"])
+        credit = CreditState(found.get("ema_scores", {}))
         return Restored(TrainState(*state), Progress(credit, found["turns"], found["tokens"]))
 
     def _check_identity(self, found: Mapping[str, str]) -> None:
-        for name, value in self._identity.items():
+        for name in sorted(self._identity.keys() | found.keys()):
+            value = self._identity.get(name)
             if found.get(name) != value:
                 msg = (
                     f"{self._root} was trained with {name}={found.get(name)}, this run has "

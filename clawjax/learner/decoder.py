@@ -66,10 +66,20 @@ class Decoder:
 
     def __init__(self, architecture: Architecture, lora: LoraConfig | None = None) -> None:
         """Describe the computation; with `lora`, apply it to `join(base, adapter)`."""
+        adapters = None if lora is None else (lora.rank, lora.alpha, tuple(lora.targets))
+        self._identity = (architecture, adapters)
         transformer, layer = Transformer(architecture), DecoderLayer(architecture)
         self._norm = RMSNorm(architecture.norm_eps)
         self._whole = transformer if lora is None else with_lora(transformer, lora)
         self._layer = layer if lora is None else _layer_with_lora(layer, lora)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal decoders share compiled programs."""
+        return isinstance(other, Decoder) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        """See `__eq__`."""
+        return hash(self._identity)
 
     def hidden(
         self, params: Params, token_ids: Array, positions: Array, segment_ids: Array

@@ -26,7 +26,7 @@ from clawjax.log.replay import to_sample
 from clawjax.protocols import Ledger, Monitor, TurnLog
 from clawjax.records import DropReason, Outcome, Sample, SamplingParams
 
-__all__ = ["Learner", "LearnerLog", "Stop"]
+__all__ = ["Learner", "LearnerLog", "Stop", "is_truncated"]
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +144,9 @@ class Learner:
             self.log.append(*drops)
         if not self._is_due(ready, now):
             return False
+        was = self.version
         self.train(ready[: self.config.batch_turns])
-        return True
+        return self.version > was
 
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
         """One step, from lesson to settlement; none where no turn has a signal."""
@@ -157,6 +158,7 @@ class Learner:
         ]
         samples = self._with_signal(samples)
         if not samples:
+            self.monitor.log(_skipped(lesson), step=self.version)
             return
         version = self.version + 1
         self.log.claim(version, [sample.turn_id for sample in samples])
@@ -229,11 +231,10 @@ class Learner:
 
     def _progress_metrics(self, turns: Sequence[AdmittedTurn], lesson: Lesson) -> dict[str, float]:
         scores = [admitted.score for admitted in turns if admitted.score is not None]
-        skipped = {f"train/opd_skipped/{why}": float(n) for why, n in lesson.skipped.items()}
         mean = {"train/reward_mean": sum(scores) / len(scores)} if scores else {}
         return (
             mean
-            | skipped
+            | _skipped(lesson)
             | {
                 "train/ema_score": self.progress.credit.mean,
                 "train/turns_total": float(self.progress.turns),
@@ -241,6 +242,10 @@ class Learner:
                 "train/version": float(self.version),
             }
         )
+
+
+def _skipped(lesson: Lesson) -> dict[str, float]:
+    return {f"train/opd_skipped/{why}": float(count) for why, count in lesson.skipped.items()}
 
 
 def is_truncated(sampling: SamplingParams) -> bool:

@@ -6,6 +6,7 @@ Pure text from configuration; imports no jax, so that a dry run is instant.
 from __future__ import annotations
 
 from clawjax.config import (
+    AGAINST_ITSELF,
     HINT_MODULES,
     Baseline,
     HintChoice,
@@ -63,9 +64,6 @@ _KLS = {
     KlEstimator.k2: "d^2 / 2",
     KlEstimator.k3: "exp(d) - 1 - d",
 }
-_PROXIMAL = (OffPolicyPreset.tis, OffPolicyPreset.icepop, OffPolicyPreset.decoupled)
-"""Presets under which the loss's ratio is taken against the policy at the start of the step."""
-_UNWEIGHTED = (OffPolicyPreset.none, OffPolicyPreset.seq_mask, OffPolicyPreset.geo_mask)
 _PRESETS = {
     OffPolicyPreset.tis: "cap = {cap:g}",
     OffPolicyPreset.decoupled: "cap = {cap:g}",
@@ -110,7 +108,7 @@ def _formula(objective: ObjectiveConfig) -> str:
 
 
 def _surrogate(objective: ObjectiveConfig, advantage: str) -> str:
-    weight = "" if objective.off_policy.preset in _UNWEIGHTED else "w "
+    weight = "w " if objective.off_policy.preset in AGAINST_ITSELF else ""
     return weight + _loss(objective, advantage)
 
 
@@ -149,11 +147,11 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
 def _ratio_definitions(objective: ObjectiveConfig) -> list[str]:
     preset, lines = objective.off_policy.preset, []
     if objective.policy_loss is not PolicyLoss.reinforce:
-        against = "new, detached" if preset in _PROXIMAL else "sampler"
+        against = "new, detached" if preset in AGAINST_ITSELF else "sampler"
         lines.append(f"r = exp(logp_new - logp_{against})")
     if objective.policy_loss is PolicyLoss.gspo:
         lines.append("R = exp(mean of log r over the turn)")
-    if preset not in _UNWEIGHTED:
+    if preset in AGAINST_ITSELF:
         weight = "min(c, cap)" if preset is not OffPolicyPreset.icepop else "c"
         lines.append(f"w = {weight}, c = exp(logp_new - logp_sampler), detached")
     return lines

@@ -94,6 +94,9 @@ def _score(decoder: Decoder, k: int, params: Params, micro: MicroBatch) -> tuple
     model = Model(decoder, params)
     hidden = _hidden(model, micro)
     scores = _token_scores(model, hidden, micro, is_head_trained=False)
+    if k == 0:
+        nothing = jnp.zeros((*micro.token_ids.shape, 0))
+        return scores.logprobs, scores.support_logprobs, nothing.astype(jnp.int32), nothing
     found = likeliest_tokens(
         decoder.logits,
         _head(params),

@@ -89,7 +89,7 @@ class TrainStep:
 
         Args:
             model: the base; its weights are read, never changed.
-            objective: clip range, ratio cap, KL weight.
+            objective: which terms run, and their settings.
             learner: method, optimiser, limits.
             failed_dir: where the batch of a failed step is written.
             timer: seconds, for throughput.
@@ -117,7 +117,8 @@ class TrainStep:
         self._update = jax.jit(self._apply_gradients, donate_argnames=("state",))
 
     @property
-    def _has_ema(self) -> bool:
+    def has_ema(self) -> bool:
+        """Whether a moving average of the policy is kept, for a teacher."""
         return self._objective.uses_hints and self._objective.opd.teacher is Teacher.ema
 
     @property
@@ -137,7 +138,7 @@ class TrainStep:
             # A copy: the state is donated at every step, the base has to stay.
             trainable = jax.tree.map(jnp.array, self._base_params)
         opt_state = self._optimizer.init(trainable)
-        ema = jax.tree.map(jnp.array, trainable) if self._has_ema else None
+        ema = jax.tree.map(jnp.array, trainable) if self.has_ema else None
         return TrainState(trainable, opt_state, rng, jnp.zeros((), jnp.int32), ema)
 
     def policy(self, state: TrainState) -> Model:
@@ -192,7 +193,7 @@ class TrainStep:
     ) -> _Totals:
         """Add one micro-batch's gradients and sums. Traced once per length bucket."""
         shape = micro.token_ids.shape
-        self.traced_shapes.append(shape)
+        self.traced_shapes.append((*shape, micro.support_ids.shape[-1]))
         logger.info("compiling the training step for %d x %d tokens", *shape)
 
         def loss(weights: Params) -> tuple[Array, tuple[Sums, Maxima]]:

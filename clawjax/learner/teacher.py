@@ -12,18 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from clawjax.config import HintChoice, OpdConfig, OpdForm, Support
 from clawjax.errors import WireError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.scoring import Model, Scored, Scorer
-from clawjax.learner.topk import overlap
 from clawjax.log.replay import to_sample
 from clawjax.records import Message, Sample, TeacherSays, Turn
 
-__all__ = ["HintTeacher", "Lesson", "Render", "hinted"]
+__all__ = ["HINT_FORM", "HintTeacher", "Lesson", "Render", "hinted"]
 
 HINT_FORM = "\n\n[user's hint / instruction]\n{hint}"
 """How a hint is appended to the last user message, as OpenClaw-RL does."""
@@ -129,9 +127,11 @@ class HintTeacher:
         if messages is None:
             return None
         try:
-            return self._render(messages, turn.tools_json)
+            plain = self._render(turn.messages, turn.tools_json)
+            told = self._render(messages, turn.tools_json)
         except WireError:  # the template rejects the conversation: counted as `no_prompt`
             return None
+        return _spliced(turn.prompt_ids, plain, told)
 
     def _pupils(self, cases: Sequence[_Case], student: Model) -> dict[str, Scored]:
         """The student on the turns where its own likeliest tokens matter."""
@@ -151,8 +151,7 @@ class HintTeacher:
             for case in cases
             for sample in case.hinted
         ]
-        is_ranked = bool(pupils) or self._compares(Support.teacher)
-        scored = self._scorer.score(teacher, asked, k=self._config.top_k if is_ranked else 0)
+        scored = self._scorer.score(teacher, asked, k=self._config.top_k if self._is_ranked else 0)
         by_turn: dict[str, list[Scored]] = {}
         for sample, one in zip(asked, scored, strict=True):
             by_turn.setdefault(sample.turn_id, []).append(one)
@@ -176,14 +175,36 @@ class HintTeacher:
             tuple(map(tuple, logprobs.tolist())),
         )
 
+    @property
+    def _is_ranked(self) -> bool:
+        """Whether the teacher's own likeliest tokens matter."""
+        is_chosen = self._config.hint_choice is HintChoice.overlap
+        return is_chosen or self._compares(Support.teacher)
+
     def _compares(self, support: Support) -> bool:
         """Whether the objective compares that support."""
         return self._config.form is OpdForm.top_k and self._config.support is support
 
 
+def _spliced(
+    read: tuple[int, ...], plain: tuple[int, ...], told: tuple[int, ...]
+) -> tuple[int, ...]:
+    """What was really read, with the end that the hint changes.
+
+    A conversation's earlier replies are in its prompt as they were sampled, which rendering it
+    again need not give. Where the ends differ, the prompt was rendered otherwise: `told` as it is.
+    """
+    shortest = min(len(plain), len(told))
+    start = next((i for i in range(shortest) if plain[i] != told[i]), shortest)
+    end = plain[start:]
+    kept = read[: len(read) - len(end)]
+    return kept + told[start:] if read[len(kept) :] == end else told
+
+
 def _agreement(teacher: Scored, pupil: Scored) -> float:
     """Share of their likeliest tokens that the two have in common, averaged over the reply."""
-    return float(jnp.mean(overlap(teacher.likeliest_ids, pupil.likeliest_ids)))
+    is_common = teacher.likeliest_ids[:, :, None] == pupil.likeliest_ids[:, None, :]
+    return float(is_common.any(axis=-1).mean())
 
 
 def _with_support(sample: Sample, pupil: Scored | None) -> Sample:

@@ -20,10 +20,7 @@ from clawjax.learner.logprobs import TokenScores
 from clawjax.learner.ratios import importance_ratio, off_policy
 from clawjax.learner.topk import support_reverse_kl
 
-__all__ = ["micro_loss"]
-
-_FEWEST_TOKENS = 2
-"""A prompt token and a response token: no turn takes up fewer, so that turns are bounded."""
+__all__ = ["difference", "micro_loss"]
 
 
 class _Term(NamedTuple):
@@ -110,7 +107,7 @@ def _policy_gradient(
     A batch is consumed in one step, so that the proximal policy is the one being trained.
     """
     config, turn_ids = objective.off_policy, jnp.asarray(micro.turn_ids)
-    max_turns = turn_ids.size // _FEWEST_TOKENS
+    max_turns = turn_ids.size  # every turn has a response token of its own
     correction = off_policy(
         config.preset.value,
         new.logprobs,

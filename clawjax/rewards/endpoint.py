@@ -82,7 +82,7 @@ class JudgeEndpoint:
         try:
             async with asyncio.timeout(self._config.timeout_s):
                 response = await self._client.post("chat/completions", json=body)
-        except (httpx.TransportError, TimeoutError) as error:
+        except (httpx.RequestError, TimeoutError) as error:
             problem = f"{type(error).__name__} at {self._config.base_url}"
             logger.warning("judge request failed: %s", problem)
             return None, problem
@@ -91,7 +91,7 @@ class JudgeEndpoint:
     def _wait_s(self, attempt: int, response: httpx.Response | None) -> float:
         """Retry-After where the server names seconds, else exponential with jitter."""
         header = "" if response is None else response.headers.get("retry-after", "")
-        if header.replace(".", "", 1).isdigit():
+        if header.replace(".", "", 1).isdecimal():
             return min(float(header), _MAX_BACKOFF_S)
         wait = self._backoff_s * 2**attempt * (1 + random.random())
         return min(wait, _MAX_BACKOFF_S)

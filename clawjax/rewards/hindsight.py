@@ -10,13 +10,26 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from clawjax.config import LlmJudgeConfig
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 from clawjax.rewards.endpoint import BACKOFF_S, Answer, JudgeEndpoint
-from clawjax.rewards.prompts import HINT_DIGEST, build_hint_messages, parse_hint
+from clawjax.rewards.prompts import (
+    HINT_DIGEST,
+    build_hint_messages,
+    parse_hint,
+    stands_by_hint,
+)
 
 __all__ = ["HindsightReward"]
+
+
+class _Read(NamedTuple):
+    """What an answer holds; a problem where nothing can be read."""
+
+    hint: str | None
+    problem: str = ""
 
 
 class HindsightReward:
@@ -44,17 +57,16 @@ class HindsightReward:
         """Every distinct hint, the one that most answers agree on first."""
         messages = build_hint_messages(turn, next_state, nonce=self._make_nonce())
         answers = await self._endpoint.ask_all(messages)
-        hints = [None if a.text is None else parse_hint(a.text) for a in answers]
+        read = [_read(answer) for answer in answers]
+        hints = [each.hint for each in read]
         return Verdict(
             turn_id=turn.turn_id,
             module=self.name,
             score=None,
             judged_at=time.time(),
             hints=_ranked([hint for hint in hints if hint is not None]),
-            votes=tuple(
-                None if a.text is None else float(bool(parse_hint(a.text))) for a in answers
-            ),
-            explanation=_explain(answers, hints),
+            votes=tuple(None if r.problem else float(r.hint is not None) for r in read),
+            explanation=_explain(read),
             prompt_digest=HINT_DIGEST,
         )
 
@@ -67,7 +79,15 @@ def _ranked(hints: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(dict.fromkeys(hints), key=lambda hint: -hints.count(hint)))
 
 
-def _explain(answers: Sequence[Answer], hints: Sequence[str | None]) -> str:
-    found = sum(hint is not None for hint in hints)
-    problems = sorted({answer.problem for answer in answers if answer.problem})
-    return "; ".join([f"{found} of {len(answers)} answers hold a hint", *problems])
+def _read(answer: Answer) -> _Read:
+    if answer.text is None:
+        return _Read(None, answer.problem)
+    if stands_by_hint(answer.text) is None:
+        return _Read(None, "an answer without a verdict")
+    return _Read(parse_hint(answer.text))
+
+
+def _explain(read: Sequence[_Read]) -> str:
+    found = sum(each.hint is not None for each in read)
+    problems = sorted({each.problem for each in read if each.problem})
+    return "; ".join([f"{found} of {len(read)} answers hold a hint", *problems])

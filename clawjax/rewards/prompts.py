@@ -22,6 +22,7 @@ __all__ = [
     "fence",
     "parse_hint",
     "parse_vote",
+    "stands_by_hint",
 ]
 
 MAX_CHARS = 6000
@@ -105,14 +106,19 @@ def build_hint_messages(turn: Turn, next_state: NextState, *, nonce: str) -> lis
     return _chat(_HINT_SYSTEM, _HINT_USER, turn, next_state, nonce)
 
 
+def stands_by_hint(answer: str) -> bool | None:
+    r"""Whether the last `\boxed{}` says that there is a hint; None where it says nothing."""
+    boxed = _BOXED.findall(_THINKING.sub("", answer))
+    return {"1": True, "+1": True, "-1": False}.get(boxed[-1].strip()) if boxed else None
+
+
 def parse_hint(answer: str) -> str | None:
     """The last hint of an answer that ends by standing by it; None where there is none.
 
     As in OpenClaw-RL, what is not longer than ten characters is no hint.
     """
-    words = _THINKING.sub("", answer)
-    boxed, hints = _BOXED.findall(words), _HINT.findall(words)
-    if not hints or not boxed or boxed[-1].strip() not in ("1", "+1"):
+    hints = _HINT.findall(_THINKING.sub("", answer))
+    if not hints or not stands_by_hint(answer):
         return None
     hint = " ".join(hints[-1].split())
     return hint if len(hint) > _SHORTEST_HINT else None

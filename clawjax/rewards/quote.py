@@ -14,7 +14,7 @@ from clawjax.config import NextStateConfig
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 from clawjax.rewards.next_state import score_of
 from clawjax.rewards.reaction import reaction_text
-from clawjax.rewards.reaction_model import ReactionModel
+from clawjax.rewards.reaction_model import Reaction, ReactionModel
 
 __all__ = ["QuoteReward", "sentences"]
 
@@ -62,15 +62,12 @@ class QuoteReward:
         """Nothing is held open."""
 
     def _hints(self, text: str) -> tuple[str, ...]:
-        if not self._is_complaint(text):
+        if not self._is_complaint(self._model.classify(text)):
             return ()
-        found = {
-            sentence: self._model.classify(sentence).complaint
-            for sentence in sentences(text)[:_MOST_SENTENCES]
-            if self._is_complaint(sentence)
-        }
-        alone = sorted(found, key=lambda sentence: -found[sentence])
-        return tuple(dict.fromkeys([" ".join(found) or text, *alone]))
+        read = {part: self._model.classify(part) for part in sentences(text)[:_MOST_SENTENCES]}
+        found = {part: it.complaint for part, it in read.items() if self._is_complaint(it)}
+        alone = sorted(found, key=lambda part: -found[part])
+        return tuple(dict.fromkeys([" ".join(found), *alone])) if found else ()
 
-    def _is_complaint(self, text: str) -> bool:
-        return score_of(self._model.classify(text), confidence=self._confidence) == -1.0
+    def _is_complaint(self, reaction: Reaction) -> bool:
+        return score_of(reaction, confidence=self._confidence) == -1.0

@@ -12,7 +12,7 @@ import dataclasses
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import uvicorn
@@ -69,36 +69,36 @@ class Lockstep:
             EngineError, LearnerError, LogError: a part cannot be started.
         """
         config = _without_waits(config)
-        log = open_log(config.log)
-        monitor = JsonlMonitor(paths.metrics, source="evaluation")
         store = DirectoryWeightStore(paths.weights)
-        rewards = build_rewards(config.reward, env=os.environ)
-        judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
-        learner = await asyncio.to_thread(
-            build_learner,
-            model=model,
-            objective=config.objective,
-            learner=config.learner,
-            reward=config.reward,
-            log=log,
-            store=store,
-            monitor=monitor,
-            run_dir=paths.root,
-            seed=config.run.seed,
-        )
-        engine = await EmbeddedEngine.start(model, config.engine, store)
-        app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
-        try:
+        async with AsyncExitStack() as stack:
+            log = open_log(config.log)
+            stack.callback(log.close)
+            monitor = JsonlMonitor(paths.metrics, source="evaluation")
+            stack.callback(monitor.close)
+            rewards = build_rewards(config.reward, env=os.environ)
+            for reward in rewards:
+                stack.push_async_callback(reward.aclose)
+            judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
+            learner = await asyncio.to_thread(
+                build_learner,
+                model=model,
+                objective=config.objective,
+                learner=config.learner,
+                reward=config.reward,
+                log=log,
+                store=store,
+                monitor=monitor,
+                run_dir=paths.root,
+                seed=config.run.seed,
+            )
+            stack.callback(learner.checkpoints.close)
+            engine = await EmbeddedEngine.start(model, config.engine, store)
+            stack.push_async_callback(engine.aclose)
+            app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
             async with _serving(app) as base_url, asyncio.TaskGroup() as group:
                 judging = group.create_task(judges.run())
                 yield cls(config, paths, base_url, log, engine, judges, learner, store)
                 judging.cancel()
-        finally:
-            for reward in rewards:
-                await reward.aclose()
-            await engine.aclose()
-            monitor.close()
-            log.close()
 
     @property
     def version(self) -> int:
@@ -156,8 +156,9 @@ class Lockstep:
 
 
 def _without_waits(config: RunConfig) -> RunConfig:
-    """A step is due as soon as there is anything to learn from."""
-    learner = dataclasses.replace(config.learner, min_turns=1, max_wait_s=0.0)
+    """A step is due as soon as there is anything to learn from, and takes all there is."""
+    size = max(config.learner.batch_turns, config.suite.turns_per_update)
+    learner = dataclasses.replace(config.learner, batch_turns=size, min_turns=1, max_wait_s=0.0)
     return dataclasses.replace(config, learner=learner)
 
 

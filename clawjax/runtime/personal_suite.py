@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -18,23 +19,25 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from clawjax.config import RunConfig
+from clawjax.config import UNTRAINED, RunConfig
 from clawjax.envs.persona import load_persona
+from clawjax.errors import ConfigError
 from clawjax.evals.drift import kl_from_base, logged_exchanges, policy_params
 from clawjax.evals.material import closed_questions, fixed_text, neutral_prompts
 from clawjax.evals.personal import StyleResult, evaluate_style
 from clawjax.evals.retention import closed_form_accuracy, nll_per_token, sample_replies
 from clawjax.evals.series import judge_agreement
+from clawjax.learner.objective import describe
 from clawjax.log.replay import replay
 from clawjax.metrics.jsonl import read_jsonl
 from clawjax.models.load import LoadedModel, load_model
-from clawjax.runtime.build import use_compilation_cache
+from clawjax.runtime.build import api_key, use_compilation_cache
 from clawjax.runtime.lockstep import Lockstep
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.provenance import git_sha
 from clawjax.weights import DirectoryWeightStore
 
-__all__ = ["Trial", "run_suite", "trials"]
+__all__ = ["Trial", "run_suite", "sessions_to_stable", "trials"]
 
 _NEUTRAL_TOKENS = 64
 _PROMPTED = "You are a helpful assistant. The user {wish}."
@@ -84,15 +87,33 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
     results = []
     with paths.locked():
         for trial in trials(config):
+            chosen = configs[trial.method]
             file = paths.root / "trials" / f"{trial.name}.json"
             if not file.exists():
-                result = _measure(configs[trial.method], paths, trial, model)
-                _write(file, result)
+                settings = {"settings": _digest(chosen), "objective": _objective(chosen)}
+                _write(file, settings | _measure(chosen, paths, trial, model))
             result = json.loads(file.read_text())
+            if result["settings"] != _digest(chosen):
+                msg = f"{file} was measured with other settings: use another run.name"
+                raise ConfigError(msg)
             sys.stdout.write(f"{trial.name}: style {result['style']['style_score']:.2f}\n")
             sys.stdout.flush()
             results.append(result)
     return results
+
+
+def _digest(config: RunConfig) -> str:
+    """sha256 of all settings that decide a result; which trials are chosen does not."""
+    kept = dataclasses.asdict(config)
+    for group in ("run", "log", "monitor"):
+        del kept[group]
+    for choice in ("personas", "methods", "seeds"):
+        del kept["suite"][choice]
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _objective(config: RunConfig) -> str:
+    return describe(config.objective, config.learner, config.reward)
 
 
 def _measure(
@@ -114,7 +135,7 @@ def _measure(
     try:
         result = asyncio.run(_live(config, own, trial, model))
     except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
+        raise _first(failures) from failures
     return {
         **trial._asdict(),
         **result,
@@ -123,12 +144,19 @@ def _measure(
     }
 
 
+def _first(failure: BaseException) -> BaseException:
+    """What went wrong, out of the groups around it."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
+
+
 async def _live(
     config: RunConfig, paths: RunPaths, trial: Trial, model: LoadedModel
 ) -> dict[str, Any]:
     """Talk and train round by round, then measure the policy that came of it."""
     persona, suite = load_persona(trial.persona), config.suite
-    is_trained = trial.method not in ("base", "prompted")
+    is_trained = trial.method not in UNTRAINED
     async with Lockstep.open(config, paths, model) as lockstep:
         for number in range(suite.updates if is_trained else 0):
             await lockstep.round(persona, (number + 1) * suite.turns_per_update)
@@ -141,6 +169,7 @@ async def _live(
             temperature=config.user.temperature,
             max_tokens=config.user.max_tokens,
             concurrency=config.engine.slots,
+            api_key=_key(config),
             system=_PROMPTED.format(wish=persona.description)
             if trial.method == "prompted"
             else None,
@@ -157,8 +186,9 @@ async def _live(
 
 def _summary(style: StyleResult) -> dict[str, Any]:
     kept = dataclasses.asdict(style)
-    samples = kept.pop("replies")[:3]
-    return {**kept, "is_degenerate": style.is_degenerate, "samples": samples}
+    replies = kept.pop("replies")
+    scores = [reply["score"] for reply in replies]
+    return {**kept, "scores": scores, "samples": replies[:3]}
 
 
 async def _retention(
@@ -172,12 +202,14 @@ async def _retention(
         temperature=config.user.temperature,
         max_tokens=_NEUTRAL_TOKENS,
         concurrency=config.engine.slots,
+        api_key=_key(config),
     )
     accuracy = await closed_form_accuracy(
         lockstep.base_url,
         closed_questions(),
         model=config.model.name,
         concurrency=config.engine.slots,
+        api_key=_key(config),
     )
     policy = _policy(model, paths)
     exchanges = logged_exchanges(lockstep.log, [response_id for response_id, _ in replies])
@@ -191,6 +223,10 @@ async def _retention(
         "nll_per_token": nll,
         "accuracy": accuracy._asdict(),
     }
+
+
+def _key(config: RunConfig) -> str:
+    return api_key(config.gateway) or "none"
 
 
 def _policy(model: LoadedModel, paths: RunPaths) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from clawjax.evals.personal_table import render_table
 
 
@@ -13,7 +15,14 @@ def result(method: str, seed: int, score: float, **training: Any) -> dict[str, A
         "persona": "brief",
         "method": method,
         "seed": seed,
-        "style": {"style_score": score, "mean_words": 50.0, "is_degenerate": False},
+        "style": {
+            "style_score": score,
+            "scores": [1.0, 0.0],
+            "mean_words": 50.0,
+            "short_share": 0.0,
+            "identical_share": 0.0,
+            "distinct2": 0.8,
+        },
         "retention": {"kl_per_token": 0.1, "nll_per_token": 2.0, "accuracy": {"value": 0.5}},
         "training": None if method == "base" else trained,
         "seconds": 120.0,
@@ -35,15 +44,24 @@ def test_gains_are_against_the_base_of_the_same_seed() -> None:
         ]
     )
     row = cells(table, "combined")
-    assert row[1:4] == ["2", "0.85 (0.80 to 0.90)", "+0.55 (+0.40 to +0.70)"]
+    assert row[1:5] == ["2", "0.85 (0.80 to 0.90)", "0.00 to 1.00", "+0.55 (+0.40 to +0.70)"]
     assert "10, 1 never" in row
     assert row[-1] == "2.0"
 
 
-def test_without_a_base_there_is_no_gain_and_a_degenerate_policy_is_marked() -> None:
-    lost = result("opd", 0, 1.0)
-    lost["style"]["is_degenerate"] = True
-    row = cells(render_table([lost]), "opd")
-    assert row[0] == "opd (degenerate)"
-    assert row[3] == ""
+def test_without_a_base_there_is_no_gain() -> None:
+    row = cells(render_table([result("opd", 0, 1.0)]), "opd")
+    assert row[0] == "opd"
+    assert row[4] == ""
     assert "never" in row
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("short_share", 0.03), ("identical_share", 0.03), ("distinct2", 0.5)]
+)
+def test_a_policy_that_says_nothing_or_the_same_is_marked(field: str, value: float) -> None:
+    lost = result("opd", 0, 1.0)
+    lost["style"][field] = value
+    table = render_table([result("base", 0, 0.2), lost])
+    assert cells(table, "opd")[0] == "opd (degenerate)"
+    assert cells(table, "base")[0] == "base"

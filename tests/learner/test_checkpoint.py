@@ -55,6 +55,14 @@ def test_nothing_saved_is_nothing_restored(tmp_path: Path) -> None:
     assert opened(tmp_path).restore(state(0)) is None
 
 
+def test_another_kind_of_teacher_is_refused_and_nothing_is_set_aside(tmp_path: Path) -> None:
+    saved(tmp_path, 1)
+    with pytest.raises(LearnerError, match="teacher"):
+        opened(tmp_path, teacher="ema").restore(state(0)._replace(ema={"a": jnp.zeros((3, 4))}))
+    assert not (tmp_path / "checkpoints.damaged").exists()
+    assert opened(tmp_path).restore(state(0)) is not None
+
+
 def test_the_newest_is_restored_bit_for_bit(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2, 3)
     restored = opened(tmp_path).restore(state(0))

@@ -20,8 +20,16 @@ from clawjax.learner.credit import build_credit
 from clawjax.learner.loop import Learner
 from clawjax.learner.publish import Publisher
 from clawjax.learner.step import TrainStep
+from clawjax.learner.teacher import Lesson
 from clawjax.models.load import LoadedModel
-from clawjax.records import Sample, SamplingParams, TurnKind, Verdict, run_lengths
+from clawjax.records import (
+    Sample,
+    SamplingParams,
+    TeacherSays,
+    TurnKind,
+    Verdict,
+    run_lengths,
+)
 from clawjax.testing import RecordingMonitor, temporary_log
 from clawjax.weights import DirectoryWeightStore
 
@@ -183,6 +191,50 @@ def test_drops_are_recorded_with_their_reason_and_pending_is_left_alone(run: Run
     counts = run.log.counts()
     assert counts.dropped == {"too_long": 1, "side": 1, "abstained": 1}
     assert counts.pending == 1
+
+
+class SilentTeacher:
+    """Has no use for the hints of the turns that begin with `useless`."""
+
+    def teach(self, turns: Any, *, teacher: Any, student: Any) -> Lesson:
+        usable = [a.turn for a in turns if not a.turn.turn_id.startswith("useless")]
+        says = {turn.turn_id: TeacherSays(turn.sampler_logprobs) for turn in usable}
+        skipped = len(turns) - len(usable)
+        return Lesson(says, {"no_prompt": skipped} if skipped else {})
+
+
+def hinted_learner(run: Run, **changes: Any) -> Learner:
+    learner = run.learner(**changes)
+    learner.objective = ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, kl_coef=0.0)
+    learner.teacher = SilentTeacher()  # pyright: ignore[reportAttributeAccessIssue]
+    return learner
+
+
+def record_hinted(run: Run, *turn_ids: str) -> None:
+    drawn = [
+        make_sample(turn_id, 4, 6, seed=index + 1, vocab=VOCAB)
+        for index, turn_id in enumerate(turn_ids)
+    ]
+    for sample in as_sampled(run.model, run.model.params, drawn, version=0):
+        run.record(sample, None)
+        hint = Verdict(sample.turn_id, "quote", None, judged_at=run.now, hints=("be brief",))
+        run.log.append(hint)
+
+
+def test_where_no_hint_is_of_use_no_step_is_taken_and_the_reason_is_kept(run: Run) -> None:
+    record_hinted(run, "useless1", "useless2", "useless3", "useless4")
+    learner = hinted_learner(run)
+    assert not learner.sweep()
+    assert learner.version == 0
+    assert run.log.counts().dropped == {"no_signal": 4}
+    assert run.monitor.entries == [(0, {"train/opd_skipped/no_prompt": 4.0})]
+
+
+def test_turns_without_a_signal_do_not_keep_others_from_being_trained_once(run: Run) -> None:
+    record_hinted(run, "a", "useless1", "b", "useless2")
+    finish(hinted_learner(run))
+    assert run.trained() == {"a": 1, "b": 1}
+    assert run.log.counts().dropped == {"no_signal": 2}
 
 
 def test_what_became_stale_is_dropped(run: Run) -> None:

@@ -16,7 +16,7 @@ from clawjax.errors import WireError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.decoder import Decoder, stack
 from clawjax.learner.scoring import Model, Scorer
-from clawjax.learner.teacher import HintTeacher, hinted
+from clawjax.learner.teacher import HintTeacher, _spliced, hinted
 from clawjax.models.load import LoadedModel
 from clawjax.records import Message, Sample, SamplingParams
 
@@ -52,6 +52,8 @@ def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ..
     asked, _, hint = messages[-1].content.partition("\n\n[user's hint / instruction]\n")
     if hint == "rejected":
         raise WireError("the template rejects this")
+    if not hint:
+        return tuple(map(int, asked.split()))
     if hint == "endless":
         return (3,) * LENGTH
     return PROMPTS[hint] or tuple(map(int, asked.split()))
@@ -78,6 +80,15 @@ def test_a_hint_goes_into_the_last_user_message() -> None:
     assert told is not None
     assert [m.content for m in told] == ["a", "b\n\n[user's hint / instruction]\nbe brief", "c"]
     assert hinted((Message("system", "a"),), "be brief") is None
+
+
+def test_what_was_really_read_stays_in_the_teachers_prompt() -> None:
+    read, plain, told = (1, 50, 51, 3, 4), (1, 60, 3, 4), (1, 60, 3, 9, 4)
+    assert _spliced(read, plain, told) == (1, 50, 51, 3, 9, 4)
+    assert _spliced(plain, plain, told) == told
+    assert _spliced(read, plain, plain) == read
+    assert _spliced(read, plain, (*plain, 7)) == (*read, 7)
+    assert _spliced((1, 50, 5), plain, told) == told  # rendered otherwise
 
 
 def test_the_reply_is_scored_under_the_hinted_prompt(

@@ -48,12 +48,16 @@ def test_the_suite_measures_every_trial_once(tmp_path: Path) -> None:
     assert trained["logged"] == (
         trained["trained"] + sum(trained["dropped"].values()) + trained["pending"]
     )
+    assert "stale" not in trained["dropped"]
     assert len(trained["style_by_round"]) == 2
     assert "## brief" in (tmp_path / "results.md").read_text()
     written = [file.stat().st_mtime_ns for file in files]
     again = evaluate(tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert [file.stat().st_mtime_ns for file in files] == written
+    other = evaluate(tmp_path, "learner.learning_rate=1e-5")
+    assert other.returncode == 2
+    assert "was measured with other settings: use another run.name" in other.stderr
 
 
 def test_an_unknown_persona_is_refused_before_anything_is_measured(tmp_path: Path) -> None:

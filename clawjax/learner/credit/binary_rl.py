@@ -10,7 +10,8 @@ REINFORCE with scores in [-1, 1] (Williams 1992). What a baseline does to a batc
   push, and approaches the mean score as the policy masters the wish, so praise for what it always
   does fades: that is what keeps a solved task from being driven into collapse.
 - `grpo`, `dr_grpo`, `rloo`, `reinforce_pp`: compared with other replies to the same prompt
-  (`clawjax.learner.credit.group`).
+  (`clawjax.learner.credit.group`); a turn without others, or in a group of equal scores, has no
+  credit (DAPO's dynamic filter).
 """
 
 from __future__ import annotations
@@ -23,18 +24,34 @@ from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState
 
 __all__ = ["advantages", "binary_rl"]
 
+_GROUPED = (Baseline.grpo, Baseline.dr_grpo, Baseline.rloo, Baseline.reinforce_pp)
+
 
 def binary_rl(
     turns: Sequence[AdmittedTurn], state: CreditState, config: ObjectiveConfig
 ) -> Credited:
     """`A_t = A(score)` at every response token t of a scored turn; `A` as configured."""
     scored = [turn for turn in turns if turn.score is not None]
-    found = iter(advantages(scored, state, config))
+    found = dict(zip(map(_id, scored), advantages(scored, state, config), strict=True))
+    for turn, reason in zip(scored, _filtered(scored, config.baseline), strict=True):
+        if reason is not None:
+            del found[_id(turn)]
     credit = tuple(
-        None if turn.score is None else (next(found),) * len(turn.turn.response_ids)
+        (found[_id(turn)],) * len(turn.turn.response_ids) if _id(turn) in found else None
         for turn in turns
     )
     return Credited(credit, CreditState(_advance(state.ema_scores, scored, config.ema_decay)))
+
+
+def _id(turn: AdmittedTurn) -> str:
+    return turn.turn.turn_id
+
+
+def _filtered(turns: Sequence[AdmittedTurn], baseline: Baseline) -> Sequence[group.Filtered | None]:
+    """Why a turn teaches nothing: nothing to compare it with, or a group of equal scores."""
+    if baseline not in _GROUPED:
+        return [None] * len(turns)
+    return group.dynamic_filter(_scores(turns), [turn.turn.prompt_ids for turn in turns])
 
 
 def advantages(

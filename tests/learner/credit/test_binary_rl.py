@@ -114,7 +114,11 @@ def test_groups_are_replies_to_the_same_prompt(baseline: Baseline) -> None:
         turn._replace(turn=dataclasses.replace(turn.turn, prompt_ids=(9, 9))) if index > 1 else turn
         for index, turn in enumerate(turns)
     ]
-    result = build_credit(ObjectiveConfig(baseline=baseline))(apart, START)
-    first, second, third, fourth = per_turn(result)
-    assert first == -second > 0
-    assert third == fourth == pytest.approx(0.0, abs=1e-9)
+    alone = turns[0].turn
+    apart.append(turns[0]._replace(turn=dataclasses.replace(alone, turn_id="t9", prompt_ids=(7,))))
+    credit = build_credit(ObjectiveConfig(baseline=baseline))(apart, START).credit
+    first, second, *others = credit
+    assert first is not None
+    assert second is not None
+    assert first[0] == -second[0] > 0
+    assert others == [None] * 3  # a group of equal scores, and a turn without others
