@@ -69,7 +69,7 @@ def test_a_typo_is_named(typo):
         ("objective.policy_loss=reinforce", "objective.off_policy.preset=none corrects nothing"),
         ("objective.policy_loss=sft", "objective.policy_loss=sft do not go together"),
         ("suite.methods=[magic]", "suite.methods names 'magic'"),
-        ("reward.weights={rules: -1}", "reward.weights.rules=-1.0 is too small"),
+        ("+reward.weights.rules=-1", "reward.weights.rules=-1.0 is too small"),
         ("objective.dual_clip=1.1", "objective.dual_clip=1.1 needs objective.policy_loss=clipped"),
         ("objective.off_policy.high=0.9", "leaves out 1"),
         ("reward.modules=[quote]", "objective=binary_rl learns from scores"),
