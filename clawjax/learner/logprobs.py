@@ -79,7 +79,7 @@ def response_scores(
         at.predicting(hidden),
         at.own(wanted),
         at.own(temperature),
-        at.count,
+        at.total,
     )
     logprobs, entropy = cast(tuple[Array, Array], scores)
     spread = at.spread(logprobs)
@@ -107,7 +107,7 @@ def likeliest_tokens(
 
     size = states.shape[0]
     empty = (jnp.zeros((size, k), jnp.int32), jnp.zeros((size, k), jnp.float32))
-    ids, logprobs = jax.lax.fori_loop(0, _chunks(at.count), find, empty)
+    ids, logprobs = jax.lax.fori_loop(0, _chunks(at.total), find, empty)
     return Likeliest(at.spread(ids), at.spread(logprobs))
 
 
@@ -116,7 +116,7 @@ class _Places(NamedTuple):
 
     flat: Array
     """`[N]` int32; beyond the last token, an index outside of `[B, T]`."""
-    count: Array
+    total: Array
     """How many there are."""
     shape: tuple[int, int]
 

@@ -52,7 +52,8 @@ def build_app(
     log: SqlTurnLog,
     *,
     on_linked: Callable[[], None],
-    **status: Callable[[], Mapping[str, object]],
+    loop_status: Callable[[], Mapping[str, object]] = dict,
+    turn_counts: Callable[[], Mapping[str, object]] = dict,
 ) -> Starlette:
     """The endpoint.
 
@@ -62,7 +63,8 @@ def build_app(
         tokenizer: of the same model.
         log: where turns go.
         on_linked: called when there is something new to judge.
-        status: `loop_status` and `turn_counts`, for `/healthz`.
+        loop_status: the loops' states, for `/healthz`.
+        turn_counts: the log's balance, for `/healthz`.
 
     Raises:
         ConfigError: other machines could reach the endpoint and there is no key.
@@ -77,7 +79,8 @@ def build_app(
             model_name=config.model.name,
             api_key=api_key(config.gateway),
             on_linked=on_linked,
-            **status,
+            loop_status=loop_status,
+            turn_counts=turn_counts,
         )
     )
 
