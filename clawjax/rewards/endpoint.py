@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import httpx
 
 from clawjax.config import LlmJudgeConfig
+from clawjax.records import NextState, NextStateKind, Turn, Verdict
 
-__all__ = ["BACKOFF_S", "Answer", "JudgeEndpoint"]
+__all__ = ["Answer", "EndpointReward", "JudgeEndpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -109,3 +112,33 @@ def _read(response: httpx.Response) -> Answer:
     if finish == "length":
         return Answer(None, "an answer cut off by max_tokens")
     return Answer(content) if isinstance(content, str) else Answer(None, "an answer without text")
+
+
+class EndpointReward(ABC):
+    """A reward module that asks an endpoint about whatever came after a reply."""
+
+    name: str
+
+    def __init__(
+        self,
+        config: LlmJudgeConfig,
+        *,
+        env: Mapping[str, str],
+        make_nonce: Callable[[], str] = lambda: secrets.token_hex(8),
+        backoff_s: float = BACKOFF_S,
+    ) -> None:
+        """Read the key from `env`; nothing is sent before the first turn."""
+        self._endpoint = JudgeEndpoint(config, env=env, backoff_s=backoff_s)
+        self._make_nonce = make_nonce
+
+    def applies(self, turn: Turn, next_state: NextState) -> bool:
+        """Whether anything was said or done after the reply."""
+        return next_state.kind is not NextStateKind.SESSION_CLOSED and bool(next_state.messages)
+
+    @abstractmethod
+    async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
+        """Ask, and make a verdict of the answers."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._endpoint.aclose()

@@ -7,14 +7,12 @@ cannot be read is no hint, and what is wrong with it is on the verdict.
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from clawjax.config import LlmJudgeConfig
-from clawjax.records import NextState, NextStateKind, Turn, Verdict
-from clawjax.rewards.endpoint import BACKOFF_S, Answer, JudgeEndpoint
+from clawjax.records import NextState, Turn, Verdict
+from clawjax.rewards.endpoint import Answer, EndpointReward
 from clawjax.rewards.prompts import (
     HINT_DIGEST,
     build_hint_messages,
@@ -32,26 +30,10 @@ class _Read(NamedTuple):
     problem: str = ""
 
 
-class HindsightReward:
+class HindsightReward(EndpointReward):
     """Extracts hints from whatever came after a reply."""
 
     name = "hindsight"
-
-    def __init__(
-        self,
-        config: LlmJudgeConfig,
-        *,
-        env: Mapping[str, str],
-        make_nonce: Callable[[], str] = lambda: secrets.token_hex(8),
-        backoff_s: float = BACKOFF_S,
-    ) -> None:
-        """Read the key from `env`; nothing is sent before the first turn."""
-        self._endpoint = JudgeEndpoint(config, env=env, backoff_s=backoff_s)
-        self._make_nonce = make_nonce
-
-    def applies(self, turn: Turn, next_state: NextState) -> bool:
-        """Whether anything was said or done after the reply."""
-        return next_state.kind is not NextStateKind.SESSION_CLOSED and bool(next_state.messages)
 
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
         """Every distinct hint, the one that most answers agree on first."""
@@ -69,10 +51,6 @@ class HindsightReward:
             explanation=_explain(read),
             prompt_digest=HINT_DIGEST,
         )
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._endpoint.aclose()
 
 
 def _ranked(hints: Sequence[str]) -> tuple[str, ...]:

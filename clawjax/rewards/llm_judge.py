@@ -5,14 +5,12 @@ Invariant: a vote that failed or cannot be read is None and never counts as 0.
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from clawjax.config import LlmJudgeConfig
-from clawjax.records import NextState, NextStateKind, Turn, Verdict
-from clawjax.rewards.endpoint import BACKOFF_S, Answer, JudgeEndpoint
+from clawjax.records import NextState, Turn, Verdict
+from clawjax.rewards.endpoint import Answer, EndpointReward
 from clawjax.rewards.prompts import PROMPT_DIGEST, build_messages, parse_vote
 
 __all__ = ["LlmJudgeReward", "majority"]
@@ -34,26 +32,10 @@ def majority(votes: Sequence[float | None]) -> float | None:
     return ranked[0][1]
 
 
-class LlmJudgeReward:
+class LlmJudgeReward(EndpointReward):
     """An LLM as judge."""
 
     name = "llm_judge"
-
-    def __init__(
-        self,
-        config: LlmJudgeConfig,
-        *,
-        env: Mapping[str, str],
-        make_nonce: Callable[[], str] = lambda: secrets.token_hex(8),
-        backoff_s: float = BACKOFF_S,
-    ) -> None:
-        """Read the key from `env`; nothing is sent before the first verdict."""
-        self._endpoint = JudgeEndpoint(config, env=env, backoff_s=backoff_s)
-        self._make_nonce = make_nonce
-
-    def applies(self, turn: Turn, next_state: NextState) -> bool:
-        """Whether anything was said or done after the reply."""
-        return next_state.kind is not NextStateKind.SESSION_CLOSED and bool(next_state.messages)
 
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
         """Collect the votes; a tie, a majority of 0 and no valid vote abstain."""
@@ -70,10 +52,6 @@ class LlmJudgeReward:
             explanation=_explain(answers, decided),
             prompt_digest=PROMPT_DIGEST,
         )
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._endpoint.aclose()
 
 
 def _vote(answer: Answer) -> _Vote:
