@@ -9,6 +9,7 @@ from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.learning import LearnerConfig, LoraConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
+    USES_PROXIMAL,
     Baseline,
     HintChoice,
     KlEstimator,
@@ -44,6 +45,7 @@ __all__ = [
     "HINT_MODULES",
     "METHODS",
     "UNTRAINED",
+    "USES_PROXIMAL",
     "Baseline",
     "EngineConfig",
     "GatewayConfig",

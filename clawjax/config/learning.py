@@ -48,6 +48,9 @@ class LearnerConfig:
     """the oldest has waited so long, or"""
     idle_s: float = 30.0
     """no request has arrived for so long."""
+    mini_batch_turns: int | None = None
+    """An update takes its turns in several optimiser steps of about so many turns each, every turn
+    once; null takes them all in one."""
     max_staleness: int = 4
     """Versions between sampling and training; staler turns are dropped."""
     max_tokens: int = 2048
@@ -87,6 +90,7 @@ class LearnerConfig:
             f"learner.min_turns={self.min_turns} must be between 1 and "
             f"learner.batch_turns={self.batch_turns}",
         )
+        at_least("learner.mini_batch_turns", self.mini_batch_turns or 1, 1)
         at_least("learner.max_wait_s", self.max_wait_s, 0.0)
         at_least("learner.idle_s", self.idle_s, 0.0)
         at_least("learner.max_staleness", self.max_staleness, 0)

@@ -12,6 +12,7 @@ from clawjax.config.checks import at_least, require, within
 
 __all__ = [
     "AGAINST_ITSELF",
+    "USES_PROXIMAL",
     "Baseline",
     "HintChoice",
     "KlEstimator",
@@ -198,8 +199,16 @@ class OffPolicyConfig:
 
 
 AGAINST_ITSELF = (OffPolicyPreset.tis, OffPolicyPreset.icepop, OffPolicyPreset.decoupled)
-"""Presets whose loss takes its ratio against the policy of the same step, so that it is 1, and
-which weigh instead."""
+"""Presets whose loss takes its ratio against the policy of the same update and not the sampler,
+and which weigh instead: in an update of one step that ratio is 1."""
+
+USES_PROXIMAL = (
+    OffPolicyPreset.seq_mask,
+    OffPolicyPreset.geo_mask,
+    OffPolicyPreset.icepop,
+    OffPolicyPreset.decoupled,
+)
+"""Presets that ask for the policy at an update's start."""
 
 _TERMS = {
     "binary_rl": (True, False),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from clawjax.config import Normalisation
 from clawjax.errors import LearnerError
 from clawjax.records import Sample
 
-__all__ = ["Batch", "MicroBatch", "Span", "make_batch", "turn_values"]
+__all__ = ["Batch", "MicroBatch", "Span", "evenly", "joined", "make_batch", "turn_values"]
 
 
 class MicroBatch(NamedTuple):
@@ -130,6 +131,24 @@ def make_batch(
     ]
     return Batch(
         tuple(micro for micro, _ in laid_out), tuple(tuple(spans) for _, spans in laid_out)
+    )
+
+
+def evenly(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
+    """Divide in order into as few parts as have at most `size`, whose lengths differ by 1 at most.
+
+    Neighbours stay together: they are often turns of one conversation.
+    """
+    count = -(-len(samples) // size)
+    bounds = [len(samples) * index // count for index in range(count + 1)]
+    return [samples[start:stop] for start, stop in pairwise(bounds)]
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Several as one, to be looked at and not to be trained on: weights stay those of each."""
+    return Batch(
+        tuple(micro for batch in batches for micro in batch.micro_batches),
+        tuple(spans for batch in batches for spans in batch.spans),
     )
 
 

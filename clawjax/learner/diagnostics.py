@@ -5,6 +5,8 @@ Invariant: a number that no token stands behind is left out, never reported as 0
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -12,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from clawjax.learner.batching import Batch, turn_values
+from clawjax.learner.batching import Batch, joined, turn_values
 
-__all__ = ["Maxima", "Sums", "batch_metrics", "merge", "step_metrics", "zeros"]
+__all__ = ["Maxima", "Sums", "batch_metrics", "mean_over_steps", "merge", "step_metrics", "zeros"]
 
 
 class Sums(NamedTuple):
@@ -38,6 +40,10 @@ class Sums(NamedTuple):
     """Sum of |new - sampler| over those."""
 
 
+_WEIGHTED = ("loss", "rl_loss", "opd_loss", "gap", "kl")
+"""Sums whose weights add up to one over a batch."""
+
+
 class Maxima(NamedTuple):
     """Scalars of which the largest counts; all are at least 0."""
 
@@ -59,10 +65,17 @@ def merge(left: tuple[Sums, Maxima], right: tuple[Sums, Maxima]) -> tuple[Sums, 
     return jax.tree.map(jnp.add, left[0], right[0]), jax.tree.map(jnp.maximum, left[1], right[1])
 
 
+def mean_over_steps(seen: Sequence[tuple[Sums, Maxima]]) -> tuple[Sums, Maxima]:
+    """Join optimiser steps; the terms of the loss, weighted within each batch, as their mean."""
+    sums, maxima = reduce(merge, seen)
+    means = {name: getattr(sums, name) / len(seen) for name in _WEIGHTED}
+    return sums._replace(**means), maxima
+
+
 def step_metrics(
     sums: Sums, maxima: Maxima, *, has_rl: bool, has_opd: bool, has_kl: bool
 ) -> dict[str, float]:
-    """Slash-path metrics of one optimiser step, from sums on the host."""
+    """Slash-path metrics of one update, from sums on the host."""
     tokens = float(sums.tokens)
     comparable = float(sums.comparable)
     metrics = {
@@ -90,8 +103,9 @@ def step_metrics(
     return metrics
 
 
-def batch_metrics(batch: Batch) -> dict[str, float]:
+def batch_metrics(batches: Sequence[Batch]) -> dict[str, float]:
     """Mean and spread of the advantages, every turn weighing the same, and what was computed."""
+    batch = joined(batches)
     advantages = turn_values([micro.advantages for micro in batch.micro_batches], batch)
     weights = turn_values([micro.rl_weights for micro in batch.micro_batches], batch)
     taught = turn_values([micro.opd_weights for micro in batch.micro_batches], batch)

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.admission import Admit, Drop, admit
-from clawjax.learner.batching import Batch, make_batch
+from clawjax.learner.batching import Batch, evenly, make_batch
 from clawjax.learner.checkpoint import Checkpoints, Progress
 from clawjax.learner.credit import AdmittedTurn, CreditFunction
 from clawjax.learner.publish import Publisher
@@ -162,7 +162,7 @@ class Learner:
             return
         version = self.version + 1
         self.log.claim(version, [sample.turn_id for sample in samples])
-        self.state, metrics = self.train_step.run(self.state, self._batch(samples, turns))
+        self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
         self.progress = Progress(
             credit=credited.state,
             turns=self.progress.turns + len(samples),
@@ -205,6 +205,11 @@ class Learner:
         if drops:
             self.log.append(*drops)
         return kept
+
+    def _batches(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> list[Batch]:
+        """One per optimiser step."""
+        size = self.config.mini_batch_turns or len(samples)
+        return [self._batch(part, turns) for part in evenly(samples, size)]
 
     def _batch(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> Batch:
         return make_batch(

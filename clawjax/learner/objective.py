@@ -8,6 +8,7 @@ from __future__ import annotations
 from clawjax.config import (
     AGAINST_ITSELF,
     HINT_MODULES,
+    USES_PROXIMAL,
     Baseline,
     HintChoice,
     KlEstimator,
@@ -147,14 +148,22 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
 def _ratio_definitions(objective: ObjectiveConfig) -> list[str]:
     preset, lines = objective.off_policy.preset, []
     if objective.policy_loss is not PolicyLoss.reinforce:
-        against = "new, detached" if preset in AGAINST_ITSELF else "sampler"
-        lines.append(f"r = exp(logp_new - logp_{against})")
+        lines.append(f"r = exp(logp_new - logp_{_denominator(preset)})")
     if objective.policy_loss is PolicyLoss.gspo:
         lines.append("R = exp(mean of log r over the turn)")
     if preset in AGAINST_ITSELF:
         weight = "min(c, cap)" if preset is not OffPolicyPreset.icepop else "c"
-        lines.append(f"w = {weight}, c = exp(logp_new - logp_sampler), detached")
+        start = "new" if preset is OffPolicyPreset.tis else "old"
+        lines.append(f"w = {weight}, c = exp(logp_{start} - logp_sampler), detached")
+    if preset in USES_PROXIMAL:
+        lines.append("old: the policy at the update's start")
     return lines
+
+
+def _denominator(preset: OffPolicyPreset) -> str:
+    if preset is OffPolicyPreset.tis:
+        return "new, detached"
+    return "old" if preset in AGAINST_ITSELF else "sampler"
 
 
 def _has_advantages(objective: ObjectiveConfig) -> bool:

@@ -1,4 +1,4 @@
-"""One optimiser step: the only place where training is jitted.
+"""One update, of one or more optimiser steps: the only place where training is jitted.
 
 Owns the train state's evolution. Blind to the algorithm: it sees advantages and weights, not where
 they came from. Invariants: the base model's weights never change; the gradient of a batch does
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +21,10 @@ import numpy as np
 import optax
 from jax import Array
 
-from clawjax.config import LearnerConfig, ObjectiveConfig, Teacher
+from clawjax.config import USES_PROXIMAL, LearnerConfig, ObjectiveConfig, Teacher
 from clawjax.errors import LearnerError
 from clawjax.learner import diagnostics
-from clawjax.learner.batching import Batch, MicroBatch
+from clawjax.learner.batching import Batch, MicroBatch, joined
 from clawjax.learner.decoder import HEAD_KEYS, Decoder, stack, unstack
 from clawjax.learner.diagnostics import Maxima, Sums
 from clawjax.learner.scoring import Model, policy_scores
@@ -47,7 +47,7 @@ class TrainState(NamedTuple):
     rng: Array
     """Key of the run; the adapter's first weights were drawn from it."""
     step: Array
-    """int32; equals the policy version."""
+    """int32: updates taken; equals the policy version."""
     ema: Params | None = None
     """Moving average of `trainable`, where the teacher is one."""
 
@@ -113,6 +113,7 @@ class TrainStep:
         )
         self.traced_shapes: list[tuple[int, ...]] = []
         """Shapes the gradient was compiled for, in order; at most one per length bucket."""
+        self._scorer = jax.jit(self._policy_logprobs)
         self._accumulate = jax.jit(self._add_micro_batch, donate_argnames=("totals",))
         self._update = jax.jit(self._apply_gradients, donate_argnames=("state",))
 
@@ -159,37 +160,80 @@ class TrainStep:
         params = join(self._base_params, trainable) if self.is_lora else trainable
         return Model(self._policy, params)
 
-    def run(self, state: TrainState, batch: Batch) -> StepResult:
-        """Consume a batch; `state` is donated and must not be used again.
+    def run(self, state: TrainState, batches: Sequence[Batch]) -> StepResult:
+        """Consume mini-batches, one optimiser step each; `state` must not be used again.
+
+        Args:
+            state: donated.
+            batches: at least one. Only what the first has learnt from can be compared with the
+                sampler: the others meet a policy that has moved on.
 
         Raises:
             LearnerError: the loss or gradient is not finite, or sampler and trainer disagree.
         """
         started = self._timer()
         step = int(state.step) + 1
-        totals = _Totals(jax.tree.map(jnp.zeros_like, state.trainable), diagnostics.zeros())
-        for micro in batch.micro_batches:
-            totals = self._accumulate(
-                state.trainable, self._base_params, totals=totals, micro=micro
-            )
-        seen = jax.device_get(totals.seen)
-        state, grad_norm = self._update(state=state, grads=totals.grads)
+        proximal = self._proximal(state, batches)
+        first, *others = batches
+        seen, norms = [], []
+        for batch, old in zip([first, *map(_not_comparable, others)], proximal, strict=True):
+            state, sums, norm = self._take(state, batch, old)
+            seen.append(sums)
+            norms.append(norm)
+        state = state._replace(step=jnp.asarray(step, jnp.int32))
         metrics = diagnostics.step_metrics(
-            *seen,
+            *diagnostics.mean_over_steps(seen),
             has_rl=self._objective.uses_scores,
             has_opd=self._objective.uses_hints,
             has_kl=self._objective.kl_coef > 0,
         )
-        metrics |= diagnostics.batch_metrics(batch)
-        metrics["train/grad_norm"] = float(grad_norm)
+        metrics |= diagnostics.batch_metrics(batches)
+        metrics["train/grad_norm"] = sum(norms) / len(norms)
+        metrics["train/optimizer_steps"] = float(len(batches))
         metrics["train/learning_rate"] = self._learner.learning_rate
         metrics["train/seconds"] = self._timer() - started
         metrics["train/tokens_per_s"] = metrics["train/tokens"] / metrics["train/seconds"]
-        self._check(step, batch, metrics)
+        self._check(step, batches, metrics)
         return StepResult(state, metrics)
 
+    def _take(
+        self, state: TrainState, batch: Batch, proximal: Sequence[Array | None]
+    ) -> tuple[TrainState, tuple[Sums, Maxima], float]:
+        """One optimiser step."""
+        totals = _Totals(jax.tree.map(jnp.zeros_like, state.trainable), diagnostics.zeros())
+        for micro, old in zip(batch.micro_batches, proximal, strict=True):
+            totals = self._accumulate(
+                state.trainable, self._base_params, totals=totals, micro=micro, proximal=old
+            )
+        seen = jax.device_get(totals.seen)
+        state, norm = self._update(state=state, grads=totals.grads)
+        return state, seen, float(norm)
+
+    def _proximal(
+        self, state: TrainState, batches: Sequence[Batch]
+    ) -> list[tuple[Array | None, ...]]:
+        """The policy's log-probs before the update, `[B, T]` each; None where it is not asked."""
+        is_asked = len(batches) > 1 and self._objective.off_policy.preset in USES_PROXIMAL
+        return [
+            tuple(
+                self._scorer(state.trainable, self._base_params, micro) if is_asked else None
+                for micro in batch.micro_batches
+            )
+            for batch in batches
+        ]
+
+    def _policy_logprobs(self, trainable: Params, frozen: Params, micro: MicroBatch) -> Array:
+        params = join(frozen, trainable) if self.is_lora else trainable
+        return policy_scores(Model(self._policy, params), micro, is_head_trained=False).logprobs
+
     def _add_micro_batch(
-        self, trainable: Params, frozen: Params, *, totals: _Totals, micro: MicroBatch
+        self,
+        trainable: Params,
+        frozen: Params,
+        *,
+        totals: _Totals,
+        micro: MicroBatch,
+        proximal: Array | None,
     ) -> _Totals:
         """Add one micro-batch's gradients and sums. Traced once per length bucket."""
         shape = micro.token_ids.shape
@@ -205,7 +249,7 @@ class TrainStep:
             if self._objective.kl_coef > 0:
                 scores = policy_scores(Model(self._base, frozen), micro, is_head_trained=False)
                 base = jax.lax.stop_gradient(scores.logprobs)
-            return micro_loss(new, base, micro, self._objective)
+            return micro_loss(new, base, micro, self._objective, proximal_logprobs=proximal)
 
         grads, seen = jax.grad(loss, has_aux=True)(trainable)
         return _Totals(
@@ -220,14 +264,14 @@ class TrainStep:
         if ema is not None:
             step_size = 1.0 - self._objective.opd.ema_decay
             ema = optax.incremental_update(trainable, ema, step_size)
-        return TrainState(trainable, opt_state, state.rng, state.step + 1, ema), norm
+        return TrainState(trainable, opt_state, state.rng, state.step, ema), norm
 
-    def _check(self, step: int, batch: Batch, metrics: dict[str, float]) -> None:
+    def _check(self, step: int, batches: Sequence[Batch], metrics: dict[str, float]) -> None:
         problem = self._problem(metrics)
         if problem is None:
             return
         file = self._failed_dir / f"step_{step}.npz"
-        _dump(file, batch)
+        _dump(file, joined(batches))
         msg = f"step {step} is not to be trusted: {problem}. Its batch is in {file}"
         raise LearnerError(msg)
 
@@ -246,6 +290,15 @@ class TrainStep:
                 "engine serves the weights and the precision that the learner trains"
             )
         return None
+
+
+def _not_comparable(batch: Batch) -> Batch:
+    """The same for a policy that has moved on since its tokens were sampled."""
+    micros = (
+        micro._replace(is_comparable=np.zeros_like(micro.is_comparable))
+        for micro in batch.micro_batches
+    )
+    return batch._replace(micro_batches=tuple(micros))
 
 
 def _dump(file: Path, batch: Batch) -> None:

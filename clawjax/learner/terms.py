@@ -33,16 +33,29 @@ class _Term(NamedTuple):
 
 
 def micro_loss(
-    new: TokenScores, base_logprobs: Array | None, micro: MicroBatch, objective: ObjectiveConfig
+    new: TokenScores,
+    base_logprobs: Array | None,
+    micro: MicroBatch,
+    objective: ObjectiveConfig,
+    *,
+    proximal_logprobs: Array | None = None,
 ) -> tuple[Array, tuple[Sums, Maxima]]:
     """`w_rl L_rl + w_opd L_opd + kl_coef KL - entropy_coef H`, and what to report about it.
 
     Each term is a mean over the tokens that have its signal, by the batch's weights.
-    `base_logprobs` is None where `kl_coef` is 0.
+
+    Args:
+        new: of the policy being trained.
+        base_logprobs: `[B, T]`; None where `kl_coef` is 0.
+        micro: what is learnt from.
+        objective: the terms and their settings.
+        proximal_logprobs: `[B, T]`, of the policy at the update's start; None in an update of a
+            single step, where it is the one being trained.
     """
+    old = jax.lax.stop_gradient(new.logprobs if proximal_logprobs is None else proximal_logprobs)
     nothing = _Term(jnp.zeros(()), jnp.zeros(micro.response_mask.shape, bool))
-    rl = _rl(new, micro, objective) if objective.uses_scores else nothing
-    opd = _opd(new, micro, objective) if objective.uses_hints else nothing
+    rl = _rl(new, old, micro, objective) if objective.uses_scores else nothing
+    opd = _opd(new, old, micro, objective) if objective.uses_hints else nothing
     kl = jnp.zeros(())
     if base_logprobs is not None:
         kl = jnp.sum(micro.weights * _kl(new.logprobs, base_logprobs, objective.kl_estimator))
@@ -66,18 +79,17 @@ def _kl(new_logprobs: Array, base_logprobs: Array, estimator: KlEstimator) -> Ar
             return losses.k3_kl(new_logprobs, base_logprobs)
 
 
-def _rl(new: TokenScores, micro: MicroBatch, objective: ObjectiveConfig) -> _Term:
-    return _policy_gradient(
-        new, micro, jnp.asarray(micro.advantages), jnp.asarray(micro.rl_weights), objective
-    )
+def _rl(new: TokenScores, proximal: Array, micro: MicroBatch, objective: ObjectiveConfig) -> _Term:
+    advantages, weights = jnp.asarray(micro.advantages), jnp.asarray(micro.rl_weights)
+    return _policy_gradient(new, proximal, micro, advantages, weights, objective)
 
 
-def _opd(new: TokenScores, micro: MicroBatch, objective: ObjectiveConfig) -> _Term:
+def _opd(new: TokenScores, proximal: Array, micro: MicroBatch, objective: ObjectiveConfig) -> _Term:
     """Follow the teacher, by an advantage per token or by the KL over its support."""
     weights = jnp.asarray(micro.opd_weights)
     if objective.opd.form is OpdForm.token:
         advantages = difference(new, micro, objective.opd)
-        return _policy_gradient(new, micro, advantages, weights, objective)
+        return _policy_gradient(new, proximal, micro, advantages, weights, objective)
     divergence = support_reverse_kl(new.support_logprobs, jnp.asarray(micro.support_logprobs))
     has_teacher = weights > 0  # elsewhere the support is padding
     loss = jnp.sum(jnp.where(has_teacher, weights * divergence, 0.0))
@@ -87,8 +99,8 @@ def _opd(new: TokenScores, micro: MicroBatch, objective: ObjectiveConfig) -> _Te
 def difference(new: TokenScores, micro: MicroBatch, opd: OpdConfig) -> Array:
     """`g_t = clip(log pi_T(a_t | s, hint) - log pi_old(a_t | s), -c, c)`, `[B, T]`.
 
-    A batch is consumed in one step, so that the old policy is the one being trained: the current
-    log-probs, detached. This is the policy gradient of the reverse KL to the hinted teacher.
+    The old policy is the one being trained, detached, in every step anew: the policy gradient of
+    the reverse KL to the hinted teacher.
     Reference: on-policy distillation, Agarwal et al. 2023, arXiv:2306.13649.
     """
     gap = jnp.asarray(micro.teacher_logprobs) - jax.lax.stop_gradient(new.logprobs)
@@ -97,15 +109,13 @@ def difference(new: TokenScores, micro: MicroBatch, opd: OpdConfig) -> Array:
 
 def _policy_gradient(
     new: TokenScores,
+    proximal: Array,
     micro: MicroBatch,
     advantages: Array,
     weights: Array,
     objective: ObjectiveConfig,
 ) -> _Term:
-    """The configured loss of the advantages, corrected for the sampler's distance.
-
-    A batch is consumed in one step, so that the proximal policy is the one being trained.
-    """
+    """The configured loss of the advantages, corrected for the sampler's distance."""
     config, turn_ids = objective.off_policy, jnp.asarray(micro.turn_ids)
     max_turns = turn_ids.size  # every turn has a response token of its own
     correction = off_policy(
@@ -114,7 +124,7 @@ def _policy_gradient(
         jnp.asarray(micro.sampler_logprobs),
         turn_ids,
         max_turns=max_turns,
-        proximal_logprobs=new.logprobs,
+        proximal_logprobs=proximal,
         cap=config.cap,
         low=config.low,
         high=config.high,

@@ -98,7 +98,7 @@ def test_first_step_after_a_sync_has_ratio_one_and_no_kl(
     tiny_model: LoadedModel, train_step: TrainStep
 ) -> None:
     samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
-    metrics = train_step.run(train_step.init(0), batched(samples)).metrics
+    metrics = train_step.run(train_step.init(0), [batched(samples)]).metrics
     assert metrics["train/ratio_mean"] == pytest.approx(1.0, abs=1e-4)
     assert metrics["train/ratio_max"] == pytest.approx(1.0, abs=1e-3)
     assert metrics["train/ess"] == pytest.approx(1.0, abs=1e-4)
@@ -124,7 +124,7 @@ def test_loss_recomputed_in_numpy(tiny_model: LoadedModel, train_step: TrainStep
         turns.append(surrogate.mean())
         mean_kl.append((np.exp(base - new) - 1 - (base - new)).mean())
         ratios.extend(r)
-    metrics = train_step.run(state, batched(samples, version=1)).metrics
+    metrics = train_step.run(state, [batched(samples, version=1)]).metrics
     assert metrics["train/rl_loss"] == pytest.approx(np.mean(turns), rel=1e-3, abs=1e-5)
     assert metrics["train/kl"] == pytest.approx(np.mean(mean_kl), rel=1e-3)
     expected = np.mean(turns) + KL_COEF * np.mean(mean_kl)
@@ -143,7 +143,7 @@ def test_praise_makes_likelier_and_criticism_unlikelier(
 ) -> None:
     praised, criticised = some_samples()[:2]
     samples = as_sampled(tiny_model, tiny_model.params, [praised, criticised], version=0)
-    result = train_step.run(train_step.init(0), batched(samples))
+    result = train_step.run(train_step.init(0), [batched(samples)])
     params = served_params(tiny_model, result.state, lora_of(train_step))
     after = [values.sum() for values in logprobs(tiny_model, params, samples)]
     before = [sum(sample.sampler_logprobs) for sample in samples]
@@ -152,13 +152,37 @@ def test_praise_makes_likelier_and_criticism_unlikelier(
     assert int(result.state.step) == 1
 
 
+def test_an_update_in_mini_batches_is_one_optimiser_step_after_the_other(
+    tiny_model: LoadedModel, train_step: TrainStep
+) -> None:
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    halves = [batched(samples[:2]), batched(samples[2:])]
+    update = train_step.run(train_step.init(0), halves)
+    one = train_step.run(train_step.init(0), halves[:1])
+    two = train_step.run(one.state, [batched(samples[2:], version=1)])
+    assert int(update.state.step) == 1
+    jax.tree.map(
+        lambda found, wanted: np.testing.assert_allclose(found, wanted, atol=1e-6),
+        update.state.trainable,
+        two.state.trainable,
+    )
+    assert update.metrics["train/optimizer_steps"] == 2
+    assert update.metrics["train/turns"] == 4
+    losses = (one.metrics["train/loss"], two.metrics["train/loss"])
+    assert update.metrics["train/loss"] == pytest.approx(sum(losses) / 2, rel=1e-4, abs=1e-6)
+    # The sampler is compared with the policy that it sampled from, not with what became of it.
+    responses = sum(len(sample.response_ids) for sample in samples[:2])
+    assert update.metrics["train/mismatch_tokens"] == responses
+    assert update.metrics["train/max_abs_logprob_diff"] < 1e-4
+
+
 def test_division_and_order_of_a_batch_change_nothing(
     tiny_model: LoadedModel, train_step: TrainStep
 ) -> None:
     samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
-    one = train_step.run(train_step.init(0), batched(samples))
+    one = train_step.run(train_step.init(0), [batched(samples)])
     other = train_step.run(
-        train_step.init(0), joined(batched(samples[3:]), batched(samples[2::-1]))
+        train_step.init(0), [joined(batched(samples[3:]), batched(samples[2::-1]))]
     )
     for name in ("train/loss", "train/grad_norm", "train/entropy", "train/kl"):
         assert one.metrics[name] == pytest.approx(other.metrics[name], rel=1e-4, abs=1e-7)
@@ -169,8 +193,8 @@ def test_packing_changes_nothing(tiny_model: LoadedModel, train_step: TrainStep)
     samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
     packed, padded = batched(samples, 1), batched(samples, 1, is_packed=False)
     assert len(packed.micro_batches) < len(padded.micro_batches)
-    one = train_step.run(perturbed(train_step.init(0)), packed)
-    other = train_step.run(perturbed(train_step.init(0)), padded)
+    one = train_step.run(perturbed(train_step.init(0)), [packed])
+    other = train_step.run(perturbed(train_step.init(0)), [padded])
     for name in ("loss", "grad_norm", "entropy", "kl", "tokens", "advantage_mean", "ratio_max"):
         expected = pytest.approx(other.metrics[f"train/{name}"], rel=1e-4, abs=1e-7)
         assert one.metrics[f"train/{name}"] == expected, name
@@ -182,8 +206,8 @@ def test_sharing_a_segment_changes_nothing(tiny_model: LoadedModel, train_step: 
     shared = batched(samples, version=1)
     assert len(shared.micro_batches) == 1
     apart = joined(*(batched([sample], version=1) for sample in samples))
-    one = train_step.run(perturbed(train_step.init(0)), shared).metrics
-    other = train_step.run(perturbed(train_step.init(0)), apart).metrics
+    one = train_step.run(perturbed(train_step.init(0)), [shared]).metrics
+    other = train_step.run(perturbed(train_step.init(0)), [apart]).metrics
     for name in ("loss", "grad_norm", "entropy", "kl", "tokens", "advantage_mean"):
         assert one[f"train/{name}"] == pytest.approx(other[f"train/{name}"], rel=1e-3), name
     assert one["train/computed_tokens"] < other["train/computed_tokens"]
@@ -192,7 +216,7 @@ def test_sharing_a_segment_changes_nothing(tiny_model: LoadedModel, train_step: 
 def test_no_credit_no_change(tiny_model: LoadedModel, train_step: TrainStep) -> None:
     samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
     silent = [dataclasses.replace(s, credit=(0.0,) * len(s.credit)) for s in samples]
-    metrics = train_step.run(train_step.init(0), batched(silent)).metrics
+    metrics = train_step.run(train_step.init(0), [batched(silent)]).metrics
     assert metrics["train/loss"] == pytest.approx(0.0, abs=1e-6)
     assert metrics["train/grad_norm"] < 1e-4
 
@@ -200,8 +224,8 @@ def test_no_credit_no_change(tiny_model: LoadedModel, train_step: TrainStep) -> 
 def test_the_base_is_never_changed(tiny_model: LoadedModel, train_step: TrainStep) -> None:
     before = jax.tree.map(np.array, tiny_model.params)
     samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
-    train_step.run(train_step.init(0), batched(samples))
-    again = train_step.run(train_step.init(0), batched(samples)).metrics
+    train_step.run(train_step.init(0), [batched(samples)])
+    again = train_step.run(train_step.init(0), [batched(samples)]).metrics
     jax.tree.map(np.testing.assert_array_equal, before, dict(tiny_model.params))
     assert again["train/kl"] == pytest.approx(0.0, abs=1e-6)
 
@@ -211,7 +235,7 @@ def test_one_compiled_program_per_shape(tiny_model: LoadedModel, train_step: Tra
     state = train_step.init(0)
     for chosen in (samples[:1], samples[:3], samples):
         state = adopt(
-            train_step.run(state, batched(chosen)).state, train_step.init(0).trainable, step=0
+            train_step.run(state, [batched(chosen)]).state, train_step.init(0).trainable, step=0
         )
     shapes = train_step.traced_shapes
     assert len(shapes) == len(set(shapes))
@@ -224,7 +248,7 @@ def test_what_is_not_finite_stops_the_run_with_its_batch(
     with pytest.raises(
         LearnerError, match=r"train/loss is nan.*Its batch is in .*step_1\.npz"
     ) as e:
-        train_step.run(train_step.init(0), batched([broken], version=1))
+        train_step.run(train_step.init(0), [batched([broken], version=1)])
     dumped = np.load(Path(str(e.value).rsplit(" ", 1)[1]))
     assert np.isnan(dumped["0/advantages"][dumped["0/response_mask"]]).all()
     assert list(dumped["0/turn_ids"]) == ["t0"]
@@ -239,9 +263,9 @@ def test_a_sampler_that_disagrees_stops_the_run(
         for s in samples
     ]
     with pytest.raises(LearnerError, match=r"differ by 0\.2.* above learner.max_mismatch=0.05"):
-        train_step.run(train_step.init(0), batched(off))
+        train_step.run(train_step.init(0), [batched(off)])
     # Of another version, or truncated while sampling, the same numbers are no mismatch.
-    train_step.run(train_step.init(0), batched(off, version=1))
+    train_step.run(train_step.init(0), [batched(off, version=1)])
     truncated = make_batch(
         off,
         version=0,
@@ -249,5 +273,5 @@ def test_a_sampler_that_disagrees_stops_the_run(
         micro_batch_tokens=64,
         truncated={s.turn_id for s in off},
     )
-    metrics = train_step.run(train_step.init(0), truncated).metrics
+    metrics = train_step.run(train_step.init(0), [truncated]).metrics
     assert metrics["train/mismatch_tokens"] == 0

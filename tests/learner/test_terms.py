@@ -84,7 +84,7 @@ def batch(
 
 
 def run(step: TrainStep, samples: list[Sample], *, support: int = 0) -> StepResult:
-    return step.run(step.init(0), batch(samples, support=support))
+    return step.run(step.init(0), [batch(samples, support=support)])
 
 
 @pytest.fixture
@@ -223,6 +223,26 @@ def test_a_mask_silences_what_is_out_of_bounds(samples: list[Sample]) -> None:
     assert float(sums.clipped) == float(is_far.sum()) > 0
 
 
+def test_decoupled_is_tis_in_the_first_step_of_an_update_and_not_after_it(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    def moved(preset: OffPolicyPreset, parts: int) -> list[np.ndarray]:
+        correction = OffPolicyConfig(preset=preset, cap=1.2)
+        step = step_for(tiny_model, tmp_path, dataclasses.replace(BINARY, off_policy=correction))
+        turns = [scored(samples[0], 1.0), scored(samples[0], 1.0)]
+        state = step.run(step.init(0), [batch(turns)] * parts).state
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(state.trainable)]
+
+    def distance(parts: int) -> float:
+        pairs = zip(
+            moved(OffPolicyPreset.tis, parts), moved(OffPolicyPreset.decoupled, parts), strict=True
+        )
+        return max(float(np.abs(tis - decoupled).max()) for tis, decoupled in pairs)
+
+    assert distance(1) == pytest.approx(0.0, abs=1e-7)
+    assert distance(4) > 1e-4
+
+
 @pytest.mark.parametrize("estimator", list(KlEstimator))
 def test_a_kl_term_pulls_back_to_the_base(samples: list[Sample], estimator: KlEstimator) -> None:
     objective = dataclasses.replace(BINARY, kl_coef=1.0, kl_estimator=estimator)
@@ -240,8 +260,8 @@ def test_an_entropy_bonus_flattens_the_policy(
 ) -> None:
     step = step_for(tiny_model, tmp_path, dataclasses.replace(BINARY, entropy_coef=1.0))
     turns = [scored(samples[0], 0.0)]
-    first = step.run(step.init(0), batch(turns))
-    second = step.run(first.state, batch(turns))
+    first = step.run(step.init(0), [batch(turns)])
+    second = step.run(first.state, [batch(turns)])
     assert second.metrics["train/entropy"] > first.metrics["train/entropy"] + 1e-3
 
 
@@ -271,7 +291,7 @@ def test_a_moving_average_of_the_policy_follows_it_slowly(
     step = step_for(tiny_model, tmp_path, dataclasses.replace(OPD, opd=opd))
     state = step.init(0)
     start = jax.tree.map(np.array, state.trainable)
-    state = step.run(state, batch([taught(samples[0], 2.0)])).state
+    state = step.run(state, [batch([taught(samples[0], 2.0)])]).state
     jax.tree.map(
         lambda old, new, average: np.testing.assert_allclose(
             average, 0.75 * old + 0.25 * np.asarray(new), rtol=1e-5, atol=1e-6
