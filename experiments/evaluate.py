@@ -5,6 +5,7 @@ stopped. Exit codes: 0 done, 2 the configuration or this machine does not allow 
 """
 
 from pathlib import Path
+from statistics import fmean
 
 import hydra
 from _entry import guarded, register_schema, start
@@ -18,12 +19,12 @@ register_schema()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
-def main(config: DictConfig) -> None:
-    """Compose one configuration per method, measure, write the table."""
-    guarded(lambda: _evaluate(to_run_config(config)))
+def main(config: DictConfig) -> float:
+    """Compose one configuration per method, measure, write the table; a sweep gets the mean."""
+    return guarded(lambda: _evaluate(to_run_config(config)))
 
 
-def _evaluate(config: RunConfig) -> None:
+def _evaluate(config: RunConfig) -> float:
     from clawjax.evals.personal_table import render_table
     from clawjax.runtime.personal_suite import run_suite
 
@@ -31,6 +32,7 @@ def _evaluate(config: RunConfig) -> None:
     table = render_table(results)
     (Path(config.run.dir) / "results.md").write_text(table)
     print(table)
+    return fmean(result["style"]["style_score"] for result in results)
 
 
 def _of(method: str, config: RunConfig) -> RunConfig:

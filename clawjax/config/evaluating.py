@@ -36,6 +36,8 @@ class SuiteConfig:
     updates: int = 6
     """Rounds of talking and training."""
     turns_per_update: int = 16
+    staleness: int = 0
+    """Versions by which the policy that talks lags the newest one."""
     held_out: int = 64
     """Held-out prompts scored."""
     neutral: int = 20
@@ -52,5 +54,6 @@ class SuiteConfig:
             )
         at_least("suite.updates", self.updates, 1)
         at_least("suite.turns_per_update", self.turns_per_update, 1)
+        at_least("suite.staleness", self.staleness, 0)
         at_least("suite.held_out", self.held_out, 1)
         at_least("suite.neutral", self.neutral, 1)

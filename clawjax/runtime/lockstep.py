@@ -105,6 +105,14 @@ class Lockstep:
         """The policy version in use."""
         return self._engine.status().version
 
+    async def catch_up(self) -> None:
+        """Serve the newest version, however stale the talk was meant to be.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        await self._serve(self._learner.version)
+
     async def round(self, persona: Persona, turns: int) -> bool:
         """Talk up to `turns` in all rounds together, judge, train once; whether it trained.
 
@@ -115,12 +123,15 @@ class Lockstep:
         """
         await self._talk(persona, turns)
         await self._judged()
-        was = self.version
+        was = self._learner.version
         await asyncio.to_thread(self._learner.sweep)
-        newest = self._store.latest()
-        if newest is not None and newest.version != was:
-            await self._engine.swap(newest)
-        return self.version != was
+        await self._serve(self._learner.version - self.config.suite.staleness)
+        return self._learner.version != was
+
+    async def _serve(self, version: int) -> None:
+        if version > self.version:
+            weights, _ = self._store.load(version)
+            await self._engine.swap(weights)
 
     async def _talk(self, persona: Persona, turns: int) -> None:
         user = self.config.user
@@ -158,7 +169,13 @@ class Lockstep:
 def _without_waits(config: RunConfig) -> RunConfig:
     """A step is due as soon as there is anything to learn from, and takes all there is."""
     size = max(config.learner.batch_turns, config.suite.turns_per_update)
-    learner = dataclasses.replace(config.learner, batch_turns=size, min_turns=1, max_wait_s=0.0)
+    learner = dataclasses.replace(
+        config.learner,
+        batch_turns=size,
+        min_turns=1,
+        max_wait_s=0.0,
+        max_staleness=max(config.learner.max_staleness, config.suite.staleness + 1),
+    )
     return dataclasses.replace(config, learner=learner)
 
 

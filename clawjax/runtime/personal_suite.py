@@ -160,6 +160,7 @@ async def _live(
     async with Lockstep.open(config, paths, model) as lockstep:
         for number in range(suite.updates if is_trained else 0):
             await lockstep.round(persona, (number + 1) * suite.turns_per_update)
+        await lockstep.catch_up()
         style = await evaluate_style(
             lockstep.base_url,
             persona,

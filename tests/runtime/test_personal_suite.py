@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clawjax.metrics.jsonl import read_jsonl
 from clawjax.runtime.personal_suite import sessions_to_stable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,21 @@ def test_the_suite_measures_every_trial_once(tmp_path: Path) -> None:
     other = evaluate(tmp_path, "learner.learning_rate=1e-5")
     assert other.returncode == 2
     assert "was measured with other settings: use another run.name" in other.stderr
+
+
+@pytest.mark.slow
+def test_the_policy_that_talks_can_be_kept_behind_the_newest(tmp_path: Path) -> None:
+    rounds = ("suite.updates=3", "suite.staleness=2", "suite.methods=[sft]")
+    done = evaluate(tmp_path, *rounds, "objective.off_policy.preset=none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    trial = json.loads((tmp_path / "trials" / "brief-sft-0.json").read_text())
+    steps = [
+        line
+        for line in read_jsonl(tmp_path / "runs" / "brief-sft-0" / "metrics.jsonl")
+        if "train/staleness_max" in line
+    ]
+    assert trial["version"] == len(steps)  # the newest is measured, whatever was talked to
+    assert [line["train/staleness_max"] for line in steps] == [0, 1, 2][: len(steps)]
 
 
 def test_an_unknown_persona_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
