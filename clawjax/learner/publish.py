@@ -1,6 +1,6 @@
 """Publishing: the only place where the policy version advances.
 
-Invariant: version and step are one number; version n is the state after n optimiser steps.
+Invariant: version and step are one number; version n is the state after n updates.
 """
 
 from __future__ import annotations
