@@ -91,8 +91,8 @@ class OffPolicyPreset(StrEnum):
     icepop = "icepop"
     """Tokens out of bounds are left out, the others weighed."""
     decoupled = "decoupled"
-    """Truncated weights against the sampler; the clip bounds the step alone. With one step per
-    batch, as here, the same as `tis`."""
+    """Truncated weights against the sampler; the clip bounds the step alone. In an update
+    of one step the same as `tis`."""
 
 
 class KlEstimator(StrEnum):
