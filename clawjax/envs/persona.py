@@ -114,7 +114,7 @@ class Persona:
 def join_message(connector: str, reaction: str, question: str) -> str:
     """Reaction and next question as one message, e.g. "Great. Anyway, how do I ...?"."""
     before = connector.partition("{question}")[0]
-    goes_on = before.endswith((", ", ": ")) and question.split()[0] not in ("I", "I'm")
+    goes_on = before.endswith((", ", ": ")) and question.split()[0].partition("'")[0] != "I"
     text = question[0].lower() + question[1:] if goes_on else question
     return connector.format(reaction=reaction, question=text)
 

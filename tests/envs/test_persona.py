@@ -89,8 +89,9 @@ def test_reaction_and_question_make_one_message(connector: str, expected: str) -
     assert join_message(connector, "Fine.", "How is it?") == expected
 
 
-def test_a_question_about_me_keeps_its_capital() -> None:
-    assert join_message("{reaction} So, {question}", "Ok.", "I ask why?") == "Ok. So, I ask why?"
+@pytest.mark.parametrize("question", ["I ask why?", "I'm here.", "I've read it.", "I'd go."])
+def test_a_message_about_me_keeps_its_capital(question: str) -> None:
+    assert join_message("{reaction} So, {question}", "Ok.", question) == f"Ok. So, {question}"
 
 
 def own_files(folder: Path, **changes: object) -> Path:

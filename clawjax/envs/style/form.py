@@ -27,15 +27,15 @@ _MARKUP = re.compile(
 _TERM_LINE = re.compile(r"^\s*\w[^\n.?!]{0,40}?\s[\u2013\u2014]\s", re.M)
 _ADDRESSES_READER = re.compile(r"\byou(?:r|rs|rself|'re|'ve|'d|\u2019re|\u2019ve|\u2019d)?\b", re.I)
 _SERVICE_QUESTION = re.compile(
-    r"\b(?:any|other|more|further|another) questions?\b|\b(?:anything|something) else\b"
-    r"|\b(?:can|may|could) (?:I|we) (?:help|assist)\b|\b(?:this|that|it) helps?\b"
+    r"\b(?:any|other|more|further|another) questions?\b|\b(?:any|some)thing (?:else|specific)\b"
+    r"|\b(?:can|may|could) (?:I|we) (?:help|assist|be of|do for you)\b|\b(?:this|that|it) helps?\b"
     r"|\b(?:know|learn|hear|tell you) more\b|\bmore (?:information|details?|help)\b"
     r"|\bfurther (?:help|assistance)\b",
     re.I,
 )
 _CLOSING = re.compile(r"[\s\"'\u201d\u2019)*_]+$")
 """What may follow the last punctuation mark."""
-_SHORTEST_QUESTION = 5
+_SHORTEST_QUESTION = 3
 _SHORTEST_ANSWER = 4
 _SHORTEST_REPEAT = 3
 _DISTINCT_SHARE = 1 / 3
@@ -63,7 +63,7 @@ def repeats_itself(text: str) -> bool:
 def ends_with_question(text: str, prompt: str = "") -> bool:
     """The last sentence is a question that only this reader can answer.
 
-    It says "you" or "your", has five words or more, is not the prompt handed back, and is none of
+    It says "you" or "your", has three words or more, is not the prompt handed back, and is none of
     those that fit after any answer ("Do you have any other questions?").
     """
     end = _CLOSING.sub("", text)
