@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 from clawjax.config import UNTRAINED, RunConfig
 from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError
+from clawjax.evals.asking import Asker
 from clawjax.evals.drift import kl_from_base, logged_exchanges, policy_params
 from clawjax.evals.material import closed_questions, fixed_text, neutral_prompts
 from clawjax.evals.personal import StyleResult, evaluate_style
-from clawjax.evals.retention import closed_form_accuracy, nll_per_token, sample_replies
+from clawjax.evals.retention import closed_form_accuracy, nll_per_token
 from clawjax.evals.series import judge_agreement
 from clawjax.learner.objective import describe
 from clawjax.log.replay import replay
@@ -160,21 +161,24 @@ async def _live(
     async with Lockstep.open(config, paths, model) as lockstep:
         for number in range(suite.updates if is_trained else 0):
             await lockstep.round(persona, (number + 1) * suite.turns_per_update)
-        style = await evaluate_style(
+        asker = Asker(
             lockstep.base_url,
+            config.model.name,
+            api_key=api_key(config.gateway) or "none",
+            concurrency=config.engine.slots,
+        )
+        style = await evaluate_style(
+            asker,
             persona,
             n=suite.held_out,
             seed=trial.seed,
-            model=config.model.name,
             temperature=config.user.temperature,
             max_tokens=config.user.max_tokens,
-            concurrency=config.engine.slots,
-            api_key=_key(config),
             system=_PROMPTED.format(wish=persona.description)
             if trial.method == "prompted"
             else None,
         )
-        retention = await _retention(config, lockstep, model, paths)
+        retention = await _retention(asker, config, lockstep, model, paths)
         training = _training(lockstep, paths, config) if is_trained else None
         return {
             "style": _summary(style),
@@ -192,27 +196,19 @@ def _summary(style: StyleResult) -> dict[str, Any]:
 
 
 async def _retention(
-    config: RunConfig, lockstep: Lockstep, model: LoadedModel, paths: RunPaths
+    asker: Asker, config: RunConfig, lockstep: Lockstep, model: LoadedModel, paths: RunPaths
 ) -> dict[str, Any]:
     """KL to the base on neutral prompts, likelihood of a fixed text, closed questions."""
-    replies = await sample_replies(
-        lockstep.base_url,
-        neutral_prompts()[: config.suite.neutral],
-        model=config.model.name,
+    prompts = neutral_prompts()[: config.suite.neutral]
+    replies = await asker.ask(
+        prompts,
+        seeds=range(len(prompts)),
         temperature=config.user.temperature,
         max_tokens=_NEUTRAL_TOKENS,
-        concurrency=config.engine.slots,
-        api_key=_key(config),
     )
-    accuracy = await closed_form_accuracy(
-        lockstep.base_url,
-        closed_questions(),
-        model=config.model.name,
-        concurrency=config.engine.slots,
-        api_key=_key(config),
-    )
+    accuracy = await closed_form_accuracy(asker, closed_questions())
     policy = _policy(model, paths)
-    exchanges = logged_exchanges(lockstep.log, [response_id for response_id, _ in replies])
+    exchanges = logged_exchanges(lockstep.log, [reply.response_id for reply in replies])
     drift = await asyncio.to_thread(
         kl_from_base, model.architecture, policy, model.params, exchanges
     )
@@ -223,10 +219,6 @@ async def _retention(
         "nll_per_token": nll,
         "accuracy": accuracy._asdict(),
     }
-
-
-def _key(config: RunConfig) -> str:
-    return api_key(config.gateway) or "none"
 
 
 def _policy(model: LoadedModel, paths: RunPaths) -> Any:
