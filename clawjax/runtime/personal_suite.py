@@ -27,9 +27,10 @@ from clawjax.evals.drift import kl_from_base, logged_exchanges, policy_params
 from clawjax.evals.material import closed_questions, fixed_text, neutral_prompts
 from clawjax.evals.personal import StyleResult, evaluate_style
 from clawjax.evals.retention import closed_form_accuracy, nll_per_token
-from clawjax.evals.series import judge_agreement
+from clawjax.evals.series import judge_agreement, lost_replies
 from clawjax.learner.objective import describe
 from clawjax.log.replay import replay
+from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import read_jsonl
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.runtime.build import api_key, use_compilation_cache
@@ -38,7 +39,7 @@ from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.provenance import git_sha
 from clawjax.weights import DirectoryWeightStore
 
-__all__ = ["Trial", "run_suite", "sessions_to_stable", "trials"]
+__all__ = ["Trial", "conversation", "run_suite", "sessions_to_stable", "trials"]
 
 _NEUTRAL_TOKENS = 64
 _PROMPTED = "You are a helpful assistant. The user {wish}."
@@ -179,7 +180,9 @@ async def _live(
             else None,
         )
         retention = await _retention(asker, config, lockstep, model, paths)
-        training = _training(lockstep, paths, config) if is_trained else None
+        training = (
+            conversation(lockstep.log, paths.root, suite.turns_per_update) if is_trained else None
+        )
         return {
             "style": _summary(style),
             "retention": retention,
@@ -227,21 +230,22 @@ def _policy(model: LoadedModel, paths: RunPaths) -> Any:
     return model.params if newest is None else policy_params(model, *store.load(newest.version))
 
 
-def _training(lockstep: Lockstep, paths: RunPaths, config: RunConfig) -> dict[str, Any]:
-    """What the conversation looked like, round by round."""
-    counts = lockstep.log.counts()
-    user = read_jsonl(paths.root / "user.jsonl")
-    agreement = judge_agreement(replay(lockstep.log), user)
+def conversation(log: SqlTurnLog, folder: Path, turns_per_update: int) -> dict[str, Any]:
+    """What the conversation in a trial's folder looked like, round by round."""
+    counts = log.counts()
+    turns = list(replay(log))
+    user = read_jsonl(folder / "user.jsonl")
+    agreement = judge_agreement(turns, user)
     styles = [entry["style"] for entry in user]
-    size = config.suite.turns_per_update
+    starts = range(0, len(styles), turns_per_update)
     return {
         "logged": counts.logged,
         "trained": counts.trained,
         "dropped": counts.dropped,
         "pending": counts.pending,
-        "style_by_round": [
-            fmean(styles[start : start + size]) for start in range(0, len(styles), size)
-        ],
+        "lost": lost_replies(turns, user),
+        "turns_by_round": [min(start + turns_per_update, len(styles)) for start in starts],
+        "style_by_round": [fmean(styles[start : start + turns_per_update]) for start in starts],
         "sessions_to_stable": sessions_to_stable(user),
         "judge": None if agreement is None else agreement._asdict(),
     }
