@@ -108,7 +108,7 @@ What the numbers do not say:
 def _provenance(result: Row, trials: Sequence[Row]) -> str:
     machine = result["machine"]
     minutes = [row["seconds"] / 60 for row in trials]
-    prompts = " or ".join(str(n) for n in sorted({row["n"] for row in trials}))
+    prompts = trials[0]["n"]
     commits = ", ".join(commit(sha) for sha in _names(trials, "git_sha"))
     seeds = ", ".join(map(str, sorted(_names(trials, "seed"))))
     hardware = f"{machine['cores']} cores ({machine['cpu']}, {machine['memory_gib']} GiB)"

@@ -1,7 +1,7 @@
 """Trial files of the personal suite, gathered from one or several runs.
 
-Invariant: what is gathered can be compared. A trial measured twice, or one method measured with
-two settings, is refused.
+Invariant: what is gathered can be compared. A trial measured twice, different numbers of held-out
+prompts, and one method with two settings are refused.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Trial = dict[str, Any]
 def read_trials(folders: Sequence[Path]) -> list[Trial]:
     """All of `<folder>/trials/*.json`, by persona, method and seed.
 
-    The settings of `base` and `prompted` contain an objective that they do not use; they are held
-    to the same number of prompts instead.
+    The settings of `base` and `prompted` are not compared: most of them, such as the objective,
+    decide nothing there.
 
     Raises:
         ConfigError: nothing there, a trial measured twice, or settings that differ.
@@ -54,14 +54,13 @@ def _order(key: tuple[str, str, int]) -> tuple[str, int, int]:
 
 
 def _check_settings(found: Iterable[tuple[Path, Trial]]) -> None:
-    first: dict[str, tuple[Path, Trial]] = {}
+    first: dict[str, tuple[Path, object]] = {}
     for file, trial in found:
-        other, before = first.setdefault(trial["method"], (file, trial))
-        field = "prompts" if trial["method"] in UNTRAINED else "settings"
-        if _setting(trial) != _setting(before):
-            msg = f"{other} and {file} were measured with different {field}: keep those of one kind"
-            raise ConfigError(msg)
-
-
-def _setting(trial: Trial) -> object:
-    return trial["style"]["n"] if trial["method"] in UNTRAINED else trial["settings"]
+        compared = {"number of prompts": trial["style"]["n"]}
+        if trial["method"] not in UNTRAINED:
+            compared[f"settings of {trial['method']}"] = trial["settings"]
+        for what, value in compared.items():
+            other, expected = first.setdefault(what, (file, value))
+            if value != expected:
+                msg = f"{other} and {file} differ in the {what}: gather runs that agree"
+                raise ConfigError(msg)
