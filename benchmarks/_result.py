@@ -11,13 +11,13 @@ import operator
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clawjax.runtime.provenance import git_sha, versions
 
-__all__ = ["RESULTS", "Goal", "write_result"]
+__all__ = ["RESULTS", "Goal", "largest", "smallest", "write_result"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -31,13 +31,27 @@ class Goal:
     name: str
     op: str
     target: float
-    value: float
+    value: float | None
+    """None where it was not measured."""
     unit: str
 
     @property
     def met(self) -> bool:
-        """Whether it does; NaN never does."""
-        return bool(_COMPARE[self.op](self.value, self.target))
+        """Whether it does; NaN and what was not measured never do."""
+        return self.value is not None and bool(_COMPARE[self.op](self.value, self.target))
+
+
+def largest(values: Iterable[float | None]) -> float | None:
+    """The largest; None where there is none or one is missing."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return max(known) if known and len(known) == len(found) else None
+
+
+def smallest(values: Iterable[float | None]) -> float | None:
+    """The smallest; None where there is none or one is missing."""
+    turned = largest(None if value is None else -value for value in values)
+    return None if turned is None else -turned
 
 
 def write_result(
@@ -73,7 +87,8 @@ def write_result(
     path.write_text(text + "\n", encoding="utf-8")
     for goal in goals:
         mark = "met" if goal.met else "NOT MET"
-        print(f"{goal.name}: {goal.value:.4g} {goal.unit} (goal {goal.op} {goal.target:g}) {mark}")
+        value = "not measured" if goal.value is None else f"{goal.value:.4g} {goal.unit}"
+        print(f"{goal.name}: {value} (goal {goal.op} {goal.target:g}) {mark}")
     print(f"written: {path.relative_to(RESULTS.parents[1])}")
     return path
 

@@ -13,11 +13,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from _result import Goal, write_result
+from _result import Goal, largest, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(os.environ.get("CLAWJAX_RUNS", ROOT / "runs"))
@@ -87,10 +86,10 @@ def goals(reports: list[dict[str, Any]]) -> list[Goal]:
     shares = [report["before"]["style_score"] for report in reports]
     versions = [report["policy_version"] for report in reports]
     refused = sum(report["non_2xx"] for report in reports)
-    wait = worst(report["feedback_to_served_turns"]["median"] for report in reports)
-    mismatch = worst(report["mean_abs_logprob_diff"] for report in reports)
-    minutes = worst(report["seconds"] / 60 for report in reports)
-    memory = worst(report["peak_rss_bytes"] / 2**30 for report in reports)
+    wait = largest(report["feedback_to_served_turns"]["median"] for report in reports)
+    mismatch = largest(report["mean_abs_logprob_diff"] for report in reports)
+    minutes = largest(report["seconds"] / 60 for report in reports)
+    memory = largest(report["peak_rss_bytes"] / 2**30 for report in reports)
     return [
         Goal("smallest rise of the held-out style score", ">=", 0.4, min(gains), "share"),
         Goal("most updates", "<=", 10, max(versions), "updates"),
@@ -103,11 +102,6 @@ def goals(reports: list[dict[str, Any]]) -> list[Goal]:
         Goal("longest run", "<=", 15, minutes, "minutes"),
         Goal("peak memory of all processes, worst seed", "<=", 6, memory, "GiB"),
     ]
-
-
-def worst(values: Iterable[float | None]) -> float:
-    """The largest; an absent number is worse than any."""
-    return max(float("1e9") if value is None else value for value in values)
 
 
 def unbalanced(reports: list[dict[str, Any]]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from clawjax.evals.personal import StyleResult
 
-__all__ = ["render_page"]
+__all__ = ["render_page", "sample_cell"]
 
 _SAMPLES = 4
 _LONGEST_SAMPLE = 500
@@ -105,8 +105,8 @@ def _samples(before: StyleResult | None, after: StyleResult | None) -> str:
     stride = max(1, len(shared) // _SAMPLES)
     lines = ["## Replies, side by side", "| prompt | before | after |", "| --- | --- | --- |"]
     lines += [
-        f"| {_cell(old.prompt)} | {_cell(old.text)} *({old.words} words)* "
-        f"| {_cell(new.text)} *({new.words} words)* |"
+        f"| {sample_cell(old.prompt)} | {sample_cell(old.text)} *({old.words} words)* "
+        f"| {sample_cell(new.text)} *({new.words} words)* |"
         for old, new in shared[::stride][:_SAMPLES]
     ]
     return lines[0] + "\n\n" + "\n".join(lines[1:])
@@ -131,7 +131,8 @@ def _interval(column: Mapping[str, Any]) -> str:
     return f" ({column['ci'][0]:.2f} to {column['ci'][1]:.2f})" if "ci" in column else ""
 
 
-def _cell(text: str) -> str:
+def sample_cell(text: str) -> str:
+    """A reply as one cell of a Markdown table, cut where it is long."""
     cut = text if len(text) <= _LONGEST_SAMPLE else text[:_LONGEST_SAMPLE].rstrip() + " …"
     escaped = cut.strip().replace("|", "\\|").replace("<", "&lt;")
     return "<br>".join(line.strip() for line in escaped.splitlines() if line.strip())

@@ -6,21 +6,17 @@ so nothing here is ever trained on, and a reply is scored by program alone.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import openai
-from openai.types.chat import ChatCompletionMessageParam
-
-from clawjax.errors import EngineError
+from clawjax.evals.asking import Asker, Reply
 
 __all__ = [
     "HeldOut",
@@ -110,80 +106,50 @@ class StyleResult:
 
 
 async def evaluate_style(
-    base_url: str,
+    asker: Asker,
     persona: HeldOut,
     *,
     n: int,
     seed: int = 0,
-    model: str,
-    api_key: str = "none",
     temperature: float = 0.8,
     max_tokens: int = 160,
-    concurrency: int = 8,
     system: str | None = None,
-    timeout_s: float = 300.0,
-    retries: int = 8,
 ) -> StyleResult:
     """Ask the first `n` held-out prompts, each with a seed of its own, and score the replies.
 
     Args:
-        base_url: the endpoint, e.g. `http://127.0.0.1:30000/v1`.
+        asker: the endpoint.
         persona: prompts and score.
         n: how many prompts; all of them where there are fewer.
         seed: of the whole evaluation; prompt `i` is sampled with a seed derived from both.
-        model: the name the endpoint serves the policy by.
-        api_key: bearer key, where the endpoint wants one.
         temperature: of sampling.
         max_tokens: of each reply.
-        concurrency: requests under way at once.
         system: a system message put before each prompt.
-        timeout_s: per attempt.
-        retries: further attempts where the server is unreachable or answers 5xx.
 
     Raises:
         EngineError: a prompt got no reply.
     """
     prompts = persona.held_out_prompts[:n]
-    before: list[ChatCompletionMessageParam] = []
-    if system is not None:
-        before.append({"role": "system", "content": system})
-    gate = asyncio.Semaphore(concurrency)
-    async with openai.AsyncOpenAI(
-        base_url=base_url, api_key=api_key, timeout=timeout_s, max_retries=retries
-    ) as client:
+    version = await asker.served_version()
+    replies = await asker.ask(
+        prompts,
+        seeds=[_prompt_seed(seed, index) for index in range(len(prompts))],
+        temperature=temperature,
+        max_tokens=max_tokens,
+        system=system,
+    )
+    return summarise([_scored(reply, persona) for reply in replies], version=version)
 
-        async def ask(index: int, prompt: str) -> ScoredReply:
-            async with gate:
-                completion = await client.chat.completions.create(
-                    model=model,
-                    messages=[*before, {"role": "user", "content": prompt}],
-                    temperature=temperature,
-                    max_tokens=max_tokens,
-                    seed=_prompt_seed(seed, index),
-                    extra_headers={"X-Turn-Type": "side"},
-                )
-            choice = completion.choices[0]
-            text = choice.message.content or ""
-            return ScoredReply(
-                prompt=prompt,
-                text=text,
-                words=persona.count_words(text),
-                score=persona.score(text, prompt),
-                response_id=completion.id,
-                finish_reason=choice.finish_reason,
-            )
 
-        version = await _served_version(client)
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(ask(i, prompt)) for i, prompt in enumerate(prompts)]
-        except ExceptionGroup as errors:
-            first = errors.exceptions[0]
-            if not isinstance(first, openai.APIError):
-                raise
-            msg = f"a held-out prompt got no reply from {base_url}: {first}"
-            raise EngineError(msg) from first
-    return summarise([task.result() for task in tasks], version=version)
+def _scored(reply: Reply, persona: HeldOut) -> ScoredReply:
+    return ScoredReply(
+        prompt=reply.prompt,
+        text=reply.text,
+        words=persona.count_words(reply.text),
+        score=persona.score(reply.text, reply.prompt),
+        response_id=reply.response_id,
+        finish_reason=reply.finish_reason,
+    )
 
 
 def summarise(replies: Sequence[ScoredReply], *, version: int | None = None) -> StyleResult:
@@ -224,16 +190,3 @@ def _distinct_pairs(replies: Sequence[ScoredReply]) -> float:
 
 def _prompt_seed(seed: int, index: int) -> int:
     return random.Random(f"held-out:{seed}:{index}").randrange(2**31)
-
-
-async def _served_version(client: openai.AsyncOpenAI) -> int | None:
-    root = str(client.base_url).rstrip("/").removesuffix("/v1")
-    try:
-        health: Any = await client.get(f"{root}/healthz", cast_to=object)
-    except openai.APIStatusError:
-        return None
-    except openai.APIError as error:
-        msg = f"no answer from {root}: {error}: is the server running?"
-        raise EngineError(msg) from error
-    found = health.get("version") if isinstance(health, Mapping) else None
-    return found if isinstance(found, int) else None

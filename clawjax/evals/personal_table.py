@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from clawjax.evals.personal import bootstrap_mean
+from clawjax.evals.personal_summary import is_degenerate
 
 __all__ = ["render_table"]
 
@@ -30,11 +31,6 @@ _COLUMNS = (
 
 Result = Mapping[str, Any]
 
-_MOST_EMPTY = 0.02
-"""Share of replies of under three words, or equal to another, that a policy may have."""
-_LEAST_VARIETY = 0.7
-"""Distinct word pairs, relative to the base's, that it has to keep."""
-
 
 def render_table(results: Sequence[Result]) -> str:
     """Markdown: one table per persona, one row per method, means over seeds with their range."""
@@ -46,7 +42,7 @@ def render_table(results: Sequence[Result]) -> str:
 
 def _section(persona: str, results: Sequence[Result]) -> str:
     methods = dict.fromkeys(result["method"] for result in results)
-    base = {r["seed"]: r["style"] for r in results if r["method"] == "base"}
+    base = {r["seed"]: r for r in results if r["method"] == "base"}
     rows = [_row(method, [r for r in results if r["method"] == method], base) for method in methods]
     names = ("method", "seeds", *(name for name, _ in _COLUMNS))
     head = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
@@ -55,11 +51,14 @@ def _section(persona: str, results: Sequence[Result]) -> str:
 
 def _row(method: str, results: Sequence[Result], base: Mapping[int, Result]) -> str:
     style = [r["style"]["style_score"] for r in results]
-    paired = [(r["style"]["style_score"], base[r["seed"]]) for r in results if r["seed"] in base]
-    gains = [score - before["style_score"] for score, before in paired]
+    gains = [
+        r["style"]["style_score"] - base[r["seed"]]["style"]["style_score"]
+        for r in results
+        if r["seed"] in base
+    ]
     training = [r["training"] for r in results if r["training"] is not None]
     judged = [t["judge"]["agreement"] for t in training if t["judge"]]
-    mark = " (degenerate)" if any(_is_degenerate(r, base) for r in results) else ""
+    mark = " (degenerate)" if any(is_degenerate(r, base.get(r["seed"])) for r in results) else ""
     cells = [
         method + mark,
         str(len(results)),
@@ -76,13 +75,6 @@ def _row(method: str, results: Sequence[Result], base: Mapping[int, Result]) -> 
         _mean([r["seconds"] / 60 for r in results], digits=1),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _is_degenerate(result: Result, base: Mapping[int, Result]) -> bool:
-    """Whether the wish was met by saying nothing, or much the same to everybody."""
-    style, before = result["style"], base.get(result["seed"])
-    is_poor = before is not None and style["distinct2"] < _LEAST_VARIETY * before["distinct2"]
-    return max(style["short_share"], style["identical_share"]) > _MOST_EMPTY or is_poor
 
 
 def _interval(scores: Sequence[float]) -> str:

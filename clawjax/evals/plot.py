@@ -1,11 +1,12 @@
-"""The report's one picture: style, reward, KL and policy version against turns."""
+"""Pictures: style, reward, KL and version of one run; learning curves of methods side by side."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
 
 from clawjax.evals.personal import StyleResult
 from clawjax.evals.series import RunSeries, rolling
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.typing import RcKeyType
 
-__all__ = ["plot_run"]
+__all__ = ["Curve", "Panel", "plot_curves", "plot_run"]
 
 _WINDOW = 16
 """Turns averaged over: about one batch."""
@@ -35,6 +36,85 @@ _RULES: dict[RcKeyType, object] = {
     "ytick.color": _INK,
     "legend.frameon": False,
 }
+_COLUMNS = 2
+_METHOD_LINES = {
+    "combined": ("#0072b2", "o"),
+    "opd_topk": ("#cc79a7", "D"),
+    "opd": ("#009e73", "s"),
+    "binary_rl": ("#e69f00", "^"),
+    "sft": ("#d55e00", "v"),
+}
+"""Colours that colour-blind people tell apart (Okabe and Ito 2008), and a marker besides."""
+_LEVEL_LINES = {"base": (0, (4, 2)), "prompted": (0, (1, 1.5))}
+
+
+class Curve(NamedTuple):
+    """Style of one seed's live turns: the mean of each round, at the number of turns at its end."""
+
+    turns: Sequence[int]
+    style: Sequence[float]
+
+
+class Panel(NamedTuple):
+    """One persona."""
+
+    curves: Mapping[str, Sequence[Curve]]
+    """By method, one per seed."""
+    levels: Mapping[str, float]
+    """Held-out style score of the methods that do not learn."""
+
+
+def plot_curves(path: Path, panels: Mapping[str, Panel]) -> None:
+    """Draw a panel per persona, a line per method (mean over seeds, their range shaded), as PNG."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = -(-len(panels) // _COLUMNS)
+    with mpl.rc_context(_RULES):
+        figure = Figure(figsize=(9.0, 0.7 + 2.3 * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+        for ax, (persona, panel) in zip(grid, panels.items(), strict=False):
+            _draw_panel(ax, persona, panel)
+        for ax in grid[len(panels) :]:
+            ax.set_axis_off()
+        grid[0].set_xlim(left=0)
+        handles = {
+            label: line
+            for ax in grid
+            for line, label in zip(*ax.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles, loc="outside upper left", ncols=len(handles) or 1)
+        figure.supxlabel("turns of the live conversation", fontsize=9, color=_INK)
+        figure.supylabel("style score", fontsize=9, color=_INK)
+        figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+
+
+def _draw_panel(ax: Axes, persona: str, panel: Panel) -> None:
+    ax.set_title(persona)
+    ax.set_ylim(-0.04, 1.04)
+    ax.tick_params(labelbottom=True)
+    for method, level in panel.levels.items():
+        ax.axhline(
+            level, color=_SOFT, lw=1.5, ls=_LEVEL_LINES[method], label=f"{method} (held out)"
+        )
+    for method, (colour, marker) in _METHOD_LINES.items():
+        by_turns: dict[int, list[float]] = {}
+        for curve in panel.curves.get(method, ()):
+            for turns, style in zip(curve.turns, curve.style, strict=True):
+                by_turns.setdefault(turns, []).append(style)
+        if by_turns:
+            turns = sorted(by_turns)
+            found = [by_turns[at] for at in turns]
+            ax.fill_between(
+                turns, list(map(min, found)), list(map(max, found)),
+                color=colour, alpha=0.15, lw=0,
+            )  # fmt: skip
+            ax.plot(
+                turns, list(map(fmean, found)),
+                color=colour, marker=marker, ms=4, lw=1.8, label=method,
+            )  # fmt: skip
 
 
 def plot_run(

@@ -5,13 +5,11 @@ Neither has anything to do with any persona. Imports jax only when called.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
-import openai
-
+from clawjax.evals.asking import Asker
 from clawjax.evals.material import ClosedQuestion, is_correct
 from clawjax.evals.personal import bootstrap_mean
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from clawjax.models.architecture import Architecture
     from clawjax.models.transformer import Params
 
-__all__ = ["Accuracy", "closed_form_accuracy", "nll_per_token", "sample_replies"]
+__all__ = ["Accuracy", "closed_form_accuracy", "nll_per_token"]
 
 _ANSWER_TOKENS = 32
 _WINDOW = 512
@@ -36,60 +34,23 @@ class Accuracy(NamedTuple):
     n: int
 
 
-async def closed_form_accuracy(
-    base_url: str,
-    questions: Sequence[ClosedQuestion],
-    *,
-    model: str,
-    api_key: str = "none",
-    concurrency: int = 8,
-) -> Accuracy:
-    """Ask each question once at temperature 0, as side turns."""
-    replies = await sample_replies(
-        base_url,
+async def closed_form_accuracy(asker: Asker, questions: Sequence[ClosedQuestion]) -> Accuracy:
+    """Ask each question once at temperature 0.
+
+    Raises:
+        EngineError: a question got no reply.
+    """
+    replies = await asker.ask(
         [question.prompt for question in questions],
-        model=model,
+        seeds=range(len(questions)),
         temperature=0.0,
         max_tokens=_ANSWER_TOKENS,
-        api_key=api_key,
-        concurrency=concurrency,
     )
     right = [
-        float(is_correct(text, question))
-        for (_, text), question in zip(replies, questions, strict=True)
+        float(is_correct(reply.text, question))
+        for reply, question in zip(replies, questions, strict=True)
     ]
     return Accuracy(sum(right) / len(right), bootstrap_mean(right), len(right))
-
-
-async def sample_replies(
-    base_url: str,
-    prompts: Sequence[str],
-    *,
-    model: str,
-    temperature: float,
-    max_tokens: int,
-    api_key: str = "none",
-    concurrency: int = 8,
-) -> list[tuple[str, str]]:
-    """Response id and text for each prompt; side turns, each prompt with a seed of its own."""
-    gate = asyncio.Semaphore(concurrency)
-    async with openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=300.0) as client:
-
-        async def ask(seed: int, prompt: str) -> tuple[str, str]:
-            async with gate:
-                completion = await client.chat.completions.create(
-                    model=model,
-                    messages=[{"role": "user", "content": prompt}],
-                    temperature=temperature,
-                    max_tokens=max_tokens,
-                    seed=seed,
-                    extra_headers={"X-Turn-Type": "side"},
-                )
-            return completion.id, completion.choices[0].message.content or ""
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(ask(i, prompt)) for i, prompt in enumerate(prompts)]
-    return [task.result() for task in tasks]
 
 
 def nll_per_token(architecture: Architecture, params: Params, token_ids: Sequence[int]) -> float:

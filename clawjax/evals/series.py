@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 
 from clawjax.records import JudgedTurn, TurnKind
 
-__all__ = ["Agreement", "RunSeries", "collect_series", "judge_agreement", "rolling", "turn_score"]
+__all__ = [
+    "Agreement",
+    "RunSeries",
+    "collect_series",
+    "judge_agreement",
+    "lost_replies",
+    "rolling",
+    "turn_score",
+]
 
 _SIGNS = {"praise": 1, "complaint": -1}
 
@@ -100,6 +108,12 @@ def judge_agreement(
         abstained=abstained,
         neutral_scored=neutral_scored,
     )
+
+
+def lost_replies(turns: Iterable[JudgedTurn], user: Sequence[Mapping[str, Any]]) -> int:
+    """Replies that the user had and the log does not hold."""
+    logged = {judged.turn.response_id for judged in turns}
+    return sum(entry["response_id"] not in logged for entry in user)
 
 
 def rolling(values: Sequence[float | None], window: int) -> list[float | None]:

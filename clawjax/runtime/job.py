@@ -16,6 +16,7 @@ from clawjax.config import RunConfig
 from clawjax.envs.persona import load_persona
 from clawjax.envs.user_settings import UserSettings
 from clawjax.errors import ClawError
+from clawjax.evals.asking import Asker
 from clawjax.evals.drift import kl_from_base, logged_exchanges, policy_params
 from clawjax.evals.personal import StyleResult, evaluate_style
 from clawjax.evals.report import AFTER_FILE, BEFORE_FILE, RunFacts, write_report
@@ -59,16 +60,19 @@ async def personal_job(
 
 
 async def _evaluate(config: RunConfig) -> StyleResult:
-    return await evaluate_style(
+    asker = Asker(
         _base_url(config),
+        config.model.name,
+        api_key=os.environ.get(config.gateway.api_key_env) or "none",
+        concurrency=config.engine.slots,
+    )
+    return await evaluate_style(
+        asker,
         load_persona(config.user.persona),
         n=config.user.held_out,
         seed=config.run.seed,
-        model=config.model.name,
-        api_key=os.environ.get(config.gateway.api_key_env) or "none",
         temperature=config.user.temperature,
         max_tokens=config.user.max_tokens,
-        concurrency=config.engine.slots,
     )
 
 

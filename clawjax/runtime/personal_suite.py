@@ -22,13 +22,15 @@ from typing import Any, NamedTuple
 from clawjax.config import UNTRAINED, RunConfig
 from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError
+from clawjax.evals.asking import Asker
 from clawjax.evals.drift import kl_from_base, logged_exchanges, policy_params
 from clawjax.evals.material import closed_questions, fixed_text, neutral_prompts
 from clawjax.evals.personal import StyleResult, evaluate_style
-from clawjax.evals.retention import closed_form_accuracy, nll_per_token, sample_replies
-from clawjax.evals.series import judge_agreement
+from clawjax.evals.retention import closed_form_accuracy, nll_per_token
+from clawjax.evals.series import judge_agreement, lost_replies
 from clawjax.learner.objective import describe
 from clawjax.log.replay import replay
+from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import read_jsonl
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.runtime.build import api_key, use_compilation_cache
@@ -37,7 +39,7 @@ from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.provenance import git_sha
 from clawjax.weights import DirectoryWeightStore
 
-__all__ = ["Trial", "run_suite", "sessions_to_stable", "trials"]
+__all__ = ["Trial", "conversation", "run_suite", "sessions_to_stable", "trials"]
 
 _NEUTRAL_TOKENS = 64
 _PROMPTED = "You are a helpful assistant. The user {wish}."
@@ -161,22 +163,27 @@ async def _live(
         for number in range(suite.updates if is_trained else 0):
             await lockstep.round(persona, (number + 1) * suite.turns_per_update)
         await lockstep.catch_up()
-        style = await evaluate_style(
+        asker = Asker(
             lockstep.base_url,
+            config.model.name,
+            api_key=api_key(config.gateway) or "none",
+            concurrency=config.engine.slots,
+        )
+        style = await evaluate_style(
+            asker,
             persona,
             n=suite.held_out,
             seed=trial.seed,
-            model=config.model.name,
             temperature=config.user.temperature,
             max_tokens=config.user.max_tokens,
-            concurrency=config.engine.slots,
-            api_key=_key(config),
             system=_PROMPTED.format(wish=persona.description)
             if trial.method == "prompted"
             else None,
         )
-        retention = await _retention(config, lockstep, model, paths)
-        training = _training(lockstep, paths, config) if is_trained else None
+        retention = await _retention(asker, config, lockstep, model, paths)
+        training = (
+            conversation(lockstep.log, paths.root, suite.turns_per_update) if is_trained else None
+        )
         return {
             "style": _summary(style),
             "retention": retention,
@@ -193,27 +200,19 @@ def _summary(style: StyleResult) -> dict[str, Any]:
 
 
 async def _retention(
-    config: RunConfig, lockstep: Lockstep, model: LoadedModel, paths: RunPaths
+    asker: Asker, config: RunConfig, lockstep: Lockstep, model: LoadedModel, paths: RunPaths
 ) -> dict[str, Any]:
     """KL to the base on neutral prompts, likelihood of a fixed text, closed questions."""
-    replies = await sample_replies(
-        lockstep.base_url,
-        neutral_prompts()[: config.suite.neutral],
-        model=config.model.name,
+    prompts = neutral_prompts()[: config.suite.neutral]
+    replies = await asker.ask(
+        prompts,
+        seeds=range(len(prompts)),
         temperature=config.user.temperature,
         max_tokens=_NEUTRAL_TOKENS,
-        concurrency=config.engine.slots,
-        api_key=_key(config),
     )
-    accuracy = await closed_form_accuracy(
-        lockstep.base_url,
-        closed_questions(),
-        model=config.model.name,
-        concurrency=config.engine.slots,
-        api_key=_key(config),
-    )
+    accuracy = await closed_form_accuracy(asker, closed_questions())
     policy = _policy(model, paths)
-    exchanges = logged_exchanges(lockstep.log, [response_id for response_id, _ in replies])
+    exchanges = logged_exchanges(lockstep.log, [reply.response_id for reply in replies])
     drift = await asyncio.to_thread(
         kl_from_base, model.architecture, policy, model.params, exchanges
     )
@@ -226,31 +225,28 @@ async def _retention(
     }
 
 
-def _key(config: RunConfig) -> str:
-    return api_key(config.gateway) or "none"
-
-
 def _policy(model: LoadedModel, paths: RunPaths) -> Any:
     store = DirectoryWeightStore(paths.weights)
     newest = store.latest()
     return model.params if newest is None else policy_params(model, *store.load(newest.version))
 
 
-def _training(lockstep: Lockstep, paths: RunPaths, config: RunConfig) -> dict[str, Any]:
-    """What the conversation looked like, round by round."""
-    counts = lockstep.log.counts()
-    user = read_jsonl(paths.root / "user.jsonl")
-    agreement = judge_agreement(replay(lockstep.log), user)
+def conversation(log: SqlTurnLog, folder: Path, turns_per_update: int) -> dict[str, Any]:
+    """What the conversation in a trial's folder looked like, round by round."""
+    counts = log.counts()
+    turns = list(replay(log))
+    user = read_jsonl(folder / "user.jsonl")
+    agreement = judge_agreement(turns, user)
     styles = [entry["style"] for entry in user]
-    size = config.suite.turns_per_update
+    starts = range(0, len(styles), turns_per_update)
     return {
         "logged": counts.logged,
         "trained": counts.trained,
         "dropped": counts.dropped,
         "pending": counts.pending,
-        "style_by_round": [
-            fmean(styles[start : start + size]) for start in range(0, len(styles), size)
-        ],
+        "lost": lost_replies(turns, user),
+        "turns_by_round": [min(start + turns_per_update, len(styles)) for start in starts],
+        "style_by_round": [fmean(styles[start : start + turns_per_update]) for start in starts],
         "sessions_to_stable": sessions_to_stable(user),
         "judge": None if agreement is None else agreement._asdict(),
     }

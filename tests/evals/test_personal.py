@@ -12,6 +12,7 @@ from scripted_endpoint import ScriptedEndpoint
 
 from clawjax.envs.persona import load_persona
 from clawjax.errors import EngineError
+from clawjax.evals.asking import Asker
 from clawjax.evals.personal import StyleResult, bootstrap_mean, evaluate_style, summarise
 
 BRIEF = load_persona("brief")
@@ -24,9 +25,8 @@ def half_short(messages: list[dict[str, str]]) -> str:
 
 async def evaluate(endpoint: ScriptedEndpoint, *, n: int = 6, seed: int = 1) -> StyleResult:
     async with endpoint.serving():
-        return await evaluate_style(
-            endpoint.base_url, BRIEF, n=n, seed=seed, model="scripted", retries=2
-        )
+        asker = Asker(endpoint.base_url, "scripted", retries=2)
+        return await evaluate_style(asker, BRIEF, n=n, seed=seed)
 
 
 async def test_replies_are_scored_and_kept() -> None:
@@ -55,7 +55,7 @@ async def test_the_score_knows_what_was_asked() -> None:
     comment = "Well done, your bees carry pollen! You could tell us more about the {}."
     endpoint = ScriptedEndpoint(lambda messages: comment.format(messages[0]["content"]))
     async with endpoint.serving():
-        result = await evaluate_style(endpoint.base_url, teacher, n=3, model="scripted")
+        result = await evaluate_style(Asker(endpoint.base_url, "scripted"), teacher, n=3)
     assert result.style_score == 1.0
     assert not any(teacher.score(reply.text) for reply in result.replies)
 
@@ -66,13 +66,13 @@ async def test_passing_trouble_is_waited_out() -> None:
 
 
 async def test_a_prompt_without_reply_is_an_error_not_a_zero() -> None:
-    with pytest.raises(EngineError, match="held-out prompt got no reply"):
+    with pytest.raises(EngineError, match="evaluation prompt got no reply"):
         await evaluate(ScriptedEndpoint(half_short, failures=[400]))
 
 
 async def test_an_absent_server_is_named() -> None:
     with pytest.raises(EngineError, match=r"127\.0\.0\.1:9"):
-        await evaluate_style("http://127.0.0.1:9/v1", BRIEF, n=1, model="m", retries=0)
+        await evaluate_style(Asker("http://127.0.0.1:9/v1", "m", retries=0), BRIEF, n=1)
 
 
 def test_results_survive_the_disk(tmp_path: Path) -> None:

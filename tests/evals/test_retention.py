@@ -9,6 +9,8 @@ import pytest
 from scripted_endpoint import ScriptedEndpoint
 
 from clawjax.config import ModelConfig
+from clawjax.errors import EngineError
+from clawjax.evals.asking import Asker
 from clawjax.evals.material import ClosedQuestion
 from clawjax.evals.retention import closed_form_accuracy, nll_per_token
 from clawjax.models.load import load_model
@@ -42,7 +44,16 @@ async def test_closed_questions_are_side_turns_answered_greedily() -> None:
     ]
     endpoint = ScriptedEndpoint(lambda messages: "Yes, it is.")
     async with endpoint.serving():
-        found = await closed_form_accuracy(endpoint.base_url, questions, model="scripted")
+        found = await closed_form_accuracy(Asker(endpoint.base_url, "scripted"), questions)
     assert (found.value, found.n) == (0.5, 2)
     assert {headers["x-turn-type"] for headers in endpoint.headers} == {"side"}
     assert {request["temperature"] for request in endpoint.requests} == {0.0}
+
+
+async def test_a_question_without_reply_is_an_error_not_a_wrong_answer() -> None:
+    endpoint = ScriptedEndpoint(lambda messages: "No.", failures=[400])
+    async with endpoint.serving():
+        with pytest.raises(EngineError, match="evaluation prompt got no reply"):
+            await closed_form_accuracy(
+                Asker(endpoint.base_url, "scripted"), [ClosedQuestion("Is fire cold?", ("no",))]
+            )

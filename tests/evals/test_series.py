@@ -7,7 +7,13 @@ from eval_records import scored, turn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawjax.evals.series import collect_series, judge_agreement, rolling, turn_score
+from clawjax.evals.series import (
+    collect_series,
+    judge_agreement,
+    lost_replies,
+    rolling,
+    turn_score,
+)
 from clawjax.records import JudgedTurn, TurnKind, Verdict
 
 
@@ -47,6 +53,12 @@ def test_agreement_counts_signs_against_moods() -> None:
 
 def test_without_a_simulated_user_there_is_nothing_to_agree_with() -> None:
     assert judge_agreement([judged(0, 1.0)], []) is None
+
+
+def test_a_reply_that_the_log_does_not_hold_is_lost() -> None:
+    user = [{"response_id": f"r{i}"} for i in range(3)]
+    assert lost_replies([judged(i, None) for i in range(3)], user) == 0
+    assert lost_replies([judged(0, None), judged(7, None)], user) == 2
 
 
 @given(st.lists(st.none() | st.floats(0, 1), max_size=30), st.integers(1, 8))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from clawjax.evals.personal_summary import trial_rows
+from clawjax.evals.trials import read_trials
 from clawjax.metrics.jsonl import read_jsonl
 from clawjax.runtime.personal_suite import sessions_to_stable
 
@@ -50,7 +52,15 @@ def test_the_suite_measures_every_trial_once(tmp_path: Path) -> None:
         trained["trained"] + sum(trained["dropped"].values()) + trained["pending"]
     )
     assert "stale" not in trained["dropped"]
+    assert trained["lost"] == 0
+    assert trained["turns_by_round"] == [6, 12]
     assert len(trained["style_by_round"]) == 2
+    rows = {row["method"]: row for row in trial_rows(read_trials([tmp_path]))}
+    assert rows.keys() == {"base", "prompted", "combined"}
+    assert rows["combined"]["gain"] == (
+        found["combined"]["style"]["style_score"] - found["base"]["style"]["style_score"]
+    )
+    assert rows["combined"]["training"]["trained"] == trained["trained"]
     assert "## brief" in (tmp_path / "results.md").read_text()
     written = [file.stat().st_mtime_ns for file in files]
     again = evaluate(tmp_path)

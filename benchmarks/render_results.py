@@ -1,0 +1,129 @@
+"""Writes `docs/results.md` and its pictures from the committed `benchmarks/results/*.json`.
+
+    python benchmarks/render_results.py
+
+Invariant: the page is a function of those files alone, so that a number on it is one of theirs; a
+result that is not there leaves its section out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from _markdown import commit, interval, number, table
+from _personal_page import CURVES, panels, personal_sections
+from _result import RESULTS
+
+from clawjax.evals.personal import bootstrap_mean
+from clawjax.evals.plot import plot_curves
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+PERSONAL, ABLATIONS = "personal", "ablations"
+
+Result = Mapping[str, Any]
+
+
+def main() -> None:
+    results = read_results(RESULTS)
+    if PERSONAL in results:
+        picture = PAGE.parent / CURVES
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        plot_curves(picture, panels(results[PERSONAL]))
+        print(f"written: docs/{CURVES}")
+    PAGE.write_text(render(results), encoding="utf-8")
+    print("written: docs/results.md")
+
+
+def read_results(folder: Path) -> dict[str, Result]:
+    """Everything in the shape of `_result.write_result`, by name."""
+    found = {
+        file.stem: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(folder.glob("*.json"))
+    }
+    return {name: result for name, result in found.items() if "goals" in result}
+
+
+def render(results: Mapping[str, Result]) -> str:
+    """The whole page."""
+    parts = ["# Results", _INTRODUCTION]
+    if PERSONAL in results:
+        parts += personal_sections(results[PERSONAL])
+    if ABLATIONS in results:
+        parts += ["## Ablations of the objectives", ablations(results[ABLATIONS])]
+    parts += ["## All goals", goals(results), provenance(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+_INTRODUCTION = """\
+Made from `benchmarks/results/*.json` by `python benchmarks/render_results.py`; a test holds the
+page to those files. Whether a goal is met is computed, and a missed goal stays in the list."""
+
+
+def goals(results: Mapping[str, Result]) -> str:
+    rows = [
+        [
+            name,
+            goal["name"].replace("|", "\\|"),
+            f"{goal['op']} {goal['target']:g}",
+            f"{number(goal['value'], '.3g', 'not measured')} {goal['unit']}",
+            "met" if goal["met"] else "**not met**",
+        ]
+        for name, result in results.items()
+        for goal in result["goals"]
+    ]
+    return table(["benchmark", "measured", "goal", "value", ""], rows)
+
+
+def provenance(results: Mapping[str, Result]) -> str:
+    rows = [
+        [
+            name,
+            f"`{result['command']}`",
+            commit(result["commit"]),
+            f"{result['machine']['cores']} cores, {result['machine']['cpu']}",
+            f"{result['versions']['python']}, {result['versions']['jax']}",
+        ]
+        for name, result in results.items()
+    ]
+    return table(["benchmark", "command", "commit", "machine", "Python, jax"], rows)
+
+
+def ablations(result: Result) -> str:
+    """One row per setting: means over its personas and seeds."""
+    rows = result["rows"]
+    settings = dict.fromkeys((row["ablation"], row["setting"]) for row in rows)
+    found = {
+        key: [row for row in rows if (row["ablation"], row["setting"]) == key] for key in settings
+    }
+    lines = [[*map(str, key), *ablation_cells(same)] for key, same in found.items()]
+    head = ["ablation", "setting", "personas / trials", "style", "gain", "95 %", "KL"]
+    return (
+        f"`{result['command']}`: means over personas and seeds, 95 % bootstrap interval of the "
+        "gain over\ntrials, KL to the base in nats per token.\n\n" + table(head, lines)
+    )
+
+
+def ablation_cells(rows: Sequence[Result]) -> list[str]:
+    def known(field: str) -> list[float]:
+        return [row[field] for row in rows if row[field] is not None]
+
+    def mean(field: str, form: str) -> str:
+        values = known(field)
+        return number(fmean(values) if values else None, form)
+
+    gains = known("gain")
+    return [
+        f"{len({row['persona'] for row in rows})} / {len(rows)}",
+        mean("style_score", ".2f"),
+        mean("gain", "+.2f"),
+        interval(bootstrap_mean(gains) if gains else None, "+.2f"),
+        mean("kl_per_token", ".3f"),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""The personal suite in numbers: one row per trial, per persona and method, and per method.
+
+Pure functions of trial results; what the benchmark commits and `docs/results.md` shows.
+Invariants: a gain is against the base of the same persona and seed; what was not measured is
+None, and a mean is over what was.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from clawjax.evals.personal import bootstrap_mean
+
+__all__ = [
+    "LEAST_VARIETY",
+    "MOST_EMPTY",
+    "bootstrap_nested",
+    "is_degenerate",
+    "method_rows",
+    "persona_rows",
+    "trial_rows",
+]
+
+MOST_EMPTY = 0.02
+"""Share of replies of under three words, or equal to another, that a policy may have."""
+LEAST_VARIETY = 0.7
+"""Distinct word pairs, relative to the base's, that it has to keep."""
+
+_SAMPLES = 2
+"""Sample replies kept per trial: to the first held-out prompts."""
+_RESAMPLES = 2000
+
+Result = Mapping[str, Any]
+Row = dict[str, Any]
+
+
+def is_degenerate(result: Result, base: Result | None) -> bool:
+    """Whether the wish was met by saying nothing, or much the same to everybody.
+
+    Args:
+        result: a trial.
+        base: the base's, of the same persona and seed; None where it was not measured.
+    """
+    style = result["style"]
+    is_poor = base is not None and style["distinct2"] < LEAST_VARIETY * base["style"]["distinct2"]
+    return max(style["short_share"], style["identical_share"]) > MOST_EMPTY or is_poor
+
+
+def trial_rows(results: Sequence[Result]) -> list[Row]:
+    """One flat row per trial, beside the base of the same persona and seed."""
+    bases = {(r["persona"], r["seed"]): r for r in results if r["method"] == "base"}
+    return [_trial_row(r, bases.get((r["persona"], r["seed"]))) for r in results]
+
+
+def _trial_row(result: Result, base: Result | None) -> Row:
+    style, kept = result["style"], result["retention"]
+    return {
+        **{key: result[key] for key in ("persona", "method", "seed")},
+        **{key: style[key] for key in ("style_score", "ci", "n", "mean_words")},
+        "gain": _change(result, base, _score),
+        "short_share": style["short_share"],
+        "identical_share": style["identical_share"],
+        "distinct2": style["distinct2"],
+        "distinct2_over_base": _ratio(style["distinct2"], base),
+        "is_degenerate": is_degenerate(result, base),
+        "kl_per_token": kept["kl_per_token"],
+        "nll_per_token": kept["nll_per_token"],
+        "nll_increase": _change(result, base, lambda r: r["retention"]["nll_per_token"]),
+        "accuracy": kept["accuracy"]["value"],
+        "accuracy_change": _change(result, base, lambda r: r["retention"]["accuracy"]["value"]),
+        "training": _training(result["training"]),
+        "version": result["version"],
+        "seconds": result["seconds"],
+        "git_sha": result["git_sha"],
+        "samples": [
+            {key: reply[key] for key in ("prompt", "text", "words", "score")}
+            for reply in style["samples"][:_SAMPLES]
+        ],
+    }
+
+
+def _training(training: Result | None) -> Row | None:
+    """The live conversation; a field that the trial does not know is None."""
+    if training is None:
+        return None
+    judge = training["judge"] or {}
+    return {
+        "sessions_to_stable": training["sessions_to_stable"],
+        "style_by_round": training["style_by_round"],
+        "turns_by_round": training.get("turns_by_round"),
+        "judge_agreement": judge.get("agreement"),
+        "judge_wrong_sign": judge.get("wrong_sign"),
+        "logged": training["logged"],
+        "trained": training["trained"],
+        "dropped": training["dropped"],
+        "pending": training["pending"],
+        "lost": training.get("lost"),
+    }
+
+
+def persona_rows(results: Sequence[Result]) -> list[Row]:
+    """Means over the seeds of each persona and method, with intervals over all their replies."""
+    rows = []
+    measured = trial_rows(results)
+    for persona, method in dict.fromkeys((r["persona"], r["method"]) for r in results):
+        same = [r for r in measured if (r["persona"], r["method"]) == (persona, method)]
+        scores = [
+            score
+            for r in results
+            if (r["persona"], r["method"]) == (persona, method)
+            for score in r["style"]["scores"]
+        ]
+        trained = [r["training"] for r in same if r["training"] is not None]
+        rows.append(
+            {
+                "persona": persona,
+                "method": method,
+                "seeds": [r["seed"] for r in same],
+                "ci": list(bootstrap_mean(scores)),
+                **{name: _mean(r[name] for r in same) for name in _AVERAGED},
+                "gains": [r["gain"] for r in same],
+                "degenerate": sum(r["is_degenerate"] for r in same),
+                "sessions_to_stable": [t["sessions_to_stable"] for t in trained],
+                "judge_agreement": _mean(t["judge_agreement"] for t in trained),
+                "trained": _mean(t["trained"] for t in trained),
+            }
+        )
+    return rows
+
+
+_AVERAGED = (
+    "style_score",
+    "gain",
+    "mean_words",
+    "kl_per_token",
+    "nll_per_token",
+    "nll_increase",
+    "accuracy",
+    "accuracy_change",
+    "distinct2_over_base",
+    "seconds",
+)
+
+
+def method_rows(results: Sequence[Result], *, against: str = "combined") -> list[Row]:
+    """Each method over all personas: mean gain, and how far `against` is ahead of it.
+
+    Both are means over personas of means over seeds, with a 95 % nested bootstrap interval; the
+    lead of `against` is over the personas and seeds that both were measured on.
+    """
+    gains: dict[str, dict[str, dict[int, float]]] = {}
+    for row in trial_rows(results):
+        if row["gain"] is not None and row["method"] != "base":
+            seeds = gains.setdefault(row["method"], {}).setdefault(row["persona"], {})
+            seeds[row["seed"]] = row["gain"]
+    objectives = {r["method"]: r["objective"] for r in results}
+    rows = []
+    for method, personas in gains.items():
+        groups = [list(seeds.values()) for seeds in personas.values()]
+        leads = [] if method == against else _paired(gains.get(against, {}), personas)
+        rows.append(
+            {
+                "method": method,
+                "personas": len(groups),
+                "trials": sum(map(len, groups)),
+                "gain": _grand_mean(groups),
+                "gain_ci": list(bootstrap_nested(groups)),
+                "against": against,
+                "lead": _grand_mean(leads) if leads else None,
+                "lead_ci": list(bootstrap_nested(leads)) if leads else None,
+                "objective": objectives[method],
+            }
+        )
+    return sorted(rows, key=lambda row: -row["gain"])
+
+
+def _paired(
+    ahead: Mapping[str, Mapping[int, float]], behind: Mapping[str, Mapping[int, float]]
+) -> list[list[float]]:
+    """Differences by persona, over the seeds that both have."""
+    groups = [
+        [ahead[persona][seed] - gain for seed, gain in seeds.items() if seed in ahead[persona]]
+        for persona, seeds in behind.items()
+        if persona in ahead
+    ]
+    return [group for group in groups if group]
+
+
+def bootstrap_nested(
+    groups: Sequence[Sequence[float]], *, level: float = 0.95, samples: int = _RESAMPLES
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of group means; the same each time.
+
+    Groups are drawn with replacement, then the members of each: seeds of one persona are more
+    alike than personas are (Davison and Hinkley 1997, section 3.8).
+    """
+    rng = random.Random(len(groups))
+    means = sorted(
+        _grand_mean(
+            [rng.choices(group, k=len(group)) for group in rng.choices(groups, k=len(groups))]
+        )
+        for _ in range(samples)
+    )
+    tail = (1 - level) / 2
+    return means[int(tail * samples)], means[min(int((1 - tail) * samples), samples - 1)]
+
+
+def _grand_mean(groups: Iterable[Sequence[float]]) -> float:
+    return fmean(fmean(group) for group in groups)
+
+
+def _score(result: Result) -> float:
+    return result["style"]["style_score"]
+
+
+def _change(result: Result, base: Result | None, value: Callable[[Result], float]) -> float | None:
+    return None if base is None else value(result) - value(base)
+
+
+def _ratio(distinct2: float, base: Result | None) -> float | None:
+    if base is None or base["style"]["distinct2"] == 0:
+        return None
+    return distinct2 / base["style"]["distinct2"]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

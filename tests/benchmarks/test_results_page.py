@@ -1,0 +1,152 @@
+"""`docs/results.md` is what the command makes of the committed results, and says what they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _personal_page import panels
+from _result import RESULTS
+from render_results import PAGE, read_results, render
+from trial_results import trial
+
+from clawjax.evals.personal_summary import method_rows, persona_rows, trial_rows
+from clawjax.evals.plot import plot_curves
+
+
+def result(rows: list[dict[str, Any]], *, goal: float | None = None) -> dict[str, Any]:
+    return {
+        "command": "python benchmarks/some.py",
+        "commit": "fedcba9876543210-dirty",
+        "machine": {"cpu": "Some CPU", "cores": 2, "memory_gib": 8.0},
+        "versions": {"python": "3.11.7", "jax": "0.10.2"},
+        "rows": rows,
+        "goals": [
+            {"name": "a|b", "op": "<=", "target": 1, "value": goal, "unit": "u", "met": False}
+        ],
+    }
+
+
+def personal(*trials: dict[str, Any]) -> dict[str, Any]:
+    return result(
+        [
+            {"kind": kind} | row
+            for kind, rows_of in (
+                ("trial", trial_rows),
+                ("persona", persona_rows),
+                ("method", method_rows),
+            )
+            for row in rows_of(trials)
+        ]
+    )
+
+
+def line(page: str, start: str) -> str:
+    return next(line for line in page.splitlines() if line.startswith(start))
+
+
+@pytest.fixture
+def measured() -> dict[str, Any]:
+    degenerate = trial("combined", 1, [0.0, 0.0], persona="student")
+    degenerate["style"]["identical_share"] = 0.5
+    return personal(
+        trial("base", 0, [0.25, 0.25], persona="student"),
+        trial("base", 1, [0.25, 0.25], persona="student"),
+        trial("combined", 0, [1.0, 1.0], persona="student", sessions_to_stable=11),
+        degenerate,
+        trial("opd", 0, [0.5, 0.5], persona="student", sessions_to_stable=12),
+    )
+
+
+def test_the_committed_page_is_that_of_the_committed_results() -> None:
+    results = read_results(RESULTS)
+    if not results:
+        pytest.skip("no results are committed")
+    assert PAGE.read_text(encoding="utf-8") == render(results), (
+        "run python benchmarks/render_results.py"
+    )
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", PAGE.read_text(encoding="utf-8")):
+        assert (PAGE.parent / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_scores_gains_and_counts_stand_in_the_tables(measured: dict[str, Any]) -> None:
+    page = render({"personal": measured})
+    assert line(page, "| persona | base") == "| persona | base | opd | combined |"
+    assert line(page, "| student | 0.25") == "| student | 0.25 | 0.50 (+0.25) | 0.50 (+0.25) † |"
+    assert line(page, "| combined | +0.25 |").startswith("| combined | +0.25 | -0.25 to +0.75 |")
+    assert line(page, "| opd | +0.25").endswith("| +0.50 | +0.50 to +0.50 |")
+    assert "| student | 36 | 11, never |" in page
+    assert "| teacher | 24 | not measured |" in page
+    assert "5 trials of 1 personas" in page
+    assert "10 minutes in all, 2.0 to 2.0 a\ntrial" in page
+    assert "Measured at commit 01234567; summed up\nat fedcba98-dirty." in page
+
+
+def test_failures_and_gaps_are_listed(measured: dict[str, Any]) -> None:
+    page = render({"personal": measured})
+    assert "left out of all means: `opd` (student 1)." in page
+    assert "  - `combined`: student 1 (short 0%, identical 50%, distinct pairs 1.00" in page
+    assert "Worse than the base model**, 1 trials" in page
+    assert "  - `combined`: student 1 -0.25" in page
+    assert "Never stable**, 1 trials" in page
+
+
+def test_nothing_failed_is_said_too() -> None:
+    page = render({"personal": personal(trial("base"), trial("combined", sessions_to_stable=3))})
+    assert page.count("**: no trial.") == 3
+    assert "left out of all means" not in page
+
+
+def test_replies_stand_side_by_side(measured: dict[str, Any]) -> None:
+    page = render({"personal": measured})
+    row = line(page, "| student | Question 0?")
+    assert row == (
+        "| student | Question 0? | base says \\| number 0. *(3; 1.00)* "
+        "| combined says \\| number 0. *(3; 1.00)* |"
+    )
+
+
+def test_every_table_has_as_many_cells_as_columns(measured: dict[str, Any]) -> None:
+    page = render({"personal": measured, "ablations": ablations()})
+    for block in re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE):
+        counts = {len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}
+        assert len(counts) == 1, block
+
+
+def ablations() -> dict[str, Any]:
+    def row(setting: str, seed: int, gain: float | None) -> dict[str, Any]:
+        return {
+            "ablation": "baseline", "setting": setting, "persona": "brief", "seed": seed,
+            "style_score": 0.5, "gain": gain, "kl_per_token": 0.125,
+        }  # fmt: skip
+
+    return result([row("ema", 0, 0.25), row("ema", 1, 0.5), row("none", 0, None)])
+
+
+def test_ablations_are_means_over_trials() -> None:
+    page = render({"ablations": ablations()})
+    assert line(page, "| baseline | ema").startswith("| baseline | ema | 1 / 2 | 0.50 | +0.38 |")
+    assert line(page, "| baseline | none") == "| baseline | none | 1 / 1 | 0.50 |  |  | 0.125 |"
+
+
+def test_a_goal_that_was_not_measured_is_not_met() -> None:
+    page = render({"other": result([])})
+    assert "| other | a\\|b | <= 1 | not measured u | **not met** |" in page
+    assert "## Personal suite" not in page
+    assert "## Ablations" not in page
+
+
+def test_learning_curves_are_drawn_of_what_is_known(
+    measured: dict[str, Any], tmp_path: Path
+) -> None:
+    drawn = panels(measured)
+    assert drawn.keys() == {"student"}
+    assert {method: len(curves) for method, curves in drawn["student"].curves.items()} == {
+        "combined": 2,
+        "opd": 1,
+    }
+    assert drawn["student"].levels == {"base": 0.25}
+    plot_curves(tmp_path / "curves.png", drawn)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

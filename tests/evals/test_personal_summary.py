@@ -1,0 +1,98 @@
+"""Rows of the personal suite: paired gains, intervals, and gaps where nothing was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trial_results import trial
+
+from clawjax.evals.personal_summary import (
+    bootstrap_nested,
+    method_rows,
+    persona_rows,
+    trial_rows,
+)
+
+
+def of(rows: list[dict[str, Any]], method: str) -> dict[str, Any]:
+    return next(row for row in rows if row["method"] == method)
+
+
+def test_a_trial_is_beside_the_base_of_its_seed() -> None:
+    rows = trial_rows(
+        [trial("base", 0, [0.25]), trial("base", 1, [0.75]), trial("combined", 1, [1.0])]
+    )
+    row = of(rows, "combined")
+    assert (row["style_score"], row["gain"]) == (1.0, 0.25)
+    assert (row["nll_increase"], row["accuracy_change"]) == (0.25, -0.0625)
+    assert row["distinct2_over_base"] == 1.0
+    assert row["training"]["lost"] == 0
+    assert row["training"]["turns_by_round"] == [16, 25]
+    assert [sample["prompt"] for sample in row["samples"]] == ["Question 0?", "Question 1?"]
+
+
+def test_what_was_not_measured_is_none() -> None:
+    (row,) = trial_rows([trial("combined")])
+    for compared in ("gain", "nll_increase", "accuracy_change", "distinct2_over_base"):
+        assert row[compared] is None
+    older = trial("combined", judge=None)
+    del older["training"]["lost"], older["training"]["turns_by_round"]
+    (row,) = trial_rows([older])
+    assert row["training"]["lost"] is None
+    assert row["training"]["turns_by_round"] is None
+    assert row["training"]["judge_agreement"] is None
+    assert method_rows([trial("combined")]) == []
+
+
+def test_a_persona_is_the_mean_of_its_seeds_and_the_interval_of_all_replies() -> None:
+    rows = persona_rows(
+        [
+            trial("base", 0, [0.0] * 50),
+            trial("combined", 0, [1.0] * 50, sessions_to_stable=9),
+            trial("combined", 1, [0.0] * 50),
+        ]
+    )
+    row = of(rows, "combined")
+    assert (row["seeds"], row["style_score"]) == ([0, 1], 0.5)
+    assert row["gains"] == [1.0, None]
+    assert row["gain"] == 1.0
+    assert row["sessions_to_stable"] == [9, None]
+    low, high = row["ci"]
+    assert low == pytest.approx(0.4, abs=0.03)
+    assert high == pytest.approx(0.6, abs=0.03)
+
+
+def test_methods_are_compared_where_both_were_measured() -> None:
+    rows = method_rows(
+        [
+            *(trial("base", seed, [0.0], persona=p) for p in ("asks", "brief") for seed in (0, 1)),
+            trial("combined", 0, [1.0], persona="asks"),
+            trial("combined", 1, [0.5], persona="asks"),
+            trial("combined", 0, [0.25], persona="brief"),
+            trial("opd", 1, [0.25], persona="asks"),
+            trial("sft", 1, [0.25], persona="brief"),
+        ]
+    )
+    assert [row["method"] for row in rows] == ["combined", "opd", "sft"]
+    combined, opd, sft = rows
+    assert combined["gain"] == pytest.approx((0.75 + 0.25) / 2)
+    assert (combined["personas"], combined["trials"], combined["lead"]) == (2, 3, None)
+    assert (opd["lead"], opd["lead_ci"]) == (0.25, [0.25, 0.25])
+    assert sft["lead"] is None
+    assert opd["objective"] == "Objective opd"
+
+
+@given(st.lists(st.lists(st.floats(-1, 1), min_size=1, max_size=3), min_size=1, max_size=5))
+def test_the_nested_interval_holds_the_values_and_is_repeatable(groups: list[list[float]]) -> None:
+    low, high = bootstrap_nested(groups, samples=100)
+    values = [value for group in groups for value in group]
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+    assert bootstrap_nested(groups, samples=100) == (low, high)
+
+
+def test_personas_that_differ_make_the_interval_wide_however_many_seeds_there_are() -> None:
+    low, high = bootstrap_nested([[0.0] * 20, [1.0] * 20])
+    assert (low, high) == (0.0, 1.0)
