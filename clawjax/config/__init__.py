@@ -10,6 +10,7 @@ from clawjax.config.learning import LearnerConfig, LoraConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
     Baseline,
+    DpoConfig,
     HintChoice,
     KlEstimator,
     Normalisation,
@@ -45,6 +46,7 @@ __all__ = [
     "METHODS",
     "UNTRAINED",
     "Baseline",
+    "DpoConfig",
     "EngineConfig",
     "GatewayConfig",
     "HintChoice",
