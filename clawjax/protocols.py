@@ -232,8 +232,17 @@ class WeightStore(Protocol):
 class Monitor(Protocol):
     """Where metrics go."""
 
-    def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
-        """Record slash-path keys, e.g. `train/loss`; `step` is the policy version."""
+    def log(
+        self,
+        metrics: Mapping[str, float],
+        *,
+        step: int | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record slash-path keys, e.g. `train/loss`; `step` is the policy version.
+
+        `texts` are kept beside the numbers, e.g. `train/objective`; their keys are others.
+        """
         ...
 
     def close(self) -> None:

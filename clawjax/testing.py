@@ -198,14 +198,28 @@ class RecordingMonitor:
     def __init__(self) -> None:
         """Start empty."""
         self.entries: list[tuple[int | None, dict[str, float]]] = []
+        self.texts: list[dict[str, str]] = []
+        """Of each entry."""
         self.is_closed = False
 
-    def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+    def log(
+        self,
+        metrics: Mapping[str, float],
+        *,
+        step: int | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
         """Check and keep."""
+        texts = texts or {}
+        for key, text in texts.items():
+            assert _KEY.fullmatch(key), f"metric key {key!r} is no slash path"
+            assert key not in metrics, f"{key} is a number already"
+            assert text, f"{key} says nothing"
         for key, value in metrics.items():
             assert _KEY.fullmatch(key), f"metric key {key!r} is no slash path"
             assert math.isfinite(value), f"{key} is {value}"
         self.entries.append((step, dict(metrics)))
+        self.texts.append(dict(texts))
 
     def close(self) -> None:
         """Remember that it was closed."""

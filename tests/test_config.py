@@ -68,6 +68,8 @@ def test_a_typo_is_named(typo):
         ("objective.w_opd=0.5", "objective.name=binary_rl does not use objective.w_opd"),
         ("objective.policy_loss=reinforce", "objective.off_policy.preset=none corrects nothing"),
         ("objective.policy_loss=sft", "objective.policy_loss=sft do not go together"),
+        ("objective.dpo.beta=0", "objective.dpo.beta=0.0 tells no two replies apart"),
+        ("objective.dpo.label_smoothing=0.5", "objective.dpo.label_smoothing=0.5 is out of range"),
         ("suite.methods=[magic]", "suite.methods names 'magic'"),
         ("+reward.weights.rules=-1", "reward.weights.rules=-1.0 is too small"),
         ("objective.dual_clip=1.1", "objective.dual_clip=1.1 needs objective.policy_loss=clipped"),
@@ -91,6 +93,24 @@ def test_a_typo_is_named(typo):
 def test_values_that_cannot_run_say_why(override, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         load(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("objective.policy_loss=clipped", "objective.policy_loss=clipped: use reinforce"),
+        ("objective.policy_loss=sft", "objective.policy_loss=sft: use reinforce"),
+        ("objective.off_policy.preset=tis", "objective.off_policy.preset=tis: use none"),
+        ("objective.normalisation=turn_mean", "objective.normalisation=turn_mean: use turn_sum"),
+        ("objective.w_opd=1", "objective.name=dpo does not use objective.w_opd"),
+        ("objective.dual_clip=3", "needs objective.policy_loss=clipped"),
+        ("reward.modules=[quote]", "objective=dpo learns from scores"),
+    ],
+)
+def test_what_would_change_the_loss_of_pairs_is_refused(override, message):
+    assert load("objective=dpo").objective.is_dpo
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load("objective=dpo", override)
 
 
 def test_hints_are_needed_where_they_are_learnt_from():

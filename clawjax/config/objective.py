@@ -14,6 +14,7 @@ __all__ = [
     "AGAINST_ITSELF",
     "USES_PROXIMAL",
     "Baseline",
+    "DpoConfig",
     "HintChoice",
     "KlEstimator",
     "Normalisation",
@@ -60,6 +61,8 @@ class Normalisation(StrEnum):
     constant = "constant"
     """Every token the same, a turn of `constant_tokens` counting as one turn, whatever the
     lengths in the batch."""
+    turn_sum = "turn_sum"
+    """Every token in full, so that a turn counts by the log-prob of the whole of it."""
 
 
 class PolicyLoss(StrEnum):
@@ -72,7 +75,7 @@ class PolicyLoss(StrEnum):
     cispo = "cispo"
     """The ratio is clipped, no token is."""
     reinforce = "reinforce"
-    """No ratio; combine with an off-policy preset that weighs."""
+    """No ratio; combine with an off-policy preset that weighs, or with objective `dpo`."""
     sft = "sft"
     """Cross-entropy of praised replies; scores decide which those are, and nothing else."""
 
@@ -177,6 +180,28 @@ class OpdConfig:
 
 
 @dataclass
+class DpoConfig:
+    """Direct preference optimisation: of two replies to one prompt, the better one."""
+
+    beta: float = 0.1
+    """What a nat of log-ratio to the base is worth: the smaller, the further the policy strays."""
+    label_smoothing: float = 0.0
+    """Share of pairs that are believed to be the wrong way round."""
+
+    def __post_init__(self) -> None:
+        """Reject pairs that teach nothing."""
+        require(
+            self.beta > 0,
+            f"objective.dpo.beta={self.beta} tells no two replies apart: raise it above 0",
+        )
+        require(
+            0 <= self.label_smoothing < 0.5,
+            f"objective.dpo.label_smoothing={self.label_smoothing} is out of range: from 0.5 on, "
+            "pairs teach nothing or the opposite; use 0 to below 0.5",
+        )
+
+
+@dataclass
 class OffPolicyConfig:
     """Answers to samples that are not quite the policy's own."""
 
@@ -213,6 +238,7 @@ USES_PROXIMAL = (
 _TERMS = {
     "binary_rl": (True, False),
     "sft": (True, False),
+    "dpo": (True, False),
     "opd": (False, True),
     "combined": (True, True),
 }
@@ -225,7 +251,7 @@ class ObjectiveConfig:
 
     name: str = "binary_rl"
     """`binary_rl` learns from scores, `opd` from hints, `combined` from both; `sft` imitates the
-    replies that were praised."""
+    replies that were praised, `dpo` prefers the better of two replies to the same prompt."""
     w_rl: float = 1.0
     """Weight of the scores' term."""
     w_opd: float = 0.0
@@ -252,6 +278,7 @@ class ObjectiveConfig:
     entropy_coef: float = 0.0
     """Weight of the policy's entropy, which is maximised, per token."""
     opd: OpdConfig = field(default_factory=OpdConfig)
+    dpo: DpoConfig = field(default_factory=DpoConfig)
 
     def __post_init__(self) -> None:
         """Reject objectives that cannot run as configured."""
@@ -270,6 +297,7 @@ class ObjectiveConfig:
             self.deviation_floor > 0,
             f"objective.deviation_floor={self.deviation_floor} divides by 0: raise it",
         )
+        self._check_dpo()
         self._check_loss()
         require(
             self.policy_loss not in (PolicyLoss.clipped, PolicyLoss.cispo)
@@ -288,6 +316,25 @@ class ObjectiveConfig:
         """Whether hints are learnt from."""
         return self.w_opd > 0
 
+    @property
+    def is_dpo(self) -> bool:
+        """Whether scores count by which of two replies has the higher one."""
+        return self.name == "dpo"
+
+    def _check_dpo(self) -> None:
+        """The loss of pairs comes as credit, which nothing may rescale."""
+        needs = (
+            ("policy_loss", self.policy_loss, PolicyLoss.reinforce),
+            ("off_policy.preset", self.off_policy.preset, OffPolicyPreset.none),
+            ("normalisation", self.normalisation, Normalisation.turn_sum),
+        )
+        for key, value, needed in needs if self.is_dpo else ():
+            require(
+                value is needed,
+                f"objective.name=dpo compares the log-probs of whole replies as they are, but "
+                f"objective.{key}={value.value}: use {needed.value}, as objective=dpo does",
+            )
+
     def _check_loss(self) -> None:
         preset = self.off_policy.preset
         is_sft = self.policy_loss is PolicyLoss.sft
@@ -302,7 +349,7 @@ class ObjectiveConfig:
             f"{preset.value}: use none",
         )
         require(
-            self.policy_loss is not PolicyLoss.reinforce or preset in AGAINST_ITSELF,
+            self.is_dpo or self.policy_loss is not PolicyLoss.reinforce or preset in AGAINST_ITSELF,
             f"objective.policy_loss=reinforce has no ratio, and objective.off_policy.preset="
             f"{preset.value} corrects nothing: use one that weighs, e.g. tis, or another loss",
         )

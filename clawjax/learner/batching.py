@@ -48,7 +48,7 @@ class MicroBatch(NamedTuple):
     support_logprobs: np.ndarray
     """float32 `[B, T, K]`: the teacher's, of those."""
     weights: np.ndarray
-    """float32: what a token counts for among all of the batch's; they sum to 1."""
+    """float32: what a token counts for among all of the batch's."""
     rl_weights: np.ndarray
     """float32: the same among the tokens of the scored turns; 0 elsewhere."""
     opd_weights: np.ndarray
@@ -105,7 +105,8 @@ def make_batch(
             tokens: a reaction is one vote, however long the reply it is about. (It follows that a
             token of a short reply weighs more than one of a long reply.) `token_mean` weighs
             every token the same. Under `constant` a turn of `constant_tokens` tokens weighs what
-            every turn does under `turn_mean`, and others in proportion: weights then need not
+            every turn does under `turn_mean`, and others in proportion. Under `turn_sum` every
+            token weighs what a turn does under `turn_mean`. Under these two, weights need not
             sum to 1.
         constant_tokens: see there.
         support: how many tokens a top-K objective compares; turns whose teacher brings none have
@@ -298,6 +299,8 @@ class _Weighing(NamedTuple):
                 return lambda _: 1.0 / total
             case Normalisation.constant:
                 return lambda _: 1.0 / (turns * self.constant_tokens)
+            case Normalisation.turn_sum:
+                return lambda _: 1.0 / turns
 
 
 def _lay_out(rows: Sequence[_Row], count: int, layout: _Layout) -> tuple[MicroBatch, list[Span]]:

@@ -50,6 +50,7 @@ def build_learner(
     train_step = TrainStep(
         model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
     )
+    scorer = Scorer(learner)
     identity: dict[str, object] = {"base_model": model.base_id, "method": learner.method}
     if learner.method == "lora":
         identity |= {"rank": learner.lora.rank, "targets": sorted(learner.lora.targets)}
@@ -61,7 +62,8 @@ def build_learner(
         log=log,
         credit=build_credit(objective),
         objective=objective,
-        teacher=_build_teacher(model.tokenizer, objective, learner),
+        scorer=scorer,
+        teacher=_build_teacher(model.tokenizer, objective, learner, scorer),
         train_step=train_step,
         checkpoints=Checkpoints(
             run_dir / "checkpoints", keep=learner.keep_checkpoints, identity=identity
@@ -76,7 +78,7 @@ def build_learner(
 
 
 def _build_teacher(
-    tokenizer: ChatTokenizer, objective: ObjectiveConfig, learner: LearnerConfig
+    tokenizer: ChatTokenizer, objective: ObjectiveConfig, learner: LearnerConfig, scorer: Scorer
 ) -> HintTeacher | None:
     if not objective.uses_hints:
         return None
@@ -84,4 +86,4 @@ def _build_teacher(
     def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ...]:
         return tokenizer.encode_prompt(tokenizer.render(messages, tools_json=tools_json))
 
-    return HintTeacher(Scorer(learner), render, objective.opd, max_tokens=learner.max_tokens)
+    return HintTeacher(scorer, render, objective.opd, max_tokens=learner.max_tokens)

@@ -19,12 +19,14 @@ from clawjax.learner.admission import Admit, Drop, admit
 from clawjax.learner.batching import Batch, evenly, make_batch
 from clawjax.learner.checkpoint import Checkpoints, Progress
 from clawjax.learner.credit import AdmittedTurn, CreditFunction
+from clawjax.learner.effective import effective_objective
 from clawjax.learner.publish import Publisher
+from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainState, TrainStep, adopt
 from clawjax.learner.teacher import HintTeacher, Lesson
 from clawjax.log.replay import to_sample
 from clawjax.protocols import Ledger, Monitor, TurnLog
-from clawjax.records import DropReason, Outcome, Sample, SamplingParams
+from clawjax.records import DropReason, Outcome, Sample, SamplingParams, Turn
 
 __all__ = ["Learner", "LearnerLog", "Stop", "is_truncated"]
 
@@ -65,6 +67,7 @@ class Learner:
     log: LearnerLog
     credit: CreditFunction
     objective: ObjectiveConfig
+    scorer: Scorer
     teacher: HintTeacher | None
     """None where the objective does not learn from hints."""
     train_step: TrainStep
@@ -151,14 +154,17 @@ class Learner:
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
         """One step, from lesson to settlement; none where no turn has a signal."""
         lesson = self._lesson(turns)
-        credited = self.credit(turns, self.progress.credit)
+        credited = self.credit(turns, self.progress.credit, self._log_ratios)
         samples = [
             to_sample(admitted.turn, credit, lesson.says.get(admitted.turn.turn_id))
             for admitted, credit in zip(turns, credited.credit, strict=True)
         ]
         samples = self._with_signal(samples)
+        effective = effective_objective(self.objective, turns, credited, lesson)
+        said = {**credited.metrics, **_skipped(lesson)}
         if not samples:
-            self.monitor.log(_skipped(lesson), step=self.version)
+            logger.info("no step after version %d: %s", self.version, effective)
+            self.monitor.log(said, step=self.version, texts=effective.texts)
             return
         version = self.version + 1
         self.log.claim(version, [sample.turn_id for sample in samples])
@@ -171,16 +177,15 @@ class Learner:
         self.checkpoints.save(self.state, self.progress)
         self.publisher.publish(self.state)
         self.log.settle(version, version)
-        metrics |= self._progress_metrics(turns, lesson)
-        self.monitor.log(metrics, step=version)
+        metrics |= said | self._progress_metrics(turns)
+        self.monitor.log(metrics, step=version, texts=effective.texts)
         logger.info(
-            "version %d: %d turns (%d scored, %d taught), loss %.4f, %.1f s",
+            "version %d: %d turns, loss %.4f, %.1f s; %s",
             version,
             len(samples),
-            metrics["train/rl_turns"],
-            metrics["train/opd_turns"],
             metrics["train/loss"],
             metrics["train/seconds"],
+            effective,
         )
 
     def _lesson(self, turns: Sequence[AdmittedTurn]) -> Lesson:
@@ -191,6 +196,14 @@ class Learner:
             turns,
             teacher=self.train_step.teacher(self.state),
             student=self.train_step.policy(self.state),
+        )
+
+    def _log_ratios(self, turns: Sequence[Turn]) -> list[float]:
+        """How much likelier the policy finds each reply than the base does, in nats."""
+        return self.scorer.log_ratios(
+            [to_sample(turn, None) for turn in turns],
+            policy=self.train_step.policy(self.state),
+            base=self.train_step.base,
         )
 
     def _with_signal(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -234,19 +247,15 @@ class Learner:
         arrived_at = self.log.last_arrival()
         return has_waited or arrived_at is None or now - arrived_at >= self.config.idle_s
 
-    def _progress_metrics(self, turns: Sequence[AdmittedTurn], lesson: Lesson) -> dict[str, float]:
+    def _progress_metrics(self, turns: Sequence[AdmittedTurn]) -> dict[str, float]:
         scores = [admitted.score for admitted in turns if admitted.score is not None]
         mean = {"train/reward_mean": sum(scores) / len(scores)} if scores else {}
-        return (
-            mean
-            | _skipped(lesson)
-            | {
-                "train/ema_score": self.progress.credit.mean,
-                "train/turns_total": float(self.progress.turns),
-                "train/tokens_total": float(self.progress.tokens),
-                "train/version": float(self.version),
-            }
-        )
+        return mean | {
+            "train/ema_score": self.progress.credit.mean,
+            "train/turns_total": float(self.progress.turns),
+            "train/tokens_total": float(self.progress.tokens),
+            "train/version": float(self.version),
+        }
 
 
 def _skipped(lesson: Lesson) -> dict[str, float]:

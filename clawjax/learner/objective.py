@@ -5,11 +5,15 @@ Pure text from configuration; imports no jax, so that a dry run is instant.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import NamedTuple
+
 from clawjax.config import (
     AGAINST_ITSELF,
     HINT_MODULES,
     USES_PROXIMAL,
     Baseline,
+    DpoConfig,
     HintChoice,
     KlEstimator,
     LearnerConfig,
@@ -24,7 +28,7 @@ from clawjax.config import (
 )
 from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK
 
-__all__ = ["describe"]
+__all__ = ["Term", "describe", "formula", "terms"]
 
 _BASELINES = {
     Baseline.none: ("A = s", "no baseline: A is the turn's score s"),
@@ -80,32 +84,63 @@ _MEANS = {
     "term's signal",
     Normalisation.constant: "each sum over response tokens is divided by the turns that have the "
     "term's signal, times {constant}",
+    Normalisation.turn_sum: "each mean is over the turns that have the term's signal, of the sum "
+    "over a turn's response tokens",
 }
+
+
+class Term(NamedTuple):
+    """One summand of the loss."""
+
+    name: str
+    """`L_rl`, `L_dpo`, `L_opd`, `KL` or `H`."""
+    sign: str
+    """`+` or `-`."""
+    text: str
+    """With its weight."""
 
 
 def describe(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardConfig) -> str:
     """The effective objective with its active terms only."""
-    formula = [f"  L = {_formula(objective)}", *(f"  {line}" for line in _definitions(objective))]
+    lines = [f"  {line}" for line in (formula(objective), *_definitions(objective))]
     words = [f"- {line}" for line in _words(objective, learner, reward)]
     head = f"Objective {objective.name}, minimised over {_trained(learner)}:"
-    return "\n".join([head, "", *formula, "", *words])
+    return "\n".join([head, "", *lines, "", *words])
 
 
-def _formula(objective: ObjectiveConfig) -> str:
-    """The weighted sum of the active terms."""
-    terms = []
-    if objective.uses_scores:
-        terms.append(_weighted(objective.w_rl, f"mean_rl[ {_surrogate(objective, 'A')} ]"))
+def formula(objective: ObjectiveConfig, *, without: Collection[str] = ()) -> str:
+    """`L = ...`, the sum of the configured terms, less those named in `without`."""
+    kept = [term for term in terms(objective) if term.name not in without]
+    whole = " ".join(f"{term.sign} {term.text}" for term in kept).removeprefix("+ ")
+    return f"L = {whole or 0}"
+
+
+def terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
+    """The terms whose weight is not 0, weighted."""
+    found: list[Term] = []
+    if objective.is_dpo:
+        text = f"mean_pairs[ {_pair_loss(objective.dpo)} ]"
+        found.append(Term("L_dpo", "+", _weighted(objective.w_rl, text)))
+    elif objective.uses_scores:
+        text = f"mean_rl[ {_surrogate(objective, 'A')} ]"
+        found.append(Term("L_rl", "+", _weighted(objective.w_rl, text)))
     if objective.uses_hints:
         is_token = objective.opd.form is OpdForm.token
         inside = _surrogate(objective, "g") if is_token else "KL_K(new || teacher)"
-        terms.append(_weighted(objective.w_opd, f"mean_opd[ {inside} ]"))
+        found.append(Term("L_opd", "+", _weighted(objective.w_opd, f"mean_opd[ {inside} ]")))
     if objective.kl_coef > 0:
-        terms.append(_weighted(objective.kl_coef, f"mean[ {_KLS[objective.kl_estimator]} ]"))
-    whole = " + ".join(terms)
+        text = f"mean[ {_KLS[objective.kl_estimator]} ]"
+        found.append(Term("KL", "+", _weighted(objective.kl_coef, text)))
     if objective.entropy_coef > 0:
-        whole += f" - {_weighted(objective.entropy_coef, 'mean[ H(new) ]')}"
-    return whole
+        found.append(Term("H", "-", _weighted(objective.entropy_coef, "mean[ H(new) ]")))
+    return tuple(found)
+
+
+def _pair_loss(config: DpoConfig) -> str:
+    e = config.label_smoothing
+    if e == 0:
+        return "-log sigmoid(h)"
+    return f"-{1 - e:g} log sigmoid(h) - {e:g} log sigmoid(-h)"
 
 
 def _surrogate(objective: ObjectiveConfig, advantage: str) -> str:
@@ -136,6 +171,11 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
     lines = []
     if _is_sft(objective):
         return []
+    if objective.is_dpo:
+        return [
+            f"h = {objective.dpo.beta:g} (q(chosen) - q(rejected))",
+            "q(y) = logp_new(y | x) - logp_base(y | x)",
+        ]
     if objective.uses_scores:
         lines.append(_BASELINES[objective.baseline][0].format(floor=objective.deviation_floor))
     if objective.uses_hints and objective.opd.form is OpdForm.token:
@@ -168,7 +208,8 @@ def _denominator(preset: OffPolicyPreset) -> str:
 
 def _has_advantages(objective: ObjectiveConfig) -> bool:
     is_followed = objective.opd.form is OpdForm.token
-    return not _is_sft(objective) and (objective.uses_scores or is_followed)
+    is_imitated = _is_sft(objective) or objective.is_dpo
+    return not is_imitated and (objective.uses_scores or is_followed)
 
 
 def _is_sft(objective: ObjectiveConfig) -> bool:
@@ -188,17 +229,32 @@ def _words(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardCon
         *(_hint_words(objective.opd) if objective.uses_hints else ()),
         *(_ratio_words(objective) if _has_advantages(objective) else ()),
         *_kl_words(objective),
-        f"{_MEANS[objective.normalisation].format(constant=objective.constant_tokens)}; a batch "
-        f"has at most {learner.batch_turns} turns",
+        f"{_mean_words(objective)}; a batch has at most {learner.batch_turns} turns",
         f"turns more than {learner.max_staleness} versions old, or longer than "
         f"{learner.max_tokens} tokens, are dropped",
     ]
+
+
+def _mean_words(objective: ObjectiveConfig) -> str:
+    words = _MEANS[objective.normalisation].format(constant=objective.constant_tokens)
+    if not objective.is_dpo:
+        return words
+    pairs = "mean_pairs is over the pairs of a batch, all of which weigh the same"
+    return f"{pairs}; {words}" if len(terms(objective)) > 1 else pairs
 
 
 def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
     words = _BASELINES[objective.baseline][1]
     if _is_sft(objective):
         return [f"only praised turns: those with a positive score by {_score(reward)}"]
+    if objective.is_dpo:
+        return [
+            f"s in [-1, 1]: {_score(reward)}",
+            "pairs: every two replies y in a batch to the same prompt x of the same user whose s "
+            "differ; chosen is the one with the higher; replies without a partner are dropped",
+            "logp of a reply: the sum over its tokens, at the temperature they were drawn at; "
+            "base: the frozen base model",
+        ]
     return [
         f"s in [-1, 1]: {_score(reward)}; abstentions are never in a batch",
         words.format(decay=objective.ema_decay, floor=objective.deviation_floor),

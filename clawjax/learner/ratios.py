@@ -12,6 +12,7 @@ They compose with any loss of `clawjax.learner.losses`:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, get_args
 
 import chex
@@ -85,24 +86,7 @@ def off_policy(
 ) -> OffPolicy:
     """The correction that `preset` names, for tokens drawn from `sampler`.
 
-    With `c = pi_proximal / pi_sampler` per token, where proximal is the policy at the start of
-    the step (without `proximal_logprobs`: the new policy, detached, which is the same in the
-    first pass over a batch):
-
-    - `none`: every token counts, `r = new / sampler`. The loss's clip is the only bound.
-    - `tis`: weights `min(new / sampler, cap)`, `r = 1` in value: truncated importance sampling
-      with nothing to clip. Ionides 2008; Yao et al. 2025 ("Your efficient RL framework secretly
-      brings you off-policy RL training").
-    - `seq_mask`: as `none`, without the turns whose sequence ratio `prod_t c` leaves
-      [`low`, `high`]. Liu, Li et al. 2025 ("When speed kills stability: demystifying RL collapse
-      from the training-inference mismatch"); arXiv:2512.23075 on masking whole sequences.
-    - `geo_mask`: the same by the geometric mean `(prod_t c)^(1/T)`, whose scale does not grow
-      with length, so the bounds want to be close to 1. Same sources.
-    - `icepop`: weights `c`, tokens with `c` outside [`low`, `high`] left out, `r = new /
-      proximal`. Ling Team 2025, arXiv:2510.18855, section 2.3.2 (bounds 0.5 and 5).
-    - `decoupled`: weights `min(c, cap)`, `r = new / proximal`, so that the clip bounds the step
-      and not the age of the sample. Hilton et al. 2021, arXiv:2110.00641; arXiv:2505.24298.
-
+    The presets are the functions below, in terms of `c = pi_proximal / pi_sampler` per token.
     Where sampler, proximal and new policy agree, all of them are `none` with `r = 1`.
 
     Args:
@@ -111,7 +95,9 @@ def off_policy(
         sampler_logprobs: `[B, T]`, as recorded when the token was drawn.
         turn_ids: `[B, T]` int32, see `clawjax.learner.sequences`.
         max_turns: static; at least the largest of `turn_ids`.
-        proximal_logprobs: `[B, T]`; required by `decoupled`.
+        proximal_logprobs: `[B, T]`, of the policy at the start of the step; required by
+            `decoupled`. Without them: the new policy, detached, which is the same in the first
+            pass over a batch.
         cap: bound of the weights of `tis` and `decoupled`.
         low: lower bound of what `seq_mask`, `geo_mask` and `icepop` keep; may be 0.
         high: upper bound.
@@ -120,29 +106,110 @@ def off_policy(
         ValueError: an unknown preset, or `decoupled` without proximal log-probs.
     """
     chex.assert_equal_shape([new_logprobs, sampler_logprobs, turn_ids])
-    new, sampler = jax.lax.stop_gradient((new_logprobs, sampler_logprobs))
-    proximal = new if proximal_logprobs is None else jax.lax.stop_gradient(proximal_logprobs)
-    is_response = turn_ids > 0
-    shift = proximal - sampler
-    match preset:
-        case "none":
-            return _kept(jnp.ones_like(new), is_response, sampler)
-        case "tis":
-            return _kept(_truncated(new, sampler, cap), is_response, new)
-        case "seq_mask" | "geo_mask":
-            reduce = per_turn_sum if preset == "seq_mask" else per_turn_mean
-            is_close = _is_within(reduce(shift, turn_ids, max_turns=max_turns), low, high)
-            return _kept(jnp.ones_like(new), spread(is_close, turn_ids), sampler)
-        case "icepop":
-            keep = is_response & _is_within(shift, low, high)
-            return _kept(jnp.exp(_log_ratio(proximal, sampler)), keep, proximal)
-        case "decoupled":
-            if proximal_logprobs is None:
-                msg = "decoupled needs proximal_logprobs, those of the policy at the step's start"
-                raise ValueError(msg)
-            return _kept(_truncated(proximal, sampler, cap), is_response, proximal)
-    msg = f"preset={preset!r} is unknown: use one of {', '.join(PRESETS)}"
-    raise ValueError(msg)
+    if preset not in _CORRECTIONS:
+        msg = f"preset={preset!r} is unknown: use one of {', '.join(PRESETS)}"
+        raise ValueError(msg)
+    if preset == "decoupled" and proximal_logprobs is None:
+        msg = "decoupled needs proximal_logprobs, those of the policy at the step's start"
+        raise ValueError(msg)
+    proximal = new_logprobs if proximal_logprobs is None else proximal_logprobs
+    drawn = _Drawn(
+        *jax.lax.stop_gradient((new_logprobs, proximal, sampler_logprobs)), turn_ids, max_turns
+    )
+    return _CORRECTIONS[preset](drawn, _Bounds(cap, low, high))
+
+
+class _Drawn(NamedTuple):
+    """What is known of the tokens; log-probs `[B, T]`, detached."""
+
+    new: Array
+    proximal: Array
+    sampler: Array
+    turn_ids: Array
+    max_turns: int
+
+    @property
+    def is_response(self) -> Array:
+        """Bool `[B, T]`."""
+        return self.turn_ids > 0
+
+    @property
+    def shift(self) -> Array:
+        """`log c`, `[B, T]`."""
+        return self.proximal - self.sampler
+
+
+class _Bounds(NamedTuple):
+    cap: float
+    low: float
+    high: float
+
+
+def _none(drawn: _Drawn, _: _Bounds) -> OffPolicy:
+    """Every token counts, `r = new / sampler`: the loss's clip is the only bound."""
+    return _kept(jnp.ones_like(drawn.new), drawn.is_response, drawn.sampler)
+
+
+def _tis(drawn: _Drawn, bounds: _Bounds) -> OffPolicy:
+    """Weights `min(new / sampler, cap)`, `r = 1` in value: nothing to clip.
+
+    Truncated importance sampling: Ionides 2008; Yao et al. 2025 ("Your efficient RL framework
+    secretly brings you off-policy RL training").
+    """
+    weights = _truncated(drawn.new, drawn.sampler, bounds.cap)
+    return _kept(weights, drawn.is_response, drawn.new)
+
+
+def _seq_mask(drawn: _Drawn, bounds: _Bounds) -> OffPolicy:
+    """As `none`, without the turns whose sequence ratio `prod_t c` leaves [`low`, `high`].
+
+    Liu, Li et al. 2025 ("When speed kills stability: demystifying RL collapse from the
+    training-inference mismatch"); arXiv:2512.23075 on masking whole sequences.
+    """
+    log_ratios = per_turn_sum(drawn.shift, drawn.turn_ids, max_turns=drawn.max_turns)
+    return _without_turns(drawn, log_ratios, bounds)
+
+
+def _geo_mask(drawn: _Drawn, bounds: _Bounds) -> OffPolicy:
+    """The same by the geometric mean `(prod_t c)^(1/T)`; same sources.
+
+    Its scale does not grow with length, so the bounds want to be close to 1.
+    """
+    log_ratios = per_turn_mean(drawn.shift, drawn.turn_ids, max_turns=drawn.max_turns)
+    return _without_turns(drawn, log_ratios, bounds)
+
+
+def _icepop(drawn: _Drawn, bounds: _Bounds) -> OffPolicy:
+    """Weights `c`, tokens with `c` outside [`low`, `high`] left out, `r = new / proximal`.
+
+    Ling Team 2025, arXiv:2510.18855, section 2.3.2 (bounds 0.5 and 5).
+    """
+    keep = drawn.is_response & _is_within(drawn.shift, bounds.low, bounds.high)
+    return _kept(jnp.exp(_log_ratio(drawn.proximal, drawn.sampler)), keep, drawn.proximal)
+
+
+def _decoupled(drawn: _Drawn, bounds: _Bounds) -> OffPolicy:
+    """Weights `min(c, cap)`, `r = new / proximal`: the clip bounds the step, not the age.
+
+    Hilton et al. 2021, arXiv:2110.00641; arXiv:2505.24298.
+    """
+    weights = _truncated(drawn.proximal, drawn.sampler, bounds.cap)
+    return _kept(weights, drawn.is_response, drawn.proximal)
+
+
+_CORRECTIONS: Mapping[Preset, Callable[[_Drawn, _Bounds], OffPolicy]] = {
+    "none": _none,
+    "tis": _tis,
+    "seq_mask": _seq_mask,
+    "geo_mask": _geo_mask,
+    "icepop": _icepop,
+    "decoupled": _decoupled,
+}
+
+
+def _without_turns(drawn: _Drawn, log_ratios: Array, bounds: _Bounds) -> OffPolicy:
+    is_close = _is_within(log_ratios, bounds.low, bounds.high)
+    return _kept(jnp.ones_like(drawn.new), spread(is_close, drawn.turn_ids), drawn.sampler)
 
 
 def _kept(weights: Array, keep: Array, ratio_logprobs: Array) -> OffPolicy:

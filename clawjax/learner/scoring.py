@@ -77,6 +77,18 @@ class Scorer:
         fields = [turn_values(arrays, batch) for arrays in zip(*outputs, strict=True)]
         return [Scored(*(field[str(index)] for field in fields)) for index in range(len(samples))]
 
+    def log_ratios(self, samples: Sequence[Sample], *, policy: Model, base: Model) -> list[float]:
+        """`log policy(y | x) - log base(y | x)` of each whole response, in nats.
+
+        Raises:
+            LearnerError: a sample is longer than the longest of `learner.length_buckets`.
+        """
+        both = zip(self.score(policy, samples), self.score(base, samples), strict=True)
+        return [
+            float(np.sum(ours.logprobs - theirs.logprobs, dtype=np.float64))
+            for ours, theirs in both
+        ]
+
 
 def _support(sample: Sample) -> int:
     """Tokens asked for besides the sampled one; the same for all samples of a call."""

@@ -142,6 +142,11 @@ class TrainStep:
         ema = jax.tree.map(jnp.array, trainable) if self.has_ema else None
         return TrainState(trainable, opt_state, rng, jnp.zeros((), jnp.int32), ema)
 
+    @property
+    def base(self) -> Model:
+        """The model before any training."""
+        return Model(self._base, self._base_params)
+
     def policy(self, state: TrainState) -> Model:
         """The policy that is being trained; not to be used once `state` is donated."""
         return self._trained(state.trainable)
@@ -150,7 +155,7 @@ class TrainStep:
         """Who reads the hints, as `objective.opd.teacher` says."""
         match self._objective.opd.teacher:
             case Teacher.base:
-                return Model(self._base, self._base_params)
+                return self.base
             case Teacher.policy:
                 return self.policy(state)
             case Teacher.ema:

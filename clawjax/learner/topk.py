@@ -1,8 +1,8 @@
 """Distillation over the tokens that matter: K of the vocabulary, and one bin for all others.
 
-Pure, unreduced over positions `[N]`, fp32: written for the chunks of positions in which
-`clawjax.learner.logprobs` computes logits, so `[B, T, V]` never exists. Both sides must be at the
-same temperature. Invariant: gradient flows through the student only.
+Pure, unreduced over positions, fp32, from the log-probs of the support alone, which
+`clawjax.learner.logprobs` computes in chunks of positions: `[B, T, V]` never exists. Both sides
+must be at the same temperature. Invariant: gradient flows through the student only.
 """
 
 from __future__ import annotations
@@ -12,21 +12,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = [
-    "MIN_TAIL",
-    "log1mexp",
-    "overlap",
-    "support_logprobs",
-    "support_reverse_kl",
-    "topk_reverse_kl",
-]
+__all__ = ["MIN_TAIL", "log1mexp", "support_reverse_kl"]
 
 MIN_TAIL = 1e-6
 """Mass below which a tail is rounding: 1 minus a sum of fp32 probabilities says no more."""
 
 
-def topk_reverse_kl(student_logits: Array, support_ids: Array, teacher_logprobs: Array) -> Array:
-    """`sum_k p_k log(p_k / q_k) + p_tail log(p_tail / q_tail)`, `[N]`.
+def support_reverse_kl(student_logprobs: Array, teacher_logprobs: Array) -> Array:
+    """`sum_k p_k log(p_k / q_k) + p_tail log(p_tail / q_tail)`: two of `[..., K]` to `[...]`.
 
     `p` is the student, `q` the teacher, and `tail` the mass that each gives to the tokens off the
     support. By the data-processing inequality this is at most KL(p || q) over the vocabulary; it
@@ -35,53 +28,16 @@ def topk_reverse_kl(student_logits: Array, support_ids: Array, teacher_logprobs:
     is not, instead of making it infinite.
 
     Args:
-        student_logits: `[N, V]`; log-probs are logits too.
-        support_ids: `[N, K]` int32, without repetition in a row.
-        teacher_logprobs: `[N, K]` of the support, normalised over the whole vocabulary.
+        student_logprobs: of tokens without repetition, normalised over the whole vocabulary.
+        teacher_logprobs: likewise, of the same tokens; without gradient.
 
     Reference: reverse KL on the student's own samples, Agarwal et al. 2023, arXiv:2306.13649;
     Gu et al. 2023, arXiv:2306.08543.
     """
-    chex.assert_rank([student_logits, support_ids, teacher_logprobs], 2)
-    chex.assert_equal_shape([support_ids, teacher_logprobs])
-    is_whole = support_ids.shape[-1] == student_logits.shape[-1]
-    student = support_logprobs(student_logits, support_ids)
-    return support_reverse_kl(student, teacher_logprobs, is_whole=is_whole)
-
-
-def support_reverse_kl(
-    student_logprobs: Array, teacher_logprobs: Array, *, is_whole: bool = False
-) -> Array:
-    """`topk_reverse_kl` from the log-probs of the support alone: two of `[..., K]` to `[...]`.
-
-    Args:
-        student_logprobs: normalised over the whole vocabulary.
-        teacher_logprobs: likewise; without gradient.
-        is_whole: whether the support is the whole vocabulary, so that there is no tail.
-    """
+    chex.assert_equal_shape([student_logprobs, teacher_logprobs])
     teacher = jax.lax.stop_gradient(teacher_logprobs)
     on_support = jnp.sum(_p_log_ratio(student_logprobs, teacher), axis=-1)
-    if is_whole:
-        return on_support
     return on_support + _p_log_ratio(_log_tail(student_logprobs), _log_tail(teacher))
-
-
-def support_logprobs(logits: Array, support_ids: Array) -> Array:
-    """`log softmax(logits)` of the support only: `[N, V]` and `[N, K]` to `[N, K]`."""
-    chex.assert_rank([logits, support_ids], 2)
-    log_total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    return jnp.take_along_axis(logits, support_ids, axis=-1) - log_total
-
-
-def overlap(teacher_ids: Array, student_ids: Array) -> Array:
-    """Share of the teacher's K ids that are the student's too: two of `[N, K]` to `[N]`.
-
-    Rows without repetition; the order within a row does not matter. Compares all pairs, K^2 per
-    position.
-    """
-    chex.assert_equal_shape([teacher_ids, student_ids])
-    is_common = jnp.any(teacher_ids[:, :, None] == student_ids[:, None, :], axis=-1)
-    return jnp.mean(is_common, axis=-1, dtype=jnp.float32)
 
 
 def log1mexp(x: Array) -> Array:

@@ -74,9 +74,16 @@ class JsonlMonitor:
         self._warned: set[str] = set()
         self._is_writable = True
 
-    def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+    def log(
+        self,
+        metrics: Mapping[str, float],
+        *,
+        step: int | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
         """Record slash-path keys. A key missing from `metrics.keys` is recorded, with a warning."""
-        for key in unknown_keys(metrics):
+        texts = texts or {}
+        for key in unknown_keys([*metrics, *texts]):
             if key not in self._warned:
                 self._warned.add(key)
                 logger.warning("metric %r is not in the table of clawjax.metrics.keys", key)
@@ -84,6 +91,7 @@ class JsonlMonitor:
         broken = [key for key, value in values.items() if not math.isfinite(value)]
         entry: dict[str, Any] = {"t": self._clock(), "step": step, "source": self._source}
         entry |= {key: None if key in broken else value for key, value in values.items()}
+        entry |= texts
         if broken:
             entry["non_finite"] = broken
         self._write(entry)

@@ -22,9 +22,15 @@ class Key(NamedTuple):
 KEYS: tuple[Key, ...] = (
     # The learner, once per step; `step` is the policy version that the step made.
     Key("train/version", "version", "policy version that the step made"),
+    Key("train/objective", "text", "formula of what the step minimised: the terms that had turns"),
+    Key("train/terms", "text", "how many turns fed each configured term, and why others did not"),
     Key("train/loss", "nats", "what the step minimised: policy term plus weighted KL"),
     Key("train/rl_loss", "nats", "the scores' term alone, mean over the scored turns' tokens"),
     Key("train/opd_loss", "nats", "the hints' term alone, mean over the taught turns' tokens"),
+    Key("train/dpo_loss", "nats", "DPO's loss, mean over pairs"),
+    Key("train/dpo_margin", "nats", "mean log-ratio to the base of chosen less rejected replies"),
+    Key("train/dpo_accuracy", "share", "pairs whose margin is above 0"),
+    Key("train/dpo_pairs", "pairs", "replies to the same prompt with different scores"),
     Key("train/teacher_gap", "nats/token", "mean log-prob of teacher less policy on those"),
     Key("train/kl", "nats/token", "KL to the base model on the batch; absent where unweighted"),
     Key("train/entropy", "nats/token", "entropy of the policy on the batch"),

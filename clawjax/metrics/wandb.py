@@ -175,11 +175,15 @@ def _settings(wandb: Any) -> Any:
 
 
 def _for_wandb(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers alone, with what to plot them against: policy version or time."""
-    numbers = {key: value for key, value in entry.items() if _is_number(value) and "/" in key}
+    """Numbers and texts, with what to plot them against: policy version or time."""
+    values = {
+        key: value
+        for key, value in entry.items()
+        if "/" in key and (_is_number(value) or isinstance(value, str))
+    }
     if entry.get("step") is not None:
-        numbers["policy_version"] = entry["step"]
-    return numbers | {"unix_time": entry.get("t")}
+        values["policy_version"] = entry["step"]
+    return values | {"unix_time": entry.get("t")}
 
 
 def _is_number(value: object) -> bool:

@@ -50,6 +50,12 @@ def make_turn(turn_id: str = "t1", *, version: int = 0, **changes: Any) -> Turn:
     return dataclasses.replace(turn, **changes)
 
 
+def no_log_ratios(_turns: Sequence[Turn]) -> Sequence[float]:
+    """For credit that is made of scores alone."""
+    msg = "two forward passes for nothing"
+    raise AssertionError(msg)
+
+
 def verdict(score: float | None, *, module: str = "next_state", turn_id: str = "t1") -> Verdict:
     return Verdict(turn_id, module, score, judged_at=103.0)
 

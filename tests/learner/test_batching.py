@@ -224,3 +224,15 @@ def test_under_a_constant_a_turn_weighs_by_its_length() -> None:
     weights = turn_values([micro.rl_weights for micro in batch.micro_batches], batch)
     assert weights["a"].sum() == pytest.approx(0.25)
     assert weights["b"].sum() == pytest.approx(0.5)
+
+
+def test_under_a_sum_every_token_counts_in_full() -> None:
+    batch = make_batch(
+        [make_sample("a", 2, 4, seed=1), make_sample("b", 2, 8, seed=2)],
+        version=0,
+        length_buckets=BUCKETS,
+        micro_batch_tokens=32,
+        normalisation=Normalisation.turn_sum,
+    )
+    weights = turn_values([micro.rl_weights for micro in batch.micro_batches], batch)
+    assert {*weights["a"].tolist(), *weights["b"].tolist()} == {0.5}

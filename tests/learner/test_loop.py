@@ -1,4 +1,4 @@
-"""The training loop: when a step starts, and that no crash loses or repeats a turn."""
+"""The training loop: when a step starts, what becomes of every turn, and what is said of it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from learner_records import make_sample, make_turn, next_state
+from learner_runs import LORA, OBJECTIVE, VOCAB, Run, config, finish
 from policies import LENGTH, as_sampled, scores, served_params
 
-from clawjax.config import Baseline, LearnerConfig, LoraConfig, ObjectiveConfig, RewardConfig
+from clawjax.config import ObjectiveConfig, RewardConfig
 from clawjax.learner.build import build_learner
-from clawjax.learner.checkpoint import Checkpoints
-from clawjax.learner.credit import build_credit
 from clawjax.learner.loop import Learner
-from clawjax.learner.publish import Publisher
-from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import Lesson
 from clawjax.models.load import LoadedModel
 from clawjax.records import (
@@ -28,114 +24,9 @@ from clawjax.records import (
     TeacherSays,
     TurnKind,
     Verdict,
-    run_lengths,
 )
 from clawjax.testing import RecordingMonitor, temporary_log
 from clawjax.weights import DirectoryWeightStore
-
-LORA = LoraConfig(rank=4)
-OBJECTIVE = ObjectiveConfig(kl_coef=0.0, baseline=Baseline.none)
-VOCAB = 200
-
-
-def config(**changes: Any) -> LearnerConfig:
-    defaults: dict[str, Any] = {
-        "lora": LORA,
-        "batch_turns": 4,
-        "min_turns": 2,
-        "max_wait_s": 60.0,
-        "idle_s": 30.0,
-        "max_tokens": LENGTH,
-        "length_buckets": [LENGTH],
-        "micro_batch_tokens": 4 * LENGTH,
-        "learning_rate": 1e-2,
-        "poll_s": 0.01,
-    }
-    return LearnerConfig(**defaults | changes)
-
-
-@pytest.fixture(scope="module")
-def train_step(tiny_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> TrainStep:
-    """Compiled once; it keeps nothing between steps."""
-    failed = tmp_path_factory.mktemp("failed")
-    return TrainStep(tiny_model, objective=OBJECTIVE, learner=config(), failed_dir=failed)
-
-
-class Run:
-    """One run's folder, in which learners are started and die."""
-
-    def __init__(self, folder: Path, model: LoadedModel, train_step: TrainStep) -> None:
-        self.folder = folder
-        self.model = model
-        self.train_step = train_step
-        self.log = temporary_log(folder)
-        self.store = DirectoryWeightStore(folder / "weights")
-        self.monitor = RecordingMonitor()
-        self.now = 1000.0
-
-    def learner(self, **changes: Any) -> Learner:
-        """A process start, without the process."""
-        learner = Learner(
-            config=config(**changes),
-            reward=RewardConfig(),
-            log=self.log,
-            credit=build_credit(OBJECTIVE),
-            objective=OBJECTIVE,
-            teacher=None,
-            train_step=self.train_step,
-            checkpoints=Checkpoints(self.folder / "checkpoints", keep=2, identity={"rank": 4}),
-            publisher=Publisher(self.store, self.model, config(**changes)),
-            monitor=self.monitor,
-            state=self.train_step.init(0),
-            clock=lambda: self.now,
-        )
-        learner.start()
-        return learner
-
-    def record(self, sample: Sample, score: float | None, **changes: Any) -> None:
-        """Log a turn, the reaction to it and the verdict on that, as of now."""
-        turn = make_turn(
-            sample.turn_id,
-            prompt_ids=sample.prompt_ids,
-            response_ids=sample.response_ids,
-            sampler_logprobs=sample.sampler_logprobs,
-            sampler_logprobs_t1=sample.sampler_logprobs,
-            token_versions=run_lengths(sample.token_versions),
-            **{"arrived_at": self.now, "finished_at": self.now} | changes,
-        )
-        judged = Verdict(turn.turn_id, "next_state", score, judged_at=self.now)
-        self.log.append(turn, next_state(turn_id=turn.turn_id, arrived_at=self.now), judged)
-
-    def record_many(self, count: int, *, first: int = 0, score: float | None = 1.0) -> None:
-        """Turns that the base model could have said."""
-        samples = [
-            make_sample(f"t{index:02d}", 4, 6, seed=index + 1, vocab=VOCAB)
-            for index in range(first, first + count)
-        ]
-        for sample in as_sampled(self.model, self.model.params, samples, version=0):
-            self.record(sample, score)
-
-    def trained(self) -> dict[str, int]:
-        """Version by turn; checks the balance on the way."""
-        counts = self.log.counts()
-        assert counts.trained + counts.pending + sum(counts.dropped.values()) == counts.logged
-        outcomes = self.log.outcomes().items()
-        return {
-            turn_id: outcome.trained_version
-            for turn_id, outcome in outcomes
-            if outcome.trained_version is not None
-        }
-
-    def lineage(self) -> list[tuple[int, int | None]]:
-        """Version and parent of everything published."""
-        names = sorted(path.name for path in (self.folder / "weights").glob("0*"))
-        versions = [self.store.load(int(name))[0] for name in names]
-        return [(version.version, version.parent) for version in versions]
-
-
-@pytest.fixture
-def run(tmp_path: Path, tiny_model: LoadedModel, train_step: TrainStep) -> Run:
-    return Run(tmp_path, tiny_model, train_step)
 
 
 def test_a_full_batch_is_trained_checkpointed_published_and_settled(run: Run) -> None:
@@ -150,6 +41,30 @@ def test_a_full_batch_is_trained_checkpointed_published_and_settled(run: Run) ->
     assert metrics["train/turns"] == metrics["train/turns_total"] == 4
     assert metrics["train/mean_abs_logprob_diff"] < 1e-4
     assert not learner.sweep()
+
+
+def test_each_step_says_in_the_log_and_to_the_monitor_what_it_minimised(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.record_many(4)
+    with caplog.at_level("INFO"):
+        assert run.learner().sweep()
+    formula = "L = mean_rl[ -min(tr(r) A, clip(r, 0.8, 1.28) A) ]"
+    assert run.monitor.texts == [{"train/objective": formula, "train/terms": "L_rl 4 turns"}]
+    assert f"{formula}; L_rl 4 turns" in caplog.text
+
+
+def test_a_term_without_turns_is_called_inactive_in_that_step(run: Run) -> None:
+    run.record_many(4)
+    learner = hinted_learner(run)
+    learner.objective = ObjectiveConfig(name="combined", w_opd=1.0, kl_coef=0.0)
+    learner.teacher = SilentTeacher(useless="t")  # pyright: ignore[reportAttributeAccessIssue]
+    assert learner.sweep()
+    (texts,) = run.monitor.texts
+    assert "opd" not in texts["train/objective"]
+    assert texts["train/terms"] == (
+        "L_rl 4 turns; L_opd inactive: 4 with a hint that the template rejects"
+    )
 
 
 def test_when_a_step_starts(run: Run) -> None:
@@ -196,8 +111,11 @@ def test_drops_are_recorded_with_their_reason_and_pending_is_left_alone(run: Run
 class SilentTeacher:
     """Has no use for the hints of the turns that begin with `useless`."""
 
+    def __init__(self, useless: str = "useless") -> None:
+        self._useless = useless
+
     def teach(self, turns: Any, *, teacher: Any, student: Any) -> Lesson:
-        usable = [a.turn for a in turns if not a.turn.turn_id.startswith("useless")]
+        usable = [a.turn for a in turns if not a.turn.turn_id.startswith(self._useless)]
         says = {turn.turn_id: TeacherSays(turn.sampler_logprobs) for turn in usable}
         skipped = len(turns) - len(usable)
         return Lesson(says, {"no_prompt": skipped} if skipped else {})
@@ -228,6 +146,9 @@ def test_where_no_hint_is_of_use_no_step_is_taken_and_the_reason_is_kept(run: Ru
     assert learner.version == 0
     assert run.log.counts().dropped == {"no_signal": 4}
     assert run.monitor.entries == [(0, {"train/opd_skipped/no_prompt": 4.0})]
+    (texts,) = run.monitor.texts
+    assert texts["train/objective"] == "L = 0"
+    assert texts["train/terms"] == "L_opd inactive: 4 with a hint that the template rejects"
 
 
 def test_turns_without_a_signal_do_not_keep_others_from_being_trained_once(run: Run) -> None:
@@ -244,89 +165,6 @@ def test_what_became_stale_is_dropped(run: Run) -> None:
     assert learner.sweep()
     assert not learner.sweep()
     assert run.log.counts().dropped == {"stale": 2}
-    assert set(run.trained().values()) == {1, 2}
-
-
-class Dies:
-    """Lets a call through `before` or `after` which the process dies."""
-
-    def __init__(self, inner: Any, method: str, when: str) -> None:
-        self._inner, self._method, self._when = inner, method, when
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._inner, name)
-        if name != self._method:
-            return attribute
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self._when == "after":
-                attribute(*args, **kwargs)
-            raise KeyboardInterrupt
-
-        return call
-
-
-CRASHES = [
-    ("log", "claim", "before"),
-    ("log", "claim", "after"),
-    ("checkpoints", "save", "before"),
-    ("checkpoints", "save", "after"),
-    ("publisher", "publish", "after"),
-    ("log", "settle", "before"),
-    ("log", "settle", "after"),
-    ("monitor", "log", "before"),
-]
-
-
-def finish(learner: Learner) -> None:
-    while learner.sweep():
-        pass
-
-
-@pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: LoadedModel, train_step: TrainStep
-) -> Run:
-    """Three steps without a crash."""
-    run = Run(tmp_path_factory.mktemp("undisturbed"), tiny_model, train_step)
-    run.record_many(12)
-    finish(run.learner())
-    return run
-
-
-@pytest.mark.parametrize(("part", "method", "when"), CRASHES)
-def test_each_turn_is_trained_exactly_once_wherever_it_crashes(
-    run: Run, undisturbed: Run, part: str, method: str, when: str
-) -> None:
-    run.record_many(12)
-    first = run.learner()
-    assert first.sweep()
-    setattr(first, part, Dies(getattr(first, part), method, when))
-    with pytest.raises(KeyboardInterrupt):
-        first.sweep()
-    second = run.learner()
-    finish(second)
-    assert run.trained() == undisturbed.trained()
-    assert len(run.trained()) == 12
-    assert run.lineage() == [(1, 0), (2, 1), (3, 2)]
-    ours, theirs = run.store.load(3)[1], undisturbed.store.load(3)[1]
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        np.testing.assert_array_equal(tensor, theirs[name], err_msg=name)
-    assert second.progress == undisturbed.learner().progress
-
-
-def test_a_lost_checkpoint_continues_from_what_is_published(run: Run) -> None:
-    run.record_many(8)
-    learner = run.learner()
-    learner.sweep()
-    for file in (run.folder / "checkpoints" / "1" / "meta").iterdir():
-        file.write_bytes(b"\0")
-    revived = run.learner()
-    assert revived.version == 1
-    jax.tree.map(np.testing.assert_array_equal, revived.state.trainable, revived.publisher.load(1))
-    assert revived.sweep()
-    assert run.lineage() == [(1, 0), (2, 1)]
     assert set(run.trained().values()) == {1, 2}
 
 
@@ -360,7 +198,13 @@ class Stopping(RecordingMonitor):
         super().__init__()
         self.stop = stop
 
-    def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+    def log(
+        self,
+        metrics: Mapping[str, float],
+        *,
+        step: int | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
         self.stop.set()
 
 

@@ -8,9 +8,11 @@ import pytest
 
 from clawjax.config import (
     Baseline,
+    DpoConfig,
     HintChoice,
     KlEstimator,
     LearnerConfig,
+    Normalisation,
     ObjectiveConfig,
     OffPolicyConfig,
     OffPolicyPreset,
@@ -21,7 +23,7 @@ from clawjax.config import (
     Teacher,
 )
 from clawjax.errors import ConfigError
-from clawjax.learner.objective import describe
+from clawjax.learner.objective import describe, formula
 
 
 def text(objective: ObjectiveConfig | None = None, **learner: object) -> str:
@@ -115,6 +117,40 @@ def test_imitation_is_said() -> None:
     assert "mean_rl[ -logp_new ]" in described
     assert "only praised turns" in described
     assert "baseline" not in described
+
+
+def test_preferences_are_said_in_full() -> None:
+    objective = ObjectiveConfig(
+        name="dpo",
+        policy_loss=PolicyLoss.reinforce,
+        normalisation=Normalisation.turn_sum,
+        kl_coef=0.0,
+        dpo=DpoConfig(beta=0.2, label_smoothing=0.1),
+    )
+    assert text(objective, method="full") == (
+        "Objective dpo, minimised over all weights:\n"
+        "\n"
+        "  L = mean_pairs[ -0.9 log sigmoid(h) - 0.1 log sigmoid(-h) ]\n"
+        "  h = 0.2 (q(chosen) - q(rejected))\n"
+        "  q(y) = logp_new(y | x) - logp_base(y | x)\n"
+        "\n"
+        "- s in [-1, 1]: explicit feedback where there is any, else next_state\n"
+        "- pairs: every two replies y in a batch to the same prompt x of the same user whose s "
+        "differ; chosen is the one with the higher; replies without a partner are dropped\n"
+        "- logp of a reply: the sum over its tokens, at the temperature they were drawn at; "
+        "base: the frozen base model\n"
+        "- mean_pairs is over the pairs of a batch, all of which weigh the same; a batch has at "
+        "most 16 turns\n"
+        "- turns more than 4 versions old, or longer than 2048 tokens, are dropped"
+    )
+
+
+def test_what_a_step_did_without_is_left_out_of_its_formula() -> None:
+    objective = ObjectiveConfig(name="combined", w_opd=0.5, entropy_coef=0.1)
+    assert formula(objective, without=["L_rl", "KL"]) == (
+        "L = 0.5 mean_opd[ -min(tr(r) g, clip(r, 0.8, 1.28) g) ] - 0.1 mean[ H(new) ]"
+    )
+    assert formula(objective, without=["L_rl", "L_opd", "KL", "H"]) == "L = 0"
 
 
 def test_entropy_and_estimators_are_said() -> None:

@@ -10,16 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from clawjax.learner.topk import (
-    MIN_TAIL,
-    log1mexp,
-    overlap,
-    support_logprobs,
-    topk_reverse_kl,
-)
+from clawjax.learner.topk import MIN_TAIL, log1mexp, support_reverse_kl
 
 N, V = 3, 12
 LOGITS = hnp.arrays(np.float32, (N, V), elements=st.floats(-6, 6, width=32))
+
+
+def support_logprobs(logits: jax.Array, support: jax.Array) -> jax.Array:
+    """By the definition: `[N, V]` and `[N, K]` to `[N, K]`."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), support, axis=-1)
+
+
+def topk_reverse_kl(
+    student_logits: jax.Array, support: jax.Array, teacher_logprobs: jax.Array
+) -> jax.Array:
+    """From logits, as a function of which the gradient can be known."""
+    return support_reverse_kl(support_logprobs(student_logits, support), teacher_logprobs)
+
+
 jitted_kl = jax.jit(topk_reverse_kl)
 
 
@@ -176,18 +184,3 @@ def test_log1mexp_at_both_ends(x: float) -> None:
         )
     slope = jax.grad(log1mexp)(jnp.asarray(x))
     assert float(slope) == pytest.approx(float(-1 / np.expm1(-exact)), rel=1e-5)
-
-
-def test_overlap_is_the_share_of_common_ids() -> None:
-    teacher = jnp.asarray([[1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]])
-    student = jnp.asarray([[4, 3, 2, 1], [4, 9, 8, 7], [5, 6, 7, 8]])
-    for function in (overlap, jax.jit(overlap)):
-        np.testing.assert_array_equal(function(teacher, student), [1.0, 0.25, 0.0])
-
-
-@settings(deadline=None, max_examples=25)
-@given(LOGITS, LOGITS)
-def test_overlap_against_sets(left: np.ndarray, right: np.ndarray) -> None:
-    teacher, student = support_of(left, 5), support_of(right, 5)
-    expected = [len({*t} & {*s}) / 5 for t, s in zip(teacher, student, strict=True)]
-    np.testing.assert_allclose(overlap(jnp.asarray(teacher), jnp.asarray(student)), expected)

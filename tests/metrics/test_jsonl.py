@@ -14,16 +14,24 @@ from clawjax.metrics.jsonl import JsonlAppender, JsonlMonitor, read_jsonl, tail_
 from clawjax.protocols import Monitor
 
 
-def test_a_line_has_time_step_source_and_numbers(tmp_path: Path) -> None:
+def test_a_line_has_time_step_source_numbers_and_texts(tmp_path: Path) -> None:
     monitor = JsonlMonitor(tmp_path / "run" / "metrics.jsonl", source="learner", clock=lambda: 7.5)
     assert isinstance(monitor, Monitor)
     monitor.log({"train/loss": 1}, step=3)
     monitor.log({"engine/running": 2.0})
+    monitor.log({"train/loss": 2}, step=4, texts={"train/objective": "L = 0"})
     monitor.close()
     monitor.close()
     assert read_jsonl(tmp_path / "run" / "metrics.jsonl") == [
         {"t": 7.5, "step": 3, "source": "learner", "train/loss": 1.0},
         {"t": 7.5, "step": None, "source": "learner", "engine/running": 2.0},
+        {
+            "t": 7.5,
+            "step": 4,
+            "source": "learner",
+            "train/loss": 2.0,
+            "train/objective": "L = 0",
+        },
     ]
 
 
@@ -41,10 +49,10 @@ def test_an_unknown_key_is_recorded_and_warned_about_once(
 ) -> None:
     monitor = JsonlMonitor(tmp_path / "m.jsonl")
     for _ in range(2):
-        monitor.log({"train/lozz": 1.0, "train/loss": 1.0})
+        monitor.log({"train/lozz": 1.0, "train/loss": 1.0}, texts={"train/objektive": "L"})
     monitor.close()
     assert [entry["train/lozz"] for entry in read_jsonl(tmp_path / "m.jsonl")] == [1.0, 1.0]
-    assert caplog.text.count("train/lozz") == 1
+    assert caplog.text.count("train/lozz") == caplog.text.count("train/objektive") == 1
     assert "train/loss" not in caplog.text
 
 

@@ -91,6 +91,6 @@ def test_latest_metrics_follow_the_file(tmp_path: Path) -> None:
     monitor = JsonlMonitor(tmp_path / "m.jsonl")
     monitor.log({"train/loss": 1.0, "train/kl": 0.1}, step=1)
     assert latest.read() == {"train/loss": 1.0, "train/kl": 0.1}
-    monitor.log({"train/loss": 0.5}, step=2)
+    monitor.log({"train/loss": 0.5}, step=2, texts={"train/objective": "L = 0"})
     monitor.close()
     assert latest.read() == {"train/loss": 0.5, "train/kl": 0.1}

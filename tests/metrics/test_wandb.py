@@ -43,7 +43,8 @@ def mirror_once(run_dir: Path, mode: str = "offline", **env: str) -> tuple[str, 
 def log_steps(run_dir: Path, *steps: int) -> None:
     monitor = JsonlMonitor(run_dir / "metrics.jsonl")
     for step in steps:
-        monitor.log({"train/loss": step / 10, "train/kl": float("nan")}, step=step)
+        values = {"train/loss": step / 10, "train/kl": float("nan")}
+        monitor.log(values, step=step, texts={"train/objective": f"L = mean of {step}"})
     monitor.close()
 
 
@@ -62,6 +63,7 @@ def test_a_run_goes_on_where_it_stopped_and_keeps_its_secrets(tmp_path: Path) ->
     content = stored(tmp_path)
     for expected in (b"train/loss", b"policy_version", b"rank", b"turns.logged", b"report"):
         assert expected in content
+    assert b"L = mean of 4" in content
     assert b"hunter2" not in content
     assert b"NaN" not in content
     assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/report_*.png"))

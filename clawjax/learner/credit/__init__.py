@@ -5,9 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 from clawjax.config import ObjectiveConfig, PolicyLoss
-from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditFunction, CreditState
+from clawjax.learner.credit.base import (
+    AdmittedTurn,
+    Credited,
+    CreditFunction,
+    CreditState,
+    LogRatios,
+)
 from clawjax.learner.credit.binary_rl import binary_rl
 from clawjax.learner.credit.combine import combine
+from clawjax.learner.credit.dpo import dpo
 from clawjax.learner.credit.praised_only import praised_only
 
 __all__ = [
@@ -15,6 +22,7 @@ __all__ = [
     "CreditFunction",
     "CreditState",
     "Credited",
+    "LogRatios",
     "build_credit",
     "combine",
 ]
@@ -24,4 +32,6 @@ def build_credit(config: ObjectiveConfig) -> CreditFunction:
     """What turns scores into advantages; hints become advantages on the device."""
     if config.policy_loss is PolicyLoss.sft:
         return praised_only
+    if config.is_dpo:
+        return partial(dpo, config=config.dpo)
     return partial(binary_rl, config=config)

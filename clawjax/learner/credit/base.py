@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from clawjax.records import Turn
 
-__all__ = ["AdmittedTurn", "CreditFunction", "CreditState", "Credited"]
+__all__ = ["AdmittedTurn", "CreditFunction", "CreditState", "Credited", "LogRatios"]
 
 
 class AdmittedTurn(NamedTuple):
@@ -43,8 +44,14 @@ class Credited(NamedTuple):
     """One advantage per response token of each turn, and the memory for the next batch."""
 
     credit: tuple[tuple[float, ...] | None, ...]
-    """None for a turn without a score."""
+    """None for a turn without a score, or without another to compare it with."""
     state: CreditState
+    metrics: Mapping[str, float] = MappingProxyType({})
+    """What the function has to say about the batch, by slash path."""
 
 
-CreditFunction = Callable[[Sequence[AdmittedTurn], CreditState], Credited]
+LogRatios = Callable[[Sequence[Turn]], Sequence[float]]
+"""`log pi(y | x) - log base(y | x)` of whole replies, in nats, where `pi` is the policy before the
+step. Two forward passes: only for who needs it."""
+
+CreditFunction = Callable[[Sequence[AdmittedTurn], CreditState, LogRatios], Credited]

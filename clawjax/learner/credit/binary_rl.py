@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 from clawjax.config import Baseline, ObjectiveConfig
 from clawjax.learner.credit import group
-from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState
+from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios
 
 __all__ = ["advantages", "binary_rl"]
 
@@ -28,7 +28,10 @@ _GROUPED = (Baseline.grpo, Baseline.dr_grpo, Baseline.rloo, Baseline.reinforce_p
 
 
 def binary_rl(
-    turns: Sequence[AdmittedTurn], state: CreditState, config: ObjectiveConfig
+    turns: Sequence[AdmittedTurn],
+    state: CreditState,
+    _log_ratios: LogRatios,
+    config: ObjectiveConfig,
 ) -> Credited:
     """`A_t = A(score)` at every response token t of a scored turn; `A` as configured."""
     scored = [turn for turn in turns if turn.score is not None]

@@ -7,15 +7,19 @@ implementations these methods are known by; a turn without anything to compare i
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 __all__ = [
     "Filtered",
+    "Pair",
     "dr_grpo",
     "dynamic_filter",
     "grpo",
+    "preferences",
     "reinforce_pp",
     "rloo",
     "whiten",
@@ -91,6 +95,31 @@ def whiten(
     mean = _mean(values, weights)
     deviation = _deviation(values, weights)
     return tuple((value - mean) / max(deviation, floor) for value in values)
+
+
+class Pair(NamedTuple):
+    """Two turns of a group, by their places in the batch."""
+
+    chosen: int
+    rejected: int
+
+
+def preferences(scores: Sequence[float], groups: Sequence[Hashable]) -> tuple[Pair, ...]:
+    """Every two turns of a group whose scores differ: no tie has to be broken, nothing is idle.
+
+    A turn is in as many pairs as its group has turns of another score.
+
+    Reference: all comparisons within a prompt, Ouyang et al. 2022, arXiv:2203.02155, section 3.5.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(groups):
+        members.setdefault(key, []).append(place)
+    return tuple(
+        Pair(chosen, rejected)
+        for places in members.values()
+        for chosen, rejected in itertools.permutations(places, 2)
+        if scores[chosen] > scores[rejected]
+    )
 
 
 class Filtered(StrEnum):

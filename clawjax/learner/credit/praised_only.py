@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState
+from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios
 
 __all__ = ["praised_only"]
 
 
-def praised_only(turns: Sequence[AdmittedTurn], state: CreditState) -> Credited:
+def praised_only(
+    turns: Sequence[AdmittedTurn], state: CreditState, _log_ratios: LogRatios
+) -> Credited:
     """`A_t = 1` where the score is positive, no credit elsewhere."""
     credit = tuple(
         (1.0,) * len(turn.turn.response_ids) if (turn.score or 0.0) > 0 else None for turn in turns

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from learner_records import make_turn
+from learner_records import make_turn, no_log_ratios
 
 from clawjax.config import Baseline, ObjectiveConfig
 from clawjax.learner.credit import AdmittedTurn, Credited, CreditState, build_credit
@@ -24,7 +24,7 @@ def scored(scores: list[float]) -> list[AdmittedTurn]:
 
 
 def credited(scores: list[float], baseline: Baseline, state: CreditState = START) -> Credited:
-    return build_credit(ObjectiveConfig(baseline=baseline))(scored(scores), state)
+    return build_credit(ObjectiveConfig(baseline=baseline))(scored(scores), state, no_log_ratios)
 
 
 def per_turn(result: Credited) -> list[float]:
@@ -90,11 +90,11 @@ def test_turns_without_a_score_get_no_credit_and_count_for_nothing() -> None:
     turns = scored([1.0, 0.0, -1.0])
     silent = turns[1]._replace(score=None, hints=("be brief",))
     result = build_credit(ObjectiveConfig(baseline=Baseline.batch_mean))(
-        [turns[0], silent, turns[2]], START
+        [turns[0], silent, turns[2]], START, no_log_ratios
     )
     assert result.credit == ((1.0,), None, (-1.0,) * 3)
     assert result.state.ema_scores == {"local": 0.0}
-    nothing = build_credit(ObjectiveConfig())([silent], CreditState({"local": 0.5}))
+    nothing = build_credit(ObjectiveConfig())([silent], CreditState({"local": 0.5}), no_log_ratios)
     assert nothing == Credited((None,), CreditState({"local": 0.5}))
 
 
@@ -103,10 +103,10 @@ def test_each_user_has_a_baseline_of_their_own() -> None:
     other = dataclasses.replace(displeased.turn, turn_id="other", scope="other")
     turns = [pleased, displeased._replace(turn=other)]
     credit = build_credit(ObjectiveConfig(ema_decay=0.5))
-    _, state = credit(turns, START)
+    state = credit(turns, START, no_log_ratios).state
     assert state.ema_scores == {"local": 0.5, "other": -0.5}
     assert state.mean == 0.0
-    assert credit(turns, state).credit == ((0.5,), (-0.5,))
+    assert credit(turns, state, no_log_ratios).credit == ((0.5,), (-0.5,))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_groups_are_replies_to_the_same_prompt(baseline: Baseline) -> None:
     ]
     alone = turns[0].turn
     apart.append(turns[0]._replace(turn=dataclasses.replace(alone, turn_id="t9", prompt_ids=(7,))))
-    credit = build_credit(ObjectiveConfig(baseline=baseline))(apart, START).credit
+    credit = build_credit(ObjectiveConfig(baseline=baseline))(apart, START, no_log_ratios).credit
     first, second, *others = credit
     assert first is not None
     assert second is not None

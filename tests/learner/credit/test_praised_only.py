@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from learner_records import make_turn
+from learner_records import make_turn, no_log_ratios
 
 from clawjax.config import ObjectiveConfig, PolicyLoss
 from clawjax.learner.credit import AdmittedTurn, CreditState, build_credit
@@ -14,6 +14,6 @@ def test_only_praised_turns_have_credit_and_all_of_them_the_same() -> None:
         for index, score in enumerate([1.0, 0.25, 0.0, -1.0, None])
     ]
     credit = build_credit(ObjectiveConfig(name="sft", policy_loss=PolicyLoss.sft))
-    result = credit(turns, CreditState({"local": 0.5}))
+    result = credit(turns, CreditState({"local": 0.5}), no_log_ratios)
     assert result.credit == ((1.0, 1.0), (1.0, 1.0), None, None, None)
     assert result.state == CreditState({"local": 0.5})

@@ -1,0 +1,94 @@
+"""What one step really minimised: the terms that turns fed, and why others had none.
+
+Pure text from what a batch held. Invariant: of each signal's term, the turns that fed it and those
+that did not, by reason, add up to the turns that were looked at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from clawjax.config import ObjectiveConfig, PolicyLoss
+from clawjax.learner.credit import AdmittedTurn, Credited
+from clawjax.learner.objective import formula, terms
+from clawjax.learner.teacher import Lesson
+
+__all__ = ["EffectiveObjective", "effective_objective"]
+
+_SKIPPED = {
+    "no_hint": "without hint",
+    "no_prompt": "with a hint that the template rejects",
+    "too_long": "too long with the hint",
+    "not_finite": "with a teacher that is not finite",
+}
+
+
+class EffectiveObjective(NamedTuple):
+    """The objective as one step saw it."""
+
+    formula: str
+    """`L = ...`, of the terms that had turns."""
+    terms: str
+    """Every configured term: its turns, or that it was inactive, and why."""
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """For the monitor."""
+        return {"train/objective": self.formula, "train/terms": self.terms}
+
+    def __str__(self) -> str:
+        """On one line."""
+        return f"{self.formula}; {self.terms}"
+
+
+class _Fed(NamedTuple):
+    """What one term got of a batch."""
+
+    turns: int
+    others: Mapping[str, int]
+    """Turns that did not feed it, by reason."""
+
+
+def effective_objective(
+    objective: ObjectiveConfig, turns: Sequence[AdmittedTurn], credited: Credited, lesson: Lesson
+) -> EffectiveObjective:
+    """What the objective came to on `turns`, whose signals are `credited` and `lesson`."""
+    scores = _fed_by_scores(objective, turns, credited)
+    hints = _Fed(
+        len(lesson.says),
+        {_SKIPPED.get(why, why): count for why, count in lesson.skipped.items()},
+    )
+    has_signal = [
+        credit is not None or turn.turn.turn_id in lesson.says
+        for turn, credit in zip(turns, credited.credit, strict=True)
+    ]
+    whole = _Fed(sum(has_signal), {})
+    fed = {"L_rl": scores, "L_dpo": scores, "L_opd": hints, "KL": whole, "H": whole}
+    names = [term.name for term in terms(objective)]
+    inactive = [name for name in names if fed[name].turns == 0]
+    said = "; ".join(_say(name, fed[name]) for name in names)
+    return EffectiveObjective(formula(objective, without=inactive), said)
+
+
+def _fed_by_scores(
+    objective: ObjectiveConfig, turns: Sequence[AdmittedTurn], credited: Credited
+) -> _Fed:
+    left_out = "without a reply to compare with"
+    if objective.policy_loss is PolicyLoss.sft:
+        left_out = "not praised"
+    others = Counter(
+        "without score" if turn.score is None else left_out
+        for turn, credit in zip(turns, credited.credit, strict=True)
+        if credit is None
+    )
+    return _Fed(len(turns) - others.total(), others)
+
+
+def _say(name: str, fed: _Fed) -> str:
+    others = ", ".join(f"{count} {why}" for why, count in fed.others.items())
+    if fed.turns == 0:
+        return f"{name} inactive: {others}" if others else f"{name} inactive"
+    turns = f"{name} {fed.turns} turn{'s' if fed.turns > 1 else ''}"
+    return f"{turns} ({others})" if others else turns
