@@ -131,6 +131,11 @@ class RunConfig:
                 f"reward.modules={self.reward.modules} gives: add one that does, or use another "
                 "objective",
             )
+        require(
+            not self.objective.is_dpo or self.learner.mini_batch_turns is None,
+            f"objective=dpo compares replies across a whole update, which "
+            f"learner.mini_batch_turns={self.learner.mini_batch_turns} divides: set it to null",
+        )
         if self.user.enabled:
             require(
                 self.user.updates <= (self.learner.max_steps or self.user.updates),
