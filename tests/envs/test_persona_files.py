@@ -65,7 +65,7 @@ def test_there_is_enough_to_ask_and_training_asks_nothing_held_out(persona: Pers
     assert len({q.topic for q in persona.held_out} - {q.topic for q in persona.train}) >= 5
 
 
-@pytest.mark.parametrize("name", ["asks", "plain"])
+@pytest.mark.parametrize("name", ["asks", "plain", "unapologetic", "you"])
 def test_nobody_is_asked_the_same_twice_within_96_questions(name: str) -> None:
     assert len(load_persona(name).train) >= 96
 

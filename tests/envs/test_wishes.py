@@ -114,7 +114,7 @@ def test_formal_means_no_short_forms_no_slang_and_no_shouting(text: str, is_met:
         ("Ice is lighter than water. Do you have any other questions?", ("no_question",)),
         ("Ice is lighter than water. Would you like to know more?", ("no_question",)),
         ("Ice is lighter than water. Is there anything else you need?", ("no_question",)),
-        ("Is ice heavy? No. Is there anything specific you like?", ("no_question", "no_answer")),
+        ("Ice is lighter than water. Is there anything specific to tell you?", ("no_question",)),
         ("Have you ever skated on a lake?", ("no_answer",)),
         ("Why do you ask me that now?", ("no_answer", "no_question")),
     ],
