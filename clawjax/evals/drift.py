@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clawjax.errors import StoreError
 from clawjax.log.store import SqlTurnLog
-from clawjax.protocols import WeightVersion
+from clawjax.protocols import BASE_KIND, WeightVersion
 
 if TYPE_CHECKING:
     import jax
@@ -61,7 +61,7 @@ def logged_exchanges(log: SqlTurnLog, response_ids: Sequence[str]) -> tuple[Exch
 def policy_params(
     model: LoadedModel, weights: WeightVersion, tensors: Mapping[str, np.ndarray]
 ) -> Params:
-    """The parameters of a published version, adapters merged into the base.
+    """The parameters of a version, adapters merged into the base; version 0 is the base.
 
     Raises:
         StoreError: weights of an unknown kind.
@@ -69,6 +69,8 @@ def policy_params(
     from clawjax.models.export import tensors_to_params
     from clawjax.models.lora import adapter_from_tensors, merge
 
+    if weights.kind == BASE_KIND:
+        return model.params
     if weights.kind == "full":
         return tensors_to_params(tensors, model.architecture)
     if weights.kind == "adapter":
