@@ -6,7 +6,7 @@ under `conf/` hold named variants.
 """
 
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
-from clawjax.config.learning import LearnerConfig, LoraConfig
+from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
     Baseline,
@@ -45,6 +45,7 @@ __all__ = [
     "METHODS",
     "UNTRAINED",
     "Baseline",
+    "DriftConfig",
     "EngineConfig",
     "GatewayConfig",
     "HintChoice",

@@ -25,6 +25,7 @@ from clawjax.envs.persona import Persona
 from clawjax.envs.simulated_user import SimulatedUser
 from clawjax.envs.user_settings import UserSettings
 from clawjax.errors import RewardError
+from clawjax.evals.material import fixed_text
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
@@ -90,6 +91,7 @@ class Lockstep:
                 monitor=monitor,
                 run_dir=paths.root,
                 seed=config.run.seed,
+                fixed_text=fixed_text(),
             )
             stack.callback(learner.checkpoints.close)
             engine = await EmbeddedEngine.start(model, config.engine, store)
@@ -115,12 +117,11 @@ class Lockstep:
         """
         await self._talk(persona, turns)
         await self._judged()
-        was = self.version
-        await asyncio.to_thread(self._learner.sweep)
-        newest = self._store.latest()
-        if newest is not None and newest.version != was:
-            await self._engine.swap(newest)
-        return self.version != was
+        is_trained = await asyncio.to_thread(self._learner.sweep)
+        latest = self._store.latest()
+        if latest is not None and latest.version != self.version:
+            await self._engine.swap(latest)
+        return is_trained
 
     async def _talk(self, persona: Persona, turns: int) -> None:
         user = self.config.user
