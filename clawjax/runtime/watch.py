@@ -19,8 +19,10 @@ from clawjax.config import RunConfig
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.metrics.live import LatestMetrics, LiveView
 from clawjax.metrics.wandb import WandbMirror
+from clawjax.runtime.news import WeightNews
 from clawjax.runtime.paths import RunPaths, note_json, read_json
 from clawjax.runtime.supervisor import Supervisor
+from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["Watch"]
 
@@ -53,6 +55,7 @@ class Watch:
         self._interval_s = config.monitor.interval_s
         self._monitor = JsonlMonitor(paths.metrics, source="supervisor")
         self._latest = LatestMetrics(paths.metrics)
+        self._news = WeightNews(DirectoryWeightStore(paths.weights))
         console = Console() if config.monitor.live else Console(force_terminal=False)
         self._view = LiveView(title=config.run.name, console=console)
         self._health: dict[str, Any] = {}
@@ -105,6 +108,8 @@ class Watch:
                 self._supervisor.poll()
                 while self._supervisor.notices:
                     self.say(self._supervisor.notices.pop(0))
+                for line in await asyncio.to_thread(self._news.read):
+                    self.say(line)
                 await self._look(client)
                 if time.monotonic() >= self._next_gauges:
                     await self._record()

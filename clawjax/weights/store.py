@@ -170,7 +170,7 @@ class DirectoryWeightStore:
                 if target.refused is not None and not is_forced:
                     msg = (
                         f"version {version} was refused ({target.refused}): "
-                        "choose another, or force it"
+                        "choose another, or insist with --force"
                     )
                     raise StoreError(msg)
                 served = self.latest()
