@@ -52,12 +52,17 @@ def child(run: subprocess.Popen[str], module: str) -> psutil.Process | None:
     return None
 
 
-def eventually(holds: Callable[[], bool], run: subprocess.Popen[str], timeout_s: float) -> None:
+def eventually(
+    holds: Callable[[], bool],
+    run: subprocess.Popen[str],
+    timeout_s: float,
+    every_s: float = 0.05,
+) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert run.poll() is None, run.communicate()[0]
         assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def kill(run: subprocess.Popen[str], module: str) -> None:
@@ -149,32 +154,6 @@ def test_a_run_that_was_stopped_resumes_where_it_was(tmp_path, how):
     assert report["policy_version"] > before.version
 
 
-@pytest.mark.slow
-def test_a_version_over_the_drift_budget_is_not_served_and_the_run_says_so(tmp_path):
-    run = start(tmp_path, "learner.drift.max_kl=1e-12", "user.max_turns=24")
-    try:
-        output = finish(run)
-    finally:
-        run.kill()
-    folder = tmp_path / "tiny_demo"
-    report = json.loads((folder / "report.json").read_text())
-    assert report["policy_version"] == 0
-    assert report["non_2xx"] == 0
-    refused = report["weights"]["refused"]
-    assert [one["version"] for one in refused] == list(range(1, report["weights"]["made"] + 1))
-    assert all("above learner.drift.max_kl=1e-12" in one["reason"] for one in refused)
-    assert "Version 1 is kept and not served: KL to the base model is" in output
-    assert "version 1 is kept and not served" in (folder / "logs" / "learn.log").read_text()
-    store = DirectoryWeightStore(folder / "weights")
-    assert {version.parent for version in store.versions()} == {0}
-    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
-    sampled = {run.version for judged in log.turns() for run in judged.turn.token_versions}
-    trained = [o.trained_version for o in log.outcomes().values() if o.trained_version]
-    log.close()
-    assert sampled == {0}
-    assert set(trained) == {one["version"] for one in refused}
-
-
 class Client:
     """A person at the endpoint of a run that serves."""
 
@@ -203,11 +182,19 @@ class Client:
 
     def teach(self, version: int) -> None:
         """Praise replies until they have made a version, and it is served."""
-        while self.health().get("version") != version:
-            response_id = self.ask(f"Say something for version {version}.")
-            feedback = {"response_id": response_id, "thumbs": "up"}
+        self.praise(until=lambda: self.health().get("version") == version)
+
+    def praise(self, until: Callable[[], bool]) -> None:
+        """Ask and praise again and again."""
+
+        def once_more() -> bool:
+            if until():
+                return True
+            feedback = {"response_id": self.ask("Say something."), "thumbs": "up"}
             self._http.post("/v1/feedback", json=feedback).raise_for_status()
-            time.sleep(0.5)
+            return False
+
+        eventually(once_more, self._run, 240, every_s=0.5)
 
     def versions_of(self, response_id: str) -> set[int]:
         """Which versions sampled a reply."""
@@ -229,11 +216,44 @@ def roll_back(folder: Path, version: int) -> str:
     return done.stdout
 
 
+SERVE = ("model=tiny", "engine=tiny", "learner=tiny", "learner.idle_s=0.5", "gateway.port=0")
+
+
+@pytest.mark.slow
+def test_a_version_over_the_drift_budget_is_not_served_and_the_run_says_so(tmp_path):
+    folder = tmp_path / "serve"
+    limits = ("learner.drift.max_kl=1e-12", "learner.drift.max_nll_increase=9")
+    run = start(tmp_path, *SERVE, *limits, experiment="serve")
+    try:
+        client = Client(folder, run)
+        client.served(0)
+        store = DirectoryWeightStore(folder / "weights")
+        client.praise(until=lambda: len(store.versions()) == 2)
+        assert client.health()["version"] == 0
+        run.send_signal(signal.SIGINT)
+        output = finish(run)
+    finally:
+        run.kill()
+    assert [(v.version, v.parent) for v in store.versions()][:2] == [(1, 0), (2, 0)]
+    reason = "KL to the base model is"
+    assert all(version.refused.startswith(reason) for version in store.versions())
+    for version in (1, 2):
+        assert f"Version {version} is kept and not served: {reason}" in output
+    assert f"version 1 is kept and not served: {reason}" in (folder / "logs/learn.log").read_text()
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [entry for entry in metrics if "train/loss" in entry]
+    assert [step["train/refused"] for step in steps[:2]] == [1, 2]
+    assert all(step["drift/kl"] > 0 and abs(step["drift/nll_increase"]) < 9 for step in steps)
+    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
+    sampled = {run.version for judged in log.turns() for run in judged.turn.token_versions}
+    log.close()
+    assert sampled == {0}
+
+
 @pytest.mark.slow
 def test_a_rollback_is_served_at_once_and_learnt_on_from(tmp_path):
     folder = tmp_path / "serve"
-    small = ("model=tiny", "engine=tiny", "learner=tiny", "gateway.port=0")
-    run = start(tmp_path, *small, "learner.idle_s=0.5", experiment="serve")
+    run = start(tmp_path, *SERVE, experiment="serve")
     try:
         client = Client(folder, run)
         client.served(0)

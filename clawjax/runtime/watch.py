@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -75,8 +76,9 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the terminal back; remember time and memory."""
+        """Give the terminal back, once the last news is told; remember time and memory."""
         self._keep_clock()
+        self._tell(self._news.read())
         self._monitor.close()
         self._view.__exit__(kind, error, trace)
 
@@ -108,12 +110,15 @@ class Watch:
                 self._supervisor.poll()
                 while self._supervisor.notices:
                     self.say(self._supervisor.notices.pop(0))
-                for line in await asyncio.to_thread(self._news.read):
-                    self.say(line)
+                self._tell(await asyncio.to_thread(self._news.read))
                 await self._look(client)
                 if time.monotonic() >= self._next_gauges:
                     await self._record()
                 await asyncio.sleep(_TICK_S)
+
+    def _tell(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.say(line)
 
     async def _look(self, client: httpx.AsyncClient) -> None:
         try:
