@@ -52,17 +52,12 @@ def child(run: subprocess.Popen[str], module: str) -> psutil.Process | None:
     return None
 
 
-def eventually(
-    holds: Callable[[], bool],
-    run: subprocess.Popen[str],
-    timeout_s: float,
-    every_s: float = 0.05,
-) -> None:
+def eventually(holds: Callable[[], bool], run: subprocess.Popen[str], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert run.poll() is None, run.communicate()[0]
         assert time.monotonic() < deadline, "it never came true"
-        time.sleep(every_s)
+        time.sleep(0.05)
 
 
 def kill(run: subprocess.Popen[str], module: str) -> None:
@@ -158,7 +153,7 @@ class Client:
     """A person at the endpoint of a run that serves."""
 
     def __init__(self, folder: Path, run: subprocess.Popen[str]) -> None:
-        eventually(lambda: (folder / "config.yaml").exists(), run, 60)
+        eventually(lambda: (folder / "config.yaml").exists(), run, 300)
         port = OmegaConf.load(folder / "config.yaml").gateway.port
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         self._run = run
@@ -172,7 +167,7 @@ class Client:
 
     def served(self, version: int) -> None:
         """Wait until a version is served."""
-        eventually(lambda: self.health().get("version") == version, self._run, 120)
+        eventually(lambda: self.health().get("version") == version, self._run, 300)
 
     def ask(self, text: str, **fields: object) -> str:
         """The response id."""
@@ -181,20 +176,15 @@ class Client:
         return reply.json()["id"]
 
     def teach(self, version: int) -> None:
-        """Praise replies until they have made a version, and it is served."""
-        self.praise(until=lambda: self.health().get("version") == version)
+        """Praise as many replies as a step needs, and wait until what it made is served."""
+        self.praise()
+        self.praise()
+        self.served(version)
 
-    def praise(self, until: Callable[[], bool]) -> None:
-        """Ask and praise again and again."""
-
-        def once_more() -> bool:
-            if until():
-                return True
-            feedback = {"response_id": self.ask("Say something."), "thumbs": "up"}
-            self._http.post("/v1/feedback", json=feedback).raise_for_status()
-            return False
-
-        eventually(once_more, self._run, 240, every_s=0.5)
+    def praise(self) -> None:
+        """Ask for a reply and say that it was good."""
+        feedback = {"response_id": self.ask("Say something."), "thumbs": "up"}
+        self._http.post("/v1/feedback", json=feedback).raise_for_status()
 
     def versions_of(self, response_id: str) -> set[int]:
         """Which versions sampled a reply."""
@@ -210,7 +200,7 @@ class Client:
 def roll_back(folder: Path, version: int) -> str:
     command = [sys.executable, "-m", "clawjax.weights", "rollback", str(folder), str(version)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -228,13 +218,16 @@ def test_a_version_over_the_drift_budget_is_not_served_and_the_run_says_so(tmp_p
         client = Client(folder, run)
         client.served(0)
         store = DirectoryWeightStore(folder / "weights")
-        client.praise(until=lambda: len(store.versions()) == 2)
+        for made in (1, 2):
+            client.praise()
+            client.praise()
+            eventually(lambda n=made: len(store.versions()) == n, run, 300)
         assert client.health()["version"] == 0
         run.send_signal(signal.SIGINT)
         output = finish(run)
     finally:
         run.kill()
-    assert [(v.version, v.parent) for v in store.versions()][:2] == [(1, 0), (2, 0)]
+    assert [(v.version, v.parent) for v in store.versions()] == [(1, 0), (2, 0)]
     reason = "KL to the base model is"
     assert all(version.refused.startswith(reason) for version in store.versions())
     for version in (1, 2):
@@ -242,7 +235,7 @@ def test_a_version_over_the_drift_budget_is_not_served_and_the_run_says_so(tmp_p
     assert f"version 1 is kept and not served: {reason}" in (folder / "logs/learn.log").read_text()
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [entry for entry in metrics if "train/loss" in entry]
-    assert [step["train/refused"] for step in steps[:2]] == [1, 2]
+    assert [step["train/refused"] for step in steps] == [1, 2]
     assert all(step["drift/kl"] > 0 and abs(step["drift/nll_increase"]) < 9 for step in steps)
     log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
     sampled = {run.version for judged in log.turns() for run in judged.turn.token_versions}
