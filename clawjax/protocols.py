@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "BASE_KIND",
     "Engine",
     "EngineStatus",
     "GenerateRequest",
@@ -184,9 +185,12 @@ class Ledger(Protocol):
         ...
 
 
+BASE_KIND = "base"
+
+
 @dataclass(frozen=True, slots=True)
 class WeightVersion:
-    """A published set of weights: `path` holds safetensors files and `manifest.json`."""
+    """A set of weights in a store: `path` holds safetensors files and `manifest.json`."""
 
     version: int
     path: Path
@@ -194,12 +198,17 @@ class WeightVersion:
     step: int
     base_model: str
     kind: str
-    """`adapter` (LoRA, PEFT layout) or `full` (Hugging Face layout)."""
+    """`adapter` (LoRA, PEFT layout), `full` (Hugging Face layout), or `base`: version 0, the base
+    model itself, which has no files."""
+    refused: str | None = None
+    """Why it was kept without being served; None where it was served."""
+    created_at: float | None = None
+    """Unix seconds."""
 
 
 @runtime_checkable
 class WeightStore(Protocol):
-    """Versioned weights. Only the learner's publisher writes."""
+    """Versioned weights. Only the learner's publisher makes versions; a person may point back."""
 
     def publish(
         self,
@@ -211,16 +220,25 @@ class WeightStore(Protocol):
         base_model: str,
         kind: str,
         config: Mapping[str, object],
+        refused: str | None = None,
     ) -> WeightVersion:
-        """Write aside, checksum, rename, then move `LATEST`; a second time is a no-op."""
+        """Write aside, checksum, rename, then serve it from now on; a second time is a no-op.
+
+        Kept but not served: what is `refused`, and what descends from a version that is no longer
+        the one served. What is returned tells.
+        """
         ...
 
     def latest(self) -> WeightVersion | None:
-        """The newest complete version; None means the base model (version 0)."""
+        """The version that is served, not always the newest; None: nothing was ever published."""
+        ...
+
+    def versions(self, *, after: int = 0) -> Sequence[WeightVersion]:
+        """Every complete version above `after`, oldest first, refused ones included."""
         ...
 
     def load(self, version: int) -> tuple[WeightVersion, dict[str, np.ndarray]]:
-        """Read and verify a version.
+        """Read and verify a version; 0, the base model, has no tensors.
 
         Raises:
             StoreError: missing, incomplete or damaged.

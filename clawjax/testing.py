@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 
 from clawjax.errors import EngineError, StoreError, WireError
 from clawjax.log.store import SqlTurnLog
-from clawjax.protocols import EngineStatus, GenerateRequest, TokenChunk, WeightVersion
+from clawjax.protocols import (
+    BASE_KIND,
+    EngineStatus,
+    GenerateRequest,
+    TokenChunk,
+    WeightVersion,
+)
 from clawjax.records import FinishReason, NextState, Turn, Verdict
 
 if TYPE_CHECKING:
@@ -153,10 +159,12 @@ class FakeReward:
 
 
 class MemoryWeightStore:
-    """Keeps versions in memory; insists that they grow."""
+    """Keeps versions in memory; insists that they grow, and descend from one that exists."""
 
     def __init__(self) -> None:
         """Start empty: the base model."""
+        self.served: int | None = None
+        """Set it to roll back."""
         self._versions: dict[int, tuple[WeightVersion, dict[str, np.ndarray]]] = {}
 
     def publish(
@@ -169,23 +177,34 @@ class MemoryWeightStore:
         base_model: str,
         kind: str,
         config: Mapping[str, object],
+        refused: str | None = None,
     ) -> WeightVersion:
         """Keep a version; publishing one again is a no-op."""
         if version not in self._versions:
             assert version > max(self._versions, default=0), f"version {version} goes back"
+            assert parent in (None, 0, *self._versions), f"version {version} of unknown {parent}"
             assert kind in ("adapter", "full"), kind
             assert tensors, "no tensors"
+            if parent is not None and self.served not in (None, parent):
+                refused = refused or f"version {self.served} is served, not {parent}"
             path = Path(f"memory/{version:06d}")
-            published = WeightVersion(version, path, parent, step, base_model, kind)
-            self._versions[version] = (published, dict(tensors))
+            made = WeightVersion(version, path, parent, step, base_model, kind, refused)
+            self._versions[version] = (made, dict(tensors))
+            self.served = (self.served or 0) if refused else version
         return self._versions[version][0]
 
     def latest(self) -> WeightVersion | None:
-        """The newest version."""
-        return self._versions[max(self._versions)][0] if self._versions else None
+        """The version served."""
+        return None if self.served is None else self.load(self.served)[0]
+
+    def versions(self, *, after: int = 0) -> list[WeightVersion]:
+        """Everything kept."""
+        return [made for made, _ in self._versions.values() if made.version > after]
 
     def load(self, version: int) -> tuple[WeightVersion, dict[str, np.ndarray]]:
         """Hand a version out."""
+        if version == 0:
+            return WeightVersion(0, Path("memory/000000"), None, 0, "", BASE_KIND), {}
         if version not in self._versions:
             msg = f"version {version} is not in the store"
             raise StoreError(msg)

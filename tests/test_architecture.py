@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "models": FOUNDATION | {"models"},
     "log": FOUNDATION | {"log"},
     "metrics": FOUNDATION | {"metrics"},
-    "weights": FOUNDATION,
+    "weights": FOUNDATION | {"weights"},
     "engine": FOUNDATION | {"engine", "models", "weights"},
     "gateway": MIDDLE | {"gateway"},
     "rewards": MIDDLE | {"rewards"},

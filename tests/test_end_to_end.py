@@ -1,7 +1,8 @@
 """The four loops as a user runs them, on a tiny random model: real processes, HTTP and disk.
 
-What is shown here: the loops run to the end, and killing either process in the middle loses
-nothing and trains nothing twice.
+What is shown here: the loops run to the end; killing either process in the middle loses nothing
+and trains nothing twice; a version over the drift budget is not served; a person goes back to an
+earlier version while the run goes on.
 """
 
 import contextlib
@@ -12,10 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+from omegaconf import OmegaConf
 
 from clawjax.log.store import SqlTurnLog
 from clawjax.weights import DirectoryWeightStore
@@ -23,12 +27,12 @@ from clawjax.weights import DirectoryWeightStore
 ROOT = Path(__file__).parents[1]
 
 
-def start(runs: Path, *overrides: str) -> subprocess.Popen[str]:
+def start(runs: Path, *overrides: str, experiment: str = "tiny_demo") -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             sys.executable,
             "experiments/run.py",
-            "experiment=tiny_demo",
+            f"experiment={experiment}",
             f"engine.compilation_cache={runs / 'xla'}",
             *overrides,
         ],
@@ -145,12 +149,150 @@ def test_a_run_that_was_stopped_resumes_where_it_was(tmp_path, how):
     assert report["policy_version"] > before.version
 
 
+class Client:
+    """A person at the endpoint of a run that serves."""
+
+    def __init__(self, folder: Path, run: subprocess.Popen[str]) -> None:
+        eventually(lambda: (folder / "config.yaml").exists(), run, 300)
+        port = OmegaConf.load(folder / "config.yaml").gateway.port
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        self._run = run
+        self._log_url = f"sqlite:///{folder}/turns.db"
+
+    def health(self) -> dict:
+        try:
+            return self._http.get("/healthz").raise_for_status().json()
+        except httpx.HTTPError:
+            return {}
+
+    def served(self, version: int) -> None:
+        """Wait until a version is served."""
+        eventually(lambda: self.health().get("version") == version, self._run, 300)
+
+    def ask(self, text: str, **fields: object) -> str:
+        """The response id."""
+        body = {"model": "tiny", "messages": [{"role": "user", "content": text}], "max_tokens": 16}
+        reply = self._http.post("/v1/chat/completions", json=body | fields).raise_for_status()
+        return reply.json()["id"]
+
+    def teach(self, version: int) -> None:
+        """Praise as many replies as a step needs, and wait until what it made is served."""
+        self.praise()
+        self.praise()
+        self.served(version)
+
+    def praise(self) -> None:
+        """Ask for a reply and say that it was good."""
+        feedback = {"response_id": self.ask("Say something."), "thumbs": "up"}
+        self._http.post("/v1/feedback", json=feedback).raise_for_status()
+
+    def versions_of(self, response_id: str) -> set[int]:
+        """Which versions sampled a reply."""
+        log = SqlTurnLog.open(self._log_url)
+        turn_id = log.find_response(response_id)
+        assert turn_id is not None
+        judged = log.get(turn_id)
+        log.close()
+        assert judged is not None
+        return {run.version for run in judged.turn.token_versions}
+
+
+def roll_back(folder: Path, version: int) -> str:
+    command = [sys.executable, "-m", "clawjax.weights", "rollback", str(folder), str(version)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+SERVE = ("model=tiny", "engine=tiny", "learner=tiny", "learner.idle_s=0.5", "gateway.port=0")
+
+
+@pytest.mark.slow
+def test_a_version_over_the_drift_budget_is_not_served_and_the_run_says_so(tmp_path):
+    folder = tmp_path / "serve"
+    limits = ("learner.drift.max_kl=1e-12", "learner.drift.max_nll_increase=9")
+    run = start(tmp_path, *SERVE, *limits, experiment="serve")
+    try:
+        client = Client(folder, run)
+        client.served(0)
+        store = DirectoryWeightStore(folder / "weights")
+        for made in (1, 2):
+            client.praise()
+            client.praise()
+            eventually(lambda n=made: len(store.versions()) == n, run, 300)
+        assert client.health()["version"] == 0
+        run.send_signal(signal.SIGINT)
+        output = finish(run)
+    finally:
+        run.kill()
+    assert [(v.version, v.parent) for v in store.versions()] == [(1, 0), (2, 0)]
+    reason = "KL to the base model is"
+    assert all(version.refused.startswith(reason) for version in store.versions())
+    for version in (1, 2):
+        assert f"Version {version} is kept and not served: {reason}" in output
+    assert f"version 1 is kept and not served: {reason}" in (folder / "logs/learn.log").read_text()
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [entry for entry in metrics if "train/loss" in entry]
+    assert [step["train/refused"] for step in steps] == [1, 2]
+    assert all(step["drift/kl"] > 0 and abs(step["drift/nll_increase"]) < 9 for step in steps)
+    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
+    sampled = {run.version for judged in log.turns() for run in judged.turn.token_versions}
+    log.close()
+    assert sampled == {0}
+
+
+@pytest.mark.slow
+def test_a_rollback_is_served_at_once_and_learnt_on_from(tmp_path):
+    folder = tmp_path / "serve"
+    run = start(tmp_path, *SERVE, experiment="serve")
+    try:
+        client = Client(folder, run)
+        client.served(0)
+        client.teach(1)
+        client.teach(2)
+        with ThreadPoolExecutor(2) as threads:  # people go on talking meanwhile
+            talk = [
+                threads.submit(client.ask, f"Hello {n}", max_tokens=200, turn_type="side")
+                for n in range(12)
+            ]
+            assert "Version 1 is served from now on, in place of 2" in roll_back(folder, 1)
+            client.served(1)
+            assert all(future.result() for future in talk)
+        assert client.versions_of(client.ask("Hello?", turn_type="side")) == {1}
+        client.teach(3)
+        store = DirectoryWeightStore(folder / "weights")
+        assert [(v.version, v.parent) for v in store.versions()] == [(1, 0), (2, 1), (3, 1)]
+        roll_back(folder, 0)
+        client.served(0)
+        assert client.versions_of(client.ask("Hello?", turn_type="side")) == {0}
+        kill(run, "clawjax.runtime.learn")
+        kill(run, "clawjax.runtime.serve")
+        client.served(0)
+        client.teach(4)
+        assert store.load(4)[0].parent == 0
+        run.send_signal(signal.SIGINT)
+        output = finish(run)
+    finally:
+        run.kill()
+    assert "Version 1 is served in place of 2, as somebody asked" in output
+    assert "Version 0 is served in place of 3, as somebody asked" in output
+    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
+    trained = [o.trained_version for o in log.outcomes().values() if o.trained_version]
+    counters = log.counters()
+    log.close()
+    assert set(trained) == {1, 2, 3, 4}
+    assert counters.get("non_2xx", 0) == 0
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["model.path=/nowhere/model.gguf"], "/nowhere/model.gguf"),
         (["user.persona=nobody"], "nobody"),
         (["learner.min_turns=99"], "learner.min_turns=99"),
+        (["learner.drift.max_kl=0"], "learner.drift.max_kl=0.0 refuses every version"),
         (["gateway.host=0.0.0.0"], "CLAWJAX_API_KEY"),
         (["log.url=sqlite:////proc/nowhere/turns.db"], "turn log"),
         (["log.url=nonsense"], "log.url is no database URL"),

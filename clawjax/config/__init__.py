@@ -6,7 +6,7 @@ under `conf/` hold named variants.
 """
 
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
-from clawjax.config.learning import LearnerConfig, LoraConfig
+from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
     USES_PROXIMAL,
@@ -49,6 +49,7 @@ __all__ = [
     "USES_PROXIMAL",
     "Baseline",
     "DpoConfig",
+    "DriftConfig",
     "EngineConfig",
     "GatewayConfig",
     "HintChoice",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
 
-__all__ = ["LearnerConfig", "LoraConfig"]
+__all__ = ["DriftConfig", "LearnerConfig", "LoraConfig"]
 
 
 @dataclass
@@ -31,6 +31,39 @@ class LoraConfig:
         """Reject adapters that adapt nothing."""
         at_least("learner.lora.rank", self.rank, 1)
         require(bool(self.targets), "learner.lora.targets is empty: name at least one layer")
+
+
+@dataclass
+class DriftConfig:
+    """How far a version may be from the base model and still be served; null sets no limit.
+
+    What has a limit is measured at every step; `.inf` measures it and refuses nothing.
+    """
+
+    max_kl: float | None = None
+    """Exact KL(policy || base) in nats per response token, on replies just trained on."""
+    max_nll_increase: float | None = None
+    """Nats per token by which a fixed text may become less likely than under the base."""
+    max_turns: int = 8
+    """Replies of the step's batch that the KL is measured on."""
+
+    def __post_init__(self) -> None:
+        """Reject budgets that refuse everything."""
+        for name, limit in (
+            ("max_kl", self.max_kl),
+            ("max_nll_increase", self.max_nll_increase),
+        ):
+            require(
+                limit is None or limit > 0,
+                f"learner.drift.{name}={limit} refuses every version: use a number above 0, "
+                "or null for no limit",
+            )
+        at_least("learner.drift.max_turns", self.max_turns, 1)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything has a limit."""
+        return self.max_kl is not None or self.max_nll_increase is not None
 
 
 @dataclass
@@ -77,6 +110,8 @@ class LearnerConfig:
     takes all."""
     max_mismatch: float = 0.05
     """Mean |log-prob difference| to the sampler at one version above which the run stops."""
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    """A version over this budget is kept and not served."""
 
     def __post_init__(self) -> None:
         """Reject steps that can never start."""

@@ -20,7 +20,7 @@ from clawjax.models import lora
 from clawjax.models.export import tensors_to_params
 from clawjax.models.load import LoadedModel
 from clawjax.models.transformer import Params
-from clawjax.protocols import WeightStore, WeightVersion
+from clawjax.protocols import BASE_KIND, WeightStore, WeightVersion
 
 __all__ = ["read_params", "return_freed_memory"]
 
@@ -28,12 +28,14 @@ _merge = jax.jit(lora.merge)
 
 
 def read_params(model: LoadedModel, store: WeightStore, version: int) -> Params:
-    """Load, verify and build the parameters of a version, on the device.
+    """Load, verify and build the parameters of a version, on the device; 0 is the model as it is.
 
     Raises:
         StoreError: damaged, of another base model, of other shapes, or not finite.
     """
     weights, tensors = store.load(version)
+    if weights.kind == BASE_KIND:
+        return model.params
     if weights.base_model != model.base_id:
         msg = (
             f"weights {version} were trained from {weights.base_model!r}, this engine serves "

@@ -69,7 +69,7 @@ class EmbeddedEngine:
     async def start(
         cls, model: LoadedModel, config: EngineConfig, store: WeightStore | None
     ) -> EmbeddedEngine:
-        """Start the worker thread, compile, and adopt the newest weights.
+        """Start the worker thread, compile, and adopt the weights that are to be served.
 
         Weights that cannot be adopted are logged, and the base model is served.
 
@@ -226,7 +226,7 @@ class EmbeddedEngine:
             return
         try:
             latest = await asyncio.to_thread(self._store.latest)
-            if latest is not None:
+            if latest is not None and latest.version != self._worker.version:
                 await self.swap(latest)
         except StoreError as error:
             logger.warning("serving the base model: %s", error)

@@ -1,4 +1,4 @@
-"""Follows the weight store: what is published gets served.
+"""Follows the weight store: what it points to gets served, be it newer or older.
 
 Invariant: a version that cannot be adopted costs a line in the log and nothing else; it is tried
 again only when it has changed. The old weights stay in use meanwhile.
@@ -33,28 +33,28 @@ async def follow_weights(
     poll_s: float,
     on_swap: Callable[[WeightVersion], None] | None = None,
 ) -> NoReturn:
-    """Look for new weights every `poll_s` seconds and hand them to the engine, until cancelled.
+    """Look for other weights every `poll_s` seconds and hand them to the engine, until cancelled.
 
     Raises:
         EngineError: the engine has stopped.
     """
-    refused: _Fingerprint | None = None
+    failed: _Fingerprint | None = None
     complaint = ""
     while True:
         try:
             latest = await asyncio.to_thread(store.latest)
             if latest is not None and latest.version != engine.status().version:
                 found = await asyncio.to_thread(_fingerprint, latest)
-                if found != refused:
-                    refused = found  # until it has been adopted
+                if found != failed:
+                    failed = found  # until it has been adopted
                     await engine.swap(latest)
-                    refused = None
+                    failed = None
                     if on_swap is not None:
                         on_swap(latest)
             complaint = ""
         except StoreError as error:
             if str(error) != complaint:
-                logger.warning("new weights are not adopted: %s", error)
+                logger.warning("other weights are not adopted: %s", error)
             complaint = str(error)
         await asyncio.sleep(poll_s)
 

@@ -8,6 +8,7 @@ from statistics import median
 from typing import NamedTuple
 
 from clawjax.records import JudgedTurn, NextStateKind, Outcome, TurnKind
+from clawjax.weights import Lineage
 
 __all__ = ["FeedbackLatency", "feedback_to_served"]
 
@@ -20,17 +21,18 @@ class FeedbackLatency(NamedTuple):
     n: int
     """Trained turns whose version has answered a main request."""
     unserved: int
-    """Trained turns whose version has not."""
+    """Trained turns whose version has not, e.g. as it was refused."""
 
 
 def feedback_to_served(
-    turns: Sequence[JudgedTurn], outcomes: Mapping[str, Outcome]
+    turns: Sequence[JudgedTurn], outcomes: Mapping[str, Outcome], lineage: Lineage
 ) -> FeedbackLatency:
     """For each trained turn, the main turns that its feedback came too late for.
 
     Counted are main turns whose request arrived at or after the feedback did, up to and without
-    the first reply whose first token was sampled by a version trained on it. The request that
-    carries the feedback is itself counted: it was answered without having learnt from it.
+    the first reply whose first token was sampled by a version trained on it, itself or through
+    those it descends from. The request that carries the feedback is itself counted: it was
+    answered without having learnt from it.
     """
     main = sorted(
         (judged.turn for judged in turns if judged.turn.kind is TurnKind.MAIN),
@@ -47,7 +49,8 @@ def feedback_to_served(
             continue
         begin = bisect_left(arrivals, arrived)
         wanted = outcome.trained_version
-        served = next((i for i in range(begin, len(main)) if versions[i] >= wanted), None)
+        later = range(begin, len(main))
+        served = next((i for i in later if lineage.descends(versions[i], wanted)), None)
         if served is None:
             unserved += 1
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clawjax.evals.personal import StyleResult
@@ -75,6 +75,7 @@ def _facts(report: Mapping[str, Any]) -> str:
         f"- Policy version {report['policy_version']}; {_number(report['requests'], 'd')} "
         f"requests for a reply and {_number(report['other_requests'], 'd')} others, "
         f"{_number(report['non_2xx'], 'd')} of them answered with an error.",
+        _versions(report["weights"]),
         f"- From feedback to a reply that learned from it: median "
         f"{_number(latency['median'], 'g')} turns, at most {_number(latency['max'], 'd')} "
         f"(n = {latency['n']}; {latency['unserved']} not served yet).",
@@ -86,6 +87,19 @@ def _facts(report: Mapping[str, Any]) -> str:
         + ("" if rss is None else f", at most {rss / 2**30:.1f} GiB in all processes together."),
     ]
     return "\n".join(lines)
+
+
+def _versions(weights: Mapping[str, Any]) -> str:
+    refused = [f"{one['version']}: {one['reason']}" for one in weights["refused"]]
+    rollbacks = [f"{one['was']} to {one['to']}" for one in weights["rollbacks"]]
+    return (
+        f"- Versions: {weights['made']} made; refused: {_listed(refused)}; "
+        f"rollbacks: {_listed(rollbacks)}."
+    )
+
+
+def _listed(found: Sequence[str]) -> str:
+    return f"{len(found)} ({'; '.join(found)})" if found else "none"
 
 
 def _agreement(against: Mapping[str, Any] | None) -> str:

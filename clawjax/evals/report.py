@@ -23,6 +23,7 @@ from clawjax.evals.series import collect_series, judge_agreement
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import read_jsonl
+from clawjax.weights import DirectoryWeightStore, Lineage, Rollback
 
 __all__ = [
     "AFTER_FILE",
@@ -53,7 +54,7 @@ class RunFacts:
     """Largest resident memory of all processes together."""
     git_sha: str | None
     policy_version: int
-    """The newest published version."""
+    """The version served at the end."""
     model: str = ""
     persona: str = ""
     wish: str = ""
@@ -80,6 +81,8 @@ def build_report(run_dir: Path, log: SqlTurnLog, facts: RunFacts) -> dict[str, A
     metrics, user = _recorded(run_dir)
     before, after = _evaluations(run_dir)
     turns = list(replay(log))
+    store = DirectoryWeightStore(run_dir / "weights")
+    lineage = Lineage.of(store.versions())
     counts, counters = log.counts(), log.counters()
     has_learned, because = judge_learning(before, after, facts.policy_version)
     agreement = judge_agreement(turns, user)
@@ -105,7 +108,8 @@ def build_report(run_dir: Path, log: SqlTurnLog, facts: RunFacts) -> dict[str, A
         "requests": counters.get("requests"),
         "other_requests": counters.get("other_requests", 0 if "requests" in counters else None),
         "non_2xx": counters.get("non_2xx", 0 if "requests" in counters else None),
-        "feedback_to_served_turns": feedback_to_served(turns, log.outcomes())._asdict(),
+        "weights": _weights(lineage, store.rollbacks()),
+        "feedback_to_served_turns": feedback_to_served(turns, log.outcomes(), lineage)._asdict(),
         "mean_abs_logprob_diff": _weighted_mean(
             metrics, "train/mean_abs_logprob_diff", "train/mismatch_tokens"
         ),
@@ -142,6 +146,21 @@ def judge_learning(
     if after.is_degenerate:
         return False, f"{change}, but the replies degenerate"
     return low > 0, change
+
+
+def _weights(lineage: Lineage, rollbacks: Sequence[Rollback]) -> dict[str, Any]:
+    """What became of the versions that were made."""
+    return {
+        "made": len(lineage.versions),
+        "refused": [
+            {"version": version.version, "reason": version.refused} for version in lineage.refused
+        ],
+        "rollbacks": [
+            {"at": rollback.at, "was": rollback.was, "to": rollback.to}
+            for rollback in rollbacks
+            if rollback.was != rollback.to
+        ],
+    }
 
 
 def _evaluation(result: StyleResult | None) -> dict[str, Any] | None:

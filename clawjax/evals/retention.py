@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clawjax.evals.asking import Asker
 from clawjax.evals.material import ClosedQuestion, is_correct
 from clawjax.evals.personal import bootstrap_mean
+from clawjax.models.divergence import forward, mean_nll, summed_nll
 
 if TYPE_CHECKING:
     import jax
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Accuracy", "closed_form_accuracy", "nll_per_token"]
 
 _ANSWER_TOKENS = 32
-_WINDOW = 512
-"""Tokens of the fixed text scored together."""
 
 
 class Accuracy(NamedTuple):
@@ -55,45 +54,14 @@ async def closed_form_accuracy(asker: Asker, questions: Sequence[ClosedQuestion]
 
 def nll_per_token(architecture: Architecture, params: Params, token_ids: Sequence[int]) -> float:
     """Mean of `-log p(t | t before it in its window)` over a text, in nats."""
-    import numpy as np
-
-    step = _compiled(architecture)
-    total, count = 0.0, 0
-    for start in range(0, len(token_ids) - 1, _WINDOW):
-        ids = np.zeros((1, _WINDOW), np.int32)
-        chosen = token_ids[start : start + _WINDOW]
-        ids[0, : len(chosen)] = chosen
-        total += float(step(params, ids, len(chosen)))
-        count += len(chosen) - 1
-    return total / count
+    return mean_nll(partial(_compiled(architecture), params), token_ids)
 
 
 @cache
 def _compiled(architecture: Architecture) -> Callable[..., jax.Array]:
     import jax
 
-    return jax.jit(partial(_summed_nll, architecture))
+    def measure(params: Params, *where: jax.Array) -> jax.Array:
+        return summed_nll(forward(architecture, params), *where)
 
-
-def _summed_nll(
-    architecture: Architecture, params: Params, ids: jax.Array, length: jax.Array
-) -> jax.Array:
-    import jax
-    import jax.numpy as jnp
-
-    from clawjax.models.transformer import Transformer, causal_attention
-
-    model = Transformer(architecture)
-    positions = jnp.arange(ids.shape[1], dtype=jnp.int32)
-    attend = causal_attention((positions < length)[None])
-    states, _ = model.apply({"params": params}, ids, positions[None], attend)
-
-    def score(chunk: tuple[jax.Array, jax.Array]) -> jax.Array:
-        state, target = chunk
-        logits = jnp.asarray(model.apply({"params": params}, state, method="logits"))
-        log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-        return jnp.take_along_axis(log_p, target[:, None], axis=-1)[:, 0]
-
-    targets = jnp.roll(ids[0], -1).reshape(-1, 64)
-    log_p = jax.lax.map(score, (states[0].reshape(-1, 64, states.shape[-1]), targets)).ravel()
-    return -jnp.sum(jnp.where(positions < length - 1, log_p, 0.0))
+    return jax.jit(measure)

@@ -6,7 +6,7 @@ the objective learns from, and nothing is cut to fit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
@@ -47,7 +47,7 @@ Decision = Admit | Drop | Wait
 def admit(
     judged: JudgedTurn,
     *,
-    version: int,
+    age: Callable[[int], int],
     learner: LearnerConfig,
     objective: ObjectiveConfig,
     reward: RewardConfig,
@@ -59,12 +59,12 @@ def admit(
 
     Args:
         judged: the turn with all that is known about it.
-        version: the current policy version; age is counted from it.
+        age: steps between a version and the policy now.
         learner: bounds on length and age.
         objective: which signals it learns from.
         reward: weights of the modules.
     """
-    unfit = _unfit(judged.turn, version, learner)
+    unfit = _unfit(judged.turn, age, learner)
     if unfit is not None:
         return Drop(unfit)
     if _awaits_feedback(judged, reward):
@@ -87,7 +87,7 @@ def _hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hint for verdict in verdicts for hint in verdict.hints))
 
 
-def _unfit(turn: Turn, version: int, config: LearnerConfig) -> DropReason | None:
+def _unfit(turn: Turn, age: Callable[[int], int], config: LearnerConfig) -> DropReason | None:
     """A reason that no verdict can change."""
     if turn.kind is not TurnKind.MAIN:
         return DropReason.SIDE
@@ -99,8 +99,8 @@ def _unfit(turn: Turn, version: int, config: LearnerConfig) -> DropReason | None
         return DropReason.LENGTH_MISMATCH
     if len(turn.prompt_ids) + len(turn.response_ids) > config.max_tokens:
         return DropReason.TOO_LONG
-    oldest = min(run.version for run in turn.token_versions)
-    return DropReason.STALE if version - oldest > config.max_staleness else None
+    oldest = max(age(run.version) for run in turn.token_versions)
+    return DropReason.STALE if oldest > config.max_staleness else None
 
 
 def _is_aligned(turn: Turn) -> bool:

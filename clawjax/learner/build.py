@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.errors import ConfigError
+from clawjax.learner.budget import DriftBudget
 from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit
 from clawjax.learner.loop import Learner, LearnerLog
@@ -34,9 +35,23 @@ def build_learner(
     monitor: Monitor,
     run_dir: Path,
     seed: int,
+    fixed_text: str,
     clock: Callable[[], float] = time.time,
 ) -> Learner:
     """Put a learner together and resume it.
+
+    Args:
+        model: the base.
+        objective: what is learnt from, and how.
+        learner: when, and how far.
+        reward: who judges.
+        log: where turns come from.
+        store: where versions go.
+        monitor: where metrics go.
+        run_dir: holds checkpoints and failed batches.
+        seed: of the adapter's first weights.
+        fixed_text: what `learner.drift.max_nll_increase` is measured on.
+        clock: Unix seconds.
 
     Raises:
         ConfigError: the objective does not fit the model.
@@ -71,10 +86,24 @@ def build_learner(
         publisher=Publisher(store, model, learner),
         monitor=monitor,
         state=train_step.init(seed),
+        budget=_build_budget(train_step, learner, model.tokenizer, fixed_text),
         clock=clock,
     )
     built.start()
     return built
+
+
+def _build_budget(
+    train_step: TrainStep, learner: LearnerConfig, tokenizer: ChatTokenizer, fixed_text: str
+) -> DriftBudget | None:
+    if not learner.drift.is_on:
+        return None
+    return DriftBudget(
+        learner.drift,
+        train_step.base,
+        fixed_text=tokenizer.encode(fixed_text),
+        length_buckets=learner.length_buckets,
+    )
 
 
 def _build_teacher(

@@ -35,6 +35,10 @@ class Progress(NamedTuple):
     """Trained on so far."""
     tokens: int = 0
     """Response tokens trained on so far."""
+    parent: int = 0
+    """Version that the newest step started from."""
+    refused: str | None = None
+    """Why the version which that step made is not to be served."""
 
 
 class Restored(NamedTuple):
@@ -81,6 +85,8 @@ class Checkpoints:
             "ema_scores": dict(progress.credit.ema_scores),
             "turns": progress.turns,
             "tokens": progress.tokens,
+            "parent": progress.parent,
+            "refused": progress.refused,
         }
         arguments = ocp.args.Composite(
             state=ocp.args.StandardSave(state),  # pyright: ignore[reportCallIssue]
@@ -134,7 +140,14 @@ class Checkpoints:
             logger.warning("checkpoint %d is damaged: its digest does not match", step)
             return None
         credit = CreditState(found.get("ema_scores", {}))
-        return Restored(TrainState(*state), Progress(credit, found["turns"], found["tokens"]))
+        progress = Progress(
+            credit,
+            found["turns"],
+            found["tokens"],
+            found.get("parent", max(step - 1, 0)),
+            found.get("refused"),
+        )
+        return Restored(TrainState(*state), progress)
 
     def _check_identity(self, found: Mapping[str, str]) -> None:
         for name in sorted(self._identity.keys() | found.keys()):

@@ -2,8 +2,9 @@
 
 Owns when a step starts. A step claims its turns, trains, is checkpointed, is published, and then
 settles its turns; whatever a crash interrupts, `start` finishes or undoes. Invariants: a turn
-is trained at most once; the version served is never behind a durable checkpoint for longer than
-a restart; serving is never waited for and never made to wait.
+is trained at most once; steps are only ever counted up, and each starts from the version served,
+also where that is an earlier one than the step before made; a durable checkpoint is published
+after a restart at the latest; serving is never waited for and never made to wait.
 """
 
 from __future__ import annotations
@@ -11,22 +12,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.admission import Admit, Drop, admit
 from clawjax.learner.batching import Batch, evenly, make_batch
+from clawjax.learner.budget import Checked, DriftBudget
 from clawjax.learner.checkpoint import Checkpoints, Progress
 from clawjax.learner.credit import AdmittedTurn, CreditFunction
 from clawjax.learner.effective import effective_objective
 from clawjax.learner.publish import Publisher
 from clawjax.learner.scoring import Scorer
-from clawjax.learner.step import TrainState, TrainStep, adopt
+from clawjax.learner.step import TrainState, TrainStep
 from clawjax.learner.teacher import HintTeacher, Lesson
 from clawjax.log.replay import to_sample
 from clawjax.protocols import Ledger, Monitor, TurnLog
 from clawjax.records import DropReason, Outcome, Sample, SamplingParams, Turn
+from clawjax.weights import Lineage
 
 __all__ = ["Learner", "LearnerLog", "Stop", "is_truncated"]
 
@@ -75,12 +78,17 @@ class Learner:
     publisher: Publisher
     monitor: Monitor
     state: TrainState
+    budget: DriftBudget | None = None
+    """None where nothing is limited."""
     clock: Callable[[], float] = time.time
     progress: Progress = field(default_factory=Progress)
+    lineage: Lineage = field(default_factory=Lineage)
+    held: int = 0
+    """The version whose weights `state` has: the newest, unless the learner went back."""
 
     @property
     def version(self) -> int:
-        """The policy version, which is the number of steps taken."""
+        """The newest version made, which is the number of steps taken."""
         return int(self.state.step)
 
     @property
@@ -98,17 +106,19 @@ class Learner:
         restored = self.checkpoints.restore(self.state)
         if restored is not None:
             self.state, self.progress = restored
-        published = self.publisher.latest()
-        if published > self.version:
+        self.lineage = self.publisher.lineage()
+        if self.lineage.newest > self.version:
             logger.warning(
-                "version %d is published but the newest readable checkpoint is %d: "
-                "continuing from the published weights",
-                published,
+                "version %d is in the store but the newest readable checkpoint is %d: "
+                "continuing from the version served",
+                self.lineage.newest,
                 self.version,
             )
-            trainable = self.publisher.load(published)
-            self.state = adopt(self.state, trainable, step=published)
-        self.publisher.publish(self.state)
+            self._hold(self.publisher.served() or 0, step=self.lineage.newest)
+        else:
+            self.held = self.version
+            self._publish()
+            self.follow()
         released = self.log.recover(self.version)
         logger.info("learner at version %d, %d turns released", self.version, len(released))
 
@@ -125,15 +135,28 @@ class Learner:
                 spent = time.perf_counter() - began
                 stop.wait(max(self.config.poll_s, _SWEEP_SHARE * spent))
 
+    def follow(self) -> None:
+        """Go back to the version served, where that is not what the last step made.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        served = self.publisher.served()
+        if served is None or served == self.held:
+            return
+        logger.warning("version %d is served: training goes on from it", served)
+        self._hold(served, step=self.version)
+
     def sweep(self) -> bool:
         """Decide about what is new, train if it is time; returns whether a step was taken."""
+        self.follow()
         now = self.clock()
         ready: list[AdmittedTurn] = []
         drops: list[Outcome] = []
         for judged in self.log.judged(limit=_SWEEP_TURNS):
             decision = admit(
                 judged,
-                version=self.version,
+                age=self._age,
                 learner=self.config,
                 objective=self.objective,
                 reward=self.reward,
@@ -169,15 +192,19 @@ class Learner:
         version = self.version + 1
         self.log.claim(version, [sample.turn_id for sample in samples])
         self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
+        drift = self._drift(samples)
         self.progress = Progress(
             credit=credited.state,
             turns=self.progress.turns + len(samples),
             tokens=self.progress.tokens + int(metrics["train/tokens"]),
+            parent=self.held,
+            refused=drift.refused,
         )
+        self.held = version
         self.checkpoints.save(self.state, self.progress)
-        self.publisher.publish(self.state)
+        self._publish()
         self.log.settle(version, version)
-        metrics |= said | self._progress_metrics(turns)
+        metrics |= said | drift.metrics | self._progress_metrics(turns)
         self.monitor.log(metrics, step=version, texts=effective.texts)
         logger.info(
             "version %d: %d turns, loss %.4f, %.1f s; %s",
@@ -187,6 +214,31 @@ class Learner:
             metrics["train/seconds"],
             effective,
         )
+
+    def _hold(self, version: int, *, step: int) -> None:
+        """Train from a version's weights; the next version will descend from it."""
+        self.state = self.train_step.restart(self.state, self.publisher.load(version), step=step)
+        self.held = version
+
+    def _publish(self) -> None:
+        """Keep what the newest step made, and serve it unless it is refused."""
+        made = self.publisher.publish(
+            self.state, parent=self.progress.parent, refused=self.progress.refused
+        )
+        if made is None:
+            return
+        self.lineage = self.lineage.grown(made)
+        if made.refused is not None:
+            logger.warning("version %d is kept and not served: %s", made.version, made.refused)
+
+    def _drift(self, samples: Sequence[Sample]) -> Checked:
+        if self.budget is None:
+            return Checked({}, None)
+        return self.budget.check(self.train_step.policy(self.state), samples)
+
+    def _age(self, version: int) -> int:
+        """Steps between a version and the policy now, along the lineage."""
+        return self.lineage.distance(self.held, version)
 
     def _lesson(self, turns: Sequence[AdmittedTurn]) -> Lesson:
         """What the teacher says; nothing where the objective has none."""
@@ -226,7 +278,7 @@ class Learner:
 
     def _batch(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> Batch:
         return make_batch(
-            samples,
+            [_aged(sample, self._age, self.version) for sample in samples],
             version=self.version,
             length_buckets=self.config.length_buckets,
             micro_batch_tokens=self.config.micro_batch_tokens,
@@ -255,7 +307,14 @@ class Learner:
             "train/turns_total": float(self.progress.turns),
             "train/tokens_total": float(self.progress.tokens),
             "train/version": float(self.version),
+            "train/refused": float(len(self.lineage.refused)),
         }
+
+
+def _aged(sample: Sample, age: Callable[[int], int], version: int) -> Sample:
+    """The sample as if no version had been given up: its versions are `age` below `version`."""
+    versions = tuple(version - age(sampled) for sampled in sample.token_versions)
+    return replace(sample, token_versions=versions)
 
 
 def _skipped(lesson: Lesson) -> dict[str, float]:

@@ -1,6 +1,7 @@
-"""Publishing: the only place where the policy version advances.
+"""Publishing: the only place where versions are made.
 
-Invariant: version and step are one number; version n is the state after n updates.
+Invariant: version and step are one number; version n is the state after n updates, be they on the
+way to it or on a way that was given up.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from clawjax.models.lora import adapter_from_tensors, adapter_to_tensors, peft_c
 from clawjax.models.registry import config_from_architecture
 from clawjax.models.transformer import Params
 from clawjax.protocols import WeightStore, WeightVersion
+from clawjax.weights import Lineage
 
 __all__ = ["Publisher"]
 
@@ -37,13 +39,24 @@ class Publisher:
         """`adapter` or `full`, as in the manifest."""
         return "adapter" if self._config.method == "lora" else "full"
 
-    def latest(self) -> int:
-        """The newest published version; 0 is the base model."""
-        newest = self._store.latest()
-        return 0 if newest is None else newest.version
+    def served(self) -> int | None:
+        """The version that is served, 0 for the base model; None: nothing was ever published."""
+        latest = self._store.latest()
+        return None if latest is None else latest.version
 
-    def publish(self, state: TrainState) -> WeightVersion | None:
+    def lineage(self) -> Lineage:
+        """All versions and whom they descend from."""
+        return Lineage.of(self._store.versions())
+
+    def publish(
+        self, state: TrainState, *, parent: int, refused: str | None = None
+    ) -> WeightVersion | None:
         """Publish a state under its step; None at step 0, which is the base model itself.
+
+        Args:
+            state: to be kept.
+            parent: the version that its newest step started from.
+            refused: why it is not to be served.
 
         Raises:
             StoreError: the disk refuses, or the version exists with other weights.
@@ -54,19 +67,22 @@ class Publisher:
         return self._store.publish(
             self._tensors(unstack(jax.device_get(state.trainable))),
             version=step,
-            parent=step - 1,
+            parent=parent,
             step=step,
             base_model=self._base_id,
             kind=self.kind,
             config=self._describe(),
+            refused=refused,
         )
 
-    def load(self, version: int) -> Params:
-        """The trainable weights of a published version, as a train state holds them.
+    def load(self, version: int) -> Params | None:
+        """The trainable weights of a version, as a train state holds them; None for version 0.
 
         Raises:
             StoreError: damaged, or of another base model or kind.
         """
+        if version == 0:
+            return None
         found, tensors = self._store.load(version)
         for name, value, wanted in (
             ("base model", found.base_model, self._base_id),

@@ -33,7 +33,7 @@ from clawjax.models.load import LoadedModel
 from clawjax.models.lora import init_adapter, join
 from clawjax.models.transformer import Params, Transformer
 
-__all__ = ["StepResult", "TrainState", "TrainStep", "adopt"]
+__all__ = ["StepResult", "TrainState", "TrainStep"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,18 +47,9 @@ class TrainState(NamedTuple):
     rng: Array
     """Key of the run; the adapter's first weights were drawn from it."""
     step: Array
-    """int32: updates taken; equals the policy version."""
+    """int32; updates taken: the version that the newest of them made."""
     ema: Params | None = None
     """Moving average of `trainable`, where the teacher is one."""
-
-
-def adopt(state: TrainState, trainable: Params, *, step: int) -> TrainState:
-    """Other weights and another step; the optimiser's memory stays, an average begins anew."""
-    return state._replace(
-        trainable=jax.tree.map(jnp.array, trainable),
-        step=jnp.asarray(step, jnp.int32),
-        ema=None if state.ema is None else jax.tree.map(jnp.array, trainable),
-    )
 
 
 class StepResult(NamedTuple):
@@ -130,21 +121,34 @@ class TrainStep:
     def init(self, seed: int) -> TrainState:
         """The state at version 0: the policy equals the base model."""
         rng = jax.random.key_data(jax.random.key(seed))
+        return self._beginning(rng, self._untrained(rng), step=0)
+
+    def restart(self, state: TrainState, trainable: Params | None, *, step: int) -> TrainState:
+        """Go on from other weights, after `step` steps; None is the base model.
+
+        The optimiser and an average begin anew: what they remember led elsewhere.
+        """
+        if trainable is None:
+            trainable = self._untrained(state.rng)
+        return self._beginning(state.rng, jax.tree.map(jnp.array, trainable), step=step)
+
+    def _untrained(self, rng: Array) -> Params:
         if self.is_lora:
             key = jax.random.wrap_key_data(rng)
             shapes = jax.eval_shape(unstack, self._base_params)
             adapter = init_adapter(Transformer(self._architecture), shapes, self._learner.lora, key)
-            trainable = stack(adapter)
-        else:
-            # A copy: the state is donated at every step, the base has to stay.
-            trainable = jax.tree.map(jnp.array, self._base_params)
+            return stack(adapter)
+        # A copy: the state is donated at every step, the base has to stay.
+        return jax.tree.map(jnp.array, self._base_params)
+
+    def _beginning(self, rng: Array, trainable: Params, *, step: int) -> TrainState:
         opt_state = self._optimizer.init(trainable)
         ema = jax.tree.map(jnp.array, trainable) if self.has_ema else None
-        return TrainState(trainable, opt_state, rng, jnp.zeros((), jnp.int32), ema)
+        return TrainState(trainable, opt_state, rng, jnp.asarray(step, jnp.int32), ema)
 
     @property
     def base(self) -> Model:
-        """The model before any training."""
+        """The model that the policy started as."""
         return Model(self._base, self._base_params)
 
     def policy(self, state: TrainState) -> Model:

@@ -61,6 +61,11 @@ KEYS: tuple[Key, ...] = (
     Key("train/learning_rate", "1", "step size used"),
     Key("train/seconds", "s", "duration of the step"),
     Key("train/tokens_per_s", "tokens/s", "response tokens trained on per second of the step"),
+    Key("train/refused", "versions", "versions made so far and kept without being served"),
+    Key("drift/kl", "nats/token", "exact KL to the base model on replies of the batch, after it"),
+    Key(
+        "drift/nll_increase", "nats/token", "by how much a fixed text is less likely than at first"
+    ),
     # The engine, every `monitor.interval_s`.
     Key("engine/version", "version", "policy version being served"),
     Key("engine/running", "requests", "requests being decoded"),

@@ -177,6 +177,7 @@ def _rows(snapshot: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str
             ("loss", _real(metrics.get("train/loss"), ".3f")),
             ("reward", _real(metrics.get("train/reward_mean"), "+.2f")),
             ("KL", _real(metrics.get("train/kl"), ".3f")),
+            ("refused", _whole(metrics.get("train/refused"))),
         ],
     }
 

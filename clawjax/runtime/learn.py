@@ -9,6 +9,7 @@ import time
 
 from clawjax.config import LearnerConfig, RunConfig
 from clawjax.errors import ConfigError, LearnerError
+from clawjax.evals.material import fixed_text
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
@@ -98,6 +99,7 @@ def _build(config: RunConfig, paths: RunPaths, log: SqlTurnLog, monitor: JsonlMo
             monitor=monitor,
             run_dir=paths.root,
             seed=config.run.seed,
+            fixed_text=fixed_text(),
         )
     except LearnerError as error:
         raise ConfigError(str(error)) from error

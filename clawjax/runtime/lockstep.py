@@ -25,6 +25,7 @@ from clawjax.envs.persona import Persona
 from clawjax.envs.simulated_user import SimulatedUser
 from clawjax.envs.user_settings import UserSettings
 from clawjax.errors import RewardError
+from clawjax.evals.material import fixed_text
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
@@ -90,6 +91,7 @@ class Lockstep:
                 monitor=monitor,
                 run_dir=paths.root,
                 seed=config.run.seed,
+                fixed_text=fixed_text(),
             )
             stack.callback(learner.checkpoints.close)
             engine = await EmbeddedEngine.start(model, config.engine, store)
@@ -111,7 +113,7 @@ class Lockstep:
         Raises:
             StoreError: it is damaged.
         """
-        await self._serve(self._learner.version)
+        await self._serve(staleness=0)
 
     async def round(self, persona: Persona, turns: int) -> bool:
         """Talk up to `turns` in all rounds together, judge, train once; whether it trained.
@@ -123,14 +125,20 @@ class Lockstep:
         """
         await self._talk(persona, turns)
         await self._judged()
-        was = self._learner.version
-        await asyncio.to_thread(self._learner.sweep)
-        await self._serve(self._learner.version - self.config.suite.staleness)
-        return self._learner.version != was
+        is_trained = await asyncio.to_thread(self._learner.sweep)
+        await self._serve(staleness=self.config.suite.staleness)
+        return is_trained
 
-    async def _serve(self, version: int) -> None:
-        if version > self.version:
-            weights, _ = self._store.load(version)
+    async def _serve(self, *, staleness: int) -> None:
+        """Adopt the version that the store serves, or one so many updates before it."""
+        latest = self._store.latest()
+        if latest is None:
+            return
+        wanted = latest.version
+        for _ in range(staleness):
+            wanted = self._learner.lineage.parent(wanted) if wanted > 0 else 0
+        if wanted != self.version:
+            weights, _ = self._store.load(wanted)
             await self._engine.swap(weights)
 
     async def _talk(self, persona: Persona, turns: int) -> None:

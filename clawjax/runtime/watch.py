@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -19,8 +20,10 @@ from clawjax.config import RunConfig
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.metrics.live import LatestMetrics, LiveView
 from clawjax.metrics.wandb import WandbMirror
+from clawjax.runtime.news import WeightNews
 from clawjax.runtime.paths import RunPaths, note_json, read_json
 from clawjax.runtime.supervisor import Supervisor
+from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["Watch"]
 
@@ -53,6 +56,7 @@ class Watch:
         self._interval_s = config.monitor.interval_s
         self._monitor = JsonlMonitor(paths.metrics, source="supervisor")
         self._latest = LatestMetrics(paths.metrics)
+        self._news = WeightNews(DirectoryWeightStore(paths.weights))
         console = Console() if config.monitor.live else Console(force_terminal=False)
         self._view = LiveView(title=config.run.name, console=console)
         self._health: dict[str, Any] = {}
@@ -72,8 +76,9 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the terminal back; remember time and memory."""
+        """Give the terminal back, once the last news is told; remember time and memory."""
         self._keep_clock()
+        self._tell(self._news.read())
         self._monitor.close()
         self._view.__exit__(kind, error, trace)
 
@@ -105,10 +110,15 @@ class Watch:
                 self._supervisor.poll()
                 while self._supervisor.notices:
                     self.say(self._supervisor.notices.pop(0))
+                self._tell(await asyncio.to_thread(self._news.read))
                 await self._look(client)
                 if time.monotonic() >= self._next_gauges:
                     await self._record()
                 await asyncio.sleep(_TICK_S)
+
+    def _tell(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.say(line)
 
     async def _look(self, client: httpx.AsyncClient) -> None:
         try:

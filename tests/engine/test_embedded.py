@@ -150,6 +150,29 @@ async def test_swapping_in_the_middle_of_a_reply(
     assert after.versions == [1, 1]
 
 
+async def test_going_back_to_the_base_in_the_middle_of_a_reply(
+    model: LoadedModel, other_params: Params, config: EngineConfig, logits_of: LogitsOf,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    store = DirectoryWeightStore(tmp_path)
+    publish(store, model, other_params, 1)
+    async with running(model, config, store) as engine:
+        assert engine.status().version == 1
+        reply = Reply()
+        async for chunk in engine.generate(request(prompt(4), 120, temperature=1.0)):
+            reply.chunks.append(chunk)
+            if len(reply.chunks) == 1:
+                await engine.swap(store.point_to(0))
+        asked = request(prompt(4), 5)
+        after = await collect(engine, asked)
+        assert engine.status().version == 0
+    assert len(reply.ids) == 120
+    assert set(reply.versions) <= {0, 1}
+    assert reply.versions == sorted(reply.versions, reverse=True)
+    assert after.versions == [0] * 5
+    assert_consistent(logits_of, model.params, {asked: after})
+
+
 async def test_refused_weights_leave_the_old_ones_in_use(
     model: LoadedModel, other_params: Params, config: EngineConfig, tmp_path: Path
 ) -> None:

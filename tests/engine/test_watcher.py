@@ -44,11 +44,11 @@ def store(tmp_path: Path) -> DirectoryWeightStore:
     return DirectoryWeightStore(tmp_path)
 
 
-def publish(store: DirectoryWeightStore, version: int) -> WeightVersion:
+def publish(store: DirectoryWeightStore, version: int, refused: str | None = None) -> WeightVersion:
     tensors = {"x": np.full(64, version, np.float32)}
     return store.publish(
         tensors, version=version, parent=None, step=version, base_model="m", kind="adapter",
-        config={"r": 1},
+        config={"r": 1}, refused=refused,
     )  # fmt: skip
 
 
@@ -85,6 +85,29 @@ async def test_what_is_published_is_adopted_once(store: DirectoryWeightStore) ->
         await follower
 
 
+async def test_going_back_is_adopted_like_going_on(store: DirectoryWeightStore) -> None:
+    engine = Adopter(store)
+    publish(store, 1)
+    publish(store, 2)
+    follower = asyncio.create_task(follow_weights(engine, store, poll_s=0.01))
+    await until(lambda: engine.version == 2)
+    for version in (1, 0, 2):
+        store.point_to(version)
+        await until(lambda wanted=version: engine.version == wanted)
+    follower.cancel()
+
+
+async def test_a_refused_version_is_not_adopted(store: DirectoryWeightStore) -> None:
+    engine = Adopter(store)
+    publish(store, 1)
+    publish(store, 2, refused="too far")
+    follower = asyncio.create_task(follow_weights(engine, store, poll_s=0.01))
+    await until(lambda: engine.version == 1)
+    await asyncio.sleep(0.05)
+    assert engine.tries == [1]
+    follower.cancel()
+
+
 async def test_a_damaged_version_is_tried_and_logged_once_then_the_next_is_taken(
     store: DirectoryWeightStore, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -102,7 +125,7 @@ async def test_a_damaged_version_is_tried_and_logged_once_then_the_next_is_taken
     follower.cancel()
 
 
-async def test_a_refused_version_is_tried_again_when_its_manifest_changes(
+async def test_a_version_that_failed_is_tried_again_when_its_manifest_changes(
     store: DirectoryWeightStore,
 ) -> None:
     engine = Adopter(store)

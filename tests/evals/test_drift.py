@@ -92,6 +92,8 @@ def test_published_versions_become_parameters(
         policy_params(model, *store.load(1)),
         merge(model.params, adapter, lora),
     )
+    store.point_to(0)
+    assert policy_params(model, *store.load(0)) is model.params
     full = params_to_tensors(model.params, model.architecture)
     weights = WeightVersion(2, tmp_path, None, 2, model.base_id, "full")
     jax.tree.map(np.testing.assert_array_equal, policy_params(model, weights, full), model.params)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from eval_records import answered, open_log, replies, scored, turn, write_lines
 
@@ -21,6 +22,7 @@ from clawjax.evals.report import (
 )
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import DropReason, Outcome, TurnKind
+from clawjax.weights import DirectoryWeightStore
 
 FACTS = RunFacts(
     seed=3, seconds=12.34, peak_rss_bytes=2**31, git_sha="abc", policy_version=2,
@@ -112,6 +114,33 @@ def test_all_three_files_are_written_and_can_be_written_again(
     assert "2 trained + 2 dropped (abstained 1, side 1) + 4 pending: adds up." in page
     assert write_report(tmp_path, log, FACTS) == report
     assert (tmp_path / "report.md").read_text() == page
+
+
+def test_refusals_and_rollbacks_are_told(tmp_path: Path, log: SqlTurnLog) -> None:
+    fill(tmp_path)
+    store = DirectoryWeightStore(tmp_path / "weights", clock=lambda: 7.0)
+    for version, parent, refused in ((1, 0, None), (2, 1, None), (3, 2, "KL is 0.5")):
+        store.publish(
+            {"x": np.full(8, version, np.float32)},
+            version=version, parent=parent, step=version, base_model="m", kind="adapter",
+            config={}, refused=refused,
+        )  # fmt: skip
+    assert "- Versions: 3 made; refused: 1 (3: KL is 0.5); rollbacks: none." in page_of(
+        tmp_path, log
+    )
+    store.point_to(0)
+    report = build_report(tmp_path, log, FACTS)
+    assert report["weights"] == {
+        "made": 3,
+        "refused": [{"version": 3, "reason": "KL is 0.5"}],
+        "rollbacks": [{"at": 7.0, "was": 2, "to": 0}],
+    }
+    assert "rollbacks: 1 (2 to 0)." in page_of(tmp_path, log)
+
+
+def page_of(folder: Path, log: SqlTurnLog) -> str:
+    write_report(folder, log, FACTS)
+    return (folder / "report.md").read_text()
 
 
 def test_a_run_that_learned_nothing_says_so(tmp_path: Path, log: SqlTurnLog) -> None:

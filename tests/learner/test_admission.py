@@ -31,7 +31,13 @@ COMBINED = ObjectiveConfig(name="combined", w_opd=1.0)
 
 
 def decide(turn: JudgedTurn, *, version: int = 0, objective: ObjectiveConfig = BINARY) -> Decision:
-    return admit(turn, version=version, learner=LEARNER, objective=objective, reward=RewardConfig())
+    return admit(
+        turn,
+        age=lambda sampled: version - sampled,
+        learner=LEARNER,
+        objective=objective,
+        reward=RewardConfig(),
+    )
 
 
 def hint(*words: str, module: str = "quote") -> Verdict:
@@ -79,6 +85,20 @@ def test_age_counts_from_the_oldest_token() -> None:
     turn = make_turn(token_versions=(VersionRun(3, 1), VersionRun(5, 1)))
     assert isinstance(decide(praised(turn), version=5), Admit)
     assert decide(praised(turn), version=6) == Drop(DropReason.STALE)
+
+
+def test_age_is_what_it_is_told_and_not_a_difference_of_numbers() -> None:
+    def decide_at(age: int) -> Decision:
+        return admit(
+            praised(make_turn()),
+            age=lambda sampled: age,
+            learner=LEARNER,
+            objective=BINARY,
+            reward=RewardConfig(),
+        )
+
+    assert isinstance(decide_at(2), Admit)
+    assert decide_at(3) == Drop(DropReason.STALE)
 
 
 def test_no_next_state_waits_until_it_is_stale() -> None:
@@ -134,7 +154,7 @@ def test_feedback_is_not_waited_for_without_the_module() -> None:
     states = [next_state(NextStateKind.FEEDBACK, score=-1.0)]
     decision = admit(
         judged(None, states, [verdict(1.0)]),
-        version=0,
+        age=lambda sampled: 0,
         learner=LEARNER,
         objective=BINARY,
         reward=RewardConfig(modules=["next_state"]),

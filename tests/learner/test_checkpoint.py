@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -117,3 +118,23 @@ def test_an_unusable_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(LearnerError, match=r"make it writable or change run\.dir"):
         opened(tmp_path)
+
+
+def test_the_parent_and_the_refusal_of_the_newest_step_are_kept(tmp_path: Path) -> None:
+    progress = PROGRESS._replace(parent=2, refused="too far")
+    checkpoints = opened(tmp_path)
+    checkpoints.save(state(4), progress)
+    restored = checkpoints.restore(state(0))
+    assert restored is not None
+    assert restored.progress == progress
+
+
+def test_a_checkpoint_that_names_no_parent_descends_from_the_step_before(tmp_path: Path) -> None:
+    saved(tmp_path, 4)
+    file = tmp_path / "checkpoints/4/meta/metadata"
+    meta = json.loads(file.read_text())
+    del meta["parent"], meta["refused"]
+    file.write_text(json.dumps(meta))
+    restored = opened(tmp_path).restore(state(0))
+    assert restored is not None
+    assert (restored.progress.parent, restored.progress.refused) == (3, None)

@@ -257,6 +257,7 @@ def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: Load
             monitor=RecordingMonitor(),
             run_dir=tmp_path,
             seed=7,
+            fixed_text="",
         )
 
     log = temporary_log(tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from clawjax.config import LearnerConfig, LoraConfig, ObjectiveConfig
 from clawjax.errors import StoreError
 from clawjax.learner.publish import Publisher
-from clawjax.learner.step import TrainState, TrainStep, adopt
+from clawjax.learner.step import TrainState, TrainStep
 from clawjax.models.load import LoadedModel
 from clawjax.weights import DirectoryWeightStore
 
@@ -32,7 +32,7 @@ def trained(model: LoadedModel, method: str, step: int) -> TrainState:
         lambda leaf: leaf + jnp.arange(leaf.size, dtype=leaf.dtype).reshape(leaf.shape) / leaf.size,
         state.trainable,
     )
-    return adopt(state, moved, step=step)
+    return train_step.restart(state, moved, step=step)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,13 @@ def test_what_is_published_comes_back(
     store = DirectoryWeightStore(tmp_path)
     publisher = Publisher(store, tiny_model, config(method))
     state = trained(tiny_model, method, step=3)
-    version = publisher.publish(state)
+    version = publisher.publish(state, parent=2)
     assert version is not None
     assert (version.version, version.step, version.parent, version.kind) == (3, 3, 2, kind)
     assert version.base_model == tiny_model.base_id
     assert name in store.load(3)[1]
-    assert publisher.latest() == 3
+    assert publisher.served() == 3
+    assert publisher.lineage().parent(3) == 2
     loaded = publisher.load(3)
     assert jax.tree.structure(loaded) == jax.tree.structure(state.trainable)
     jax.tree.map(np.testing.assert_array_equal, loaded, state.trainable)
@@ -63,15 +64,28 @@ def test_step_zero_is_the_base_and_is_not_published(
     tiny_model: LoadedModel, tmp_path: Path
 ) -> None:
     publisher = Publisher(DirectoryWeightStore(tmp_path), tiny_model, config("lora"))
-    assert publisher.publish(trained(tiny_model, "lora", step=0)) is None
-    assert publisher.latest() == 0
+    assert publisher.publish(trained(tiny_model, "lora", step=0), parent=0) is None
+    assert publisher.served() is None
+    assert publisher.load(0) is None
+
+
+def test_what_is_refused_is_kept_with_the_reason(tiny_model: LoadedModel, tmp_path: Path) -> None:
+    publisher = Publisher(DirectoryWeightStore(tmp_path), tiny_model, config("lora"))
+    publisher.publish(trained(tiny_model, "lora", step=1), parent=0)
+    made = publisher.publish(trained(tiny_model, "lora", step=2), parent=1, refused="too far")
+    assert made is not None
+    assert made.refused == "too far"
+    assert publisher.served() == 1
+    assert publisher.lineage().refused == (made,)
+    assert publisher.load(2) is not None
 
 
 def test_weights_of_another_base_or_kind_are_refused(
     tiny_model: LoadedModel, tmp_path: Path
 ) -> None:
     store = DirectoryWeightStore(tmp_path)
-    Publisher(store, tiny_model, config("lora")).publish(trained(tiny_model, "lora", step=1))
+    state = trained(tiny_model, "lora", step=1)
+    Publisher(store, tiny_model, config("lora")).publish(state, parent=0)
     other = dataclasses.replace(tiny_model, base_id="another")
     with pytest.raises(StoreError, match="this run trains another"):
         Publisher(store, other, config("lora")).load(1)

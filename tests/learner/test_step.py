@@ -16,7 +16,7 @@ from policies import as_sampled, logprobs, served_params
 from clawjax.config import LearnerConfig, LoraConfig, ObjectiveConfig
 from clawjax.errors import LearnerError
 from clawjax.learner.batching import Batch, make_batch
-from clawjax.learner.step import TrainState, TrainStep, adopt
+from clawjax.learner.step import TrainState, TrainStep
 from clawjax.models.load import LoadedModel
 from clawjax.records import Sample
 
@@ -91,7 +91,7 @@ def perturbed(state: TrainState) -> TrainState:
         lambda leaf: leaf + jnp.asarray(rng.normal(size=leaf.shape) * 0.03, jnp.float32),
         state.trainable,
     )
-    return adopt(state, moved, step=1)
+    return state._replace(trainable=moved, step=jnp.asarray(1, jnp.int32))
 
 
 def test_first_step_after_a_sync_has_ratio_one_and_no_kl(
@@ -230,13 +230,27 @@ def test_the_base_is_never_changed(tiny_model: LoadedModel, train_step: TrainSte
     assert again["train/kl"] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_restarting_forgets_what_the_optimiser_knew(
+    tiny_model: LoadedModel, train_step: TrainStep
+) -> None:
+    fresh = train_step.init(0)
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    moved = train_step.run(train_step.init(0), [batched(samples)]).state
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        train_step.restart(moved, None, step=7),
+        fresh._replace(step=jnp.asarray(7, jnp.int32)),
+    )
+    again = train_step.restart(moved, moved.trainable, step=7)
+    jax.tree.map(np.testing.assert_array_equal, again.trainable, moved.trainable)
+    jax.tree.map(np.testing.assert_array_equal, again.opt_state, fresh.opt_state)
+
+
 def test_one_compiled_program_per_shape(tiny_model: LoadedModel, train_step: TrainStep) -> None:
     samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
     state = train_step.init(0)
     for chosen in (samples[:1], samples[:3], samples):
-        state = adopt(
-            train_step.run(state, [batched(chosen)]).state, train_step.init(0).trainable, step=0
-        )
+        state = train_step.restart(train_step.run(state, [batched(chosen)]).state, None, step=0)
     shapes = train_step.traced_shapes
     assert len(shapes) == len(set(shapes))
 

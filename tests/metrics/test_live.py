@@ -22,7 +22,9 @@ SNAPSHOT = {
     },
     "loops": {"serve": {"state": "running"}, "learn": "training"},
 }  # fmt: skip
-METRICS = {"train/loss": -0.0213, "train/reward_mean": 0.5, "train/kl": 0.04}
+METRICS = {
+    "train/loss": -0.0213, "train/reward_mean": 0.5, "train/kl": 0.04, "train/refused": 2.0,
+}  # fmt: skip
 
 
 def drawn(snapshot: dict, metrics: dict, width: int = 80) -> str:
@@ -36,7 +38,7 @@ def test_the_panel_shows_all_four_loops_in_80_columns() -> None:
     for expected in (
         "demo", "version 3", "1:15", "running 2/8", "tokens/s 88", "turns 90", "scored 60",
         "abstained 7", "to judge 3", "trained 48", "dropped 2", "pending 40", "loss -0.021",
-        "reward +0.50", "KL 0.040",
+        "reward +0.50", "KL 0.040", "refused 2",
     ):  # fmt: skip
         assert expected in text
     assert len(text.splitlines()) == 8

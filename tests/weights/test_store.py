@@ -130,7 +130,7 @@ def test_republishing_repairs_a_damaged_version(tmp_path: Path) -> None:
     flip_last_byte(path / "adapter_model.safetensors")
     publish(store, 1)
     store.load(1)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["000001", "LATEST"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {".lock", "000001", "LATEST"}
 
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
