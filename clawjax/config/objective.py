@@ -154,6 +154,10 @@ class OpdConfig:
     teacher: Teacher = Teacher.base
     ema_decay: float = 0.9
     """Per step, of the teacher `ema`."""
+    hints: bool = True
+    """Whether the teacher reads the hints that the reward modules found."""
+    demonstrations: int = 0
+    """So many of the user's praised exchanges are read by the teacher, before the conversation."""
     hint_choice: HintChoice = HintChoice.overlap
     max_hints: int = 4
     """Candidates looked at per turn."""
@@ -172,6 +176,12 @@ class OpdConfig:
         """Reject a teacher who says nothing."""
         within("objective.opd.ema_decay", self.ema_decay, 0.0, 1.0)
         at_least("objective.opd.max_hints", self.max_hints, 1)
+        at_least("objective.opd.demonstrations", self.demonstrations, 0)
+        require(
+            self.hints or self.demonstrations > 0,
+            "objective.opd.hints=false and objective.opd.demonstrations=0 leave the teacher with "
+            "nothing that the policy does not know: use either",
+        )
         at_least("objective.opd.top_k", self.top_k, 1)
         require(
             self.max_difference > 0,
@@ -312,9 +322,24 @@ class ObjectiveConfig:
         return self.w_rl > 0
 
     @property
-    def uses_hints(self) -> bool:
-        """Whether hints are learnt from."""
+    def uses_teacher(self) -> bool:
+        """Whether a teacher is learnt from."""
         return self.w_opd > 0
+
+    @property
+    def uses_hints(self) -> bool:
+        """Whether that teacher reads hints."""
+        return self.uses_teacher and self.opd.hints
+
+    @property
+    def uses_demonstrations(self) -> bool:
+        """Whether that teacher reads praised exchanges."""
+        return self.uses_teacher and self.opd.demonstrations > 0
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether nothing can be learnt without scores, be it only to know what was praised."""
+        return self.uses_scores or (self.uses_demonstrations and not self.uses_hints)
 
     @property
     def is_dpo(self) -> bool:

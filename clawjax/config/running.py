@@ -123,7 +123,7 @@ class RunConfig:
         )
         for signal, is_used, is_given in (
             ("hints", self.objective.uses_hints, self.reward.may_give_hints),
-            ("scores", self.objective.uses_scores, self.reward.may_give_scores),
+            ("scores", self.objective.needs_scores, self.reward.may_give_scores),
         ):
             require(
                 is_given or not is_used,

@@ -69,7 +69,8 @@ def admit(
         return Drop(unfit)
     if _awaits_feedback(judged, reward):
         return Wait()
-    score = combine(judged.verdicts, reward.weights) if objective.uses_scores else None
+    asks_score = objective.uses_scores or objective.uses_demonstrations
+    score = combine(judged.verdicts, reward.weights) if asks_score else None
     hints = _hints(judged.verdicts) if objective.uses_hints else ()
     if score is not None or hints:
         said = [v.judged_at for v in judged.verdicts if v.score is not None or v.hints]

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.errors import ConfigError
 from clawjax.learner.budget import DriftBudget
 from clawjax.learner.checkpoint import Checkpoints
-from clawjax.learner.credit import build_credit
+from clawjax.learner.credit import build_credit, combine
 from clawjax.learner.loop import Learner, LearnerLog
 from clawjax.learner.publish import Publisher
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher
+from clawjax.log.replay import replay
 from clawjax.models.load import LoadedModel
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import Monitor, WeightStore
-from clawjax.records import Message
+from clawjax.records import Message, Turn
 
 __all__ = ["build_learner"]
 
@@ -59,7 +60,7 @@ def build_learner(
         StoreError: the weight store cannot be read or written.
     """
     vocabulary = model.architecture.vocab_size
-    if objective.uses_hints and objective.opd.top_k > vocabulary:
+    if objective.uses_teacher and objective.opd.top_k > vocabulary:
         msg = f"objective.opd.top_k={objective.opd.top_k} is above the vocabulary of {vocabulary}"
         raise ConfigError(f"{msg}: lower it")
     train_step = TrainStep(
@@ -89,8 +90,18 @@ def build_learner(
         budget=_build_budget(train_step, learner, model.tokenizer, fixed_text),
         clock=clock,
     )
+    if built.teacher is not None and objective.uses_demonstrations:
+        built.teacher.remember(_praised(log, reward))
     built.start()
     return built
+
+
+def _praised(log: LearnerLog, reward: RewardConfig) -> Iterator[Turn]:
+    """What users have praised so far, in order."""
+    for judged in replay(log):
+        score = combine(judged.verdicts, reward.weights)
+        if score is not None and score > 0:
+            yield judged.turn
 
 
 def _build_budget(
@@ -109,7 +120,7 @@ def _build_budget(
 def _build_teacher(
     tokenizer: ChatTokenizer, objective: ObjectiveConfig, learner: LearnerConfig, scorer: Scorer
 ) -> HintTeacher | None:
-    if not objective.uses_hints:
+    if not objective.uses_teacher:
         return None
 
     def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ...]:

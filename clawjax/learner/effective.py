@@ -19,6 +19,7 @@ __all__ = ["EffectiveObjective", "effective_objective"]
 
 _SKIPPED = {
     "no_hint": "without hint",
+    "no_demonstration": "before anything was praised",
     "no_prompt": "with a hint that the template rejects",
     "too_long": "too long with the hint",
     "not_finite": "with a teacher that is not finite",

@@ -26,7 +26,7 @@ from clawjax.learner.publish import Publisher
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainState, TrainStep
 from clawjax.learner.teacher import HintTeacher, Lesson
-from clawjax.log.replay import to_sample
+from clawjax.log.replay import HasTurns, to_sample
 from clawjax.protocols import Ledger, Monitor, TurnLog
 from clawjax.records import DropReason, Outcome, Sample, SamplingParams, Turn
 from clawjax.weights import Lineage
@@ -41,7 +41,7 @@ _SWEEP_SHARE = 5
 """A sweep of t seconds is followed by a pause of at least so many times t."""
 
 
-class LearnerLog(TurnLog, Ledger, Protocol):
+class LearnerLog(TurnLog, Ledger, HasTurns, Protocol):
     """The slice of the turn log that the learner uses."""
 
     def last_arrival(self) -> float | None:
@@ -285,7 +285,7 @@ class Learner:
             is_packed=self.config.is_packed,
             normalisation=self.objective.normalisation,
             constant_tokens=self.objective.constant_tokens,
-            support=self.objective.opd.support_size if self.objective.uses_hints else 0,
+            support=self.objective.opd.support_size if self.objective.uses_teacher else 0,
             truncated=frozenset(a.turn.turn_id for a in turns if is_truncated(a.turn.sampling)),
         )
 

@@ -124,7 +124,7 @@ def terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
     elif objective.uses_scores:
         text = f"mean_rl[ {_surrogate(objective, 'A')} ]"
         found.append(Term("L_rl", "+", _weighted(objective.w_rl, text)))
-    if objective.uses_hints:
+    if objective.uses_teacher:
         is_token = objective.opd.form is OpdForm.token
         inside = _surrogate(objective, "g") if is_token else "KL_K(new || teacher)"
         found.append(Term("L_opd", "+", _weighted(objective.w_opd, f"mean_opd[ {inside} ]")))
@@ -178,8 +178,9 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
         ]
     if objective.uses_scores:
         lines.append(_BASELINES[objective.baseline][0].format(floor=objective.deviation_floor))
-    if objective.uses_hints and objective.opd.form is OpdForm.token:
-        lines.append("g = clip(logp_teacher(a | s, hint) - logp_new(a | s), -c, c), detached")
+    if objective.uses_teacher and objective.opd.form is OpdForm.token:
+        known = ", ".join(_known(objective.opd))
+        lines.append(f"g = clip(logp_teacher(a | s, {known}) - logp_new(a | s), -c, c), detached")
     if _has_advantages(objective):
         lines += _ratio_definitions(objective)
     return lines
@@ -226,7 +227,7 @@ def _trained(learner: LearnerConfig) -> str:
 def _words(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardConfig) -> list[str]:
     return [
         *(_score_words(objective, reward) if objective.uses_scores else ()),
-        *(_hint_words(objective.opd) if objective.uses_hints else ()),
+        *(_hint_words(objective.opd) if objective.uses_teacher else ()),
         *(_ratio_words(objective) if _has_advantages(objective) else ()),
         *_kl_words(objective),
         f"{_mean_words(objective)}; a batch has at most {learner.batch_turns} turns",
@@ -261,6 +262,11 @@ def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
     ]
 
 
+def _known(opd: OpdConfig) -> list[str]:
+    """What the teacher knows and the policy does not."""
+    return ["hint"] * opd.hints + ["demos"] * (opd.demonstrations > 0)
+
+
 def _hint_words(opd: OpdConfig) -> list[str]:
     teacher = {
         Teacher.base: "the frozen base model",
@@ -273,7 +279,13 @@ def _hint_words(opd: OpdConfig) -> list[str]:
         HintChoice.longest: "the longest",
         HintChoice.first: "the first",
     }[opd.hint_choice]
-    lines = [f"teacher: {teacher}, with the hint in the last user message; hint: {choice}"]
+    reads = [f"the hint in the last user message; hint: {choice}"] if opd.hints else []
+    if opd.demonstrations > 0:
+        reads.append(
+            f"at most {opd.demonstrations} of the user's newest praised exchanges before the "
+            "conversation"
+        )
+    lines = [f"teacher: {teacher}, with {', and with '.join(reads)}"]
     if opd.form is OpdForm.token:
         return [*lines, f"c = {opd.max_difference:g} nats"]
     return [

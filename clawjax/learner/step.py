@@ -111,7 +111,7 @@ class TrainStep:
     @property
     def has_ema(self) -> bool:
         """Whether a moving average of the policy is kept, for a teacher."""
-        return self._objective.uses_hints and self._objective.opd.teacher is Teacher.ema
+        return self._objective.uses_teacher and self._objective.opd.teacher is Teacher.ema
 
     @property
     def is_lora(self) -> bool:
@@ -193,7 +193,7 @@ class TrainStep:
         metrics = diagnostics.step_metrics(
             *diagnostics.mean_over_steps(seen),
             has_rl=self._objective.uses_scores,
-            has_opd=self._objective.uses_hints,
+            has_opd=self._objective.uses_teacher,
             has_kl=self._objective.kl_coef > 0,
         )
         metrics |= diagnostics.batch_metrics(batches)

@@ -1,6 +1,6 @@
-"""The teacher: the policy, or what it once was, reading the hint that came in hindsight.
+"""The teacher: the policy, or what it once was, reading what only hindsight knows.
 
-Owns which hint a turn is taught by, and what the teacher thinks of the reply as it was sampled.
+That is the hint that came, and other replies that the user praised. Owns what a turn is taught by, and what the teacher thinks of the reply as it was sampled.
 Invariant: a turn whose hint cannot be used has no teacher, for a named reason; an error never
 becomes a log-prob.
 """
@@ -8,7 +8,7 @@ becomes a log-prob.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,11 +17,12 @@ import numpy as np
 from clawjax.config import HintChoice, OpdConfig, OpdForm, Support
 from clawjax.errors import WireError
 from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.demonstrations import Demonstrations
 from clawjax.learner.scoring import Model, Scored, Scorer
 from clawjax.log.replay import to_sample
 from clawjax.records import Message, Sample, TeacherSays, Turn
 
-__all__ = ["HINT_FORM", "HintTeacher", "Lesson", "Render", "hinted"]
+__all__ = ["HINT_FORM", "HintTeacher", "Lesson", "Render", "hinted", "preceded"]
 
 HINT_FORM = "\n\n[user's hint / instruction]\n{hint}"
 """How a hint is appended to the last user message, as OpenClaw-RL does."""
@@ -45,7 +46,7 @@ class _Case(NamedTuple):
     read: Sample
     """As the policy read it."""
     hinted: Sequence[Sample]
-    """The same reply under the prompt with each of its hints."""
+    """The same reply under what the teacher reads, with each of its hints."""
 
 
 def hinted(messages: Sequence[Message], hint: str) -> tuple[Message, ...] | None:
@@ -56,6 +57,12 @@ def hinted(messages: Sequence[Message], hint: str) -> tuple[Message, ...] | None
             told = replace(message, content=message.content + HINT_FORM.format(hint=hint))
             return (*messages[:index], told, *messages[index + 1 :])
     return None
+
+
+def preceded(messages: Sequence[Message], examples: Sequence[Message]) -> tuple[Message, ...]:
+    """The conversation with examples before it, behind what the system says."""
+    start = next((i for i, m in enumerate(messages) if m.role != "system"), len(messages))
+    return (*messages[:start], *examples, *messages[start:])
 
 
 class HintTeacher:
@@ -69,9 +76,16 @@ class HintTeacher:
         self._render = render
         self._config = config
         self._max_tokens = max_tokens
+        self._demonstrations = Demonstrations()
+
+    def remember(self, praised: Iterable[Turn]) -> None:
+        """Keep praised turns as demonstrations, oldest first."""
+        self._demonstrations.remember(praised)
 
     def teach(self, turns: Sequence[AdmittedTurn], *, teacher: Model, student: Model) -> Lesson:
-        """Choose a hint for each turn and score its reply under it.
+        """Choose what each turn is taught by and score its reply under it.
+
+        What is praised in this batch is a demonstration for its other turns.
 
         Args:
             turns: with their hints, best first.
@@ -81,6 +95,7 @@ class HintTeacher:
         Raises:
             LearnerError: the configured lengths do not fit each other.
         """
+        self.remember(a.turn for a in turns if a.score is not None and a.score > 0)
         skipped: Counter[str] = Counter()
         cases: list[_Case] = []
         for admitted in turns:
@@ -102,9 +117,13 @@ class HintTeacher:
     def _hinted(self, admitted: AdmittedTurn) -> tuple[list[Sample], str]:
         """The reply under each hint that can be used, and if there is none, why."""
         read = to_sample(admitted.turn, None)
-        reason, found = "no_hint", []
-        for hint in self._preferred(admitted.hints):
-            prompt_ids = self._prompt(admitted.turn, hint)
+        examples = self._demonstrations.choose(admitted.turn, self._config.demonstrations)
+        hints: Sequence[str | None] = self._preferred(admitted.hints)
+        if examples and not hints:
+            hints = [None]
+        reason, found = self._nothing, []
+        for hint in hints:
+            prompt_ids = self._prompt(admitted.turn, hint, examples)
             if prompt_ids is None:
                 reason = "no_prompt"
             elif len(prompt_ids) + len(read.response_ids) > self._max_tokens:
@@ -122,16 +141,27 @@ class HintTeacher:
             case HintChoice.overlap:
                 return hints[: self._config.max_hints]
 
-    def _prompt(self, turn: Turn, hint: str) -> tuple[int, ...] | None:
-        messages = hinted(turn.messages, hint)
-        if messages is None:
+    def _prompt(
+        self, turn: Turn, hint: str | None, examples: Sequence[Message]
+    ) -> tuple[int, ...] | None:
+        """What the teacher reads: examples, the conversation, and the hint at its end."""
+        shown = preceded(turn.messages, examples)
+        told = shown if hint is None else hinted(shown, hint)
+        if told is None:
             return None
         try:
-            plain = self._render(turn.messages, turn.tools_json)
-            told = self._render(messages, turn.tools_json)
+            plain, with_examples, with_both = (
+                self._render(messages, turn.tools_json) for messages in (turn.messages, shown, told)
+            )
         except WireError:  # the template rejects the conversation: counted as `no_prompt`
             return None
-        return _spliced(turn.prompt_ids, plain, told)
+        read = _inserted(turn.prompt_ids, plain, with_examples)
+        return _spliced(read, with_examples, with_both)
+
+    @property
+    def _nothing(self) -> str:
+        """Why a turn has nothing to be taught by."""
+        return "no_hint" if self._config.hints else "no_demonstration"
 
     def _pupils(self, cases: Sequence[_Case], student: Model) -> dict[str, Scored]:
         """The student on the turns where its own likeliest tokens matter."""
@@ -184,6 +214,17 @@ class HintTeacher:
     def _compares(self, support: Support) -> bool:
         """Whether the objective compares that support."""
         return self._config.form is OpdForm.top_k and self._config.support is support
+
+
+def _inserted(
+    read: tuple[int, ...], plain: tuple[int, ...], told: tuple[int, ...]
+) -> tuple[int, ...]:
+    """What was really read, with what `told` has before the end of `plain`; else `told` itself."""
+    shortest = min(len(plain), len(told))
+    start = next((i for i in range(shortest) if plain[i] != told[i]), shortest)
+    stop = len(told) - (len(plain) - start)
+    is_kept = read[:start] == plain[:start] and told[stop:] == plain[start:]
+    return told[:stop] + read[start:] if is_kept else told
 
 
 def _spliced(

@@ -55,7 +55,7 @@ def micro_loss(
     old = jax.lax.stop_gradient(new.logprobs if proximal_logprobs is None else proximal_logprobs)
     nothing = _Term(jnp.zeros(()), jnp.zeros(micro.response_mask.shape, bool))
     rl = _rl(new, old, micro, objective) if objective.uses_scores else nothing
-    opd = _opd(new, old, micro, objective) if objective.uses_hints else nothing
+    opd = _opd(new, old, micro, objective) if objective.uses_teacher else nothing
     kl = jnp.zeros(())
     if base_logprobs is not None:
         kl = jnp.sum(micro.weights * _kl(new.logprobs, base_logprobs, objective.kl_estimator))

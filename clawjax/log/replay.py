@@ -5,12 +5,12 @@ Replaying changes nothing in the log and gives the same samples each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
-from clawjax.log.store import SqlTurnLog
 from clawjax.records import JudgedTurn, Sample, TeacherSays, Turn, expand_versions
 
-__all__ = ["replay", "replay_samples", "to_sample"]
+__all__ = ["HasTurns", "replay", "replay_samples", "to_sample"]
 
 
 def to_sample(
@@ -32,7 +32,15 @@ def to_sample(
     )
 
 
-def replay(log: SqlTurnLog, *, page: int = 256) -> Iterator[JudgedTurn]:
+class HasTurns(Protocol):
+    """A log that can be read from its beginning."""
+
+    def turns(self, *, after: int = 0, limit: int = 1000) -> Sequence[JudgedTurn]:
+        """Turns in order of logging, beyond `after`."""
+        ...
+
+
+def replay(log: HasTurns, *, page: int = 256) -> Iterator[JudgedTurn]:
     """Every turn in order of logging, with all that is known about it."""
     after = 0
     while found := log.turns(after=after, limit=page):
@@ -41,7 +49,7 @@ def replay(log: SqlTurnLog, *, page: int = 256) -> Iterator[JudgedTurn]:
 
 
 def replay_samples(
-    log: SqlTurnLog, score: Callable[[JudgedTurn], float | None], *, page: int = 256
+    log: HasTurns, score: Callable[[JudgedTurn], float | None], *, page: int = 256
 ) -> Iterator[Sample]:
     """Samples of the turns that `score` gives a number, that number as every token's credit."""
     for judged in replay(log, page=page):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from clawjax.config import ObjectiveConfig, PolicyLoss
@@ -30,8 +31,15 @@ __all__ = [
 
 def build_credit(config: ObjectiveConfig) -> CreditFunction:
     """What turns scores into advantages; hints become advantages on the device."""
+    if not config.uses_scores:
+        return _no_credit
     if config.policy_loss is PolicyLoss.sft:
         return praised_only
     if config.is_dpo:
         return partial(dpo, config=config.dpo)
     return partial(binary_rl, config=config)
+
+
+def _no_credit(turns: Sequence[AdmittedTurn], state: CreditState, _: LogRatios) -> Credited:
+    """Scores only tell what was praised: nothing is credited for them."""
+    return Credited((None,) * len(turns), state)

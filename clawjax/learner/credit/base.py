@@ -20,7 +20,7 @@ class AdmittedTurn(NamedTuple):
 
     turn: Turn
     score: float | None
-    """In [-1, 1]; None where nobody gave one, or the objective learns from hints alone."""
+    """In [-1, 1]; None where nobody gave one, or the objective has no use for it."""
     hints: tuple[str, ...]
     """Best first; empty where the objective learns from scores alone."""
     ready_at: float
