@@ -1,8 +1,8 @@
 """The teacher: the policy, or what it once was, reading what only hindsight knows.
 
-That is the hint that came, and other replies that the user praised. Owns what a turn is taught by, and what the teacher thinks of the reply as it was sampled.
-Invariant: a turn whose hint cannot be used has no teacher, for a named reason; an error never
-becomes a log-prob.
+That is the hint that came, and other replies that the user praised. Owns what a turn is taught by,
+and what the teacher thinks of the reply as it was sampled. Invariant: a turn whose hint cannot be
+used has no teacher, for a named reason; an error never becomes a log-prob.
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ class HintTeacher:
         """Keep praised turns as demonstrations, oldest first."""
         self._demonstrations.remember(praised)
 
+    def examples(self, turn: Turn) -> tuple[Message, ...]:
+        """The praised exchanges that the teacher reads before this turn's conversation."""
+        return self._demonstrations.choose(turn, self._config.demonstrations)
+
     def teach(self, turns: Sequence[AdmittedTurn], *, teacher: Model, student: Model) -> Lesson:
         """Choose what each turn is taught by and score its reply under it.
 
@@ -117,7 +121,7 @@ class HintTeacher:
     def _hinted(self, admitted: AdmittedTurn) -> tuple[list[Sample], str]:
         """The reply under each hint that can be used, and if there is none, why."""
         read = to_sample(admitted.turn, None)
-        examples = self._demonstrations.choose(admitted.turn, self._config.demonstrations)
+        examples = self.examples(admitted.turn)
         hints: Sequence[str | None] = self._preferred(admitted.hints)
         if examples and not hints:
             hints = [None]

@@ -13,7 +13,7 @@ from learner_records import make_sample, make_turn, next_state
 from learner_runs import LORA, OBJECTIVE, VOCAB, Run, config, finish
 from policies import LENGTH, as_sampled, scores, served_params
 
-from clawjax.config import ObjectiveConfig, RewardConfig
+from clawjax.config import ObjectiveConfig, OpdConfig, RewardConfig
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.learner.teacher import Lesson
@@ -264,6 +264,27 @@ def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: Load
     assert built().version == 0
     assert built().version == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"checkpoints", "turns.db"}
+
+
+def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None:
+    run.record_many(2, score=1.0)
+    run.record_many(1, first=2, score=-1.0)
+    opd = OpdConfig(hints=False, demonstrations=3, top_k=8)
+    built = build_learner(
+        model=run.model,
+        objective=ObjectiveConfig(name="combined", w_opd=1.0, opd=opd),
+        learner=config(),
+        reward=RewardConfig(),
+        log=run.log,
+        store=run.store,
+        monitor=run.monitor,
+        run_dir=run.folder,
+        seed=7,
+        fixed_text="",
+    )
+    assert built.teacher is not None
+    asked = run.log.turns()[2].turn
+    assert len(built.teacher.examples(asked)) == 2 * 2
 
 
 def test_truncated_sampling_is_no_mismatch(run: Run) -> None:

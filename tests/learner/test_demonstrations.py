@@ -1,0 +1,145 @@
+"""What a user praised shows the teacher how other replies should have been."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from learner_records import make_sample, make_turn
+from policies import LENGTH, as_sampled, logprobs
+
+from clawjax.config import LearnerConfig, OpdConfig
+from clawjax.errors import ConfigError
+from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.decoder import Decoder, stack
+from clawjax.learner.demonstrations import Demonstrations
+from clawjax.learner.scoring import Model, Scorer
+from clawjax.learner.teacher import HintTeacher, _inserted, preceded
+from clawjax.models.load import LoadedModel
+from clawjax.records import Message, Sample, ToolCall, Turn
+
+LEARNER = LearnerConfig(max_tokens=LENGTH, length_buckets=[LENGTH], micro_batch_tokens=2 * LENGTH)
+
+
+def praised(turn_id: str, **changes: Any) -> Turn:
+    """A turn whose question is made of its own number, as is the reply."""
+    defaults = {
+        "messages": (Message("user", f"question {turn_id}"),),
+        "reply": Message("assistant", f"reply {turn_id}"),
+        "scope": "anna",
+    }
+    return make_turn(turn_id, **defaults | changes)
+
+
+def said(messages: Sequence[Message]) -> list[str]:
+    return [message.content for message in messages]
+
+
+def test_examples_are_other_praised_exchanges_of_the_same_user() -> None:
+    memory = Demonstrations()
+    memory.remember([praised("1"), praised("2"), praised("3", scope="bert")])
+    assert said(memory.choose(praised("1"), 5)) == ["question 2", "reply 2"]
+    assert [m.role for m in memory.choose(praised("9"), 1)] == ["user", "assistant"]
+    assert memory.choose(praised("3", scope="bert"), 5) == ()
+    assert memory.choose(praised("9"), 0) == ()
+
+
+def test_the_newest_are_kept_once_each_and_chosen_the_same_way_each_time() -> None:
+    memory, turns = Demonstrations(), [praised(str(index)) for index in range(40)]
+    memory.remember(turns)
+    memory.remember(turns[30:])
+    shown = said(memory.choose(praised("x"), 100))
+    assert sorted(shown) == sorted(
+        f"{what} {n}" for n in range(24, 40) for what in ("question", "reply")
+    )
+    two = memory.choose(praised("x"), 2)
+    assert two == memory.choose(praised("x"), 2)
+    assert len(two) == 4
+    assert len({memory.choose(praised(str(n)), 2) for n in range(100, 120)}) > 5
+
+
+def test_what_is_long_or_no_answer_to_a_person_is_no_example() -> None:
+    memory, sample = Demonstrations(), make_sample("long", 4, 200, seed=1, vocab=200)
+    call = ToolCall("call", "search", "{}")
+    memory.remember(
+        [
+            praised("long", response_ids=sample.response_ids),
+            praised("tool", reply=Message("assistant", tool_calls=(call,))),
+            praised("after", messages=(Message("user", "q"), Message("tool", "found"))),
+        ]
+    )
+    assert memory.choose(praised("x"), 5) == ()
+
+
+def test_examples_stand_behind_the_system_message() -> None:
+    conversation = (Message("system", "s"), Message("user", "q"))
+    examples = (Message("user", "a"), Message("assistant", "b"))
+    assert said(preceded(conversation, examples)) == ["s", "a", "b", "q"]
+    assert said(preceded(conversation[1:], examples)) == ["a", "b", "q"]
+    assert preceded(conversation, ()) == conversation
+
+
+def test_what_was_really_read_stays_in_the_teachers_prompt() -> None:
+    plain, told = (1, 60, 3, 4), (1, 60, 8, 9, 60, 3, 4)
+    assert _inserted((1, 60, 50, 51), plain, told) == (1, 60, 8, 9, 60, 50, 51)
+    assert _inserted(plain, plain, told) == told
+    assert _inserted(plain, plain, plain) == plain
+    assert _inserted((2, 60, 3, 4), plain, told) == told  # rendered otherwise
+
+
+def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ...]:
+    """Token ids are what the messages say."""
+    return tuple(int(word) for message in messages for word in message.content.split())
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: LoadedModel) -> Model:
+    return Model(Decoder(tiny_model.architecture), stack(tiny_model.params))
+
+
+@pytest.fixture
+def samples(tiny_model: LoadedModel) -> list[Sample]:
+    drawn = [make_sample(f"t{n}", 3, 4, seed=n + 1, vocab=200, temperature=0.8) for n in range(2)]
+    return as_sampled(tiny_model, tiny_model.params, drawn, version=0)
+
+
+def admitted(sample: Sample, score: float | None) -> AdmittedTurn:
+    turn = make_turn(
+        sample.turn_id,
+        prompt_ids=sample.prompt_ids,
+        response_ids=sample.response_ids,
+        sampler_logprobs=sample.sampler_logprobs,
+        messages=(Message("user", " ".join(map(str, sample.prompt_ids))),),
+        reply=Message("assistant", " ".join(map(str, sample.response_ids))),
+        sampling=dataclasses.replace(make_turn("x").sampling, temperature=sample.temperature),
+    )
+    return AdmittedTurn(turn, score, (), ready_at=0.0)
+
+
+def test_the_reply_is_scored_behind_a_praised_exchange(
+    tiny_model: LoadedModel, model: Model, samples: list[Sample]
+) -> None:
+    config = OpdConfig(hints=False, demonstrations=1, top_k=8)
+    teacher = HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH)
+    liked, other = samples
+    nothing_yet = teacher.teach([admitted(other, -1.0)], teacher=model, student=model)
+    assert nothing_yet.says == {}
+    assert nothing_yet.skipped == {"no_demonstration": 1}
+    lesson = teacher.teach(
+        [admitted(liked, 1.0), admitted(other, -1.0)], teacher=model, student=model
+    )
+    assert lesson.skipped == {"no_demonstration": 1}  # the praised one has no other before it
+    behind = dataclasses.replace(
+        other, prompt_ids=liked.prompt_ids + liked.response_ids + other.prompt_ids
+    )
+    expected = logprobs(tiny_model, tiny_model.params, [behind])[0]
+    np.testing.assert_allclose(lesson.says["t1"].logprobs, expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(expected - other.sampler_logprobs).max() > 1e-3  # the example changes something
+
+
+def test_a_teacher_that_knows_nothing_more_is_refused() -> None:
+    with pytest.raises(ConfigError, match="leave the teacher with nothing"):
+        OpdConfig(hints=False)
