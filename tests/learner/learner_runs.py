@@ -124,3 +124,22 @@ class Run:
 def finish(learner: Learner) -> None:
     while learner.sweep():
         pass
+
+
+class Dies:
+    """Lets a call through `before` or `after` which the process dies."""
+
+    def __init__(self, inner: Any, method: str, when: str) -> None:
+        self._inner, self._method, self._when = inner, method, when
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._inner, name)
+        if name != self._method:
+            return attribute
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self._when == "after":
+                attribute(*args, **kwargs)
+            raise KeyboardInterrupt
+
+        return call

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 import pytest
 from learner_records import make_sample
+from learner_runs import LORA, OBJECTIVE, VOCAB, Dies, Run, config, finish
 from policies import as_sampled, served_params
-from test_loop import LORA, OBJECTIVE, VOCAB, Dies, Run, config, finish
 
 from clawjax.config import DriftConfig
 from clawjax.learner.budget import Checked, DriftBudget

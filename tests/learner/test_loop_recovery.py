@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 import pytest
-from learner_runs import Run, finish
+from learner_runs import Dies, Run, finish
 
 from clawjax.learner.step import TrainStep
 from clawjax.models.load import LoadedModel
 
 
-class Dies:
-    """Lets a call through `before` or `after` which the process dies."""
-
-    def __init__(self, inner: Any, method: str, when: str) -> None:
-        self._inner, self._method, self._when = inner, method, when
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._inner, name)
-        if name != self._method:
-            return attribute
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self._when == "after":
-                attribute(*args, **kwargs)
-            raise KeyboardInterrupt
-
-        return call
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: LoadedModel, loop_step: TrainStep
+) -> Run:
+    """Three steps without a crash."""
+    run = Run(tmp_path_factory.mktemp("undisturbed"), tiny_model, loop_step)
+    run.record_many(12)
+    finish(run.learner())
+    return run
 
 
 CRASHES = [
@@ -42,17 +32,6 @@ CRASHES = [
     ("log", "settle", "after"),
     ("monitor", "log", "before"),
 ]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: LoadedModel, loop_step: TrainStep
-) -> Run:
-    """Three steps without a crash."""
-    run = Run(tmp_path_factory.mktemp("undisturbed"), tiny_model, loop_step)
-    run.record_many(12)
-    finish(run.learner())
-    return run
 
 
 @pytest.mark.parametrize(("part", "method", "when"), CRASHES)
