@@ -106,6 +106,7 @@ def test_values_that_cannot_run_say_why(override, message):
         ("objective.dual_clip=3", "needs objective.policy_loss=clipped"),
         ("reward.modules=[quote]", "objective=dpo learns from scores"),
         ("learner.mini_batch_turns=4", "learner.mini_batch_turns=4 divides: set it to null"),
+        ("learner.epochs=2", "set learner.epochs=2 to 1"),
     ],
 )
 def test_what_would_change_the_loss_of_pairs_is_refused(override, message):

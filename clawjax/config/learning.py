@@ -82,8 +82,10 @@ class LearnerConfig:
     idle_s: float = 30.0
     """no request has arrived for so long."""
     mini_batch_turns: int | None = None
-    """An update takes its turns in several optimiser steps of about so many turns each, every turn
-    once; null takes them all in one."""
+    """An update takes its turns in several optimiser steps of about so many turns each; null takes
+    them all in one."""
+    epochs: int = 1
+    """Passes over an update's turns. What the policy loss does not clip is learnt that often."""
     max_staleness: int = 4
     """Versions between sampling and training; staler turns are dropped."""
     max_tokens: int = 2048
@@ -126,6 +128,7 @@ class LearnerConfig:
             f"learner.batch_turns={self.batch_turns}",
         )
         at_least("learner.mini_batch_turns", self.mini_batch_turns or 1, 1)
+        at_least("learner.epochs", self.epochs, 1)
         at_least("learner.max_wait_s", self.max_wait_s, 0.0)
         at_least("learner.idle_s", self.idle_s, 0.0)
         at_least("learner.max_staleness", self.max_staleness, 0)

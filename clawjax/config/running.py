@@ -136,6 +136,11 @@ class RunConfig:
             f"objective=dpo compares replies across a whole update, which "
             f"learner.mini_batch_turns={self.learner.mini_batch_turns} divides: set it to null",
         )
+        require(
+            not self.objective.is_dpo or self.learner.epochs == 1,
+            "objective=dpo weighs pairs by the policy before the update, which holds for its first "
+            f"step only: set learner.epochs={self.learner.epochs} to 1",
+        )
         if self.user.enabled:
             require(
                 self.user.updates <= (self.learner.max_steps or self.user.updates),

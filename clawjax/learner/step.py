@@ -170,7 +170,7 @@ class TrainStep:
         return Model(self._policy, params)
 
     def run(self, state: TrainState, batches: Sequence[Batch]) -> StepResult:
-        """Consume mini-batches, one optimiser step each; `state` must not be used again.
+        """Consume mini-batches, one optimiser step each and epoch; `state` must not be used again.
 
         Args:
             state: donated.
@@ -182,8 +182,9 @@ class TrainStep:
         """
         started = self._timer()
         step = int(state.step) + 1
-        proximal = self._proximal(state, batches)
-        first, *others = batches
+        epochs = self._learner.epochs
+        proximal = self._proximal(state, batches) * epochs
+        first, *others = [*batches] * epochs
         seen, norms = [], []
         for batch, old in zip([first, *map(_not_comparable, others)], proximal, strict=True):
             state, sums, norm = self._take(state, batch, old)
@@ -198,7 +199,7 @@ class TrainStep:
         )
         metrics |= diagnostics.batch_metrics(batches)
         metrics["train/grad_norm"] = sum(norms) / len(norms)
-        metrics["train/optimizer_steps"] = float(len(batches))
+        metrics["train/optimizer_steps"] = float(len(seen))
         metrics["train/learning_rate"] = self._learner.learning_rate
         metrics["train/seconds"] = self._timer() - started
         metrics["train/tokens_per_s"] = metrics["train/tokens"] / metrics["train/seconds"]
@@ -222,7 +223,8 @@ class TrainStep:
         self, state: TrainState, batches: Sequence[Batch]
     ) -> list[tuple[Array | None, ...]]:
         """The policy's log-probs before the update, `[B, T]` each; None where it is not asked."""
-        is_asked = len(batches) > 1 and self._objective.off_policy.preset in USES_PROXIMAL
+        is_single = len(batches) * self._learner.epochs == 1
+        is_asked = not is_single and self._objective.off_policy.preset in USES_PROXIMAL
         return [
             tuple(
                 self._scorer(state.trainable, self._base_params, micro) if is_asked else None

@@ -176,6 +176,24 @@ def test_an_update_in_mini_batches_is_one_optimiser_step_after_the_other(
     assert update.metrics["train/max_abs_logprob_diff"] < 1e-4
 
 
+def test_an_epoch_more_learns_from_the_same_turns_again(
+    tiny_model: LoadedModel, tmp_path: Path
+) -> None:
+    samples = as_sampled(tiny_model, tiny_model.params, some_samples(), version=0)
+    moved = []
+    for epochs in (1, 3):
+        config = dataclasses.replace(learner("lora"), epochs=epochs)
+        objective = ObjectiveConfig(kl_coef=KL_COEF)
+        step = TrainStep(tiny_model, objective=objective, learner=config, failed_dir=tmp_path)
+        result = step.run(step.init(0), [batched(samples[:2]), batched(samples[2:])])
+        assert int(result.state.step) == 1
+        assert result.metrics["train/optimizer_steps"] == 2 * epochs
+        assert result.metrics["train/turns"] == 4
+        assert result.metrics["train/max_abs_logprob_diff"] < 1e-4
+        moved.append(result.metrics["train/ratio_max"])
+    assert moved[1] > moved[0] > 1
+
+
 def test_division_and_order_of_a_batch_change_nothing(
     tiny_model: LoadedModel, train_step: TrainStep
 ) -> None:
