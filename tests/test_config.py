@@ -116,8 +116,8 @@ def test_what_would_change_the_loss_of_pairs_is_refused(override, message):
 
 
 def test_hints_are_needed_where_they_are_learnt_from():
-    with pytest.raises(ConfigError, match="objective=combined learns from hints, which none of"):
-        load("objective=combined", "reward.modules=[next_state]")
+    with pytest.raises(ConfigError, match="objective=opd learns from hints, which none of"):
+        load("objective=opd", "reward.modules=[next_state]")
 
 
 def test_a_wrong_type_is_named():

@@ -10,7 +10,7 @@ __all__ = ["METHODS", "UNTRAINED", "SuiteConfig"]
 
 UNTRAINED = ("base", "prompted")
 """Methods without an objective."""
-METHODS = (*UNTRAINED, "sft", "binary_rl", "opd", "opd_topk", "combined")
+METHODS = (*UNTRAINED, "sft", "binary_rl", "opd", "opd_topk", "opd_praise", "combined")
 """What the personal suite compares: the base model, the base model that is told the wish, and each
 objective."""
 
