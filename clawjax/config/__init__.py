@@ -11,18 +11,12 @@ from clawjax.config.objective import (
     AGAINST_ITSELF,
     USES_PROXIMAL,
     Baseline,
-    DpoConfig,
-    HintChoice,
     KlEstimator,
     Normalisation,
     ObjectiveConfig,
     OffPolicyConfig,
     OffPolicyPreset,
-    OpdConfig,
-    OpdForm,
     PolicyLoss,
-    Support,
-    Teacher,
 )
 from clawjax.config.rewarding import (
     HINT_MODULES,
@@ -40,6 +34,7 @@ from clawjax.config.running import (
     to_run_config,
 )
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
+from clawjax.config.teaching import DpoConfig, HintChoice, OpdConfig, OpdForm, Support, Teacher
 
 __all__ = [
     "AGAINST_ITSELF",

@@ -133,7 +133,7 @@ def test_the_step_takes_the_gradient_of_the_loss_itself(
     ]
     batch = batched(learnt, micro_batch_tokens=LENGTH)
     assert len(batch.micro_batches) > 2, "pairs are to be torn apart"
-    after = step.run(state, batch)
+    after = step.run(state, [batch])
     # Adam's first moment after one step from 0 is the gradient times 1 - beta1.
     taken = optax.tree.get(after.state.opt_state, "mu")
     norm = float(optax.tree.norm(expected))

@@ -1,0 +1,112 @@
+"""Knobs of the objectives that compare: a teacher's distillation, and preferences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from clawjax.config.checks import at_least, require, within
+
+__all__ = ["DpoConfig", "HintChoice", "OpdConfig", "OpdForm", "Support", "Teacher"]
+
+
+class Teacher(StrEnum):
+    """Who reads the hint."""
+
+    base = "base"
+    """The frozen base model."""
+    ema = "ema"
+    """A moving average of the policy."""
+    policy = "policy"
+    """The policy as it is before the step."""
+
+
+class HintChoice(StrEnum):
+    """Which of several hints a turn is taught by."""
+
+    overlap = "overlap"
+    """The one whose likeliest tokens are most often the policy's own: the gentlest correction."""
+    longest = "longest"
+    first = "first"
+    """The one its module ranks first."""
+
+
+class OpdForm(StrEnum):
+    """How the teacher is followed."""
+
+    token = "token"
+    """By the log-prob difference at the sampled tokens, as an advantage."""
+    top_k = "top_k"
+    """By the reverse KL over `top_k` tokens and one bin for all others."""
+
+
+class Support(StrEnum):
+    """Whose likeliest tokens a top-K objective compares."""
+
+    student = "student"
+    teacher = "teacher"
+
+
+@dataclass
+class OpdConfig:
+    """On-policy distillation from hindsight: the policy follows itself, had it read the hint."""
+
+    form: OpdForm = OpdForm.token
+    teacher: Teacher = Teacher.base
+    ema_decay: float = 0.9
+    """Per step, of the teacher `ema`."""
+    hints: bool = True
+    """Whether the teacher reads the hints that the reward modules found."""
+    demonstrations: int = 0
+    """So many of the user's praised exchanges are read by the teacher, before the conversation."""
+    hint_choice: HintChoice = HintChoice.overlap
+    max_hints: int = 4
+    """Candidates looked at per turn."""
+    top_k: int = 32
+    """Likeliest tokens compared, by the hint choice `overlap` and the form `top_k`."""
+    support: Support = Support.student
+    max_difference: float = 4.0
+    """Log-prob differences are clipped to plus and minus this, in nats."""
+
+    @property
+    def support_size(self) -> int:
+        """Tokens per position that the loss compares; 0 in the form `token`."""
+        return self.top_k if self.form is OpdForm.top_k else 0
+
+    def __post_init__(self) -> None:
+        """Reject a teacher who says nothing."""
+        within("objective.opd.ema_decay", self.ema_decay, 0.0, 1.0)
+        at_least("objective.opd.max_hints", self.max_hints, 1)
+        at_least("objective.opd.demonstrations", self.demonstrations, 0)
+        require(
+            self.hints or self.demonstrations > 0,
+            "objective.opd.hints=false and objective.opd.demonstrations=0 leave the teacher with "
+            "nothing that the policy does not know: use either",
+        )
+        at_least("objective.opd.top_k", self.top_k, 1)
+        require(
+            self.max_difference > 0,
+            f"objective.opd.max_difference={self.max_difference} silences the teacher: raise it",
+        )
+
+
+@dataclass
+class DpoConfig:
+    """Direct preference optimisation: of two replies to one prompt, the better one."""
+
+    beta: float = 0.1
+    """What a nat of log-ratio to the base is worth: the smaller, the further the policy strays."""
+    label_smoothing: float = 0.0
+    """Share of pairs that are believed to be the wrong way round."""
+
+    def __post_init__(self) -> None:
+        """Reject pairs that teach nothing."""
+        require(
+            self.beta > 0,
+            f"objective.dpo.beta={self.beta} tells no two replies apart: raise it above 0",
+        )
+        require(
+            0 <= self.label_smoothing < 0.5,
+            f"objective.dpo.label_smoothing={self.label_smoothing} is out of range: from 0.5 on, "
+            "pairs teach nothing or the opposite; use 0 to below 0.5",
+        )
