@@ -3,7 +3,7 @@
 `python benchmarks/teacher_reads.py [--quick] [--personas A,B]` lets the base model answer held-out
 prompts of each persona after reading nothing, one or three exchanges that the user praised (its
 own best answers to training questions), the user's complaints as hints, or the wish itself. What
-does not help the base model to answer cannot help it to teach. About six minutes a persona on one
+does not help the base model to answer cannot help it to teach. About four minutes a persona on one
 CPU core; `--quick` is the tiny random model, which shows that the script works.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def main() -> None:
         "teacher_reads_quick" if options.quick else "teacher_reads",
         rows=rows,
         goals=goals(rows),
-        command="python benchmarks/teacher_reads.py" + (" --quick" if options.quick else ""),
+        command=" ".join(["python benchmarks/teacher_reads.py", *sys.argv[1:]]),
         notes={
             "style_score": f"share of {ASKED} sampled replies that meet the wish; ci: bootstrap",
             "praised": "exchanges there were to show; a persona without any has no such rows",
