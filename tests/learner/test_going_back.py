@@ -8,32 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from learner_records import make_sample
-from learner_runs import LORA, OBJECTIVE, VOCAB, Dies, Run, config, finish
+from learner_runs import LORA, VOCAB, Dies, Run, finish
 from policies import as_sampled, served_params
 
 from clawjax.config import DriftConfig
 from clawjax.learner.budget import Checked, DriftBudget
 from clawjax.learner.loop import Learner
-from clawjax.learner.step import TrainStep
-from clawjax.models.load import LoadedModel
-
-
-@pytest.fixture(scope="module")
-def train_step(tiny_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> TrainStep:
-    failed = tmp_path_factory.mktemp("failed")
-    return TrainStep(tiny_model, objective=OBJECTIVE, learner=config(), failed_dir=failed)
-
-
-@pytest.fixture
-def run(tmp_path: Path, tiny_model: LoadedModel, train_step: TrainStep) -> Run:
-    return Run(tmp_path, tiny_model, train_step)
 
 
 class Refusing:
