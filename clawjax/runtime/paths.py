@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
-import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from clawjax.errors import ConfigError
+from clawjax.weights.disk import lock
 
 __all__ = ["RunPaths", "note_json", "read_json", "write_json"]
 
@@ -86,25 +85,11 @@ class RunPaths:
         Raises:
             ConfigError: another process holds it.
         """
-        deadline = time.monotonic() + wait_s
         with (self.root / name).open("w") as file:
-            while not _try_lock(file):
-                if time.monotonic() >= deadline:
-                    msg = (
-                        f"run.dir={self.root} is in use by another process: "
-                        "stop it, or set run.name"
-                    )
-                    raise ConfigError(msg)
-                time.sleep(_LOCK_POLL_S)
+            if not lock(file, wait_s=wait_s, poll_s=_LOCK_POLL_S):
+                msg = f"run.dir={self.root} is in use by another process: stop it, or set run.name"
+                raise ConfigError(msg)
             yield
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,16 +1,19 @@
-"""Writing so that a crash leaves the old or the new, and errors that say what to do."""
+"""Crash-safe writing, locks that end with their process, and errors that say what to do."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from clawjax.errors import StoreError
 
-__all__ = ["disk_errors", "replace_file", "sync", "to_json", "write_synced"]
+__all__ = ["disk_errors", "lock", "replace_file", "sync", "to_json", "write_synced"]
 
 
 def to_json(value: Mapping[str, object]) -> bytes:
@@ -41,6 +44,23 @@ def sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock(file: IO[str], *, wait_s: float, poll_s: float) -> bool:
+    """Keep other processes from locking an open file; False where one keeps it for `wait_s`.
+
+    The lock goes when the file is closed, and so with the process, however it ends.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(poll_s)
+        else:
+            return True
 
 
 @contextmanager

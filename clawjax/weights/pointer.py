@@ -6,16 +6,14 @@ on record before the pointer moves, so that after a crash it is known which vers
 
 from __future__ import annotations
 
-import fcntl
 import json
-import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from clawjax.errors import StoreError
-from clawjax.weights.disk import replace_file
+from clawjax.weights.disk import lock, replace_file
 
 __all__ = ["Pointer", "Rollback", "is_left_behind"]
 
@@ -100,22 +98,11 @@ class Pointer:
         Raises:
             StoreError: another process keeps it for too long.
         """
-        deadline = time.monotonic() + wait_s
         with (self._root / _LOCK).open("w") as file:
-            while not _try_lock(file):
-                if time.monotonic() >= deadline:
-                    msg = (
-                        f"weight store at {self._root}: another process has been writing for "
-                        f"{wait_s:.0f} s: try again, or stop it"
-                    )
-                    raise StoreError(msg)
-                time.sleep(_LOCK_POLL_S)
+            if not lock(file, wait_s=wait_s, poll_s=_LOCK_POLL_S):
+                msg = (
+                    f"weight store at {self._root}: another process has been writing for "
+                    f"{wait_s:.0f} s: try again, or stop it"
+                )
+                raise StoreError(msg)
             yield
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
