@@ -284,6 +284,11 @@ class ObjectiveConfig:
             f"objective.opd.form=top_k has no advantages to correct, but "
             f"objective.off_policy.preset={preset.value}: use none",
         )
+        require(
+            not self.uses_teacher or self.opd.guidance == 0 or self.opd.form is OpdForm.top_k,
+            f"objective.opd.guidance={self.opd.guidance} compares several tokens of each place, "
+            f"but objective.opd.form={self.opd.form.value} knows one: use top_k, or guidance=0",
+        )
         if self.dual_clip is not None:
             is_used = self.policy_loss in (PolicyLoss.clipped, PolicyLoss.gspo)
             require(

@@ -67,6 +67,9 @@ class OpdConfig:
     support: Support = Support.student
     max_difference: float = 4.0
     """Log-prob differences are clipped to plus and minus this, in nats."""
+    guidance: float = 0.0
+    """How much further the teacher goes than what it reads takes it: 1 doubles the log-odds that
+    reading has moved."""
 
     @property
     def support_size(self) -> int:
@@ -88,6 +91,7 @@ class OpdConfig:
             self.max_difference > 0,
             f"objective.opd.max_difference={self.max_difference} silences the teacher: raise it",
         )
+        at_least("objective.opd.guidance", self.guidance, 0.0)
 
 
 @dataclass

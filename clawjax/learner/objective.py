@@ -288,6 +288,11 @@ def _hint_words(opd: OpdConfig) -> list[str]:
     lines = [f"teacher: {teacher}, with {', and with '.join(reads)}"]
     if opd.form is OpdForm.token:
         return [*lines, f"c = {opd.max_difference:g} nats"]
+    if opd.guidance > 0:
+        lines.append(
+            f"the teacher q goes further: log q + {opd.guidance:g} (log q - log q0), normalised; "
+            "q0: the same without having read that"
+        )
     return [
         *lines,
         f"KL_K: over the {opd.support.value}'s {opd.top_k} likeliest tokens and one bin for all "

@@ -18,6 +18,7 @@ from clawjax.config import HintChoice, OpdConfig, OpdForm, Support
 from clawjax.errors import WireError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.demonstrations import Demonstrations
+from clawjax.learner.guidance import guided
 from clawjax.learner.scoring import Model, Scored, Scorer
 from clawjax.log.replay import to_sample
 from clawjax.records import Message, Sample, TeacherSays, Turn
@@ -109,14 +110,33 @@ class HintTeacher:
             else:
                 skipped[reason] += 1
         pupils = self._pupils(cases, student)
-        says: dict[str, TeacherSays] = {}
-        for turn_id, scored in self._score(cases, pupils, teacher).items():
-            answer = self._answer(scored, pupils.get(turn_id))
-            if answer is None:
-                skipped["not_finite"] += 1
-            else:
-                says[turn_id] = answer
-        return Lesson(says, dict(skipped))
+        answers = {
+            turn_id: self._answer(scored, pupils.get(turn_id))
+            for turn_id, scored in self._score(cases, pupils, teacher).items()
+        }
+        if self._config.guidance > 0:
+            answers = self._guided([case.read for case in cases], answers, teacher)
+        says = {turn_id: answer for turn_id, answer in answers.items() if _is_finite(answer)}
+        skipped["not_finite"] = len(answers) - len(says)
+        return Lesson(says, dict(+skipped))
+
+    def _guided(
+        self, read: Sequence[Sample], says: Mapping[str, TeacherSays], teacher: Model
+    ) -> dict[str, TeacherSays]:
+        """What the teacher says, gone further from what it says if it reads what was read."""
+        asked = [replace(sample, teacher=says[sample.turn_id]) for sample in read]
+        further = {}
+        for sample, untold in zip(asked, self._scorer.score(teacher, asked), strict=True):
+            told = says[sample.turn_id]
+            logprobs = guided(
+                np.array(told.support_logprobs, np.float32),
+                untold.support_logprobs,
+                self._config.guidance,
+            )
+            further[sample.turn_id] = replace(
+                told, support_logprobs=tuple(map(tuple, logprobs.tolist()))
+            )
+        return further
 
     def _hinted(self, admitted: AdmittedTurn) -> tuple[list[Sample], str]:
         """The reply under each hint that can be used, and if there is none, why."""
@@ -191,8 +211,8 @@ class HintTeacher:
             by_turn.setdefault(sample.turn_id, []).append(one)
         return by_turn
 
-    def _answer(self, scored: Sequence[Scored], pupil: Scored | None) -> TeacherSays | None:
-        """Of the best hint; None where a number is not finite."""
+    def _answer(self, scored: Sequence[Scored], pupil: Scored | None) -> TeacherSays:
+        """Of the best hint."""
         best = scored[0]
         if len(scored) > 1 and pupil is not None:
             best = max(scored, key=lambda one: _agreement(one, pupil))
@@ -201,8 +221,6 @@ class HintTeacher:
             ids, logprobs = best.likeliest_ids, best.likeliest_logprobs
         elif self._compares(Support.student) and pupil is not None:
             ids, logprobs = pupil.likeliest_ids, best.support_logprobs
-        if not (np.isfinite(best.logprobs).all() and np.isfinite(logprobs).all()):
-            return None
         return TeacherSays(
             tuple(best.logprobs.tolist()),
             tuple(map(tuple, ids.tolist())),
@@ -244,6 +262,12 @@ def _spliced(
     end = plain[start:]
     kept = read[: len(read) - len(end)]
     return kept + told[start:] if read[len(kept) :] == end else told
+
+
+def _is_finite(says: TeacherSays) -> bool:
+    """Whether every log-prob is a number that can be learnt from."""
+    known = np.isfinite(says.logprobs).all() and np.isfinite(says.support_logprobs).all()
+    return bool(known)
 
 
 def _agreement(teacher: Scored, pupil: Scored) -> float:
