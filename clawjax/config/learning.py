@@ -97,6 +97,9 @@ class LearnerConfig:
     is_packed: bool = True
     """Whether several turns may share a row, so that little is computed for padding."""
     learning_rate: float = 3e-4
+    warmup_steps: int = 0
+    """Optimiser steps over which the learning rate rises to its value: Adam knows little at first,
+    and the first steps would be the longest."""
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.95
@@ -135,6 +138,7 @@ class LearnerConfig:
         at_least("learner.max_tokens", self.max_tokens, 2)
         at_least("learner.micro_batch_tokens", self.micro_batch_tokens, 1)
         at_least("learner.learning_rate", self.learning_rate, 0.0)
+        at_least("learner.warmup_steps", self.warmup_steps, 0)
         at_least("learner.max_steps", self.max_steps or 1, 1)
         at_least("learner.keep_checkpoints", self.keep_checkpoints, 1)
         at_least("learner.poll_s", self.poll_s, 0.001)

@@ -39,6 +39,9 @@ class NextStateConfig:
 
     confidence: float = 0.7
     """Below this probability the judge abstains."""
+    is_graded: bool = False
+    """Whether a score is the probability of praise less that of a complaint, instead of its sign:
+    what is doubtful then counts for less."""
 
     def __post_init__(self) -> None:
         """A threshold is a probability."""

@@ -59,6 +59,8 @@ class OpdConfig:
     """Whether the teacher reads the hints that the reward modules found."""
     demonstrations: int = 0
     """So many of the user's praised exchanges are read by the teacher, before the conversation."""
+    praised_above: float = 0.0
+    """A turn with a higher score is one that the user praised."""
     hint_choice: HintChoice = HintChoice.overlap
     max_hints: int = 4
     """Candidates looked at per turn."""
@@ -67,6 +69,9 @@ class OpdConfig:
     support: Support = Support.student
     max_difference: float = 4.0
     """Log-prob differences are clipped to plus and minus this, in nats."""
+    corrects_praised: bool = True
+    """Whether turns that the user praised are taught as well; without, learning ends where they are
+    satisfied."""
     guidance: float = 0.0
     """How much further the teacher goes than what it reads takes it: 1 doubles the log-odds that
     reading has moved."""
@@ -91,6 +96,7 @@ class OpdConfig:
             self.max_difference > 0,
             f"objective.opd.max_difference={self.max_difference} silences the teacher: raise it",
         )
+        within("objective.opd.praised_above", self.praised_above, 0.0, 1.0)
         at_least("objective.opd.guidance", self.guidance, 0.0)
 
 

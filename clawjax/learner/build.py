@@ -91,16 +91,15 @@ def build_learner(
         clock=clock,
     )
     if built.teacher is not None and objective.uses_demonstrations:
-        built.teacher.remember(_praised(log, reward))
+        built.teacher.remember(_praised(log, reward, built.teacher))
     built.start()
     return built
 
 
-def _praised(log: LearnerLog, reward: RewardConfig) -> Iterator[Turn]:
+def _praised(log: LearnerLog, reward: RewardConfig, teacher: HintTeacher) -> Iterator[Turn]:
     """What users have praised so far, in order."""
     for judged in replay(log):
-        score = combine(judged.verdicts, reward.weights)
-        if score is not None and score > 0:
+        if teacher.is_praise(combine(judged.verdicts, reward.weights)):
             yield judged.turn
 
 

@@ -282,12 +282,14 @@ def _hint_words(opd: OpdConfig) -> list[str]:
     reads = [f"the hint in the last user message; hint: {choice}"] if opd.hints else []
     if opd.demonstrations > 0:
         reads.append(
-            f"at most {opd.demonstrations} of the user's newest praised exchanges before the "
-            "conversation"
+            f"at most {opd.demonstrations} of the user's newest praised exchanges (s > "
+            f"{opd.praised_above:g}) before the conversation"
         )
     lines = [f"teacher: {teacher}, with {', and with '.join(reads)}"]
     if opd.form is OpdForm.token:
         return [*lines, f"c = {opd.max_difference:g} nats"]
+    if not opd.corrects_praised:
+        lines.append("turns that were praised are not taught")
     if opd.guidance > 0:
         lines.append(
             f"the teacher q goes further: log q + {opd.guidance:g} (log q - log q0), normalised; "

@@ -96,7 +96,7 @@ class TrainStep:
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(learner.max_grad_norm),
             optax.adamw(
-                learner.learning_rate,
+                _learning_rate(learner),
                 b1=learner.beta1,
                 b2=learner.beta2,
                 weight_decay=learner.weight_decay,
@@ -200,7 +200,7 @@ class TrainStep:
         metrics |= diagnostics.batch_metrics(batches)
         metrics["train/grad_norm"] = sum(norms) / len(norms)
         metrics["train/optimizer_steps"] = float(len(seen))
-        metrics["train/learning_rate"] = self._learner.learning_rate
+        metrics["train/learning_rate"] = self._rate(state)
         metrics["train/seconds"] = self._timer() - started
         metrics["train/tokens_per_s"] = metrics["train/tokens"] / metrics["train/seconds"]
         self._check(step, batches, metrics)
@@ -277,6 +277,12 @@ class TrainStep:
             ema = optax.incremental_update(trainable, ema, step_size)
         return TrainState(trainable, opt_state, state.rng, state.step, ema), norm
 
+    def _rate(self, state: TrainState) -> float:
+        """The step size of the last optimiser step."""
+        (_, count), *_ = optax.tree_utils.tree_get_all_with_path(state.opt_state, "count")
+        rate = _learning_rate(self._learner)
+        return float(rate(count - 1)) if callable(rate) else float(rate)
+
     def _check(self, step: int, batches: Sequence[Batch], metrics: dict[str, float]) -> None:
         problem = self._problem(metrics)
         if problem is None:
@@ -301,6 +307,14 @@ class TrainStep:
                 "engine serves the weights and the precision that the learner trains"
             )
         return None
+
+
+def _learning_rate(learner: LearnerConfig) -> optax.ScalarOrSchedule:
+    """Constant, after a linear rise over the first steps of an optimiser's life."""
+    peak, steps = learner.learning_rate, learner.warmup_steps
+    if steps == 0:
+        return peak
+    return optax.linear_schedule(peak / (steps + 1), peak, transition_steps=steps)
 
 
 def _not_comparable(batch: Batch) -> Batch:

@@ -79,6 +79,10 @@ class HintTeacher:
         self._max_tokens = max_tokens
         self._demonstrations = Demonstrations()
 
+    def is_praise(self, score: float | None) -> bool:
+        """Whether a turn of that score is a demonstration for others."""
+        return score is not None and score > self._config.praised_above
+
     def remember(self, praised: Iterable[Turn]) -> None:
         """Keep praised turns as demonstrations, oldest first."""
         self._demonstrations.remember(praised)
@@ -100,7 +104,7 @@ class HintTeacher:
         Raises:
             LearnerError: the configured lengths do not fit each other.
         """
-        self.remember(a.turn for a in turns if a.score is not None and a.score > 0)
+        self.remember(a.turn for a in turns if self.is_praise(a.score))
         skipped: Counter[str] = Counter()
         cases: list[_Case] = []
         for admitted in turns:
@@ -140,6 +144,8 @@ class HintTeacher:
 
     def _hinted(self, admitted: AdmittedTurn) -> tuple[list[Sample], str]:
         """The reply under each hint that can be used, and if there is none, why."""
+        if self.is_praise(admitted.score) and not self._config.corrects_praised:
+            return [], "praised"
         read = to_sample(admitted.turn, None)
         examples = self.examples(admitted.turn)
         hints: Sequence[str | None] = self._preferred(admitted.hints)

@@ -1,7 +1,8 @@
 """Judges a turn by the user's reaction to it, with a small model that runs here on the CPU.
 
-Owns the rule from probabilities to verdicts: praise is +1, a complaint -1, and everything else -
-no reaction, an unsure model, another language, a tool's success - is an abstention.
+Owns the rule from probabilities to verdicts: praise is +1, a complaint -1, or a little less as the
+judge is less certain; everything else - no reaction, an unsure model, another language, a tool's
+success - is an abstention.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ from clawjax.rewards.reaction_model import Reaction, ReactionModel
 __all__ = ["NextStateReward", "score_of"]
 
 
-def score_of(reaction: Reaction, *, confidence: float) -> float | None:
-    """+1 or -1 where the model is at least so confident, None otherwise."""
+def score_of(reaction: Reaction, *, confidence: float, is_graded: bool = False) -> float | None:
+    """+1 or -1 where the model is at least so confident, None otherwise.
+
+    Graded, it is the expected score: the probability of praise less that of a complaint.
+    """
     if max(reaction.praise, reaction.complaint) < confidence:
         return None
+    if is_graded:
+        return reaction.praise - reaction.complaint
     return 1.0 if reaction.praise > reaction.complaint else -1.0
 
 
@@ -31,7 +37,7 @@ class NextStateReward:
 
     def __init__(self, config: NextStateConfig, model: ReactionModel) -> None:
         """Judge with `model`, which is loaded at the first reaction."""
-        self._confidence = config.confidence
+        self._config = config
         self._model = model
 
     def applies(self, turn: Turn, next_state: NextState) -> bool:
@@ -52,7 +58,9 @@ class NextStateReward:
         if not text:
             return self._verdict(turn, None, "the user said nothing", module)
         reaction = await asyncio.to_thread(self._model.classify, text)
-        score = score_of(reaction, confidence=self._confidence)
+        score = score_of(
+            reaction, confidence=self._config.confidence, is_graded=self._config.is_graded
+        )
         return self._verdict(turn, score, _explain(reaction), module)
 
     async def aclose(self) -> None:

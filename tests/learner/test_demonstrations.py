@@ -140,6 +140,26 @@ def test_the_reply_is_scored_behind_a_praised_exchange(
     assert np.abs(expected - other.sampler_logprobs).max() > 1e-3  # the example changes something
 
 
+def test_what_was_praised_can_be_left_as_it_is(model: Model, samples: list[Sample]) -> None:
+    config = OpdConfig(hints=False, demonstrations=1, top_k=8, corrects_praised=False)
+    teacher = HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH)
+    batch = [admitted(samples[0], 1.0), admitted(samples[1], 1.0)]
+    lesson = teacher.teach(batch, teacher=model, student=model)
+    assert (lesson.says, lesson.skipped) == ({}, {"praised": 2})
+    batch[1] = admitted(samples[1], -1.0)  # the same reply, not liked: taught by the other
+    lesson = teacher.teach(batch, teacher=model, student=model)
+    assert (set(lesson.says), lesson.skipped) == ({"t1"}, {"praised": 1})
+
+
+def test_doubtful_praise_is_no_demonstration(model: Model, samples: list[Sample]) -> None:
+    config = OpdConfig(hints=False, demonstrations=1, top_k=8, praised_above=0.7)
+    teacher = HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH)
+    other = admitted(samples[1], -1.0)
+    for score, is_taught in ((0.7, False), (0.71, True)):
+        lesson = teacher.teach([admitted(samples[0], score), other], teacher=model, student=model)
+        assert ("t1" in lesson.says) is is_taught
+
+
 def test_a_teacher_that_knows_nothing_more_is_refused() -> None:
     with pytest.raises(ConfigError, match="leave the teacher with nothing"):
         OpdConfig(hints=False)

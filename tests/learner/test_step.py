@@ -307,3 +307,15 @@ def test_a_sampler_that_disagrees_stops_the_run(
     )
     metrics = train_step.run(train_step.init(0), [truncated]).metrics
     assert metrics["train/mismatch_tokens"] == 0
+
+
+def test_a_warm_up_makes_the_first_steps_shorter(tiny_model: LoadedModel, tmp_path: Path) -> None:
+    config = dataclasses.replace(learner("lora"), warmup_steps=3, max_mismatch=100.0)
+    step = TrainStep(
+        tiny_model, objective=ObjectiveConfig(), learner=config, failed_dir=tmp_path / "failed"
+    )
+    state, rates = step.init(seed=0), []
+    for _ in range(5):
+        state, metrics = step.run(state, [batched(some_samples(), version=int(state.step))])
+        rates.append(metrics["train/learning_rate"])
+    np.testing.assert_allclose(rates, np.array([0.25, 0.5, 0.75, 1.0, 1.0]) * 3e-3, rtol=1e-5)

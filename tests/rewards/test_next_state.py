@@ -34,6 +34,26 @@ def test_a_score_needs_confidence_and_follows_the_likelier_sign(weights, confide
         assert score == (1.0 if praise > complaint else -1.0)
 
 
+@given(st.lists(st.floats(0.01, 1), min_size=3, max_size=3), st.floats(0.5, 1))
+def test_a_graded_score_has_the_same_sign_and_is_the_expected_one(weights, confidence):
+    praise, complaint, neutral = (weight / sum(weights) for weight in weights)
+    reaction = Reaction(praise, complaint, neutral)
+    sign = score_of(reaction, confidence=confidence)
+    graded = score_of(reaction, confidence=confidence, is_graded=True)
+    if sign is None:
+        assert graded is None
+    else:
+        assert graded == pytest.approx(1 * praise + (-1) * complaint + 0 * neutral)
+        assert graded * sign >= 0
+
+
+async def test_the_judge_grades_where_it_is_told_to(model):
+    reward = NextStateReward(NextStateConfig(is_graded=True), model)
+    score = (await reward.judge(make_turn(), user_says("Thank you, that is perfect."))).score
+    assert score is not None
+    assert 0.7 < score < 1.0
+
+
 @pytest.mark.parametrize("path", [TEST_PATH, VALIDATION_PATH])
 def test_four_in_five_reactions_are_understood_and_few_the_wrong_way_round(model, path):
     rows = read_examples(path)
