@@ -42,6 +42,8 @@ class NextStateConfig:
     is_graded: bool = False
     """Whether a score is the probability of praise less that of a complaint, instead of its sign:
     what is doubtful then counts for less."""
+    adapts: bool = False
+    """Whether probabilities are corrected for how often the same user praised and complained."""
 
     def __post_init__(self) -> None:
         """A threshold is a probability."""

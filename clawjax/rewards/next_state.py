@@ -12,6 +12,7 @@ import time
 
 from clawjax.config import NextStateConfig
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
+from clawjax.rewards.prior import ReactionPrior
 from clawjax.rewards.reaction import is_call_error, reaction_text
 from clawjax.rewards.reaction_model import Reaction, ReactionModel
 
@@ -38,6 +39,7 @@ class NextStateReward:
     def __init__(self, config: NextStateConfig, model: ReactionModel) -> None:
         """Judge with `model`, which is loaded at the first reaction."""
         self._config = config
+        self._prior = ReactionPrior()
         self._model = model
 
     def applies(self, turn: Turn, next_state: NextState) -> bool:
@@ -58,6 +60,8 @@ class NextStateReward:
         if not text:
             return self._verdict(turn, None, "the user said nothing", module)
         reaction = await asyncio.to_thread(self._model.classify, text)
+        if self._config.adapts:
+            reaction = self._prior.corrected(turn.scope, reaction)
         score = score_of(
             reaction, confidence=self._config.confidence, is_graded=self._config.is_graded
         )

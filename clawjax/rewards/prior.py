@@ -1,0 +1,50 @@
+"""How often a user praises and complains, so that what the judge reads is read in that light.
+
+The reaction model was trained on as much praise as complaint. A user whose wish is hardly ever met
+complains nearly always, and then most of what looks like praise is irony. Owns each user's shares
+of the three classes. Invariant: a reaction counts by what it was taken for in the light of the
+earlier ones, so that one user's habits never colour another's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clawjax.rewards.reaction_model import UNKNOWN, Reaction
+
+__all__ = ["ReactionPrior"]
+
+_ASSUMED = 4.0
+"""Reactions, of all classes alike, that are assumed of a user before the first."""
+_REMEMBERED = 24.0
+"""The weight of what was, in reactions: older ones fade, as users become content."""
+
+
+class ReactionPrior:
+    """Corrects probabilities for the shares of classes that a user was seen to have."""
+
+    def __init__(self) -> None:
+        """Know nobody."""
+        self._counts: dict[str, np.ndarray] = {}  # `[3]` expected reactions, by user
+
+    def corrected(self, user: str, reaction: Reaction) -> Reaction:
+        """The reaction in the light of the user's earlier ones; it counts for their later ones.
+
+        What the model cannot read is neither corrected nor counted.
+
+        `p'(c | x) ~ p(c | x) pi_user(c) / pi_train(c)` with equal shares in training, where
+        `pi_user` is the running mean of the corrected probabilities.
+
+        Reference: Saerens et al. 2002, "Adjusting the outputs of a classifier to new a priori
+        probabilities", eq. 2.4 and its EM, one step per reaction.
+        """
+        if reaction == UNKNOWN:
+            return reaction
+        counts = self._counts.get(user)
+        if counts is None:
+            counts = np.full(3, _ASSUMED / 3)
+        odds = np.asarray(reaction) * counts
+        found = odds / odds.sum()
+        fading = min(1.0, _REMEMBERED / (counts.sum() + 1.0))
+        self._counts[user] = (counts + found) * fading
+        return Reaction(*found.tolist())
