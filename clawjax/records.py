@@ -71,6 +71,8 @@ class DropReason(StrEnum):
     ABSTAINED = "abstained"
     STALE = "stale"
     NO_SIGNAL = "no_signal"
+    CONTENT = "content"
+    """Its user is content, and training would only lead away from there."""
 
 
 @dataclass(frozen=True, slots=True)

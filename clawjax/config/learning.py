@@ -84,6 +84,9 @@ class LearnerConfig:
     mini_batch_turns: int | None = None
     """An update takes its turns in several optimiser steps of about so many turns each; null takes
     them all in one."""
+    rest_above: float | None = None
+    """A batch whose mean score is higher is not trained on: its user is content, and what little
+    it says, besides the pull of the KL, would lead away from there. Null never rests."""
     epochs: int = 1
     """Passes over an update's turns. What the policy loss does not clip is learnt that often."""
     max_staleness: int = 4
@@ -103,6 +106,9 @@ class LearnerConfig:
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.95
+    adam_eps: float = 1e-8
+    """Gradients of a coordinate that are well below this move it in proportion, not by the whole
+    learning rate: noise, and the pull of the KL alone once a user is content, then do little."""
     max_grad_norm: float = 1.0
     max_steps: int | None = None
     """Stop training (not serving) after so many steps."""
@@ -132,6 +138,8 @@ class LearnerConfig:
         )
         at_least("learner.mini_batch_turns", self.mini_batch_turns or 1, 1)
         at_least("learner.epochs", self.epochs, 1)
+        if self.rest_above is not None:
+            within("learner.rest_above", self.rest_above, -1.0, 1.0)
         at_least("learner.max_wait_s", self.max_wait_s, 0.0)
         at_least("learner.idle_s", self.idle_s, 0.0)
         at_least("learner.max_staleness", self.max_staleness, 0)
@@ -139,6 +147,9 @@ class LearnerConfig:
         at_least("learner.micro_batch_tokens", self.micro_batch_tokens, 1)
         at_least("learner.learning_rate", self.learning_rate, 0.0)
         at_least("learner.warmup_steps", self.warmup_steps, 0)
+        require(
+            self.adam_eps > 0, f"learner.adam_eps={self.adam_eps} divides by 0: raise it above 0"
+        )
         at_least("learner.max_steps", self.max_steps or 1, 1)
         at_least("learner.keep_checkpoints", self.keep_checkpoints, 1)
         at_least("learner.poll_s", self.poll_s, 0.001)

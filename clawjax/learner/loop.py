@@ -175,7 +175,10 @@ class Learner:
         return self.version > was
 
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
-        """One step, from lesson to settlement; none where no turn has a signal."""
+        """One step, from lesson to settlement; none where no turn has a signal, or all is well."""
+        if self._is_content(turns):
+            self._rest(turns)
+            return
         lesson = self._lesson(turns)
         credited = self.credit(turns, self.progress.credit, self._log_ratios)
         samples = [
@@ -214,6 +217,23 @@ class Learner:
             metrics["train/seconds"],
             effective,
         )
+
+    def _is_content(self, turns: Sequence[AdmittedTurn]) -> bool:
+        """Whether the batch's mean score leaves nothing to wish for."""
+        mean, bound = _mean_score(turns), self.config.rest_above
+        return bound is not None and mean is not None and mean > bound
+
+    def _rest(self, turns: Sequence[AdmittedTurn]) -> None:
+        """Settle turns without a step; what was praised is still an example."""
+        if self.teacher is not None:
+            self.teacher.remember_praised(turns)
+        now = self.clock()
+        self.log.append(
+            *(Outcome(a.turn.turn_id, now, drop_reason=DropReason.CONTENT) for a in turns)
+        )
+        mean = _mean_score(turns)
+        logger.info("no step after version %d: the mean score is %s", self.version, mean)
+        self.monitor.log({"train/reward_mean": mean or 0.0, "train/rested": 1.0}, step=self.version)
 
     def _hold(self, version: int, *, step: int) -> None:
         """Train from a version's weights; the next version will descend from it."""
@@ -300,15 +320,19 @@ class Learner:
         return has_waited or arrived_at is None or now - arrived_at >= self.config.idle_s
 
     def _progress_metrics(self, turns: Sequence[AdmittedTurn]) -> dict[str, float]:
-        scores = [admitted.score for admitted in turns if admitted.score is not None]
-        mean = {"train/reward_mean": sum(scores) / len(scores)} if scores else {}
-        return mean | {
+        mean = _mean_score(turns)
+        return ({} if mean is None else {"train/reward_mean": mean}) | {
             "train/ema_score": self.progress.credit.mean,
             "train/turns_total": float(self.progress.turns),
             "train/tokens_total": float(self.progress.tokens),
             "train/version": float(self.version),
             "train/refused": float(len(self.lineage.refused)),
         }
+
+
+def _mean_score(turns: Sequence[AdmittedTurn]) -> float | None:
+    scores = [admitted.score for admitted in turns if admitted.score is not None]
+    return sum(scores) / len(scores) if scores else None
 
 
 def _aged(sample: Sample, age: Callable[[int], int], version: int) -> Sample:

@@ -99,6 +99,7 @@ class TrainStep:
                 _learning_rate(learner),
                 b1=learner.beta1,
                 b2=learner.beta2,
+                eps=learner.adam_eps,
                 weight_decay=learner.weight_decay,
             ),
         )

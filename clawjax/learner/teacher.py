@@ -87,6 +87,10 @@ class HintTeacher:
         """Keep praised turns as demonstrations, oldest first."""
         self._demonstrations.remember(praised)
 
+    def remember_praised(self, turns: Sequence[AdmittedTurn]) -> None:
+        """Keep those that were praised."""
+        self.remember(admitted.turn for admitted in turns if self.is_praise(admitted.score))
+
     def examples(self, turn: Turn) -> tuple[Message, ...]:
         """The praised exchanges that the teacher reads before this turn's conversation."""
         return self._demonstrations.choose(turn, self._config.demonstrations)
@@ -104,7 +108,7 @@ class HintTeacher:
         Raises:
             LearnerError: the configured lengths do not fit each other.
         """
-        self.remember(a.turn for a in turns if self.is_praise(a.score))
+        self.remember_praised(turns)
         skipped: Counter[str] = Counter()
         cases: list[_Case] = []
         for admitted in turns:

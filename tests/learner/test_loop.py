@@ -108,6 +108,23 @@ def test_drops_are_recorded_with_their_reason_and_pending_is_left_alone(run: Run
     assert counts.pending == 1
 
 
+def test_a_batch_of_a_content_user_is_settled_and_changes_nothing(run: Run) -> None:
+    learner = run.learner(rest_above=0.4)
+    for n, score in enumerate((1.0, 1.0, 1.0, -0.2)):
+        run.record(make_sample(f"well{n}"), score)
+    before = jax.tree.map(np.asarray, learner.state.trainable)
+    run.now += 1000
+    assert not learner.sweep()
+    chex.assert_trees_all_equal(learner.state.trainable, before)
+    assert run.log.counts().dropped == {"content": 4}
+    assert run.monitor.entries == [(0, {"train/reward_mean": 0.7, "train/rested": 1.0})]
+    for n, score in enumerate((1.0, 1.0, -1.0, -1.0)):
+        run.record(make_sample(f"mixed{n}"), score)
+    run.now += 1000
+    assert learner.sweep()
+    assert learner.version == 1
+
+
 class SilentTeacher:
     """Has no use for the hints of the turns that begin with `useless`."""
 
