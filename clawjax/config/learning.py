@@ -44,14 +44,18 @@ class DriftConfig:
     """Exact KL(policy || base) in nats per response token, on replies just trained on."""
     max_nll_increase: float | None = None
     """Nats per token by which a fixed text may become less likely than under the base."""
+    max_step_kl: float | None = None
+    """Exact KL(after || before) of one update, in nats per response token: a longer step is
+    shortened, not refused."""
     max_turns: int = 8
-    """Replies of the step's batch that the KL is measured on."""
+    """Replies of the step's batch that a KL is measured on."""
 
     def __post_init__(self) -> None:
         """Reject budgets that refuse everything."""
         for name, limit in (
             ("max_kl", self.max_kl),
             ("max_nll_increase", self.max_nll_increase),
+            ("max_step_kl", self.max_step_kl),
         ):
             require(
                 limit is None or limit > 0,
@@ -63,7 +67,8 @@ class DriftConfig:
     @property
     def is_on(self) -> bool:
         """Whether anything has a limit."""
-        return self.max_kl is not None or self.max_nll_increase is not None
+        limits = (self.max_kl, self.max_nll_increase, self.max_step_kl)
+        return any(limit is not None for limit in limits)
 
 
 @dataclass

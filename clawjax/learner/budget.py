@@ -1,7 +1,8 @@
 """The drift budget: how far a version may be from the base model and still be served.
 
 Measured after a step and before its version is served, exactly: the KL on replies just trained on,
-and what a fixed text has become less likely by. Invariant: what has no limit costs nothing.
+and what a fixed text has become less likely by. An update that goes too far at once is shortened
+along its way. Invariant: what has no limit costs nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from clawjax.models.divergence import (
 from clawjax.models.transformer import Params
 from clawjax.records import Sample
 
-__all__ = ["Checked", "DriftBudget"]
+__all__ = ["Checked", "DriftBudget", "Shortened"]
 
 
 class Checked(NamedTuple):
@@ -38,6 +39,16 @@ class Checked(NamedTuple):
     metrics: dict[str, float]
     refused: str | None
     """Which limit is passed, and by what; None where all are kept."""
+
+
+class Shortened(NamedTuple):
+    """Where an update ends, and how far along its way that is."""
+
+    trainable: Params
+    metrics: dict[str, float]
+
+
+_GUESSES = 4
 
 
 class DriftBudget:
@@ -84,13 +95,50 @@ class DriftBudget:
             )
         return Checked(metrics, "; ".join(excesses) or None)
 
+    def shortened(
+        self,
+        before: Params,
+        after: Params,
+        *,
+        model: Callable[[Params], Model],
+        samples: Sequence[Sample],
+    ) -> Shortened:
+        """The farthest point from `before` towards `after` that `max_step_kl` allows, or nearly.
+
+        The KL of a short step grows with the square of its length, from which the next length is
+        guessed; after a few guesses the last one is taken.
+
+        Args:
+            before: what the update changed, as it was.
+            after: the same, as the optimiser left it.
+            model: the policy that such weights make.
+            samples: whose replies the KL is measured on.
+
+        Reference: the line search of TRPO, Schulman et al. 2015, arXiv:1502.05477, appendix C,
+        without its condition on the surrogate.
+        """
+        bound = self._config.max_step_kl
+        if bound is None:
+            return Shortened(after, {})
+        share, reference = 1.0, model(before)
+        for _ in range(_GUESSES):
+            moved = after if share == 1.0 else _between(before, after, share)
+            kl = self._kl_between(model(moved), reference, samples)
+            if kl <= bound:
+                return Shortened(moved, {"drift/step_kl": kl, "drift/step_share": share})
+            share *= min(0.5, 0.9 * (bound / kl) ** 0.5) if kl < float("inf") else 0.25
+        return Shortened(_between(before, after, share), {"drift/step_share": share})
+
     def _measured_kl(self, policy: Model, samples: Sequence[Sample]) -> float:
+        return self._kl_between(policy, self._base, samples)
+
+    def _kl_between(self, policy: Model, reference: Model, samples: Sequence[Sample]) -> float:
         exchanges = [
             Exchange(sample.prompt_ids, sample.response_ids)
             for sample in samples[: self._config.max_turns]
         ]
         summed = partial(
-            self._kl, policy.decoder, self._base.decoder, policy.params, self._base.params
+            self._kl, policy.decoder, reference.decoder, policy.params, reference.params
         )
         drift = mean_kl(summed, exchanges, self._padded_length)
         assert drift is not None, "a batch has response tokens"
@@ -106,6 +154,11 @@ class DriftBudget:
 
     def _padded_length(self, tokens: int) -> int:
         return next(length for length in self._lengths if length >= tokens)
+
+
+@jax.jit
+def _between(before: Params, after: Params, share: float) -> Params:
+    return jax.tree.map(lambda start, end: start + share * (end - start), before, after)
 
 
 def _excess(what: str, value: float, config: DriftConfig, limit: str) -> list[str]:

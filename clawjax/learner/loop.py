@@ -15,6 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import jax
+import jax.numpy as jnp
+
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.admission import Admit, Drop, admit
 from clawjax.learner.batching import Batch, evenly, make_batch
@@ -194,7 +197,7 @@ class Learner:
             return
         version = self.version + 1
         self.log.claim(version, [sample.turn_id for sample in samples])
-        self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
+        metrics = self._step(samples, turns)
         drift = self._drift(samples)
         self.progress = Progress(
             credit=credited.state,
@@ -217,6 +220,19 @@ class Learner:
             metrics["train/seconds"],
             effective,
         )
+
+    def _step(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> dict[str, float]:
+        """Update the policy, not farther than one update may go; the step's metrics."""
+        if self.budget is None or self.config.drift.max_step_kl is None:
+            self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
+            return metrics
+        before = jax.tree.map(jnp.array, self.state.trainable)  # the state is donated
+        self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
+        shortened = self.budget.shortened(
+            before, self.state.trainable, model=self.train_step.model, samples=samples
+        )
+        self.state = self.state._replace(trainable=shortened.trainable)
+        return metrics | shortened.metrics
 
     def _is_content(self, turns: Sequence[AdmittedTurn]) -> bool:
         """Whether the batch's mean score leaves nothing to wish for."""

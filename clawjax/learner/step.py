@@ -154,7 +154,7 @@ class TrainStep:
 
     def policy(self, state: TrainState) -> Model:
         """The policy that is being trained; not to be used once `state` is donated."""
-        return self._trained(state.trainable)
+        return self.model(state.trainable)
 
     def teacher(self, state: TrainState) -> Model:
         """Who reads the hints, as `objective.opd.teacher` says."""
@@ -164,9 +164,10 @@ class TrainStep:
             case Teacher.policy:
                 return self.policy(state)
             case Teacher.ema:
-                return self._trained(state.ema)
+                return self.model(state.ema)
 
-    def _trained(self, trainable: Params) -> Model:
+    def model(self, trainable: Params) -> Model:
+        """The policy that these trained weights make."""
         params = join(self._base_params, trainable) if self.is_lora else trainable
         return Model(self._policy, params)
 
@@ -282,7 +283,7 @@ class TrainStep:
         """The step size of the last optimiser step."""
         (_, count), *_ = optax.tree_utils.tree_get_all_with_path(state.opt_state, "count")
         rate = _learning_rate(self._learner)
-        return float(rate(count - 1)) if callable(rate) else float(rate)
+        return float(np.asarray(rate(count - 1) if callable(rate) else rate))
 
     def _check(self, step: int, batches: Sequence[Batch], metrics: dict[str, float]) -> None:
         problem = self._problem(metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,3 +111,60 @@ def test_a_budget_that_refuses_everything_is_refused(limit: str) -> None:
         DriftConfig(**{limit: 0.0})  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError, match="max_turns"):
         DriftConfig(max_turns=0)
+
+
+@pytest.fixture(scope="module")
+def step(tiny_model: LoadedModel, tmp_path_factory):
+    """A learner's step, weights before an update and far behind it."""
+    train_step = TrainStep(
+        tiny_model,
+        objective=ObjectiveConfig(),
+        learner=LearnerConfig(lora=LORA),
+        failed_dir=tmp_path_factory.mktemp("failed"),
+    )
+    rng = np.random.default_rng(2)
+    before, after = (
+        jax.tree.map(
+            lambda leaf, size=size: (
+                leaf + jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) * size
+            ),
+            train_step.init(0).trainable,
+        )
+        for size in (0.02, 0.05)
+    )
+    return train_step, before, after
+
+
+def shortened(step, **limits: float):
+    train_step, before, after = step
+    return budget(train_step.base, **limits).shortened(
+        before, after, model=train_step.model, samples=SAMPLES
+    )
+
+
+def test_a_step_within_its_limit_is_left_alone(step) -> None:
+    _, _, after = step
+    found = shortened(step, max_step_kl=100.0)
+    chex.assert_trees_all_equal(found.trainable, after)
+    assert found.metrics["drift/step_share"] == 1.0
+    assert shortened(step, max_kl=100.0).metrics == {}  # and without a limit nothing is measured
+
+
+def test_a_step_that_goes_too_far_is_shortened_on_its_way(step) -> None:
+    _, before, after = step
+    whole = shortened(step, max_step_kl=100.0).metrics["drift/step_kl"]
+    for part in (0.5, 0.1, 0.01):
+        found = shortened(step, max_step_kl=part * whole)
+        share = found.metrics["drift/step_share"]
+        assert 0.25 * part * whole < found.metrics["drift/step_kl"] <= part * whole
+        expected = jax.tree.map(lambda a, b, share=share: a + share * (b - a), before, after)
+        chex.assert_trees_all_close(found.trainable, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_step_that_is_not_finite_is_not_taken_for_a_short_one(step) -> None:
+    train_step, before, after = step
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, after)
+    found = budget(train_step.base, max_step_kl=0.1).shortened(
+        before, broken, model=train_step.model, samples=SAMPLES
+    )
+    assert "drift/step_kl" not in found.metrics

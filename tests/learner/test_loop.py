@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import chex
+import jax
 import numpy as np
 import pytest
 from learner_records import make_sample, make_turn, next_state
@@ -118,8 +120,10 @@ def test_a_batch_of_a_content_user_is_settled_and_changes_nothing(run: Run) -> N
     chex.assert_trees_all_equal(learner.state.trainable, before)
     assert run.log.counts().dropped == {"content": 4}
     assert run.monitor.entries == [(0, {"train/reward_mean": 0.7, "train/rested": 1.0})]
-    for n, score in enumerate((1.0, 1.0, -1.0, -1.0)):
-        run.record(make_sample(f"mixed{n}"), score)
+    mixed = [make_sample(f"mixed{n}", vocab=VOCAB, seed=n) for n in range(4)]
+    mixed = as_sampled(run.model, run.model.params, mixed, version=0)
+    for sample, score in zip(mixed, (1.0, 1.0, -1.0, -1.0), strict=True):
+        run.record(sample, score)
     run.now += 1000
     assert learner.sweep()
     assert learner.version == 1
