@@ -180,6 +180,8 @@ class ObjectiveConfig:
     kl_estimator: KlEstimator = KlEstimator.k3
     entropy_coef: float = 0.0
     """Weight of the policy's entropy, which is maximised, per token."""
+    replay_praised: int = 0
+    """So many earlier turns that the user praised are learnt from again with each batch."""
     opd: OpdConfig = field(default_factory=OpdConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)
 
@@ -196,6 +198,13 @@ class ObjectiveConfig:
         at_least("objective.kl_coef", self.kl_coef, 0.0)
         at_least("objective.entropy_coef", self.entropy_coef, 0.0)
         at_least("objective.constant_tokens", self.constant_tokens, 1)
+        at_least("objective.replay_praised", self.replay_praised, 0)
+        require(
+            self.replay_praised == 0
+            or (self.uses_scores and self.name in ("binary_rl", "combined")),
+            f"objective.replay_praised={self.replay_praised} adds to the term of scores, which "
+            f"objective.name={self.name} does not have: use binary_rl or combined, or 0",
+        )
         require(
             self.deviation_floor > 0,
             f"objective.deviation_floor={self.deviation_floor} divides by 0: raise it",

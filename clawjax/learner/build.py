@@ -11,6 +11,7 @@ from clawjax.errors import ConfigError
 from clawjax.learner.budget import DriftBudget
 from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit, combine
+from clawjax.learner.imitation import SelfImitation
 from clawjax.learner.loop import Learner, LearnerLog
 from clawjax.learner.publish import Publisher
 from clawjax.learner.scoring import Scorer
@@ -88,8 +89,12 @@ def build_learner(
         monitor=monitor,
         state=train_step.init(seed),
         budget=_build_budget(train_step, learner, model.tokenizer, fixed_text),
+        imitation=SelfImitation(objective.replay_praised) if objective.replay_praised else None,
         clock=clock,
     )
+    if built.imitation is not None:
+        judged = replay(log)
+        built.imitation.remember((j.turn, combine(j.verdicts, reward.weights)) for j in judged)
     if built.teacher is not None and objective.uses_demonstrations:
         built.teacher.remember(_praised(log, reward, built.teacher))
     built.start()

@@ -25,6 +25,7 @@ from clawjax.learner.budget import Checked, DriftBudget
 from clawjax.learner.checkpoint import Checkpoints, Progress
 from clawjax.learner.credit import AdmittedTurn, CreditFunction
 from clawjax.learner.effective import effective_objective
+from clawjax.learner.imitation import SelfImitation
 from clawjax.learner.publish import Publisher
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainState, TrainStep
@@ -83,6 +84,8 @@ class Learner:
     state: TrainState
     budget: DriftBudget | None = None
     """None where nothing is limited."""
+    imitation: SelfImitation | None = None
+    """None where nothing is learnt from again."""
     clock: Callable[[], float] = time.time
     progress: Progress = field(default_factory=Progress)
     lineage: Lineage = field(default_factory=Lineage)
@@ -197,7 +200,8 @@ class Learner:
             return
         version = self.version + 1
         self.log.claim(version, [sample.turn_id for sample in samples])
-        metrics = self._step(samples, turns)
+        again = self._again(turns)
+        metrics = self._step([*samples, *again], turns)
         drift = self._drift(samples)
         self.progress = Progress(
             credit=credited.state,
@@ -211,6 +215,7 @@ class Learner:
         self._publish()
         self.log.settle(version, version)
         metrics |= said | drift.metrics | self._progress_metrics(turns)
+        metrics["train/replayed_turns"] = float(len(again))
         self.monitor.log(metrics, step=version, texts=effective.texts)
         logger.info(
             "version %d: %d turns, loss %.4f, %.1f s; %s",
@@ -220,6 +225,14 @@ class Learner:
             metrics["train/seconds"],
             effective,
         )
+
+    def _again(self, turns: Sequence[AdmittedTurn]) -> list[Sample]:
+        """Earlier praised turns to learn from once more; what the batch praised is for later."""
+        if self.imitation is None:
+            return []
+        again = self.imitation.samples(turns)
+        self.imitation.remember((admitted.turn, admitted.score) for admitted in turns)
+        return again
 
     def _step(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> dict[str, float]:
         """Update the policy, not farther than one update may go; the step's metrics."""
@@ -243,6 +256,8 @@ class Learner:
         """Settle turns without a step; what was praised is still an example."""
         if self.teacher is not None:
             self.teacher.remember_praised(turns)
+        if self.imitation is not None:
+            self.imitation.remember((admitted.turn, admitted.score) for admitted in turns)
         now = self.clock()
         self.log.append(
             *(Outcome(a.turn.turn_id, now, drop_reason=DropReason.CONTENT) for a in turns)

@@ -256,10 +256,16 @@ def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
             "logp of a reply: the sum over its tokens, at the temperature they were drawn at; "
             "base: the frozen base model",
         ]
-    return [
+    lines = [
         f"s in [-1, 1]: {_score(reward)}; abstentions are never in a batch",
         words.format(decay=objective.ema_decay, floor=objective.deviation_floor),
     ]
+    if objective.replay_praised > 0:
+        lines.append(
+            f"with each batch at most {objective.replay_praised} earlier praised turns of its "
+            "users, with A = s - mean(s) of the batch where that is positive"
+        )
+    return lines
 
 
 def _known(opd: OpdConfig) -> list[str]:

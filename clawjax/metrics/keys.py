@@ -35,6 +35,7 @@ KEYS: tuple[Key, ...] = (
     Key("train/kl", "nats/token", "KL to the base model on the batch; absent where unweighted"),
     Key("train/entropy", "nats/token", "entropy of the policy on the batch"),
     Key("train/reward_mean", "score", "mean score of the batch's turns, -1 to 1"),
+    Key("train/replayed_turns", "turns", "earlier praised turns that the step learnt from again"),
     Key("train/rested", "1", "1 where a batch was not trained on: its user is content"),
     Key("train/ema_score", "score", "moving average of such means: the default baseline"),
     Key("train/advantage_mean", "score", "mean credit after the baseline"),

@@ -1,0 +1,86 @@
+"""What was praised is learnt from again, as long as it is better than what is said now."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from learner_records import make_sample, make_turn
+from learner_runs import VOCAB, Run
+from policies import as_sampled
+
+from clawjax.config import ObjectiveConfig
+from clawjax.errors import ConfigError
+from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.imitation import SelfImitation
+
+
+def admitted(turn_id: str, score: float | None, scope: str = "u") -> AdmittedTurn:
+    return AdmittedTurn(make_turn(turn_id, scope=scope), score, (), ready_at=0.0)
+
+
+def remembering(count: int, *turns: AdmittedTurn) -> SelfImitation:
+    imitation = SelfImitation(count)
+    imitation.remember((one.turn, one.score) for one in turns)
+    return imitation
+
+
+def ids(imitation: SelfImitation, *batch: AdmittedTurn) -> list[str]:
+    return [sample.turn_id for sample in imitation.samples(batch)]
+
+
+def test_the_newest_praised_turns_of_the_same_user_come_back() -> None:
+    past = [admitted(f"t{n}", score) for n, score in enumerate((0.9, -0.8, 0.7, None, 1.0))]
+    imitation = remembering(2, *past, admitted("other", 1.0, scope="v"))
+    assert ids(imitation, admitted("now", -1.0)) == ["t4", "t2"]
+    assert ids(imitation, admitted("now", -1.0, scope="v")) == ["other"]
+    assert ids(imitation, admitted("now", -1.0, scope="w")) == []
+
+
+def test_credit_is_what_the_turn_was_better_by() -> None:
+    imitation = remembering(4, admitted("good", 0.9), admitted("fair", 0.3))
+    batch = (admitted("a", 1.0), admitted("b", 0.0), admitted("silent", None))
+    [only] = imitation.samples(batch)  # the mean of those with a score is 0.5
+    assert only.turn_id == "good"
+    assert only.credit == pytest.approx((0.9 - 0.5,) * len(only.response_ids))
+    assert only.teacher is None
+
+
+def test_a_turn_is_not_replayed_beside_itself_nor_kept_twice() -> None:
+    good = admitted("good", 1.0)
+    imitation = remembering(4, good, good)
+    assert ids(imitation, good, admitted("now", -1.0)) == []
+    assert ids(imitation, admitted("now", -1.0)) == ["good"]
+
+
+def test_old_praise_is_forgotten() -> None:
+    imitation = remembering(99, *(admitted(f"t{n}", 1.0) for n in range(40)))
+    assert ids(imitation, admitted("now", -1.0)) == [f"t{n}" for n in range(39, 23, -1)]
+
+
+def test_the_learner_makes_praised_turns_likelier_again_and_trains_none_twice(run: Run) -> None:
+    learner = run.learner()
+    learner.imitation = SelfImitation(2)
+    samples = [make_sample(f"t{n}", vocab=VOCAB, seed=n) for n in range(8)]
+    samples = as_sampled(run.model, run.model.params, samples, version=0)
+    for sample, score in zip(samples[:4], (1.0, 1.0, -1.0, -1.0), strict=True):
+        run.record(sample, score)
+    run.now += 1000
+    assert learner.sweep()
+    for sample in samples[4:]:
+        run.record(sample, -1.0)
+    run.now += 1000
+    assert learner.sweep()
+    replayed = [metrics["train/replayed_turns"] for _, metrics in run.monitor.entries]
+    turns = [metrics["train/turns"] for _, metrics in run.monitor.entries]
+    assert (replayed, turns) == ([0.0, 2.0], [4.0, 6.0])
+    assert run.log.counts().trained == 8
+    assert learner.progress.turns == 8
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(learner.state.trainable))
+
+
+def test_it_needs_a_term_of_scores() -> None:
+    for name in ("opd", "sft", "dpo"):
+        with pytest.raises(ConfigError, match=r"objective\."):
+            ObjectiveConfig(name=name, w_rl=0.0, w_opd=1.0, replay_praised=2)
+    assert ObjectiveConfig(replay_praised=2).replay_praised == 2
