@@ -38,6 +38,9 @@ class EngineConfig:
     """Requests decoded together."""
     max_waiting: int = 256
     """Requests queued beyond the slots; more are refused with 503 and Retry-After."""
+    kept_prefixes: int = 4
+    """Conversations kept in the cache besides those in the slots, so that they need not be read
+    again when they go on; each takes the memory of a slot."""
     prefill_chunk: int = 128
     """Prompt tokens processed between two decode steps."""
     live_buckets: list[int] = field(default_factory=lambda: [128, 256, 512, 1024, 2048])
@@ -62,6 +65,7 @@ class EngineConfig:
         )
         at_least("engine.slots", self.slots, 1)
         at_least("engine.max_waiting", self.max_waiting, 0)
+        at_least("engine.kept_prefixes", self.kept_prefixes, 0)
         at_least("engine.prefill_chunk", self.prefill_chunk, 1)
         at_least("engine.max_response_tokens", self.max_response_tokens, 1)
         within("engine.temperature", self.temperature, 0.0, 2.0)

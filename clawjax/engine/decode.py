@@ -20,7 +20,14 @@ import numpy as np
 from jax import Array
 
 from clawjax.config import EngineConfig
-from clawjax.engine.kv import Cache, LayerCache, decode_attend, new_cache, prefill_attend
+from clawjax.engine.kv import (
+    Cache,
+    LayerCache,
+    copied,
+    decode_attend,
+    new_cache,
+    prefill_attend,
+)
 from clawjax.engine.sampling import Drawn, SamplingRows, sample
 from clawjax.models.architecture import Architecture
 from clawjax.models.transformer import Attend, Params, Transformer
@@ -37,11 +44,11 @@ class Shape(NamedTuple):
     """What a program is compiled for."""
 
     kind: str
-    """`decode`, `prefill` or `sample`."""
+    """`decode`, `prefill`, `copy` or `sample`."""
     size: int
-    """Rows decoded or sampled together, or prompt tokens in a chunk."""
+    """Rows decoded, copied or sampled together, or prompt tokens in a chunk."""
     live: int = 0
-    """Cache positions attended to."""
+    """Cache positions attended to or copied."""
 
 
 class Decoder:
@@ -50,6 +57,7 @@ class Decoder:
     def __init__(self, arch: Architecture, context_length: int, config: EngineConfig) -> None:
         """Allocate the cache; nothing is compiled yet."""
         self.slots = config.slots
+        self.kept = config.kept_prefixes
         self._live_buckets = sorted(
             {length for length in config.live_buckets if length < context_length} | {context_length}
         )
@@ -61,7 +69,8 @@ class Decoder:
         capacity = -(-context_length // self._chunk) * self._chunk
         self._live_buckets[-1] = capacity
         self._model = Transformer(arch)
-        self._cache: Cache = new_cache(arch, slots=config.slots, capacity=capacity)
+        rows = config.slots + config.kept_prefixes
+        self._cache: Cache = new_cache(arch, rows=rows, capacity=capacity)
         self._programs: dict[Shape, Any] = {}
 
     @property
@@ -72,11 +81,12 @@ class Decoder:
     def shapes(self) -> frozenset[Shape]:
         """Every shape that can be needed."""
         decode = itertools.product(["decode"], self._row_buckets, self._live_buckets)
-        prefill = itertools.product(["prefill"], [self._chunk], self._live_buckets)
-        small = ("prefill", self._small_chunk, self._live_buckets[0])
-        chunks = (shape for shape in [*prefill, small] if shape[1] <= shape[2])
+        sizes = [self._chunk, self._small_chunk]
+        prefill = itertools.product(["prefill"], sizes, self._live_buckets)
+        chunks = (shape for shape in prefill if shape[1] <= shape[2])
+        copies = itertools.product(["copy"], [1], self._live_buckets)
         samples = (("sample", size, 0) for size in {1, *self._row_buckets})
-        return frozenset(itertools.starmap(Shape, [*decode, *chunks, *samples]))
+        return frozenset(itertools.starmap(Shape, [*decode, *chunks, *copies, *samples]))
 
     def warm_up(self, params: Params) -> None:
         """Compile every shape, a few at a time: the compiler runs outside the interpreter lock."""
@@ -95,18 +105,21 @@ class Decoder:
     ) -> tuple[int, Drawn[np.ndarray] | None]:
         """Process the next chunk of a prompt; after the last one draw the reply's first token.
 
+        A chunk that would not fit behind `start` begins before it: its tokens are read again.
+
         Args:
             params: the policy.
             prompt: the whole prompt, `[P]` int32.
             slot: the row.
-            start: how many prompt tokens are done already, by earlier calls.
+            start: how many prompt tokens the row holds already.
             rows: sampling parameters of this one row.
 
         Returns:
             How many prompt tokens are done now, and when that is all of them what was drawn:
             host arrays of one row.
         """
-        size = self._chunk_size(start, len(prompt))
+        size = self._chunk if len(prompt) - start > self._chunk // 2 else self._small_chunk
+        start = min(start, self._live_buckets[-1] - size)
         tokens = prompt[start : start + size]
         padded = np.zeros((1, size), np.int32)
         padded[0, : len(tokens)] = tokens
@@ -115,6 +128,11 @@ class Decoder:
         logits = self._forward(shape, params, padded, where)
         done = start + len(tokens)
         return done, self._sample(logits, rows) if done == len(prompt) else None
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Give one row of the cache the first `length` positions of another, or some more."""
+        program = self._program(Shape("copy", 1, self._live(length)), None)
+        self._cache = program(self._cache, np.asarray([source, target], np.int32))
 
     def decode(
         self,
@@ -143,16 +161,6 @@ class Decoder:
             self._forward(shape, params, tokens[:size].copy(), positions[:size].copy()), first
         )
 
-    def _chunk_size(self, start: int, total: int) -> int:
-        """A whole chunk, or a quarter where at most two quarters are left of a short prompt.
-
-        Chunks start at multiples of their size, so the last one ends within the capacity.
-        """
-        left, small = total - start, self._small_chunk
-        end = start + -(-left // small) * small
-        is_short = left <= self._chunk // 2 and end <= self._live_buckets[0]
-        return small if is_short else self._chunk
-
     def _live(self, length: int) -> int:
         return self._live_buckets[bisect.bisect_left(self._live_buckets, length)]
 
@@ -165,7 +173,7 @@ class Decoder:
         """Draw, and wait for it: the one transfer from the device per step."""
         return jax.device_get(self._program(Shape("sample", len(logits)), None)(logits, rows))
 
-    def _program(self, shape: Shape, params: Params) -> Any:
+    def _program(self, shape: Shape, params: Params | None) -> Any:
         program = self._programs.get(shape)
         if program is None:
             program = self._lower(shape, params).compile()
@@ -173,11 +181,14 @@ class Decoder:
             self._programs[shape] = program
         return program
 
-    def _lower(self, shape: Shape, params: Params) -> Any:
+    def _lower(self, shape: Shape, params: Params | None) -> Any:
         if shape.kind == "sample":
             size = (shape.size, self._model.arch.vocab_size)
             logits = jax.ShapeDtypeStruct(size, np.float32)
             return jax.jit(sample).lower(logits, idle_rows(shape.size))
+        if shape.kind == "copy":
+            program = functools.partial(copied, length=shape.live)
+            return jax.jit(program, donate_argnums=0).lower(self._cache, np.zeros(2, np.int32))
         if shape.kind == "decode":
             examples = (np.zeros(shape.size, np.int32), np.zeros(shape.size, np.int32))
             program = functools.partial(_decode, self._model, shape)

@@ -1,6 +1,6 @@
 """The slot KV cache: one K and one V buffer per layer, and how a layer reads and writes them.
 
-Owns the buffers' layout, `[slots, kv_heads, capacity, head_dim]`. Invariant: for a row that holds
+Owns the buffers' layout, `[rows, kv_heads, capacity, head_dim]`. Invariant: for a row that holds
 `n` tokens, positions below `n` are those tokens' keys and values. What lies beyond is garbage
 that nobody reads: every program writes a position before it attends to it, and a query sees only
 positions up to its own. So padding and idle rows may write at the row's next position freely.
@@ -17,11 +17,19 @@ from jax import Array
 from clawjax.models.architecture import Architecture
 from clawjax.models.transformer import Attend
 
-__all__ = ["Cache", "LayerCache", "cache_bytes", "decode_attend", "new_cache", "prefill_attend"]
+__all__ = [
+    "Cache",
+    "LayerCache",
+    "cache_bytes",
+    "copied",
+    "decode_attend",
+    "new_cache",
+    "prefill_attend",
+]
 
 
 class LayerCache(NamedTuple):
-    """One layer's keys and values, each `[slots, kv_heads, capacity, head_dim]`."""
+    """One layer's keys and values, each `[rows, kv_heads, capacity, head_dim]`."""
 
     k: Array
     v: Array
@@ -31,18 +39,30 @@ Cache = tuple[LayerCache, ...]
 """One `LayerCache` per layer."""
 
 
-def new_cache(arch: Architecture, *, slots: int, capacity: int) -> Cache:
+def new_cache(arch: Architecture, *, rows: int, capacity: int) -> Cache:
     """Allocate buffers of zeros in fp32."""
-    shape = (slots, arch.num_kv_heads, capacity, arch.head_dim)
+    shape = (rows, arch.num_kv_heads, capacity, arch.head_dim)
     return tuple(
         LayerCache(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.float32))
         for _ in range(arch.num_layers)
     )
 
 
-def cache_bytes(arch: Architecture, *, slots: int, capacity: int) -> int:
+def cache_bytes(arch: Architecture, *, rows: int, capacity: int) -> int:
     """Size of all buffers together."""
-    return 8 * arch.num_layers * slots * arch.num_kv_heads * capacity * arch.head_dim
+    return 8 * arch.num_layers * rows * arch.num_kv_heads * capacity * arch.head_dim
+
+
+def copied(cache: Cache, where: Array, *, length: int) -> Cache:
+    """The cache with the first `length` positions of row `where[0]` in row `where[1]` as well."""
+    source, target = where
+
+    def copy(buffer: Array) -> Array:
+        size = (1, buffer.shape[1], length, buffer.shape[3])
+        row = jax.lax.dynamic_slice(buffer, (source, 0, 0, 0), size)
+        return jax.lax.dynamic_update_slice(buffer, row, (target, 0, 0, 0))
+
+    return jax.tree.map(copy, cache)
 
 
 def decode_attend(positions: Array, *, live: int) -> Attend:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from clawjax.engine.decode import Decoder, idle_rows
+from clawjax.engine.prefixes import PrefixTable
 from clawjax.engine.sampling import Drawn, SamplingRows
 from clawjax.engine.text import ReplyText
 from clawjax.models.transformer import Params
@@ -60,12 +61,19 @@ class _Running:
     text: ReplyText
     admitted: int
     """How many jobs were admitted before."""
-    prefilled: int = 0
+    prefilled: int
     replied: int = 0
+    reply: list[int] = field(default_factory=list)
+    is_mixed: bool = False
+    """Whether the weights changed after the prompt was read."""
 
     @property
     def is_decoding(self) -> bool:
         return self.prefilled == len(self.prompt)
+
+    def tokens(self, count: int) -> np.ndarray:
+        """The first `count` of prompt and reply."""
+        return np.concatenate([self.prompt, np.asarray(self.reply, np.int32)])[:count]
 
 
 class Scheduler:
@@ -87,6 +95,7 @@ class Scheduler:
         self._waiting: deque[Job] = deque()
         self._admitted = 0
         self._slots: list[_Running | None] = [None] * decoder.slots
+        self._prefixes = PrefixTable(decoder.slots, decoder.kept)
         self._tokens = np.zeros(decoder.slots, np.int32)
         self._positions = np.zeros(decoder.slots, np.int32)
         self._rows = idle_rows(decoder.slots)
@@ -108,8 +117,11 @@ class Scheduler:
         them again would stall every stream.
         """
         self.weights = weights
+        self._prefixes.forget()
         for running in self._slots:
-            if running is not None and not running.is_decoding:
+            if running is not None and running.is_decoding:
+                running.is_mixed = True
+            elif running is not None:
                 running.prefilled = 0
 
     def submit(self, job: Job) -> None:
@@ -148,8 +160,17 @@ class Scheduler:
                 job = self._waiting.popleft()
                 prompt = np.asarray(job.request.prompt_ids, np.int32)
                 text = self._new_text(job.request.sampling.stop)
-                self._slots[slot] = _Running(job, slot, prompt, text, self._admitted)
+                held = self._place(prompt, slot)
+                self._slots[slot] = _Running(job, slot, prompt, text, self._admitted, held)
                 self._admitted += 1
+
+    def _place(self, prompt: np.ndarray, slot: int) -> int:
+        """How much of a prompt its slot holds, after fetching what other rows hold of it."""
+        placement = self._prefixes.place(prompt, slot)
+        for copy in placement.copies:
+            self._decoder.copy(*copy)
+        self._positions[slot] = placement.held
+        return placement.held
 
     def _prefill(self) -> list[Delivery]:
         """One chunk of the prompt that has waited longest."""
@@ -166,6 +187,7 @@ class Scheduler:
             rows=rows,
         )
         self._positions[running.slot] = running.prefilled
+        self._prefixes.hold(running.slot, running.prompt[: running.prefilled])
         if drawn is None:
             return []
         for column, values in zip(self._rows, rows, strict=True):
@@ -193,6 +215,7 @@ class Scheduler:
         """Book a drawn token: it is fed in the next step unless it ends the reply."""
         token = int(drawn.token[row])
         running.replied += 1
+        running.reply.append(token)
         self._tokens[running.slot] = token
         self._rows.step[running.slot] = running.replied
         text, finish_reason = self._read(running, token)
@@ -225,7 +248,9 @@ class Scheduler:
     def _release(self, running: _Running) -> None:
         slot = running.slot
         self._slots[slot] = None
-        self._positions[slot] = 0
+        if not running.is_mixed:  # a reply by two versions is nobody's beginning
+            self._prefixes.hold(slot, running.tokens(int(self._positions[slot])))
+        self._positions[slot] = self._prefixes.held(slot)
         for column, values in zip(self._rows, idle_rows(1), strict=True):
             column[slot] = values[0]
 
