@@ -51,6 +51,8 @@ class GenerateRequest:
     seed: int
     top_logprobs: int = 0
     """How many alternatives to report per token (temperature 1); 0 for none, 20 at most."""
+    priority: int = 0
+    """The lower, the more urgent; what is equally urgent is served in order of arrival."""
 
 
 @dataclass(frozen=True, slots=True)

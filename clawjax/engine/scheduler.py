@@ -1,6 +1,7 @@
 """Continuous batching: who sits in which slot, and what runs next.
 
-Owns the slots and every running reply. Invariants: requests are admitted first come, first served;
+Owns the slots and every reply under way. Invariants: of what is equally urgent, first come is first
+served; what is more urgent takes a slot from what is less, which goes on later where it was;
 between two decode steps at most one prompt chunk runs, so a long prompt cannot stall the others; a
 slot is free again in the step in which its request ends or is found cancelled; prompt tokens are
 never cut. Lives in the worker thread; knows neither asyncio nor threads.
@@ -8,7 +9,7 @@ never cut. Lives in the worker thread; knows neither asyncio nor threads.
 
 from __future__ import annotations
 
-from collections import deque
+import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -54,26 +55,39 @@ class Delivery(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class _Running:
+class _Reply:
+    """A reply from its request to its end, in a slot or waiting for one."""
+
     job: Job
-    slot: int
     prompt: np.ndarray
     text: ReplyText
-    admitted: int
-    """How many jobs were admitted before."""
-    prefilled: int
-    replied: int = 0
-    reply: list[int] = field(default_factory=list)
+    order: int
+    """How many jobs were submitted before."""
+    drawn: list[int] = field(default_factory=list)
+    """The reply's tokens so far."""
+    slot: int = -1
+    """Meaningful while it sits in one, as are the next three."""
+    sequence: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    """What has to be read before the next token can be drawn."""
+    prefilled: int = 0
+    """How much of that is read."""
     is_mixed: bool = False
-    """Whether the weights changed after the prompt was read."""
+    """Whether the weights have changed since it was read."""
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Whose turn it is: the lowest comes first."""
+        return self.job.request.priority, self.order
 
     @property
     def is_decoding(self) -> bool:
-        return self.prefilled == len(self.prompt)
+        """Whether everything is read."""
+        return self.prefilled == len(self.sequence)
 
-    def tokens(self, count: int) -> np.ndarray:
-        """The first `count` of prompt and reply."""
-        return np.concatenate([self.prompt, np.asarray(self.reply, np.int32)])[:count]
+    @property
+    def tokens(self) -> np.ndarray:
+        """Prompt and reply."""
+        return np.concatenate([self.prompt, np.asarray(self.drawn, np.int32)])
 
 
 class Scheduler:
@@ -92,9 +106,9 @@ class Scheduler:
         self._decoder = decoder
         self._eos_ids = eos_ids
         self._new_text = new_text
-        self._waiting: deque[Job] = deque()
-        self._admitted = 0
-        self._slots: list[_Running | None] = [None] * decoder.slots
+        self._waiting: list[_Reply] = []
+        self._submitted = 0
+        self._slots: list[_Reply | None] = [None] * decoder.slots
         self._prefixes = PrefixTable(decoder.slots, decoder.kept)
         self._tokens = np.zeros(decoder.slots, np.int32)
         self._positions = np.zeros(decoder.slots, np.int32)
@@ -126,7 +140,10 @@ class Scheduler:
 
     def submit(self, job: Job) -> None:
         """Queue a job. The bound is the engine's: it refuses what exceeds `max_waiting`."""
-        self._waiting.append(job)
+        prompt = np.asarray(job.request.prompt_ids, np.int32)
+        text = self._new_text(job.request.sampling.stop)
+        bisect.insort(self._waiting, _Reply(job, prompt, text, self._submitted), key=_rank)
+        self._submitted += 1
 
     def step(self) -> list[Delivery]:
         """Drop the cancelled, admit, run one prompt chunk and one decode step."""
@@ -141,7 +158,9 @@ class Scheduler:
             for running in self._slots
             if running is not None
         ]
-        ended += [Delivery(job, _last_chunk("")) for job in self._waiting]
+        ended += [
+            Delivery(waiting.job, _last_chunk(waiting.text.finish())) for waiting in self._waiting
+        ]
         for delivery in ended:
             delivery.job.is_cancelled = True
         self._drop_cancelled()
@@ -151,43 +170,51 @@ class Scheduler:
         for running in self._slots:
             if running is not None and running.job.is_cancelled:
                 self._release(running)
-        if any(job.is_cancelled for job in self._waiting):
-            self._waiting = deque(job for job in self._waiting if not job.is_cancelled)
+        self._waiting = [waiting for waiting in self._waiting if not waiting.job.is_cancelled]
 
     def _admit(self) -> None:
+        """Fill the slots; what waits takes the place of what is less urgent.
+
+        Who loses a place waits with the reply so far, which is read again later, where the cache
+        does not hold it still: no token is drawn twice and none is lost.
+        """
         for slot, running in enumerate(self._slots):
             if running is None and self._waiting:
-                job = self._waiting.popleft()
-                prompt = np.asarray(job.request.prompt_ids, np.int32)
-                text = self._new_text(job.request.sampling.stop)
-                held = self._place(prompt, slot)
-                self._slots[slot] = _Running(job, slot, prompt, text, self._admitted, held)
-                self._admitted += 1
+                self._seat(self._waiting.pop(0), slot)
+        while self._waiting:
+            last = max((running for running in self._slots if running is not None), key=_rank)
+            if last.job.request.priority <= self._waiting[0].job.request.priority:
+                return
+            urgent = self._waiting.pop(0)
+            self._release(last)
+            bisect.insort(self._waiting, last, key=_rank)
+            self._seat(urgent, last.slot)
 
-    def _place(self, prompt: np.ndarray, slot: int) -> int:
-        """How much of a prompt its slot holds, after fetching what other rows hold of it."""
-        placement = self._prefixes.place(prompt, slot)
+    def _seat(self, reply: _Reply, slot: int) -> None:
+        """Put a reply into a free slot, with what the cache holds of it."""
+        reply.slot, reply.sequence, reply.is_mixed = slot, reply.tokens, False
+        placement = self._prefixes.place(reply.sequence, slot)
         for copy in placement.copies:
             self._decoder.copy(*copy)
-        self._positions[slot] = placement.held
-        return placement.held
+        reply.prefilled = self._positions[slot] = placement.held
+        self._slots[slot] = reply
 
     def _prefill(self) -> list[Delivery]:
-        """One chunk of the prompt that has waited longest."""
+        """One chunk of what is to be read, of the most urgent reply."""
         pending = [r for r in self._slots if r is not None and not r.is_decoding]
         if not pending:
             return []
-        running = min(pending, key=lambda r: r.admitted)
-        rows = _row(running.job.request)
+        running = min(pending, key=_rank)
+        rows = _row(running.job.request, step=len(running.drawn))
         running.prefilled, drawn = self._decoder.prefill(
             self.weights.params,
-            running.prompt,
+            running.sequence,
             slot=running.slot,
             start=running.prefilled,
             rows=rows,
         )
         self._positions[running.slot] = running.prefilled
-        self._prefixes.hold(running.slot, running.prompt[: running.prefilled])
+        self._prefixes.hold(running.slot, running.sequence[: running.prefilled])
         if drawn is None:
             return []
         for column, values in zip(self._rows, rows, strict=True):
@@ -211,13 +238,12 @@ class Scheduler:
             self._positions[running.slot] += 1
         return [self._take(running, drawn, running.slot) for running in active]
 
-    def _take(self, running: _Running, drawn: Drawn[np.ndarray], row: int) -> Delivery:
+    def _take(self, running: _Reply, drawn: Drawn[np.ndarray], row: int) -> Delivery:
         """Book a drawn token: it is fed in the next step unless it ends the reply."""
         token = int(drawn.token[row])
-        running.replied += 1
-        running.reply.append(token)
+        running.drawn.append(token)
         self._tokens[running.slot] = token
-        self._rows.step[running.slot] = running.replied
+        self._rows.step[running.slot] = len(running.drawn)
         text, finish_reason = self._read(running, token)
         if finish_reason is not None:
             self._release(running)
@@ -233,30 +259,34 @@ class Scheduler:
         )
         return Delivery(running.job, chunk)
 
-    def _read(self, running: _Running, token: int) -> tuple[str, FinishReason | None]:
+    def _read(self, running: _Reply, token: int) -> tuple[str, FinishReason | None]:
         """The text that a token makes visible, and whether it ends the reply."""
         sampling = running.job.request.sampling
         is_end = token in self._eos_ids and not sampling.ignore_eos
         if is_end or token in sampling.stop_token_ids:
             return running.text.finish(), FinishReason.STOP
         text = running.text.push(token)
-        if not running.text.is_stopped and running.replied == running.job.limit:
+        if not running.text.is_stopped and len(running.drawn) == running.job.limit:
             text += running.text.finish()
             return text, FinishReason.STOP if running.text.is_stopped else FinishReason.LENGTH
         return text, FinishReason.STOP if running.text.is_stopped else None
 
-    def _release(self, running: _Running) -> None:
+    def _release(self, running: _Reply) -> None:
         slot = running.slot
         self._slots[slot] = None
         if not running.is_mixed:  # a reply by two versions is nobody's beginning
-            self._prefixes.hold(slot, running.tokens(int(self._positions[slot])))
+            self._prefixes.hold(slot, running.tokens[: self._positions[slot]])
         self._positions[slot] = self._prefixes.held(slot)
         for column, values in zip(self._rows, idle_rows(1), strict=True):
             column[slot] = values[0]
 
 
-def _row(request: GenerateRequest) -> SamplingRows[np.ndarray]:
-    """A request's sampling parameters as host arrays of one row."""
+def _rank(reply: _Reply) -> tuple[int, int]:
+    return reply.rank
+
+
+def _row(request: GenerateRequest, *, step: int) -> SamplingRows[np.ndarray]:
+    """A request's sampling parameters as host arrays of one row, at a token of the reply."""
     sampling = request.sampling
     return SamplingRows(
         temperature=np.asarray([sampling.temperature], np.float32),
@@ -264,7 +294,7 @@ def _row(request: GenerateRequest) -> SamplingRows[np.ndarray]:
         top_p=np.asarray([sampling.top_p], np.float32),
         min_p=np.asarray([sampling.min_p], np.float32),
         seed=np.asarray([[(request.seed >> 32) & _WORD, request.seed & _WORD]], np.uint32),
-        step=np.zeros(1, np.int32),
+        step=np.asarray([step], np.int32),
         top_logprobs=np.asarray([request.top_logprobs], np.int32),
     )
 

@@ -21,6 +21,10 @@ from clawjax.errors import EngineError
 __all__ = ["Asker", "Reply"]
 
 
+_PRIORITY = "2"
+"""Measuring can wait: people and judges come first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One prompt and what came back."""
@@ -83,7 +87,7 @@ class Asker:
                         temperature=temperature,
                         max_tokens=max_tokens,
                         seed=seed,
-                        extra_headers={"X-Turn-Type": "side"},
+                        extra_headers={"X-Turn-Type": "side", "X-Priority": _PRIORITY},
                     )
                 choice = completion.choices[0]
                 text = choice.message.content or ""

@@ -109,6 +109,7 @@ class ChatService:
             arrived_at=visit.arrived_at,
             choices=request.choices,
             top_logprobs=request.top_logprobs,
+            priority=caller.priority,
         )
 
     def _clamped(self, sampling: SamplingParams, prompt_tokens: int) -> SamplingParams:
@@ -160,6 +161,7 @@ class ChatService:
                 sampling=exchange.sampling,
                 seed=reply.seed,
                 top_logprobs=exchange.top_logprobs,
+                priority=exchange.priority,
             )
         )
         async with aclosing(cast("AsyncGenerator[TokenChunk]", stream)) as chunks:

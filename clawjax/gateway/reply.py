@@ -51,6 +51,7 @@ class Exchange:
     arrived_at: float
     choices: int
     top_logprobs: int
+    priority: int
 
 
 class Reply:

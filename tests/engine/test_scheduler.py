@@ -275,3 +275,57 @@ def test_nothing_compiles_after_warm_up(scheduler: Scheduler, decoder: Decoder) 
         jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled == []
     assert decoder.compiled == decoder.shapes()
+
+
+def test_the_urgent_come_first_and_what_they_displace_goes_on_where_it_was(
+    model: LoadedModel, scheduler: Scheduler, logits_of: LogitsOf
+) -> None:
+    patient = [request(prompt(20, seed=n), 30, seed=n, temperature=1.0) for n in range(4)]
+    patient = [replace(one, priority=2) for one in patient]
+    alone = {one: run(scheduler, one)[0].ids for one in patient}
+    replies: dict[Job, Reply] = {}
+    jobs = [submit(scheduler, one) for one in patient]
+    for _ in range(8):
+        step(scheduler, replies)
+    assert scheduler.running == 3
+    before = {job: len(replies[job].ids) for job in jobs[:3]}
+    urgent = [request(prompt(7, seed=50 + n), 5, seed=n, temperature=1.0) for n in range(2)]
+    late = [submit(scheduler, one) for one in urgent]
+    step(scheduler, replies)
+    assert late[0] in replies
+    while not all(job in replies and replies[job].finish_reason for job in late):
+        step(scheduler, replies)
+    assert len(replies[jobs[2]].ids) == before[jobs[2]]  # the last to come made room
+    assert jobs[3] not in replies
+    while not scheduler.is_idle:
+        step(scheduler, replies)
+    for asked, job in zip([*patient, *urgent], [*jobs, *late], strict=True):
+        assert replies[job].finish_reason is FinishReason.LENGTH
+        assert_consistent(logits_of, model.params, {asked: replies[job]})
+        assert replies[job].ids == alone.get(asked, replies[job].ids)
+
+
+def test_equals_do_not_displace_each_other(scheduler: Scheduler) -> None:
+    replies: dict[Job, Reply] = {}
+    jobs = [submit(scheduler, request(prompt(5, seed=n), 6, seed=n)) for n in range(4)]
+    while not scheduler.is_idle:
+        step(scheduler, replies)
+        if jobs[3] in replies:
+            assert any(replies[job].finish_reason for job in jobs[:3])
+
+
+def test_cancelling_who_was_displaced_ends_it(scheduler: Scheduler) -> None:
+    replies: dict[Job, Reply] = {}
+    jobs = [
+        submit(scheduler, replace(request(prompt(5, seed=n), 20, seed=n), priority=1))
+        for n in range(3)
+    ]
+    for _ in range(4):
+        step(scheduler, replies)
+    submit(scheduler, request(prompt(5, seed=9), 3))
+    step(scheduler, replies)
+    length = len(replies[jobs[2]].ids)
+    jobs[2].is_cancelled = True
+    while not scheduler.is_idle:
+        step(scheduler, replies)
+    assert len(replies[jobs[2]].ids) == length
