@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -124,16 +123,20 @@ class Counting:
         monkeypatch.setattr(decoder, "prefill", prefill)
 
 
+@pytest.fixture
+def read(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> Counting:
+    return Counting(decoder, monkeypatch)
+
+
 def test_a_conversation_reads_only_what_is_new(
     model: LoadedModel,
     scheduler: Scheduler,
-    decoder: Decoder,
+    read: Counting,
     logits_of: LogitsOf,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = request(prompt(60), 8, seed=1, temperature=1.0)
     [reply] = run(scheduler, first)
-    read = Counting(decoder, monkeypatch)
+    read.tokens = 0
     more = (*first.prompt_ids, *reply.ids, *prompt(5, seed=9))
     second = request(more, 8, seed=2, temperature=1.0)
     [answer] = run(scheduler, second)
@@ -144,9 +147,8 @@ def test_a_conversation_reads_only_what_is_new(
 def test_what_many_prompts_begin_with_is_read_once_while_all_of_them_run(
     model: LoadedModel,
     scheduler: Scheduler,
-    decoder: Decoder,
+    read: Counting,
     logits_of: LogitsOf,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     system = prompt(50)
     asked = [
@@ -156,7 +158,7 @@ def test_what_many_prompts_begin_with_is_read_once_while_all_of_them_run(
     jobs = [submit(scheduler, asked[0])]
     while not replies:
         step(scheduler, replies)
-    read = Counting(decoder, monkeypatch)
+    read.tokens = 0
     jobs += [submit(scheduler, one) for one in asked[1:]]
     while not scheduler.is_idle:
         step(scheduler, replies)
@@ -168,13 +170,12 @@ def test_what_many_prompts_begin_with_is_read_once_while_all_of_them_run(
 def test_conversations_beyond_the_slots_come_back_from_the_store(
     model: LoadedModel,
     scheduler: Scheduler,
-    decoder: Decoder,
+    read: Counting,
     logits_of: LogitsOf,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     talks = [request(prompt(40, seed=n), 4, seed=n, temperature=1.0) for n in range(3)]
     so_far = [(*one.prompt_ids, *run(scheduler, one)[0].ids) for one in talks]
-    read = Counting(decoder, monkeypatch)
+    read.tokens = 0
     for turn in range(3):  # one after the other in the same slot
         for n, tokens in enumerate(so_far):
             asked = request((*tokens, 7 + turn, 8), 4, seed=10 * n + turn, temperature=1.0)
@@ -186,10 +187,9 @@ def test_conversations_beyond_the_slots_come_back_from_the_store(
 
 def test_nothing_of_other_weights_is_used(
     scheduler: Scheduler,
-    decoder: Decoder,
+    read: Counting,
     other_params: Params,
     logits_of: LogitsOf,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = request(prompt(60), 8, seed=1, temperature=1.0)
     replies: dict[Job, Reply] = {}
@@ -199,7 +199,7 @@ def test_nothing_of_other_weights_is_used(
     scheduler.adopt(Weights(other_params, 5))  # under a running reply
     while not scheduler.is_idle:
         step(scheduler, replies)
-    read = Counting(decoder, monkeypatch)
+    read.tokens = 0
     [again] = run(scheduler, asked)
     assert read.tokens == 60
     expected = recomputed(logits_of, other_params, asked, again.ids)
@@ -209,9 +209,8 @@ def test_nothing_of_other_weights_is_used(
 def test_a_cancelled_prompt_is_gone_on_with_where_it_was_left(
     model: LoadedModel,
     scheduler: Scheduler,
-    decoder: Decoder,
+    read: Counting,
     logits_of: LogitsOf,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = request(prompt(97), 4, seed=1, temperature=1.0)
     job = submit(scheduler, asked)
@@ -219,7 +218,7 @@ def test_a_cancelled_prompt_is_gone_on_with_where_it_was_left(
     step(scheduler, {})
     job.is_cancelled = True
     step(scheduler, {})
-    read = Counting(decoder, monkeypatch)
+    read.tokens = 0
     [reply] = run(scheduler, asked)
     assert read.tokens == 97 - 64
     assert_consistent(logits_of, model.params, {asked: reply})
@@ -228,8 +227,7 @@ def test_a_cancelled_prompt_is_gone_on_with_where_it_was_left(
 def test_a_full_context_is_gone_on_with_within_the_cache(
     model: LoadedModel,
     scheduler: Scheduler,
-    decoder: Decoder,
-    logits_of: Callable[[Params, tuple[int, ...]], np.ndarray],
+    logits_of: LogitsOf,
 ) -> None:
     first = request(prompt(100), 3, seed=1, temperature=1.0)
     run(scheduler, first)
