@@ -200,8 +200,7 @@ class ObjectiveConfig:
         at_least("objective.constant_tokens", self.constant_tokens, 1)
         at_least("objective.replay_praised", self.replay_praised, 0)
         require(
-            self.replay_praised == 0
-            or (self.uses_scores and self.name in ("binary_rl", "combined")),
+            self.replay_praised == 0 or self.name in ("binary_rl", "combined"),
             f"objective.replay_praised={self.replay_praised} adds to the term of scores, which "
             f"objective.name={self.name} does not have: use binary_rl or combined, or 0",
         )
@@ -237,6 +236,11 @@ class ObjectiveConfig:
     def uses_demonstrations(self) -> bool:
         """Whether that teacher reads praised exchanges."""
         return self.uses_teacher and self.opd.demonstrations > 0
+
+    @property
+    def recalls_praise(self) -> bool:
+        """Whether earlier praised turns matter, be it as examples or to learn from again."""
+        return self.uses_demonstrations or self.replay_praised > 0
 
     @property
     def needs_scores(self) -> bool:

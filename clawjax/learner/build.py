@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
@@ -21,7 +21,7 @@ from clawjax.log.replay import replay
 from clawjax.models.load import LoadedModel
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import Monitor, WeightStore
-from clawjax.records import Message, Turn
+from clawjax.records import Message
 
 __all__ = ["build_learner"]
 
@@ -92,20 +92,11 @@ def build_learner(
         imitation=SelfImitation(objective.replay_praised) if objective.replay_praised else None,
         clock=clock,
     )
-    if built.imitation is not None:
-        judged = replay(log)
-        built.imitation.remember((j.turn, combine(j.verdicts, reward.weights)) for j in judged)
-    if built.teacher is not None and objective.uses_demonstrations:
-        built.teacher.remember(_praised(log, reward, built.teacher))
+    if objective.recalls_praise:
+        for judged in replay(log):
+            built.recall([(judged.turn, combine(judged.verdicts, reward.weights))])
     built.start()
     return built
-
-
-def _praised(log: LearnerLog, reward: RewardConfig, teacher: HintTeacher) -> Iterator[Turn]:
-    """What users have praised so far, in order."""
-    for judged in replay(log):
-        if teacher.is_praise(combine(judged.verdicts, reward.weights)):
-            yield judged.turn
 
 
 def _build_budget(

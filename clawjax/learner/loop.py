@@ -234,6 +234,12 @@ class Learner:
         self.imitation.remember((admitted.turn, admitted.score) for admitted in turns)
         return again
 
+    def recall(self, scored: Sequence[tuple[Turn, float | None]]) -> None:
+        """Remember what was praised without learning from it now; turns in order."""
+        for memory in (self.teacher, self.imitation):
+            if memory is not None:
+                memory.remember(scored)
+
     def _step(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> dict[str, float]:
         """Update the policy, not farther than one update may go; the step's metrics."""
         if self.budget is None or self.config.drift.max_step_kl is None:
@@ -254,10 +260,7 @@ class Learner:
 
     def _rest(self, turns: Sequence[AdmittedTurn]) -> None:
         """Settle turns without a step; what was praised is still an example."""
-        if self.teacher is not None:
-            self.teacher.remember_praised(turns)
-        if self.imitation is not None:
-            self.imitation.remember((admitted.turn, admitted.score) for admitted in turns)
+        self.recall([(admitted.turn, admitted.score) for admitted in turns])
         now = self.clock()
         self.log.append(
             *(Outcome(a.turn.turn_id, now, drop_reason=DropReason.CONTENT) for a in turns)

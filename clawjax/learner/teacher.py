@@ -79,17 +79,9 @@ class HintTeacher:
         self._max_tokens = max_tokens
         self._demonstrations = Demonstrations()
 
-    def is_praise(self, score: float | None) -> bool:
-        """Whether a turn of that score is a demonstration for others."""
-        return score is not None and score > self._config.praised_above
-
-    def remember(self, praised: Iterable[Turn]) -> None:
-        """Keep praised turns as demonstrations, oldest first."""
-        self._demonstrations.remember(praised)
-
-    def remember_praised(self, turns: Sequence[AdmittedTurn]) -> None:
-        """Keep those that were praised."""
-        self.remember(admitted.turn for admitted in turns if self.is_praise(admitted.score))
+    def remember(self, scored: Iterable[tuple[Turn, float | None]]) -> None:
+        """Keep those that were praised as demonstrations, oldest first."""
+        self._demonstrations.remember(turn for turn, score in scored if self._is_praise(score))
 
     def examples(self, turn: Turn) -> tuple[Message, ...]:
         """The praised exchanges that the teacher reads before this turn's conversation."""
@@ -108,7 +100,7 @@ class HintTeacher:
         Raises:
             LearnerError: the configured lengths do not fit each other.
         """
-        self.remember_praised(turns)
+        self.remember((admitted.turn, admitted.score) for admitted in turns)
         skipped: Counter[str] = Counter()
         cases: list[_Case] = []
         for admitted in turns:
@@ -148,7 +140,7 @@ class HintTeacher:
 
     def _hinted(self, admitted: AdmittedTurn) -> tuple[list[Sample], str]:
         """The reply under each hint that can be used, and if there is none, why."""
-        if self.is_praise(admitted.score) and not self._config.corrects_praised:
+        if self._is_praise(admitted.score) and not self._config.corrects_praised:
             return [], "praised"
         read = to_sample(admitted.turn, None)
         examples = self.examples(admitted.turn)
@@ -165,6 +157,10 @@ class HintTeacher:
             else:
                 found.append(replace(read, prompt_ids=prompt_ids))
         return found, reason
+
+    def _is_praise(self, score: float | None) -> bool:
+        """Whether a turn of that score is a demonstration for others."""
+        return score is not None and score > self._config.praised_above
 
     def _preferred(self, hints: Sequence[str]) -> Sequence[str]:
         match self._config.hint_choice:
