@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jax import Array
 from numpy import ndarray
 
-__all__ = ["MAX_TOP_LOGPROBS", "Drawn", "SamplingRows", "sample", "truncated"]
+__all__ = ["MAX_TOP_LOGPROBS", "Drawn", "SamplingRows", "invert", "sample", "truncated"]
 
 MAX_TOP_LOGPROBS = 20
+_LANES = 256
 
 A = TypeVar("A", Array, ndarray)
 """Device arrays within a program, host arrays outside."""
@@ -58,26 +59,28 @@ class Drawn(NamedTuple, Generic[A]):
 
 def sample(logits: Array, rows: SamplingRows[Array]) -> Drawn[Array]:
     """Draw one token per row of `logits [R, V]`."""
-    plain = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    logits = logits.astype(jnp.float32)
     is_greedy = rows.temperature <= 0
-    likeliest = jnp.argmax(logits, axis=-1)  # not of the log-probs: those round to ties
-    scaled = plain / jnp.where(is_greedy, 1.0, rows.temperature)[:, None]
+    scaled = logits / jnp.where(is_greedy, 1.0, rows.temperature)[:, None]
     allowed = jax.lax.cond(
         jnp.any(_is_truncated(rows)), lambda: truncated(scaled, rows), lambda: scaled
     )
-    tempered = jax.nn.log_softmax(allowed, axis=-1)
+    mass = _Mass.of(allowed)
     token = jax.lax.cond(
-        jnp.all(is_greedy),
-        lambda: likeliest,
-        lambda: jnp.where(is_greedy, likeliest, _draw(tempered, rows)),
-    ).astype(jnp.int32)
-    logprob_t1 = _pick(plain, token)
-    logprob = jnp.where(is_greedy, logprob_t1, _pick(tempered, token))
-    return Drawn(token, logprob, logprob_t1, *_alternatives(plain, rows))
+        jnp.all(is_greedy), lambda: jnp.zeros_like(rows.step), lambda: _draw(allowed, mass, rows)
+    )
+    token = jax.lax.cond(
+        jnp.any(is_greedy), lambda: jnp.where(is_greedy, _likeliest(logits), token), lambda: token
+    )
+    is_plain = jnp.all(is_greedy | ((rows.temperature == 1) & ~_is_truncated(rows)))
+    total_t1 = jax.lax.cond(is_plain, lambda: mass.log_total, lambda: _Mass.of(logits).log_total)
+    logprob_t1 = _pick(logits, token) - total_t1
+    logprob = jnp.where(is_greedy, logprob_t1, _pick(allowed, token) - mass.log_total)
+    return Drawn(token, logprob, logprob_t1, *_alternatives(logits, total_t1, rows))
 
 
 def truncated(scaled: Array, rows: SamplingRows[Array]) -> Array:
-    """`scaled [R, V]` log-probs (any normalisation) with -inf outside the truncation set."""
+    """`scaled [R, V]`, log-probs of any normalisation, with -inf outside the truncation set."""
     vocab = scaled.shape[1]
     keys = _ordered(scaled)
     limit = jnp.where(rows.top_k > 0, jnp.minimum(rows.top_k, vocab), vocab)
@@ -126,29 +129,84 @@ def _threshold(is_enough: Callable[[Array], Array], rows: int) -> Array:
     return jax.lax.fori_loop(0, 32, halve, (low, high))[0]
 
 
-def _draw(logprobs: Array, rows: SamplingRows[Array]) -> Array:
-    """One Gumbel-max draw per row, keyed by the row's seed and step."""
+class _Mass(NamedTuple):
+    """The unnormalised probability of `[R, V]` scores, in `_LANES` lanes: token i is in i mod that.
 
-    def one(words: Array, step: Array, row: Array) -> Array:
+    Summing by lane is summing whole vectors, and a draw is one among the lanes, then one among the
+    tokens of that lane: neither makes a random number for, or a running sum over, all of V.
+    """
+
+    peak: Array
+    """`[R]`, the highest score."""
+    lanes: Array
+    """`[R, _LANES]`, sums of `exp(score - peak)`."""
+
+    @classmethod
+    def of(cls, scores: Array) -> _Mass:
+        grid = _grid(scores)
+        peak = jnp.max(jnp.max(grid, axis=1), axis=-1)
+        return cls(peak, jnp.sum(jnp.exp(grid - peak[:, None, None]), axis=1))
+
+    @property
+    def log_total(self) -> Array:
+        """`[R]`, the log-sum-exp of the scores."""
+        return self.peak + jnp.log(jnp.sum(self.lanes, axis=-1))
+
+
+def _grid(scores: Array) -> Array:
+    """`[R, V]` as `[R, ceil(V / _LANES), _LANES]`, filled up with -inf."""
+    missing = -scores.shape[1] % _LANES
+    padded = jnp.pad(scores, ((0, 0), (0, missing)), constant_values=-jnp.inf)
+    return padded.reshape(scores.shape[0], -1, _LANES)
+
+
+def _draw(scores: Array, mass: _Mass, rows: SamplingRows[Array]) -> Array:
+    """One draw per row by inversion, from two uniform numbers keyed by the row's seed and step."""
+
+    def uniform(words: Array, step: Array) -> Array:
         key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), step)
-        return jax.random.categorical(key, row)
+        return jax.random.uniform(key, (2,))
 
-    return jax.vmap(one)(rows.seed, rows.step, logprobs)
+    chance = jax.vmap(uniform)(rows.seed, rows.step)
+    lane = invert(chance[:, 0], mass.lanes)
+    column = jnp.take_along_axis(_grid(scores), lane[:, None, None], axis=2)[:, :, 0]
+    place = invert(chance[:, 1], jnp.exp(column - mass.peak[:, None]))
+    return place * _LANES + lane
 
 
-def _pick(logprobs: Array, token: Array) -> Array:
-    return jnp.take_along_axis(logprobs, token[:, None], axis=-1)[:, 0]
+def invert(chance: Array, weights: Array) -> Array:
+    """The index `[R]` at which the running sum of `weights [R, N]` exceeds its share `chance [R]`.
+
+    Where rounding puts that beyond the end it is the last index of any weight: none without weight
+    is ever drawn.
+    """
+    sums = jnp.cumsum(weights, axis=-1)
+    index = jnp.sum(sums <= chance[:, None] * sums[:, -1:], axis=-1)
+    places = jnp.arange(weights.shape[1])
+    return jnp.minimum(index, jnp.max(jnp.where(weights > 0, places, 0), axis=-1)).astype(jnp.int32)
 
 
-def _alternatives(plain: Array, rows: SamplingRows[Array]) -> tuple[Array, Array]:
-    count = min(MAX_TOP_LOGPROBS, plain.shape[1])
+def _likeliest(logits: Array) -> Array:
+    """The first of the highest, as `argmax`, which XLA's CPU backend does not vectorise."""
+    places = jnp.arange(logits.shape[1], dtype=jnp.int32)
+    is_highest = logits == jnp.max(logits, axis=-1, keepdims=True)
+    return jnp.min(jnp.where(is_highest, places, logits.shape[1] - 1), axis=-1)
+
+
+def _pick(scores: Array, token: Array) -> Array:
+    return jnp.take_along_axis(scores, token[:, None], axis=-1)[:, 0]
+
+
+def _alternatives(logits: Array, total: Array, rows: SamplingRows[Array]) -> tuple[Array, Array]:
+    """Ids and log-probs `[R, 20]` of the likeliest, where a row wants them."""
+    count = min(MAX_TOP_LOGPROBS, logits.shape[1])
 
     def likeliest() -> tuple[Array, Array]:
-        values, ids = jax.lax.top_k(plain, count)
-        return ids, values
+        values, ids = jax.lax.top_k(logits, count)
+        return ids, values - total[:, None]
 
     def nothing() -> tuple[Array, Array]:
-        shape = (plain.shape[0], count)
+        shape = (logits.shape[0], count)
         return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32)
 
     return jax.lax.cond(jnp.any(rows.top_logprobs > 0), likeliest, nothing)

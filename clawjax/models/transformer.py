@@ -3,7 +3,8 @@
 What differs between the two is only how a layer attends, so that is an argument: `Attend` takes
 this layer's queries, keys and values and its cache, and returns the mixed values and the new
 cache. `causal_attention` (here) needs no cache; the engine brings one that reads and writes its
-KV buffers. Parameter names mirror Hugging Face's, kernels are `[in, out]`.
+KV buffers. Parameter names mirror Hugging Face's, kernels are `[in, out]`. Kernels may be stored in
+fewer bits than hidden states have, which are fp32.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
     "causal_attention",
     "causal_mask",
     "grouped_attention",
+    "project",
 ]
 
 Params = Any
@@ -80,8 +82,23 @@ def causal_attention(mask: Array) -> Attend:
     return attend
 
 
+def project(x: Array, kernel: Array, *, axis: int = 0) -> Array:
+    """`x [..., in]` times a kernel whose `axis` is `in`: `[..., out]` in the precision of `x`.
+
+    On a two-dimensional view, because XLA's CPU GEMM is faster on that. A kernel of fewer bits
+    meets an `x` rounded to those, and products are summed in the precision of `x`.
+    """
+    flat = x.reshape(-1, x.shape[-1]).astype(kernel.dtype)
+    rows = flat.shape[0]
+    if rows == 1 and kernel.dtype != x.dtype:
+        flat = jnp.pad(flat, ((0, 1), (0, 0)))  # one row takes XLA's CPU backend ten times as long
+    contracted = (((1,), (axis,)), ((), ()))
+    y = jax.lax.dot_general(flat, kernel, contracted, preferred_element_type=x.dtype)
+    return y[:rows].reshape(*x.shape[:-1], kernel.shape[1 - axis])
+
+
 class Linear(nn.Module):
-    """`x @ kernel (+ bias)`, on a two-dimensional view: XLA's CPU GEMM is faster on that."""
+    """`x @ kernel (+ bias)`."""
 
     features: int
     has_bias: bool = False
@@ -92,11 +109,10 @@ class Linear(nn.Module):
         kernel = self.param(
             "kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features), jnp.float32
         )
-        flat = x.reshape(-1, x.shape[-1])
-        y = jax.lax.dot_general(flat, kernel, (((1,), (0,)), ((), ())))
+        y = project(x, kernel)
         if self.has_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return y.reshape(*x.shape[:-1], self.features)
+        return y
 
 
 class RMSNorm(nn.Module):
@@ -198,21 +214,22 @@ class Transformer(nn.Module):
             attend: how a layer attends.
             caches: one per layer, handed to `attend`.
         """
-        x = self.embed_tokens(token_ids)
+        x = self.embed(token_ids)
         new_caches = []
         for index, layer in enumerate(self.layers):
             x, cache = layer(x, positions, attend, None if caches is None else caches[index])
             new_caches.append(cache)
         return self.norm(x), tuple(new_caches)
 
+    def embed(self, token_ids: Array) -> Array:
+        """The first hidden states, `[..., D]` fp32."""
+        return self.embed_tokens(token_ids).astype(jnp.float32)
+
     def logits(self, hidden: Array) -> Array:
         """Scores over the vocabulary, `[..., V]`, of hidden states `[..., D]`."""
         if not self.arch.is_tied:
             return self.lm_head(hidden)
-        flat = hidden.reshape(-1, hidden.shape[-1])
-        table = self.embed_tokens.embedding
-        scores = jax.lax.dot_general(flat, table, (((1,), (1,)), ((), ())))
-        return scores.reshape(*hidden.shape[:-1], self.arch.vocab_size)
+        return project(hidden, self.embed_tokens.embedding, axis=1)
 
     def score(self, token_ids: Array, positions: Array, attend: Attend) -> Array:
         """Logits of whole sequences, `[B, T, V]`; for small models, tests and initialisation."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clawjax.engine.decode import idle_rows
-from clawjax.engine.sampling import Drawn, SamplingRows, sample, truncated
+from clawjax.engine.sampling import Drawn, SamplingRows, invert, sample, truncated
 
 VOCAB = 32
 ROWS = 3
@@ -142,6 +142,37 @@ def test_frequencies_follow_the_distribution(
     assert observed[~possible].sum() == 0
     chi_square = ((observed - expected)[possible] ** 2 / expected[possible]).sum()
     assert chi_square < 62  # the 0.999 quantile at 31 degrees of freedom
+
+
+def test_a_large_vocabulary_is_drawn_from_as_a_whole() -> None:
+    size = 700  # several tokens share a lane, and the last ones do not fill theirs
+    weights = np.arange(1.0, size + 1)
+    logits = np.log(weights / weights.sum()).astype(np.float32) + 40
+    logits[[0, 256, 512]] = -np.inf  # a lane that holds nothing
+    token = draw(np.tile(logits, (MANY, 1)), rows(seeds=3, steps=range(MANY), count=MANY)).token
+    weights[[0, 256, 512]] = 0
+    assert not set(token.tolist()) & {0, 256, 512}
+    assert token.max() < size
+    tenths = np.bincount(token * 10 // size, minlength=10)
+    expected = weights.reshape(10, -1).sum(axis=1) / weights.sum() * MANY
+    assert ((tenths - expected) ** 2 / expected).sum() < 28  # the 0.999 quantile at 9 degrees
+
+
+def test_rounding_never_draws_what_has_no_weight() -> None:
+    weights = np.asarray([[0, 1, 0, 2, 0]], np.float32)
+    for chance in (0.0, 0.3, 1 / 3, 0.34, 1 - 2**-24, 1.0):
+        (index,) = np.asarray(invert(np.asarray([chance], np.float32), weights))
+        assert weights[0, index] > 0
+    ends = [int(invert(np.asarray([chance], np.float32), weights)[0]) for chance in (0.0, 1.0)]
+    assert ends == [1, 3]
+
+
+def test_the_first_of_equal_logits_is_the_likeliest() -> None:
+    logits = np.zeros((2, 600), np.float32)
+    logits[0, [599, 300, 45]] = 2.0
+    logits[1] = -np.inf
+    logits[1, 599] = -3.0
+    assert draw(logits, rows(0.0, count=2)).token.tolist() == [45, 599]
 
 
 def test_a_draw_depends_on_seed_and_step_only() -> None:
