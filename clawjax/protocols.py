@@ -70,6 +70,8 @@ class TokenChunk:
     text: str = ""
     finish_reason: FinishReason | None = None
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
+    cached_tokens: int = 0
+    """On the first chunk: prompt tokens that had been read before, for another request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,14 @@ class EngineConfig:
     """Conversations kept in the cache besides those in the slots, so that they need not be read
     again when they go on; each takes the memory of a slot."""
     prefill_chunk: int = 128
-    """Prompt tokens processed between two decode steps."""
+    """Prompt tokens processed between two decode steps, of one prompt or of several."""
+    tokens_per_dispatch: int = 1
+    """Tokens that every reply gets before the host looks at any, while nothing waits and no reply
+    is about to end: on accelerators, where a step is shorter than the host's part of it. They
+    arrive together."""
+    weights_dtype: str = "float32"
+    """What the weights are stored in for serving, `float32` or `bfloat16`; sums are fp32. The
+    learner's are fp32 in any case, so with `bfloat16` it corrects for, and logs, the mismatch."""
     live_buckets: list[int] = field(default_factory=lambda: [128, 256, 512, 1024, 2048])
     """Cache lengths that attention is compiled for; those above the context are ignored."""
     max_response_tokens: int = 512
@@ -67,6 +74,11 @@ class EngineConfig:
         at_least("engine.max_waiting", self.max_waiting, 0)
         at_least("engine.kept_prefixes", self.kept_prefixes, 0)
         at_least("engine.prefill_chunk", self.prefill_chunk, 1)
+        at_least("engine.tokens_per_dispatch", self.tokens_per_dispatch, 1)
+        require(
+            self.weights_dtype in ("float32", "bfloat16"),
+            f"engine.weights_dtype={self.weights_dtype!r} is unknown: use float32 or bfloat16",
+        )
         at_least("engine.max_response_tokens", self.max_response_tokens, 1)
         within("engine.temperature", self.temperature, 0.0, 2.0)
         within("engine.top_p", self.top_p, 1e-6, 1.0)

@@ -1,5 +1,8 @@
 """From a published weight version to parameters that the compiled programs take.
 
+What is served may be stored in fewer bits than what was trained: a step that decodes few tokens
+does little but read the weights. Norms and biases stay fp32; they are small.
+
 Owns the checks: what does not belong to the base model, does not fit it, or is not finite is a
 `StoreError`, and nothing has changed. Runs beside serving, in a thread of the caller's choice.
 """
@@ -14,6 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import DTypeLike
 
 from clawjax.errors import ConfigError, StoreError
 from clawjax.models import lora
@@ -22,7 +26,7 @@ from clawjax.models.load import LoadedModel
 from clawjax.models.transformer import Params
 from clawjax.protocols import BASE_KIND, WeightStore, WeightVersion
 
-__all__ = ["read_params", "return_freed_memory"]
+__all__ = ["read_params", "return_freed_memory", "served"]
 
 _merge = jax.jit(lora.merge)
 
@@ -52,6 +56,11 @@ def read_params(model: LoadedModel, store: WeightStore, version: int) -> Params:
         msg = f"weights {version} have other shapes than {model.base_id!r}: they do not fit"
         raise StoreError(msg)
     return jax.block_until_ready(params)
+
+
+def served(params: Params, dtype: DTypeLike) -> Params:
+    """The parameters with kernels and the embedding table in `dtype`."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim == 2 else leaf, params)
 
 
 def return_freed_memory() -> None:

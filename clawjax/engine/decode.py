@@ -11,6 +11,8 @@ import bisect
 import functools
 import itertools
 import logging
+import operator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -32,7 +34,7 @@ from clawjax.engine.sampling import Drawn, SamplingRows, sample
 from clawjax.models.architecture import Architecture
 from clawjax.models.transformer import Attend, Params, Transformer
 
-__all__ = ["Decoder", "Shape", "idle_rows"]
+__all__ = ["Decoder", "Read", "Shape", "idle_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +47,23 @@ class Shape(NamedTuple):
 
     kind: str
     """`decode`, `prefill`, `copy` or `sample`."""
-    size: int
-    """Rows decoded, copied or sampled together, or prompt tokens in a chunk."""
+    rows: int
+    """Rows that are computed together."""
+    tokens: int = 1
+    """Prompt tokens that each of them reads, or reply tokens that each of them draws."""
     live: int = 0
     """Cache positions attended to or copied."""
+
+
+class Read(NamedTuple):
+    """A prompt that is to be read on."""
+
+    prompt: np.ndarray
+    """All of it, `[P]` int32."""
+    slot: int
+    """The row of the cache."""
+    start: int
+    """How many of its tokens the row holds already."""
 
 
 class Decoder:
@@ -61,13 +76,18 @@ class Decoder:
         self._live_buckets = sorted(
             {length for length in config.live_buckets if length < context_length} | {context_length}
         )
-        self._row_buckets = sorted({1, -(-config.slots // 2), config.slots})
+        self._row_buckets = _halvings(config.slots)
         self._chunk = min(config.prefill_chunk, context_length)
         self._small_chunk = self._chunk // 4 if self._chunk % 4 == 0 else self._chunk
         if self._small_chunk < _SMALLEST_CHUNK:
             self._small_chunk = self._chunk
+        self.reads = self._chunk // self._small_chunk
+        """Prompts that can be read together: what a step costs has one bound, many or one."""
+        self.burst = config.tokens_per_dispatch
+        """Tokens that a row draws while the host does nothing, where it is asked to."""
         capacity = -(-context_length // self._chunk) * self._chunk
-        self._live_buckets[-1] = capacity
+        self.capacity = self._live_buckets[-1] = capacity
+        """Positions of a row."""
         self._model = Transformer(arch)
         rows = config.slots + config.kept_prefixes
         self._cache: Cache = new_cache(arch, rows=rows, capacity=capacity)
@@ -80,13 +100,18 @@ class Decoder:
 
     def shapes(self) -> frozenset[Shape]:
         """Every shape that can be needed."""
-        decode = itertools.product(["decode"], self._row_buckets, self._live_buckets)
-        sizes = [self._chunk, self._small_chunk]
-        prefill = itertools.product(["prefill"], sizes, self._live_buckets)
-        chunks = (shape for shape in prefill if shape[1] <= shape[2])
-        copies = itertools.product(["copy"], [1], self._live_buckets)
-        samples = (("sample", size, 0) for size in {1, *self._row_buckets})
-        return frozenset(itertools.starmap(Shape, [*decode, *chunks, *copies, *samples]))
+        decode = itertools.product(
+            ["decode"], self._row_buckets, {1, self.burst}, self._live_buckets
+        )
+        sizes = {(1, self._chunk), (1, self._small_chunk), (self.reads, self._small_chunk)}
+        prefill = (
+            ("prefill", *size, live)
+            for size, live in itertools.product(sizes, self._live_buckets)
+            if size[1] <= live
+        )
+        copies = itertools.product(["copy"], [1], [1], self._live_buckets)
+        samples = (("sample", rows) for rows in {1, self.reads, *self._row_buckets})
+        return frozenset(itertools.starmap(Shape, [*decode, *prefill, *copies, *samples]))
 
     def warm_up(self, params: Params) -> None:
         """Compile every shape, a few at a time: the compiler runs outside the interpreter lock."""
@@ -94,44 +119,53 @@ class Decoder:
             for _ in pool.map(lambda shape: self._program(shape, params), sorted(self.shapes())):
                 pass
 
+    def together(self, left: int) -> int:
+        """How many prompts to read at once while the most urgent one has `left` tokens to go.
+
+        It is not to take longer for that: it reads alone what would fill a chunk.
+        """
+        return self.reads if left <= self._chunk // 2 else 1
+
     def prefill(
-        self,
-        params: Params,
-        prompt: np.ndarray,
-        *,
-        slot: int,
-        start: int,
-        rows: SamplingRows[np.ndarray],
-    ) -> tuple[int, Drawn[np.ndarray] | None]:
-        """Process the next chunk of a prompt; after the last one draw the reply's first token.
+        self, params: Params, reads: Sequence[Read], rows: SamplingRows[np.ndarray]
+    ) -> tuple[list[int], Drawn[np.ndarray] | None]:
+        """Read the next chunk of some prompts; where that is the last, draw what comes next.
 
         A chunk that would not fit behind `start` begins before it: its tokens are read again.
 
         Args:
             params: the policy.
-            prompt: the whole prompt, `[P]` int32.
-            slot: the row.
-            start: how many prompt tokens the row holds already.
-            rows: sampling parameters of this one row.
+            reads: 1 to `self.reads` of them, in different rows.
+            rows: sampling parameters of these.
 
         Returns:
-            How many prompt tokens are done now, and when that is all of them what was drawn:
-            host arrays of one row.
+            How many tokens of each prompt are read now; and what was drawn, host arrays of one row
+            for each read and maybe more: it means something only where all of the prompt is read,
+            and is None where none is.
         """
-        size = self._chunk if len(prompt) - start > self._chunk // 2 else self._small_chunk
-        start = min(start, self._live_buckets[-1] - size)
-        tokens = prompt[start : start + size]
-        padded = np.zeros((1, size), np.int32)
-        padded[0, : len(tokens)] = tokens
-        where = np.asarray([slot, start, len(tokens)], np.int32)
-        shape = Shape("prefill", size, self._live(start + size))
+        total = [len(read.prompt) for read in reads]
+        is_long = len(reads) == 1 and total[0] - reads[0].start > self._chunk // 2
+        size = self._chunk if is_long else self._small_chunk
+        wanted = 1 if len(reads) == 1 else self.reads
+        reads = [*reads, *[reads[0]] * (wanted - len(reads))]  # the same once more changes nothing
+        starts = [min(read.start, self.capacity - size) for read in reads]
+        tokens = [
+            read.prompt[start : start + size] for read, start in zip(reads, starts, strict=True)
+        ]
+        padded = np.zeros((wanted, size), np.int32)
+        for row, part in zip(padded, tokens, strict=True):
+            row[: len(part)] = part
+        counts = [len(part) for part in tokens]
+        where = np.asarray([[read.slot for read in reads], starts, counts], np.int32)
+        shape = Shape("prefill", wanted, size, self._live(max(starts) + size))
         logits = self._forward(shape, params, padded, where)
-        done = start + len(tokens)
-        return done, self._sample(logits, rows) if done == len(prompt) else None
+        done = list(map(operator.add, starts, counts))[: len(total)]
+        is_any_read = any(map(operator.ge, done, total))
+        return done, self._sample(logits, _resized(rows, wanted)) if is_any_read else None
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Give one row of the cache the first `length` positions of another, or some more."""
-        program = self._program(Shape("copy", 1, self._live(length)), None)
+        program = self._program(Shape("copy", 1, live=self._live(length)), None)
         self._cache = program(self._cache, np.asarray([source, target], np.int32))
 
     def decode(
@@ -143,6 +177,7 @@ class Decoder:
         *,
         count: int,
         live: int,
+        steps: int = 1,
     ) -> Drawn[np.ndarray]:
         """Feed one token to each of the first `count` rows (or more) and draw the next ones.
 
@@ -152,22 +187,28 @@ class Decoder:
             positions: `[slots]` int32, where the tokens go; idle rows name their next position.
             rows: sampling parameters of all slots.
             count: rows that matter.
-            live: tokens in the longest row that matters, the new one included.
+            live: tokens in the longest row that matters, the new ones included.
+            steps: 1, or `self.burst`: tokens to draw one after the other.
+
+        Returns:
+            Arrays `[steps, R]`.
         """
         size = self._row_buckets[bisect.bisect_left(self._row_buckets, count)]
-        first = SamplingRows(*(column[:size].copy() for column in rows))
-        shape = Shape("decode", size, self._live(live))
-        return self._sample(
-            self._forward(shape, params, tokens[:size].copy(), positions[:size].copy()), first
-        )
+        shape = Shape("decode", size, steps, self._live(live))
+        fed = tokens[:size].copy(), positions[:size].copy()
+        first = _resized(rows, size)
+        if steps == 1:
+            drawn = self._sample(self._forward(shape, params, *fed), first)
+            return Drawn(*(column[None] for column in drawn))
+        return jax.device_get(self._forward(shape, params, *fed, first))
 
     def _live(self, length: int) -> int:
         return self._live_buckets[bisect.bisect_left(self._live_buckets, length)]
 
-    def _forward(self, shape: Shape, params: Params, *arguments: np.ndarray) -> Array:
-        """Logits `[R, V]`, left on the device."""
-        self._cache, logits = self._program(shape, params)(params, self._cache, *arguments)
-        return logits
+    def _forward(self, shape: Shape, params: Params, *arguments: Any) -> Any:
+        """Logits `[R, V]`, or what a burst has drawn; left on the device."""
+        self._cache, result = self._program(shape, params)(params, self._cache, *arguments)
+        return result
 
     def _sample(self, logits: Array, rows: SamplingRows[np.ndarray]) -> Drawn[np.ndarray]:
         """Draw, and wait for it: the one transfer from the device per step."""
@@ -183,18 +224,22 @@ class Decoder:
 
     def _lower(self, shape: Shape, params: Params | None) -> Any:
         if shape.kind == "sample":
-            size = (shape.size, self._model.arch.vocab_size)
+            size = (shape.rows, self._model.arch.vocab_size)
             logits = jax.ShapeDtypeStruct(size, np.float32)
-            return jax.jit(sample).lower(logits, idle_rows(shape.size))
+            return jax.jit(sample).lower(logits, idle_rows(shape.rows))
         if shape.kind == "copy":
             program = functools.partial(copied, length=shape.live)
             return jax.jit(program, donate_argnums=0).lower(self._cache, np.zeros(2, np.int32))
-        if shape.kind == "decode":
-            examples = (np.zeros(shape.size, np.int32), np.zeros(shape.size, np.int32))
+        row = np.zeros(shape.rows, np.int32)
+        if shape.kind == "prefill":
+            examples = (np.zeros(shape[1:3], np.int32), np.zeros((3, shape.rows), np.int32))
+            program = functools.partial(_prefill, self._model, shape)
+        elif shape.tokens == 1:
+            examples = (row, row)
             program = functools.partial(_decode, self._model, shape)
         else:
-            examples = (np.zeros((1, shape.size), np.int32), np.zeros(3, np.int32))
-            program = functools.partial(_prefill, self._model, shape)
+            examples = (row, row, idle_rows(shape.rows))
+            program = functools.partial(_burst, self._model, shape)
         return jax.jit(program, donate_argnums=1).lower(params, self._cache, *examples)
 
 
@@ -211,6 +256,30 @@ def _decode(
     return cache, model.bind({"params": params}).logits(hidden[:, 0])
 
 
+def _burst(
+    model: Transformer,
+    shape: Shape,
+    params: Params,
+    cache: Cache,
+    tokens: Array,
+    positions: Array,
+    rows: SamplingRows[Array],
+) -> tuple[Cache, Drawn[Array]]:
+    """Decode and sample `shape.tokens` times; what is drawn is fed at once."""
+
+    def advance(
+        carry: tuple[Cache, Array], step: Array
+    ) -> tuple[tuple[Cache, Array], Drawn[Array]]:
+        cache, tokens = carry
+        cache, logits = _decode(model, shape, params, cache, tokens, positions + step)
+        drawn = sample(logits, rows._replace(step=rows.step + step))
+        return (cache, drawn.token), drawn
+
+    steps = jnp.arange(shape.tokens, dtype=jnp.int32)
+    (cache, _), drawn = jax.lax.scan(advance, (cache, tokens), steps)
+    return cache, drawn
+
+
 def _prefill(
     model: Transformer,
     shape: Shape,
@@ -219,12 +288,12 @@ def _prefill(
     token_ids: Array,
     where: Array,
 ) -> tuple[Cache, Array]:
-    """`where` is slot, position of the first token, and the number of real tokens."""
-    slot, start, count = where
-    attend = prefill_attend(slot, start, shape.size, live=shape.live)
-    positions = start + jnp.arange(shape.size, dtype=jnp.int32)[None]
+    """`where` is, for each row, slot, position of the first token, and number of real tokens."""
+    slots, starts, counts = where
+    attend = prefill_attend(slots, starts, shape.tokens, live=shape.live)
+    positions = starts[:, None] + jnp.arange(shape.tokens, dtype=jnp.int32)
     cache, hidden = _hidden(model, params, cache, token_ids, positions, attend)
-    last = jax.lax.dynamic_index_in_dim(hidden, count - 1, axis=1, keepdims=False)
+    last = hidden[jnp.arange(shape.rows), counts - 1]
     return cache, model.bind({"params": params}).logits(last)
 
 
@@ -248,7 +317,7 @@ def _hidden(
     def layer(weights: Params, x: Array, kv: LayerCache) -> tuple[Array, LayerCache]:
         return block.bind({"params": weights})(x, positions, attend, kv)
 
-    x = bound.embed_tokens(token_ids)
+    x = bound.embed(token_ids)
     filled = []
     for index, kv in enumerate(cache):
         x, new = layer(params[f"layers_{index}"], x, kv)
@@ -267,3 +336,24 @@ def idle_rows(count: int) -> SamplingRows[np.ndarray]:
         step=np.zeros(count, np.int32),
         top_logprobs=np.zeros(count, np.int32),
     )
+
+
+def _resized(rows: SamplingRows[np.ndarray], count: int) -> SamplingRows[np.ndarray]:
+    """The first `count` rows; where there are fewer, idle ones follow."""
+    missing = max(0, count - len(rows.step))
+    return SamplingRows(
+        *(
+            np.concatenate([column[:count], idle[:missing]])
+            for column, idle in zip(rows, idle_rows(missing), strict=True)
+        )
+    )
+
+
+def _halvings(slots: int) -> list[int]:
+    """Row counts to compile for: one, all slots, and half of that again and again down to four."""
+    half = -(-slots // 2)
+    sizes = {1, half, slots}
+    while half >= 8:
+        half = -(-half // 2)
+        sizes.add(half)
+    return sorted(sizes)

@@ -21,7 +21,7 @@ from pathlib import Path
 import jax
 
 from clawjax.config import EngineConfig
-from clawjax.engine.adoption import read_params, return_freed_memory
+from clawjax.engine.adoption import read_params, return_freed_memory, served
 from clawjax.engine.decode import Decoder
 from clawjax.engine.requests import reply_limit
 from clawjax.engine.scheduler import Delivery, Job, Scheduler, Weights
@@ -29,6 +29,7 @@ from clawjax.engine.text import ReplyText
 from clawjax.engine.worker import Replacement, Worker
 from clawjax.errors import EngineError, StoreError, WireError
 from clawjax.models.load import LoadedModel
+from clawjax.models.transformer import Params
 from clawjax.protocols import (
     EngineStatus,
     GenerateRequest,
@@ -160,12 +161,13 @@ class EmbeddedEngine:
     def _build(self) -> Scheduler:
         """Make the scheduler and compile; in the worker thread."""
         model, config = self._model, self._config
+        params = served(model.params, config.weights_dtype)
         decoder = Decoder(model.architecture, model.context_length, config)
         if config.warm_up:
-            decoder.warm_up(model.params)
+            decoder.warm_up(params)
         return Scheduler(
             decoder,
-            Weights(model.params, 0),
+            Weights(params, 0),
             eos_ids=model.tokenizer.eos_ids,
             new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
         )
@@ -203,7 +205,7 @@ class EmbeddedEngine:
     async def _replace(self, version: int, store: WeightStore) -> None:
         """Build parameters beside serving; wait until the worker has them or has died."""
         self._require_alive()
-        params = await asyncio.to_thread(read_params, self._model, store, version)
+        params = await asyncio.to_thread(self._read, store, version)
         done: Future[None] = Future()
         if not self._worker.put(Replacement(Weights(params, version), done)):
             msg = f"weights {version} cannot be handed over: too many swaps at once"
@@ -215,6 +217,10 @@ class EmbeddedEngine:
                 self._require_alive()
         await waiter
         await asyncio.to_thread(return_freed_memory)
+
+    def _read(self, store: WeightStore, version: int) -> Params:
+        params = read_params(self._model, store, version)
+        return jax.block_until_ready(served(params, self._config.weights_dtype))
 
     def _require_alive(self) -> None:
         trouble = self._worker.trouble

@@ -87,27 +87,33 @@ def decode_attend(positions: Array, *, live: int) -> Attend:
     return attend
 
 
-def prefill_attend(slot: Array, start: Array, length: int, *, live: int) -> Attend:
-    """Attention for `length` consecutive prompt tokens of one row, from position `start` on.
+def prefill_attend(slots: Array, starts: Array, length: int, *, live: int) -> Attend:
+    """Attention for `length` consecutive prompt tokens of each of `R` rows.
 
     Args:
-        slot: the row, a scalar.
-        start: position of the first token, a scalar; `start + length` never exceeds the capacity.
-        length: tokens in the chunk, padding included.
+        slots: `[R]`, which rows of the cache; one that comes twice reads the same tokens twice.
+        starts: `[R]`, position of the first token; `start + length` never exceeds the capacity.
+        length: tokens in a chunk, padding included.
         live: how many cache positions are looked at; at least `start + length`.
     """
-    queries = start + jnp.arange(length)
-    visible = (jnp.arange(live)[None, :] <= queries[:, None])[None]
+    rows = slots.shape[0]
+    queries = starts[:, None] + jnp.arange(length)
+    visible = jnp.arange(live) <= queries[:, :, None]
+
+    def write(buffer: Array, values: Array) -> Array:
+        for row in range(rows):  # one scatter would copy the buffer on a CPU
+            where = (slots[row], 0, starts[row], 0)
+            buffer = jax.lax.dynamic_update_slice(buffer, values[row : row + 1], where)
+        return buffer
+
+    def read(buffer: Array) -> Array:
+        size = (1, buffer.shape[1], live, buffer.shape[3])
+        parts = [jax.lax.dynamic_slice(buffer, (slot, 0, 0, 0), size) for slot in slots]
+        return jnp.concatenate(parts)
 
     def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
-        cache = LayerCache(
-            jax.lax.dynamic_update_slice(cache.k, k.swapaxes(1, 2), (slot, 0, start, 0)),
-            jax.lax.dynamic_update_slice(cache.v, v.swapaxes(1, 2), (slot, 0, start, 0)),
-        )
-        size = (1, cache.k.shape[1], live, cache.k.shape[3])
-        past_k = jax.lax.dynamic_slice(cache.k, (slot, 0, 0, 0), size)
-        past_v = jax.lax.dynamic_slice(cache.v, (slot, 0, 0, 0), size)
-        return _mix(q, past_k, past_v, visible), cache
+        cache = LayerCache(write(cache.k, k.swapaxes(1, 2)), write(cache.v, v.swapaxes(1, 2)))
+        return _mix(q, read(cache.k), read(cache.v), visible), cache
 
     return attend
 

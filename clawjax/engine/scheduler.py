@@ -10,13 +10,13 @@ never cut. Lives in the worker thread; knows neither asyncio nor threads.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from clawjax.engine.decode import Decoder, idle_rows
+from clawjax.engine.decode import Decoder, Read, idle_rows
 from clawjax.engine.prefixes import PrefixTable
 from clawjax.engine.sampling import Drawn, SamplingRows
 from clawjax.engine.text import ReplyText
@@ -63,6 +63,8 @@ class _Reply:
     text: ReplyText
     order: int
     """How many jobs were submitted before."""
+    cached: int = 0
+    """Prompt tokens that the cache held when it began."""
     drawn: list[int] = field(default_factory=list)
     """The reply's tokens so far."""
     slot: int = -1
@@ -82,7 +84,12 @@ class _Reply:
     @property
     def is_decoding(self) -> bool:
         """Whether everything is read."""
-        return self.prefilled == len(self.sequence)
+        return self.left == 0
+
+    @property
+    def left(self) -> int:
+        """How much is not."""
+        return len(self.sequence) - self.prefilled
 
     @property
     def tokens(self) -> np.ndarray:
@@ -136,7 +143,7 @@ class Scheduler:
             if running is not None and running.is_decoding:
                 running.is_mixed = True
             elif running is not None:
-                running.prefilled = 0
+                running.prefilled = running.cached = 0
 
     def submit(self, job: Job) -> None:
         """Queue a job. The bound is the engine's: it refuses what exceeds `max_waiting`."""
@@ -197,46 +204,64 @@ class Scheduler:
         for copy in placement.copies:
             self._decoder.copy(*copy)
         reply.prefilled = self._positions[slot] = placement.held
+        if not reply.drawn:
+            reply.cached = placement.held
         self._slots[slot] = reply
 
     def _prefill(self) -> list[Delivery]:
-        """One chunk of what is to be read, of the most urgent reply."""
-        pending = [r for r in self._slots if r is not None and not r.is_decoding]
+        """One chunk of what is to be read: of the most urgent reply, or a little of several.
+
+        Together where the most urgent one has so little left that it would not fill a chunk.
+        """
+        pending = sorted((r for r in self._slots if r and not r.is_decoding), key=_rank)
         if not pending:
             return []
-        running = min(pending, key=_rank)
-        rows = _row(running.job.request, step=len(running.drawn))
-        running.prefilled, drawn = self._decoder.prefill(
-            self.weights.params,
-            running.sequence,
-            slot=running.slot,
-            start=running.prefilled,
-            rows=rows,
-        )
-        self._positions[running.slot] = running.prefilled
-        self._prefixes.hold(running.slot, running.sequence[: running.prefilled])
-        if drawn is None:
-            return []
-        for column, values in zip(self._rows, rows, strict=True):
-            column[running.slot] = values[0]
-        return [self._take(running, drawn, 0)]
+        together = pending[: self._decoder.together(pending[0].left)]
+        reads = [Read(running.sequence, running.slot, running.prefilled) for running in together]
+        rows = [_row(running.job.request, step=len(running.drawn)) for running in together]
+        columns = SamplingRows(*map(np.concatenate, zip(*rows, strict=True)))
+        done, drawn = self._decoder.prefill(self.weights.params, reads, columns)
+        delivered = []
+        for index, (running, held) in enumerate(zip(together, done, strict=False)):
+            running.prefilled = self._positions[running.slot] = held
+            self._prefixes.hold(running.slot, running.sequence[:held])
+            if running.is_decoding and drawn is not None:
+                for column, values in zip(self._rows, rows[index], strict=True):
+                    column[running.slot] = values[0]
+                delivered.append(self._take(running, drawn, index))
+        return delivered
 
     def _decode(self) -> list[Delivery]:
-        """One token for every reply under way."""
+        """The next token of every reply under way; several where nobody needs the host before."""
         active = [r for r in self._slots if r is not None and r.is_decoding]
         if not active:
             return []
+        longest = max(int(self._positions[r.slot]) for r in active)
+        steps = self._steps(active, longest)
         drawn = self._decoder.decode(
             self.weights.params,
             self._tokens,
             self._positions,
             self._rows,
             count=active[-1].slot + 1,
-            live=max(int(self._positions[r.slot]) for r in active) + 1,
+            live=longest + steps,
+            steps=steps,
         )
-        for running in active:
-            self._positions[running.slot] += 1
-        return [self._take(running, drawn, running.slot) for running in active]
+        delivered = []
+        for step in range(steps):
+            now = Drawn(*(column[step] for column in drawn))
+            for running in active:
+                if self._slots[running.slot] is running:
+                    self._positions[running.slot] += 1
+                    delivered.append(self._take(running, now, running.slot))
+        return delivered
+
+    def _steps(self, active: Sequence[_Reply], longest: int) -> int:
+        """How many tokens to draw before anything else is looked at."""
+        burst = self._decoder.burst
+        is_quiet = not self._waiting and len(active) == self.running
+        has_room = all(r.job.limit - len(r.drawn) >= burst for r in active)
+        return burst if is_quiet and has_room and longest + burst <= self._decoder.capacity else 1
 
     def _take(self, running: _Reply, drawn: Drawn[np.ndarray], row: int) -> Delivery:
         """Book a drawn token: it is fed in the next step unless it ends the reply."""
@@ -256,6 +281,7 @@ class Scheduler:
             text=text,
             finish_reason=finish_reason,
             top_logprobs=(_alternatives(drawn, row, wanted),) if wanted else (),
+            cached_tokens=running.cached if len(running.drawn) == 1 else 0,
         )
         return Delivery(running.job, chunk)
 

@@ -136,12 +136,14 @@ def logprobs_body(tokens: Sequence[TokenLogprob], token_bytes: TokenBytes) -> Js
 
 
 def usage_body(exchange: Exchange, replies: Sequence[Reply]) -> Json:
-    """True token counts; the prompt is counted once."""
+    """True token counts; the prompt, and what was known of it before, is counted once."""
     prompt, completion = len(exchange.prompt_ids), sum(reply.tokens for reply in replies)
+    cached = min((reply.cached_tokens for reply in replies), default=0)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
     }
 
 

@@ -65,6 +65,8 @@ class Reply:
         self.seed = seed
         self.finish_reason: FinishReason | None = None
         self.logprobs: list[TokenLogprob] = []
+        self.cached_tokens = 0
+        """Prompt tokens that the engine had read before."""
         self._exchange = exchange
         self._parser = parser
         self._token_ids: list[int] = []
@@ -92,6 +94,7 @@ class Reply:
 
     def add(self, chunk: TokenChunk) -> list[ReplyDelta]:
         """Take what the engine sampled; return what can be shown."""
+        self.cached_tokens += chunk.cached_tokens
         self._token_ids += chunk.token_ids
         self._sampler_logprobs += chunk.sampler_logprobs
         self._sampler_logprobs_t1 += chunk.sampler_logprobs_t1

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from clawjax.config import EngineConfig
-from clawjax.engine.decode import Decoder, Shape, idle_rows
+from clawjax.engine.decode import Decoder, Read, Shape, idle_rows
 from clawjax.engine.kv import cache_bytes, new_cache
+from clawjax.engine.sampling import Drawn
 from clawjax.models.load import LoadedModel
 
 
@@ -14,29 +15,53 @@ from clawjax.models.load import LoadedModel
     [(128, 32, [48, 4096]), (100, 32, [16, 64]), (64, 128, [256]), (70, 64, [70]), (65, 12, [33])],
 )
 def test_every_prompt_fits_the_shapes_that_are_compiled(
-    model: LoadedModel, context_length: int, chunk: int, buckets: list[int]
+    model: LoadedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    context_length: int,
+    chunk: int,
+    buckets: list[int],
 ) -> None:
-    config = EngineConfig(slots=2, prefill_chunk=chunk, live_buckets=buckets)
+    config = EngineConfig(slots=2, prefill_chunk=chunk, live_buckets=buckets, tokens_per_dispatch=3)
     decoder = Decoder(model.architecture, context_length, config)
     ran: list[Shape] = []
-    decoder._forward = lambda shape, *arguments: ran.append(shape)  # type: ignore[method-assign]
-    decoder._sample = lambda logits, rows: None  # type: ignore[method-assign]
+
+    def forward(shape: Shape, *arguments: object) -> np.ndarray:
+        ran.append(shape)
+        return np.zeros(0)
+
+    monkeypatch.setattr(decoder, "_forward", forward)
+    monkeypatch.setattr(decoder, "_sample", lambda logits, rows: Drawn(*rows[:5]))
     for total in range(1, context_length):
         start, prompt = 0, np.zeros(total, np.int32)
         while start < total:
             before = start
-            start, _ = decoder.prefill(None, prompt, slot=0, start=start, rows=idle_rows(1))
-            assert ran[-1].live >= before + ran[-1].size
+            [start], _ = decoder.prefill(None, [Read(prompt, 0, start)], idle_rows(1))
+            assert ran[-1].live >= before + ran[-1].tokens
+            short = Read(prompt[: before + 1], 1, before)
+            if decoder.reads > 1:
+                both = [Read(prompt, 0, before), short]
+                done, _ = decoder.prefill(None, both, idle_rows(2))
+                assert done == [min(total, before + ran[-1].tokens), before + 1]
         decoder.decode(None, prompt, prompt, idle_rows(2), count=1, live=total + 1)
+        if total + 3 <= decoder.capacity:
+            decoder.decode(None, prompt, prompt, idle_rows(2), count=2, live=total + 3, steps=3)
     assert set(ran) <= decoder.shapes()
+
+
+@pytest.mark.parametrize(
+    ("slots", "sizes"), [(1, {1}), (3, {1, 2, 3}), (8, {1, 4, 8}), (16, {1, 4, 8, 16})]
+)
+def test_rows_are_compiled_for_in_halves(model: LoadedModel, slots: int, sizes: set[int]) -> None:
+    decoder = Decoder(model.architecture, 16, EngineConfig(slots=slots, live_buckets=[16]))
+    assert {shape.rows for shape in decoder.shapes() if shape.kind == "decode"} == sizes
 
 
 def test_an_unforeseen_shape_is_an_error(model: LoadedModel, decoder: Decoder) -> None:
     before = decoder.compiled
     assert before == decoder.shapes()
-    wrong = idle_rows(1)._replace(top_k=np.zeros(2, np.int32))
+    wrong = idle_rows(1)._replace(top_k=np.zeros(1, np.float32))
     with pytest.raises(TypeError):
-        decoder.prefill(model.params, np.ones(3, np.int32), slot=0, start=0, rows=wrong)
+        decoder.prefill(model.params, [Read(np.ones(3, np.int32), 0, 0)], wrong)
     assert decoder.compiled == before
 
 

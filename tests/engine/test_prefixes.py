@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from engine_driver import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clawjax.engine.decode import Decoder
+from clawjax.engine.decode import Decoder, Read
 from clawjax.engine.prefixes import Copy, PrefixTable
 from clawjax.engine.scheduler import Job, Scheduler, Weights
 from clawjax.models.load import LoadedModel
@@ -115,9 +116,9 @@ class Counting:
     def __init__(self, decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tokens, original = 0, decoder.prefill
 
-        def prefill(params: Params, asked: np.ndarray, **rest: Any) -> Any:
-            done, drawn = original(params, asked, **rest)
-            self.tokens += done - rest["start"]
+        def prefill(params: Params, reads: Sequence[Read], rows: Any) -> Any:
+            done, drawn = original(params, reads, rows)
+            self.tokens += sum(done) - sum(read.start for read in reads)
             return done, drawn
 
         monkeypatch.setattr(decoder, "prefill", prefill)

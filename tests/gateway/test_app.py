@@ -37,6 +37,7 @@ async def test_a_completion_has_openais_shape(gateway):
     assert usage["prompt_tokens"] == len(turn.prompt_ids)
     assert usage["completion_tokens"] == len(turn.response_ids)
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 0}
     assert (turn.seed, turn.sampling.seed, turn.sampling.max_response_tokens) == (5, 5, 200)
 
 

@@ -53,8 +53,18 @@ async def test_a_conversation_with_the_real_engine(engine, tokenizer, log):
         assert len(plain.choices[1].logprobs.content[0].top_logprobs) == 2
 
         messages += [assistant(text), user("go on")]
-        chunks = await create(model=MODEL, messages=messages, stream=True, max_tokens=5, seed=1)
-        streamed = [chunk async for chunk in chunks]
+        chunks = await create(
+            model=MODEL,
+            messages=messages,
+            stream=True,
+            stream_options={"include_usage": True},
+            max_tokens=5,
+            seed=1,
+        )
+        *streamed, end = [chunk async for chunk in chunks]
+        assert plain.usage.prompt_tokens_details.cached_tokens == 0
+        known = end.usage.prompt_tokens_details.cached_tokens
+        assert plain.usage.prompt_tokens < known < end.usage.prompt_tokens
         with pytest.raises(openai.BadRequestError, match="maximum context length is 128 tokens"):
             await create(model=MODEL, messages=[user("long " * 200)])
 
