@@ -11,8 +11,8 @@ from clawjax.errors import ConfigError
 from clawjax.learner.budget import DriftBudget
 from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit, combine
-from clawjax.learner.imitation import SelfImitation
 from clawjax.learner.loop import Learner, LearnerLog
+from clawjax.learner.praise import Praise
 from clawjax.learner.publish import Publisher
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainStep
@@ -67,12 +67,7 @@ def build_learner(
     train_step = TrainStep(
         model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
     )
-    scorer = Scorer(learner)
-    identity: dict[str, object] = {"base_model": model.base_id, "method": learner.method}
-    if learner.method == "lora":
-        identity |= {"rank": learner.lora.rank, "targets": sorted(learner.lora.targets)}
-    if train_step.has_ema:
-        identity["teacher"] = "ema"
+    scorer, praise = Scorer(learner), _recalled(log, objective, reward)
     built = Learner(
         config=learner,
         reward=reward,
@@ -80,23 +75,44 @@ def build_learner(
         credit=build_credit(objective),
         objective=objective,
         scorer=scorer,
-        teacher=_build_teacher(model.tokenizer, objective, learner, scorer),
+        teacher=_build_teacher(model.tokenizer, objective, learner, scorer, praise),
         train_step=train_step,
         checkpoints=Checkpoints(
-            run_dir / "checkpoints", keep=learner.keep_checkpoints, identity=identity
+            run_dir / "checkpoints",
+            keep=learner.keep_checkpoints,
+            identity=_identity(model, learner, train_step),
         ),
         publisher=Publisher(store, model, learner),
         monitor=monitor,
         state=train_step.init(seed),
         budget=_build_budget(train_step, learner, model.tokenizer, fixed_text),
-        imitation=SelfImitation(objective.replay_praised) if objective.replay_praised else None,
+        praise=praise,
         clock=clock,
     )
-    if objective.recalls_praise:
-        for judged in replay(log):
-            built.recall([(judged.turn, combine(judged.verdicts, reward.weights))])
     built.start()
     return built
+
+
+def _identity(
+    model: LoadedModel, learner: LearnerConfig, train_step: TrainStep
+) -> dict[str, object]:
+    """What a checkpoint has to agree on to be of use."""
+    identity: dict[str, object] = {"base_model": model.base_id, "method": learner.method}
+    if learner.method == "lora":
+        identity |= {"rank": learner.lora.rank, "targets": sorted(learner.lora.targets)}
+    if train_step.has_ema:
+        identity["teacher"] = "ema"
+    return identity
+
+
+def _recalled(log: LearnerLog, objective: ObjectiveConfig, reward: RewardConfig) -> Praise:
+    """What was praised before this process began, where the objective has a use for it."""
+    praise = Praise()
+    if objective.recalls_praise:
+        praise.remember(
+            (judged.turn, combine(judged.verdicts, reward.weights)) for judged in replay(log)
+        )
+    return praise
 
 
 def _build_budget(
@@ -113,7 +129,11 @@ def _build_budget(
 
 
 def _build_teacher(
-    tokenizer: ChatTokenizer, objective: ObjectiveConfig, learner: LearnerConfig, scorer: Scorer
+    tokenizer: ChatTokenizer,
+    objective: ObjectiveConfig,
+    learner: LearnerConfig,
+    scorer: Scorer,
+    praise: Praise,
 ) -> HintTeacher | None:
     if not objective.uses_teacher:
         return None
@@ -121,4 +141,4 @@ def _build_teacher(
     def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ...]:
         return tokenizer.encode_prompt(tokenizer.render(messages, tools_json=tools_json))
 
-    return HintTeacher(scorer, render, objective.opd, max_tokens=learner.max_tokens)
+    return HintTeacher(scorer, render, objective.opd, max_tokens=learner.max_tokens, praise=praise)

@@ -50,13 +50,27 @@ class _Fed(NamedTuple):
     turns: int
     others: Mapping[str, int]
     """Turns that did not feed it, by reason."""
+    again: int = 0
+    """Earlier turns that did."""
+
+    @property
+    def total(self) -> int:
+        return self.turns + self.again
 
 
 def effective_objective(
-    objective: ObjectiveConfig, turns: Sequence[AdmittedTurn], credited: Credited, lesson: Lesson
+    objective: ObjectiveConfig,
+    turns: Sequence[AdmittedTurn],
+    credited: Credited,
+    lesson: Lesson,
+    *,
+    replayed: int = 0,
 ) -> EffectiveObjective:
-    """What the objective came to on `turns`, whose signals are `credited` and `lesson`."""
-    scores = _fed_by_scores(objective, turns, credited)
+    """What the objective came to on `turns`, whose signals are `credited` and `lesson`.
+
+    Earlier turns that were learnt from again, `replayed`, fed the term of the scores too.
+    """
+    scores = _fed_by_scores(objective, turns, credited)._replace(again=replayed)
     hints = _Fed(
         len(lesson.says),
         {_SKIPPED.get(why, why): count for why, count in lesson.skipped.items()},
@@ -65,10 +79,10 @@ def effective_objective(
         credit is not None or turn.turn.turn_id in lesson.says
         for turn, credit in zip(turns, credited.credit, strict=True)
     ]
-    whole = _Fed(sum(has_signal), {})
+    whole = _Fed(sum(has_signal), {}, replayed)
     fed = {"L_rl": scores, "L_dpo": scores, "L_opd": hints, "KL": whole, "H": whole}
     names = [term.name for term in terms(objective)]
-    inactive = [name for name in names if fed[name].turns == 0]
+    inactive = [name for name in names if fed[name].total == 0]
     said = "; ".join(_say(name, fed[name]) for name in names)
     return EffectiveObjective(formula(objective, without=inactive), said)
 
@@ -89,7 +103,9 @@ def _fed_by_scores(
 
 def _say(name: str, fed: _Fed) -> str:
     others = ", ".join(f"{count} {why}" for why, count in fed.others.items())
-    if fed.turns == 0:
+    if fed.total == 0:
         return f"{name} inactive: {others}" if others else f"{name} inactive"
-    turns = f"{name} {fed.turns} turn{'s' if fed.turns > 1 else ''}"
+    turns = f"{name} {fed.turns} turn{'' if fed.turns == 1 else 's'}"
+    if fed.again:
+        turns += f" and {fed.again} praised before"
     return f"{turns} ({others})" if others else turns

@@ -25,7 +25,8 @@ from clawjax.learner.budget import Checked, DriftBudget
 from clawjax.learner.checkpoint import Checkpoints, Progress
 from clawjax.learner.credit import AdmittedTurn, CreditFunction
 from clawjax.learner.effective import effective_objective
-from clawjax.learner.imitation import SelfImitation
+from clawjax.learner.imitation import replayed
+from clawjax.learner.praise import Praise
 from clawjax.learner.publish import Publisher
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainState, TrainStep
@@ -84,8 +85,8 @@ class Learner:
     state: TrainState
     budget: DriftBudget | None = None
     """None where nothing is limited."""
-    imitation: SelfImitation | None = None
-    """None where nothing is learnt from again."""
+    praise: Praise = field(default_factory=Praise)
+    """What the teacher reads and what is learnt from again; the teacher has the same."""
     clock: Callable[[], float] = time.time
     progress: Progress = field(default_factory=Progress)
     lineage: Lineage = field(default_factory=Lineage)
@@ -185,6 +186,7 @@ class Learner:
         if self._is_content(turns):
             self._rest(turns)
             return
+        self._remember(turns)
         lesson = self._lesson(turns)
         credited = self.credit(turns, self.progress.credit, self._log_ratios)
         samples = [
@@ -192,7 +194,10 @@ class Learner:
             for admitted, credit in zip(turns, credited.credit, strict=True)
         ]
         samples = self._with_signal(samples)
-        effective = effective_objective(self.objective, turns, credited, lesson)
+        again = replayed(self.praise, turns, self.objective.replay_praised) if samples else []
+        effective = effective_objective(
+            self.objective, turns, credited, lesson, replayed=len(again)
+        )
         said = {**credited.metrics, **_skipped(lesson)}
         if not samples:
             logger.info("no step after version %d: %s", self.version, effective)
@@ -200,7 +205,6 @@ class Learner:
             return
         version = self.version + 1
         self.log.claim(version, [sample.turn_id for sample in samples])
-        again = self._again(turns)
         metrics = self._step([*samples, *again], turns)
         drift = self._drift(samples)
         self.progress = Progress(
@@ -226,19 +230,10 @@ class Learner:
             effective,
         )
 
-    def _again(self, turns: Sequence[AdmittedTurn]) -> list[Sample]:
-        """Earlier praised turns to learn from once more; what the batch praised is for later."""
-        if self.imitation is None:
-            return []
-        again = self.imitation.samples(turns)
-        self.imitation.remember((admitted.turn, admitted.score) for admitted in turns)
-        return again
-
-    def recall(self, scored: Sequence[tuple[Turn, float | None]]) -> None:
-        """Remember what was praised without learning from it now; turns in order."""
-        for memory in (self.teacher, self.imitation):
-            if memory is not None:
-                memory.remember(scored)
+    def _remember(self, turns: Sequence[AdmittedTurn]) -> None:
+        """What was praised here is an example for its neighbours and is learnt from again later."""
+        if self.objective.recalls_praise:
+            self.praise.remember((admitted.turn, admitted.score) for admitted in turns)
 
     def _step(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> dict[str, float]:
         """Update the policy, not farther than one update may go; the step's metrics."""
@@ -260,7 +255,7 @@ class Learner:
 
     def _rest(self, turns: Sequence[AdmittedTurn]) -> None:
         """Settle turns without a step; what was praised is still an example."""
-        self.recall([(admitted.turn, admitted.score) for admitted in turns])
+        self._remember(turns)
         now = self.clock()
         self.log.append(
             *(Outcome(a.turn.turn_id, now, drop_reason=DropReason.CONTENT) for a in turns)

@@ -8,7 +8,7 @@ used has no teacher, for a named reason; an error never becomes a log-prob.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,8 +17,9 @@ import numpy as np
 from clawjax.config import HintChoice, OpdConfig, OpdForm, Support
 from clawjax.errors import WireError
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.demonstrations import Demonstrations
+from clawjax.learner.demonstrations import demonstrations
 from clawjax.learner.guidance import guided
+from clawjax.learner.praise import Praise
 from clawjax.learner.scoring import Model, Scored, Scorer
 from clawjax.log.replay import to_sample
 from clawjax.records import Message, Sample, TeacherSays, Turn
@@ -70,27 +71,36 @@ class HintTeacher:
     """Turns the hints of a batch into what the teacher says."""
 
     def __init__(
-        self, scorer: Scorer, render: Render, config: OpdConfig, *, max_tokens: int
+        self,
+        scorer: Scorer,
+        render: Render,
+        config: OpdConfig,
+        *,
+        max_tokens: int,
+        praise: Praise | None = None,
     ) -> None:
-        """Render hinted prompts with `render`; those over `max_tokens` in all are not scored."""
+        """Prepare to teach.
+
+        Args:
+            scorer: computes log-probs.
+            render: prompts, of what the teacher reads.
+            config: hints, demonstrations, and what to say of them.
+            max_tokens: turns that are longer with what the teacher reads are not scored.
+            praise: where demonstrations come from; without it there are none.
+        """
         self._scorer = scorer
         self._render = render
         self._config = config
         self._max_tokens = max_tokens
-        self._demonstrations = Demonstrations()
-
-    def remember(self, scored: Iterable[tuple[Turn, float | None]]) -> None:
-        """Keep those that were praised as demonstrations, oldest first."""
-        self._demonstrations.remember(turn for turn, score in scored if self._is_praise(score))
+        self._praise = Praise() if praise is None else praise
 
     def examples(self, turn: Turn) -> tuple[Message, ...]:
         """The praised exchanges that the teacher reads before this turn's conversation."""
-        return self._demonstrations.choose(turn, self._config.demonstrations)
+        config = self._config
+        return demonstrations(self._praise, turn, config.demonstrations, above=config.praised_above)
 
     def teach(self, turns: Sequence[AdmittedTurn], *, teacher: Model, student: Model) -> Lesson:
         """Choose what each turn is taught by and score its reply under it.
-
-        What is praised in this batch is a demonstration for its other turns.
 
         Args:
             turns: with their hints, best first.
@@ -100,7 +110,6 @@ class HintTeacher:
         Raises:
             LearnerError: the configured lengths do not fit each other.
         """
-        self.remember((admitted.turn, admitted.score) for admitted in turns)
         skipped: Counter[str] = Counter()
         cases: list[_Case] = []
         for admitted in turns:
@@ -140,7 +149,8 @@ class HintTeacher:
 
     def _hinted(self, admitted: AdmittedTurn) -> tuple[list[Sample], str]:
         """The reply under each hint that can be used, and if there is none, why."""
-        if self._is_praise(admitted.score) and not self._config.corrects_praised:
+        is_praised = admitted.score is not None and admitted.score > self._config.praised_above
+        if is_praised and not self._config.corrects_praised:
             return [], "praised"
         read = to_sample(admitted.turn, None)
         examples = self.examples(admitted.turn)
@@ -157,10 +167,6 @@ class HintTeacher:
             else:
                 found.append(replace(read, prompt_ids=prompt_ids))
         return found, reason
-
-    def _is_praise(self, score: float | None) -> bool:
-        """Whether a turn of that score is a demonstration for others."""
-        return score is not None and score > self._config.praised_above
 
     def _preferred(self, hints: Sequence[str]) -> Sequence[str]:
         match self._config.hint_choice:

@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import jax
+
 from clawjax.config import UNTRAINED, RunConfig
 from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError
@@ -138,6 +140,8 @@ def _measure(
         result = asyncio.run(_live(config, own, trial, model))
     except BaseExceptionGroup as failures:
         raise _first(failures) from failures
+    finally:
+        jax.clear_caches()  # the programs of a trial are its own; a suite would pile them up
     return {
         **trial._asdict(),
         **result,

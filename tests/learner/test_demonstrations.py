@@ -15,9 +15,10 @@ from clawjax.config import LearnerConfig, OpdConfig
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.decoder import Decoder, stack
-from clawjax.learner.demonstrations import Demonstrations
+from clawjax.learner.demonstrations import demonstrations
+from clawjax.learner.praise import Praise
 from clawjax.learner.scoring import Model, Scorer
-from clawjax.learner.teacher import HintTeacher, _inserted, preceded
+from clawjax.learner.teacher import HintTeacher, Lesson, _inserted, preceded
 from clawjax.models.load import LoadedModel
 from clawjax.records import Message, Sample, ToolCall, Turn
 
@@ -34,44 +35,52 @@ def praised(turn_id: str, **changes: Any) -> Turn:
     return make_turn(turn_id, **defaults | changes)
 
 
+def praise(*turns: Turn, score: float = 1.0) -> Praise:
+    memory = Praise()
+    memory.remember((turn, score) for turn in turns)
+    return memory
+
+
 def said(messages: Sequence[Message]) -> list[str]:
     return [message.content for message in messages]
 
 
 def test_examples_are_other_praised_exchanges_of_the_same_user() -> None:
-    memory = Demonstrations()
-    memory.remember([praised("1"), praised("2"), praised("3", scope="bert")])
-    assert said(memory.choose(praised("1"), 5)) == ["question 2", "reply 2"]
-    assert [m.role for m in memory.choose(praised("9"), 1)] == ["user", "assistant"]
-    assert memory.choose(praised("3", scope="bert"), 5) == ()
-    assert memory.choose(praised("9"), 0) == ()
+    memory = praise(praised("1"), praised("2"), praised("3", scope="bert"))
+    assert said(demonstrations(memory, praised("1"), 5)) == ["question 2", "reply 2"]
+    assert [m.role for m in demonstrations(memory, praised("9"), 1)] == ["user", "assistant"]
+    assert demonstrations(memory, praised("3", scope="bert"), 5) == ()
+    assert demonstrations(memory, praised("9"), 0) == ()
 
 
 def test_the_newest_are_kept_once_each_and_chosen_the_same_way_each_time() -> None:
-    memory, turns = Demonstrations(), [praised(str(index)) for index in range(40)]
-    memory.remember(turns)
-    memory.remember(turns[30:])
-    shown = said(memory.choose(praised("x"), 100))
+    turns = [praised(str(index)) for index in range(40)]
+    memory = praise(*turns, *turns[30:])
+    shown = said(demonstrations(memory, praised("x"), 100))
     assert sorted(shown) == sorted(
         f"{what} {n}" for n in range(24, 40) for what in ("question", "reply")
     )
-    two = memory.choose(praised("x"), 2)
-    assert two == memory.choose(praised("x"), 2)
+    two = demonstrations(memory, praised("x"), 2)
+    assert two == demonstrations(memory, praised("x"), 2)
     assert len(two) == 4
-    assert len({memory.choose(praised(str(n)), 2) for n in range(100, 120)}) > 5
+    assert len({demonstrations(memory, praised(str(n)), 2) for n in range(100, 120)}) > 5
 
 
 def test_what_is_long_or_no_answer_to_a_person_is_no_example() -> None:
-    memory, sample = Demonstrations(), make_sample("long", 4, 200, seed=1, vocab=200)
+    sample = make_sample("long", 4, 200, seed=1, vocab=200)
     call = ToolCall("call", "search", "{}")
-    memory.remember(
-        [
-            praised("long", response_ids=sample.response_ids),
-            praised("tool", reply=Message("assistant", tool_calls=(call,))),
-            praised("after", messages=(Message("user", "q"), Message("tool", "found"))),
-        ]
+    memory = praise(
+        praised("long", response_ids=sample.response_ids),
+        praised("tool", reply=Message("assistant", tool_calls=(call,))),
+        praised("after", messages=(Message("user", "q"), Message("tool", "found"))),
     )
-    assert memory.choose(praised("x"), 5) == ()
+    assert demonstrations(memory, praised("x"), 5) == ()
+
+
+def test_what_is_no_example_takes_no_place_from_one() -> None:
+    memory = praise(praised("1"))
+    memory.remember((praised(f"doubtful {n}"), 0.3) for n in range(30))
+    assert said(demonstrations(memory, praised("x"), 1, above=0.5)) == ["question 1", "reply 1"]
 
 
 def test_examples_stand_behind_the_system_message() -> None:
@@ -119,18 +128,30 @@ def admitted(sample: Sample, score: float | None) -> AdmittedTurn:
     return AdmittedTurn(turn, score, (), ready_at=0.0)
 
 
+def teaching(memory: Praise, **changes: Any) -> HintTeacher:
+    config = OpdConfig(hints=False, demonstrations=1, top_k=8, **changes)
+    return HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH, praise=memory)
+
+
+def taught(
+    teacher: HintTeacher, memory: Praise, batch: Sequence[AdmittedTurn], model: Model
+) -> Lesson:
+    """What the teacher says once the batch is known, as the learner has it."""
+    memory.remember((one.turn, one.score) for one in batch)
+    return teacher.teach(batch, teacher=model, student=model)
+
+
 def test_the_reply_is_scored_behind_a_praised_exchange(
     tiny_model: LoadedModel, model: Model, samples: list[Sample]
 ) -> None:
-    config = OpdConfig(hints=False, demonstrations=1, top_k=8)
-    teacher = HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH)
     liked, other = samples
+    memory = Praise()
+    teacher = teaching(memory)
     nothing_yet = teacher.teach([admitted(other, -1.0)], teacher=model, student=model)
     assert nothing_yet.says == {}
     assert nothing_yet.skipped == {"no_demonstration": 1}
-    lesson = teacher.teach(
-        [admitted(liked, 1.0), admitted(other, -1.0)], teacher=model, student=model
-    )
+    batch = [admitted(liked, 1.0), admitted(other, -1.0)]
+    lesson = taught(teacher, memory, batch, model)
     assert lesson.skipped == {"no_demonstration": 1}  # the praised one has no other before it
     behind = dataclasses.replace(
         other, prompt_ids=liked.prompt_ids + liked.response_ids + other.prompt_ids
@@ -141,10 +162,10 @@ def test_the_reply_is_scored_behind_a_praised_exchange(
 
 
 def test_what_was_praised_can_be_left_as_it_is(model: Model, samples: list[Sample]) -> None:
-    config = OpdConfig(hints=False, demonstrations=1, top_k=8, corrects_praised=False)
-    teacher = HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH)
+    memory = Praise()
+    teacher = teaching(memory, corrects_praised=False)
     batch = [admitted(samples[0], 1.0), admitted(samples[1], 1.0)]
-    lesson = teacher.teach(batch, teacher=model, student=model)
+    lesson = taught(teacher, memory, batch, model)
     assert (lesson.says, lesson.skipped) == ({}, {"praised": 2})
     batch[1] = admitted(samples[1], -1.0)  # the same reply, not liked: taught by the other
     lesson = teacher.teach(batch, teacher=model, student=model)
@@ -152,11 +173,11 @@ def test_what_was_praised_can_be_left_as_it_is(model: Model, samples: list[Sampl
 
 
 def test_doubtful_praise_is_no_demonstration(model: Model, samples: list[Sample]) -> None:
-    config = OpdConfig(hints=False, demonstrations=1, top_k=8, praised_above=0.7)
-    teacher = HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH)
     other = admitted(samples[1], -1.0)
     for score, is_taught in ((0.7, False), (0.71, True)):
-        lesson = teacher.teach([admitted(samples[0], score), other], teacher=model, student=model)
+        memory = Praise()
+        teacher = teaching(memory, praised_above=0.7)
+        lesson = taught(teacher, memory, [admitted(samples[0], score), other], model)
         assert ("t1" in lesson.says) is is_taught
 
 

@@ -28,6 +28,7 @@ def effective(
     credit: Sequence[bool] | None = None,
     taught: Sequence[int] = (),
     skipped: dict[str, int] | None = None,
+    replayed: int = 0,
 ) -> EffectiveObjective:
     """Of turns with these scores; by default, who has one has credit."""
     turns = [
@@ -37,7 +38,7 @@ def effective(
     has_credit = [score is not None for score in scores] if credit is None else credit
     credited = Credited(tuple((1.0, 1.0) if has else None for has in has_credit), CreditState())
     lesson = Lesson({f"t{i}": SAYS for i in taught}, skipped or {})
-    return effective_objective(objective, turns, credited, lesson)
+    return effective_objective(objective, turns, credited, lesson, replayed=replayed)
 
 
 def test_a_term_without_turns_is_inactive_for_a_reason_and_not_in_the_formula() -> None:
@@ -55,6 +56,17 @@ def test_turns_without_any_signal_feed_no_term() -> None:
         "L_rl 1 turn (2 without score); "
         "L_opd 1 turn (1 too long with the hint, 1 without hint); KL 2 turns; H 2 turns"
     )
+
+
+def test_turns_that_are_learnt_from_again_feed_what_scores_feed() -> None:
+    step = effective(COMBINED, [1.0, None], taught=[1], skipped={"praised": 1}, replayed=8)
+    assert step.terms == (
+        "L_rl 1 turn and 8 praised before (1 without score); L_opd 1 turn (1 praised); "
+        "KL 2 turns and 8 praised before; H 2 turns and 8 praised before"
+    )
+    only = effective(COMBINED, [None], taught=[0], replayed=2)
+    assert only.formula == formula(COMBINED)
+    assert only.terms.startswith("L_rl 0 turns and 2 praised before (1 without score)")
 
 
 def test_where_no_turn_is_left_nothing_is_minimised() -> None:

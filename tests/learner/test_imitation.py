@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -12,35 +14,37 @@ from policies import as_sampled
 from clawjax.config import ObjectiveConfig
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.imitation import SelfImitation
+from clawjax.learner.imitation import replayed
+from clawjax.learner.praise import Praise
 
 
 def admitted(turn_id: str, score: float | None, scope: str = "u") -> AdmittedTurn:
     return AdmittedTurn(make_turn(turn_id, scope=scope), score, (), ready_at=0.0)
 
 
-def remembering(count: int, *turns: AdmittedTurn) -> SelfImitation:
-    imitation = SelfImitation(count)
-    imitation.remember((one.turn, one.score) for one in turns)
-    return imitation
+def remembering(*turns: AdmittedTurn) -> Praise:
+    praise = Praise()
+    praise.remember((one.turn, one.score) for one in turns)
+    return praise
 
 
-def ids(imitation: SelfImitation, *batch: AdmittedTurn) -> list[str]:
-    return [sample.turn_id for sample in imitation.samples(batch)]
+def ids(praise: Praise, *batch: AdmittedTurn, count: int = 99) -> list[str]:
+    return [sample.turn_id for sample in replayed(praise, batch, count)]
 
 
 def test_the_newest_praised_turns_of_the_same_user_come_back() -> None:
     past = [admitted(f"t{n}", score) for n, score in enumerate((0.9, -0.8, 0.7, None, 1.0))]
-    imitation = remembering(2, *past, admitted("other", 1.0, scope="v"))
-    assert ids(imitation, admitted("now", -1.0)) == ["t4", "t2"]
-    assert ids(imitation, admitted("now", -1.0, scope="v")) == ["other"]
-    assert ids(imitation, admitted("now", -1.0, scope="w")) == []
+    praise = remembering(*past, admitted("other", 1.0, scope="v"))
+    assert ids(praise, admitted("now", -1.0), count=2) == ["t4", "t2"]
+    assert ids(praise, admitted("now", -1.0), count=0) == []
+    assert ids(praise, admitted("now", -1.0, scope="v")) == ["other"]
+    assert ids(praise, admitted("now", -1.0, scope="w")) == []
 
 
 def test_credit_is_what_the_turn_was_better_by() -> None:
-    imitation = remembering(4, admitted("good", 0.9), admitted("fair", 0.3))
+    praise = remembering(admitted("good", 0.9), admitted("fair", 0.3))
     batch = (admitted("a", 1.0), admitted("b", 0.0), admitted("silent", None))
-    [only] = imitation.samples(batch)  # the mean of those with a score is 0.5
+    [only] = replayed(praise, batch, 4)  # the mean of those with a score is 0.5
     assert only.turn_id == "good"
     assert only.credit == pytest.approx((0.9 - 0.5,) * len(only.response_ids))
     assert only.teacher is None
@@ -48,19 +52,19 @@ def test_credit_is_what_the_turn_was_better_by() -> None:
 
 def test_a_turn_is_not_replayed_beside_itself_nor_kept_twice() -> None:
     good = admitted("good", 1.0)
-    imitation = remembering(4, good, good)
-    assert ids(imitation, good, admitted("now", -1.0)) == []
-    assert ids(imitation, admitted("now", -1.0)) == ["good"]
+    praise = remembering(good, good)
+    assert ids(praise, good, admitted("now", -1.0)) == []
+    assert ids(praise, admitted("now", -1.0)) == ["good"]
 
 
 def test_old_praise_is_forgotten() -> None:
-    imitation = remembering(99, *(admitted(f"t{n}", 1.0) for n in range(40)))
-    assert ids(imitation, admitted("now", -1.0)) == [f"t{n}" for n in range(39, 23, -1)]
+    praise = remembering(*(admitted(f"t{n}", 1.0) for n in range(40)))
+    assert ids(praise, admitted("now", -1.0)) == [f"t{n}" for n in range(39, 23, -1)]
 
 
 def test_the_learner_makes_praised_turns_likelier_again_and_trains_none_twice(run: Run) -> None:
+    run.objective = replace(run.objective, replay_praised=2)
     learner = run.learner()
-    learner.imitation = SelfImitation(2)
     samples = [make_sample(f"t{n}", vocab=VOCAB, seed=n) for n in range(8)]
     samples = as_sampled(run.model, run.model.params, samples, version=0)
     for sample, score in zip(samples[:4], (1.0, 1.0, -1.0, -1.0), strict=True):
