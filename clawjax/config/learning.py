@@ -47,6 +47,9 @@ class DriftConfig:
     max_step_kl: float | None = None
     """Exact KL(after || before) of one update, in nats per response token: a longer step is
     shortened, not refused."""
+    eases: bool = False
+    """That bound is for a mean score of -1 and shrinks in proportion, to nothing at
+    `learner.rest_above` (at 1 where that is null)."""
     max_turns: int = 8
     """Replies of the step's batch that a KL is measured on."""
 

@@ -100,10 +100,11 @@ class DriftBudget:
         before: Params,
         after: Params,
         *,
+        max_kl: float,
         model: Callable[[Params], Model],
         samples: Sequence[Sample],
     ) -> Shortened:
-        """The farthest point from `before` towards `after` that `max_step_kl` allows, or nearly.
+        """The farthest point from `before` towards `after` that `max_kl` allows, or nearly.
 
         The KL of a short step grows with the square of its length, from which the next length is
         guessed; after a few guesses the last one is taken.
@@ -111,22 +112,20 @@ class DriftBudget:
         Args:
             before: what the update changed, as it was.
             after: the same, as the optimiser left it.
+            max_kl: exact KL to the policy before, nats per response token.
             model: the policy that such weights make.
             samples: whose replies the KL is measured on.
 
         Reference: the line search of TRPO, Schulman et al. 2015, arXiv:1502.05477, appendix C,
         without its condition on the surrogate.
         """
-        bound = self._config.max_step_kl
-        if bound is None:
-            return Shortened(after, {})
         share, reference = 1.0, model(before)
         for _ in range(_GUESSES):
             moved = after if share == 1.0 else _between(before, after, share)
             kl = self._kl_between(model(moved), reference, samples)
-            if kl <= bound:
+            if kl <= max_kl:
                 return Shortened(moved, {"drift/step_kl": kl, "drift/step_share": share})
-            share *= min(0.5, 0.9 * (bound / kl) ** 0.5) if kl < float("inf") else 0.25
+            share *= min(0.5, 0.9 * (max_kl / kl) ** 0.5) if kl < float("inf") else 0.25
         return Shortened(_between(before, after, share), {"drift/step_share": share})
 
     def _measured_kl(self, policy: Model, samples: Sequence[Sample]) -> float:

@@ -23,6 +23,7 @@ from clawjax.learner.admission import Admit, Drop, admit
 from clawjax.learner.batching import Batch, evenly, make_batch
 from clawjax.learner.budget import Checked, DriftBudget
 from clawjax.learner.checkpoint import Checkpoints, Progress
+from clawjax.learner.contentment import is_content, mean_score, step_share
 from clawjax.learner.credit import AdmittedTurn, CreditFunction
 from clawjax.learner.effective import effective_objective
 from clawjax.learner.imitation import replayed
@@ -183,7 +184,7 @@ class Learner:
 
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
         """One step, from lesson to settlement; none where no turn has a signal, or all is well."""
-        if self._is_content(turns):
+        if is_content(turns, self.config.rest_above):
             self._rest(turns)
             return
         self._remember(turns)
@@ -237,21 +238,28 @@ class Learner:
 
     def _step(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> dict[str, float]:
         """Update the policy, not farther than one update may go; the step's metrics."""
-        if self.budget is None or self.config.drift.max_step_kl is None:
+        bound = self._step_bound(turns)
+        if self.budget is None or bound is None:
             self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
             return metrics
         before = jax.tree.map(jnp.array, self.state.trainable)  # the state is donated
         self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
         shortened = self.budget.shortened(
-            before, self.state.trainable, model=self.train_step.model, samples=samples
+            before,
+            self.state.trainable,
+            max_kl=bound,
+            model=self.train_step.model,
+            samples=samples,
         )
         self.state = self.state._replace(trainable=shortened.trainable)
         return metrics | shortened.metrics
 
-    def _is_content(self, turns: Sequence[AdmittedTurn]) -> bool:
-        """Whether the batch's mean score leaves nothing to wish for."""
-        mean, bound = _mean_score(turns), self.config.rest_above
-        return bound is not None and mean is not None and mean > bound
+    def _step_bound(self, turns: Sequence[AdmittedTurn]) -> float | None:
+        """How far an update may lead, as a KL; None where that is not limited."""
+        bound = self.config.drift.max_step_kl
+        if bound is None or not self.config.drift.eases:
+            return bound
+        return bound * step_share(turns, self.config.rest_above)
 
     def _rest(self, turns: Sequence[AdmittedTurn]) -> None:
         """Settle turns without a step; what was praised is still an example."""
@@ -260,7 +268,7 @@ class Learner:
         self.log.append(
             *(Outcome(a.turn.turn_id, now, drop_reason=DropReason.CONTENT) for a in turns)
         )
-        mean = _mean_score(turns)
+        mean = mean_score(turns)
         logger.info("no step after version %d: the mean score is %s", self.version, mean)
         self.monitor.log({"train/reward_mean": mean or 0.0, "train/rested": 1.0}, step=self.version)
 
@@ -349,7 +357,7 @@ class Learner:
         return has_waited or arrived_at is None or now - arrived_at >= self.config.idle_s
 
     def _progress_metrics(self, turns: Sequence[AdmittedTurn]) -> dict[str, float]:
-        mean = _mean_score(turns)
+        mean = mean_score(turns)
         return ({} if mean is None else {"train/reward_mean": mean}) | {
             "train/ema_score": self.progress.credit.mean,
             "train/turns_total": float(self.progress.turns),
@@ -357,11 +365,6 @@ class Learner:
             "train/version": float(self.version),
             "train/refused": float(len(self.lineage.refused)),
         }
-
-
-def _mean_score(turns: Sequence[AdmittedTurn]) -> float | None:
-    scores = [admitted.score for admitted in turns if admitted.score is not None]
-    return sum(scores) / len(scores) if scores else None
 
 
 def _aged(sample: Sample, age: Callable[[int], int], version: int) -> Sample:

@@ -1,0 +1,64 @@
+"""The more content a user is, the less of a step is taken."""
+
+from __future__ import annotations
+
+import pytest
+from learner_records import make_turn
+from learner_runs import Run
+from policies import LENGTH
+
+from clawjax.config import DriftConfig
+from clawjax.learner.budget import DriftBudget
+from clawjax.learner.contentment import is_content, mean_score, step_share
+from clawjax.learner.credit import AdmittedTurn
+
+
+def turns(*scores: float | None) -> list[AdmittedTurn]:
+    return [
+        AdmittedTurn(make_turn(f"t{n}"), score, (), ready_at=0.0) for n, score in enumerate(scores)
+    ]
+
+
+def test_the_mean_is_of_the_turns_with_a_score() -> None:
+    assert mean_score(turns(1.0, None, 0.0)) == 0.5
+    assert mean_score(turns(None)) is None
+
+
+def test_only_above_the_limit_is_there_nothing_to_do() -> None:
+    assert is_content(turns(0.7, None), 0.6)
+    assert not is_content(turns(0.6), 0.6)
+    assert not is_content(turns(1.0), None)
+    assert not is_content(turns(None), 0.6)
+
+
+@pytest.mark.parametrize(
+    ("score", "rest_above", "share"),
+    [
+        (-1.0, 0.6, 1.0),
+        (-0.2, 0.6, 0.5),
+        (0.6, 0.6, 0.0),
+        (0.9, 0.6, 0.0),
+        (0.0, None, 0.5),
+        (1.0, None, 0.0),
+        (None, 0.6, 1.0),
+    ],
+)
+def test_a_step_shrinks_with_contentment(
+    score: float | None, rest_above: float | None, share: float
+) -> None:
+    assert step_share(turns(score), rest_above) == pytest.approx(share)
+
+
+def test_a_learner_takes_shorter_steps_for_who_is_nearly_content(run: Run) -> None:
+    moved, limits = {}, DriftConfig(max_step_kl=0.5, eases=True)
+    for first, score in ((0, -0.9), (4, 0.5)):
+        learner = run.learner(learning_rate=1.0, drift=limits, rest_above=0.6)
+        learner.budget = DriftBudget(
+            limits, run.train_step.base, fixed_text=(), length_buckets=[LENGTH]
+        )
+        run.record_many(3, first=first, score=score)
+        run.record_many(1, first=first + 3, score=score - 0.1)  # else nothing differs
+        run.now += 1000
+        assert learner.sweep()
+        moved[score] = run.monitor.entries[-1][1]["drift/step_kl"]
+    assert moved[0.5] <= 0.5 * (0.6 - 0.475) / 1.6 < moved[-0.9] <= 0.5
