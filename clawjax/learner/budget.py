@@ -49,6 +49,8 @@ class Shortened(NamedTuple):
 
 
 _GUESSES = 4
+_SHORTEST = 128
+"""Padded lengths, in tokens, are not halved further."""
 
 
 class DriftBudget:
@@ -68,12 +70,12 @@ class DriftBudget:
             config: the limits.
             base: the model that the policy started as.
             fixed_text: token ids, at least two where `max_nll_increase` is set.
-            length_buckets: the lengths that replies are padded to, any order.
+            length_buckets: of the learner, any order; no turn is longer than the longest.
         """
         self._config = config
         self._base = base
         self._fixed_text = fixed_text
-        self._lengths = sorted(-(-length // CHUNK) * CHUNK for length in length_buckets)
+        self._lengths = _halvings(max(length_buckets))
         self._base_nll: float | None = None
         self._kl = jax.jit(_kl, static_argnums=(0, 1))
         self._nll = jax.jit(_nll, static_argnums=0)
@@ -153,6 +155,14 @@ class DriftBudget:
 
     def _padded_length(self, tokens: int) -> int:
         return next(length for length in self._lengths if length >= tokens)
+
+
+def _halvings(longest: int) -> list[int]:
+    """Lengths to pad to, shortest first; one turn seldom fills a learner's row."""
+    lengths = [-(-longest // CHUNK) * CHUNK]
+    while lengths[-1] > _SHORTEST:
+        lengths.append(-(-lengths[-1] // (2 * CHUNK)) * CHUNK)
+    return lengths[::-1]
 
 
 @jax.jit

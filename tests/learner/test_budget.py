@@ -13,7 +13,7 @@ from clawjax.config import DriftConfig, LearnerConfig, LoraConfig, ObjectiveConf
 from clawjax.errors import ConfigError
 from clawjax.evals.drift import Exchange, kl_from_base
 from clawjax.evals.retention import nll_per_token
-from clawjax.learner.budget import DriftBudget
+from clawjax.learner.budget import DriftBudget, _halvings
 from clawjax.learner.decoder import unstack
 from clawjax.learner.scoring import Model
 from clawjax.learner.step import TrainStep
@@ -167,3 +167,11 @@ def test_a_step_that_is_not_finite_is_not_taken_for_a_short_one(step) -> None:
         before, broken, max_kl=0.1, model=train_step.model, samples=SAMPLES
     )
     assert "drift/step_kl" not in found.metrics
+
+
+@pytest.mark.parametrize(
+    ("longest", "lengths"),
+    [(2048, [128, 256, 512, 1024, 2048]), (1000, [128, 256, 512, 1024]), (48, [64])],
+)
+def test_lengths_to_pad_to_are_halves_of_the_longest(longest: int, lengths: list[int]) -> None:
+    assert _halvings(longest) == lengths
