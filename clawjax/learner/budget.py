@@ -7,6 +7,7 @@ along its way. Invariant: what has no limit costs nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -48,7 +49,16 @@ class Shortened(NamedTuple):
     metrics: dict[str, float]
 
 
-_GUESSES = 4
+class _Step(NamedTuple):
+    """Part of an update and how far it leads."""
+
+    share: float
+    kl: float
+
+
+_GUESSES = 5
+_AIM, _NEAR = 0.85, 0.7
+"""Of the bound: what a guess tries to hit, and what is near enough."""
 _SHORTEST = 128
 """Padded lengths, in tokens, are not halved further."""
 
@@ -109,7 +119,8 @@ class DriftBudget:
         """The farthest point from `before` towards `after` that `max_kl` allows, or nearly.
 
         The KL of a short step grows with the square of its length, from which the next length is
-        guessed; after a few guesses the last one is taken.
+        guessed; between a step too long and one within the bound it grows as these two say. The
+        search ends near the bound, or after a few guesses with the longest step that kept it.
 
         Args:
             before: what the update changed, as it was.
@@ -121,14 +132,20 @@ class DriftBudget:
         Reference: the line search of TRPO, Schulman et al. 2015, arXiv:1502.05477, appendix C,
         without its condition on the surrogate.
         """
-        share, reference = 1.0, model(before)
+        reference = model(before)
+        kept, too_long, share = _Step(0.0, 0.0), None, 1.0
         for _ in range(_GUESSES):
-            moved = after if share == 1.0 else _between(before, after, share)
-            kl = self._kl_between(model(moved), reference, samples)
-            if kl <= max_kl:
-                return Shortened(moved, {"drift/step_kl": kl, "drift/step_share": share})
-            share *= min(0.5, 0.9 * (max_kl / kl) ** 0.5) if kl < float("inf") else 0.25
-        return Shortened(_between(before, after, share), {"drift/step_share": share})
+            moved = _between(before, after, share)
+            step = _Step(share, self._kl_between(model(moved), reference, samples))
+            if step.kl <= max_kl:
+                kept = step
+            else:
+                too_long = step
+            if too_long is None or kept.kl >= _NEAR * max_kl:
+                break
+            share = _guess(kept, too_long, max_kl)
+        metrics = {"drift/step_kl": kept.kl, "drift/step_share": kept.share}
+        return Shortened(_between(before, after, kept.share), metrics)
 
     def _measured_kl(self, policy: Model, samples: Sequence[Sample]) -> float:
         return self._kl_between(policy, self._base, samples)
@@ -157,6 +174,16 @@ class DriftBudget:
         return next(length for length in self._lengths if length >= tokens)
 
 
+def _guess(kept: _Step, too_long: _Step, max_kl: float) -> float:
+    """Which share of a step comes a little below the bound, as far as two steps can tell."""
+    if not too_long.kl < float("inf"):
+        return 0.25 * too_long.share
+    if kept.kl <= 0.0:
+        return too_long.share * min(0.5, (_AIM * max_kl / too_long.kl) ** 0.5)
+    growth = math.log(too_long.kl / kept.kl) / math.log(too_long.share / kept.share)
+    return kept.share * (_AIM * max_kl / kept.kl) ** (1.0 / growth)
+
+
 def _halvings(longest: int) -> list[int]:
     """Lengths to pad to, shortest first; one turn seldom fills a learner's row."""
     lengths = [-(-longest // CHUNK) * CHUNK]
@@ -165,8 +192,15 @@ def _halvings(longest: int) -> list[int]:
     return lengths[::-1]
 
 
-@jax.jit
 def _between(before: Params, after: Params, share: float) -> Params:
+    """At the ends exactly these, whatever the other one is."""
+    if share in (0.0, 1.0):
+        return after if share else before
+    return _mixed(before, after, share)
+
+
+@jax.jit
+def _mixed(before: Params, after: Params, share: float) -> Params:
     return jax.tree.map(lambda start, end: start + share * (end - start), before, after)
 
 

@@ -155,7 +155,7 @@ def test_a_step_that_goes_too_far_is_shortened_on_its_way(step) -> None:
     for part in (0.5, 0.1, 0.01):
         found = shortened(step, part * whole)
         share = found.metrics["drift/step_share"]
-        assert 0.25 * part * whole < found.metrics["drift/step_kl"] <= part * whole
+        assert 0.7 * part * whole <= found.metrics["drift/step_kl"] <= part * whole
         expected = jax.tree.map(lambda a, b, share=share: a + share * (b - a), before, after)
         chex.assert_trees_all_close(found.trainable, expected, rtol=1e-6, atol=1e-7)
 
@@ -166,7 +166,8 @@ def test_a_step_that_is_not_finite_is_not_taken_for_a_short_one(step) -> None:
     found = budget(train_step.base, max_step_kl=0.1).shortened(
         before, broken, max_kl=0.1, model=train_step.model, samples=SAMPLES
     )
-    assert "drift/step_kl" not in found.metrics
+    assert found.metrics == {"drift/step_kl": 0.0, "drift/step_share": 0.0}
+    chex.assert_trees_all_equal(found.trainable, before)
 
 
 @pytest.mark.parametrize(
