@@ -238,8 +238,8 @@ class ObjectiveConfig:
         return self.uses_teacher and self.opd.demonstrations > 0
 
     @property
-    def recalls_praise(self) -> bool:
-        """Whether earlier praised turns matter, be it as examples or to learn from again."""
+    def recalls_reactions(self) -> bool:
+        """Whether earlier turns matter, be it as examples or to learn from again."""
         return self.uses_demonstrations or self.replay_praised > 0
 
     @property

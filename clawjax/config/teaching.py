@@ -75,6 +75,10 @@ class OpdConfig:
     guidance: float = 0.0
     """How much further the teacher goes than what it reads takes it: 1 doubles the log-odds that
     reading has moved."""
+    contrasts: bool = False
+    """Whether guidance leads away from what the teacher says when it has read as many exchanges
+    that the user complained about, instead of none: what examples of either kind change, such as
+    what is talked about, then cancels out."""
 
     @property
     def support_size(self) -> int:
@@ -98,6 +102,11 @@ class OpdConfig:
         )
         within("objective.opd.praised_above", self.praised_above, 0.0, 1.0)
         at_least("objective.opd.guidance", self.guidance, 0.0)
+        require(
+            not self.contrasts or (self.guidance > 0 and self.demonstrations > 0),
+            "objective.opd.contrasts=true needs objective.opd.demonstrations and "
+            f"objective.opd.guidance above 0, which are {self.demonstrations} and {self.guidance}",
+        )
 
 
 @dataclass

@@ -12,8 +12,8 @@ from clawjax.learner.budget import DriftBudget
 from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit, combine
 from clawjax.learner.loop import Learner, LearnerLog
-from clawjax.learner.praise import Praise
 from clawjax.learner.publish import Publisher
+from clawjax.learner.reactions import Reactions
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher
@@ -67,7 +67,7 @@ def build_learner(
     train_step = TrainStep(
         model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
     )
-    scorer, praise = Scorer(learner), _recalled(log, objective, reward)
+    scorer, reactions = Scorer(learner), _recalled(log, objective, reward)
     built = Learner(
         config=learner,
         reward=reward,
@@ -75,7 +75,7 @@ def build_learner(
         credit=build_credit(objective),
         objective=objective,
         scorer=scorer,
-        teacher=_build_teacher(model.tokenizer, objective, learner, scorer, praise),
+        teacher=_build_teacher(model.tokenizer, objective, learner, scorer, reactions),
         train_step=train_step,
         checkpoints=Checkpoints(
             run_dir / "checkpoints",
@@ -86,7 +86,7 @@ def build_learner(
         monitor=monitor,
         state=train_step.init(seed),
         budget=_build_budget(train_step, learner, model.tokenizer, fixed_text),
-        praise=praise,
+        reactions=reactions,
         clock=clock,
     )
     built.start()
@@ -105,14 +105,14 @@ def _identity(
     return identity
 
 
-def _recalled(log: LearnerLog, objective: ObjectiveConfig, reward: RewardConfig) -> Praise:
-    """What was praised before this process began, where the objective has a use for it."""
-    praise = Praise()
-    if objective.recalls_praise:
-        praise.remember(
+def _recalled(log: LearnerLog, objective: ObjectiveConfig, reward: RewardConfig) -> Reactions:
+    """What was liked or not before this process began, where the objective has a use for it."""
+    reactions = Reactions()
+    if objective.recalls_reactions:
+        reactions.remember(
             (judged.turn, combine(judged.verdicts, reward.weights)) for judged in replay(log)
         )
-    return praise
+    return reactions
 
 
 def _build_budget(
@@ -133,7 +133,7 @@ def _build_teacher(
     objective: ObjectiveConfig,
     learner: LearnerConfig,
     scorer: Scorer,
-    praise: Praise,
+    reactions: Reactions,
 ) -> HintTeacher | None:
     if not objective.uses_teacher:
         return None
@@ -141,4 +141,6 @@ def _build_teacher(
     def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ...]:
         return tokenizer.encode_prompt(tokenizer.render(messages, tools_json=tools_json))
 
-    return HintTeacher(scorer, render, objective.opd, max_tokens=learner.max_tokens, praise=praise)
+    return HintTeacher(
+        scorer, render, objective.opd, max_tokens=learner.max_tokens, reactions=reactions
+    )

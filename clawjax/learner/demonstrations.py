@@ -1,15 +1,16 @@
-"""Praised exchanges as examples for the teacher.
+"""Earlier exchanges as examples for the teacher.
 
 Whoever has seen what somebody likes can tell how another reply should have been. Invariants: a turn
-is never an example for itself; which examples a turn gets depends on the turn and on what was
-praised before, on nothing else.
+is never an example for itself; which examples a turn gets depends on the turn and on what was said
+before, on nothing else.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
-from clawjax.learner.praise import RECENT, Praise, Praised
+from clawjax.learner.reactions import RECENT, ScoredTurn
 from clawjax.records import Message, Turn
 
 __all__ = ["demonstrations"]
@@ -18,27 +19,21 @@ _LONGEST = 192
 """Longer replies, in tokens, are no examples: each is read again with every turn it teaches."""
 
 
-def demonstrations(
-    praise: Praise, turn: Turn, count: int, *, above: float = 0.0
-) -> tuple[Message, ...]:
-    """At most `count` other exchanges of the same user as messages; empty if there are none.
+def demonstrations(known: Sequence[ScoredTurn], turn: Turn, count: int) -> tuple[Message, ...]:
+    """At most `count` exchanges as messages, a question and a reply each; empty if none is fit.
 
     Args:
-        praise: what is known of the user.
-        turn: for which; of the newest fit ones it has its own choice.
-        count: exchanges, of two messages each.
-        above: scores up to here are too doubtful.
+        known: of the same user, oldest first; of the newest fit ones `turn` has its own choice.
+        turn: for which.
+        count: exchanges.
     """
-    fit = [
-        praised for praised in praise.of(turn.scope) if praised.score > above and _is_fit(praised)
-    ]
-    others = [praised for praised in fit[-RECENT:] if praised.turn.turn_id != turn.turn_id]
+    fit = [one.turn for one in known if _is_fit(one.turn)][-RECENT:]
+    others = [other for other in fit if other.turn_id != turn.turn_id]
     chosen = random.Random(turn.turn_id).sample(others, min(count, len(others)))
-    return tuple(message for one in chosen for message in (one.turn.messages[-1], one.turn.reply))
+    return tuple(message for one in chosen for message in (one.messages[-1], one.reply))
 
 
-def _is_fit(praised: Praised) -> bool:
+def _is_fit(turn: Turn) -> bool:
     """Whether it is a short answer to a person, not to a tool."""
-    turn = praised.turn
     is_answer = bool(turn.messages) and turn.messages[-1].role == "user"
     return is_answer and not turn.reply.tool_calls and len(turn.response_ids) <= _LONGEST

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.praise import RECENT, Praise, Praised
+from clawjax.learner.reactions import RECENT, Reactions, ScoredTurn
 from clawjax.log.replay import to_sample
 from clawjax.records import Sample
 
 __all__ = ["replayed"]
 
 
-def replayed(praise: Praise, batch: Sequence[AdmittedTurn], count: int) -> list[Sample]:
+def replayed(reactions: Reactions, batch: Sequence[AdmittedTurn], count: int) -> list[Sample]:
     """Earlier praised turns of the batch's users, newest first, with credit `score - mean score`.
 
     At most `count` of them, and none whose credit would not be positive.
@@ -29,17 +29,17 @@ def replayed(praise: Praise, batch: Sequence[AdmittedTurn], count: int) -> list[
     value = sum(scores) / len(scores) if scores else 0.0
     here = {admitted.turn.turn_id for admitted in batch}
     better = [
-        praised
+        one
         for user in dict.fromkeys(admitted.turn.scope for admitted in batch)
-        for praised in _earlier(praise, user, here)
-        if praised.score > value
+        for one in _earlier(reactions, user, here)
+        if one.score > value
     ]
     return [
         to_sample(turn, (score - value,) * len(turn.response_ids)) for turn, score in better[:count]
     ]
 
 
-def _earlier(praise: Praise, user: str, here: Collection[str]) -> Sequence[Praised]:
+def _earlier(reactions: Reactions, user: str, here: Collection[str]) -> Sequence[ScoredTurn]:
     """The newest of a user that are not in the batch, the newest first."""
-    others = [praised for praised in praise.of(user) if praised.turn.turn_id not in here]
+    others = [one for one in reactions.praised(user) if one.turn.turn_id not in here]
     return others[: -RECENT - 1 : -1]

@@ -27,8 +27,8 @@ from clawjax.learner.contentment import is_content, mean_score, step_share
 from clawjax.learner.credit import AdmittedTurn, CreditFunction
 from clawjax.learner.effective import effective_objective
 from clawjax.learner.imitation import replayed
-from clawjax.learner.praise import Praise
 from clawjax.learner.publish import Publisher
+from clawjax.learner.reactions import Reactions
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainState, TrainStep
 from clawjax.learner.teacher import HintTeacher, Lesson
@@ -86,7 +86,7 @@ class Learner:
     state: TrainState
     budget: DriftBudget | None = None
     """None where nothing is limited."""
-    praise: Praise = field(default_factory=Praise)
+    reactions: Reactions = field(default_factory=Reactions)
     """What the teacher reads and what is learnt from again; the teacher has the same."""
     clock: Callable[[], float] = time.time
     progress: Progress = field(default_factory=Progress)
@@ -195,7 +195,7 @@ class Learner:
             for admitted, credit in zip(turns, credited.credit, strict=True)
         ]
         samples = self._with_signal(samples)
-        again = replayed(self.praise, turns, self.objective.replay_praised) if samples else []
+        again = replayed(self.reactions, turns, self.objective.replay_praised) if samples else []
         effective = effective_objective(
             self.objective, turns, credited, lesson, replayed=len(again)
         )
@@ -232,9 +232,9 @@ class Learner:
         )
 
     def _remember(self, turns: Sequence[AdmittedTurn]) -> None:
-        """What was praised here is an example for its neighbours and is learnt from again later."""
-        if self.objective.recalls_praise:
-            self.praise.remember((admitted.turn, admitted.score) for admitted in turns)
+        """What was liked or not is an example for its neighbours; praise is learnt from again."""
+        if self.objective.recalls_reactions:
+            self.reactions.remember((admitted.turn, admitted.score) for admitted in turns)
 
     def _step(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> dict[str, float]:
         """Update the policy, not farther than one update may go; the step's metrics."""

@@ -299,7 +299,12 @@ def _hint_words(opd: OpdConfig) -> list[str]:
     if opd.guidance > 0:
         lines.append(
             f"the teacher q goes further: log q + {opd.guidance:g} (log q - log q0), normalised; "
-            "q0: the same without having read that"
+            "q0: the same "
+            + (
+                "behind exchanges that the user did not like"
+                if opd.contrasts
+                else "without having read that"
+            )
         )
     return [
         *lines,

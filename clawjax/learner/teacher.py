@@ -19,7 +19,7 @@ from clawjax.errors import WireError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.demonstrations import demonstrations
 from clawjax.learner.guidance import guided
-from clawjax.learner.praise import Praise
+from clawjax.learner.reactions import Reactions
 from clawjax.learner.scoring import Model, Scored, Scorer
 from clawjax.log.replay import to_sample
 from clawjax.records import Message, Sample, TeacherSays, Turn
@@ -49,6 +49,8 @@ class _Case(NamedTuple):
     """As the policy read it."""
     hinted: Sequence[Sample]
     """The same reply under what the teacher reads, with each of its hints."""
+    untold: Sample
+    """The same reply under what guidance leads away from."""
 
 
 def hinted(messages: Sequence[Message], hint: str) -> tuple[Message, ...] | None:
@@ -77,7 +79,7 @@ class HintTeacher:
         config: OpdConfig,
         *,
         max_tokens: int,
-        praise: Praise | None = None,
+        reactions: Reactions | None = None,
     ) -> None:
         """Prepare to teach.
 
@@ -86,18 +88,25 @@ class HintTeacher:
             render: prompts, of what the teacher reads.
             config: hints, demonstrations, and what to say of them.
             max_tokens: turns that are longer with what the teacher reads are not scored.
-            praise: where demonstrations come from; without it there are none.
+            reactions: where demonstrations come from; without it there are none.
         """
         self._scorer = scorer
         self._render = render
         self._config = config
         self._max_tokens = max_tokens
-        self._praise = Praise() if praise is None else praise
+        self._reactions = Reactions() if reactions is None else reactions
 
     def examples(self, turn: Turn) -> tuple[Message, ...]:
         """The praised exchanges that the teacher reads before this turn's conversation."""
-        config = self._config
-        return demonstrations(self._praise, turn, config.demonstrations, above=config.praised_above)
+        liked = self._reactions.praised(turn.scope, above=self._config.praised_above)
+        return demonstrations(liked, turn, self._config.demonstrations)
+
+    def counterexamples(self, turn: Turn) -> tuple[Message, ...]:
+        """The exchanges that guidance leads away from; none where it leads away from nothing."""
+        if not self._config.contrasts:
+            return ()
+        blamed = self._reactions.blamed(turn.scope)
+        return demonstrations(blamed, turn, self._config.demonstrations)
 
     def teach(self, turns: Sequence[AdmittedTurn], *, teacher: Model, student: Model) -> Lesson:
         """Choose what each turn is taught by and score its reply under it.
@@ -115,7 +124,9 @@ class HintTeacher:
         for admitted in turns:
             hinted_samples, reason = self._hinted(admitted)
             if hinted_samples:
-                cases.append(_Case(to_sample(admitted.turn, None), hinted_samples))
+                read = to_sample(admitted.turn, None)
+                untold = self._contrasted(admitted.turn, read)
+                cases.append(_Case(read, hinted_samples, untold))
             else:
                 skipped[reason] += 1
         pupils = self._pupils(cases, student)
@@ -124,22 +135,22 @@ class HintTeacher:
             for turn_id, scored in self._score(cases, pupils, teacher).items()
         }
         if self._config.guidance > 0:
-            answers = self._guided([case.read for case in cases], answers, teacher)
+            answers = self._guided([case.untold for case in cases], answers, teacher)
         says = {turn_id: answer for turn_id, answer in answers.items() if _is_finite(answer)}
         skipped["not_finite"] = len(answers) - len(says)
         return Lesson(says, dict(+skipped))
 
     def _guided(
-        self, read: Sequence[Sample], says: Mapping[str, TeacherSays], teacher: Model
+        self, untold: Sequence[Sample], says: Mapping[str, TeacherSays], teacher: Model
     ) -> dict[str, TeacherSays]:
-        """What the teacher says, gone further from what it says if it reads what was read."""
-        asked = [replace(sample, teacher=says[sample.turn_id]) for sample in read]
+        """What the teacher says, gone further from what it says if it reads these."""
+        asked = [replace(sample, teacher=says[sample.turn_id]) for sample in untold]
         further = {}
-        for sample, untold in zip(asked, self._scorer.score(teacher, asked), strict=True):
+        for sample, without in zip(asked, self._scorer.score(teacher, asked), strict=True):
             told = says[sample.turn_id]
             logprobs = guided(
                 np.array(told.support_logprobs, np.float32),
-                untold.support_logprobs,
+                without.support_logprobs,
                 self._config.guidance,
             )
             further[sample.turn_id] = replace(
@@ -167,6 +178,14 @@ class HintTeacher:
             else:
                 found.append(replace(read, prompt_ids=prompt_ids))
         return found, reason
+
+    def _contrasted(self, turn: Turn, read: Sample) -> Sample:
+        """The reply behind what the user did not like; as it was read where that cannot be."""
+        examples = self.counterexamples(turn)
+        prompt_ids = self._prompt(turn, None, examples) if examples else None
+        if prompt_ids is None or len(prompt_ids) + len(read.response_ids) > self._max_tokens:
+            return read
+        return replace(read, prompt_ids=prompt_ids)
 
     def _preferred(self, hints: Sequence[str]) -> Sequence[str]:
         match self._config.hint_choice:

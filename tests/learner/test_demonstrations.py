@@ -11,16 +11,17 @@ import pytest
 from learner_records import make_sample, make_turn
 from policies import LENGTH, as_sampled, logprobs
 
-from clawjax.config import LearnerConfig, OpdConfig
+from clawjax.config import LearnerConfig, OpdConfig, OpdForm
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.decoder import Decoder, stack
 from clawjax.learner.demonstrations import demonstrations
-from clawjax.learner.praise import Praise
+from clawjax.learner.guidance import guided
+from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.scoring import Model, Scorer
 from clawjax.learner.teacher import HintTeacher, Lesson, _inserted, preceded
 from clawjax.models.load import LoadedModel
-from clawjax.records import Message, Sample, ToolCall, Turn
+from clawjax.records import Message, Sample, TeacherSays, ToolCall, Turn
 
 LEARNER = LearnerConfig(max_tokens=LENGTH, length_buckets=[LENGTH], micro_batch_tokens=2 * LENGTH)
 
@@ -35,27 +36,25 @@ def praised(turn_id: str, **changes: Any) -> Turn:
     return make_turn(turn_id, **defaults | changes)
 
 
-def praise(*turns: Turn, score: float = 1.0) -> Praise:
-    memory = Praise()
-    memory.remember((turn, score) for turn in turns)
-    return memory
+def liked(*turns: Turn) -> list[ScoredTurn]:
+    return [ScoredTurn(turn, 1.0) for turn in turns]
 
 
 def said(messages: Sequence[Message]) -> list[str]:
     return [message.content for message in messages]
 
 
-def test_examples_are_other_praised_exchanges_of_the_same_user() -> None:
-    memory = praise(praised("1"), praised("2"), praised("3", scope="bert"))
+def test_examples_are_other_exchanges() -> None:
+    memory = liked(praised("1"), praised("2"))
     assert said(demonstrations(memory, praised("1"), 5)) == ["question 2", "reply 2"]
     assert [m.role for m in demonstrations(memory, praised("9"), 1)] == ["user", "assistant"]
-    assert demonstrations(memory, praised("3", scope="bert"), 5) == ()
+    assert demonstrations(memory[:1], praised("1"), 5) == ()
     assert demonstrations(memory, praised("9"), 0) == ()
 
 
 def test_the_newest_are_kept_once_each_and_chosen_the_same_way_each_time() -> None:
     turns = [praised(str(index)) for index in range(40)]
-    memory = praise(*turns, *turns[30:])
+    memory = liked(*turns)
     shown = said(demonstrations(memory, praised("x"), 100))
     assert sorted(shown) == sorted(
         f"{what} {n}" for n in range(24, 40) for what in ("question", "reply")
@@ -69,7 +68,7 @@ def test_the_newest_are_kept_once_each_and_chosen_the_same_way_each_time() -> No
 def test_what_is_long_or_no_answer_to_a_person_is_no_example() -> None:
     sample = make_sample("long", 4, 200, seed=1, vocab=200)
     call = ToolCall("call", "search", "{}")
-    memory = praise(
+    memory = liked(
         praised("long", response_ids=sample.response_ids),
         praised("tool", reply=Message("assistant", tool_calls=(call,))),
         praised("after", messages=(Message("user", "q"), Message("tool", "found"))),
@@ -78,9 +77,22 @@ def test_what_is_long_or_no_answer_to_a_person_is_no_example() -> None:
 
 
 def test_what_is_no_example_takes_no_place_from_one() -> None:
-    memory = praise(praised("1"))
-    memory.remember((praised(f"doubtful {n}"), 0.3) for n in range(30))
-    assert said(demonstrations(memory, praised("x"), 1, above=0.5)) == ["question 1", "reply 1"]
+    reply = make_sample("long", 4, 200, seed=1, vocab=200).response_ids
+    memory = liked(praised("1"), *(praised(f"long {n}", response_ids=reply) for n in range(30)))
+    assert said(demonstrations(memory, praised("x"), 1)) == ["question 1", "reply 1"]
+
+
+def test_each_user_is_remembered_once_by_what_they_said() -> None:
+    known = Reactions()
+    scored = [("1", 1.0), ("2", 0.3), ("3", -1.0), ("4", None), ("5", 0.0), ("1", 1.0)]
+    known.remember((praised(name), score) for name, score in scored)
+    known.remember([(praised("6", scope="bert"), 1.0)])
+    assert [one.turn.turn_id for one in known.praised("anna")] == ["1", "2"]
+    assert [one.turn.turn_id for one in known.praised("anna", above=0.5)] == ["1"]
+    assert [one.turn.turn_id for one in known.blamed("anna")] == ["3"]
+    assert known.praised("nobody") == []
+    known.remember((praised(f"n{n}"), 1.0) for n in range(500))
+    assert 16 <= len(known.praised("anna")) < 200
 
 
 def test_examples_stand_behind_the_system_message() -> None:
@@ -128,13 +140,13 @@ def admitted(sample: Sample, score: float | None) -> AdmittedTurn:
     return AdmittedTurn(turn, score, (), ready_at=0.0)
 
 
-def teaching(memory: Praise, **changes: Any) -> HintTeacher:
+def teaching(memory: Reactions, **changes: Any) -> HintTeacher:
     config = OpdConfig(hints=False, demonstrations=1, top_k=8, **changes)
-    return HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH, praise=memory)
+    return HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH, reactions=memory)
 
 
 def taught(
-    teacher: HintTeacher, memory: Praise, batch: Sequence[AdmittedTurn], model: Model
+    teacher: HintTeacher, memory: Reactions, batch: Sequence[AdmittedTurn], model: Model
 ) -> Lesson:
     """What the teacher says once the batch is known, as the learner has it."""
     memory.remember((one.turn, one.score) for one in batch)
@@ -145,7 +157,7 @@ def test_the_reply_is_scored_behind_a_praised_exchange(
     tiny_model: LoadedModel, model: Model, samples: list[Sample]
 ) -> None:
     liked, other = samples
-    memory = Praise()
+    memory = Reactions()
     teacher = teaching(memory)
     nothing_yet = teacher.teach([admitted(other, -1.0)], teacher=model, student=model)
     assert nothing_yet.says == {}
@@ -162,7 +174,7 @@ def test_the_reply_is_scored_behind_a_praised_exchange(
 
 
 def test_what_was_praised_can_be_left_as_it_is(model: Model, samples: list[Sample]) -> None:
-    memory = Praise()
+    memory = Reactions()
     teacher = teaching(memory, corrects_praised=False)
     batch = [admitted(samples[0], 1.0), admitted(samples[1], 1.0)]
     lesson = taught(teacher, memory, batch, model)
@@ -175,10 +187,45 @@ def test_what_was_praised_can_be_left_as_it_is(model: Model, samples: list[Sampl
 def test_doubtful_praise_is_no_demonstration(model: Model, samples: list[Sample]) -> None:
     other = admitted(samples[1], -1.0)
     for score, is_taught in ((0.7, False), (0.71, True)):
-        memory = Praise()
+        memory = Reactions()
         teacher = teaching(memory, praised_above=0.7)
         lesson = taught(teacher, memory, [admitted(samples[0], score), other], model)
         assert ("t1" in lesson.says) is is_taught
+
+
+def test_guidance_leads_from_what_was_blamed_to_what_was_liked(
+    tiny_model: LoadedModel, model: Model
+) -> None:
+    drawn = [make_sample(f"t{n}", 3, 4, seed=n + 1, vocab=200, temperature=0.8) for n in range(3)]
+    liked, blamed, other = as_sampled(tiny_model, tiny_model.params, drawn, version=0)
+    batch = [admitted(liked, 1.0), admitted(blamed, -1.0), admitted(other, None)]
+    says = {}
+    for contrasts in (False, True):
+        memory = Reactions()
+        teacher = teaching(memory, form=OpdForm.top_k, guidance=1.0, contrasts=contrasts)
+        says[contrasts] = taught(teacher, memory, batch, model).says["t2"]
+    ids = says[True].support_ids
+    assert ids == says[False].support_ids  # the student's own
+
+    def behind(*examples: Sample) -> np.ndarray:
+        read = [token for one in examples for token in (*one.prompt_ids, *one.response_ids)]
+        sample = dataclasses.replace(
+            other,
+            prompt_ids=(*read, *other.prompt_ids),
+            teacher=TeacherSays((0.0,) * len(ids), ids, tuple((0.0,) * 8 for _ in ids)),
+        )
+        return Scorer(LEARNER).score(model, [sample])[0].support_logprobs
+
+    told = behind(liked)
+    for contrasts, untold in ((False, behind()), (True, behind(blamed))):
+        expected = guided(told, untold, 1.0)
+        np.testing.assert_allclose(says[contrasts].support_logprobs, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_contrasts_need_something_to_contrast() -> None:
+    for missing in ({"guidance": 0.0}, {"demonstrations": 0}):
+        with pytest.raises(ConfigError, match="contrasts=true needs"):
+            OpdConfig(**{"demonstrations": 1, "guidance": 1.0, "contrasts": True} | missing)
 
 
 def test_a_teacher_that_knows_nothing_more_is_refused() -> None:

@@ -15,36 +15,36 @@ from clawjax.config import ObjectiveConfig
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.imitation import replayed
-from clawjax.learner.praise import Praise
+from clawjax.learner.reactions import Reactions
 
 
 def admitted(turn_id: str, score: float | None, scope: str = "u") -> AdmittedTurn:
     return AdmittedTurn(make_turn(turn_id, scope=scope), score, (), ready_at=0.0)
 
 
-def remembering(*turns: AdmittedTurn) -> Praise:
-    praise = Praise()
-    praise.remember((one.turn, one.score) for one in turns)
-    return praise
+def remembering(*turns: AdmittedTurn) -> Reactions:
+    known = Reactions()
+    known.remember((one.turn, one.score) for one in turns)
+    return known
 
 
-def ids(praise: Praise, *batch: AdmittedTurn, count: int = 99) -> list[str]:
-    return [sample.turn_id for sample in replayed(praise, batch, count)]
+def ids(known: Reactions, *batch: AdmittedTurn, count: int = 99) -> list[str]:
+    return [sample.turn_id for sample in replayed(known, batch, count)]
 
 
 def test_the_newest_praised_turns_of_the_same_user_come_back() -> None:
     past = [admitted(f"t{n}", score) for n, score in enumerate((0.9, -0.8, 0.7, None, 1.0))]
-    praise = remembering(*past, admitted("other", 1.0, scope="v"))
-    assert ids(praise, admitted("now", -1.0), count=2) == ["t4", "t2"]
-    assert ids(praise, admitted("now", -1.0), count=0) == []
-    assert ids(praise, admitted("now", -1.0, scope="v")) == ["other"]
-    assert ids(praise, admitted("now", -1.0, scope="w")) == []
+    known = remembering(*past, admitted("other", 1.0, scope="v"))
+    assert ids(known, admitted("now", -1.0), count=2) == ["t4", "t2"]
+    assert ids(known, admitted("now", -1.0), count=0) == []
+    assert ids(known, admitted("now", -1.0, scope="v")) == ["other"]
+    assert ids(known, admitted("now", -1.0, scope="w")) == []
 
 
 def test_credit_is_what_the_turn_was_better_by() -> None:
-    praise = remembering(admitted("good", 0.9), admitted("fair", 0.3))
+    known = remembering(admitted("good", 0.9), admitted("fair", 0.3))
     batch = (admitted("a", 1.0), admitted("b", 0.0), admitted("silent", None))
-    [only] = replayed(praise, batch, 4)  # the mean of those with a score is 0.5
+    [only] = replayed(known, batch, 4)  # the mean of those with a score is 0.5
     assert only.turn_id == "good"
     assert only.credit == pytest.approx((0.9 - 0.5,) * len(only.response_ids))
     assert only.teacher is None
@@ -52,14 +52,14 @@ def test_credit_is_what_the_turn_was_better_by() -> None:
 
 def test_a_turn_is_not_replayed_beside_itself_nor_kept_twice() -> None:
     good = admitted("good", 1.0)
-    praise = remembering(good, good)
-    assert ids(praise, good, admitted("now", -1.0)) == []
-    assert ids(praise, admitted("now", -1.0)) == ["good"]
+    known = remembering(good, good)
+    assert ids(known, good, admitted("now", -1.0)) == []
+    assert ids(known, admitted("now", -1.0)) == ["good"]
 
 
 def test_old_praise_is_forgotten() -> None:
-    praise = remembering(*(admitted(f"t{n}", 1.0) for n in range(40)))
-    assert ids(praise, admitted("now", -1.0)) == [f"t{n}" for n in range(39, 23, -1)]
+    known = remembering(*(admitted(f"t{n}", 1.0) for n in range(40)))
+    assert ids(known, admitted("now", -1.0)) == [f"t{n}" for n in range(39, 23, -1)]
 
 
 def test_the_learner_makes_praised_turns_likelier_again_and_trains_none_twice(run: Run) -> None:

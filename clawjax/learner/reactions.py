@@ -1,0 +1,50 @@
+"""What users have praised and complained about: the memory of it, by user.
+
+Teachers read it, and what was praised is learnt from again. Invariants: a turn is kept once; the
+newest stay, because tastes change, and so does what the policy can do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from clawjax.records import Turn
+
+__all__ = ["RECENT", "Reactions", "ScoredTurn"]
+
+RECENT = 16
+"""What is used of a user's past: the newest so many turns that are fit for the use."""
+_KEPT = 8 * RECENT
+
+
+class ScoredTurn(NamedTuple):
+    """A turn, and whether somebody liked it."""
+
+    turn: Turn
+    score: float
+
+
+class Reactions:
+    """The newest scored turns of each user (`Turn.scope`)."""
+
+    def __init__(self) -> None:
+        """Remember nobody yet."""
+        self._by_user: dict[str, deque[ScoredTurn]] = {}
+
+    def remember(self, scored: Iterable[tuple[Turn, float | None]]) -> None:
+        """Keep those with a score, oldest first; none is kept twice."""
+        for turn, score in scored:
+            known = self._by_user.setdefault(turn.scope, deque(maxlen=_KEPT))
+            is_new = all(turn.turn_id != other.turn.turn_id for other in known)
+            if score is not None and is_new:
+                known.append(ScoredTurn(turn, score))
+
+    def praised(self, scope: str, *, above: float = 0.0) -> Sequence[ScoredTurn]:
+        """A user's turns with a score above that, oldest first."""
+        return [one for one in self._by_user.get(scope, ()) if one.score > above]
+
+    def blamed(self, scope: str) -> Sequence[ScoredTurn]:
+        """A user's turns with a negative score, oldest first."""
+        return [one for one in self._by_user.get(scope, ()) if one.score < 0]
