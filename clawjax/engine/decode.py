@@ -127,7 +127,12 @@ class Decoder:
         return self.reads if left <= self._chunk // 2 else 1
 
     def prefill(
-        self, params: Params, reads: Sequence[Read], rows: SamplingRows[np.ndarray]
+        self,
+        params: Params,
+        reads: Sequence[Read],
+        rows: SamplingRows[np.ndarray],
+        *,
+        is_brief: bool = False,
     ) -> tuple[list[int], Drawn[np.ndarray] | None]:
         """Read the next chunk of some prompts; where that is the last, draw what comes next.
 
@@ -137,6 +142,7 @@ class Decoder:
             params: the policy.
             reads: 1 to `self.reads` of them, in different rows.
             rows: sampling parameters of these.
+            is_brief: never read more than a quarter of a chunk of each.
 
         Returns:
             How many tokens of each prompt are read now; and what was drawn, host arrays of one row
@@ -144,7 +150,8 @@ class Decoder:
             and is None where none is.
         """
         total = [len(read.prompt) for read in reads]
-        is_long = len(reads) == 1 and total[0] - reads[0].start > self._chunk // 2
+        left = total[0] - reads[0].start
+        is_long = len(reads) == 1 and left > self._chunk // 2 and not is_brief
         size = self._chunk if is_long else self._small_chunk
         wanted = 1 if len(reads) == 1 else self.reads
         reads = [*reads, *[reads[0]] * (wanted - len(reads))]  # the same once more changes nothing

@@ -211,16 +211,18 @@ class Scheduler:
     def _prefill(self) -> list[Delivery]:
         """One chunk of what is to be read: of the most urgent reply, or a little of several.
 
-        Together where the most urgent one has so little left that it would not fill a chunk.
+        Together where the most urgent one has so little left that it would not fill a chunk. While
+        more replies are under way than wait to be read, these come first: a quarter, of one.
         """
         pending = sorted((r for r in self._slots if r and not r.is_decoding), key=_rank)
         if not pending:
             return []
-        together = pending[: self._decoder.together(pending[0].left)]
+        is_brief = len(pending) < self.running - len(pending)
+        together = pending[: 1 if is_brief else self._decoder.together(pending[0].left)]
         reads = [Read(running.sequence, running.slot, running.prefilled) for running in together]
         rows = [_row(running.job.request, step=len(running.drawn)) for running in together]
         columns = SamplingRows(*map(np.concatenate, zip(*rows, strict=True)))
-        done, drawn = self._decoder.prefill(self.weights.params, reads, columns)
+        done, drawn = self._decoder.prefill(self.weights.params, reads, columns, is_brief=is_brief)
         delivered = []
         for index, (running, held) in enumerate(zip(together, done, strict=False)):
             running.prefilled = self._positions[running.slot] = held

@@ -94,6 +94,27 @@ def test_who_comes_first_does_not_wait_for_company(
     assert slots == [[0], [0], [0, 1], [0, 1], [1]]  # 32, 32, and 8 at a time
 
 
+def test_a_prompt_beside_more_running_replies_is_read_in_small_pieces(
+    decoder: Decoder, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, logits_of: LogitsOf
+) -> None:
+    replies: dict[Job, Reply] = {}
+    running = [submit(scheduler, request(prompt(4, seed=n), 60, seed=n)) for n in (1, 2)]
+    while len(replies) < 2:
+        step(scheduler, replies)
+    calls = spy(decoder, "prefill", monkeypatch)
+    asked = request(prompt(76, seed=3), 5, seed=3)
+    late = submit(scheduler, asked)
+    while late not in replies:
+        before = {job: len(replies[job].ids) for job in running}
+        step(scheduler, replies)
+        assert all(len(replies[job].ids) == before[job] + 1 for job in running)
+    starts = [together[0].start for together in reads(calls)]
+    assert starts == list(range(0, 76, 8))
+    while not scheduler.is_idle:
+        step(scheduler, replies)
+    assert_consistent(logits_of, scheduler.weights.params, {asked: replies[late]})
+
+
 def test_several_tokens_per_call_are_the_same_tokens(
     model: LoadedModel,
     scheduler: Scheduler,

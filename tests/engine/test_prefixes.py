@@ -116,8 +116,8 @@ class Counting:
     def __init__(self, decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tokens, original = 0, decoder.prefill
 
-        def prefill(params: Params, reads: Sequence[Read], rows: Any) -> Any:
-            done, drawn = original(params, reads, rows)
+        def prefill(params: Params, reads: Sequence[Read], rows: Any, **rest: Any) -> Any:
+            done, drawn = original(params, reads, rows, **rest)
             self.tokens += sum(done) - sum(read.start for read in reads)
             return done, drawn
 
