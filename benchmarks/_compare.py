@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
-__all__ = ["Spread", "in_turn", "load", "ratios", "spread"]
+__all__ = ["Spread", "in_turn", "load", "one_line", "ratios", "spread"]
 
 
 class Spread(NamedTuple):
@@ -60,3 +60,13 @@ def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Spread
 def load() -> float:
     """How many threads wanted to run, on average over the last minute."""
     return os.getloadavg()[0]
+
+
+def one_line(row: Mapping[str, object]) -> str:
+    """A result's row for a person: medians without their ranges, numbers in four digits."""
+    shown = {
+        key: f"{value:.4g}" if isinstance(value, float) else value
+        for key, value in row.items()
+        if not key.endswith(("_low", "_high"))
+    }
+    return "  ".join(f"{key} {value}" for key, value in shown.items())

