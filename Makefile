@@ -2,7 +2,7 @@
 PYTHON_BIN := .venv/bin/python
 ARGS ?=
 
-.PHONY: demo serve test check format lock setup clean
+.PHONY: demo serve test check bench-check format lock setup clean
 
 demo: setup  ## The main job: a simulated user talks to the model until it has learnt the wish.
 	$(PYTHON_BIN) experiments/run.py experiment=personal_demo $(ARGS)
@@ -17,6 +17,9 @@ check: setup  ## Lint, formatting and types.
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
+
+bench-check: setup  ## Is it as fast as the committed baseline? About two minutes on a quiet machine.
+	$(PYTHON_BIN) benchmarks/check.py $(ARGS)
 
 format: setup
 	.venv/bin/ruff check --fix .

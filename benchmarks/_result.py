@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clawjax.runtime.provenance import git_sha, versions
 
-__all__ = ["RESULTS", "Goal", "largest", "smallest", "write_result"]
+__all__ = ["RESULTS", "Goal", "largest", "machine", "smallest", "write_result"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -75,7 +75,7 @@ def write_result(
         "name": name,
         "command": command,
         "commit": git_sha(),
-        "machine": _machine(),
+        "machine": machine(),
         "versions": versions(),
         "notes": dict(notes or {}),
         "rows": [dict(row) for row in rows],
@@ -93,8 +93,8 @@ def write_result(
     return path
 
 
-def _machine() -> dict[str, object]:
-    """The processor and how much of it."""
+def machine() -> dict[str, object]:
+    """This one's processor and memory."""
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),

@@ -1,9 +1,9 @@
-"""Writes `docs/results.md` and its pictures from the committed `benchmarks/results/*.json`.
+"""Writes `docs/results.md`, its pictures and `benchmarks/README.md` from the committed results.
 
     python benchmarks/render_results.py
 
-Invariant: the page is a function of those files alone, so that a number on it is one of theirs; a
-result that is not there leaves its section out.
+Invariant: the pages are functions of `benchmarks/results/*.json` and of the scripts' docstrings, so
+that a number on them is one of theirs; a result that is not there leaves its section out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from _benchmarks_page import render_readme, scripts
 from _markdown import commit, interval, number, table
 from _personal_page import CURVES, panels, personal_sections
 from _result import RESULTS
@@ -21,7 +22,8 @@ from _result import RESULTS
 from clawjax.evals.personal import bootstrap_mean
 from clawjax.evals.plot import plot_curves
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
+FOLDER = Path(__file__).resolve().parent
+PAGE, README = FOLDER.parent / "docs" / "results.md", FOLDER / "README.md"
 PERSONAL, ABLATIONS = "personal", "ablations"
 
 Result = Mapping[str, Any]
@@ -35,14 +37,16 @@ def main() -> None:
         plot_curves(picture, panels(results[PERSONAL]))
         print(f"written: docs/{CURVES}")
     PAGE.write_text(render(results), encoding="utf-8")
-    print("written: docs/results.md")
+    README.write_text(render_readme(scripts(FOLDER), results), encoding="utf-8")
+    print("written: docs/results.md, benchmarks/README.md")
 
 
 def read_results(folder: Path) -> dict[str, Result]:
-    """Everything in the shape of `_result.write_result`, by name."""
+    """Everything in the shape of `_result.write_result`, by name; quick runs measure nothing."""
     found = {
         file.stem: json.loads(file.read_text(encoding="utf-8"))
         for file in sorted(folder.glob("*.json"))
+        if not file.stem.endswith("_quick")
     }
     return {name: result for name, result in found.items() if "goals" in result}
 

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import openai
+from _config import composed
 from _result import Goal, write_result
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 
-from clawjax.config import RunConfig, to_run_config
+from clawjax.config import RunConfig
 from clawjax.envs.persona import Persona, load_persona, shipped_personas
 from clawjax.evals.personal import bootstrap_mean
 from clawjax.learner.teacher import HINT_FORM
@@ -32,7 +31,6 @@ from clawjax.runtime.build import use_compilation_cache
 from clawjax.runtime.lockstep import Lockstep
 from clawjax.runtime.paths import RunPaths
 
-ROOT = Path(__file__).resolve().parents[1]
 TINY = ("suite=tiny", "model=tiny", "engine=tiny", "learner=tiny", "user.max_tokens=16")
 ASKED = 32
 """Training questions answered in search of exchanges to show, and held-out prompts scored."""
@@ -66,12 +64,8 @@ def main() -> None:
 
 def configure(*, is_quick: bool) -> RunConfig:
     """The suite's configuration, in a folder that is thrown away."""
-    ConfigStore.instance().store(name="schema", node=RunConfig)
-    folder = tempfile.mkdtemp(prefix="teacher_reads_")
-    overrides = [*(TINY if is_quick else ("suite=personal",)), f"run.dir={folder}"]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        composed = compose("evaluate", overrides=[*overrides, "run.name=teacher_reads"])
-    return to_run_config(composed)
+    folder = Path(tempfile.mkdtemp(prefix="teacher_reads_"))
+    return composed(folder, *(TINY if is_quick else ("suite=personal",)), root="evaluate")
 
 
 async def measure(config: RunConfig, personas: Sequence[str]) -> list[dict[str, Any]]:

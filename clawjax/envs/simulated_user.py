@@ -31,8 +31,6 @@ __all__ = ["SimulatedUser", "main"]
 
 logger = logging.getLogger(__name__)
 
-_LEAVE_RATE = 0.05
-"""Sessions that end without a reaction: people close the window."""
 _THUMBS_RATE = 0.25
 """Last replies that get thumbs instead of words."""
 _MOST_REFUSALS = 5
@@ -52,7 +50,7 @@ class SessionPlan:
     leaves: bool
 
 
-def plan_session(persona: Persona, seed: int, index: int) -> SessionPlan:
+def plan_session(persona: Persona, seed: int, index: int, *, leave_rate: float) -> SessionPlan:
     """Draw session `index`: two or three questions, each asked once before any is asked again."""
     rng = random.Random(f"plan:{seed}:{index}")
     planned = [_question(persona, seed, 3 * index + offset) for offset in range(3)]
@@ -60,7 +58,7 @@ def plan_session(persona: Persona, seed: int, index: int) -> SessionPlan:
         index=index,
         questions=tuple(planned[: rng.choice((2, 3))]),
         sends_id=index % 2 == 0,
-        leaves=rng.random() < _LEAVE_RATE,
+        leaves=rng.random() < leave_rate,
     )
 
 
@@ -131,7 +129,12 @@ class SimulatedUser:
 
     async def _converse(self) -> None:
         while self._may_ask():
-            plan = plan_session(self._persona, self._settings.seed, self._state.next_session)
+            plan = plan_session(
+                self._persona,
+                self._settings.seed,
+                self._state.next_session,
+                leave_rate=self._settings.leave_rate,
+            )
             self._state.next_session += 1
             self._save()
             try:

@@ -39,6 +39,8 @@ class UserSettings:
     concurrency: int = 4
     think_s: float = 4.0
     """Mean pause between reading a reply and reacting to it."""
+    leave_rate: float = 0.05
+    """Share of sessions that end without a reaction: people close the window."""
     temperature: float = 0.8
     max_tokens: int = 160
     poll_s: float = 1.0
@@ -60,6 +62,7 @@ class UserSettings:
             "concurrency": 1,
             "max_tokens": 1,
             "think_s": 0,
+            "leave_rate": 0,
             "poll_s": 0.01,
             "request_timeout_s": 0.1,
             "retry_s": 0,

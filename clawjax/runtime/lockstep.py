@@ -15,9 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import uvicorn
-from starlette.applications import Starlette
-
 from clawjax.config import RunConfig
 from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.envs.client import ChatClient
@@ -34,12 +31,12 @@ from clawjax.models.load import LoadedModel
 from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.runtime.build import build_app, open_log
+from clawjax.runtime.loopback import serving
 from clawjax.runtime.paths import RunPaths
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["Lockstep"]
 
-_START_TIMEOUT_S = 60.0
 _JUDGE_TIMEOUT_S = 600.0
 _FOREVER = 1_000_000
 _POLL_S = 0.02
@@ -97,7 +94,7 @@ class Lockstep:
             engine = await EmbeddedEngine.start(model, config.engine, store)
             stack.push_async_callback(engine.aclose)
             app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
-            async with _serving(app) as base_url, asyncio.TaskGroup() as group:
+            async with serving(app) as base_url, asyncio.TaskGroup() as group:
                 judging = group.create_task(judges.run())
                 yield cls(config, paths, base_url, log, engine, judges, learner, store)
                 judging.cancel()
@@ -185,19 +182,3 @@ def _without_waits(config: RunConfig) -> RunConfig:
         max_staleness=max(config.learner.max_staleness, config.suite.staleness + 1),
     )
     return dataclasses.replace(config, learner=learner)
-
-
-@asynccontextmanager
-async def _serving(app: Starlette) -> AsyncIterator[str]:
-    """Serve on a free port of the loopback; yields the base URL."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve())
-        async with asyncio.timeout(_START_TIMEOUT_S):
-            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-                await asyncio.sleep(_POLL_S)
-        try:
-            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
-        finally:
-            server.should_exit = True

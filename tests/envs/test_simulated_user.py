@@ -18,7 +18,7 @@ from scripted_endpoint import ScriptedEndpoint
 
 from clawjax.envs.client import ChatClient
 from clawjax.envs.persona import load_persona
-from clawjax.envs.simulated_user import SimulatedUser, main, plan_session
+from clawjax.envs.simulated_user import SessionPlan, SimulatedUser, main, plan_session
 from clawjax.envs.user_settings import UserSettings, UserState
 from clawjax.errors import EngineError
 from clawjax.metrics.jsonl import read_jsonl
@@ -31,6 +31,10 @@ SHORT = "Ten minutes in boiling water will do."
 def by_turns(messages: list[dict[str, str]]) -> str:
     """Long at first, short where the user has reacted before."""
     return SHORT if len(messages) > 1 else "and so on " * 40
+
+
+def plan(seed: int, index: int) -> SessionPlan:
+    return plan_session(BRIEF, seed, index, leave_rate=0.05)
 
 
 async def talk(settings: UserSettings) -> UserState:
@@ -109,6 +113,17 @@ async def test_last_replies_get_their_reaction_as_feedback(settings_for: Setting
         else:
             assert entry["text"] == turn["reaction"]
     assert {turn["channel"] for turn in expected.values()} == {"words", "thumbs"}
+
+
+@pytest.mark.parametrize(("leave_rate", "silent"), [(0.0, 0), (1.0, 5)])
+async def test_who_leaves_says_nothing_and_nobody_has_to(
+    settings_for: SettingsFor, leave_rate: float, silent: int
+) -> None:
+    changes = {"max_turns": 12, "concurrency": 1, "leave_rate": leave_rate}
+    await talk_to(ScriptedEndpoint(by_turns), settings_for, **changes)
+    turns = recorded(settings_for)
+    assert sum(turn["reaction"] is None for turn in turns) == silent
+    assert len({turn["session"] for turn in turns}) == 5
 
 
 async def test_half_of_the_sessions_send_an_id(settings_for: SettingsFor) -> None:
@@ -192,15 +207,15 @@ async def test_running_again_goes_on_with_new_sessions(settings_for: SettingsFor
 
 @given(st.integers(0, 50))
 def test_no_question_returns_before_all_were_asked(seed: int) -> None:
-    sessions = [plan_session(BRIEF, seed, index) for index in range(len(BRIEF.train) // 3)]
+    sessions = [plan(seed, index) for index in range(len(BRIEF.train) // 3)]
     asked = [number for plan in sessions for number, _ in plan.questions]
     assert len(set(asked)) == len(asked)
     assert {len(plan.questions) for plan in sessions} == {2, 3}
 
 
 def test_plans_depend_on_seed_and_number_alone() -> None:
-    assert plan_session(BRIEF, 3, 11) == plan_session(BRIEF, 3, 11)
-    assert plan_session(BRIEF, 3, 11) != plan_session(BRIEF, 4, 11)
+    assert plan(3, 11) == plan(3, 11)
+    assert plan(3, 11) != plan(4, 11)
 
 
 async def test_the_process_exits_with_0_when_done(

@@ -8,7 +8,7 @@ from eval_records import turn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawjax.evals.latency import feedback_to_served
+from clawjax.evals.latency import Wait, feedback_to_served, served_waits
 from clawjax.protocols import WeightVersion
 from clawjax.records import JudgedTurn, NextState, NextStateKind, Outcome, Turn, TurnKind
 from clawjax.weights import Lineage
@@ -29,6 +29,13 @@ def test_the_turns_in_between_are_counted_with_the_one_that_carried_the_feedback
     turns = [judged(turn(0), reaction_at=1.0), *(judged(turn(n)) for n in (1, 2, 3))]
     turns.append(judged(turn(4, version=1)))
     assert feedback_to_served(turns, trained(0, 1), Lineage()) == (3.0, 3, 1, 0)
+
+
+def test_seconds_are_counted_up_to_the_request_that_is_answered_by_it() -> None:
+    turns = [judged(turn(0), reaction_at=1.0), judged(turn(1), reaction_at=1.75), judged(turn(2))]
+    turns.append(judged(turn(3, version=1)))
+    found = served_waits(turns, trained(0, 1) | trained(1, 2), Lineage())
+    assert found == {"t0": Wait(turns=2, seconds=2.0), "t1": None}
 
 
 def test_feedback_between_two_requests_counts_later_requests_only() -> None:

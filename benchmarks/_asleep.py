@@ -1,0 +1,114 @@
+"""The loops in one process where the device's work is slept: what they cost by themselves.
+
+Real are the endpoint, the judges, the turn log, the learner's loop with its checkpoints, and the
+weight store; a reply and a training step take a given time and no processor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from clawjax.config import RunConfig
+from clawjax.engine.watcher import follow_weights
+from clawjax.evals.material import fixed_text
+from clawjax.learner.batching import Batch
+from clawjax.learner.build import build_learner
+from clawjax.learner.step import StepResult, TrainState, TrainStep
+from clawjax.log.store import SqlTurnLog
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.models.load import load_model
+from clawjax.rewards.registry import build_rewards
+from clawjax.rewards.worker import JudgeWorker
+from clawjax.runtime.build import build_app
+from clawjax.runtime.loopback import serving
+from clawjax.runtime.paths import RunPaths
+from clawjax.testing import FakeEngine
+from clawjax.weights import DirectoryWeightStore
+
+__all__ = ["asleep"]
+
+_REPLY = "yes you can do this"
+_THREADS = 32
+
+
+@asynccontextmanager
+async def asleep(
+    config: RunConfig, paths: RunPaths, log: SqlTurnLog, *, reply_s: float, step_s: float
+) -> AsyncIterator[str]:
+    """Run the loops; yields the endpoint's base URL. Replies do not wait for one another.
+
+    Args:
+        config: of a tiny model, which gives the tokenizer and the weights that are published.
+        paths: the run's folder.
+        log: its turn log.
+        reply_s: from a request to the end of its reply.
+        step_s: of a training step; checkpoint and publication come on top.
+    """
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+    model = await asyncio.to_thread(load_model, config.model, seed=config.run.seed)
+    store = DirectoryWeightStore(paths.weights)
+    monitor = JsonlMonitor(paths.metrics)
+    judges = JudgeWorker(log, build_rewards(config.reward, env=os.environ), config.reward)
+    tokens = len(model.tokenizer.encode(_REPLY)) + 1  # the last one ends the reply
+    engine = FakeEngine(
+        model.tokenizer,
+        [_REPLY],
+        context_length=config.model.context_length,
+        token_delay_s=reply_s / tokens,
+    )
+    learner = await asyncio.to_thread(
+        build_learner,
+        model=model,
+        objective=config.objective,
+        learner=config.learner,
+        reward=config.reward,
+        log=log,
+        store=store,
+        monitor=monitor,
+        run_dir=paths.root,
+        seed=config.run.seed,
+        fixed_text=fixed_text(),
+    )
+    learner.train_step = cast("TrainStep", _SleepingStep(learner.train_step, step_s))
+    app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
+    stop = threading.Event()
+    async with serving(app) as base_url, asyncio.TaskGroup() as group:
+        following = follow_weights(engine, store, poll_s=config.engine.poll_weights_s)
+        loops = [group.create_task(judges.run()), group.create_task(following)]
+        group.create_task(asyncio.to_thread(learner.run, stop))
+        try:
+            yield base_url
+        finally:
+            stop.set()
+            for loop in loops:
+                loop.cancel()
+    learner.checkpoints.close()
+    monitor.close()
+
+
+class _SleepingStep:
+    """A training step that changes nothing and takes its time."""
+
+    def __init__(self, step: TrainStep, seconds: float) -> None:
+        self._step = step
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._step, name)
+
+    def run(self, state: TrainState, batches: Sequence[Batch]) -> StepResult:
+        time.sleep(self._seconds)
+        micros = [micro for batch in batches for micro in batch.micro_batches]
+        metrics = {
+            "train/tokens": float(sum(micro.response_mask.sum() for micro in micros)),
+            "train/loss": 0.0,
+            "train/seconds": self._seconds,
+        }
+        return StepResult(state._replace(step=state.step + 1), metrics)

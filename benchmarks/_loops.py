@@ -1,0 +1,145 @@
+"""The loops of a run for measuring: serving and learning as in a run, the user in this process.
+
+Invariant: what was started is stopped, however the measurement ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+from clawjax.config import LearnerConfig, RunConfig
+from clawjax.envs.client import ChatClient
+from clawjax.envs.persona import load_persona
+from clawjax.envs.simulated_user import SimulatedUser
+from clawjax.envs.user_settings import UserSettings, UserState
+from clawjax.errors import ClawError
+from clawjax.log.store import SqlTurnLog
+from clawjax.runtime.build import bind, open_log
+from clawjax.runtime.child import encode_config
+from clawjax.runtime.paths import RunPaths
+from clawjax.runtime.supervisor import Supervisor
+
+__all__ = ["Loops", "served_version", "talk"]
+
+_START_TIMEOUT_S = 900.0
+_POLL_S = 0.1
+_ANSWER_TIMEOUT_S = 30.0
+_FOREVER = 1_000_000
+
+
+@dataclass(slots=True)
+class Loops:
+    """A serving and a learning process on one folder; made by `running`."""
+
+    config: RunConfig
+    paths: RunPaths
+    base_url: str
+    log: SqlTurnLog
+    _supervisor: Supervisor
+
+    @classmethod
+    @contextmanager
+    def running(cls, config: RunConfig) -> Iterator[Loops]:
+        """Start both processes as `experiments/run.py` does, and wait until they work.
+
+        Raises:
+            ClawError: a process ended.
+            TimeoutError: a process is not ready within a quarter of an hour.
+        """
+        gateway = dataclasses.replace(config.gateway, port=bind(config.gateway))
+        config = dataclasses.replace(config, gateway=gateway)
+        paths = RunPaths(Path(config.run.dir))
+        paths.prepare()
+        supervisor = Supervisor(paths, max_restarts=0)
+        log = open_log(config.log)
+        base_url = f"http://{gateway.host}:{gateway.port}/v1"
+        loops = cls(config, paths, base_url, log, supervisor)
+        try:
+            supervisor.start("serve", "clawjax.runtime.serve", stdin=encode_config(config))
+            loops.start_learner(config.learner)
+            loops.until(lambda: served_version(base_url) is not None, _START_TIMEOUT_S)
+            yield loops
+        finally:
+            supervisor.stop_all()
+            log.close()
+
+    def start_learner(self, learner: LearnerConfig) -> None:
+        """Start the learning process and wait until it looks for turns."""
+        self.paths.learner_status.unlink(missing_ok=True)
+        wire = encode_config(dataclasses.replace(self.config, learner=learner))
+        self._supervisor.start("learn", "clawjax.runtime.learn", stdin=wire)
+        self.until(self.paths.learner_status.exists, _START_TIMEOUT_S)
+
+    def stop_learner(self) -> None:
+        """End the learning process once the step under way is done."""
+        self._supervisor.stop("learn")
+
+    def until(self, holds: Callable[[], bool], timeout_s: float) -> None:
+        """Wait.
+
+        Raises:
+            ClawError: a process ended.
+            TimeoutError: it does not come true.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            self._supervisor.poll()
+            if time.monotonic() > deadline:
+                msg = f"nothing happened for {timeout_s:g} s: see {self.paths.process_log('learn')}"
+                raise TimeoutError(msg)
+            time.sleep(_POLL_S)
+
+
+def served_version(base_url: str) -> int | None:
+    """The policy version in use; None where the endpoint does not answer."""
+    try:
+        with urlopen(
+            base_url.removesuffix("/v1") + "/healthz", timeout=_ANSWER_TIMEOUT_S
+        ) as answer:
+            return json.load(answer)["version"]
+    except OSError:
+        return None
+
+
+def talk(
+    config: RunConfig, base_url: str, folder: Path, *, turns: int, leave_rate: float
+) -> UserState:
+    """Let the configured user talk up to `turns`, all calls with the same `folder` together.
+
+    Raises:
+        ClawError: a request was refused, or found no server.
+    """
+    user = config.user
+    settings = UserSettings(
+        base_url=base_url,
+        run_dir=str(folder),
+        persona=user.persona,
+        model=config.model.name,
+        seed=config.run.seed,
+        updates=_FOREVER,
+        max_turns=turns,
+        max_seconds=_FOREVER,
+        concurrency=user.concurrency,
+        think_s=user.think_s,
+        leave_rate=leave_rate,
+        temperature=user.temperature,
+        max_tokens=user.max_tokens,
+    )
+    state = asyncio.run(_talk(settings))
+    if state.status_errors or state.connection_errors:
+        msg = f"requests failed: {state.status_errors}, {state.connection_errors} connections"
+        raise ClawError(msg)
+    return state
+
+
+async def _talk(settings: UserSettings) -> UserState:
+    async with ChatClient.connect(settings) as client:
+        return await SimulatedUser(settings, load_persona(settings.persona), client).run()
