@@ -71,3 +71,10 @@ def test_a_peer_that_ends_or_hangs_is_not_waited_for(peers: Path) -> None:
 def test_a_missing_environment_names_the_command_that_makes_it(peers: Path) -> None:
     with pytest.raises(PeerError, match=r"run bash benchmarks/peers/setup\.sh torch"):
         Peer("some", "torch")
+
+
+def test_our_own_half_has_this_python_and_what_it_can_import(peers: Path) -> None:
+    body = "import _peer, clawjax\nserve({'where': lambda: {'file': _peer.__file__}})"
+    (peers / "some.py").write_text(f"from _serve import serve\n{body}")
+    with Peer("some", None, timeout_s=20.0) as running:
+        assert running.call("where") == {"file": _peer.__file__}
