@@ -100,6 +100,7 @@ def rival_row(rival: Rival, method: str, ours: Contestant, size: Size) -> Row:
             told = theirs.call("load", method=method, settings=optimiser_settings())
             return {**who, **told, **duel(ours, theirs, size), **memory_row(ours, theirs)}
     except PeerError as error:
+        ours.call("peak")  # raises where it was ours that failed
         return {**who, "ratio": None, "not_measured": str(error)}
 
 

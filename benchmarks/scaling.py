@@ -4,7 +4,7 @@
 
 Training: with tokens, the length of rows, the rank of adapters and layers; points of a series in
 turn, and the exponent of a power law through them. Serving: with streams and context. About ten
-minutes on two cores. `--quick` takes the smallest two points of each and one round.
+minutes on two cores. `--quick` takes short rows, two points of each and one round.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from clawjax.config import LearnerConfig, LoraConfig, ModelConfig
 from clawjax.models.load import LoadedModel, load_model
 
 ROUNDS, QUICK_ROUNDS, QUICK_POINTS = 3, 1, 2
-ROW = 256
-TOKENS = (256, 512, 1024, 2048, 4096)
-ROW_LENGTHS, ROW_LENGTH_TOKENS = (128, 256, 512, 1024, 2048), 2048
+ROW, QUICK_ROW = 256, 32
+ROWS = (1, 2, 4, 8, 16)
+LENGTHS, LENGTH_ROWS = (0.5, 1, 2, 4, 8), 8
+"""Row lengths as multiples of ROW; together they are so many rows of it."""
 RANKS, LAYERS = (4, 8, 16, 32, 64), (5, 10, 20, 30)
 NOTES = {
     "method": "LoRA, rank 16 on all linear layers, unless the row says otherwise; fp32",
     "tokens": f"of a step, in rows of {ROW}, all of them in one micro-batch",
-    "row length": f"of rows that {ROW_LENGTH_TOKENS} tokens are divided into",
+    "row length": f"of the rows that {LENGTH_ROWS * ROW} tokens are divided into",
     "rank": f"of the adapters, at 4 rows of {ROW} tokens",
     "layers": f"that are left of the model's 30, at 4 rows of {ROW} tokens",
     "seconds": "of a step (make_batch and TrainStep.run), median and range over rounds in which "
@@ -73,7 +74,7 @@ def main() -> None:
 def learner_rows(*, quick: bool) -> Iterator[Row]:
     """All series of the learner, each followed by its exponent."""
     model = load_model(ModelConfig())
-    for name, points in series().items():
+    for name, points in series(QUICK_ROW if quick else ROW).items():
         if quick:
             yield from series_rows(name, points[:QUICK_POINTS], model, rounds=QUICK_ROUNDS)
         else:
@@ -81,15 +82,15 @@ def learner_rows(*, quick: bool) -> Iterator[Row]:
         gc.collect()  # what is compiled and stacked for a series is not needed by the next one
 
 
-def series() -> Mapping[str, Sequence[Point]]:
-    """What is varied, and the points of it."""
+def series(row: int) -> Mapping[str, Sequence[Point]]:
+    """What is varied, and the points of it, in rows of so many tokens."""
+    lengths = [int(row * multiple) for multiple in LENGTHS]
+    total = LENGTH_ROWS * row
     return {
-        "tokens": [Point(n, n // ROW, ROW, learner(ROW, n)) for n in TOKENS],
-        "row length": [
-            Point(n, ROW_LENGTH_TOKENS // n, n, learner(n, ROW_LENGTH_TOKENS)) for n in ROW_LENGTHS
-        ],
-        "rank": [Point(r, 4, ROW, learner(ROW, 4 * ROW, rank=r)) for r in RANKS],
-        "layers": [Point(n, 4, ROW, learner(ROW, 4 * ROW), layers=n) for n in LAYERS],
+        "tokens": [Point(n * row, n, row, learner(row, n * row)) for n in ROWS],
+        "row length": [Point(n, total // n, n, learner(n, total)) for n in lengths],
+        "rank": [Point(r, 4, row, learner(row, 4 * row, rank=r)) for r in RANKS],
+        "layers": [Point(n, 4, row, learner(row, 4 * row), layers=n) for n in LAYERS],
     }
 
 

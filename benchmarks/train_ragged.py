@@ -4,7 +4,8 @@
 
 LoRA on 64 turns of 16 to 1024 tokens, in optimiser steps of 16 turns; all contestants train on
 each of them once, one step after the other in turn. About ten minutes on two cores; needs the
-environment `torch` (`bash benchmarks/peers/setup.sh torch`). `--quick` takes 4 short turns.
+environment `torch` (`bash benchmarks/peers/setup.sh torch`). `--quick` takes 4 short turns, in
+steps of 2 and short rows.
 """
 
 from __future__ import annotations
@@ -29,9 +30,17 @@ from _training import (
 
 from clawjax.config import LearnerConfig
 
-TURNS, STEP_TURNS = 64, LearnerConfig().batch_turns
+TURNS = 64
 MEDIAN, SIGMA, LOW, HIGH, SEED = 128, 0.8, 16, 1024, 0
 TEXT_TOKENS = 1900
+QUICK_LENGTHS = (16, 90, 60, 30)
+QUICK_LEARNER = {
+    "batch_turns": 2,
+    "min_turns": 1,
+    "max_tokens": 128,
+    "length_buckets": [64, 128],
+    "micro_batch_tokens": 128,
+}
 METHOD = "lora"
 TOLERANCE = 1e-3
 PACKED, PADDED = "ours, packed", "ours, padded"
@@ -84,16 +93,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     turns = quick_turns() if options.quick else all_turns()
-    size = len(turns) // 2 if options.quick else STEP_TURNS
-    steps = [turns[start : start + size] for start in range(0, len(turns), size)]
+    settings = QUICK_LEARNER if options.quick else {}
+    learner = LearnerConfig(method=METHOD, **settings)
+    steps = [
+        turns[at : at + learner.batch_turns] for at in range(0, len(turns), learner.batch_turns)
+    ]
     with ExitStack() as stack:
-        contestants = ours(stack)
+        contestants = ours(stack, settings)
         failure = None
         try:
             contestants |= trl(stack)
         except PeerError as error:
             failure = str(error)
-        rows = measure(contestants, steps, warm_ups=one_per_bucket(turns))
+        rows = measure(contestants, steps, warm_ups=one_per_bucket(turns, learner.length_buckets))
     rows += [
         {"contestant": name, "ratio": None, "not_measured": failure}
         for name in TRL_OPTIONS
@@ -115,14 +127,14 @@ def all_turns() -> list[Turn]:
 
 
 def quick_turns() -> list[Turn]:
-    return ragged_turns(text_ids(TEXT_TOKENS), [16, 90, 60, 30], seed=SEED)
+    return ragged_turns(text_ids(TEXT_TOKENS), QUICK_LENGTHS, seed=SEED)
 
 
-def one_per_bucket(turns: Sequence[Turn]) -> list[list[Turn]]:
+def one_per_bucket(turns: Sequence[Turn], buckets: Sequence[int]) -> list[list[Turn]]:
     """Steps that have ours compile for every length of row that `turns` can need."""
     longest = max(map(size_of, turns))
     lower, found = 0, []
-    for bucket in LearnerConfig().length_buckets:
+    for bucket in buckets:
         if lower < longest:
             found.append([max((t for t in turns if size_of(t) <= bucket), key=size_of)])
         lower = bucket
@@ -133,12 +145,12 @@ def size_of(turn: Turn) -> int:
     return len(turn[0]) + len(turn[1])
 
 
-def ours(stack: ExitStack) -> dict[str, Train]:
+def ours(stack: ExitStack, learner: Mapping[str, Any]) -> dict[str, Train]:
     """Both of ours, a process each."""
     found: dict[str, Train] = {}
     for name, is_packed in ((PACKED, True), (PADDED, False)):
         peer = stack.enter_context(Peer("clawjax_train", None))
-        settings = {"learning_rate": LEARNING_RATE, "is_packed": is_packed}
+        settings = {"learning_rate": LEARNING_RATE, "is_packed": is_packed, **learner}
         peer.call("load", method=METHOD, learner=settings)
         found[name] = our_training(peer)
     return found

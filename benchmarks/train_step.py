@@ -4,8 +4,8 @@
 
 One optimiser step on [8, 256] tokens, all weights or LoRA, ours against each peer in turn; every
 contestant in a process of its own. About ten minutes on two cores; needs the environments `torch`
-and `tunix` (`bash benchmarks/peers/setup.sh torch tunix`). `--quick` takes a quarter of the tokens
-and one round: it shows that everybody works and computes the same.
+and `tunix` (`bash benchmarks/peers/setup.sh torch tunix`). `--quick` takes [2, 64]
+tokens and one round: it shows that everybody works and computes the same.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ from _training import (
     text_ids,
 )
 
-ROWS, LENGTH, ROUNDS = 8, 256, 3
-QUICK_ROWS, QUICK_ROUNDS = 2, 1
 DENSE, HALF = "dense", "half prompt"
-PROMPT_TOKENS = {DENSE: 1, HALF: LENGTH // 2}
 METHODS = ("full", "lora")
 TOLERANCE = 1e-3
 NOTES = {
@@ -50,6 +47,21 @@ NOTES = {
     "tunix": "told the model's rotary base, which tunix 0.1.7 ignores",
     "load": "threads that wanted to run, on average over the row's last minute",
 }
+
+
+class Size(NamedTuple):
+    """How much there is to do."""
+
+    rows: int
+    length: int
+    """Tokens of a row."""
+    rounds: int
+    learner: Mapping[str, Any]
+    """Settings of ours besides the defaults."""
+
+
+FULL = Size(8, 256, 3, {})
+QUICK = Size(2, 64, 1, {"max_tokens": 64, "length_buckets": [64], "micro_batch_tokens": 128})
 
 
 class Rival(NamedTuple):
@@ -83,15 +95,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    rows = QUICK_ROWS if options.quick else ROWS
-    rounds = QUICK_ROUNDS if options.quick else ROUNDS
-    measured = [
-        row
-        for method in METHODS
-        for row in method_rows(
-            method, turns={c: turns(rows, c) for c in PROMPT_TOKENS}, rounds=rounds
-        )
-    ]
+    size = QUICK if options.quick else FULL
+    measured = [row for method in METHODS for row in method_rows(method, size)]
     print_table(measured)
     write_result(
         "train_step_quick" if options.quick else "train_step",
@@ -102,28 +107,28 @@ def main() -> None:
     )
 
 
-def turns(rows: int, case: str) -> list[Turn]:
+def turns(size: Size, case: str) -> list[Turn]:
     """The same text for everybody, cut into rows."""
-    ids, prompt = text_ids(rows * LENGTH), PROMPT_TOKENS[case]
-    cut = [ids[start : start + LENGTH] for start in range(0, len(ids), LENGTH)]
+    ids, length = text_ids(size.rows * size.length), size.length
+    prompt = 1 if case == DENSE else length // 2
+    cut = [ids[start : start + length] for start in range(0, len(ids), length)]
     return [(row[:prompt], row[prompt:]) for row in cut]
 
 
-def method_rows(method: str, turns: Mapping[str, Sequence[Turn]], *, rounds: int) -> list[Row]:
+def method_rows(method: str, size: Size) -> list[Row]:
     """Ours against each rival at one method; ours stays, so that it is compiled once."""
     with Peer("clawjax_train", None) as ours:
-        ours.call("load", method=method, learner={"learning_rate": LEARNING_RATE})
+        settings = {"learning_rate": LEARNING_RATE, **size.learner}
+        ours.call("load", method=method, learner=settings)
         return [
             row
             for rival in RIVALS
             if rival.method == method
-            for row in rival_rows(rival, ours, turns, rounds=rounds)
+            for row in rival_rows(rival, ours, size)
         ]
 
 
-def rival_rows(
-    rival: Rival, ours: Contestant, turns: Mapping[str, Sequence[Turn]], *, rounds: int
-) -> list[Row]:
+def rival_rows(rival: Rival, ours: Contestant, size: Size) -> list[Row]:
     """A row per case; one that says why where the rival cannot be measured."""
     who = {"method": rival.method, "rival": rival.name}
     print(f"{rival.method}: {rival.name}", flush=True)
@@ -136,11 +141,12 @@ def rival_rows(
                 settings=optimiser_settings(),
             )
             measured = [
-                duel({"ours": ours, "theirs": theirs}, turns[case], rounds=rounds)
+                duel({"ours": ours, "theirs": theirs}, turns(size, case), rounds=size.rounds)
                 for case in rival.cases
             ]
             memory = memory_row(ours, theirs)
     except PeerError as error:
+        ours.call("peak")  # raises where it was ours that failed
         return [{**who, "case": DENSE, "ratio": None, "not_measured": str(error)}]
     return [
         {**who, "case": case, **told, **row, **(memory if case == DENSE else {})}

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import qwix
+from flax import nnx
 from tunix.models.llama3 import model as llama
 from tunix.models.llama3.params import create_model_from_safe_tensors
 
@@ -58,7 +59,7 @@ def with_lora(model: Any, *, rank: int, alpha: float) -> Any:
         rank=rank,
         alpha=alpha,
     )
-    return qwix.apply_lora_to_model(model, provider, **model.get_model_input())
+    return qwix.apply_lora_to_model(model, provider, rngs=nnx.Rngs(0), **model.get_model_input())
 
 
 def optimizer(settings: dict[str, Any]) -> optax.GradientTransformation:

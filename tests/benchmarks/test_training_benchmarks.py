@@ -117,7 +117,7 @@ def test_warming_up_meets_every_bucket_that_a_turn_can_need() -> None:
 
 
 def one_step_each(turns: list[tuple[list[int], list[int]]]) -> list[Any]:
-    return [*train_ragged.one_per_bucket(turns)]
+    return [*train_ragged.one_per_bucket(turns, [512, 1024, 2048])]
 
 
 def test_what_is_timed_is_one_step_on_the_tokens_that_were_given() -> None:
