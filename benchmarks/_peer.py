@@ -10,7 +10,9 @@ import json
 import os
 import queue
 import subprocess
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,12 +34,13 @@ class Peer:
         PeerError: its environment has not been made.
     """
 
-    def __init__(self, name: str, environment: str, *, timeout_s: float = 900.0) -> None:
-        """Start `peers/<name>.py` with the Python of `peers/environments/<environment>`."""
-        python = _HERE / "environments" / environment / "bin" / "python"
-        if not python.exists():
-            msg = f"{python} is missing: run bash benchmarks/peers/setup.sh {environment}"
-            raise PeerError(msg)
+    def __init__(self, name: str, environment: str | None, *, timeout_s: float = 900.0) -> None:
+        """Start `peers/<name>.py` with the Python of `peers/environments/<environment>`.
+
+        None is this Python with all that it can import: our own half of a comparison, in a process
+        whose memory is its own.
+        """
+        python = _python(environment)
         self.name = name
         self._timeout_s = timeout_s
         self._answers: queue.Queue[str | None] = queue.Queue()
@@ -46,7 +49,7 @@ class Peer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+            env=_environment(environment),
         )
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -62,7 +65,8 @@ class Peer:
     ) -> None:
         """End the process."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(OSError):  # it has ended already
+            self._process.stdin.close()
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
@@ -97,3 +101,18 @@ class Peer:
         for line in self._process.stdout:
             self._answers.put(line)
         self._answers.put(None)
+
+
+def _python(environment: str | None) -> Path:
+    if environment is None:
+        return Path(sys.executable)
+    python = _HERE / "environments" / environment / "bin" / "python"
+    if not python.exists():
+        msg = f"{python} is missing: run bash benchmarks/peers/setup.sh {environment}"
+        raise PeerError(msg)
+    return python
+
+
+def _environment(environment: str | None) -> dict[str, str]:
+    known = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return known | ({"PYTHONPATH": os.pathsep.join(sys.path)} if environment is None else {})

@@ -64,8 +64,11 @@ def test_a_peer_that_fails_says_why_and_goes_on(peers: Path) -> None:
 
 def test_a_peer_that_ends_or_hangs_is_not_waited_for(peers: Path) -> None:
     commands = "serve({'end': lambda: os._exit(3), 'hang': lambda: time.sleep(60)})"
-    with peer(peers, commands) as ended, pytest.raises(PeerError, match="ended during 'end'"):
-        ended.call("end")
+    with peer(peers, commands) as ended:
+        with pytest.raises(PeerError, match="ended during 'end'"):
+            ended.call("end")
+        with pytest.raises(PeerError, match=r"did not answer 'end'|ended during 'end'"):
+            ended.call("end")
     with (
         peer(peers, commands.replace("60", "5"), timeout_s=0.5) as hanging,
         pytest.raises(PeerError, match=r"within 0\.5 s"),
@@ -76,3 +79,10 @@ def test_a_peer_that_ends_or_hangs_is_not_waited_for(peers: Path) -> None:
 def test_a_missing_environment_names_the_command_that_makes_it(peers: Path) -> None:
     with pytest.raises(PeerError, match=r"run bash benchmarks/peers/setup\.sh torch"):
         Peer("some", "torch")
+
+
+def test_our_own_half_has_this_python_and_what_it_can_import(peers: Path) -> None:
+    body = "import _peer, clawjax\nserve({'where': lambda: {'file': _peer.__file__}})"
+    (peers / "some.py").write_text(f"from _serve import serve\n{body}")
+    with Peer("some", None, timeout_s=20.0) as running:
+        assert running.call("where") == {"file": _peer.__file__}
