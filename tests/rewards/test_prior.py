@@ -28,7 +28,7 @@ def test_values_against_bayes_by_hand() -> None:
     prior = ReactionPrior()
     prior.corrected("u", COMPLAINT)
     counts = np.array([4 / 3, 4 / 3, 4 / 3]) + COMPLAINT
-    joint = np.array(PRAISE) * counts / counts.sum()
+    joint = np.array(PRAISE) * np.sqrt(counts / counts.sum())
     np.testing.assert_allclose(prior.corrected("u", PRAISE), joint / joint.sum())
 
 
@@ -36,7 +36,8 @@ def test_apparent_praise_by_somebody_who_always_complains_is_doubtful() -> None:
     prior = ReactionPrior()
     for _ in range(20):
         prior.corrected("u", COMPLAINT)
-    assert prior.corrected("u", PRAISE).praise < 0.65
+    assert prior.corrected("u", Reaction(0.7, 0.25, 0.05)).praise < 0.5
+    assert 0.7 < prior.corrected("u", PRAISE).praise < 0.85  # and is not out of the question
     assert prior.corrected("u", Reaction(0.99, 0.005, 0.005)).praise > 0.9  # plain words stay plain
     np.testing.assert_allclose(prior.corrected("somebody else", PRAISE), PRAISE)
 
