@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from clawjax.config import RunConfig
@@ -54,8 +54,6 @@ async def asleep(
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     model = await asyncio.to_thread(load_model, config.model, seed=config.run.seed)
     store = DirectoryWeightStore(paths.weights)
-    monitor = JsonlMonitor(paths.metrics)
-    judges = JudgeWorker(log, build_rewards(config.reward, env=os.environ), config.reward)
     tokens = len(model.tokenizer.encode(_REPLY)) + 1  # the last one ends the reply
     engine = FakeEngine(
         model.tokenizer,
@@ -63,34 +61,40 @@ async def asleep(
         context_length=config.model.context_length,
         token_delay_s=reply_s / tokens,
     )
-    learner = await asyncio.to_thread(
-        build_learner,
-        model=model,
-        objective=config.objective,
-        learner=config.learner,
-        reward=config.reward,
-        log=log,
-        store=store,
-        monitor=monitor,
-        run_dir=paths.root,
-        seed=config.run.seed,
-        fixed_text=fixed_text(),
-    )
-    learner.train_step = cast("TrainStep", _SleepingStep(learner.train_step, step_s))
-    app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
-    stop = threading.Event()
-    async with serving(app) as base_url, asyncio.TaskGroup() as group:
-        following = follow_weights(engine, store, poll_s=config.engine.poll_weights_s)
-        loops = [group.create_task(judges.run()), group.create_task(following)]
-        group.create_task(asyncio.to_thread(learner.run, stop))
-        try:
-            yield base_url
-        finally:
-            stop.set()
-            for loop in loops:
-                loop.cancel()
-    learner.checkpoints.close()
-    monitor.close()
+    async with AsyncExitStack() as stack:
+        monitor = JsonlMonitor(paths.metrics)
+        stack.callback(monitor.close)
+        rewards = build_rewards(config.reward, env=os.environ)
+        for reward in rewards:
+            stack.push_async_callback(reward.aclose)
+        judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
+        learner = await asyncio.to_thread(
+            build_learner,
+            model=model,
+            objective=config.objective,
+            learner=config.learner,
+            reward=config.reward,
+            log=log,
+            store=store,
+            monitor=monitor,
+            run_dir=paths.root,
+            seed=config.run.seed,
+            fixed_text=fixed_text(),
+        )
+        stack.callback(learner.checkpoints.close)
+        learner.train_step = cast("TrainStep", _SleepingStep(learner.train_step, step_s))
+        app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
+        stop = threading.Event()
+        async with serving(app) as base_url, asyncio.TaskGroup() as group:
+            following = follow_weights(engine, store, poll_s=config.engine.poll_weights_s)
+            loops = [group.create_task(judges.run()), group.create_task(following)]
+            group.create_task(asyncio.to_thread(learner.run, stop))
+            try:
+                yield base_url
+            finally:
+                stop.set()
+                for loop in loops:
+                    loop.cancel()
 
 
 class _SleepingStep:

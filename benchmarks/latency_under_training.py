@@ -243,7 +243,8 @@ def requests(loops: Loops, size: Size, *, seed: int) -> list[list[dict[str, Any]
 
 
 def compare(learner: str, loops: Loops, size: Size, backlog: Backlog) -> list[dict[str, Any]]:
-    """Idle and training windows in turn: a row each, and their ratios."""
+    """Idle and training windows in turn, once a short one is over: a row each, and their ratios."""
+    Window(loops, size._replace(replies=1), None)()
     idle, training = Window(loops, size, None), Window(loops, size, backlog)
     windows = {IDLE: idle, TRAINING: training}
     in_turn(windows, rounds=size.rounds, warm_ups=0)
