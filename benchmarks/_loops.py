@@ -5,12 +5,11 @@ Invariant: what was started is stopped, however the measurement ends.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
@@ -19,7 +18,7 @@ from clawjax.config import LearnerConfig, RunConfig
 from clawjax.envs.client import ChatClient
 from clawjax.envs.persona import load_persona
 from clawjax.envs.simulated_user import SimulatedUser
-from clawjax.envs.user_settings import UserSettings, UserState
+from clawjax.envs.user_settings import UserSettings
 from clawjax.errors import ClawError
 from clawjax.log.store import SqlTurnLog
 from clawjax.runtime.build import bind, open_log
@@ -27,7 +26,7 @@ from clawjax.runtime.child import encode_config
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.supervisor import Supervisor
 
-__all__ = ["Loops", "served_version", "talk"]
+__all__ = ["Loops", "User", "served_version"]
 
 _START_TIMEOUT_S = 900.0
 _POLL_S = 0.1
@@ -109,37 +108,48 @@ def served_version(base_url: str) -> int | None:
         return None
 
 
-def talk(
-    config: RunConfig, base_url: str, folder: Path, *, turns: int, leave_rate: float
-) -> UserState:
-    """Let the configured user talk up to `turns`, all calls with the same `folder` together.
+class User:
+    """The configured simulated user on an open line; made by `connected`."""
 
-    Raises:
-        ClawError: a request was refused, or found no server.
-    """
-    user = config.user
-    settings = UserSettings(
-        base_url=base_url,
-        run_dir=str(folder),
-        persona=user.persona,
-        model=config.model.name,
-        seed=config.run.seed,
-        updates=_FOREVER,
-        max_turns=turns,
-        max_seconds=_FOREVER,
-        concurrency=user.concurrency,
-        think_s=user.think_s,
-        leave_rate=leave_rate,
-        temperature=user.temperature,
-        max_tokens=user.max_tokens,
-    )
-    state = asyncio.run(_talk(settings))
-    if state.status_errors or state.connection_errors:
-        msg = f"requests failed: {state.status_errors}, {state.connection_errors} connections"
-        raise ClawError(msg)
-    return state
+    def __init__(self, settings: UserSettings, client: ChatClient) -> None:
+        """Use `connected`."""
+        self._settings = settings
+        self._client = client
 
+    @classmethod
+    @asynccontextmanager
+    async def connected(
+        cls, config: RunConfig, base_url: str, folder: Path, *, leave_rate: float
+    ) -> AsyncIterator[User]:
+        """Somebody who remembers in `folder` what was said, and leaves so often without a word."""
+        user = config.user
+        settings = UserSettings(
+            base_url=base_url,
+            run_dir=str(folder),
+            persona=user.persona,
+            model=config.model.name,
+            seed=config.run.seed,
+            updates=_FOREVER,
+            max_turns=1,
+            max_seconds=_FOREVER,
+            concurrency=user.concurrency,
+            think_s=user.think_s,
+            leave_rate=leave_rate,
+            temperature=user.temperature,
+            max_tokens=user.max_tokens,
+        )
+        async with ChatClient.connect(settings) as client:
+            yield cls(settings, client)
 
-async def _talk(settings: UserSettings) -> UserState:
-    async with ChatClient.connect(settings) as client:
-        return await SimulatedUser(settings, load_persona(settings.persona), client).run()
+    async def talk(self, turns: int) -> None:
+        """Talk until so many turns were said in all.
+
+        Raises:
+            ClawError: a request was refused, or found no server.
+        """
+        settings = dataclasses.replace(self._settings, max_turns=turns)
+        persona = load_persona(settings.persona)
+        state = await SimulatedUser(settings, persona, self._client).run()
+        if state.status_errors or state.connection_errors:
+            msg = f"requests failed: {state.status_errors}, {state.connection_errors} connections"
+            raise ClawError(msg)

@@ -11,6 +11,7 @@ tiny model only, and less: it shows that the script works.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,9 +19,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from _compare import load
+from _compare import load, one_line
 from _config import composed
-from _loops import Loops, served_version, talk
+from _loops import Loops, User, served_version
 from _reference_loop import emulate, reactions_of, waits
 from _result import Goal, largest, smallest, write_result
 
@@ -84,7 +85,7 @@ def main() -> None:
     traffics = [TINY._replace(turns=160)] if is_quick else [TINY, REAL]
     rows = [row for traffic in traffics for row in measure(traffic)]
     for row in rows:
-        print({name: round(v, 2) if isinstance(v, float) else v for name, v in row.items()})
+        print(one_line(row))
     write_result(
         "feedback_to_served_quick" if is_quick else "feedback_to_served",
         rows=rows,
@@ -110,19 +111,23 @@ def measure(traffic: Traffic) -> list[dict[str, Any]]:
     with TemporaryDirectory(prefix="feedback_to_served_") as folder:
         config = composed(Path(folder), *traffic.overrides, *ONE_LENGTH)
         with Loops.running(config) as loops:
-            said(loops, WARM_UP_TURNS)
-            loops.until(lambda: bool(served_version(loops.base_url)), FIRST_STEP_TIMEOUT_S)
-            began = time.time()
-            said(loops, WARM_UP_TURNS + traffic.turns)
+            began = asyncio.run(converse(loops, traffic.turns))
             rows = compare(loops, began)
     common = {"traffic": traffic.name, "load": load(), "batch_turns": config.learner.batch_turns}
     return [common | row for row in rows]
 
 
-def said(loops: Loops, turns: int) -> None:
-    """Let the user talk until so many turns are said in all."""
-    user = loops.paths.root / "user"
-    talk(loops.config, loops.base_url, user, turns=turns, leave_rate=LEAVE_RATE)
+async def converse(loops: Loops, turns: int) -> float:
+    """Let the user talk; returns when it begins to count, in Unix seconds."""
+    folder = loops.paths.root / "user"
+    async with User.connected(loops.config, loops.base_url, folder, leave_rate=LEAVE_RATE) as user:
+        await user.talk(WARM_UP_TURNS)
+        await asyncio.to_thread(
+            loops.until, lambda: bool(served_version(loops.base_url)), FIRST_STEP_TIMEOUT_S
+        )
+        began = time.time()
+        await user.talk(WARM_UP_TURNS + turns)
+    return began
 
 
 def compare(loops: Loops, began: float) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import httpx
-from _compare import in_turn, load, ratios, spread
+from _compare import in_turn, load, one_line, ratios, spread
 from _config import composed
 from _intervals import Interval, shared
 from _loops import Loops, served_version
@@ -181,6 +181,8 @@ def main() -> None:
         with Loops.running(config) as loops:
             rows = measure(loops, QUICK if is_quick else FULL)
             refused = loops.log.counters().get("non_2xx", 0)
+    for row in rows:
+        print(one_line(row))
     write_result(
         "latency_under_training_quick" if is_quick else "latency_under_training",
         rows=rows,
