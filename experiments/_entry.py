@@ -39,6 +39,9 @@ def guarded(job: Callable[[], T]) -> T:
 def start(main: Callable[[], object]) -> None:
     """Run `main`; what Hydra itself refuses is told like any other mistake in the configuration."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints the exception and exits with 1
+    # The judge computes in numpy, beside engine and learner: threads of its own would only spin for
+    # cores that those have. Read when numpy is imported, here and in the processes started.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         main()
     except (HydraException, OmegaConfBaseException) as error:
