@@ -7,7 +7,6 @@ weight store; a reply and a training step take a given time and no processor.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -17,16 +16,13 @@ from typing import Any, cast
 
 from clawjax.config import RunConfig
 from clawjax.engine.watcher import follow_weights
-from clawjax.evals.material import fixed_text
 from clawjax.learner.batching import Batch
-from clawjax.learner.build import build_learner
 from clawjax.learner.step import StepResult, TrainState, TrainStep
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model
-from clawjax.rewards.registry import build_rewards
-from clawjax.rewards.worker import JudgeWorker
 from clawjax.runtime.build import build_app
+from clawjax.runtime.in_process import judges_and_learner
 from clawjax.runtime.loopback import serving
 from clawjax.runtime.paths import RunPaths
 from clawjax.testing import FakeEngine
@@ -64,24 +60,9 @@ async def asleep(
     async with AsyncExitStack() as stack:
         monitor = JsonlMonitor(paths.metrics)
         stack.callback(monitor.close)
-        rewards = build_rewards(config.reward, env=os.environ)
-        for reward in rewards:
-            stack.push_async_callback(reward.aclose)
-        judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
-        learner = await asyncio.to_thread(
-            build_learner,
-            model=model,
-            objective=config.objective,
-            learner=config.learner,
-            reward=config.reward,
-            log=log,
-            store=store,
-            monitor=monitor,
-            run_dir=paths.root,
-            seed=config.run.seed,
-            fixed_text=fixed_text(),
+        judges, learner = await judges_and_learner(
+            stack, config, paths, model, log=log, store=store, monitor=monitor
         )
-        stack.callback(learner.checkpoints.close)
         learner.train_step = cast("TrainStep", _SleepingStep(learner.train_step, step_s))
         app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
         stop = threading.Event()

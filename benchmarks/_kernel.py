@@ -21,11 +21,11 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+from _peer import end
 
 __all__ = ["Kernel"]
 
 _TIMEOUT_S = 120.0
-_STOP_S = 10.0
 _MEASURED_S = 0.25
 _ONE_THREAD = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
@@ -59,13 +59,7 @@ class Kernel:
         trace: TracebackType | None,
     ) -> None:
         """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(_STOP_S)
+        end(self._process)
 
     def beside(self, measure: Callable[[], float]) -> float:
         """What `measure` returns, in seconds, in units of the kernel just before and after it."""

@@ -17,10 +17,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Peer", "PeerError"]
+__all__ = ["Peer", "PeerError", "end"]
 
 _HERE = Path(__file__).parent / "peers"
 _STOP_S = 10.0
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Close what a process reads, which ends it; kill it if it has not ended soon."""
+    assert process.stdin is not None
+    with suppress(OSError):  # it has ended already
+        process.stdin.close()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(_STOP_S)
 
 
 class PeerError(Exception):
@@ -64,14 +76,7 @@ class Peer:
         trace: TracebackType | None,
     ) -> None:
         """End the process."""
-        assert self._process.stdin is not None
-        with suppress(OSError):  # it has ended already
-            self._process.stdin.close()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(_STOP_S)
+        end(self._process)
 
     def call(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Have it do something, and wait for the answer.

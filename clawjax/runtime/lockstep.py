@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,15 +21,13 @@ from clawjax.envs.persona import Persona
 from clawjax.envs.simulated_user import SimulatedUser
 from clawjax.envs.user_settings import UserSettings
 from clawjax.errors import RewardError
-from clawjax.evals.material import fixed_text
-from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import LoadedModel
-from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.runtime.build import build_app, open_log
+from clawjax.runtime.in_process import judges_and_learner
 from clawjax.runtime.loopback import serving
 from clawjax.runtime.paths import RunPaths
 from clawjax.weights import DirectoryWeightStore
@@ -73,24 +70,9 @@ class Lockstep:
             stack.callback(log.close)
             monitor = JsonlMonitor(paths.metrics, source="evaluation")
             stack.callback(monitor.close)
-            rewards = build_rewards(config.reward, env=os.environ)
-            for reward in rewards:
-                stack.push_async_callback(reward.aclose)
-            judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
-            learner = await asyncio.to_thread(
-                build_learner,
-                model=model,
-                objective=config.objective,
-                learner=config.learner,
-                reward=config.reward,
-                log=log,
-                store=store,
-                monitor=monitor,
-                run_dir=paths.root,
-                seed=config.run.seed,
-                fixed_text=fixed_text(),
+            judges, learner = await judges_and_learner(
+                stack, config, paths, model, log=log, store=store, monitor=monitor
             )
-            stack.callback(learner.checkpoints.close)
             engine = await EmbeddedEngine.start(model, config.engine, store)
             stack.push_async_callback(engine.aclose)
             app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)

@@ -1,0 +1,57 @@
+"""Judges and learner in the calling process, where loops share one: evaluations, experiments."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+
+from clawjax.config import RunConfig
+from clawjax.evals.material import fixed_text
+from clawjax.learner.build import build_learner
+from clawjax.learner.loop import Learner
+from clawjax.log.store import SqlTurnLog
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.models.load import LoadedModel
+from clawjax.rewards.registry import build_rewards
+from clawjax.rewards.worker import JudgeWorker
+from clawjax.runtime.paths import RunPaths
+from clawjax.weights import DirectoryWeightStore
+
+__all__ = ["judges_and_learner"]
+
+
+async def judges_and_learner(
+    stack: AsyncExitStack,
+    config: RunConfig,
+    paths: RunPaths,
+    model: LoadedModel,
+    *,
+    log: SqlTurnLog,
+    store: DirectoryWeightStore,
+    monitor: JsonlMonitor,
+) -> tuple[JudgeWorker, Learner]:
+    """Put both together on one turn log; the learner resumes. `stack` closes what they opened.
+
+    Raises:
+        ConfigError, LearnerError, StoreError: as `build_rewards` and `build_learner`.
+    """
+    rewards = build_rewards(config.reward, env=os.environ)
+    for reward in rewards:
+        stack.push_async_callback(reward.aclose)
+    judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
+    learner = await asyncio.to_thread(
+        build_learner,
+        model=model,
+        objective=config.objective,
+        learner=config.learner,
+        reward=config.reward,
+        log=log,
+        store=store,
+        monitor=monitor,
+        run_dir=paths.root,
+        seed=config.run.seed,
+        fixed_text=fixed_text(),
+    )
+    stack.callback(learner.checkpoints.close)
+    return judges, learner
