@@ -18,6 +18,7 @@ _LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 def load(method: str, settings: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
     """To be trained as a whole (`full`), or by adapters on all linear layers (`lora`)."""
     torch.manual_seed(0)
+    transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(FOLDER, dtype=dtype)
     if method == "full":
         return model

@@ -14,7 +14,8 @@ import trl
 from _measure import peak_bytes
 from _serve import serve
 from _trl import Stopwatch, arguments
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
+from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 _BATCH = 8  # the default of per_device_train_batch_size
@@ -29,12 +30,14 @@ class Contestant:
         self._model = _torch_model.load(method, settings)
         self._tokenizer = _torch_model.load_tokenizer()
         self._folder = tempfile.mkdtemp(prefix="trl_")
+        disable_progress_bars()
         return {"version": f"trl {trl.__version__}"}
 
     def train(
         self, turns: list[tuple[list[int], list[int]]], options: dict[str, Any]
     ) -> dict[str, Any]:
         """Train on each turn once, in one optimiser step; `options` are fields of `SFTConfig`."""
+        self._model.activation_checkpointing_disable()  # a trainer that wants it switches it on
         stopwatch = Stopwatch()
         config = SFTConfig(
             **arguments(self._settings, self._folder),
@@ -52,6 +55,7 @@ class Contestant:
             processing_class=self._tokenizer,
             callbacks=[stopwatch],
         )
+        trainer.remove_callback(PrinterCallback)
         done = trainer.train()
         return {
             "seconds": sum(stopwatch.steps),
