@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from _compare import in_turn, load, spread
-from _engine_scaling import engine_rows
+from _engine_scaling import ENGINE_NOTES, engine_rows
 from _fit import fit_power_law
 from _learner import Learning, with_layers
 from _result import Goal, write_result
@@ -38,9 +38,12 @@ NOTES = {
     "layers": f"that are left of the model's 30, at 4 rows of {ROW} tokens",
     "seconds": "of a step (make_batch and TrainStep.run), median and range over rounds in which "
     "the points of a series take turns, after one step that is not counted",
-    "exponent": "b of seconds = a x^b, by least squares of logarithms over the series",
-    "streams, context": "see benchmarks/_engine_scaling.py: tokens per second of the engine",
+    "exponent": "b of y = a x^b, by least squares of logarithms over the series; y is what the "
+    "series measures: seconds, seconds_per_token (context) or tokens_per_s (streams)",
+    **ENGINE_NOTES,
 }
+MEASURES = ("seconds", "seconds_per_token", "tokens_per_s")
+"""What a row may have measured, the first that it has being what its series is about."""
 Row = dict[str, Any]
 
 
@@ -59,8 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    rows: list[Row] = [*learner_rows(quick=options.quick)]
-    rows += engine_rows(quick=options.quick)
+    rows = with_exponents([*learner_rows(quick=options.quick), *engine_rows(quick=options.quick)])
     print_table(rows)
     write_result(
         "scaling_quick" if options.quick else "scaling",
@@ -72,7 +74,7 @@ def main() -> None:
 
 
 def learner_rows(*, quick: bool) -> Iterator[Row]:
-    """All series of the learner, each followed by its exponent."""
+    """All series of the learner."""
     model = load_model(ModelConfig())
     for name, points in series(QUICK_ROW if quick else ROW).items():
         if quick:
@@ -109,13 +111,11 @@ def learner(row: int, tokens: int, *, rank: int = 16) -> LearnerConfig:
 def series_rows(
     name: str, points: Sequence[Point], model: LoadedModel, *, rounds: int
 ) -> Iterator[Row]:
-    """A row per point, and one with the exponent."""
+    """A row per point."""
     print(name, flush=True)
     measured = in_turn({f"{point.x:g}": step(point, model) for point in points}, rounds=rounds)
-    medians: list[float] = []
     for point in points:
         seconds = spread(measured[f"{point.x:g}"])
-        medians.append(seconds.median)
         tokens = point.rows * point.length
         yield {
             "series": name,
@@ -125,8 +125,6 @@ def series_rows(
             "tokens_per_s": tokens / seconds.median,
             "load": load(),
         }
-    law = fit_power_law([point.x for point in points], medians)
-    yield {"series": name, "exponent": law.exponent}
 
 
 def step(point: Point, model: LoadedModel) -> Callable[[], float]:
@@ -145,22 +143,34 @@ def turns(rows: int, length: int) -> list[Turn]:
     return [(row[:1], row[1:]) for row in cut]
 
 
+def with_exponents(rows: Sequence[Row]) -> list[Row]:
+    """The rows, those of each series followed by one with its exponent."""
+    found: list[Row] = []
+    for name in dict.fromkeys(row["series"] for row in rows):
+        points = [row for row in rows if row["series"] == name]
+        measure = measure_of(points[0])
+        law = fit_power_law([row["x"] for row in points], [row[measure] for row in points])
+        found += [*points, {"series": name, "measure": measure, "exponent": law.exponent}]
+    return found
+
+
+def measure_of(row: Row) -> str:
+    return next(measure for measure in MEASURES if measure in row)
+
+
 def goals(rows: Sequence[Row]) -> list[Goal]:
-    (exponent,) = (r["exponent"] for r in rows if r.get("series") == "tokens" and "exponent" in r)
+    (exponent,) = (r["exponent"] for r in rows if r["series"] == "tokens" and "exponent" in r)
     return [Goal("exponent of a step's time in its tokens", "<=", 1.1, exponent, "exponent")]
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    print(f"\n{'series':12}{'x':>7}{'seconds':>9}{'tokens/s':>10}")
+    print(f"\n{'series':12}{'x':>7}  measured")
     for row in rows:
         if "exponent" in row:
-            print(f"{row['series']:12}exponent {row['exponent']:.2f}")
-        elif "seconds" in row:
-            print(
-                f"{row['series']:12}{row['x']:7g}{row['seconds']:9.2f}{row['tokens_per_s']:10.0f}"
-            )
+            print(f"{row['series']:12}{'':7}  exponent of {row['measure']}: {row['exponent']:.2f}")
         else:
-            print("  ".join(f"{key} {value}" for key, value in row.items()))
+            measure = measure_of(row)
+            print(f"{row['series']:12}{row['x']:7g}  {row[measure]:.4g} {measure}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpo_step
 import pytest
+import scaling
 import train_ragged
 import train_step
 from _learner import Learning, as_sample, with_layers
@@ -148,3 +149,30 @@ def test_the_ragged_turns_of_the_benchmark_share_no_segments() -> None:
     )
     filled = sum(int((micro.segment_ids > 0).sum()) for micro in batch.micro_batches)
     assert filled == sum(map(train_ragged.size_of, turns))
+
+
+def test_every_series_ends_with_the_exponent_of_what_it_measures() -> None:
+    rows = [
+        {"series": "tokens", "x": x, "seconds": 2.0 * x, "tokens_per_s": 0.5} for x in (1, 2, 4)
+    ] + [{"series": "streams", "x": x, "tokens_per_s": 3.0 * x**0.5} for x in (1, 4)]
+    found = scaling.with_exponents(rows)
+    assert [row["series"] for row in found] == ["tokens"] * 4 + ["streams"] * 3
+    tokens, streams = (row for row in found if "exponent" in row)
+    assert (tokens["measure"], streams["measure"]) == ("seconds", "tokens_per_s")
+    assert tokens["exponent"] == pytest.approx(1.0)
+    assert streams["exponent"] == pytest.approx(0.5)
+    assert [goal.value for goal in scaling.goals(found)] == [tokens["exponent"]]
+
+
+def test_the_points_of_a_series_differ_in_nothing_but_what_is_varied() -> None:
+    found = scaling.series(32)
+    assert [point.rows * point.length for point in found["tokens"]] == [32, 64, 128, 256, 512]
+    assert {point.rows * point.length for point in found["row length"]} == {256}
+    assert [point.learner.lora.rank for point in found["rank"]] == list(scaling.RANKS)
+    assert [point.layers for point in found["layers"]] == list(scaling.LAYERS)
+    one_micro_batch = (
+        point.learner.micro_batch_tokens == point.rows * point.length
+        for points in found.values()
+        for point in points
+    )
+    assert all(one_micro_batch)
