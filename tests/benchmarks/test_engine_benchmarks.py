@@ -176,7 +176,7 @@ def test_a_prompt_is_read_beside_running_replies(model: LoadedModel, engine: Ser
     long = asked(next(text_prompts(model.tokenizer, 200)), 1)
     found = engine.run(read_while_running(engine.engine, running, long))
     assert found.first_s > 0
-    assert len(found.idle_gaps_s) >= 2 * 30
+    assert len(found.idle_gaps_s) >= 30  # of the one that began last, and most of the other
     assert len(found.reading_gaps_s) >= 2
     assert engine.engine.status().running <= 2  # cancelled, if not yet noticed
     short = [
