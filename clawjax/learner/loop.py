@@ -184,10 +184,10 @@ class Learner:
 
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
         """One step, from lesson to settlement; none where no turn has a signal, or all is well."""
+        self._remember(turns)
         if is_content(turns, self.config.rest_above):
             self._rest(turns)
             return
-        self._remember(turns)
         lesson = self._lesson(turns)
         credited = self.credit(turns, self.progress.credit, self._log_ratios)
         samples = [
@@ -262,8 +262,7 @@ class Learner:
         return bound * step_share(turns, self.config.rest_above)
 
     def _rest(self, turns: Sequence[AdmittedTurn]) -> None:
-        """Settle turns without a step; what was praised is still an example."""
-        self._remember(turns)
+        """Settle turns without a step."""
         now = self.clock()
         self.log.append(
             *(Outcome(a.turn.turn_id, now, drop_reason=DropReason.CONTENT) for a in turns)
