@@ -15,7 +15,7 @@ from flax import nnx
 from tunix.models.llama3 import model as llama
 from tunix.models.llama3.params import create_model_from_safe_tensors
 
-__all__ = ["FOLDER", "load", "mesh", "optimizer", "with_lora"]
+__all__ = ["FOLDER", "configuration", "load", "mesh", "optimizer", "with_lora"]
 
 FOLDER = Path(__file__).parent / "environments" / "model"
 
@@ -25,31 +25,32 @@ def mesh() -> jax.sharding.Mesh:
     return jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 
 
-def load(over: jax.sharding.Mesh) -> Any:
+def configuration(folder: Path = FOLDER) -> llama.ModelConfig:
+    """The model's, in tunix's words."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return llama.ModelConfig(
+        num_layers=config["num_hidden_layers"],
+        vocab_size=config["vocab_size"],
+        embed_dim=config["hidden_size"],
+        hidden_dim=config["intermediate_size"],
+        num_heads=config["num_attention_heads"],
+        head_dim=config["head_dim"],
+        num_kv_heads=config["num_key_value_heads"],
+        rope_theta=config["rope_theta"],
+        norm_eps=config["rms_norm_eps"],
+        weight_tying=config["tie_word_embeddings"],
+    )
+
+
+def load(over: jax.sharding.Mesh | None = None, folder: Path = FOLDER) -> Any:
     """Read the weights in fp32.
 
     tunix 0.1.7 computes rotary embeddings with a base of 1e6 whatever the configuration says, so
     it is told the right one here: a difference in numbers, none in work.
     """
-    config = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
-    llama.apply_rope = partial(llama.apply_rope, rope_theta=config["rope_theta"])
-    return create_model_from_safe_tensors(
-        str(FOLDER),
-        llama.ModelConfig(
-            num_layers=config["num_hidden_layers"],
-            vocab_size=config["vocab_size"],
-            embed_dim=config["hidden_size"],
-            hidden_dim=config["intermediate_size"],
-            num_heads=config["num_attention_heads"],
-            head_dim=config["head_dim"],
-            num_kv_heads=config["num_key_value_heads"],
-            rope_theta=config["rope_theta"],
-            norm_eps=config["rms_norm_eps"],
-            weight_tying=config["tie_word_embeddings"],
-        ),
-        over,
-        dtype=jnp.float32,
-    )
+    config = configuration(folder)
+    llama.apply_rope = partial(llama.apply_rope, rope_theta=config.rope_theta)
+    return create_model_from_safe_tensors(str(folder), config, over, dtype=jnp.float32)
 
 
 def with_lora(model: Any, *, rank: int, alpha: float) -> Any:

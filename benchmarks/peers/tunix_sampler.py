@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import _tunix_model
 from _serve import serve
 from tunix.generate.sampler import CacheConfig, Sampler
-from tunix.models.llama3 import model as llama3
-from tunix.models.llama3.params import create_model_from_safe_tensors
 
 _NO_TOKEN = -1
 """Pads nothing and ends nothing: prompts are of equal length, replies of a given one."""
@@ -47,23 +43,9 @@ class Ids:
 
 def load(model: str) -> dict[str, Any]:
     """Read a model directory, in fp32."""
-    read = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-    config = llama3.ModelConfig(
-        num_layers=read["num_hidden_layers"],
-        vocab_size=read["vocab_size"],
-        embed_dim=read["hidden_size"],
-        hidden_dim=read["intermediate_size"],
-        num_heads=read["num_attention_heads"],
-        head_dim=read["head_dim"],
-        num_kv_heads=read["num_key_value_heads"],
-        rope_theta=int(read["rope_theta"]),
-        norm_eps=read["rms_norm_eps"],
-        weight_tying=read["tie_word_embeddings"],
-    )
-    # Its attention rotates by a constant of its own whatever the configuration says.
-    llama3.apply_rope = functools.partial(llama3.apply_rope, rope_theta=config.rope_theta)
-    _loaded["model"] = create_model_from_safe_tensors(model, config, dtype=jnp.float32)
-    _loaded["config"] = config
+    folder = Path(model)
+    _loaded["model"] = _tunix_model.load(folder=folder)
+    _loaded["config"] = _tunix_model.configuration(folder)
     return {}
 
 
