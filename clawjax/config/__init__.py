@@ -6,7 +6,7 @@ under `conf/` hold named variants.
 """
 
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
-from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
+from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig, PracticeConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
     USES_PROXIMAL,
@@ -63,6 +63,7 @@ __all__ = [
     "OpdConfig",
     "OpdForm",
     "PolicyLoss",
+    "PracticeConfig",
     "RewardConfig",
     "RulesConfig",
     "RunConfig",
