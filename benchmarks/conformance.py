@@ -39,6 +39,7 @@ class Collected:
         self._server = server
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Pytest calls this after each phase of each test."""
         if report.when != "call" and report.outcome == "passed":
             return
         row: Row = {

@@ -233,9 +233,33 @@ def test_a_client_that_leaves_frees_its_slots(peer: Peer) -> None:
         time.sleep(0.05)
 
 
+def test_all_replies_to_a_prompt_are_aborted_by_its_name(peer: Peer) -> None:
+    params = {"max_new_tokens": 100, "ignore_eos": True}
+    peer.post("/pause_generation", {"mode": "in_place"})
+    with ThreadPoolExecutor(3) as pool:
+        asked = {
+            name: pool.submit(
+                peer.generate, input_ids=PROMPT, sampling_params=params | {"n": n}, rid=name
+            )
+            for name, n in {"a": 1, "b": 2, "kept": 1}.items()
+        }
+        time.sleep(0.5)
+        for name in ("a", "b"):
+            peer.post("/abort_request", {"rid": name})
+        ended = [asked["a"].result(30), *asked["b"].result(30)]
+        assert {one["meta_info"]["finish_reason"]["type"] for one in ended} == {"abort"}
+        assert [one["meta_info"]["id"] for one in ended] == ["a", "b_0", "b_1"]
+        assert not asked["kept"].done()
+        peer.post("/continue_generation")
+        assert len(asked["kept"].result(60)["output_ids"]) == 100
+
+
 def test_a_key_is_asked_of_everybody_and_never_logged(tmp_path: Path) -> None:
     secret = "a-secret-that-nobody-logs"
-    with launched(tmp_path, *OPTIONS, environment=[f"CLAWJAX_API_KEY={secret}"]) as (_, url):
+    with launched(tmp_path, *OPTIONS, environment=[f"CLAWJAX_API_KEY={secret}"]) as (
+        process,
+        url,
+    ):
         peer = Peer(url, secret)
         deadline = time.monotonic() + 120
         while True:
@@ -256,6 +280,9 @@ def test_a_key_is_asked_of_everybody_and_never_logged(tmp_path: Path) -> None:
                 assert answer.json() == {"error": "Unauthorized"}
             assert httpx.post(f"{url}/generate", headers=headers, json={}).status_code == 401
         assert httpx.get(f"{url}/health").status_code == 200
+        peer.http.close()
+        process.terminate()
+        assert process.wait(timeout=60) == 0
     assert secret not in (tmp_path / "server.log").read_text()
 
 
