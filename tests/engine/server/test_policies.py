@@ -20,9 +20,13 @@ class SlowEngine(FakeEngine):
     """Takes its time to swap, and may be told to refuse."""
 
     refuses = False
+    may_end: asyncio.Event | None = None
+    """Swaps wait for it."""
 
     async def swap(self, weights: WeightVersion) -> None:
         await asyncio.sleep(0.01)
+        if self.may_end is not None:
+            await self.may_end.wait()
         if self.refuses:
             msg = "the fake was told to refuse"
             raise StoreError(msg)
@@ -127,6 +131,38 @@ async def test_weights_are_named_by_their_client(
     with pytest.raises(StoreError):
         await policies.update(whole_model(tmp_path, "bad"), "10")
     assert policies.weight_version == "000009"
+
+
+async def test_requests_are_answered_while_new_weights_are_read(
+    engine: SlowEngine, policies: Policies, tmp_path: Path
+) -> None:
+    engine.may_end = asyncio.Event()
+    updating = asyncio.create_task(policies.update(whole_model(tmp_path, "m"), "2"))
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+            async with policies.using(None):
+                assert engine.version == 0
+        assert not updating.done()
+        engine.may_end.set()
+        assert await updating == "2"
+        async with policies.using(None):
+            assert engine.version == 1
+
+
+async def test_weights_do_not_change_under_an_adapter_that_is_still_used(
+    engine: SlowEngine, policies: Policies, tmp_path: Path
+) -> None:
+    await policies.load_adapter("a", adapter(tmp_path, "a"))
+    model = whole_model(tmp_path, "m")
+    async with policies.using("a"):
+        policies.unload_adapter("a")
+        with pytest.raises(WireError, match="requests under way"):
+            await policies.update(model, "2")
+        assert engine.version == 1
+    async with asyncio.timeout(5):
+        assert await policies.update(model, "2") == "2"
+    assert engine.version == 2
 
 
 async def test_adapters_are_off_unless_asked_for(engine: SlowEngine, tmp_path: Path) -> None:
