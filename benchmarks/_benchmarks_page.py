@@ -15,6 +15,7 @@ Result = Mapping[str, Any]
 
 MINUTES = {
     "ablations": 80,
+    "conformance": 3,
     "decode": 10,
     "feedback_to_served": 8,
     "grpo_step": 8,
