@@ -33,7 +33,13 @@ from clawjax.config.running import (
     WandbMode,
     to_run_config,
 )
-from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
+from clawjax.config.serving import (
+    DeliveryConfig,
+    EngineConfig,
+    GatewayConfig,
+    LogConfig,
+    ModelConfig,
+)
 from clawjax.config.teaching import DpoConfig, HintChoice, OpdConfig, OpdForm, Support, Teacher
 
 __all__ = [
@@ -43,6 +49,7 @@ __all__ = [
     "UNTRAINED",
     "USES_PROXIMAL",
     "Baseline",
+    "DeliveryConfig",
     "DpoConfig",
     "DriftConfig",
     "EngineConfig",
