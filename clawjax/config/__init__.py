@@ -5,6 +5,7 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
+from clawjax.config.delivery import DeliveryConfig
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.objective import (
@@ -33,13 +34,7 @@ from clawjax.config.running import (
     WandbMode,
     to_run_config,
 )
-from clawjax.config.serving import (
-    DeliveryConfig,
-    EngineConfig,
-    GatewayConfig,
-    LogConfig,
-    ModelConfig,
-)
+from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 from clawjax.config.teaching import DpoConfig, HintChoice, OpdConfig, OpdForm, Support, Teacher
 
 __all__ = [

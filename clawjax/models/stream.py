@@ -98,7 +98,7 @@ def write_tensors(
                     f"{file.name} has room for {stored.shape} and {stored.size}"
                 )
                 raise StoreError(msg)
-            stream.write(memoryview(tensor.reshape(-1).view(np.uint8)))
+            stream.write(tensor.reshape(-1).view(np.uint8).data)
         stream.flush()
         os.fsync(stream.fileno())
         return stream.tell()
