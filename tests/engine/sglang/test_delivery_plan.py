@@ -53,14 +53,14 @@ def test_auto_takes_adapters_where_it_can(kind, can, config, expected):
 def test_adapters_do_not_go_on_top_of_other_weights(kind):
     changed = Capability(says_version=True, takes_adapters=True, weight_version=3)
     assert chosen(kind, changed) == DISK
-    with pytest.raises(EngineError, match="own weights are version 3.*start it again"):
+    with pytest.raises(EngineError, match=r"own weights are version 3.*start it again"):
         chosen(kind, changed, transport="adapter")
 
 
 def test_the_pause_is_the_first_that_the_server_knows():
     can = Capability(says_version=True, takes_adapters=False, pauses=(Pause.IN_PLACE, Pause.ABORT))
     assert chosen("full", can).pause is Pause.IN_PLACE
-    with pytest.raises(EngineError, match="pause=retract is not among .* knows: in_place, abort"):
+    with pytest.raises(EngineError, match=r"pause=retract is not among .* knows: in_place, abort"):
         chosen("full", can, pause="retract")
 
 
