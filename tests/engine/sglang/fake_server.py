@@ -48,6 +48,9 @@ class FakeServer:
     label: str | None = "default"
     """`weight_version`; None for a server that has none."""
     enable_lora: bool = False
+    max_pause_s: float | None = None
+    """Known to servers whose pauses end by themselves."""
+    lease_s: float | None = None
     version_of: Callable[[Path], int] | None = None
     """What a directory holds."""
     faults: Mapping[int, Fault] = field(default_factory=dict)
@@ -127,10 +130,12 @@ class FakeServer:
         return info if self.label is None else info | {"weight_version": self.label}
 
     def _get_server_info(self) -> dict[str, object]:
-        return {"enable_lora": self.enable_lora}
+        info: dict[str, object] = {"enable_lora": self.enable_lora}
+        return info if self.max_pause_s is None else info | {"max_pause_s": self.max_pause_s}
 
-    def _pause_generation(self, mode: str) -> dict[str, object]:
-        self.paused = mode
+    def _pause_generation(self, mode: str, lease_s: float | None = None) -> dict[str, object]:
+        assert lease_s is None or self.max_pause_s is not None, "SGLang has no such field"
+        self.paused, self.lease_s = mode, lease_s
         if mode == "retract":
             self.waiting, self.running = self.waiting + self.running, 0
         elif mode == "abort":
