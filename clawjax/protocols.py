@@ -34,6 +34,7 @@ __all__ = [
     "Ledger",
     "Monitor",
     "Reward",
+    "ScoreRequest",
     "TokenChunk",
     "TurnLog",
     "WeightStore",
@@ -53,6 +54,19 @@ class GenerateRequest:
     """How many alternatives to report per token (temperature 1); 0 for none, 20 at most."""
     priority: int = 0
     """The lower, the more urgent; what is equally urgent is served in order of arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """A prompt and a reply that somebody wrote: how likely does the policy think it is?"""
+
+    request_id: str
+    prompt_ids: tuple[int, ...]
+    """At least one: the first token of a text is predicted by nothing."""
+    response_ids: tuple[int, ...]
+    """At least one; prompt and response fit the context together."""
+    priority: int = 0
+    """As for `GenerateRequest`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,17 @@ class Engine(Protocol):
 
         Raises:
             WireError: prompt over the context length (`context_length_exceeded`), bad parameters.
+            EngineError: the engine has stopped.
+        """
+        ...
+
+    async def score(self, request: ScoreRequest) -> tuple[float, ...]:
+        """`log p(token | everything before it)` of each response token, at temperature 1.
+
+        All by one version of the weights.
+
+        Raises:
+            WireError: over the context length (`context_length_exceeded`), bad tokens.
             EngineError: the engine has stopped.
         """
         ...
