@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -34,6 +35,7 @@ from clawjax.weights import DirectoryWeightStore
 
 LORA = LoraConfig(rank=2, alpha=4.0, targets=["q_proj", "down_proj"])
 PROMPT = (5, 6, 7, 8)
+BASE = WeightVersion(0, Path("nowhere"), None, 0, "", BASE_KIND)
 
 
 class Client:
@@ -140,75 +142,71 @@ def expected_logprobs(logits_of, params, ids: tuple[int, ...]) -> np.ndarray:
     return logprobs[np.arange(len(PROMPT) - 1, len(PROMPT) + len(ids) - 1), list(ids)]
 
 
-@pytest.mark.parametrize("mode", ["retract", "in_place"])
-async def test_a_reply_goes_on_with_the_new_weights_where_it_was(
-    serving, model, other_params, logits_of, mode
-):
+async def check_running_replies(world: World, model, other_params, logits_of) -> None:
     """Every token is stamped with, and as likely as under, the weights that drew it."""
-    async with serving() as world:
-        params = {"default": model.params, "1": other_params, "2": model.params}
-        for version in (1, 2):
-            world.publish("full", version, model, params[str(version)])
-        replies = [asyncio.create_task(world.client.generate(110)) for _ in range(3)]
-        await world.client.generate(2)
-        for version in world._store.versions():
-            delivered = await world.bring(version, pause=mode)
-            assert (delivered.version, delivered.transport) == (version.version, Transport.DISK)
-        answers = [await reply for reply in replies]
-
+    params = {"default": model.params, "1": other_params, "2": model.params}
+    weights = [world.publish("full", n, model, params[str(n)]) for n in (1, 2)]
+    replies = [asyncio.create_task(world.client.generate(110)) for _ in range(3)]
+    await world.client.generate(2)
+    for version in weights:
+        delivered = await world.bring(version, transport="disk", pause="retract")
+        assert (delivered.version, delivered.transport) == (version.version, Transport.DISK)
     seen = set()
-    for meta in answers:
-        logprobs, ids = zip(*((p, t) for p, t, _ in meta["output_token_logprobs"]), strict=True)
+    for meta in [await reply for reply in replies]:
+        logprobs, ids, _ = zip(*meta["output_token_logprobs"], strict=True)
         assert len(ids) == 110
         assert meta["finish_reason"]["type"] == "length"  # nothing was aborted
-        labels = meta["output_token_versions"]
+        labels = np.asarray(meta["output_token_versions"])
         seen |= set(labels)
-        if mode == "retract":  # its cache is of the new weights, so the plain pass agrees
-            for label in set(labels):
-                mine = np.asarray([one == label for one in labels])
-                expected = expected_logprobs(logits_of, params[label], ids)
-                np.testing.assert_allclose(np.asarray(logprobs)[mine], expected[mine], atol=1e-3)
+        for label in set(labels):  # the cache is of the new weights, so the plain pass agrees
+            expected = expected_logprobs(logits_of, params[label], ids)[labels == label]
+            np.testing.assert_allclose(np.asarray(logprobs)[labels == label], expected, atol=1e-3)
     assert "2" in seen, "deliveries came too late to be seen by any reply"
 
 
-async def test_a_merged_adapter_computes_what_base_and_adapter_do(serving, model, logits_of):
-    adapter = adapter_of(model, 3)
-    ids = (9, 10, 11, 12)
-    params = merge(model.params, adapter, LORA)
-    expected = tuple(float(x) for x in expected_logprobs(logits_of, params, ids))
-    probe = WeightProbe(PROMPT, ids, expected)
-    async with serving() as world:
-        with pytest.raises(EngineError, match="computes with other weights"):
-            await check_probe(world.client, probe, tolerance=1e-3, timeout_s=30)
-        await world.bring(world.publish("adapter", 1, model, adapter))
-        assert await check_probe(world.client, probe, tolerance=1e-3, timeout_s=30) < 1e-4
-        base = WeightVersion(0, world._store.root, None, 0, "", BASE_KIND)
-        await world.bring(base)
-        with pytest.raises(EngineError, match="computes with other weights"):
-            await check_probe(world.client, probe, tolerance=1e-3, timeout_s=30)
+async def check_a_merged_adapter(world: World, model, logits_of) -> None:
+    """It computes what base and adapter do, until the base is back."""
+    adapter, ids = adapter_of(model, 3), (9, 10, 11, 12)
+    expected = expected_logprobs(logits_of, merge(model.params, adapter, LORA), ids)
+    probe = WeightProbe(PROMPT, ids, tuple(map(float, expected)))
+    await world.bring(world.publish("adapter", 3, model, adapter), transport="disk")
+    assert await check_probe(world.client, probe, tolerance=1e-3, timeout_s=30) < 1e-4
+    await world.bring(BASE, transport="disk")
+    with pytest.raises(EngineError, match="computes with other weights"):
+        await check_probe(world.client, probe, tolerance=1e-3, timeout_s=30)
 
 
-async def test_an_adapter_beside_the_base_answers_those_who_name_it(serving, model, logits_of):
+async def check_damaged_weights(world: World, model, other_params) -> None:
+    """They are refused, and the server goes on with what it had."""
+    nan = jax.tree.map(lambda leaf: leaf * np.nan, other_params)
+    with pytest.raises(EngineError, match="NaN"):
+        await world.bring(world.publish("full", 4, model, nan), transport="disk")
+    info = await world.client.call("GET", "/get_model_info", timeout_s=5)
+    assert info["weight_version"] == "0"
+    assert len((await world.client.generate(3))["output_token_logprobs"]) == 3  # not paused
+
+
+async def check_an_adapter_beside_the_base(world: World, model, logits_of) -> None:
+    """It answers those who name it, and nobody else."""
     adapter = adapter_of(model, 4)
+    delivered = await world.bring(world.publish("adapter", 1, model, adapter))
+    assert (delivered.transport, delivered.downtime_s) == (Transport.ADAPTER, 0.0)
+    merged = merge(model.params, adapter, LORA)
+    for asked, params in (({"lora_path": delivered.lora_path}, merged), ({}, model.params)):
+        meta = await world.client.generate(5, **asked)
+        logprobs, ids, _ = zip(*meta["output_token_logprobs"], strict=True)
+        np.testing.assert_allclose(logprobs, expected_logprobs(logits_of, params, ids), atol=1e-3)
+
+
+async def test_weights_reach_a_real_engine_through_the_disk(
+    serving, model, other_params, logits_of
+):
+    async with serving() as world:  # one for all: it compiles when it starts
+        await check_running_replies(world, model, other_params, logits_of)
+        await check_a_merged_adapter(world, model, logits_of)
+        await check_damaged_weights(world, model, other_params)
+
+
+async def test_adapters_reach_a_real_engine(serving, model, logits_of):
     async with serving(allows_adapters=True) as world:
-        delivered = await world.bring(world.publish("adapter", 1, model, adapter))
-        assert (delivered.transport, delivered.downtime_s) == (Transport.ADAPTER, 0.0)
-        for name, params in (
-            (delivered.lora_path, merge(model.params, adapter, LORA)),
-            (None, model.params),
-        ):
-            meta = await world.client.generate(5, **({} if name is None else {"lora_path": name}))
-            logprobs, ids, _ = zip(*meta["output_token_logprobs"], strict=True)
-            expected = expected_logprobs(logits_of, params, ids)
-            np.testing.assert_allclose(logprobs, expected, atol=1e-3)
-
-
-async def test_damaged_files_leave_the_old_weights(serving, model, other_params):
-    async with serving() as world:
-        await world.bring(world.publish("full", 1, model, other_params))
-        nan = jax.tree.map(lambda leaf: leaf * np.nan, other_params)
-        with pytest.raises(EngineError, match="NaN"):
-            await world.bring(world.publish("full", 2, model, nan))
-        info = await world.client.call("GET", "/get_model_info", timeout_s=5)
-        assert info["weight_version"] == "1"
-        assert len((await world.client.generate(3))["output_token_logprobs"]) == 3  # not paused
+        await check_an_adapter_beside_the_base(world, model, logits_of)
