@@ -26,7 +26,7 @@ from clawjax.learner.credit import group
 from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Model, Scorer
-from clawjax.learner.taste import Taste, features, fit_taste, foresight
+from clawjax.learner.taste import Taste, features, fit_taste, foresight, read_layers
 from clawjax.log.replay import to_sample
 from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
@@ -34,8 +34,6 @@ from clawjax.records import Sample, Turn
 
 __all__ = ["Practice", "Rehearsal"]
 
-_DEPTHS = (0.5, 0.8)
-"""Which layers' states are read, as shares of the depth: below, words; above, the next token."""
 _SURE = 2.0
 """Standard errors that a taste's foresight has to be above nothing."""
 _MANY = 2**31
@@ -79,7 +77,7 @@ class Practice:
         self._scorer = scorer
         self._base = base
         self._reactions = reactions
-        self._layers = tuple(min(num_layers - 1, round(num_layers * share)) for share in _DEPTHS)
+        self._layers = read_layers(num_layers)
         self._known: dict[str, np.ndarray] = {}
 
     def seeds(self, version: int) -> range:

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Taste", "features", "fit_taste", "foresight"]
+__all__ = ["Taste", "features", "fit_taste", "foresight", "read_layers"]
 
+_DEPTHS = (0.5, 0.8)
+"""Of the layers that are read, as shares of all: below, words; above, the next token."""
 _RIDGE = 1.0
 _TINY = 1e-3
 
@@ -36,6 +38,11 @@ class Taste(NamedTuple):
         """Scores `[N]` in [-1, 1] of features `[N, F]`."""
         scores = self.score + (found - self.mean) / self.scale @ self.weights
         return np.clip(scores, -1.0, 1.0)
+
+
+def read_layers(num_layers: int) -> tuple[int, ...]:
+    """Which layers' states to read, counted from 0."""
+    return tuple(min(num_layers - 1, round(num_layers * share)) for share in _DEPTHS)
 
 
 def features(states: np.ndarray) -> np.ndarray:
