@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jax import Array
 from numpy import ndarray
 
+from clawjax.engine.requests import MAX_TOP_LOGPROBS
+
 __all__ = ["MAX_TOP_LOGPROBS", "Drawn", "SamplingRows", "invert", "sample", "truncated"]
 
-MAX_TOP_LOGPROBS = 20
 _LANES = 256
 
 A = TypeVar("A", Array, ndarray)
