@@ -29,7 +29,7 @@ from clawjax.engine.sglang.failures import (
     UnreachableError,
 )
 from clawjax.engine.sglang.launch import Launched
-from clawjax.engine.sglang.pool import Pool, Server, affinity
+from clawjax.engine.sglang.pool import Asked, Pool, Server, affinity
 from clawjax.engine.sglang.probe import Expected
 from clawjax.engine.sglang.reply import Reply
 from clawjax.engine.sglang.rotation import Rotation
@@ -209,25 +209,27 @@ class SglangEngine:
         Raises:
             WireError, EngineError: `failures` says what may be done about it.
         """
-        asked = server.version, server.adapter
-        body = generate_body(
-            reply.request,
-            rid=rid,
-            tokens=reply.tokens,
-            limit=reply.limit,
-            stop_ids=reply.stop_ids,
-            dialect=server.dialect,
-            weights=_weights(server),
-        )
         silence_s = self._config.sglang.silence_timeout_s
         events = TokenStream()
         may_run = True
         try:
-            with self._pool.using(server), _refusals():
+            with self._pool.using(server) as asked, _refusals():
+                body = generate_body(
+                    reply.request,
+                    rid=rid,
+                    tokens=reply.tokens,
+                    limit=reply.limit,
+                    stop_ids=reply.stop_ids,
+                    dialect=server.dialect,
+                    weights=_weights(asked),
+                )
                 async with server.client.stream("/generate", body, silence_s=silence_s) as stream:
                     async for event in stream:
                         piece = events.push(event)
-                        version = self._version_of(server, asked, piece.weight_version)
+                        version = self._pool.stamp(server, asked, piece.weight_version)
+                        if version is None:
+                            msg = f"{server.url} does not know its weights any more"
+                            raise InterruptError(msg)
                         chunk = reply.add(piece, version=version, of=server.logprobs_of)
                         may_run = piece.end.reason is None and piece.end.aborted is None
                         if chunk is not None:
@@ -244,29 +246,14 @@ class SglangEngine:
             if may_run:
                 await server.client.abort(rid)
 
-    def _version_of(
-        self, server: Server, asked: tuple[int | None, str | None], said: str | None
-    ) -> int:
-        """The version of tokens that have just come.
-
-        A request for an adapter, or for the base model beside adapters, stays with it to its end.
-        """
-        version, adapter = asked
-        is_bound = adapter is not None or server.adapter is not None
-        stamp = version if is_bound else self._pool.stamp(server, said)
-        if stamp is None:
-            msg = f"{server.url} does not know its weights any more"
-            raise InterruptError(msg)
-        return stamp
-
     async def _score(
         self, server: Server, request: ScoreRequest, attempt: int
     ) -> tuple[float, ...]:
         rid = f"{request.request_id}-{attempt}"
-        body = score_body(request, rid=rid, dialect=server.dialect, weights=_weights(server))
         timeout_s = self._config.sglang.score_timeout_s
         try:
-            with self._pool.using(server), _refusals():
+            with self._pool.using(server) as asked, _refusals():
+                body = score_body(request, rid=rid, dialect=server.dialect, weights=_weights(asked))
                 answer = await server.client.call("POST", "/generate", body, timeout_s=timeout_s)
             return read_scores(answer, request)
         except (LostError, asyncio.CancelledError):
@@ -339,5 +326,6 @@ def _refusals() -> Iterator[None]:
         raise
 
 
-def _weights(server: Server) -> Weights:
-    return Weights(f"clawjax-{server.version:06d}", server.adapter)
+def _weights(asked: Asked) -> Weights:
+    name = f"clawjax-{asked.adapter:06d}" if asked.adapter else None
+    return Weights(f"clawjax-{asked.version:06d}", name)

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from clawjax.config import SglangConfig
 from clawjax.engine.sglang.failures import LostError, UnreachableError
@@ -23,7 +23,7 @@ from clawjax.engine.sglang.wire import Dialect
 from clawjax.errors import EngineError, WireError
 from clawjax.protocols import GenerateRequest, ScoreRequest, WeightVersion
 
-__all__ = ["Courier", "Delivered", "Pool", "Server", "affinity"]
+__all__ = ["Asked", "Courier", "Delivered", "Pool", "Server", "affinity"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Delivered(Protocol):
 
     @property
     def lora_path(self) -> str | None:
-        """The LoRA adapter that requests have to name; None: the weights are whole."""
+        """The LoRA adapter that requests may name now; None: the weights are whole."""
         ...
 
 
@@ -56,9 +56,21 @@ class Courier(Protocol):
         """
         ...
 
-    def asked(self) -> AbstractContextManager[object]:
-        """While a request is under way: what it asks for is not taken away."""
+    def asked(self) -> AbstractContextManager[int]:
+        """While a request is under way: the adapter's version to ask for, which is not taken away.
+
+        0: none.
+        """
         ...
+
+
+class Asked(NamedTuple):
+    """The weights that a request asks for."""
+
+    version: int | None
+    """Of the server when the request began."""
+    adapter: int
+    """The version that it asks for as an adapter; 0: none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,9 +90,9 @@ class Server:
     """What it said its weights are, when it confirmed them."""
     courier: Courier | None = None
     """Who brings it weights; None: nobody has yet."""
-    adapter: str | None = None
-    """The LoRA adapter to name in requests; None: its weights are whole."""
-    dialect: Dialect = Dialect()
+    has_adapters: bool = False
+    """Whether a version is an adapter beside the base model, which a request names."""
+    dialect: Dialect = field(default_factory=Dialect)
     logprobs_of: LogprobsOf = LogprobsOf.SCALED
     in_flight: int = 0
     failures: int = 0
@@ -179,19 +191,24 @@ class Pool:
         others = [server for server in serving if server not in avoid]
         return self._preferred(key, others or serving)
 
-    def stamp(self, server: Server, said: str | None) -> int | None:
-        """The version of tokens from `server`; None: its weights are not known any more."""
+    def stamp(self, server: Server, asked: Asked, said: str | None) -> int | None:
+        """The version of tokens from `server`; None: its weights are not known any more.
+
+        A request for an adapter, or for the base model beside adapters, stays with it to its end.
+        """
+        if asked.adapter or server.has_adapters:
+            return asked.version
         if server is self._router and self.serving:
             self._as_its_servers(server)
         return None if server.version is None else server.stamp(said)
 
     @contextmanager
-    def using(self, server: Server) -> Iterator[None]:
-        """Count a request while it is under way."""
+    def using(self, server: Server) -> Iterator[Asked]:
+        """Count a request while it is under way, and say what it is to ask for."""
         server.in_flight += 1
         try:
-            with nullcontext() if server.courier is None else server.courier.asked():
-                yield
+            with nullcontext(0) if server.courier is None else server.courier.asked() as adapter:
+                yield Asked(adapter or server.version, adapter)
         finally:
             server.in_flight -= 1
 
@@ -203,7 +220,8 @@ class Pool:
         router.version = min(versions)
         router.incoming = max([*versions, *arriving])
         router.dialect, router.logprobs_of = serving[0].dialect, serving[0].logprobs_of
-        router.adapter = serving[0].adapter
+        router.courier = serving[0].courier
+        router.has_adapters = serving[0].has_adapters
         return router
 
     def _preferred(self, key: bytes, servers: list[Server]) -> Server:

@@ -99,13 +99,13 @@ class Rotation:
             server.version is not None
             and facts.weight_version is not None
             and facts.weight_version == server.word
-            and server.adapter is None
+            and not server.has_adapters
         )
         if not is_as_confirmed:
             is_untold = facts.weight_version in _UNTOLD
             never_had_any = facts.weight_version is None and not server.version
             server.version = 0 if is_untold or never_had_any else None
-            server.previous = server.adapter = None
+            server.previous, server.has_adapters = None, False
             server.courier = self._new_courier()
             server.word = facts.weight_version
         logger.info("%s: %s, %s", server.url, facts.software, facts.logprobs_of)
@@ -197,6 +197,6 @@ class Rotation:
         courier = server.courier or self._new_courier()
         server.courier = courier
         delivered = await courier.deliver(server.client, weights, confirmed)
-        server.adapter = delivered.lora_path
+        server.has_adapters = server.has_adapters or delivered.lora_path is not None
         confirmed(weights.version)
         server.word = await ask_weight_version(server.client, timeout_s=self._config.call_timeout_s)
