@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
+from clawjax.config.delivery import DeliveryConfig
 
 __all__ = ["LaunchConfig", "SglangConfig"]
 
@@ -82,6 +83,8 @@ class SglangConfig:
     router: str | None = None
     """A router before them: replies are asked from it, weights and health from the servers."""
     launch: LaunchConfig = field(default_factory=LaunchConfig)
+    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+    """How new weights get to the servers."""
     api_key_env: str = "CLAWJAX_ENGINE_API_KEY"
     """Environment variable holding the servers' bearer key, if they want one."""
     model: str | None = None

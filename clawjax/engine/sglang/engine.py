@@ -22,6 +22,7 @@ import httpx
 
 from clawjax.config import EngineConfig
 from clawjax.engine.requests import check_scoring, reply_limit
+from clawjax.engine.sglang.delivery_plan import adapter_name, cache_key
 from clawjax.engine.sglang.failures import (
     InterruptError,
     LostError,
@@ -327,5 +328,5 @@ def _refusals() -> Iterator[None]:
 
 
 def _weights(asked: Asked) -> Weights:
-    name = f"clawjax-{asked.adapter:06d}" if asked.adapter else None
-    return Weights(f"clawjax-{asked.version:06d}", name)
+    assert asked.version is not None, "a server in rotation has confirmed its weights"
+    return Weights(cache_key(asked.version), adapter_name(asked.adapter))
