@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -23,8 +24,9 @@ import jax
 from clawjax.config import EngineConfig
 from clawjax.engine.adoption import read_params, return_freed_memory, served
 from clawjax.engine.decode import Decoder
-from clawjax.engine.requests import reply_limit
-from clawjax.engine.scheduler import Delivery, Job, Scheduler, Weights
+from clawjax.engine.replies import Delivery, Job
+from clawjax.engine.requests import check_scoring, reply_limit
+from clawjax.engine.scheduler import Scheduler, Weights
 from clawjax.engine.text import ReplyText
 from clawjax.engine.worker import Replacement, Worker
 from clawjax.errors import EngineError, StoreError, WireError
@@ -33,10 +35,12 @@ from clawjax.models.transformer import Params
 from clawjax.protocols import (
     EngineStatus,
     GenerateRequest,
+    ScoreRequest,
     TokenChunk,
     WeightStore,
     WeightVersion,
 )
+from clawjax.records import FinishReason
 
 __all__ = ["EmbeddedEngine"]
 
@@ -59,6 +63,10 @@ class EmbeddedEngine:
         self._store = store
         self._open: dict[Job, asyncio.Queue[TokenChunk]] = {}
         self._swapping = asyncio.Lock()  # one set of new weights in memory, adopted in order
+        self._decoder: Decoder | None = None
+        """There as soon as the worker is ready."""
+        self._preparing = asyncio.Lock()  # what only scoring needs is compiled once
+        self._can_score = False
         self._worker = Worker(
             self._build,
             self._deliver,
@@ -101,16 +109,44 @@ class EmbeddedEngine:
             WireError: prompt over the context length, bad parameters, or too many requests (503).
             EngineError: the engine has stopped.
         """
-        job, chunks = self._admit(request)
-        try:
+        arch, context_length = self._model.architecture, self._model.context_length
+        job = Job(request, reply_limit(request, arch.vocab_size, context_length))
+        with self._admitted(job) as chunks:
             while True:
                 chunk = await self._next(chunks)
                 yield chunk
                 if chunk.finish_reason is not None:
                     return
-        finally:
-            job.is_cancelled = True
-            self._open.pop(job, None)
+
+    async def score(self, request: ScoreRequest) -> tuple[float, ...]:
+        """`log p(token | everything before it)` of each response token, at temperature 1.
+
+        It is read as prompts are, chunk by chunk at its priority, between the tokens of running
+        replies. The first request compiles what only scoring needs, beside serving.
+
+        Raises:
+            WireError: over the context length, bad tokens, or too many requests (503).
+            EngineError: the engine has stopped.
+        """
+        return (await self.read(request)).sampler_logprobs_t1
+
+    async def read(self, request: ScoreRequest, *, top_logprobs: int = 0) -> TokenChunk:
+        """What `score` tells, with the version it is of, and alternatives per response token.
+
+        Raises:
+            WireError: as for `score`.
+            EngineError: the engine has stopped, or all requests were ended.
+        """
+        self._require_alive()
+        arch, context_length = self._model.architecture, self._model.context_length
+        check_scoring(request, arch.vocab_size, context_length)
+        await self._prepare_scoring()
+        with self._admitted(Job(request, 1, top_logprobs)) as chunks:
+            chunk = await self._next(chunks)
+        if chunk.finish_reason is FinishReason.CANCELLED:
+            msg = f"scoring of {request.request_id!r} was ended before it was complete: try again"
+            raise EngineError(msg)
+        return chunk
 
     async def swap(self, weights: WeightVersion) -> None:
         """Verify and adopt weights between two decode steps; running requests go on.
@@ -162,7 +198,7 @@ class EmbeddedEngine:
         """Make the scheduler and compile; in the worker thread."""
         model, config = self._model, self._config
         params = served(model.params, config.weights_dtype)
-        decoder = Decoder(model.architecture, model.context_length, config)
+        decoder = self._decoder = Decoder(model.architecture, model.context_length, config)
         if config.warm_up:
             decoder.warm_up(params)
         return Scheduler(
@@ -172,20 +208,35 @@ class EmbeddedEngine:
             new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
         )
 
-    def _admit(self, request: GenerateRequest) -> tuple[Job, asyncio.Queue[TokenChunk]]:
+    async def _prepare_scoring(self) -> None:
+        """Compile for scoring unless it has been done; who runs meanwhile is not disturbed."""
+        async with self._preparing:
+            if self._can_score:
+                return
+            assert self._decoder is not None, "the worker is ready before anybody asks"
+            params = jax.eval_shape(lambda: served(self._model.params, self._config.weights_dtype))
+            shapes = self._decoder.scoring_shapes()
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await asyncio.to_thread(self._decoder.prepare, shapes, params)
+            self._can_score = True
+
+    @contextmanager
+    def _admitted(self, job: Job) -> Iterator[asyncio.Queue[TokenChunk]]:
+        """Hand a job over; it is cancelled when the context ends, unless it is complete."""
         self._require_alive()
-        arch, context_length = self._model.architecture, self._model.context_length
-        limit = reply_limit(request, arch.vocab_size, context_length)
-        job = Job(request, limit)
         if len(self._open) >= self._max_open or not self._worker.put(job):
             msg = (
                 f"The engine is overloaded: {self._config.slots} requests are running and "
                 f"{self._config.max_waiting} waiting. Please retry shortly."
             )
             raise WireError(msg, status=503, code="engine_overloaded", kind="server_error")
-        chunks: asyncio.Queue[TokenChunk] = asyncio.Queue(limit + 1)  # a token each, and the end
+        chunks: asyncio.Queue[TokenChunk] = asyncio.Queue(job.limit + 1)  # one each, and the end
         self._open[job] = chunks
-        return job, chunks
+        try:
+            yield chunks
+        finally:
+            job.is_cancelled = True
+            self._open.pop(job, None)
 
     def _deliver(self, delivered: Sequence[Delivery]) -> None:
         for job, chunk in delivered:

@@ -17,8 +17,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from clawjax.engine.scheduler import Delivery, Job, Scheduler, Weights
+from clawjax.engine.replies import Delivery, Job
+from clawjax.engine.scheduler import Scheduler, Weights
 from clawjax.errors import EngineError
+from clawjax.protocols import GenerateRequest
 
 __all__ = ["Replacement", "Worker"]
 
@@ -120,7 +122,7 @@ class Worker:
         while not self._stop.is_set():
             self._receive(scheduler)
             delivered = scheduler.step()
-            self._publish(scheduler, sum(len(one.chunk.token_ids) for one in delivered))
+            self._publish(scheduler, sum(map(_drawn_tokens, delivered)))
             self._send(delivered)
         self._drain(scheduler.submit, "the engine is closed")
         self._send(scheduler.cancel_all())
@@ -187,3 +189,9 @@ class Worker:
         self._drain(lambda job: None, self._failure)
         if not self.ready.done():
             self.ready.set_exception(error)
+
+
+def _drawn_tokens(delivery: Delivery) -> int:
+    """How many tokens were generated: those that are scored were not."""
+    is_drawn = isinstance(delivery.job.request, GenerateRequest)
+    return len(delivery.chunk.token_ids) if is_drawn else 0
