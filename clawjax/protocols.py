@@ -73,19 +73,6 @@ class ScoreRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreRequest:
-    """A prompt and a reply that somebody wrote: how likely does the policy think it is?"""
-
-    request_id: str
-    prompt_ids: tuple[int, ...]
-    """At least one: the first token of a text is predicted by nothing."""
-    response_ids: tuple[int, ...]
-    """At least one; prompt and response fit the context together."""
-    priority: int = 0
-    """As for `GenerateRequest`."""
-
-
-@dataclass(frozen=True, slots=True)
 class TokenChunk:
     """Newly sampled tokens, one entry each per token; `text` is their new visible text.
 

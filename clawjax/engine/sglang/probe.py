@@ -44,6 +44,8 @@ class Expected:
     context_length: int
     vocab_size: int
     tokenizer: ChatTokenizer
+    temperature: float
+    """Of requests that name none."""
     check_template: bool = True
 
 
@@ -84,6 +86,13 @@ async def probe(client: ServerClient, expected: Expected, *, timeout_s: float) -
         msg = f"{client.url} does not serve the learner's model: " + "; ".join(problems)
         raise ConfigError(msg)
     takes_seed, logprobs_of = await _logprobs(asking, expected)
+    if logprobs_of is LogprobsOf.ORIGINAL and expected.temperature not in (0, 1):
+        msg = (
+            f"{client.url} reports log-probs of temperature 1 only, so nothing drawn at "
+            f"engine.temperature={expected.temperature} could be trained on: start it without "
+            "SGLANG_RETURN_ORIGINAL_LOGPROB, or set engine.temperature=1"
+        )
+        raise ConfigError(msg)
     version = model_info.get("weight_version")
     return Facts(
         software=_software(server_info),

@@ -73,6 +73,7 @@ async def start_engine(
             context_length=model.context_length,
             vocab_size=vocab_size,
             tokenizer=tokenizer,
+            temperature=config.temperature,
             check_template=config.sglang.check_template,
         )
         base = WeightVersion(0, Path(), None, 0, base_id, BASE_KIND)
