@@ -133,6 +133,11 @@ class SglangConfig:
             f"engine.sglang.urls={self.urls} attaches and engine.sglang.launch.servers="
             f"{self.launch.servers} launches: use one of them",
         )
+        require(
+            self.router is None or self.delivery.transport == "disk",
+            f"engine.sglang.router={self.router} sends a request to any server, whichever adapters "
+            "that has: set engine.sglang.delivery.transport=disk",
+        )
         at_least("engine.sglang.max_connections", self.max_connections, 1)
         at_least("engine.sglang.failures_to_leave", self.failures_to_leave, 1)
         at_least("engine.sglang.affinity_slack", self.affinity_slack, 0)

@@ -98,6 +98,9 @@ class SglangEngine:
             asyncio.create_task(rotation.watch(server), name=f"watch {server.url}")
             for server in pool.servers
         ]
+        if pool.router is not None:
+            following = rotation.watch_router(pool.router)
+            self._watches.append(asyncio.create_task(following, name="watch the router"))
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenChunk]:
         """Stream a reply. Closing the iterator cancels the request, also on the server.
@@ -245,7 +248,7 @@ class SglangEngine:
             raise
         finally:
             if may_run:
-                await server.client.abort(rid)
+                await self._pool.abort(server, rid)
 
     async def _score(
         self, server: Server, request: ScoreRequest, attempt: int
@@ -258,7 +261,7 @@ class SglangEngine:
                 answer = await server.client.call("POST", "/generate", body, timeout_s=timeout_s)
             return read_scores(answer, request)
         except (LostError, asyncio.CancelledError):
-            await server.client.abort(rid)
+            await self._pool.abort(server, rid)
             raise
 
 

@@ -23,10 +23,12 @@ from clawjax.engine.sglang.wire import Dialect
 from clawjax.errors import EngineError, WireError
 from clawjax.protocols import GenerateRequest, ScoreRequest, WeightVersion
 
-__all__ = ["Asked", "Courier", "Delivered", "Pool", "Server", "affinity"]
+__all__ = ["UNNAMED", "Asked", "Courier", "Delivered", "Pool", "Server", "affinity"]
 
 logger = logging.getLogger(__name__)
 
+UNNAMED = "default"
+"""What a server calls the weights that it was started with."""
 _PREFIX = 256
 """Tokens that stand for a session where none is named."""
 
@@ -112,7 +114,7 @@ class Server:
         arrive after the weights that sampled them have gone; otherwise what was confirmed does.
         """
         assert self.version is not None, "a server in rotation has confirmed its weights"
-        named = int(said) if said is not None and said.isdecimal() else None
+        named = None if said is None else _said(said)
         if named is not None and named in (self.previous, self.incoming):
             return named
         return self.version
@@ -126,6 +128,8 @@ class Pool:
     ) -> None:
         """All are out of rotation at first; a `router` chooses among them where there is one."""
         self.servers = tuple(servers)
+        self.has_changed = asyncio.Event()
+        """Set when a server has come or gone; cleared by whoever looks."""
         self._config = config
         self._router = router
         self._changed = asyncio.Event()
@@ -135,12 +139,18 @@ class Pool:
         """Those in rotation."""
         return [server for server in self.servers if server.trouble is None]
 
+    @property
+    def router(self) -> ServerClient | None:
+        """Who chooses among them, if somebody does."""
+        return None if self._router is None else self._router.client
+
     def admit(self, server: Server) -> None:
         """Put a server into rotation, for whoever waits."""
         if server.trouble is not None:
             logger.info("%s is in rotation", server.url)
         server.trouble = None
         server.failures = 0
+        self.has_changed.set()
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -150,6 +160,7 @@ class Pool:
             logger.error("%s is out of rotation: %s", server.url, why)
         server.trouble = why
         server.wake.set()
+        self.has_changed.set()
 
     def note(self, server: Server, error: EngineError | None) -> None:
         """Count how a request went; the breaker of `server` opens or closes by it.
@@ -198,8 +209,8 @@ class Pool:
         """
         if asked.adapter or server.has_adapters:
             return asked.version
-        if server is self._router and self.serving:
-            self._as_its_servers(server)
+        if server is self._router:
+            return _said(said) if said is not None else self._as_its_servers(server).version
         return None if server.version is None else server.stamp(said)
 
     @contextmanager
@@ -212,16 +223,18 @@ class Pool:
         finally:
             server.in_flight -= 1
 
+    async def abort(self, server: Server, rid: str) -> None:
+        """Free what a request holds; a router does not pass that on, so its servers are told."""
+        told = self.serving if server is self._router else [server]
+        await asyncio.gather(*(one.client.abort(rid) for one in told))
+
     def _as_its_servers(self, router: Server) -> Server:
-        """What a request may meet behind the router: while weights arrive, two versions."""
+        """The router as the oldest of its servers."""
         serving = self.serving
         versions = [server.version for server in serving if server.version is not None]
-        arriving = [server.incoming for server in serving if server.incoming is not None]
-        router.version = min(versions)
-        router.incoming = max([*versions, *arriving])
-        router.dialect, router.logprobs_of = serving[0].dialect, serving[0].logprobs_of
-        router.courier = serving[0].courier
-        router.has_adapters = serving[0].has_adapters
+        router.version = min(versions, default=router.version)
+        if serving:
+            router.dialect, router.logprobs_of = serving[0].dialect, serving[0].logprobs_of
         return router
 
     def _preferred(self, key: bytes, servers: list[Server]) -> Server:
@@ -238,6 +251,13 @@ def affinity(request: GenerateRequest | ScoreRequest) -> bytes:
     if session is not None:
         return session.encode()
     return b",".join(str(token).encode() for token in request.prompt_ids[:_PREFIX])
+
+
+def _said(word: str) -> int | None:
+    """The version that a server names; what was never named is the base model's."""
+    if word == UNNAMED:
+        return 0
+    return int(word) if word.isdecimal() else None
 
 
 def _weight(key: bytes, url: str) -> bytes:

@@ -16,8 +16,10 @@ from typing import NoReturn
 
 from clawjax.config import SglangConfig
 from clawjax.engine.sglang.failures import RefusedError
-from clawjax.engine.sglang.pool import Courier, Pool, Server
+from clawjax.engine.sglang.http import ServerClient
+from clawjax.engine.sglang.pool import UNNAMED, Courier, Pool, Server
 from clawjax.engine.sglang.probe import Expected, ask_weight_version, probe
+from clawjax.engine.sglang.router import set_workers
 from clawjax.errors import ConfigError, EngineError, StoreError
 from clawjax.protocols import WeightVersion
 
@@ -25,8 +27,6 @@ __all__ = ["Rotation"]
 
 logger = logging.getLogger(__name__)
 
-_UNTOLD = ("default", "0")
-"""What a server calls weights that it was started with."""
 _LONGEST_PAUSE_S = 10.0
 
 
@@ -102,7 +102,7 @@ class Rotation:
             and not server.has_adapters
         )
         if not is_as_confirmed:
-            is_untold = facts.weight_version in _UNTOLD
+            is_untold = facts.weight_version in (UNNAMED, "0")
             never_had_any = facts.weight_version is None and not server.version
             server.version = 0 if is_untold or never_had_any else None
             server.previous, server.has_adapters = None, False
@@ -130,6 +130,23 @@ class Rotation:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
                 complaint, pause_s = "", self._config.health_interval_s
+
+    async def watch_router(self, router: ServerClient) -> NoReturn:
+        """Keep the router's workers those in rotation, until cancelled."""
+        complaint = ""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._config.health_interval_s):
+                    await self._pool.has_changed.wait()
+            self._pool.has_changed.clear()
+            urls = [server.url for server in self._pool.serving]
+            try:
+                await set_workers(router, urls, timeout_s=self._config.call_timeout_s)
+                complaint = ""
+            except EngineError as error:
+                if str(error) != complaint:
+                    logger.error("the router does not follow: %s", error)
+                complaint = str(error)
 
     async def _check(self, server: Server) -> None:
         if server.trouble is not None:

@@ -22,6 +22,7 @@ from clawjax.engine.sglang.launch import Launched, server_url
 from clawjax.engine.sglang.pool import Courier, Pool, Server
 from clawjax.engine.sglang.probe import Expected
 from clawjax.engine.sglang.rotation import Rotation
+from clawjax.engine.sglang.router import set_workers
 from clawjax.errors import ConfigError, EngineError, StoreError
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import BASE_KIND, WeightStore, WeightVersion
@@ -81,6 +82,8 @@ async def start_engine(
         rotation = Rotation(pool, config.sglang, expected, new_courier, wanted)
         await _launch(config.sglang.launch, model, pool, logs, launched)
         await _first_look(config.sglang, pool, rotation, base, launched)
+        if pool.router is not None:
+            await _introduce(config.sglang, pool, pool.router)
     except BaseException:
         await asyncio.gather(*(one.aclose() for one in launched))
         await connections.aclose()
@@ -159,6 +162,21 @@ async def _first_look(
             msg = f"no server is there after {limit_s:.0f} s: {reasons}"
             raise EngineError(msg)
         await asyncio.sleep(min(config.health_interval_s, _POLL_S))
+
+
+async def _introduce(config: SglangConfig, pool: Pool, router: ServerClient) -> None:
+    """Tell the router its servers, as soon as it is there."""
+    deadline = time.monotonic() + config.wait_for_server_s
+    urls = [server.url for server in pool.serving]
+    while True:
+        try:
+            await set_workers(router, urls, timeout_s=config.call_timeout_s)
+        except EngineError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(min(config.health_interval_s, _POLL_S))
+        else:
+            return
 
 
 async def _look(rotation: Rotation, server: Server, base: WeightVersion) -> None:

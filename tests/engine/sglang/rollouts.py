@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -55,12 +56,20 @@ class Collected:
         self.cached_tokens += chunk.cached_tokens
 
 
-async def collect(engine: SglangEngine, asked: GenerateRequest) -> Collected:
-    reply = Collected()
+async def collect(
+    engine: SglangEngine, asked: GenerateRequest, *, into: Collected | None = None
+) -> Collected:
+    reply = into or Collected()
     async with aclosing(engine.generate(asked)) as chunks:
         async for chunk in chunks:
             reply.add(chunk)
     return reply
+
+
+async def until(is_so: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not is_so():  # noqa: ASYNC110 - nobody has an event for it
+            await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True)

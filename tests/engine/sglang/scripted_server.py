@@ -64,9 +64,9 @@ class ScriptedServer:
     update_fails: str | None = None
     per_event: int = 1
     token_delay_s: float = 0.0
-    stays_silent: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     running: int = 0
     port: int = 0
@@ -132,7 +132,8 @@ class ScriptedServer:
         await asyncio.sleep(self.health_delay_s)
         return Response(status_code=self.health)
 
-    async def _model_info(self, _: Request) -> Response:
+    async def _model_info(self, request: Request) -> Response:
+        self.keys.append(request.headers.get("authorization"))
         version = {} if self.weight_version is None else {"weight_version": self.weight_version}
         return JSONResponse({"model_path": self.model, "is_generation": True} | version)
 
@@ -213,8 +214,6 @@ class ScriptedServer:
         try:
             while True:
                 await asyncio.sleep(self.token_delay_s)
-                while self.stays_silent:
-                    await asyncio.sleep(0.05)
                 await self._continue.wait()
                 if fault is not None and done >= fault.after:
                     if fault.kind == "hang":
@@ -311,7 +310,7 @@ def main() -> None:
     parser.add_argument("--context-length", type=int, required=True)
     options, _ = parser.parse_known_args()
     server = ScriptedServer(model=options.model_path, context=options.context_length)
-    uvicorn.run(server.app(), host=options.host, port=options.port, log_level="warning")
+    uvicorn.run(server.app(), host=options.host, port=options.port, log_level="info")
 
 
 if __name__ == "__main__":

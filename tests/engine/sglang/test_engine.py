@@ -6,7 +6,17 @@ import asyncio
 from contextlib import AsyncExitStack, aclosing
 
 import pytest
-from rollouts import PROMPT, TOKENIZER, DiskCourier, collect, engine_of, request, weights
+from rollouts import (
+    PROMPT,
+    TOKENIZER,
+    Collected,
+    DiskCourier,
+    collect,
+    engine_of,
+    request,
+    until,
+    weights,
+)
 from scripted_server import Fault, ScriptedServer
 
 from clawjax.errors import ConfigError, EngineError, StoreError, WireError
@@ -93,13 +103,12 @@ async def test_a_server_that_stays_silent_is_told_to_stop_before_another_is_aske
 
 async def test_a_reply_that_never_gets_on_is_not_taken_for_finished(server):
     server.faults = [Fault("abort", 2), *[Fault("abort", 0, words="no room")] * 9]
-    chunks = []
+    reply = Collected()
     async with engine_of(server) as engine:
         with pytest.raises(EngineError, match="no room"):
-            async for chunk in engine.generate(request()):
-                chunks.append(chunk)
-    assert len(chunks) == 2
-    assert all(chunk.finish_reason is None for chunk in chunks)
+            await collect(engine, request(), into=reply)
+    assert reply.token_ids == server.expected(PROMPT, 2)
+    assert reply.finish_reason is None
 
 
 async def test_logits_that_are_not_finite_are_an_error_and_no_sample(server):
@@ -117,9 +126,7 @@ async def test_closing_the_iterator_frees_the_server(server):
                 break
         assert server.aborted == ["r-0"]
         assert engine.status().running == 0
-        async with asyncio.timeout(2):
-            while server.running:
-                await asyncio.sleep(0.01)
+        await until(lambda: not server.running)
 
 
 async def test_cancelling_the_reader_frees_the_server(server):
@@ -265,9 +272,7 @@ async def test_a_server_that_leaves_costs_no_chat_and_may_come_back(two):
             assert all(len(reply.token_ids) == 12 for reply in replies)
             assert len(engine._pool.serving) == 2
             await stack.enter_async_context(third.serving())
-            async with asyncio.timeout(5):
-                while len(engine._pool.serving) < 3:
-                    await asyncio.sleep(0.02)
+            await until(lambda: len(engine._pool.serving) == 3)
 
 
 async def test_requests_wait_for_the_only_server_to_come_back(server):
@@ -320,9 +325,7 @@ async def test_a_server_that_takes_no_weights_leaves_until_it_does(two, caplog):
             reply = await collect(engine, request(prompt=[*PROMPT, i + 20]))
             assert set(reply.versions) == {1}
         two[0].update_fails = None
-        async with asyncio.timeout(5):
-            while len(engine._pool.serving) < 2:
-                await asyncio.sleep(0.02)
+        await until(lambda: len(engine._pool.serving) == 2)
     assert two[0].weight_version == "1"
 
 
@@ -344,9 +347,7 @@ async def test_a_server_started_anew_gets_its_weights_before_a_request(server):
     async with engine_of(server) as engine:
         await engine.swap(weights(4))
         server.weight_version = "default"
-        async with asyncio.timeout(5):
-            while server.weight_version != "4":
-                await asyncio.sleep(0.02)
+        await until(lambda: server.weight_version == "4")
         assert set((await collect(engine, request())).versions) == {4}
     assert len(server.updates) == 2
 
@@ -406,9 +407,10 @@ async def test_all_that_differs_is_said_at_once(server):
 
 async def test_a_server_that_can_do_little_will_do(server, caplog):
     server.has_extras, server.takes_seed, server.weight_version = False, False, None
-    async with ScriptedServer(
-        has_extras=False, takes_seed=False, weight_version=None
-    ).serving() as poor, engine_of(poor) as engine:
+    async with (
+        ScriptedServer(has_extras=False, takes_seed=False, weight_version=None).serving() as poor,
+        engine_of(poor) as engine,
+    ):
         assert_whole(await collect(engine, request()), poor)
         assert "sampling_seed" not in poor.requests[-1]["sampling_params"]
     assert "does not tell how it tokenises" in caplog.text
@@ -423,10 +425,6 @@ async def test_nobody_there_is_said_with_the_address():
 async def test_a_health_check_that_is_late_takes_a_server_out_for_as_long(two):
     async with engine_of(*two, health_timeout_s=0.1) as engine:
         two[0].health_delay_s = 0.5
-        async with asyncio.timeout(5):
-            while len(engine._pool.serving) == 2:
-                await asyncio.sleep(0.02)
+        await until(lambda: len(engine._pool.serving) == 1)
         two[0].health_delay_s = 0.0
-        async with asyncio.timeout(5):
-            while len(engine._pool.serving) < 2:
-                await asyncio.sleep(0.02)
+        await until(lambda: len(engine._pool.serving) == 2)
