@@ -100,6 +100,20 @@ class Scheduler:
         self._admit()
         return self._prefill() + self._decode()
 
+    def retract_all(self) -> None:
+        """Send everybody back to the queue with what they have; they are read again later."""
+        for running in self._slots:
+            if running is not None:
+                self._release(running)
+                bisect.insort(self._waiting, running, key=rank_of)
+
+    def flush(self) -> bool:
+        """Forget what the cache holds; False, and nothing happens, while it is in use."""
+        if self.running:
+            return False
+        self._prefixes.forget()
+        return True
+
     def cancel_all(self) -> list[Delivery]:
         """End every job with `cancelled`, showing the text that was still held back."""
         ended = [

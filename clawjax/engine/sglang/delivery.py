@@ -164,6 +164,7 @@ async def _load_from_disk(
         limit_s=config.max_pause_s,
         timeout_s=config.control_timeout_s,
         retry_s=config.retry_s,
+        lease_s=chosen.lease_s,
         clock=clock,
     ) as lease:
         on_version(None)

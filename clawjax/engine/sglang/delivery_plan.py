@@ -80,6 +80,8 @@ class Capability:
     takes_adapters: bool
     weight_version: int | None = None
     """Of its whole weights, as it says; None or 0: they are the base model."""
+    longest_pause_s: float | None = None
+    """A pause ends by itself after so long, or sooner if asked; None: only when it is told."""
     pauses: tuple[Pause, ...] = tuple(Pause)
 
 
@@ -91,11 +93,15 @@ class Plan:
     pause: Pause | None
     """None: it need not stop."""
     proof: Proof
+    lease_s: float | None = None
+    """What the server is told to end the pause after by itself; None: it does not know how to."""
 
 
 def capability(model_info: Mapping[str, object], server_info: Mapping[str, object]) -> Capability:
     """What the answers of `/get_model_info` and `/get_server_info` promise."""
+    longest_s = server_info.get("max_pause_s")
     return Capability(
+        longest_pause_s=float(longest_s) if isinstance(longest_s, (int, float)) else None,
         says_version="weight_version" in model_info,
         takes_adapters=bool(server_info.get("enable_lora")),
         weight_version=read_version(model_info.get("weight_version")),
@@ -134,7 +140,8 @@ def plan(kind: str, can: Capability, config: DeliveryConfig, *, has_probe: bool)
         )
         raise EngineError(msg)
     proof = Proof.VERSION if can.says_version else Proof.PROBE
-    return Plan(Transport.DISK, _pause(can, config), proof)
+    lease_s = None if can.longest_pause_s is None else min(can.longest_pause_s, config.max_pause_s)
+    return Plan(Transport.DISK, _pause(can, config), proof, lease_s)
 
 
 def adapter_name(version: int) -> str | None:

@@ -60,6 +60,7 @@ async def paused(
     limit_s: float,
     timeout_s: float,
     retry_s: float,
+    lease_s: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[Lease]:
     """Hold a server still, for `limit_s` at most.
@@ -70,6 +71,8 @@ async def paused(
         limit_s: what is inside is ended after so long.
         timeout_s: of the calls that pause and continue.
         retry_s: between two attempts to continue.
+        lease_s: after which the server is to continue by itself, should this process be gone;
+            None for servers that do not know how to.
         clock: of the lease's seconds.
 
     Raises:
@@ -78,7 +81,8 @@ async def paused(
     """
     lease, began = Lease(), clock()
     try:
-        pause = server.call("POST", "/pause_generation", {"mode": str(mode)}, timeout_s=timeout_s)
+        body = {"mode": str(mode)} | ({} if lease_s is None else {"lease_s": lease_s})
+        pause = server.call("POST", "/pause_generation", body, timeout_s=timeout_s)
         await _to_its_end(pause)
         try:
             async with asyncio.timeout(limit_s):

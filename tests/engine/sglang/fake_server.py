@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -48,6 +49,9 @@ class FakeServer:
     label: str | None = "default"
     """`weight_version`; None for a server that has none."""
     enable_lora: bool = False
+    max_pause_s: float | None = None
+    """Known to servers whose pauses end by themselves."""
+    lease_s: float | None = None
     version_of: Callable[[Path], int] | None = None
     """What a directory holds."""
     faults: Mapping[int, Fault] = field(default_factory=dict)
@@ -99,7 +103,8 @@ class FakeServer:
                     await asyncio.sleep(0)
             except asyncio.CancelledError:
                 if fault is Fault.CANCELLED_LATE:
-                    self._answer(method, path, body or {})
+                    with suppress(EngineError):  # nobody is there to hear of it
+                        self._answer(method, path, body or {})
                 raise
         if path == "/update_weights_from_disk" and self.load_s:
             await asyncio.sleep(self.load_s)
@@ -127,10 +132,12 @@ class FakeServer:
         return info if self.label is None else info | {"weight_version": self.label}
 
     def _get_server_info(self) -> dict[str, object]:
-        return {"enable_lora": self.enable_lora}
+        info: dict[str, object] = {"enable_lora": self.enable_lora}
+        return info if self.max_pause_s is None else info | {"max_pause_s": self.max_pause_s}
 
-    def _pause_generation(self, mode: str) -> dict[str, object]:
-        self.paused = mode
+    def _pause_generation(self, mode: str, lease_s: float | None = None) -> dict[str, object]:
+        assert lease_s is None or self.max_pause_s is not None, "SGLang has no such field"
+        self.paused, self.lease_s = mode, lease_s
         if mode == "retract":
             self.waiting, self.running = self.waiting + self.running, 0
         elif mode == "abort":

@@ -213,6 +213,13 @@ async def test_a_pause_ends_when_its_time_is_up(world):
     assert server.stamp is None
 
 
+@pytest.mark.parametrize(("longest_s", "lease_s"), [(None, None), (2.0, 2.0), (60.0, 5.0)])
+async def test_a_server_that_can_is_told_when_to_go_on_by_itself(world, longest_s, lease_s):
+    server = fake(max_pause_s=longest_s)
+    await bring(world, server, world.full[0])
+    assert server.lease_s == lease_s
+
+
 async def test_damaged_weights_do_not_reach_the_server(world, tmp_path):
     weights = World(tmp_path).full[0]
     file = weights.path / "model.safetensors"
