@@ -163,7 +163,7 @@ def command_line(
         "--context-length": context_length,
         "--host": config.host,
         "--port": config.port + index,
-        "--tp-size": config.tp,
+        "--tp-size": config.tp if config.tp > 1 else None,
         "--mem-fraction-static": config.memory_fraction,
         "--tool-call-parser": config.tool_parser,
         "--reasoning-parser": config.reasoning_parser,

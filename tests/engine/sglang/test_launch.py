@@ -19,7 +19,7 @@ from clawjax.errors import ConfigError
 SERVER = [sys.executable, str(Path(__file__).parent / "scripted_server.py")]
 
 
-def free_ports() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
@@ -30,7 +30,7 @@ def is_alive(pid: int) -> bool:
 
 
 def launching(*command: str, **launch: object):
-    quick = {"port": free_ports(), "stop_timeout_s": 5.0, "start_timeout_s": 60.0}
+    quick = {"port": free_port(), "stop_timeout_s": 5.0, "start_timeout_s": 60.0}
     launched = LaunchConfig(servers=1, command=list(command), **(quick | launch))
     return config(launch=launched, wait_for_server_s=30.0)
 

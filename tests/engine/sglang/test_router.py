@@ -46,7 +46,8 @@ async def router(two, tmp_path):
         process = await asyncio.create_subprocess_exec(
             ROUTER, "launch", "--host", "127.0.0.1", "--port", str(port),
             "--prometheus-port", str(metrics), "--policy", "round_robin",
-            "--worker-urls", *(server.url for server in two),
+            "--health-check-interval-secs", "1", "--worker-startup-check-interval", "1",
+            "--retry-max-retries", "1", "--worker-urls", *(server.url for server in two),
             stdout=log, stderr=log,
         )  # fmt: skip
     async with open_pool(config("http://unused").sglang, None) as pool:
