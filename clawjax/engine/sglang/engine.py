@@ -230,11 +230,10 @@ class SglangEngine:
                 async with server.client.stream("/generate", body, silence_s=silence_s) as stream:
                     async for event in stream:
                         piece = events.push(event)
-                        version = self._pool.stamp(server, asked, piece.weight_version)
-                        if version is None:
-                            msg = f"{server.url} does not know its weights any more"
-                            raise InterruptError(msg)
-                        chunk = reply.add(piece, version=version, of=server.logprobs_of)
+                        versions = [
+                            self._pool.stamp(server, asked, word) for word in piece.weight_versions
+                        ]
+                        chunk = reply.add(piece, versions=versions, of=server.logprobs_of)
                         may_run = piece.end.reason is None and piece.end.aborted is None
                         if chunk is not None:
                             self._rate.add(time.monotonic(), len(chunk.token_ids))

@@ -11,7 +11,10 @@ sglang-jax cddbf6f1):
 - SGLang up to 0.4.x with the flashinfer backend gives logits / temperature renormalised within
   top-p, but not within top-k or min-p: `TOP_P`.
 
-Nothing says which of the three a server is, so the start-up probe finds out (`classify`).
+- clawjax's own engine server gives the same as `ORIGINAL`, and in a field of its own those of the
+  distribution drawn from: `BOTH`.
+
+Nothing says which of the first three a server is, so the start-up probe finds out (`classify`).
 
 Invariant: a log-prob is the server's own or absent, never an approximation. In particular the mass
 that top-p, top-k or min-p leave is not in the answer (and the servers disagree on the order of the
@@ -45,6 +48,8 @@ class LogprobsOf(StrEnum):
     """Logits as they are."""
     TOP_P = "top_p"
     """Logits over the temperature, cut to top-p."""
+    BOTH = "both"
+    """Logits as they are, and besides those of the distribution drawn from."""
 
 
 class Logprobs(NamedTuple):
@@ -55,7 +60,7 @@ class Logprobs(NamedTuple):
 
 
 def classify(greedy: float, probed: float) -> LogprobsOf:
-    """Tell the three apart by the likeliest token's log-prob.
+    """Tell the first three apart by the likeliest token's log-prob.
 
     Args:
         greedy: as reported at temperature 0.
@@ -69,8 +74,16 @@ def classify(greedy: float, probed: float) -> LogprobsOf:
     return LogprobsOf.SCALED
 
 
-def derive(of: LogprobsOf, sampling: SamplingParams, reported: Sequence[float]) -> Logprobs:
-    """What the reported log-probs say about tokens drawn by `sampling`."""
+def derive(
+    of: LogprobsOf,
+    sampling: SamplingParams,
+    reported: Sequence[float],
+    told: Sequence[float] | None = None,
+) -> Logprobs:
+    """What the reported log-probs say about tokens drawn by `sampling`.
+
+    `told` are those of the distribution drawn from, by servers of `BOTH`.
+    """
     known = tuple(reported)
     if sampling.temperature == 0:
         return Logprobs(known, known)
@@ -80,6 +93,8 @@ def derive(of: LogprobsOf, sampling: SamplingParams, reported: Sequence[float]) 
     match of:
         case LogprobsOf.SCALED:
             return Logprobs(known if is_plain else (), known if is_t1 else ())
+        case LogprobsOf.BOTH:
+            return Logprobs(tuple(told or ()), known)
         case LogprobsOf.ORIGINAL:
             return Logprobs(known if is_plain and is_t1 else (), known)
         case LogprobsOf.TOP_P:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from clawjax.config import SglangConfig
-from clawjax.engine.sglang.failures import LostError, UnreachableError
+from clawjax.engine.sglang.failures import InterruptError, LostError, UnreachableError
 from clawjax.engine.sglang.http import ServerClient
 from clawjax.engine.sglang.logprobs import LogprobsOf
 from clawjax.engine.sglang.wire import Dialect
@@ -107,17 +107,15 @@ class Server:
         """Where it is."""
         return self.client.url
 
-    def stamp(self, said: str | None) -> int:
-        """The version of tokens that came with the word `said` about the weights.
+    def stamp(self, said: str | None) -> int | None:
+        """The version of a token that came with the word `said` about the weights.
 
-        A word that names a version this server has, had, or is getting counts, since tokens may
+        A word that names a version this server has had, or is getting, counts, since tokens may
         arrive after the weights that sampled them have gone; otherwise what was confirmed does.
         """
-        assert self.version is not None, "a server in rotation has confirmed its weights"
         named = None if said is None else _said(said)
-        if named is not None and named in (self.previous, self.incoming):
-            return named
-        return self.version
+        is_known = self.version is not None and named is not None
+        return named if is_known and named in (self.previous, self.incoming) else self.version
 
 
 class Pool:
@@ -202,16 +200,24 @@ class Pool:
         others = [server for server in serving if server not in avoid]
         return self._preferred(key, others or serving)
 
-    def stamp(self, server: Server, asked: Asked, said: str | None) -> int | None:
-        """The version of tokens from `server`; None: its weights are not known any more.
+    def stamp(self, server: Server, asked: Asked, said: str | None) -> int:
+        """The version of a token from `server` that came with the word `said` about its weights.
 
         A request for an adapter, or for the base model beside adapters, stays with it to its end.
+
+        Raises:
+            InterruptError: the server's weights are not known any more.
         """
         if asked.adapter or server.has_adapters:
-            return asked.version
-        if server is self._router:
-            return _said(said) if said is not None else self._as_its_servers(server).version
-        return None if server.version is None else server.stamp(said)
+            version = asked.version
+        elif server is self._router:
+            version = self._as_its_servers(server).version if said is None else _said(said)
+        else:
+            version = server.stamp(said)
+        if version is None:
+            msg = f"{server.url} does not know its weights any more"
+            raise InterruptError(msg)
+        return version
 
     @contextmanager
     def using(self, server: Server) -> Iterator[Asked]:

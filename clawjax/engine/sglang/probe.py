@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 from clawjax.engine.sglang.failures import RefusedError
 from clawjax.engine.sglang.http import ServerClient
 from clawjax.engine.sglang.logprobs import PROBE_TEMPERATURE, PROBE_TOP_P, LogprobsOf, classify
-from clawjax.engine.sglang.wire import Dialect
+from clawjax.engine.sglang.wire import SAMPLER_FIELD, Dialect
 from clawjax.errors import ConfigError, EngineError
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.records import Message
@@ -244,6 +244,8 @@ async def _logprobs(asking: _Asking, expected: Expected) -> tuple[bool, Logprobs
     except RefusedError:
         takes_seed = False
         meta = await asking.one_token(prompt, **drawn)
+    if SAMPLER_FIELD in meta:
+        return takes_seed, LogprobsOf.BOTH
     probed = _drawn(meta)
     if probed[1] != greedy[1]:
         logger.warning(

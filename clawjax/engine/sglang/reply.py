@@ -7,6 +7,7 @@ have ended it (a stop token, a stop string, the limit), also where a server goes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from clawjax.engine.sglang.logprobs import LogprobsOf, derive
@@ -41,19 +42,20 @@ class Reply:
         ends = frozenset() if sampling.ignore_eos else self.tokenizer.eos_ids
         return ends | frozenset(sampling.stop_token_ids)
 
-    def add(self, piece: Piece, *, version: int, of: LogprobsOf) -> TokenChunk | None:
-        """Take what a server has sampled with the weights `version`; None where that is nothing."""
+    def add(self, piece: Piece, *, versions: Sequence[int], of: LogprobsOf) -> TokenChunk | None:
+        """Take what a server has sampled, by weights of `versions`; None where that is nothing."""
         is_first = not self.tokens
         taken, text, reason = self._read(piece)
         if not taken and reason is None:
             return None
         self.is_finished = reason is not None
-        logprobs = derive(of, self.request.sampling, piece.logprobs[:taken])
+        told = None if piece.sampler_logprobs is None else piece.sampler_logprobs[:taken]
+        logprobs = derive(of, self.request.sampling, piece.logprobs[:taken], told)
         return TokenChunk(
             token_ids=piece.token_ids[:taken],
             sampler_logprobs=logprobs.sampler,
             sampler_logprobs_t1=logprobs.at_t1,
-            versions=(version,) * taken,
+            versions=tuple(versions[:taken]),
             text=text,
             finish_reason=reason,
             top_logprobs=piece.top_logprobs[:taken],

@@ -23,6 +23,7 @@ from clawjax.protocols import GenerateRequest, ScoreRequest
 from clawjax.records import FinishReason
 
 __all__ = [
+    "SAMPLER_FIELD",
     "Dialect",
     "End",
     "Piece",
@@ -36,6 +37,7 @@ __all__ = [
     "words_of",
 ]
 
+SAMPLER_FIELD = "output_token_sampler_logprobs"
 _TOO_LONG = ("context length", "longer than the model", "maximum allowed length")
 _BUSY = (429, 503)
 _NAN = "NaN happened"
@@ -85,7 +87,10 @@ class Piece(NamedTuple):
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...]
     end: End
     cached_tokens: int
-    weight_version: str | None
+    weight_versions: tuple[str | None, ...]
+    """What each token's weights are called: as the server says of it, or else of the event."""
+    sampler_logprobs: tuple[float, ...] | None = None
+    """Under the distribution drawn from, by servers that tell it besides (clawjax's own)."""
 
 
 def generate_body(
@@ -186,7 +191,7 @@ class _Growing:
 
     def news(self, entries: Sequence[Any], total: int) -> Sequence[Any]:
         """The entries after those seen, of `total` so far."""
-        if len(entries) > total and entries[-total] == entries[0]:
+        if len(entries) > total > 0 and entries[-total] == entries[0]:
             new = entries[-total:][self.seen :]  # cumulative lists, one after the other
         else:
             if self.seen and len(entries) == total - self.seen:
@@ -202,6 +207,8 @@ class TokenStream:
 
     _tokens: _Growing = field(default_factory=_Growing)
     _top: _Growing = field(default_factory=_Growing)
+    _sampler: _Growing = field(default_factory=_Growing)
+    _versions: _Growing = field(default_factory=_Growing)
 
     def push(self, payload: Mapping[str, Any]) -> Piece:
         """What an event adds, possibly nothing.
@@ -221,7 +228,6 @@ class TokenStream:
         if end.reason is not None and self._tokens.seen != total:
             msg = f"the server sampled {total} tokens and sent log-probs of {self._tokens.seen}"
             raise EngineError(msg)
-        version = meta.get("weight_version")
         return Piece(
             token_ids=tuple(int(entry[1]) for entry in entries),
             logprobs=tuple(float(entry[0]) for entry in entries),
@@ -231,8 +237,20 @@ class TokenStream:
             ),
             end=end,
             cached_tokens=int(meta.get("cached_tokens") or 0) if is_first else 0,
-            weight_version=None if version is None else str(version),
+            weight_versions=self._labels(meta, total, len(entries)),
+            sampler_logprobs=self._told(meta, total),
         )
+
+    def _labels(self, meta: Mapping[str, Any], total: int, count: int) -> tuple[str | None, ...]:
+        each = meta.get("output_token_versions")
+        if each is not None:
+            return tuple(str(label) for label in self._versions.news(each, total))
+        label = meta.get("weight_version")
+        return (None if label is None else str(label),) * count
+
+    def _told(self, meta: Mapping[str, Any], total: int) -> tuple[float, ...] | None:
+        told = meta.get(SAMPLER_FIELD)
+        return None if told is None else tuple(map(float, self._sampler.news(told, total)))
 
 
 def words_of(payload: object) -> str:

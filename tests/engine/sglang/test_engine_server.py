@@ -44,14 +44,17 @@ def launching(programs: str, servers: int) -> EngineConfig:
         command=[sys.executable, "-m", "clawjax.engine.server"],
         port=free_port(),
         options=[
-            "--max-running-requests=8", "--kept-prefixes=0", "--chunked-prefill-size=32",
+            "--max-running-requests=8",
+            "--kept-prefixes=0",
+            "--chunked-prefill-size=32",
+            "--skip-server-warmup",
             f"--compilation-cache={programs}",
         ],
         env={"PYTHONPATH": str(Path(__file__).parents[3])},
         start_timeout_s=240.0,
         max_restarts=0,
-    )  # fmt: skip
-    sglang = SglangConfig(launch=launch, health_interval_s=0.2, silence_timeout_s=60.0)
+    )
+    sglang = SglangConfig(launch=launch, health_interval_s=0.2, call_timeout_s=120.0)
     return EngineConfig(kind="sglang", slots=16, max_waiting=16, sglang=sglang)
 
 

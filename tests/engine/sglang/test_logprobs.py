@@ -37,7 +37,7 @@ def reported(of, logits, token, temperature, top_p):
     return float(logprobs[token])
 
 
-@pytest.mark.parametrize("of", LogprobsOf)
+@pytest.mark.parametrize("of", set(LogprobsOf) - {LogprobsOf.BOTH})
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 def test_one_probe_tells_what_a_server_reports(of, scale):
     logits = scale * np.random.default_rng(0).standard_normal(300)
@@ -53,7 +53,13 @@ def test_greedy_is_at_temperature_1_everywhere(of):
     assert known == (REPORTED, REPORTED)
 
 
-@pytest.mark.parametrize("of", LogprobsOf)
+def test_a_server_that_tells_both_is_believed():
+    cut = replace(PLAIN, temperature=0.7, top_p=0.9)
+    told = (-0.1, -0.2)
+    assert derive(LogprobsOf.BOTH, cut, REPORTED, told) == (told, REPORTED)
+
+
+@pytest.mark.parametrize("of", set(LogprobsOf) - {LogprobsOf.BOTH})
 def test_temperature_1_without_filters_is_both(of):
     assert derive(of, PLAIN, REPORTED) == (REPORTED, REPORTED)
 

@@ -9,6 +9,7 @@ import pytest
 
 from clawjax.engine.sglang.failures import InterruptError, RefusedError
 from clawjax.engine.sglang.wire import (
+    SAMPLER_FIELD,
     Dialect,
     TokenStream,
     Weights,
@@ -146,6 +147,17 @@ def test_alternatives_grow_with_their_tokens():
     second = stream.push(meta(2, entries(5, 7), output_top_logprobs=top))
     assert first.top_logprobs == (((5, -0.1), (6, -0.2)),)
     assert second.top_logprobs == (((7, -0.3),),)
+
+
+def test_a_server_may_tell_more_of_each_token():
+    stream = TokenStream()
+    more = {"output_token_versions": ["1", "1", "2"], SAMPLER_FIELD: [-0.1, -0.2, -0.3]}
+    first = stream.push(meta(1, entries(5), **{name: told[:1] for name, told in more.items()}))
+    second = stream.push(meta(3, entries(5, 6, 7), **more, weight_version="2"))
+    assert (first.weight_versions, first.sampler_logprobs) == (("1",), (-0.1,))
+    assert (second.weight_versions, second.sampler_logprobs) == (("1", "2"), (-0.2, -0.3))
+    plain = TokenStream().push(meta(2, entries(5, 6), weight_version="4"))
+    assert (plain.weight_versions, plain.sampler_logprobs) == (("4", "4"), None)
 
 
 @pytest.mark.parametrize(
