@@ -6,9 +6,9 @@ Invariant: none outlives this process, and none is left behind by `aclose`.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -26,7 +26,7 @@ _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _SETTLED_S = 600.0
 """A server that has lived so long has not failed in a row."""
-_PR_SET_PDEATHSIG = 1
+_TETHER = Path(__file__).with_name("tether.py")
 _TAIL = 2000
 """Characters of its log that a message quotes."""
 
@@ -96,24 +96,26 @@ class Launched:
 
     async def _spawn(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        program = self._command[0]
+        if shutil.which(program) is None:
+            msg = (
+                f"engine.sglang.launch.command={self._config.command} cannot be started: there is "
+                f"no program {program!r}; install the server, or name what starts it"
+            )
+            raise ConfigError(msg)
         logger.info("starting %s: %s", self.url, " ".join(self._command))
         with self.log.open("ab") as output:
-            try:
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env=self._env,
-                    start_new_session=True,
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-                )
-            except OSError as error:
-                msg = (
-                    f"engine.sglang.launch.command={self._config.command} cannot be started "
-                    f"({error}): install the server, or name the program that starts it"
-                )
-                raise ConfigError(msg) from error
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(_TETHER),
+                str(os.getpid()),
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._env,
+                start_new_session=True,
+            )
 
     async def _keep(self) -> None:
         restarts = 0
@@ -178,11 +180,6 @@ def command_line(
 def _environment(config: LaunchConfig, index: int) -> dict[str, str]:
     devices = {"CUDA_VISIBLE_DEVICES": config.devices[index]} if config.devices else {}
     return {**os.environ, **devices, **config.env}
-
-
-def _die_with_parent() -> None:
-    """Between fork and exec: the kernel ends the server when this process is gone."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -13,18 +13,31 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from rollouts import Collected, collect, request
+from rollouts import Collected, collect, request, until
 from test_launch import free_port
 
-from clawjax.config import EngineConfig, LaunchConfig, ModelConfig, RunConfig, SglangConfig
+from clawjax.config import (
+    EngineConfig,
+    LaunchConfig,
+    ModelConfig,
+    RunConfig,
+    RunSection,
+    SglangConfig,
+)
 from clawjax.engine.embedded import EmbeddedEngine
+from clawjax.engine.sglang.pool import affinity
 from clawjax.engine.sglang.start import start_engine
+from clawjax.models.export import params_to_tensors
 from clawjax.models.load import load_model, load_tokenizer
+from clawjax.models.registry import config_from_architecture
 from clawjax.protocols import ScoreRequest
 from clawjax.records import FinishReason
 from clawjax.runtime.build import build_app
+from clawjax.runtime.engines import open_engine
 from clawjax.runtime.loopback import serving
+from clawjax.runtime.paths import RunPaths
 from clawjax.testing import temporary_log
+from clawjax.weights import DirectoryWeightStore
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +121,7 @@ async def test_replies_and_scores_are_those_of_the_embedded_engine(two, embedded
     ours, theirs = await collect(two, tempered), await collect(embedded, tempered)
     assert ours.token_ids == theirs.token_ids, "the seed travels"
     np.testing.assert_allclose(ours.sampler_logprobs, theirs.sampler_logprobs, atol=1e-4)
-    assert ours.sampler_logprobs_t1 == ()
+    np.testing.assert_allclose(ours.sampler_logprobs_t1, theirs.sampler_logprobs_t1, atol=1e-4)
 
 
 async def test_streams_of_a_killed_server_go_on_elsewhere_and_no_chat_fails(
@@ -167,8 +180,43 @@ async def test_streams_of_a_killed_server_go_on_elsewhere_and_no_chat_fails(
         np.testing.assert_allclose(reply.sampler_logprobs, whole.sampler_logprobs, atol=1e-4)
 
 
+async def test_new_weights_reach_a_launched_server_under_running_replies(
+    programs, embedded, tmp_path
+):
+    engine_config = launching(programs, 1)
+    config = RunConfig(RunSection(dir=str(tmp_path)), model=MODEL, engine=engine_config)
+    paths, base, other = RunPaths(tmp_path), load_model(MODEL), load_model(MODEL, seed=3)
+    store = DirectoryWeightStore(paths.weights)
+    engine, _ = await open_engine(config, paths, store)
+    published = store.publish(
+        params_to_tensors(other.params, base.architecture),
+        version=1,
+        parent=0,
+        step=1,
+        base_model=base.base_id,
+        kind="full",
+        config=config_from_architecture(base.architecture),
+    )
+    try:
+        on_the_way = Collected()
+        running = asyncio.create_task(collect(engine, greedy("r", 400), into=on_the_way))
+        await until(lambda: len(on_the_way.token_ids) > 1, timeout_s=60)
+        await engine.swap(published)
+        assert engine.status().version == 1
+        after = await collect(engine, greedy("after", 20))
+        reply = await running
+        scores = await engine.score(ScoreRequest("s", PROMPT, after.token_ids))
+    finally:
+        await engine.aclose()
+    assert set(reply.versions) == {0, 1}
+    assert list(reply.versions) == sorted(reply.versions)
+    assert set(after.versions) == {1}
+    before = await collect(embedded, greedy("w", reply.versions.count(0)))
+    assert reply.token_ids[: len(before.token_ids)] == before.token_ids
+    np.testing.assert_allclose(scores, after.sampler_logprobs_t1, atol=1e-4)
+    assert after.token_ids != before.token_ids[:20]
+
+
 def _holder(engine, prompt):
     """Where the reply to a prompt began."""
-    from clawjax.engine.sglang.pool import affinity
-
     return engine._pool._preferred(affinity(greedy("x", 1, prompt)), list(engine._pool.servers))
