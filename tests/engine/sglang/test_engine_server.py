@@ -68,7 +68,9 @@ def launching(programs: str, servers: int) -> EngineConfig:
         max_restarts=0,
     )
     sglang = SglangConfig(launch=launch, health_interval_s=0.2, call_timeout_s=120.0)
-    return EngineConfig(kind="sglang", slots=16, max_waiting=16, sglang=sglang)
+    return EngineConfig(
+        kind="sglang", slots=16, max_waiting=16, max_response_tokens=64, sglang=sglang
+    )
 
 
 async def start(programs: str, servers: int, logs: Path):
@@ -125,10 +127,16 @@ async def test_replies_and_scores_are_those_of_the_embedded_engine(two, embedded
 
 
 async def test_streams_of_a_killed_server_go_on_elsewhere_and_no_chat_fails(
-    two, embedded, tmp_path
+    two, embedded, programs, tmp_path
 ):
     log = temporary_log(tmp_path)
-    app = build_app(RunConfig(model=MODEL), two, TOKENIZER, log, on_linked=lambda: None)
+    app = build_app(
+        RunConfig(model=MODEL, engine=launching(programs, 2)),
+        two,
+        TOKENIZER,
+        log,
+        on_linked=lambda: None,
+    )
     prompts = [(*PROMPT, 40 + i) for i in range(8)]
     begun, on_the_way = asyncio.Event(), Collected()
 
