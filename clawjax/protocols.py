@@ -54,6 +54,9 @@ class GenerateRequest:
     """How many alternatives to report per token (temperature 1); 0 for none, 20 at most."""
     priority: int = 0
     """The lower, the more urgent; what is equally urgent is served in order of arrival."""
+    session_id: str | None = None
+    """Requests of one session share a beginning: an engine with several caches keeps them together.
+    None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class ScoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenChunk:
-    """Newly sampled tokens, all sequences of equal length; `text` is their new visible text.
+    """Newly sampled tokens, one entry each per token; `text` is their new visible text.
 
     Text may lag behind tokens (an unfinished UTF-8 character, a possible stop string) and never
     contains a stop string or a special token. Only the last chunk has a `finish_reason`.
@@ -79,7 +82,9 @@ class TokenChunk:
 
     token_ids: tuple[int, ...]
     sampler_logprobs: tuple[float, ...]
+    """Of the distribution drawn from; empty where the engine cannot tell."""
     sampler_logprobs_t1: tuple[float, ...]
+    """At temperature 1, nothing cut off; empty where the engine cannot tell."""
     versions: tuple[int, ...]
     text: str = ""
     finish_reason: FinishReason | None = None

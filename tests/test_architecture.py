@@ -65,11 +65,11 @@ def test_only_entry_points_know_hydra(path):
     assert not {m for m in imported_modules(path) if m.split(".")[0] == "hydra"}
 
 
-@pytest.mark.parametrize("part", ["gateway", "log", "rewards"])
+@pytest.mark.parametrize("part", ["gateway", "log", "rewards", "engine.sglang"])
 def test_the_request_path_loads_no_jax(part):
     modules = [
         f"clawjax.{part}.{path.stem}"
-        for path in (PACKAGE / part).glob("*.py")
+        for path in (PACKAGE / part.replace(".", "/")).glob("*.py")
         if not path.stem.startswith("train_")  # run by hand, never while serving
     ]
     code = (

@@ -35,6 +35,7 @@ from clawjax.config.running import (
     to_run_config,
 )
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
+from clawjax.config.sglang import LaunchConfig, SglangConfig
 from clawjax.config.teaching import DpoConfig, HintChoice, OpdConfig, OpdForm, Support, Teacher
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "GatewayConfig",
     "HintChoice",
     "KlEstimator",
+    "LaunchConfig",
     "LearnerConfig",
     "LlmJudgeConfig",
     "LogConfig",
@@ -70,6 +72,7 @@ __all__ = [
     "RulesConfig",
     "RunConfig",
     "RunSection",
+    "SglangConfig",
     "SuiteConfig",
     "Support",
     "Teacher",

@@ -1,16 +1,18 @@
 """What the engine accepts: every limit of a request, checked before it takes a slot.
 
 Invariant: a request that passes can be served as it is; nothing is cut or corrected, except that
-the reply ends where the context does.
+the reply ends where the context does. Imports no jax: engines elsewhere have the same limits.
 """
 
 from __future__ import annotations
 
-from clawjax.engine.sampling import MAX_TOP_LOGPROBS
 from clawjax.errors import WireError
 from clawjax.protocols import GenerateRequest, ScoreRequest
 
-__all__ = ["check_scoring", "reply_limit"]
+__all__ = ["MAX_TOP_LOGPROBS", "check_scoring", "reply_limit"]
+
+MAX_TOP_LOGPROBS = 20
+"""Alternatives per token, at most; OpenAI's limit."""
 
 
 def reply_limit(request: GenerateRequest, vocab_size: int, context_length: int) -> int:

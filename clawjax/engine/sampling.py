@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax import Array
 from numpy import ndarray
 
+from clawjax.engine.requests import MAX_TOP_LOGPROBS
+
 __all__ = [
     "MAX_TOP_LOGPROBS",
     "Drawn",
@@ -28,7 +30,6 @@ __all__ = [
     "truncated",
 ]
 
-MAX_TOP_LOGPROBS = 20
 _LANES = 256
 
 A = TypeVar("A", Array, ndarray)

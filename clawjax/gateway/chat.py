@@ -188,6 +188,7 @@ class ChatService:
                 seed=reply.seed,
                 top_logprobs=exchange.top_logprobs,
                 priority=exchange.priority,
+                session_id=exchange.session_id,
             )
         )
         async with aclosing(cast("AsyncGenerator[TokenChunk]", stream)) as chunks:

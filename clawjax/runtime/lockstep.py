@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from clawjax.config import RunConfig
+from clawjax.config.checks import require
 from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.envs.client import ChatClient
 from clawjax.envs.persona import Persona
@@ -61,8 +62,14 @@ class Lockstep:
         """Put everything together; a folder that holds an earlier run is gone on with.
 
         Raises:
+            ConfigError: an engine that is not in this process.
             EngineError, LearnerError, LogError: a part cannot be started.
         """
+        require(
+            config.engine.kind == "embedded",
+            f"engine.kind={config.engine.kind} cannot be measured in lockstep, which talks, judges "
+            "and trains in one process: use engine=embedded",
+        )
         config = _without_waits(config)
         store = DirectoryWeightStore(paths.weights)
         async with AsyncExitStack() as stack:
