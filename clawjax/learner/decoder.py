@@ -21,6 +21,7 @@ from jax.extend.core import Primitive
 from clawjax.config import LoraConfig
 from clawjax.models.architecture import Architecture
 from clawjax.models.lora import with_lora
+from clawjax.models.sharding import Placement
 from clawjax.models.transformer import (
     Attend,
     DecoderLayer,
@@ -65,10 +66,17 @@ def unstack(stacked: Params) -> Params:
 class Decoder:
     """Hidden states and logits of stacked parameters, with or without adapters in them."""
 
-    def __init__(self, architecture: Architecture, lora: LoraConfig | None = None) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        lora: LoraConfig | None = None,
+        *,
+        placement: Placement | None = None,
+    ) -> None:
         """Describe the computation; with `lora`, apply it to `join(base, adapter)`."""
+        self.placement = placement or Placement(architecture)
         adapters = None if lora is None else (lora.rank, lora.alpha, tuple(lora.targets))
-        self._identity = (architecture, adapters)
+        self._identity = (architecture, adapters, self.placement)
         transformer, layer = Transformer(architecture), DecoderLayer(architecture)
         self._norm = RMSNorm(architecture.norm_eps)
         self._whole = transformer if lora is None else with_lora(transformer, lora)
@@ -99,7 +107,9 @@ class Decoder:
         layer = self._one(positions, segment_ids)
         layer = jax.checkpoint(layer, policy=_is_kept, prevent_cse=False)
         x, _ = jax.lax.scan(
-            lambda x, weights: (layer(x, weights), None), _embed(params, token_ids), params[_STACK]
+            lambda x, weights: (layer(x, weights), None),
+            self._embed(params, token_ids),
+            params[_STACK],
         )
         return cast(Array, self._norm.apply({"params": params["norm"]}, x))
 
@@ -121,7 +131,7 @@ class Decoder:
             y = layer(x, weights)
             return y, y
 
-        _, found = jax.lax.scan(keep, _embed(params, token_ids), params[_STACK])
+        _, found = jax.lax.scan(keep, self._embed(params, token_ids), params[_STACK])
         return jnp.moveaxis(found[jnp.asarray(after)], 0, 2)
 
     def _one(self, positions: Array, segment_ids: Array) -> Callable[[Array, Params], Array]:
@@ -129,19 +139,24 @@ class Decoder:
         attend = _causal_in_blocks(segment_ids)
 
         def layer(x: Array, weights: Params) -> Array:
-            y, _ = self._layer.apply({"params": weights}, x, positions, attend, None)
-            return cast(Array, y)
+            params = self.placement.gathered(weights)
+            y, _ = self._layer.apply({"params": params}, x, positions, attend, None)
+            return self.placement.by_rows(cast(Array, y))
 
         return layer
 
+    def _embed(self, params: Params, token_ids: Array) -> Array:
+        """The first states; an id beyond the vocabulary gives NaN, which stops the run."""
+        table = self.head(params)["embed_tokens"]["embedding"]
+        return self.placement.by_rows(jnp.take(table, token_ids, axis=0))
+
+    def head(self, params: Params) -> Params:
+        """The part of stacked parameters that `logits` reads, gathered for use."""
+        return self.placement.gathered({name: params[name] for name in HEAD_KEYS & set(params)})
+
     def logits(self, head_params: Params, hidden: Array) -> Array:
-        """Scores over the vocabulary, of the parameters under `HEAD_KEYS` alone."""
+        """Scores over the vocabulary, of `head(params)`."""
         return cast(Array, self._whole.apply({"params": head_params}, hidden, method="logits"))
-
-
-def _embed(params: Params, token_ids: Array) -> Array:
-    """The first states; an id beyond the vocabulary gives NaN, which stops the run."""
-    return jnp.take(params["embed_tokens"]["embedding"], token_ids, axis=0)
 
 
 def _causal_in_blocks(segment_ids: Array) -> Attend:
