@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from clawjax.models.architecture import Architecture
 from clawjax.models.sharding import ROWS, Placement
 from clawjax.models.transformer import Attend, causal_mask, grouped_attention
 
-__all__ = ["choose_kernel", "packed_attention", "splash_attention"]
+__all__ = ["choose_kernel", "fused_attention", "packed_attention", "splash_attention"]
 
 _BLOCKS = 4
 """Parts of the queries; more of them save little and take longer to compile."""
@@ -94,19 +94,14 @@ def splash_attention(
     return attend
 
 
-def fused_attention(segment_ids: Array, *, implementation: str | None) -> Attend:
+def fused_attention(segment_ids: Array, *, implementation: Literal["xla", "cudnn"]) -> Attend:
     """`jax.nn.dot_product_attention`; the mask says which tokens share a segment."""
     # Padding sees padding: a row of the mask without a token would be no distribution.
     mask = (segment_ids[:, :, None] == segment_ids[:, None, :])[:, None]
 
     def attend(q: Array, k: Array, v: Array, cache: Any) -> tuple[Array, Any]:
         mixed = jax.nn.dot_product_attention(
-            q,
-            k,
-            v,
-            mask=mask,
-            is_causal=True,
-            implementation=implementation,  # pyright: ignore[reportArgumentType]
+            q, k, v, mask=mask, is_causal=True, implementation=implementation
         )
         return mixed, cache
 
@@ -168,9 +163,10 @@ def _splash_kernel(length: int, heads: int, interpret: bool) -> Callable[..., Ar
         block_kv_dq=block,
     )
     with jax.ensure_compile_time_eval():
-        return splash.make_splash_mha_single_device(
+        kernel = splash.make_splash_mha_single_device(
             mask=mask, block_sizes=blocks, interpret=interpret
         )
+    return cast(Callable[..., Array], kernel)
 
 
 def _not_on(platform: str, wanted: str) -> str | None:

@@ -85,21 +85,22 @@ def whole(leaf: Any) -> np.ndarray:
 def led_call(function: Callable[..., T], name: str) -> Callable[..., T]:
     """The function, run by the leader alone; every process gets what it returns or raises.
 
-    Only what the leader passes counts. Values and exceptions have to be picklable.
+    Only what the leader passes counts. Values have to be picklable; of an exception that is not,
+    the others are told what it says.
     """
     if jax.process_count() == 1:
         return function
 
     def call(*arguments: Any, **keywords: Any) -> T:
-        outcome: tuple[Any, BaseException | None] = (None, None)
+        message, own_error = b"", None
         if is_leader():
             try:
-                outcome = (function(*arguments, **keywords), None)
+                message = pickle.dumps((function(*arguments, **keywords), None))
             except Exception as error:  # told to the others, and raised by all
-                outcome = (None, error)
-        value, error = pickle.loads(_told(name, pickle.dumps(outcome)))
+                message, own_error = _complaint(name, error), error
+        value, error = pickle.loads(_told(name, message))
         if error is not None:
-            raise outcome[1] or error
+            raise own_error or error
         return value
 
     return call
@@ -133,6 +134,15 @@ class _Led:
         return led_call(call, f"{self._name}.{method}")
 
 
+def _complaint(about: str, error: Exception) -> bytes:
+    """A message that has all raise the error."""
+    try:
+        return pickle.dumps((None, error))
+    except Exception:  # pickle raises whatever the parts of an exception raise
+        said = LearnerError(f"{about} failed in process 0: {type(error).__name__}: {error}")
+        return pickle.dumps((None, said))
+
+
 def _told(about: str, message: bytes) -> bytes:
     """The leader's message, in all processes.
 
@@ -149,8 +159,8 @@ def _told(about: str, message: bytes) -> bytes:
     if not agree(is_same):
         subject = heard[8:].tobytes().rstrip(b"\0").decode()
         msg = (
-            f"process {jax.process_index()} is at {about}, process 0 at {subject}: the processes "
-            "no longer do the same; start all of them again, from the same configuration and code"
+            f"process {jax.process_index()} is at {about}, process 0 at {subject}, and not all are "
+            "there: start all processes again, from the same configuration and code"
         )
         raise LearnerError(msg)
     payload = np.zeros(_padded(size), np.uint8)

@@ -65,7 +65,7 @@ if __name__ == "__main__":
         batch_turns=3,
         min_turns=1,
         max_mismatch=100.0,
-        drift=DriftConfig(max_kl=10.0, max_step_kl=1e-3),
+        drift=DriftConfig(max_kl=10.0, max_step_reply_kl=1e-2),
     )
     come_together(config.distributed)
     monitor = RecordingMonitor()

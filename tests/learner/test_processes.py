@@ -18,7 +18,7 @@ from clawjax.weights import DirectoryWeightStore
 
 COMPARED = (
     *(f"train/{name}" for name in ("loss", "kl", "grad_norm", "turns", "reward_mean")),
-    *(f"drift/{name}" for name in ("kl", "step_kl", "step_share")),
+    *(f"drift/{name}" for name in ("kl", "step_reply_kl", "step_share")),
 )
 
 
@@ -66,6 +66,26 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
         np.testing.assert_allclose(found[name], tensor, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_what_the_leader_does_is_known_to_all_and_those_apart_stop() -> None:
+    port = str(free_port())
+    started = [
+        start_program("process_agreement.py", str(number), "2", port, devices=1)
+        for number in range(2)
+    ]
+    leader, other = (finished(process) for process in started)
+    assert leader["taken"] == other["taken"] == "leader's from the leader"
+    assert leader["long"] == other["long"] == 100_000
+    assert (leader["touched"], other["touched"]) == (1, 0)
+    assert (leader["label"], other["label"]) == ("mine", "also mine")
+    assert leader["failure"] == other["failure"] == "StoreError: the shelf is empty: fill it"
+    assert leader["odd"] == "ValueError: held by"
+    assert other["odd"] == "LearnerError: shelf.fail_oddly failed in process 0: ValueError: held by"
+    assert leader["agreed"] == other["agreed"] == [True, False]
+    assert "process 0 is at shelf.take, process 0 at shelf.take" in leader["apart"]
+    assert "process 1 is at shelf.fail, process 0 at shelf.take" in other["apart"]
 
 
 def test_a_process_that_is_alone_leads_and_is_asked_for_nothing(tmp_path: Path) -> None:
