@@ -38,6 +38,15 @@ class MeshConfig:
             f"learner.mesh leaves {' and '.join(is_open)} open: set all of them but one",
         )
 
+    @property
+    def is_one_device(self) -> bool:
+        """Whether no axis can have more than one."""
+        return set(self.sizes().values()) == {1}
+
+    def __str__(self) -> str:
+        """As messages name it."""
+        return " x ".join(f"{name}={size}" for name, size in self.sizes().items())
+
     def sizes(self) -> dict[str, int]:
         """Devices along each axis, in the mesh's order; -1 is what is left."""
         sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}

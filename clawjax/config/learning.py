@@ -189,6 +189,11 @@ class LearnerConfig:
         at_least("learner.epochs", self.epochs, 1)
         if self.rest_above is not None:
             within("learner.rest_above", self.rest_above, -1.0, 1.0)
+        require(
+            self.practice.rounds == 0 or self.mesh.is_one_device,
+            f"learner.practice.rounds={self.practice.rounds} draws replies on one device, "
+            f"learner.mesh has {self.mesh}: set its axes to 1, or learner.practice.rounds to 0",
+        )
         at_least("learner.max_wait_s", self.max_wait_s, 0.0)
         at_least("learner.idle_s", self.idle_s, 0.0)
         at_least("learner.max_staleness", self.max_staleness, 0)

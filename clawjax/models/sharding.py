@@ -65,15 +65,14 @@ def build_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh
         ConfigError: there are fewer, or they cannot be divided so.
     """
     sizes = config.sizes()
-    if set(sizes.values()) == {1}:
+    if config.is_one_device:
         return None
     devices = jax.devices() if devices is None else devices
-    asked = " x ".join(f"{name}={size}" for name, size in sizes.items())
     fixed = math.prod(size for size in sizes.values() if size != -1)
     has_rest = -1 in sizes.values()
     if fixed > len(devices) or (has_rest and len(devices) % fixed):
         msg = (
-            f"learner.mesh ({asked}) takes {'a multiple of ' if has_rest else ''}{fixed} devices, "
+            f"learner.mesh ({config}) takes {'a multiple of ' if has_rest else ''}{fixed} devices, "
             f"there are {len(devices)}: lower an axis or add devices"
         )
         raise ConfigError(msg)
@@ -83,7 +82,7 @@ def build_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh
         return None
     if jax.process_count() > 1 and math.prod(shape) != len(devices):
         msg = (
-            f"learner.mesh ({asked}) takes {fixed} of the {len(devices)} devices of "
+            f"learner.mesh ({config}) takes {fixed} of the {len(devices)} devices of "
             f"{jax.process_count()} processes, which would leave some without work: use all"
         )
         raise ConfigError(msg)

@@ -19,6 +19,7 @@ from clawjax.config import (
     Baseline,
     DistributedConfig,
     DriftConfig,
+    EngineConfig,
     ModelConfig,
     ObjectiveConfig,
     RewardConfig,
@@ -82,6 +83,7 @@ if __name__ == "__main__":
         run_dir=folder,
         seed=0,
         fixed_text="",
+        engine=EngineConfig(),
         clock=led_call(lambda: 1000.0, "clock"),
     )
     while learner.sweep():
