@@ -6,6 +6,13 @@ under `conf/` hold named variants.
 """
 
 from clawjax.config.delivery import DeliveryConfig
+from clawjax.config.devices import (
+    AttentionKernel,
+    ComputeDtype,
+    DistributedConfig,
+    MeshConfig,
+    Remat,
+)
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig, PracticeConfig
 from clawjax.config.objective import (
@@ -44,8 +51,11 @@ __all__ = [
     "METHODS",
     "UNTRAINED",
     "USES_PROXIMAL",
+    "AttentionKernel",
     "Baseline",
+    "ComputeDtype",
     "DeliveryConfig",
+    "DistributedConfig",
     "DpoConfig",
     "DriftConfig",
     "EngineConfig",
@@ -57,6 +67,7 @@ __all__ = [
     "LlmJudgeConfig",
     "LogConfig",
     "LoraConfig",
+    "MeshConfig",
     "ModelConfig",
     "MonitorConfig",
     "NextStateConfig",
@@ -68,6 +79,7 @@ __all__ = [
     "OpdForm",
     "PolicyLoss",
     "PracticeConfig",
+    "Remat",
     "RewardConfig",
     "RulesConfig",
     "RunConfig",

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
+from clawjax.config.devices import (
+    AttentionKernel,
+    ComputeDtype,
+    DistributedConfig,
+    MeshConfig,
+    Remat,
+)
 
 __all__ = ["DriftConfig", "LearnerConfig", "LoraConfig"]
 
@@ -108,6 +115,11 @@ class LearnerConfig:
     method: str = "lora"
     """`lora` or `full`."""
     lora: LoraConfig = field(default_factory=LoraConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    attention: AttentionKernel = AttentionKernel.auto
+    compute_dtype: ComputeDtype = ComputeDtype.float32
+    remat: Remat = Remat.dots
     batch_turns: int = 16
     """A step starts when so many judged turns wait ..."""
     min_turns: int = 4
@@ -129,7 +141,8 @@ class LearnerConfig:
     max_tokens: int = 2048
     """Longer turns are dropped."""
     micro_batch_tokens: int = 1024
-    """Padded tokens per forward and backward pass."""
+    """Padded tokens per forward and backward pass, of all devices together; a mesh rounds its rows
+    up to a multiple of `data` x `fsdp`."""
     length_buckets: list[int] = field(default_factory=lambda: [512, 1024, 2048])
     """Row lengths that the step is compiled for."""
     is_packed: bool = True
@@ -176,6 +189,11 @@ class LearnerConfig:
         at_least("learner.epochs", self.epochs, 1)
         if self.rest_above is not None:
             within("learner.rest_above", self.rest_above, -1.0, 1.0)
+        require(
+            self.practice.rounds == 0 or self.mesh.is_one_device,
+            f"learner.practice.rounds={self.practice.rounds} draws replies on one device, "
+            f"learner.mesh has {self.mesh}: set its axes to 1, or learner.practice.rounds to 0",
+        )
         at_least("learner.max_wait_s", self.max_wait_s, 0.0)
         at_least("learner.idle_s", self.idle_s, 0.0)
         at_least("learner.max_staleness", self.max_staleness, 0)
