@@ -6,6 +6,7 @@ under `conf/` hold named variants.
 """
 
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
+from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
@@ -47,6 +48,7 @@ __all__ = [
     "DriftConfig",
     "EngineConfig",
     "GatewayConfig",
+    "HardwareConfig",
     "HintChoice",
     "KlEstimator",
     "LearnerConfig",
