@@ -5,6 +5,7 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
+from clawjax.config.devices import MeshConfig
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.objective import (
@@ -53,6 +54,7 @@ __all__ = [
     "LlmJudgeConfig",
     "LogConfig",
     "LoraConfig",
+    "MeshConfig",
     "ModelConfig",
     "MonitorConfig",
     "NextStateConfig",
