@@ -5,7 +5,7 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
-from clawjax.config.devices import MeshConfig
+from clawjax.config.devices import DistributedConfig, MeshConfig
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.objective import (
@@ -44,6 +44,7 @@ __all__ = [
     "UNTRAINED",
     "USES_PROXIMAL",
     "Baseline",
+    "DistributedConfig",
     "DpoConfig",
     "DriftConfig",
     "EngineConfig",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clawjax.config.checks import require
+from clawjax.config.checks import at_least, require
 
-__all__ = ["MeshConfig"]
+__all__ = ["DistributedConfig", "MeshConfig"]
 
 
 @dataclass
@@ -41,3 +41,38 @@ class MeshConfig:
         """Devices along each axis, in the mesh's order; -1 is what is left."""
         sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
         return {name: -1 if size is None else size for name, size in sizes.items()}
+
+
+@dataclass
+class DistributedConfig:
+    """Several processes, one learner: the first decides, logs and publishes, all of them compute.
+
+    What is null is found out from Slurm, Kubernetes, Open MPI or a TPU's metadata.
+    """
+
+    enabled: bool = False
+    coordinator: str | None = None
+    """`host:port` of the first process, which all reach."""
+    processes: int | None = None
+    process_id: int | None = None
+    """From 0."""
+    timeout_s: float = 300.0
+    """How long the processes wait for one another at the start."""
+
+    def __post_init__(self) -> None:
+        """Reject groups that cannot come together."""
+        at_least("learner.distributed.timeout_s", self.timeout_s, 1.0)
+        at_least("learner.distributed.processes", self.processes or 1, 1)
+        if self.process_id is not None:
+            count = self.processes
+            require(
+                self.process_id >= 0 and (count is None or self.process_id < count),
+                f"learner.distributed.process_id={self.process_id} is out of range: "
+                f"learner.distributed.processes={count} counts from 0",
+            )
+        given = (self.coordinator, self.processes, self.process_id)
+        require(
+            all(value is None for value in given) or None not in given,
+            "learner.distributed names some of coordinator, processes and process_id "
+            f"({', '.join(map(str, given))}): give all three, or none to have them found out",
+        )

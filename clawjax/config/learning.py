@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
-from clawjax.config.devices import MeshConfig
+from clawjax.config.devices import DistributedConfig, MeshConfig
 
 __all__ = ["DriftConfig", "LearnerConfig", "LoraConfig"]
 
@@ -83,6 +83,7 @@ class LearnerConfig:
     """`lora` or `full`."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
     batch_turns: int = 16
     """A step starts when so many judged turns wait ..."""
     min_turns: int = 4

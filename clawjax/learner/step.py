@@ -32,6 +32,7 @@ from clawjax.learner.shards import even_rows
 from clawjax.learner.terms import micro_loss
 from clawjax.models.load import LoadedModel
 from clawjax.models.lora import init_adapter, join
+from clawjax.models.processes import is_leader
 from clawjax.models.sharding import Placement
 from clawjax.models.transformer import Params, Transformer
 
@@ -312,7 +313,8 @@ class TrainStep:
         if problem is None:
             return
         file = self._failed_dir / f"step_{step}.npz"
-        _dump(file, joined(batches))
+        if is_leader():
+            _dump(file, joined(batches))
         msg = f"step {step} is not to be trusted: {problem}. Its batch is in {file}"
         raise LearnerError(msg)
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax import Array
-from jax.sharding import AbstractMesh, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from clawjax.config import MeshConfig
@@ -54,7 +54,7 @@ _STACKED = re.compile(r"(^|/)layers/")
 _KEYS_AND_VALUES = re.compile(r"(k_proj|v_proj)/\w+$")
 
 
-def build_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh | None:
+def build_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh | None:
     """The mesh that is asked for; None for a single device.
 
     Args:
@@ -87,7 +87,8 @@ def build_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) 
             f"{jax.process_count()} processes, which would leave some without work: use all"
         )
         raise ConfigError(msg)
-    return Mesh(np.array(devices[: math.prod(shape)]).reshape(shape), AXES)
+    kinds = (AxisType.Auto,) * len(AXES)
+    return jax.make_mesh(shape, AXES, kinds, devices=devices[: math.prod(shape)])
 
 
 @dataclass(frozen=True)
@@ -162,11 +163,15 @@ class Placement:
             )
         )
 
+    def sharding(self, name: str, shape: Sequence[int]) -> NamedSharding:
+        """Where the leaf `name` lies; only with a mesh."""
+        return self._sharding(self.spec(name, shape))
+
     def shardings(self, tree: Any) -> Any:
         """Of each leaf of a tree of arrays or shapes; only with a mesh."""
         assert self.mesh is not None
         return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: self._sharding(self.spec(_name(path), leaf.shape)), tree
+            lambda path, leaf: self.sharding(_name(path), leaf.shape), tree
         )
 
     def place(self, tree: Tree) -> Tree:
@@ -245,8 +250,19 @@ def _put(leaf: Any, sharding: NamedSharding) -> Array:
         return leaf
     if sharding.is_fully_addressable:
         return jax.device_put(leaf, sharding)
+    if isinstance(leaf, Array) and not leaf.is_fully_addressable:
+        return _moved(leaf, sharding)
     host = np.asarray(leaf)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def _moved(leaf: Array, sharding: NamedSharding) -> Array:
+    """Between processes, as a computation that all of them run."""
+    return jax.jit(_identity, out_shardings=sharding)(leaf)
+
+
+def _identity(leaf: Array) -> Array:
+    return leaf
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))

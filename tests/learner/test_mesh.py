@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from learner_records import make_sample
+from programs import run_program
 
 from clawjax.learner.batching import make_batch
 from clawjax.learner.shards import even_rows
 
-HERE = Path(__file__).parent
 PARTS = {"8x1x1": 1, "1x8x1": 8, "2x2x2": 4}
 """Meshes, and into how many parts they divide a kernel."""
-
-
-def run_program(program: str, *arguments: str, timeout_s: float = 900) -> Any:
-    """What a program of this folder, in a process with devices of its own, prints as JSON."""
-    path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
-    done = subprocess.run(
-        [sys.executable, str(HERE / program), *arguments],
-        env=os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout)
 
 
 @pytest.mark.slow
