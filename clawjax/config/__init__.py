@@ -5,6 +5,7 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
+from clawjax.config.devices import DistributedConfig, MeshConfig
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
@@ -44,6 +45,7 @@ __all__ = [
     "UNTRAINED",
     "USES_PROXIMAL",
     "Baseline",
+    "DistributedConfig",
     "DpoConfig",
     "DriftConfig",
     "EngineConfig",
@@ -55,6 +57,7 @@ __all__ = [
     "LlmJudgeConfig",
     "LogConfig",
     "LoraConfig",
+    "MeshConfig",
     "ModelConfig",
     "MonitorConfig",
     "NextStateConfig",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
+from clawjax.config.devices import DistributedConfig, MeshConfig
 
 __all__ = ["DriftConfig", "LearnerConfig", "LoraConfig"]
 
@@ -81,6 +82,8 @@ class LearnerConfig:
     method: str = "lora"
     """`lora` or `full`."""
     lora: LoraConfig = field(default_factory=LoraConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
     batch_turns: int = 16
     """A step starts when so many judged turns wait ..."""
     min_turns: int = 4
@@ -102,7 +105,8 @@ class LearnerConfig:
     max_tokens: int = 2048
     """Longer turns are dropped."""
     micro_batch_tokens: int = 1024
-    """Padded tokens per forward and backward pass."""
+    """Padded tokens per forward and backward pass, of all devices together; a mesh rounds its rows
+    up to a multiple of `data` x `fsdp`."""
     length_buckets: list[int] = field(default_factory=lambda: [512, 1024, 2048])
     """Row lengths that the step is compiled for."""
     is_packed: bool = True

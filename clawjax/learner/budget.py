@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from clawjax.config import DriftConfig
-from clawjax.learner.decoder import HEAD_KEYS, Decoder
+from clawjax.learner.decoder import Decoder
 from clawjax.learner.scoring import Model
 from clawjax.models.divergence import (
     CHUNK,
@@ -220,9 +220,7 @@ def _nll(decoder: Decoder, params: Params, *at: Array) -> Array:
 
 
 def _forward(decoder: Decoder, params: Params) -> Forward:
-    head: Callable[[Array], Array] = partial(
-        decoder.logits, {name: params[name] for name in HEAD_KEYS & set(params)}
-    )
+    head: Callable[[Array], Array] = partial(decoder.logits, decoder.head(params))
 
     def hidden(ids: Array, count: Array) -> Array:
         positions = jnp.arange(ids.shape[1], dtype=jnp.int32)[None]

@@ -2,12 +2,13 @@
 
 Owns `checkpoints/`. Invariants: `save` returns when the checkpoint is complete on disk (written
 aside and renamed by Orbax); what is restored is bit for bit what was saved, or is not restored at
-all: a damaged checkpoint is moved to `checkpoints.damaged/` and the one before it is used.
+all: a damaged checkpoint is moved to `checkpoints.damaged/` and the one before it is used. Arrays
+are written by the devices that hold them and may be restored on another mesh; where processes share
+one, all of them save and restore, in one directory.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Mapping
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from clawjax.errors import LearnerError
 from clawjax.learner.credit import CreditState
+from clawjax.learner.digest import checksum, is_spread, sha256
 from clawjax.learner.step import TrainState
+from clawjax.models.processes import agree, is_leader, whole
 
 __all__ = ["Checkpoints", "Progress", "Restored"]
 
@@ -81,7 +83,7 @@ class Checkpoints:
         step = int(state.step)
         meta = {
             "identity": self._identity,
-            "digest": _digest(state),
+            **_digest(state),
             "ema_scores": dict(progress.credit.ema_scores),
             "turns": progress.turns,
             "tokens": progress.tokens,
@@ -112,7 +114,7 @@ class Checkpoints:
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             restored = self._read(step, example)
-            if restored is not None:
+            if agree(restored is not None):
                 return restored
             self._set_aside(step)
         return None
@@ -136,7 +138,7 @@ class Checkpoints:
             logger.debug("reading checkpoint %d", step, exc_info=error)
             return None
         found = meta["meta"]
-        if _digest(state) != found["digest"]:
+        if not _is_intact(state, found):
             logger.warning("checkpoint %d is damaged: its digest does not match", step)
             return None
         credit = CreditState(found.get("ema_scores", {}))
@@ -161,19 +163,25 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> None:
         target = self._root.with_name(f"{self._root.name}.damaged") / str(step)
-        target.parent.mkdir(exist_ok=True)
-        if target.exists():
-            shutil.rmtree(target)
-        shutil.move(self._root / str(step), target)
+        if is_leader():
+            target.parent.mkdir(exist_ok=True)
+            if target.exists():
+                shutil.rmtree(target)
+            shutil.move(self._root / str(step), target)
+        agree(True)  # nobody looks before it is done
         self._manager.reload()
         logger.warning("moved checkpoint %d to %s; using the one before it", step, target)
 
 
-def _digest(state: TrainState) -> str:
-    """sha256 over every array: its type, shape and bytes, in tree order."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(state):
-        array = np.asarray(leaf)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def _digest(state: TrainState) -> dict[str, str]:
+    """What tells a state from a damaged one, under the name of how it is computed."""
+    if is_spread(state):
+        return {"checksum": checksum(state)}
+    return {"digest": sha256(state)}
+
+
+def _is_intact(state: TrainState, meta: Mapping[str, str]) -> bool:
+    """Whether a state is what was saved; it may lie elsewhere now."""
+    if "checksum" in meta:
+        return checksum(state) == meta["checksum"]
+    return sha256([whole(leaf) for leaf in jax.tree.leaves(state)]) == meta["digest"]

@@ -20,6 +20,7 @@ from jax.extend.core import Primitive
 from clawjax.config import LoraConfig
 from clawjax.models.architecture import Architecture
 from clawjax.models.lora import with_lora
+from clawjax.models.sharding import Placement
 from clawjax.models.transformer import (
     Attend,
     DecoderLayer,
@@ -64,10 +65,17 @@ def unstack(stacked: Params) -> Params:
 class Decoder:
     """Hidden states and logits of stacked parameters, with or without adapters in them."""
 
-    def __init__(self, architecture: Architecture, lora: LoraConfig | None = None) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        lora: LoraConfig | None = None,
+        *,
+        placement: Placement | None = None,
+    ) -> None:
         """Describe the computation; with `lora`, apply it to `join(base, adapter)`."""
+        self.placement = placement or Placement(architecture)
         adapters = None if lora is None else (lora.rank, lora.alpha, tuple(lora.targets))
-        self._identity = (architecture, adapters)
+        self._identity = (architecture, adapters, self.placement)
         transformer, layer = Transformer(architecture), DecoderLayer(architecture)
         self._norm = RMSNorm(architecture.norm_eps)
         self._whole = transformer if lora is None else with_lora(transformer, lora)
@@ -98,17 +106,22 @@ class Decoder:
         attend = _causal_in_blocks(segment_ids)
 
         def layer(x: Array, weights: Params) -> tuple[Array, None]:
-            y, _ = self._layer.apply({"params": weights}, x, positions, attend, None)
-            return cast(Array, y), None
+            params = self.placement.gathered(weights)
+            y, _ = self._layer.apply({"params": params}, x, positions, attend, None)
+            return self.placement.by_rows(cast(Array, y)), None
 
         layer = jax.checkpoint(layer, policy=_is_kept, prevent_cse=False)
         # An id beyond the vocabulary gives NaN, which stops the run.
-        x = jnp.take(params["embed_tokens"]["embedding"], token_ids, axis=0)
-        x, _ = jax.lax.scan(layer, x, params[_STACK])
+        x = jnp.take(self.head(params)["embed_tokens"]["embedding"], token_ids, axis=0)
+        x, _ = jax.lax.scan(layer, self.placement.by_rows(x), params[_STACK])
         return cast(Array, self._norm.apply({"params": params["norm"]}, x))
 
+    def head(self, params: Params) -> Params:
+        """The part of stacked parameters that `logits` reads, gathered for use."""
+        return self.placement.gathered({name: params[name] for name in HEAD_KEYS & set(params)})
+
     def logits(self, head_params: Params, hidden: Array) -> Array:
-        """Scores over the vocabulary, of the parameters under `HEAD_KEYS` alone."""
+        """Scores over the vocabulary, of `head(params)`."""
         return cast(Array, self._whole.apply({"params": head_params}, hidden, method="logits"))
 
 

@@ -15,7 +15,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["CHUNK", "Head", "Likeliest", "TokenScores", "likeliest_tokens", "response_scores"]
+__all__ = [
+    "CHUNK",
+    "Head",
+    "Likeliest",
+    "TokenScores",
+    "chunks_of",
+    "likeliest_tokens",
+    "response_scores",
+]
 
 CHUNK = 128
 """Positions whose logits exist at one time: 25 MB at a vocabulary of 49,152."""
@@ -44,6 +52,11 @@ class Likeliest(NamedTuple):
     """`[B, T, K]`."""
 
 
+def chunks_of(response_mask: Array) -> Array:
+    """How many chunks the tokens under a mask `[B, T]` take."""
+    return (jnp.sum(response_mask) + CHUNK - 1) // CHUNK
+
+
 def response_scores(
     head: Head,
     head_params: Any,
@@ -54,6 +67,7 @@ def response_scores(
     support_ids: Array | None = None,
     *,
     is_head_trained: bool,
+    chunks: Array | None = None,
 ) -> TokenScores:
     """`log softmax(logits / temperature)` of the tokens under `response_mask`.
 
@@ -67,6 +81,7 @@ def response_scores(
         temperature: `[B, T]`, at the token's own index.
         support_ids: `[B, T, K]`, further tokens to score in the place of each; none by default.
         is_head_trained: whether `head_params` receive a gradient.
+        chunks: how many to compute, at least `chunks_of(response_mask)`; that many by default.
     """
     if support_ids is None:
         support_ids = jnp.zeros((*token_ids.shape, 0), jnp.int32)
@@ -80,6 +95,7 @@ def response_scores(
         at.own(wanted),
         at.own(temperature),
         at.total,
+        chunks_of(response_mask) if chunks is None else chunks,
     )
     logprobs, entropy = cast(tuple[Array, Array], scores)
     spread = at.spread(logprobs)
@@ -94,6 +110,7 @@ def likeliest_tokens(
     temperature: Array,
     *,
     k: int,
+    chunks: Array | None = None,
 ) -> Likeliest:
     """The `k` likeliest tokens at each place; arguments as for `response_scores`. No gradient."""
     at = _Places.of(response_mask)
@@ -107,7 +124,8 @@ def likeliest_tokens(
 
     size = states.shape[0]
     empty = (jnp.zeros((size, k), jnp.int32), jnp.zeros((size, k), jnp.float32))
-    ids, logprobs = jax.lax.fori_loop(0, _chunks(at.total), find, empty)
+    chunks = chunks_of(response_mask) if chunks is None else chunks
+    ids, logprobs = jax.lax.fori_loop(0, chunks, find, empty)
     return Likeliest(at.spread(ids), at.spread(logprobs))
 
 
@@ -159,10 +177,11 @@ def _chunked_scores(
     wanted: Array,
     temperature: Array,
     count: Array,
+    chunks: Array,
 ) -> tuple[Array, Array]:
     """Log-probs `[N, W]` of `wanted` and entropies `[N]` of the first `count` places, else 0."""
     (logprobs, entropy), _ = _forward(
-        head, is_head_trained, head_params, hidden, wanted, temperature, count
+        head, is_head_trained, head_params, hidden, wanted, temperature, count, chunks
     )
     return logprobs, entropy
 
@@ -175,6 +194,7 @@ def _forward(
     wanted: Array,
     temperature: Array,
     count: Array,
+    chunks: Array,
 ) -> tuple[tuple[Array, Array], Any]:
     def score(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         take = partial(_chunk, start=index * CHUNK)
@@ -191,23 +211,23 @@ def _forward(
     size = hidden.shape[0]
     zeros = jnp.zeros(size, jnp.float32)
     empty = (jnp.zeros(wanted.shape, jnp.float32), zeros, zeros)
-    logprobs, entropy, log_totals = jax.lax.fori_loop(0, _chunks(count), score, empty)
+    logprobs, entropy, log_totals = jax.lax.fori_loop(0, chunks, score, empty)
     is_counted = jnp.arange(size) < count
     scores = (
         jnp.where(is_counted[:, None], logprobs, 0.0),
         jnp.where(is_counted, entropy, 0.0),
     )
-    return scores, (head_params, hidden, wanted, temperature, count, log_totals)
+    return scores, (head_params, hidden, wanted, temperature, count, chunks, log_totals)
 
 
 def _backward(
     head: Head, is_head_trained: bool, kept: Any, cotangents: tuple[Array, Array]
-) -> tuple[Any, Array, None, None, None]:
+) -> tuple[Any, Array, None, None, None, None]:
     """In chunks; with `z` for logits over temperature.
 
     `d (sum_w c_w logp_w) / dz = sum_w c_w (onehot_w - p)`, `dH / dz = -p (log p + H)`.
     """
-    head_params, hidden, wanted, temperature, count, log_totals = kept
+    head_params, hidden, wanted, temperature, count, chunks, log_totals = kept
     is_counted = jnp.arange(hidden.shape[0]) < count
     slopes = jnp.where(is_counted[:, None], cotangents[0], 0.0) / temperature[:, None]
     entropy_slopes = jnp.where(is_counted, cotangents[1], 0.0) / temperature
@@ -232,15 +252,11 @@ def _backward(
         return _put(d_hidden, hidden_part, index), d_head
 
     d_head = jax.tree.map(jnp.zeros_like, head_params) if is_head_trained else None
-    d_hidden, d_head = jax.lax.fori_loop(0, _chunks(count), pull, (jnp.zeros_like(hidden), d_head))
-    return d_head, d_hidden, None, None, None
+    d_hidden, d_head = jax.lax.fori_loop(0, chunks, pull, (jnp.zeros_like(hidden), d_head))
+    return d_head, d_hidden, None, None, None, None
 
 
 _chunked_scores.defvjp(_forward, _backward)
-
-
-def _chunks(count: Array) -> Array:
-    return (count + CHUNK - 1) // CHUNK
 
 
 def _chunk(whole: Array, *, start: Array) -> Array:

@@ -13,10 +13,13 @@ from clawjax.config import LearnerConfig
 from clawjax.errors import StoreError
 from clawjax.learner.decoder import stack, unstack
 from clawjax.learner.step import TrainState
-from clawjax.models.export import params_to_tensors, tensors_to_params
+from clawjax.models.export import tensors_to_params
 from clawjax.models.load import LoadedModel
 from clawjax.models.lora import adapter_from_tensors, adapter_to_tensors, peft_config
+from clawjax.models.processes import is_leader, whole
 from clawjax.models.registry import config_from_architecture
+from clawjax.models.sharding import Placement
+from clawjax.models.stacked import read_stacked, stacked_tensors
 from clawjax.models.transformer import Params
 from clawjax.protocols import WeightStore, WeightVersion
 from clawjax.weights import Lineage
@@ -33,6 +36,7 @@ class Publisher:
         self._base_id = model.base_id
         self._architecture = model.architecture
         self._config = config
+        self._placement = Placement.of(config.mesh, model.architecture)
 
     @property
     def kind(self) -> str:
@@ -65,7 +69,7 @@ class Publisher:
         if step == 0:
             return None
         return self._store.publish(
-            self._tensors(unstack(jax.device_get(state.trainable))),
+            self._tensors(state.trainable),
             version=step,
             parent=parent,
             step=step,
@@ -96,12 +100,17 @@ class Publisher:
                 raise StoreError(msg)
         if self.kind == "adapter":
             return stack(adapter_from_tensors(tensors))
+        if self._placement.mesh is not None:
+            return read_stacked(tensors, self._placement)
         return stack(tensors_to_params(tensors, self._architecture))
 
-    def _tensors(self, params: Params) -> dict[str, np.ndarray]:
+    def _tensors(self, trainable: Params) -> dict[str, np.ndarray]:
+        """Gathered one by one; only the leader, who publishes them, keeps them."""
         if self.kind == "adapter":
-            return adapter_to_tensors(params)
-        return params_to_tensors(params, self._architecture)
+            return adapter_to_tensors(unstack(jax.tree.map(whole, trainable)))
+        kept = is_leader()
+        tensors = stacked_tensors(trainable, self._architecture)
+        return {name: tensor for name, tensor in tensors if kept}
 
     def _describe(self) -> dict[str, object]:
         if self.kind == "adapter":

@@ -7,9 +7,9 @@ temperature they were drawn at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,9 @@ from jax import Array
 
 from clawjax.config import LearnerConfig
 from clawjax.learner.batching import MicroBatch, make_batch, turn_values
-from clawjax.learner.decoder import HEAD_KEYS, Decoder
-from clawjax.learner.logprobs import TokenScores, likeliest_tokens, response_scores
+from clawjax.learner.decoder import Decoder
+from clawjax.learner.logprobs import Likeliest, TokenScores, likeliest_tokens, response_scores
+from clawjax.learner.shards import by_shard, even_rows
 from clawjax.models.transformer import Params
 from clawjax.records import Sample
 
@@ -70,9 +71,10 @@ class Scorer:
             is_packed=self._config.is_packed,
             support=_support(samples[0]),
         )
+        placement = model.decoder.placement
         outputs = [
-            jax.device_get(self._run(model.decoder, k, model.params, micro))
-            for micro in batch.micro_batches
+            jax.device_get(self._run(model.decoder, k, model.params, placement.place_rows(micro)))
+            for micro in even_rows(batch, placement.shards).micro_batches
         ]
         fields = [turn_values(arrays, batch) for arrays in zip(*outputs, strict=True)]
         return [Scored(*(field[str(index)] for field in fields)) for index in range(len(samples))]
@@ -106,18 +108,9 @@ def _score(decoder: Decoder, k: int, params: Params, micro: MicroBatch) -> tuple
     model = Model(decoder, params)
     hidden = _hidden(model, micro)
     scores = _token_scores(model, hidden, micro, is_head_trained=False)
-    if k == 0:
-        nothing = jnp.zeros((*micro.token_ids.shape, 0))
-        return scores.logprobs, scores.support_logprobs, nothing.astype(jnp.int32), nothing
-    found = likeliest_tokens(
-        decoder.logits,
-        _head(params),
-        hidden,
-        jnp.asarray(micro.response_mask),
-        jnp.asarray(micro.temperature),
-        k=k,
-    )
-    return scores.logprobs, scores.support_logprobs, found.ids, found.logprobs
+    found = _likeliest(model, hidden, micro, k)
+    fields = (scores.logprobs, scores.support_logprobs, found.ids, found.logprobs)
+    return decoder.placement.whole(fields)
 
 
 def _hidden(model: Model, micro: MicroBatch) -> Array:
@@ -132,17 +125,42 @@ def _hidden(model: Model, micro: MicroBatch) -> Array:
 def _token_scores(
     model: Model, hidden: Array, micro: MicroBatch, *, is_head_trained: bool
 ) -> TokenScores:
-    return response_scores(
-        model.decoder.logits,
-        _head(model.params),
-        hidden,
-        jnp.asarray(micro.token_ids),
-        jnp.asarray(micro.response_mask),
-        jnp.asarray(micro.temperature),
-        jnp.asarray(micro.support_ids),
-        is_head_trained=is_head_trained,
-    )
+    head = model.decoder.head(model.params)
+
+    def scores(chunks: Array, mask: Array, hidden: Array, *rows: Array) -> TokenScores:
+        ids, temperature, support_ids = rows
+        return response_scores(
+            model.decoder.logits,
+            head,
+            hidden,
+            ids,
+            mask,
+            temperature,
+            support_ids,
+            is_head_trained=is_head_trained,
+            chunks=chunks,
+        )
+
+    rows = (micro.token_ids, micro.temperature, micro.support_ids)
+    return _by_shard(scores, model, micro, hidden, *rows)
 
 
-def _head(params: Params) -> Params:
-    return {name: params[name] for name in HEAD_KEYS & set(params)}
+def _likeliest(model: Model, hidden: Array, micro: MicroBatch, k: int) -> Likeliest:
+    if k == 0:
+        nothing = jnp.zeros((*micro.token_ids.shape, 0))
+        return Likeliest(nothing.astype(jnp.int32), nothing)
+    head = model.decoder.head(model.params)
+
+    def find(chunks: Array, mask: Array, hidden: Array, temperature: Array) -> Likeliest:
+        return likeliest_tokens(
+            model.decoder.logits, head, hidden, mask, temperature, k=k, chunks=chunks
+        )
+
+    return _by_shard(find, model, micro, hidden, micro.temperature)
+
+
+def _by_shard(
+    function: Callable[..., Any], model: Model, micro: MicroBatch, *rows: Array | np.ndarray
+) -> Any:
+    shards = model.decoder.placement.shards
+    return by_shard(function, shards, jnp.asarray(micro.response_mask), *map(jnp.asarray, rows))

@@ -28,9 +28,12 @@ from clawjax.learner.batching import Batch, MicroBatch, joined
 from clawjax.learner.decoder import HEAD_KEYS, Decoder, stack, unstack
 from clawjax.learner.diagnostics import Maxima, Sums
 from clawjax.learner.scoring import Model, policy_scores
+from clawjax.learner.shards import even_rows
 from clawjax.learner.terms import micro_loss
 from clawjax.models.load import LoadedModel
 from clawjax.models.lora import init_adapter, join
+from clawjax.models.processes import is_leader
+from clawjax.models.sharding import Placement
 from clawjax.models.transformer import Params, Transformer
 
 __all__ = ["StepResult", "TrainState", "TrainStep"]
@@ -90,9 +93,14 @@ class TrainStep:
         self._failed_dir = failed_dir
         self._timer = timer
         self._architecture = model.architecture
-        self._base = Decoder(model.architecture)
-        self._policy = Decoder(model.architecture, learner.lora if self.is_lora else None)
-        self._base_params = stack(model.params)
+        self.placement = Placement.of(learner.mesh, model.architecture)
+        self._base = Decoder(model.architecture, placement=self.placement)
+        self._policy = Decoder(
+            model.architecture,
+            learner.lora if self.is_lora else None,
+            placement=self.placement,
+        )
+        self._base_params = self.placement.place(stack(model.params))
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(learner.max_grad_norm),
             optax.adamw(
@@ -131,21 +139,26 @@ class TrainStep:
         """
         if trainable is None:
             trainable = self._untrained(state.rng)
-        return self._beginning(state.rng, jax.tree.map(jnp.array, trainable), step=step)
+        copied = jax.tree.map(jnp.array, self.placement.place(trainable))
+        return self._beginning(state.rng, copied, step=step)
 
     def _untrained(self, rng: Array) -> Params:
         if self.is_lora:
             key = jax.random.wrap_key_data(rng)
             shapes = jax.eval_shape(unstack, self._base_params)
             adapter = init_adapter(Transformer(self._architecture), shapes, self._learner.lora, key)
-            return stack(adapter)
+            return self.placement.place(stack(adapter))
         # A copy: the state is donated at every step, the base has to stay.
         return jax.tree.map(jnp.array, self._base_params)
 
     def _beginning(self, rng: Array, trainable: Params, *, step: int) -> TrainState:
-        opt_state = self._optimizer.init(trainable)
+        opt_state = self.placement.made(self._optimizer.init, trainable)
         ema = jax.tree.map(jnp.array, trainable) if self.has_ema else None
-        return TrainState(trainable, opt_state, rng, jnp.asarray(step, jnp.int32), ema)
+        rng = self.placement.everywhere(rng)
+        return TrainState(trainable, opt_state, rng, self._numbered(step), ema)
+
+    def _numbered(self, step: int) -> Array:
+        return self.placement.everywhere(jnp.asarray(step, jnp.int32))
 
     @property
     def base(self) -> Model:
@@ -185,6 +198,7 @@ class TrainStep:
         started = self._timer()
         step = int(state.step) + 1
         epochs = self._learner.epochs
+        batches = [even_rows(batch, self.placement.shards) for batch in batches]
         proximal = self._proximal(state, batches) * epochs
         first, *others = [*batches] * epochs
         seen, norms = [], []
@@ -192,7 +206,7 @@ class TrainStep:
             state, sums, norm = self._take(state, batch, old)
             seen.append(sums)
             norms.append(norm)
-        state = state._replace(step=jnp.asarray(step, jnp.int32))
+        state = state._replace(step=self._numbered(step))
         metrics = diagnostics.step_metrics(
             *diagnostics.mean_over_steps(seen),
             has_rl=self._objective.uses_scores,
@@ -212,10 +226,17 @@ class TrainStep:
         self, state: TrainState, batch: Batch, proximal: Sequence[Array | None]
     ) -> tuple[TrainState, tuple[Sums, Maxima], float]:
         """One optimiser step."""
-        totals = _Totals(jax.tree.map(jnp.zeros_like, state.trainable), diagnostics.zeros())
+        totals = _Totals(
+            jax.tree.map(jnp.zeros_like, state.trainable),
+            self.placement.everywhere(diagnostics.zeros()),
+        )
         for micro, old in zip(batch.micro_batches, proximal, strict=True):
             totals = self._accumulate(
-                state.trainable, self._base_params, totals=totals, micro=micro, proximal=old
+                state.trainable,
+                self._base_params,
+                totals=totals,
+                micro=self.placement.place_rows(micro),
+                proximal=old,
             )
         seen = jax.device_get(totals.seen)
         state, norm = self._update(state=state, grads=totals.grads)
@@ -229,7 +250,9 @@ class TrainStep:
         is_asked = not is_single and self._objective.off_policy.preset in USES_PROXIMAL
         return [
             tuple(
-                self._scorer(state.trainable, self._base_params, micro) if is_asked else None
+                self._scorer(state.trainable, self._base_params, self.placement.place_rows(micro))
+                if is_asked
+                else None
                 for micro in batch.micro_batches
             )
             for batch in batches
@@ -265,9 +288,8 @@ class TrainStep:
             return micro_loss(new, base, micro, self._objective, proximal_logprobs=proximal)
 
         grads, seen = jax.grad(loss, has_aux=True)(trainable)
-        return _Totals(
-            jax.tree.map(jnp.add, totals.grads, grads), diagnostics.merge(totals.seen, seen)
-        )
+        added = self.placement.kept(jax.tree.map(jnp.add, totals.grads, grads))
+        return _Totals(added, diagnostics.merge(totals.seen, seen))
 
     def _apply_gradients(self, *, state: TrainState, grads: Params) -> tuple[TrainState, Array]:
         norm = optax.tree.norm(grads)
@@ -277,7 +299,8 @@ class TrainStep:
         if ema is not None:
             step_size = 1.0 - self._objective.opd.ema_decay
             ema = optax.incremental_update(trainable, ema, step_size)
-        return TrainState(trainable, opt_state, state.rng, state.step, ema), norm
+        moved = TrainState(trainable, opt_state, state.rng, state.step, ema)
+        return self.placement.kept(moved), norm
 
     def _rate(self, state: TrainState) -> float:
         """The step size of the last optimiser step."""
@@ -290,7 +313,8 @@ class TrainStep:
         if problem is None:
             return
         file = self._failed_dir / f"step_{step}.npz"
-        _dump(file, joined(batches))
+        if is_leader():
+            _dump(file, joined(batches))
         msg = f"step {step} is not to be trusted: {problem}. Its batch is in {file}"
         raise LearnerError(msg)
 

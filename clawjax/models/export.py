@@ -22,7 +22,13 @@ from clawjax.models.transformer import Params
 if TYPE_CHECKING:
     from clawjax.models.load import LoadedModel
 
-__all__ = ["export_adapter", "export_merged", "params_to_tensors", "tensors_to_params"]
+__all__ = [
+    "checked_shape",
+    "export_adapter",
+    "export_merged",
+    "params_to_tensors",
+    "tensors_to_params",
+]
 
 
 def params_to_tensors(params: Params, architecture: Architecture) -> dict[str, np.ndarray]:
@@ -38,13 +44,33 @@ def tensors_to_params(tensors: Mapping[str, np.ndarray], architecture: Architect
     """
     params: dict[str, Any] = {}
     for leaf in leaves(architecture):
-        tensor = _checked(leaf, tensors)
+        checked_shape(leaf, tensors)
+        tensor = tensors[leaf.tensor]
         *parents, last = leaf.path
         node = params
         for key in parents:
             node = node.setdefault(key, {})
         node[last] = jnp.asarray(tensor.T if leaf.is_kernel else tensor, jnp.float32)
     return params
+
+
+def checked_shape(leaf: Leaf, tensors: Mapping[str, np.ndarray]) -> None:
+    """See that a tensor is there and has its shape, without reading it where that can be helped.
+
+    Raises:
+        ConfigError: it is missing, or has another one.
+    """
+    if leaf.tensor not in tensors:
+        msg = f"tensor {leaf.tensor!r} is missing: the weights are incomplete or of another model"
+        raise ConfigError(msg)
+    known = getattr(tensors, "shape", None)
+    shape = tuple(tensors[leaf.tensor].shape if known is None else known(leaf.tensor))
+    if shape != leaf.shape:
+        msg = (
+            f"tensor {leaf.tensor!r} has shape {shape}, the configuration says "
+            f"{leaf.shape}: weights and configuration are of different models"
+        )
+        raise ConfigError(msg)
 
 
 def export_merged(directory: Path, model: LoadedModel, params: Params) -> None:
@@ -79,21 +105,6 @@ def _stored(leaf: Leaf, params: Params) -> np.ndarray:
         node = node[key]
     tensor = np.asarray(node, np.float32)
     return np.ascontiguousarray(tensor.T if leaf.is_kernel else tensor)
-
-
-def _checked(leaf: Leaf, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-    try:
-        tensor = tensors[leaf.tensor]
-    except KeyError as error:
-        msg = f"tensor {leaf.tensor!r} is missing: the weights are incomplete or of another model"
-        raise ConfigError(msg) from error
-    if tensor.shape != leaf.shape:
-        msg = (
-            f"tensor {leaf.tensor!r} has shape {tensor.shape}, the configuration says "
-            f"{leaf.shape}: weights and configuration are of different models"
-        )
-        raise ConfigError(msg)
-    return tensor
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -73,12 +73,23 @@ class _Tensors(Mapping[str, "np.ndarray"]):
             self._files |= dict.fromkeys(file.keys(), file)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        file = self._files[name]
-        kind = file.get_slice(name).get_dtype()
+        self._check(name)
+        return self._files[name].get_tensor(name).astype("float32")
+
+    def _check(self, name: str) -> None:
+        kind = self._files[name].get_slice(name).get_dtype()
         if kind not in _FLOATS:
             msg = f"tensor {name!r} is stored as {kind}: only {', '.join(_FLOATS)} can be read"
             raise ConfigError(msg)
-        return file.get_tensor(name).astype("float32")
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """From the file's header."""
+        return tuple(self._files[name].get_slice(name).get_shape())
+
+    def part(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """Some of a tensor; nothing else of it is read."""
+        self._check(name)
+        return self._files[name].get_slice(name)[index].astype("float32")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from clawjax.config import ModelConfig
+from clawjax.config import MeshConfig, ModelConfig
 from clawjax.errors import ConfigError
 from clawjax.models.architecture import Architecture
 from clawjax.models.gguf import GgufSource
@@ -68,34 +68,49 @@ class LoadedModel:
     """What tells the base weights from others."""
     architecture: Architecture
     params: Params
-    """fp32 tree of jax arrays, as `Transformer.init` gives under `params`."""
+    """fp32 tree of jax arrays, as `Transformer.init` gives under `params`; on a mesh, with layers
+    stacked (`clawjax.models.stacked`)."""
     tokenizer: ChatTokenizer
     context_length: int
     """Tokens of prompt and reply together."""
 
 
-def load_model(config: ModelConfig, *, seed: int = 0) -> LoadedModel:
+def load_model(
+    config: ModelConfig, *, seed: int = 0, mesh: MeshConfig | None = None
+) -> LoadedModel:
     """Read a whole model.
 
     Args:
         config: names it.
         seed: of the weights of a `random:` model; otherwise unused.
+        mesh: devices to read the weights to, each its own part; one device by default.
 
     Raises:
         ConfigError: missing, damaged, not supported, or a context that is longer than it allows.
     """
-    from clawjax.models.export import tensors_to_params
-
     source = open_source(config, seed=seed)
     tokenizer, architecture, context_length = _request_view(source, config)
     return LoadedModel(
         name=config.name,
         base_id=source.base_id(),
         architecture=architecture,
-        params=tensors_to_params(source.tensors(), architecture),
+        params=_read(source.tensors(), architecture, mesh),
         tokenizer=tokenizer,
         context_length=context_length,
     )
+
+
+def _read(
+    tensors: Mapping[str, np.ndarray], architecture: Architecture, mesh: MeshConfig | None
+) -> Params:
+    from clawjax.models.export import tensors_to_params
+    from clawjax.models.sharding import Placement
+    from clawjax.models.stacked import read_stacked
+
+    placement = Placement.of(mesh or MeshConfig(), architecture)
+    if placement.mesh is None:
+        return tensors_to_params(tensors, architecture)
+    return read_stacked(tensors, placement)
 
 
 def load_tokenizer(config: ModelConfig) -> tuple[ChatTokenizer, Architecture, int]:

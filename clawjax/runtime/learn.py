@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 from clawjax.config import LearnerConfig, RunConfig
 from clawjax.errors import ConfigError, LearnerError
@@ -15,6 +16,7 @@ from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model
+from clawjax.models.processes import come_together, is_leader, led, led_call
 from clawjax.runtime.build import open_log, use_compilation_cache
 from clawjax.runtime.child import parent_is_alive, run_child
 from clawjax.runtime.paths import RunPaths, note_json
@@ -58,7 +60,9 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
 
     A learner whose supervisor was killed is waited for: two would train the same turns.
     """
-    with paths.locked("learner.lock", wait_s=_PREDECESSOR_S):
+    _step_back(config.learner)
+    come_together(config.learner.distributed)
+    with _alone(config, paths):
         pulse = Pulse(paths)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: pulse.set())
@@ -66,40 +70,53 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
 
 
 def _learn(config: RunConfig, paths: RunPaths, pulse: Pulse) -> None:
-    _step_back(config.learner)
     use_compilation_cache(config)
-    log = open_log(config.log)
-    monitor = JsonlMonitor(paths.metrics, source="learner")
+    stop = led(pulse, "stop")
+    if not config.learner.distributed.enabled or is_leader():
+        log, monitor = open_log(config.log), JsonlMonitor(paths.metrics, source="learner")
+    else:
+        log, monitor = None, None
     learner = _build(config, paths, log, monitor)
     try:
-        learner.run(pulse)
+        learner.run(stop)
     except LearnerError as error:
         pulse.give_up(str(error))
         raise
-    while not pulse.is_set():  # all steps taken: keep the process, or it would be started again
-        pulse.wait(1.0)
-    monitor.close()
-    log.close()
+    while not stop.is_set():  # all steps taken: keep the process, or it would be started again
+        stop.wait(1.0)
+    if monitor is not None and log is not None:
+        monitor.close()
+        log.close()
 
 
-def _build(config: RunConfig, paths: RunPaths, log: SqlTurnLog, monitor: JsonlMonitor) -> Learner:
-    """Resume the run's learner.
+def _alone(config: RunConfig, paths: RunPaths) -> AbstractContextManager[None]:
+    """Hold the run for this learner; of several processes, the leader does."""
+    if config.learner.distributed.enabled and not is_leader():
+        return nullcontext()
+    return paths.locked("learner.lock", wait_s=_PREDECESSOR_S)
+
+
+def _build(
+    config: RunConfig, paths: RunPaths, log: SqlTurnLog | None, monitor: JsonlMonitor | None
+) -> Learner:
+    """Resume the run's learner; log and monitor are the leader's.
 
     Raises:
         ConfigError: the folder's checkpoints are of another model or method.
     """
     try:
         return build_learner(
-            model=load_model(config.model, seed=config.run.seed),
+            model=load_model(config.model, seed=config.run.seed, mesh=config.learner.mesh),
             objective=config.objective,
             learner=config.learner,
             reward=config.reward,
-            log=log,
-            store=DirectoryWeightStore(paths.weights),
-            monitor=monitor,
+            log=led(log, "log"),
+            store=led(DirectoryWeightStore(paths.weights), "store", own=("load",)),
+            monitor=led(monitor, "monitor"),
             run_dir=paths.root,
             seed=config.run.seed,
             fixed_text=fixed_text(),
+            clock=led_call(time.time, "clock"),
         )
     except LearnerError as error:
         raise ConfigError(str(error)) from error

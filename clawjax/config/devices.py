@@ -1,0 +1,78 @@
+"""Knobs of the devices that a learner runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clawjax.config.checks import at_least, require
+
+__all__ = ["DistributedConfig", "MeshConfig"]
+
+
+@dataclass
+class MeshConfig:
+    """How many devices share what; -1 or null is as many as are left, for one axis at most.
+
+    One device, 1 x 1 x 1, is no mesh: nothing is sharded and nothing is paid for.
+    """
+
+    data: int | None = 1
+    """Divides the rows of a batch; every device has all weights."""
+    fsdp: int | None = 1
+    """Divides rows and weights; a layer's are gathered while it is computed."""
+    tensor: int | None = 1
+    """Divides every layer: heads, the feed-forward's width, the vocabulary."""
+
+    def __post_init__(self) -> None:
+        """Reject meshes without devices, and those of which too much is left open."""
+        for name, size in self.sizes().items():
+            require(
+                size == -1 or size >= 1,
+                f"learner.mesh.{name}={size} is no number of devices: use 1 or more, or -1 for "
+                "what is left",
+            )
+        is_open = [name for name, size in self.sizes().items() if size == -1]
+        require(
+            len(is_open) <= 1,
+            f"learner.mesh leaves {' and '.join(is_open)} open: set all of them but one",
+        )
+
+    def sizes(self) -> dict[str, int]:
+        """Devices along each axis, in the mesh's order; -1 is what is left."""
+        sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+        return {name: -1 if size is None else size for name, size in sizes.items()}
+
+
+@dataclass
+class DistributedConfig:
+    """Several processes, one learner: the first decides, logs and publishes, all of them compute.
+
+    What is null is found out from Slurm, Kubernetes, Open MPI or a TPU's metadata.
+    """
+
+    enabled: bool = False
+    coordinator: str | None = None
+    """`host:port` of the first process, which all reach."""
+    processes: int | None = None
+    process_id: int | None = None
+    """From 0."""
+    timeout_s: float = 300.0
+    """How long the processes wait for one another at the start."""
+
+    def __post_init__(self) -> None:
+        """Reject groups that cannot come together."""
+        at_least("learner.distributed.timeout_s", self.timeout_s, 1.0)
+        at_least("learner.distributed.processes", self.processes or 1, 1)
+        if self.process_id is not None:
+            count = self.processes
+            require(
+                self.process_id >= 0 and (count is None or self.process_id < count),
+                f"learner.distributed.process_id={self.process_id} is out of range: "
+                f"learner.distributed.processes={count} counts from 0",
+            )
+        given = (self.coordinator, self.processes, self.process_id)
+        require(
+            all(value is None for value in given) or None not in given,
+            "learner.distributed names some of coordinator, processes and process_id "
+            f"({', '.join(map(str, given))}): give all three, or none to have them found out",
+        )

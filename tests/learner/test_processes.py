@@ -1,0 +1,81 @@
+"""Two processes that are one learner, with collectives over loopback."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from programs import finished, start_program
+
+from clawjax.config import DistributedConfig
+from clawjax.errors import ConfigError
+from clawjax.models.processes import agree, come_together, is_leader, led, led_call
+from clawjax.testing import temporary_log
+from clawjax.weights import DirectoryWeightStore
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def trained(folder: Path, processes: int) -> list[dict[str, Any]]:
+    """What each process says, by number."""
+    folder.mkdir()
+    port = str(free_port())
+    started = [
+        start_program(
+            "process_runs.py",
+            *(str(number), str(processes), port, str(folder)),
+            devices=4 // processes,
+        )
+        for number in range(processes)
+    ]
+    return [finished(process) for process in started]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    (one,) = trained(tmp_path / "one", 1)
+    leader, other = trained(tmp_path / "two", 2)
+    assert (leader["devices"], other["devices"], one["devices"]) == ([2, 4], [2, 4], [4, 4])
+    assert leader["version"] == other["version"] == one["version"] == 2
+    # All have the same weights, and all could go on from the checkpoint.
+    assert leader["norm"] == other["norm"] == pytest.approx(one["norm"], rel=1e-6)
+    assert leader["checked"]
+    assert other["checked"]
+    # Only the first talks to the monitor, the log and the store.
+    assert other["metrics"] == []
+    assert len(leader["metrics"]) == len(one["metrics"])
+    for ours, theirs in zip(leader["metrics"], one["metrics"], strict=True):
+        for name in ("loss", "kl", "grad_norm", "turns", "reward_mean"):
+            key = f"train/{name}"
+            if key in theirs:
+                assert ours[key] == pytest.approx(theirs[key], rel=1e-5, abs=1e-5), key
+    assert temporary_log(tmp_path / "two").counts() == temporary_log(tmp_path / "one").counts()
+    _, found = DirectoryWeightStore(tmp_path / "two" / "weights").load(2)
+    _, wanted = DirectoryWeightStore(tmp_path / "one" / "weights").load(2)
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        np.testing.assert_allclose(found[name], tensor, atol=1e-5, err_msg=name)
+
+
+def test_a_process_that_is_alone_leads_and_is_asked_for_nothing(tmp_path: Path) -> None:
+    come_together(DistributedConfig())
+    log = temporary_log(tmp_path)
+    assert is_leader()
+    assert led(log, "log") is log
+    assert led_call(free_port, "port") is free_port
+    assert agree(True)
+    assert not agree(False)
+
+
+def test_groups_that_cannot_come_together_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"process_id=2 is out of range: .*processes=2"):
+        DistributedConfig(coordinator="a:1", processes=2, process_id=2)
+    with pytest.raises(ConfigError, match=r"\(a:1, None, None\): give all three, or none"):
+        DistributedConfig(coordinator="a:1")
