@@ -30,5 +30,9 @@ setup(
         "clawjax.rewards": ["*.json", "*.npz", "*.safetensors", "*.txt", "data/*"],
     },
     install_requires=requirements("base.in"),
-    extras_require={"dev": requirements("dev.in"), "postgres": ["psycopg[binary]>=3.2"]},
+    extras_require={
+        "delta": ["backports.zstd>=1"],
+        "dev": requirements("dev.in"),
+        "postgres": ["psycopg[binary]>=3.2"],
+    },
 )

@@ -30,6 +30,7 @@ MINUTES = {
     "train_ragged": 10,
     "train_step": 10,
     "ttft": 2,
+    "weight_sync": 8,
 }
 """About how long a script takes on two quiet CPU cores."""
 

@@ -34,6 +34,7 @@ __all__ = [
     "Ledger",
     "Monitor",
     "Reward",
+    "ScoreRequest",
     "TokenChunk",
     "TurnLog",
     "WeightStore",
@@ -53,11 +54,27 @@ class GenerateRequest:
     """How many alternatives to report per token (temperature 1); 0 for none, 20 at most."""
     priority: int = 0
     """The lower, the more urgent; what is equally urgent is served in order of arrival."""
+    session_id: str | None = None
+    """Requests of one session share a beginning: an engine with several caches keeps them together.
+    None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """A prompt and a reply that somebody wrote: how likely does the policy think it is?"""
+
+    request_id: str
+    prompt_ids: tuple[int, ...]
+    """At least one: the first token of a text is predicted by nothing."""
+    response_ids: tuple[int, ...]
+    """At least one; prompt and response fit the context together."""
+    priority: int = 0
+    """As for `GenerateRequest`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenChunk:
-    """Newly sampled tokens, all sequences of equal length; `text` is their new visible text.
+    """Newly sampled tokens, one entry each per token; `text` is their new visible text.
 
     Text may lag behind tokens (an unfinished UTF-8 character, a possible stop string) and never
     contains a stop string or a special token. Only the last chunk has a `finish_reason`.
@@ -65,7 +82,9 @@ class TokenChunk:
 
     token_ids: tuple[int, ...]
     sampler_logprobs: tuple[float, ...]
+    """Of the distribution drawn from; empty where the engine cannot tell."""
     sampler_logprobs_t1: tuple[float, ...]
+    """At temperature 1, nothing cut off; empty where the engine cannot tell."""
     versions: tuple[int, ...]
     text: str = ""
     finish_reason: FinishReason | None = None
@@ -98,6 +117,17 @@ class Engine(Protocol):
 
         Raises:
             WireError: prompt over the context length (`context_length_exceeded`), bad parameters.
+            EngineError: the engine has stopped.
+        """
+        ...
+
+    async def score(self, request: ScoreRequest) -> tuple[float, ...]:
+        """`log p(token | everything before it)` of each response token, at temperature 1.
+
+        All by one version of the weights.
+
+        Raises:
+            WireError: over the context length (`context_length_exceeded`), bad tokens.
             EngineError: the engine has stopped.
         """
         ...

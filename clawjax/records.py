@@ -66,6 +66,8 @@ class DropReason(StrEnum):
     CANCELLED = "cancelled"
     EMPTY_RESPONSE = "empty_response"
     LENGTH_MISMATCH = "length_mismatch"
+    NO_LOGPROBS = "no_logprobs"
+    """The engine could not tell how likely its tokens were, cut as their distribution was."""
     TOO_LONG = "too_long"
     NO_NEXT_STATE = "no_next_state"
     ABSTAINED = "abstained"
@@ -140,9 +142,11 @@ class Turn:
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
     sampler_logprobs: tuple[float, ...]
-    """log-prob of each response token under the distribution it was drawn from."""
+    """log-prob of each response token under the distribution it was drawn from; empty where the
+    engine cannot tell: such a turn is not trained on."""
     sampler_logprobs_t1: tuple[float, ...]
-    """The same tokens under the untruncated distribution at temperature 1."""
+    """The same tokens under the untruncated distribution at temperature 1; empty where the engine
+    cannot tell."""
     token_versions: tuple[VersionRun, ...]
     sampling: SamplingParams
     finish_reason: FinishReason

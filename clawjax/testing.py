@@ -19,6 +19,7 @@ from clawjax.protocols import (
     BASE_KIND,
     EngineStatus,
     GenerateRequest,
+    ScoreRequest,
     TokenChunk,
     WeightVersion,
 )
@@ -67,6 +68,7 @@ class FakeEngine:
             fails_after: raise `EngineError` after so many tokens of each reply.
         """
         self.requests: list[GenerateRequest] = []
+        self.scored: list[ScoreRequest] = []
         self.cancelled: list[str] = []
         self.version = 0
         self._tokenizer = tokenizer
@@ -104,6 +106,15 @@ class FakeEngine:
             if not finished:
                 self.cancelled.append(request.request_id)
 
+    async def score(self, request: ScoreRequest) -> tuple[float, ...]:
+        """Log-probs of -1 throughout, as for what it says itself."""
+        self._check_prompt(request.prompt_ids)
+        assert request.response_ids, "nothing to score"
+        assert all(0 <= token < self._tokenizer.vocab_size for token in request.response_ids)
+        self._require_room(len(request.prompt_ids) + len(request.response_ids) - 1)
+        self.scored.append(request)
+        return (-1.0,) * len(request.response_ids)
+
     async def swap(self, weights: WeightVersion) -> None:
         """Adopt a version number."""
         self.version = weights.version
@@ -125,10 +136,16 @@ class FakeEngine:
         assert self._running == 0, f"{self._running} requests were never closed"
 
     def _check(self, request: GenerateRequest) -> None:
-        assert request.prompt_ids, "empty prompt"
-        assert all(0 <= token < self._tokenizer.vocab_size for token in request.prompt_ids)
+        self._check_prompt(request.prompt_ids)
         assert request.sampling.max_response_tokens >= 1
-        if len(request.prompt_ids) >= self._context_length:
+        self._require_room(len(request.prompt_ids))
+
+    def _check_prompt(self, prompt_ids: tuple[int, ...]) -> None:
+        assert prompt_ids, "empty prompt"
+        assert all(0 <= token < self._tokenizer.vocab_size for token in prompt_ids)
+
+    def _require_room(self, tokens: int) -> None:
+        if tokens >= self._context_length:
             msg = f"This model's maximum context length is {self._context_length} tokens."
             raise WireError(msg, code="context_length_exceeded", param="messages")
 

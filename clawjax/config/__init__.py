@@ -5,6 +5,7 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
+from clawjax.config.delivery import DeliveryConfig
 from clawjax.config.devices import DistributedConfig, MeshConfig
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.hardware import HardwareConfig
@@ -36,6 +37,7 @@ from clawjax.config.running import (
     to_run_config,
 )
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
+from clawjax.config.sglang import LaunchConfig, SglangConfig
 from clawjax.config.teaching import DpoConfig, HintChoice, OpdConfig, OpdForm, Support, Teacher
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "UNTRAINED",
     "USES_PROXIMAL",
     "Baseline",
+    "DeliveryConfig",
     "DistributedConfig",
     "DpoConfig",
     "DriftConfig",
@@ -53,6 +56,7 @@ __all__ = [
     "HardwareConfig",
     "HintChoice",
     "KlEstimator",
+    "LaunchConfig",
     "LearnerConfig",
     "LlmJudgeConfig",
     "LogConfig",
@@ -72,6 +76,7 @@ __all__ = [
     "RulesConfig",
     "RunConfig",
     "RunSection",
+    "SglangConfig",
     "SuiteConfig",
     "Support",
     "Teacher",

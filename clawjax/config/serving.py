@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
+from clawjax.config.sglang import SglangConfig
 
 __all__ = ["EngineConfig", "GatewayConfig", "LogConfig", "ModelConfig"]
 
@@ -31,9 +32,13 @@ class ModelConfig:
 
 @dataclass
 class EngineConfig:
-    """The embedded engine. All shapes are fixed at start-up."""
+    """Who samples. The embedded engine's shapes are fixed at start-up."""
 
     kind: str = "embedded"
+    """`embedded` (JAX in the serving process) or `sglang` (servers, see `sglang`)."""
+    sglang: SglangConfig = field(default_factory=SglangConfig)
+    """The servers of `kind: sglang`, which of this class uses `slots`, `max_waiting`, the sampling
+    defaults and `poll_weights_s`."""
     slots: int = 8
     """Requests decoded together."""
     max_waiting: int = 256
@@ -67,9 +72,11 @@ class EngineConfig:
     def __post_init__(self) -> None:
         """Reject what cannot be served."""
         require(
-            self.kind == "embedded",
-            f"engine.kind={self.kind!r} is unknown: use engine=embedded",
+            self.kind in ("embedded", "sglang"),
+            f"engine.kind={self.kind!r} is unknown: use engine=embedded or engine=sglang",
         )
+        if self.kind == "sglang":
+            self.sglang.require_servers()
         at_least("engine.slots", self.slots, 1)
         at_least("engine.max_waiting", self.max_waiting, 0)
         at_least("engine.kept_prefixes", self.kept_prefixes, 0)

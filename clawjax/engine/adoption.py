@@ -13,7 +13,7 @@ import contextlib
 import ctypes
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -24,14 +24,26 @@ from clawjax.models import lora
 from clawjax.models.export import tensors_to_params
 from clawjax.models.load import LoadedModel
 from clawjax.models.transformer import Params
-from clawjax.protocols import BASE_KIND, WeightStore, WeightVersion
+from clawjax.protocols import BASE_KIND, WeightVersion
 
-__all__ = ["read_params", "return_freed_memory", "served"]
+__all__ = ["WeightReader", "read_params", "return_freed_memory", "served"]
 
 _merge = jax.jit(lora.merge)
 
 
-def read_params(model: LoadedModel, store: WeightStore, version: int) -> Params:
+class WeightReader(Protocol):
+    """The part of a `WeightStore` that an engine uses."""
+
+    def latest(self) -> WeightVersion | None:
+        """The version to begin with; None for the base model."""
+        ...
+
+    def load(self, version: int) -> tuple[WeightVersion, Mapping[str, np.ndarray]]:
+        """Read and verify a version; `StoreError` where it cannot be."""
+        ...
+
+
+def read_params(model: LoadedModel, store: WeightReader, version: int) -> Params:
     """Load, verify and build the parameters of a version, on the device; 0 is the model as it is.
 
     Raises:

@@ -1,8 +1,8 @@
-"""The programs that run on the device, compiled once per shape bucket: decode, prefill, sample.
+"""Runs the programs on the device, each compiled once per shape bucket.
 
 Owns the KV cache (donated from call to call) and the compiled programs. Invariant: programs are
 compiled ahead of time and called as such, so an unforeseen shape is an error and never a silent
-recompilation. Only the engine's worker thread calls in here.
+recompilation. Only the engine's worker thread calls in here, except for `prepare`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from clawjax.config import EngineConfig
-from clawjax.engine.kv import (
-    Cache,
-    LayerCache,
-    copied,
-    decode_attend,
-    new_cache,
-    prefill_attend,
-)
-from clawjax.engine.sampling import Drawn, SamplingRows, sample
+from clawjax.engine.kv import Cache, copied, new_cache
+from clawjax.engine.programs import Shape, burst, decode, prefill, score
+from clawjax.engine.sampling import Drawn, SamplingRows, Scored, sample
 from clawjax.models.architecture import Architecture
-from clawjax.models.transformer import Attend, Params, Transformer
+from clawjax.models.transformer import Params, Transformer
 
 __all__ = ["Decoder", "Read", "Shape", "idle_rows"]
 
@@ -40,19 +33,6 @@ logger = logging.getLogger(__name__)
 
 _COMPILE_THREADS = 2
 _SMALLEST_CHUNK = 8
-
-
-class Shape(NamedTuple):
-    """What a program is compiled for."""
-
-    kind: str
-    """`decode`, `prefill`, `copy` or `sample`."""
-    rows: int
-    """Rows that are computed together."""
-    tokens: int = 1
-    """Prompt tokens that each of them reads, or reply tokens that each of them draws."""
-    live: int = 0
-    """Cache positions attended to or copied."""
 
 
 class Read(NamedTuple):
@@ -91,6 +71,8 @@ class Decoder:
         self._model = Transformer(arch)
         rows = config.slots + config.kept_prefixes
         self._cache: Cache = new_cache(arch, rows=rows, capacity=capacity)
+        self._layout = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self._cache)
+        """What programs are compiled for: the cache itself changes hands with each call."""
         self._programs: dict[Shape, Any] = {}
 
     @property
@@ -113,10 +95,26 @@ class Decoder:
         samples = (("sample", rows) for rows in {1, self.reads, *self._row_buckets})
         return frozenset(itertools.starmap(Shape, [*decode, *prefill, *copies, *samples]))
 
+    def scoring_shapes(self) -> frozenset[Shape]:
+        """Those that only who scores needs."""
+        sizes = {self._chunk, self._small_chunk}
+        return frozenset(
+            Shape("score", 1, size, live)
+            for size, live in itertools.product(sizes, self._live_buckets)
+            if size <= live
+        )
+
     def warm_up(self, params: Params) -> None:
-        """Compile every shape, a few at a time: the compiler runs outside the interpreter lock."""
+        """Compile every shape but those for scoring."""
+        self.prepare(self.shapes(), params)
+
+    def prepare(self, shapes: frozenset[Shape], params: Params) -> None:
+        """Compile, a few at a time: the compiler runs outside the interpreter lock.
+
+        May run beside serving, in another thread: it needs to know what the cache looks like only.
+        """
         with ThreadPoolExecutor(_COMPILE_THREADS, thread_name_prefix="compile") as pool:
-            for _ in pool.map(lambda shape: self._program(shape, params), sorted(self.shapes())):
+            for _ in pool.map(lambda shape: self._program(shape, params), sorted(shapes)):
                 pass
 
     def together(self, left: int) -> int:
@@ -150,9 +148,7 @@ class Decoder:
             and is None where none is.
         """
         total = [len(read.prompt) for read in reads]
-        left = total[0] - reads[0].start
-        is_long = len(reads) == 1 and left > self._chunk // 2 and not is_brief
-        size = self._chunk if is_long else self._small_chunk
+        size = self._size(total[0] - reads[0].start, is_brief=is_brief or len(reads) > 1)
         wanted = 1 if len(reads) == 1 else self.reads
         reads = [*reads, *[reads[0]] * (wanted - len(reads))]  # the same once more changes nothing
         starts = [min(read.start, self.capacity - size) for read in reads]
@@ -169,6 +165,33 @@ class Decoder:
         done = list(map(operator.add, starts, counts))[: len(total)]
         is_any_read = any(map(operator.ge, done, total))
         return done, self._sample(logits, _resized(rows, wanted)) if is_any_read else None
+
+    def score(
+        self, params: Params, read: Read, *, wants_top: bool, is_brief: bool = False
+    ) -> tuple[int, Scored[np.ndarray]]:
+        """Read the next chunk of a text and say what the model thinks of what follows each token.
+
+        Args:
+            params: the policy.
+            read: a text of at least two tokens, of which the last is never read.
+            wants_top: whether alternatives are asked for.
+            is_brief: never read more than a quarter of a chunk.
+
+        Returns:
+            How many tokens are read now; and host arrays, one row for each token read by this
+            call, about the token after it.
+        """
+        total = len(read.prompt) - 1
+        size = self._size(total - read.start, is_brief=is_brief)
+        start = min(read.start, self.capacity - size)
+        part = read.prompt[start : start + size + 1]
+        padded = np.zeros((1, size + 1), np.int32)
+        padded[0, : len(part)] = part
+        where = np.asarray([read.slot, start], np.int32)
+        shape = Shape("score", 1, size, self._live(start + size))
+        scored = jax.device_get(self._forward(shape, params, padded, where, np.bool_(wants_top)))
+        done = start + len(part) - 1
+        return done, Scored(*(column[read.start - start : done - start] for column in scored))
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Give one row of the cache the first `length` positions of another, or some more."""
@@ -209,6 +232,10 @@ class Decoder:
             return Drawn(*(column[None] for column in drawn))
         return jax.device_get(self._forward(shape, params, *fed, first))
 
+    def _size(self, left: int, *, is_brief: bool) -> int:
+        """Tokens of a chunk while `left` are to be read."""
+        return self._chunk if left > self._chunk // 2 and not is_brief else self._small_chunk
+
     def _live(self, length: int) -> int:
         return self._live_buckets[bisect.bisect_left(self._live_buckets, length)]
 
@@ -236,100 +263,22 @@ class Decoder:
             return jax.jit(sample).lower(logits, idle_rows(shape.rows))
         if shape.kind == "copy":
             program = functools.partial(copied, length=shape.live)
-            return jax.jit(program, donate_argnums=0).lower(self._cache, np.zeros(2, np.int32))
+            return jax.jit(program, donate_argnums=0).lower(self._layout, np.zeros(2, np.int32))
         row = np.zeros(shape.rows, np.int32)
         if shape.kind == "prefill":
             examples = (np.zeros(shape[1:3], np.int32), np.zeros((3, shape.rows), np.int32))
-            program = functools.partial(_prefill, self._model, shape)
+            program = functools.partial(prefill, self._model, shape)
+        elif shape.kind == "score":
+            ids = np.zeros((1, shape.tokens + 1), np.int32)
+            examples = (ids, np.zeros(2, np.int32), np.bool_(False))
+            program = functools.partial(score, self._model, shape)
         elif shape.tokens == 1:
             examples = (row, row)
-            program = functools.partial(_decode, self._model, shape)
+            program = functools.partial(decode, self._model, shape)
         else:
             examples = (row, row, idle_rows(shape.rows))
-            program = functools.partial(_burst, self._model, shape)
-        return jax.jit(program, donate_argnums=1).lower(params, self._cache, *examples)
-
-
-def _decode(
-    model: Transformer,
-    shape: Shape,
-    params: Params,
-    cache: Cache,
-    tokens: Array,
-    positions: Array,
-) -> tuple[Cache, Array]:
-    attend = decode_attend(positions, live=shape.live)
-    cache, hidden = _hidden(model, params, cache, tokens[:, None], positions[:, None], attend)
-    return cache, model.bind({"params": params}).logits(hidden[:, 0])
-
-
-def _burst(
-    model: Transformer,
-    shape: Shape,
-    params: Params,
-    cache: Cache,
-    tokens: Array,
-    positions: Array,
-    rows: SamplingRows[Array],
-) -> tuple[Cache, Drawn[Array]]:
-    """Decode and sample `shape.tokens` times; what is drawn is fed at once."""
-
-    def advance(
-        carry: tuple[Cache, Array], step: Array
-    ) -> tuple[tuple[Cache, Array], Drawn[Array]]:
-        cache, tokens = carry
-        cache, logits = _decode(model, shape, params, cache, tokens, positions + step)
-        drawn = sample(logits, rows._replace(step=rows.step + step))
-        return (cache, drawn.token), drawn
-
-    steps = jnp.arange(shape.tokens, dtype=jnp.int32)
-    (cache, _), drawn = jax.lax.scan(advance, (cache, tokens), steps)
-    return cache, drawn
-
-
-def _prefill(
-    model: Transformer,
-    shape: Shape,
-    params: Params,
-    cache: Cache,
-    token_ids: Array,
-    where: Array,
-) -> tuple[Cache, Array]:
-    """`where` is, for each row, slot, position of the first token, and number of real tokens."""
-    slots, starts, counts = where
-    attend = prefill_attend(slots, starts, shape.tokens, live=shape.live)
-    positions = starts[:, None] + jnp.arange(shape.tokens, dtype=jnp.int32)
-    cache, hidden = _hidden(model, params, cache, token_ids, positions, attend)
-    last = hidden[jnp.arange(shape.rows), counts - 1]
-    return cache, model.bind({"params": params}).logits(last)
-
-
-def _hidden(
-    model: Transformer,
-    params: Params,
-    cache: Cache,
-    token_ids: Array,
-    positions: Array,
-    attend: Attend,
-) -> tuple[Cache, Array]:
-    """Hidden states `[B, T, D]` and the filled cache.
-
-    The same as calling the `Transformer`, except that the layer is traced once instead of once
-    per layer: with a warm compilation cache, start-up is mostly tracing. XLA inlines the calls.
-    """
-    bound = model.bind({"params": params})
-    block, _ = bound.layers[0].unbind()
-
-    @jax.jit
-    def layer(weights: Params, x: Array, kv: LayerCache) -> tuple[Array, LayerCache]:
-        return block.bind({"params": weights})(x, positions, attend, kv)
-
-    x = bound.embed(token_ids)
-    filled = []
-    for index, kv in enumerate(cache):
-        x, new = layer(params[f"layers_{index}"], x, kv)
-        filled.append(new)
-    return tuple(filled), bound.norm(x)
+            program = functools.partial(burst, self._model, shape)
+        return jax.jit(program, donate_argnums=1).lower(params, self._layout, *examples)
 
 
 def idle_rows(count: int) -> SamplingRows[np.ndarray]:

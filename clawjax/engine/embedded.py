@@ -14,29 +14,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 
 from clawjax.config import EngineConfig
-from clawjax.engine.adoption import read_params, return_freed_memory, served
+from clawjax.engine.adoption import WeightReader, read_params, return_freed_memory, served
 from clawjax.engine.decode import Decoder
-from clawjax.engine.requests import reply_limit
-from clawjax.engine.scheduler import Delivery, Job, Scheduler, Weights
+from clawjax.engine.pausing import PauseMode
+from clawjax.engine.replies import Delivery, Job, last_chunk
+from clawjax.engine.requests import check_scoring, reply_limit
+from clawjax.engine.scheduler import Scheduler, Weights
 from clawjax.engine.text import ReplyText
-from clawjax.engine.worker import Replacement, Worker
+from clawjax.engine.worker import Order, Worker
 from clawjax.errors import EngineError, StoreError, WireError
 from clawjax.models.load import LoadedModel
 from clawjax.models.transformer import Params
 from clawjax.protocols import (
     EngineStatus,
     GenerateRequest,
+    ScoreRequest,
     TokenChunk,
-    WeightStore,
     WeightVersion,
 )
+from clawjax.records import FinishReason
 
 __all__ = ["EmbeddedEngine"]
 
@@ -45,20 +50,29 @@ logger = logging.getLogger(__name__)
 _START_TIMEOUT_S = 1800.0
 _SWAP_TIMEOUT_S = 600.0
 _STOP_TIMEOUT_S = 30.0
+_ORDER_TIMEOUT_S = 60.0
 _HEALTH_CHECK_S = 1.0
 """How often a request that gets no chunk looks whether the worker lives."""
+
+R = TypeVar("R")
 
 
 class EmbeddedEngine:
     """`protocols.Engine` in this process; make one with `start`."""
 
-    def __init__(self, model: LoadedModel, config: EngineConfig, store: WeightStore | None) -> None:
+    def __init__(
+        self, model: LoadedModel, config: EngineConfig, store: WeightReader | None
+    ) -> None:
         """Take part in the running event loop; `start` is what callers use."""
         self._model = model
         self._config = config
         self._store = store
         self._open: dict[Job, asyncio.Queue[TokenChunk]] = {}
         self._swapping = asyncio.Lock()  # one set of new weights in memory, adopted in order
+        self._decoder: Decoder | None = None
+        """There as soon as the worker is ready."""
+        self._preparing = asyncio.Lock()  # what only scoring needs is compiled once
+        self._can_score = False
         self._worker = Worker(
             self._build,
             self._deliver,
@@ -68,7 +82,7 @@ class EmbeddedEngine:
 
     @classmethod
     async def start(
-        cls, model: LoadedModel, config: EngineConfig, store: WeightStore | None
+        cls, model: LoadedModel, config: EngineConfig, store: WeightReader | None
     ) -> EmbeddedEngine:
         """Start the worker thread, compile, and adopt the weights that are to be served.
 
@@ -101,16 +115,46 @@ class EmbeddedEngine:
             WireError: prompt over the context length, bad parameters, or too many requests (503).
             EngineError: the engine has stopped.
         """
-        job, chunks = self._admit(request)
-        try:
+        arch, context_length = self._model.architecture, self._model.context_length
+        job = Job(request, reply_limit(request, arch.vocab_size, context_length))
+        with self._admitted(job) as chunks:
             while True:
                 chunk = await self._next(chunks)
                 yield chunk
                 if chunk.finish_reason is not None:
                     return
-        finally:
-            job.is_cancelled = True
-            self._open.pop(job, None)
+
+    async def score(self, request: ScoreRequest) -> tuple[float, ...]:
+        """`log p(token | everything before it)` of each response token, at temperature 1.
+
+        It is read as prompts are, chunk by chunk at its priority, between the tokens of running
+        replies. The first request compiles what only scoring needs, beside serving.
+
+        Raises:
+            WireError: over the context length, bad tokens, or too many requests (503).
+            EngineError: the engine has stopped.
+        """
+        chunk = await self.read(request)
+        if chunk.finish_reason is FinishReason.CANCELLED:
+            msg = f"scoring of {request.request_id!r} was ended before it was complete: try again"
+            raise EngineError(msg)
+        return chunk.sampler_logprobs_t1
+
+    async def read(self, request: ScoreRequest, *, top_logprobs: int = 0) -> TokenChunk:
+        """What `score` tells, with the version it is of, and alternatives per response token.
+
+        Empty and with `cancelled` where it was ended from outside.
+
+        Raises:
+            WireError: as for `score`.
+            EngineError: the engine has stopped.
+        """
+        self._require_alive()
+        arch, context_length = self._model.architecture, self._model.context_length
+        check_scoring(request, arch.vocab_size, context_length)
+        await self._prepare_scoring()
+        with self._admitted(Job(request, 1, top_logprobs)) as chunks:
+            return await self._next(chunks)
 
     async def swap(self, weights: WeightVersion) -> None:
         """Verify and adopt weights between two decode steps; running requests go on.
@@ -129,6 +173,38 @@ class EmbeddedEngine:
             msg = f"weights {weights.version} were not in place after {_SWAP_TIMEOUT_S:.0f} s"
             raise EngineError(msg) from error
         logger.info("policy version %d is in use", weights.version)
+
+    def abort(self, request_id: str | None = None) -> int:
+        """End the requests of an id, or all, as cancelled with what they have; returns how many."""
+        ended = [job for job in self._open if request_id in (None, job.request.request_id)]
+        for job in ended:
+            job.is_cancelled = True
+            self._open.pop(job).put_nowait(last_chunk(""))  # there is a place for it: `_admitted`
+        return len(ended)
+
+    async def pause(self, mode: PauseMode, *, lease_s: float) -> None:
+        """Draw no token until `resume`, or for `lease_s`; requests that come meanwhile wait.
+
+        Raises:
+            EngineError: the engine has stopped.
+        """
+        await self._order(lambda scheduler: self._worker.pause(scheduler, mode, lease_s))
+
+    async def resume(self) -> None:
+        """End a pause, if there is one.
+
+        Raises:
+            EngineError: the engine has stopped.
+        """
+        await self._order(self._worker.resume)
+
+    async def flush(self) -> bool:
+        """Forget all prompts that were read; False, and nothing happens, while replies hold slots.
+
+        Raises:
+            EngineError: the engine has stopped.
+        """
+        return await self._order(Scheduler.flush)
 
     def status(self) -> EngineStatus:
         """Report what is going on, without blocking."""
@@ -162,7 +238,7 @@ class EmbeddedEngine:
         """Make the scheduler and compile; in the worker thread."""
         model, config = self._model, self._config
         params = served(model.params, config.weights_dtype)
-        decoder = Decoder(model.architecture, model.context_length, config)
+        decoder = self._decoder = Decoder(model.architecture, model.context_length, config)
         if config.warm_up:
             decoder.warm_up(params)
         return Scheduler(
@@ -172,20 +248,35 @@ class EmbeddedEngine:
             new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
         )
 
-    def _admit(self, request: GenerateRequest) -> tuple[Job, asyncio.Queue[TokenChunk]]:
+    async def _prepare_scoring(self) -> None:
+        """Compile for scoring unless it has been done; who runs meanwhile is not disturbed."""
+        async with self._preparing:
+            if self._can_score:
+                return
+            assert self._decoder is not None, "the worker is ready before anybody asks"
+            params = jax.eval_shape(lambda: served(self._model.params, self._config.weights_dtype))
+            shapes = self._decoder.scoring_shapes()
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await asyncio.to_thread(self._decoder.prepare, shapes, params)
+            self._can_score = True
+
+    @contextmanager
+    def _admitted(self, job: Job) -> Iterator[asyncio.Queue[TokenChunk]]:
+        """Hand a job over; it is cancelled when the context ends, unless it is complete."""
         self._require_alive()
-        arch, context_length = self._model.architecture, self._model.context_length
-        limit = reply_limit(request, arch.vocab_size, context_length)
-        job = Job(request, limit)
         if len(self._open) >= self._max_open or not self._worker.put(job):
             msg = (
                 f"The engine is overloaded: {self._config.slots} requests are running and "
                 f"{self._config.max_waiting} waiting. Please retry shortly."
             )
             raise WireError(msg, status=503, code="engine_overloaded", kind="server_error")
-        chunks: asyncio.Queue[TokenChunk] = asyncio.Queue(limit + 1)  # a token each, and the end
+        chunks: asyncio.Queue[TokenChunk] = asyncio.Queue(job.limit + 1)  # one each, and the end
         self._open[job] = chunks
-        return job, chunks
+        try:
+            yield chunks
+        finally:
+            job.is_cancelled = True
+            self._open.pop(job, None)
 
     def _deliver(self, delivered: Sequence[Delivery]) -> None:
         for job, chunk in delivered:
@@ -202,23 +293,34 @@ class EmbeddedEngine:
                 if chunks.empty():
                     self._require_alive()
 
-    async def _replace(self, version: int, store: WeightStore) -> None:
+    async def _replace(self, version: int, store: WeightReader) -> None:
         """Build parameters beside serving; wait until the worker has them or has died."""
         self._require_alive()
         params = await asyncio.to_thread(self._read, store, version)
-        done: Future[None] = Future()
-        if not self._worker.put(Replacement(Weights(params, version), done)):
-            msg = f"weights {version} cannot be handed over: too many swaps at once"
-            raise EngineError(msg)
-        waiter = asyncio.wrap_future(done)
-        while not waiter.done():
-            await asyncio.wait([waiter], timeout=_HEALTH_CHECK_S)
-            if not waiter.done():
-                self._require_alive()
-        await waiter
+        await self._order(lambda scheduler: scheduler.adopt(Weights(params, version)))
         await asyncio.to_thread(return_freed_memory)
 
-    def _read(self, store: WeightStore, version: int) -> Params:
+    async def _order(self, carry_out: Callable[[Scheduler], R]) -> R:
+        """Have something done between two steps; wait until it is, or the worker has died."""
+        self._require_alive()
+        done: Future[R] = Future()
+        if not self._worker.put(Order(carry_out, done)):
+            msg = "the engine takes no order: too many wait already, try again"
+            raise EngineError(msg)
+        waiter = asyncio.wrap_future(done)
+        try:
+            async with asyncio.timeout(_ORDER_TIMEOUT_S):
+                while not waiter.done():
+                    await asyncio.wait([waiter], timeout=_HEALTH_CHECK_S)
+                    if not waiter.done():
+                        self._require_alive()
+        except TimeoutError as error:
+            waiter.cancel()
+            msg = f"the engine has not carried out an order within {_ORDER_TIMEOUT_S:.0f} s"
+            raise EngineError(msg) from error
+        return await waiter
+
+    def _read(self, store: WeightReader, version: int) -> Params:
         params = read_params(self._model, store, version)
         return jax.block_until_ready(served(params, self._config.weights_dtype))
 

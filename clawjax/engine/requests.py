@@ -1,16 +1,18 @@
 """What the engine accepts: every limit of a request, checked before it takes a slot.
 
 Invariant: a request that passes can be served as it is; nothing is cut or corrected, except that
-the reply ends where the context does.
+the reply ends where the context does. Imports no jax: engines elsewhere have the same limits.
 """
 
 from __future__ import annotations
 
-from clawjax.engine.sampling import MAX_TOP_LOGPROBS
 from clawjax.errors import WireError
-from clawjax.protocols import GenerateRequest
+from clawjax.protocols import GenerateRequest, ScoreRequest
 
-__all__ = ["reply_limit"]
+__all__ = ["MAX_TOP_LOGPROBS", "check_scoring", "reply_limit"]
+
+MAX_TOP_LOGPROBS = 20
+"""Alternatives per token, at most; OpenAI's limit."""
 
 
 def reply_limit(request: GenerateRequest, vocab_size: int, context_length: int) -> int:
@@ -36,6 +38,26 @@ def reply_limit(request: GenerateRequest, vocab_size: int, context_length: int) 
     return min(tokens, context_length - len(request.prompt_ids))
 
 
+def check_scoring(request: ScoreRequest, vocab_size: int, context_length: int) -> None:
+    """Check a request to score.
+
+    Raises:
+        WireError: the first limit that it breaks.
+    """
+    if not request.response_ids:
+        msg = "There is nothing to score: send at least one response token."
+        raise WireError(msg, param="response_ids")
+    _check_prompt(request.prompt_ids, vocab_size, context_length)
+    total = len(request.prompt_ids) + len(request.response_ids)
+    if total > context_length:
+        msg = (
+            f"This model's maximum context length is {context_length} tokens. However, prompt and "
+            f"response have {total} tokens. Please score a shorter response."
+        )
+        raise WireError(msg, code="context_length_exceeded", param="response_ids")
+    _check_vocabulary(request.response_ids, vocab_size, "response_ids")
+
+
 def _check_prompt(prompt_ids: tuple[int, ...], vocab_size: int, context_length: int) -> None:
     if not prompt_ids:
         msg = "The prompt is empty: send at least one token."
@@ -47,10 +69,14 @@ def _check_prompt(prompt_ids: tuple[int, ...], vocab_size: int, context_length: 
             "messages."
         )
         raise WireError(msg, code="context_length_exceeded", param="messages")
-    if min(prompt_ids) < 0 or max(prompt_ids) >= vocab_size:
-        wrong = next(token for token in prompt_ids if not 0 <= token < vocab_size)
+    _check_vocabulary(prompt_ids, vocab_size, "messages")
+
+
+def _check_vocabulary(ids: tuple[int, ...], vocab_size: int, param: str) -> None:
+    if min(ids) < 0 or max(ids) >= vocab_size:
+        wrong = next(token for token in ids if not 0 <= token < vocab_size)
         msg = f"Token id {wrong} is not in the vocabulary: ids are 0 to {vocab_size - 1}."
-        raise WireError(msg, param="messages")
+        raise WireError(msg, param=param)
 
 
 def _require(condition: bool, name: str, value: float, allowed: str) -> None:

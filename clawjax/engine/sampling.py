@@ -17,9 +17,19 @@ import jax.numpy as jnp
 from jax import Array
 from numpy import ndarray
 
-__all__ = ["MAX_TOP_LOGPROBS", "Drawn", "SamplingRows", "invert", "sample", "truncated"]
+from clawjax.engine.requests import MAX_TOP_LOGPROBS
 
-MAX_TOP_LOGPROBS = 20
+__all__ = [
+    "MAX_TOP_LOGPROBS",
+    "Drawn",
+    "SamplingRows",
+    "Scored",
+    "invert",
+    "sample",
+    "score",
+    "truncated",
+]
+
 _LANES = 256
 
 A = TypeVar("A", Array, ndarray)
@@ -57,6 +67,23 @@ class Drawn(NamedTuple, Generic[A]):
     """Their log-probs at temperature 1."""
 
 
+class Scored(NamedTuple, Generic[A]):
+    """What the model thinks of given tokens, at temperature 1."""
+
+    logprob: A
+    """`[N]`, of each token."""
+    top_ids: A
+    """`[N, min(20, V)]`, what is likeliest in its place; zeros where nobody wants to know."""
+    top_logprobs: A
+
+
+def score(logits: Array, tokens: Array, wants_top: Array) -> Scored[Array]:
+    """Log-probs of `tokens [N]` under `logits [N, V]`; alternatives where `wants_top []`."""
+    logits = logits.astype(jnp.float32)
+    total = _Mass.of(logits).log_total
+    return Scored(_pick(logits, tokens) - total, *_alternatives(logits, total, wants_top))
+
+
 def sample(logits: Array, rows: SamplingRows[Array]) -> Drawn[Array]:
     """Draw one token per row of `logits [R, V]`."""
     logits = logits.astype(jnp.float32)
@@ -76,7 +103,8 @@ def sample(logits: Array, rows: SamplingRows[Array]) -> Drawn[Array]:
     total_t1 = jax.lax.cond(is_plain, lambda: mass.log_total, lambda: _Mass.of(logits).log_total)
     logprob_t1 = _pick(logits, token) - total_t1
     logprob = jnp.where(is_greedy, logprob_t1, _pick(allowed, token) - mass.log_total)
-    return Drawn(token, logprob, logprob_t1, *_alternatives(logits, total_t1, rows))
+    top = _alternatives(logits, total_t1, jnp.any(rows.top_logprobs > 0))
+    return Drawn(token, logprob, logprob_t1, *top)
 
 
 def truncated(scaled: Array, rows: SamplingRows[Array]) -> Array:
@@ -197,8 +225,8 @@ def _pick(scores: Array, token: Array) -> Array:
     return jnp.take_along_axis(scores, token[:, None], axis=-1)[:, 0]
 
 
-def _alternatives(logits: Array, total: Array, rows: SamplingRows[Array]) -> tuple[Array, Array]:
-    """Ids and log-probs `[R, 20]` of the likeliest, where a row wants them."""
+def _alternatives(logits: Array, total: Array, wants_top: Array) -> tuple[Array, Array]:
+    """Ids and log-probs `[R, 20]` of the likeliest, where they are wanted."""
     count = min(MAX_TOP_LOGPROBS, logits.shape[1])
 
     def likeliest() -> tuple[Array, Array]:
@@ -209,4 +237,4 @@ def _alternatives(logits: Array, total: Array, rows: SamplingRows[Array]) -> tup
         shape = (logits.shape[0], count)
         return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32)
 
-    return jax.lax.cond(jnp.any(rows.top_logprobs > 0), likeliest, nothing)
+    return jax.lax.cond(wants_top, likeliest, nothing)

@@ -33,6 +33,8 @@ class StopStrings:
         self._stops = tuple(stop for stop in stops if stop)
         self._held = ""
         self.is_stopped = False
+        self.matched: str | None = None
+        """The string that stopped it."""
 
     def push(self, text: str) -> str:
         """Take new text, return what may be shown; nothing once stopped."""
@@ -40,13 +42,13 @@ class StopStrings:
             return ""
         self._held += text
         ends = [
-            (start + len(stop), start)
+            (start + len(stop), start, stop)
             for stop in self._stops
             if (start := self._held.find(stop)) >= 0
         ]
         if ends:
             self.is_stopped = True
-            _, start = min(ends)
+            _, start, self.matched = min(ends)
             return self._release(start)
         return self._release(len(self._held) - self._undecided())
 

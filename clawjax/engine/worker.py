@@ -1,8 +1,9 @@
 """The thread that owns the device: it steps the scheduler and passes chunks to the event loop.
 
 Owns the only calls into the compiled programs after start-up. Invariants: the event loop never
-waits for the device, and talks to this thread through a bounded inbox and flags only; weights
-change between two steps; if the thread dies, every asker is told.
+waits for the device, and talks to this thread through a bounded inbox and flags only; orders, such
+as other weights or a pause, are carried out between two steps, in their place among the requests;
+if the thread dies, every asker is told.
 """
 
 from __future__ import annotations
@@ -15,29 +16,32 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from clawjax.engine.scheduler import Delivery, Job, Scheduler, Weights
+from clawjax.engine.pausing import Lease, PauseMode
+from clawjax.engine.replies import Delivery, Job
+from clawjax.engine.scheduler import Scheduler
 from clawjax.errors import EngineError
+from clawjax.protocols import GenerateRequest
 
-__all__ = ["Replacement", "Worker"]
+__all__ = ["Order", "Worker"]
 
 logger = logging.getLogger(__name__)
 
 _IDLE_S = 0.2
 """How long an idle worker sleeps at most: the latency of stopping."""
 _RATE_WINDOW_S = 5.0
-_SWAPS = 8
+_ORDERS = 8
 """Places in the inbox that requests never take."""
 _STALLED_S = 120.0
 """A step that takes longer has hung; the slowest honest one compiles a program."""
 
 
-class Replacement(NamedTuple):
-    """New weights for the scheduler, and who waits for them to be in place."""
+class Order(NamedTuple):
+    """What to do with the scheduler between two steps, and who waits for what comes of it."""
 
-    weights: Weights
-    done: Future[None]
+    carry_out: Callable[[Scheduler], Any]
+    done: Future[Any]
 
 
 class Worker:
@@ -69,7 +73,8 @@ class Worker:
         self._deliver = deliver
         self._loop = loop
         self._max_jobs = 2 * max_open  # unread ones; as many again may have been cancelled since
-        self._inbox: queue.Queue[Job | Replacement] = queue.Queue(self._max_jobs + _SWAPS)
+        self._inbox: queue.Queue[Job | Order] = queue.Queue(self._max_jobs + _ORDERS)
+        self._lease = Lease()
         self._stop = threading.Event()
         self._beat = time.monotonic()
         self._recent: deque[tuple[float, int]] = deque()
@@ -90,8 +95,8 @@ class Worker:
             return f"the engine has not finished a step for {_STALLED_S:.0f} s"
         return None
 
-    def put(self, item: Job | Replacement) -> bool:
-        """Hand over a request or new weights; False when the inbox is full."""
+    def put(self, item: Job | Order) -> bool:
+        """Hand over a request or an order; False when the inbox is full."""
         if isinstance(item, Job) and self._inbox.qsize() >= self._max_jobs:
             return False
         try:
@@ -106,6 +111,18 @@ class Worker:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def pause(self, scheduler: Scheduler, mode: PauseMode, lease_s: float) -> None:
+        """Stop drawing for `lease_s` at most. An order: only carried out in the thread."""
+        self._lease.begin(time.monotonic(), lease_s)
+        if mode is PauseMode.ABORT:
+            self._send(scheduler.cancel_all())
+        elif mode is PauseMode.RETRACT:
+            scheduler.retract_all()
+
+    def resume(self, _: Scheduler) -> None:
+        """Go on, if it is paused. An order, too."""
+        self._lease.end()
+
     def _main(self) -> None:
         self.ready.set_running_or_notify_cancel()
         try:
@@ -119,27 +136,33 @@ class Worker:
     def _serve(self, scheduler: Scheduler) -> None:
         while not self._stop.is_set():
             self._receive(scheduler)
-            delivered = scheduler.step()
-            self._publish(scheduler, sum(len(one.chunk.token_ids) for one in delivered))
+            delivered = scheduler.step() if self._pause_left_s == 0 else []
+            self._publish(scheduler, sum(map(_drawn_tokens, delivered)))
             self._send(delivered)
         self._drain(scheduler.submit, "the engine is closed")
         self._send(scheduler.cancel_all())
 
     def _receive(self, scheduler: Scheduler) -> None:
         """Take what is in the inbox; sleep for a while if there is nothing to do at all."""
-        is_idle = scheduler.is_idle
+        pause_left_s = self._pause_left_s
+        is_idle = scheduler.is_idle or pause_left_s > 0
+        longest_s = min(pause_left_s or _IDLE_S, _IDLE_S)
         while True:
             try:
-                item = self._inbox.get(block=is_idle, timeout=_IDLE_S)
+                item = self._inbox.get(block=is_idle, timeout=longest_s)
             except queue.Empty:
                 return
             is_idle = False
             if isinstance(item, Job):
                 scheduler.submit(item)
             elif item.done.set_running_or_notify_cancel():
-                scheduler.adopt(item.weights)
-                self.version = item.weights.version
-                item.done.set_result(None)
+                result = item.carry_out(scheduler)
+                self._publish(scheduler, 0)  # who has waited sees what has come of it
+                item.done.set_result(result)
+
+    @property
+    def _pause_left_s(self) -> float:
+        return self._lease.left(time.monotonic())
 
     def _publish(self, scheduler: Scheduler, tokens: int) -> None:
         """Update what `status` reads from another thread: plain values, each written whole."""
@@ -187,3 +210,9 @@ class Worker:
         self._drain(lambda job: None, self._failure)
         if not self.ready.done():
             self.ready.set_exception(error)
+
+
+def _drawn_tokens(delivery: Delivery) -> int:
+    """How many tokens were generated: those that are scored were not."""
+    is_drawn = isinstance(delivery.job.request, GenerateRequest)
+    return len(delivery.chunk.token_ids) if is_drawn else 0

@@ -10,21 +10,21 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
 from typing import Protocol, cast
 
 from clawjax.errors import EngineError, WireError
 from clawjax.gateway.caller import Caller
-from clawjax.gateway.collector import Collector, Visit
+from clawjax.gateway.collector import Visit
 from clawjax.gateway.openai import SEED_RANGE, ChatRequest
 from clawjax.gateway.parse import ReplyDelta, ReplyParser
 from clawjax.gateway.render import Renderer
 from clawjax.gateway.reply import Exchange, Reply
 from clawjax.protocols import Engine, GenerateRequest, TokenChunk
-from clawjax.records import FinishReason, SamplingParams
+from clawjax.records import FinishReason, Message, SamplingParams, Turn
 
-__all__ = ["ChatService", "Sink"]
+__all__ = ["ChatService", "Keeper", "Sink"]
 
 
 class Sink(Protocol):
@@ -47,6 +47,32 @@ class Sink(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Who remembers conversations: a `Collector`, or somebody who only lets them pass."""
+
+    def visit(
+        self, caller: Caller, messages: Sequence[Message], arrived_at: float
+    ) -> AbstractContextManager[Visit]:
+        """Find the session of a request."""
+        ...
+
+    async def link(self, visit: Visit) -> None:
+        """Keep the reaction that a request brings."""
+        ...
+
+    async def commit(self, turn: Turn) -> None:
+        """Keep a finished turn."""
+        ...
+
+    async def abandon(self, turn: Turn) -> None:
+        """Keep what there is of a turn that was not finished."""
+        ...
+
+    async def close_session(self, scope: str, session_id: str) -> None:
+        """Nothing more will come."""
+        ...
+
+
 class ChatService:
     """Answers chat requests."""
 
@@ -54,7 +80,7 @@ class ChatService:
         self,
         engine: Engine,
         renderer: Renderer,
-        collector: Collector,
+        collector: Keeper,
         *,
         model_name: str,
         request_timeout_s: float,
@@ -162,6 +188,7 @@ class ChatService:
                 seed=reply.seed,
                 top_logprobs=exchange.top_logprobs,
                 priority=exchange.priority,
+                session_id=exchange.session_id,
             )
         )
         async with aclosing(cast("AsyncGenerator[TokenChunk]", stream)) as chunks:

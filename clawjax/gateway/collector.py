@@ -269,7 +269,9 @@ def _drop_reason(turn: Turn) -> DropReason | None:
         return DropReason.SIDE
     if not turn.response_ids:
         return DropReason.EMPTY_RESPONSE
+    if not turn.sampler_logprobs:
+        return DropReason.NO_LOGPROBS
     versions = len(expand_versions(turn.token_versions))
-    logprobs = {len(turn.sampler_logprobs), len(turn.sampler_logprobs_t1)}
-    is_even = logprobs | {versions} == {len(turn.response_ids)}
+    lengths = {versions, len(turn.sampler_logprobs), len(turn.response_ids)}
+    is_even = lengths | {len(turn.sampler_logprobs_t1) or versions} == {versions}
     return None if is_even else DropReason.LENGTH_MISMATCH

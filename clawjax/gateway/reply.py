@@ -25,7 +25,10 @@ __all__ = ["Exchange", "Reply", "TokenLogprob"]
 
 
 class TokenLogprob(NamedTuple):
-    """A sampled token's log-prob at temperature 1, with alternatives."""
+    """A sampled token's log-prob, with alternatives.
+
+    At temperature 1, or at the request's where the engine can only tell that.
+    """
 
     token_id: int
     logprob: float
@@ -150,6 +153,7 @@ class Reply:
 
 def _token_logprobs(chunk: TokenChunk) -> list[TokenLogprob]:
     alternatives = chunk.top_logprobs or ((),) * len(chunk.token_ids)
+    known = chunk.sampler_logprobs_t1 or chunk.sampler_logprobs
     # Not strict: sequences of unequal length are the collector's to drop, with the reason.
-    entries = zip(chunk.token_ids, chunk.sampler_logprobs_t1, alternatives, strict=False)
+    entries = zip(chunk.token_ids, known, alternatives, strict=False)
     return [TokenLogprob(*entry) for entry in entries]

@@ -96,6 +96,8 @@ def _unfit(turn: Turn, age: Callable[[int], int], config: LearnerConfig) -> Drop
         return DropReason.CANCELLED
     if not turn.response_ids:
         return DropReason.EMPTY_RESPONSE
+    if not turn.sampler_logprobs:
+        return DropReason.NO_LOGPROBS
     if not _is_aligned(turn):
         return DropReason.LENGTH_MISMATCH
     if len(turn.prompt_ids) + len(turn.response_ids) > config.max_tokens:
@@ -105,11 +107,14 @@ def _unfit(turn: Turn, age: Callable[[int], int], config: LearnerConfig) -> Drop
 
 
 def _is_aligned(turn: Turn) -> bool:
-    """One log-prob and one version per response token, after a prompt of at least one token."""
+    """One log-prob and one version per response token, after a prompt of at least one token.
+
+    Log-probs at temperature 1 are not needed.
+    """
     length = len(turn.response_ids)
     versions = sum(run.length for run in turn.token_versions)
-    is_matched = length == len(turn.sampler_logprobs) == len(turn.sampler_logprobs_t1) == versions
-    return is_matched and len(turn.prompt_ids) > 0
+    at_t1 = len(turn.sampler_logprobs_t1) or length
+    return length == len(turn.sampler_logprobs) == at_t1 == versions and len(turn.prompt_ids) > 0
 
 
 def _awaits_feedback(judged: JudgedTurn, reward: RewardConfig) -> bool:

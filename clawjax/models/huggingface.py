@@ -40,6 +40,19 @@ class HuggingFaceSource:
         self._directory = directory
         self._config = _read_json(directory / "config.json")
 
+    @property
+    def directory(self) -> Path:
+        """Where it lies."""
+        return self._directory
+
+    def weight_files(self) -> list[Path]:
+        """The safetensors files that make up the weights.
+
+        Raises:
+            ConfigError: one is missing.
+        """
+        return _weight_files(self._directory)
+
     def base_id(self) -> str:
         """Family and fingerprint: where the files lie does not matter."""
         return f"{self._config.get('model_type')}@{fingerprint(_weight_files(self._directory))}"

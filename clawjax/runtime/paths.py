@@ -38,6 +38,11 @@ class RunPaths:
         return self.root / "weights"
 
     @property
+    def served(self) -> Path:
+        """Versions as directories that other engines load."""
+        return self.root / "served"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object per line, from every process."""
         return self.root / "metrics.jsonl"

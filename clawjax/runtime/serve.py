@@ -17,17 +17,17 @@ from typing import Any, NoReturn
 import uvicorn
 
 from clawjax.config import RunConfig
-from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.engine.watcher import follow_weights
 from clawjax.errors import ConfigError, EngineError, LogError
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
-from clawjax.models.load import load_model
+from clawjax.protocols import Engine
 from clawjax.records import Counts
 from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.worker import JudgeWorker
-from clawjax.runtime.build import build_app, open_log, use_compilation_cache
+from clawjax.runtime.build import build_app, open_log
 from clawjax.runtime.child import parent_is_alive, run_child
+from clawjax.runtime.engines import open_engine
 from clawjax.runtime.paths import RunPaths, read_json
 from clawjax.weights import DirectoryWeightStore
 
@@ -49,7 +49,7 @@ _LEARNER_SILENT_S = 10.0
 class Status:
     """What `/healthz` says of the loops, read once a second off the request path."""
 
-    def __init__(self, engine: EmbeddedEngine, judges: JudgeWorker, paths: RunPaths) -> None:
+    def __init__(self, engine: Engine, judges: JudgeWorker, paths: RunPaths) -> None:
         """Nothing is known of the log before the first `refresh`."""
         self._engine = engine
         self._judges = judges
@@ -91,7 +91,6 @@ class Status:
 
 def serve(config: RunConfig, paths: RunPaths) -> None:
     """Serve until told to stop."""
-    use_compilation_cache(config)
     asyncio.run(_serve(config, paths))
 
 
@@ -101,15 +100,14 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
     log = open_log(config.log)
     monitor = JsonlMonitor(paths.metrics, source="serve")
     store = DirectoryWeightStore(paths.weights)
-    model = await asyncio.to_thread(load_model, config.model, seed=config.run.seed)
-    engine = await EmbeddedEngine.start(model, config.engine, store)
+    engine, tokenizer = await open_engine(config, paths, store)
     rewards = build_rewards(config.reward, env=os.environ)
     judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
     status = Status(engine, judges, paths)
     app = build_app(
         config,
         engine,
-        model.tokenizer,
+        tokenizer,
         log,
         on_linked=judges.wake,
         loop_status=status.loops,
@@ -169,7 +167,7 @@ async def _answer(server: uvicorn.Server, config: RunConfig) -> None:
 async def _gauges(
     config: RunConfig,
     log: SqlTurnLog,
-    engine: EmbeddedEngine,
+    engine: Engine,
     status: Status,
     monitor: JsonlMonitor,
     server: uvicorn.Server,
@@ -208,9 +206,7 @@ def _look(status: Status, log: SqlTurnLog) -> tuple[Counts, dict[str, int]] | No
         return None
 
 
-def _gauge_metrics(
-    engine: EmbeddedEngine, counts: Counts, counters: dict[str, int]
-) -> dict[str, float]:
+def _gauge_metrics(engine: Engine, counts: Counts, counters: dict[str, int]) -> dict[str, float]:
     serving = engine.status()
     return {
         "engine/version": float(serving.version),

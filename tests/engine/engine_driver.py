@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from clawjax.engine.scheduler import Job, Scheduler
+from clawjax.engine.replies import Job
+from clawjax.engine.scheduler import Scheduler
 from clawjax.protocols import GenerateRequest, TokenChunk
 from clawjax.records import FinishReason, SamplingParams
 

@@ -16,7 +16,8 @@ from clawjax.config import EngineConfig
 from clawjax.engine.adoption import served
 from clawjax.engine.decode import Decoder, Read
 from clawjax.engine.embedded import EmbeddedEngine
-from clawjax.engine.scheduler import Job, Scheduler, Weights
+from clawjax.engine.replies import Job
+from clawjax.engine.scheduler import Scheduler, Weights
 from clawjax.engine.text import ReplyText
 from clawjax.models.load import LoadedModel
 from clawjax.models.transformer import Params

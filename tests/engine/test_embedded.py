@@ -258,7 +258,7 @@ async def test_a_dead_worker_fails_running_and_later_requests(
 
 
 def _job(asked: GenerateRequest) -> object:
-    from clawjax.engine.scheduler import Job
+    from clawjax.engine.replies import Job
 
     return Job(asked, 1)
 

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from clawjax.engine.decode import Decoder, Read
 from clawjax.engine.prefixes import Copy, PrefixTable
-from clawjax.engine.scheduler import Job, Scheduler, Weights
+from clawjax.engine.replies import Job
+from clawjax.engine.scheduler import Scheduler, Weights
 from clawjax.models.load import LoadedModel
 from clawjax.models.transformer import Params
 

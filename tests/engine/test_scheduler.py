@@ -22,7 +22,8 @@ from engine_driver import (
 from jax import Array
 
 from clawjax.engine.decode import Decoder
-from clawjax.engine.scheduler import Job, Scheduler, Weights
+from clawjax.engine.replies import Job
+from clawjax.engine.scheduler import Scheduler, Weights
 from clawjax.models.load import LoadedModel
 from clawjax.models.transformer import Params, Transformer, grouped_attention
 from clawjax.records import FinishReason

@@ -237,6 +237,25 @@ async def test_a_reaction_that_cannot_be_kept_is_linked_by_the_retry(make_gatewa
     assert [event.kind for event in gateway.events(first.turn_id)] == [NextStateKind.USER]
 
 
+@pytest.mark.parametrize(
+    ("absent", "dropped"),
+    [({"sampler_logprobs": ()}, {"no_logprobs": 1}), ({"sampler_logprobs_t1": ()}, {})],
+)
+async def test_logprobs_that_the_engine_cannot_tell(make_gateway, monkeypatch, absent, dropped):
+    gateway = make_gateway()
+    generate = gateway.engine.generate
+
+    async def unsure(request):
+        async for chunk in generate(request):
+            yield replace(chunk, **absent)
+
+    monkeypatch.setattr(gateway.engine, "generate", unsure)
+    body = await gateway.say(user("a"), logprobs=True)
+    assert gateway.log.counts().dropped == dropped
+    known = {entry["logprob"] for entry in body["choices"][0]["logprobs"]["content"]}
+    assert known == ({-0.5} if "sampler_logprobs_t1" in absent else {-1.0})
+
+
 async def test_sequences_of_unequal_length_are_dropped_with_the_reason(make_gateway, monkeypatch):
     gateway = make_gateway()
     generate = gateway.engine.generate

@@ -61,6 +61,7 @@ def test_a_scored_turn_is_admitted_with_its_score() -> None:
         (make_turn(kind=TurnKind.SIDE), DropReason.SIDE),
         (make_turn(finish_reason=FinishReason.CANCELLED), DropReason.CANCELLED),
         (make_turn(response_ids=()), DropReason.EMPTY_RESPONSE),
+        (make_turn(sampler_logprobs=()), DropReason.NO_LOGPROBS),
         (make_turn(sampler_logprobs=(-1.0,)), DropReason.LENGTH_MISMATCH),
         (make_turn(sampler_logprobs_t1=(-1.0,) * 3), DropReason.LENGTH_MISMATCH),
         (make_turn(token_versions=(VersionRun(0, 1),)), DropReason.LENGTH_MISMATCH),
@@ -72,6 +73,10 @@ def test_an_unfit_turn_is_dropped_for_its_reason_whatever_it_earned(
     turn: Turn, reason: DropReason
 ) -> None:
     assert decide(praised(turn)) == Drop(reason)
+
+
+def test_a_turn_without_logprobs_at_temperature_1_is_as_good() -> None:
+    assert isinstance(decide(praised(make_turn(sampler_logprobs_t1=()))), Admit)
 
 
 def test_a_turn_that_just_fits_is_admitted_whole() -> None:

@@ -1,0 +1,1 @@
+"""An engine over SGLang's HTTP protocol: `python -m clawjax.engine.server`."""

@@ -1,0 +1,204 @@
+"""Serve a model over SGLang's HTTP protocol, on this machine or for others.
+
+    python -m clawjax.engine.server --model-path /models/Qwen3-0.6B
+    CLAWJAX_API_KEY=... python -m clawjax.engine.server --model-path smollm2 --host 0.0.0.0
+
+The API key is better given in the environment than by --api-key, which other users of the machine
+can see. It is required wherever other machines could reach the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import uvicorn
+
+from clawjax.config import EngineConfig, ModelConfig
+from clawjax.engine.embedded import EmbeddedEngine
+from clawjax.engine.server.app import create_app, new_backend
+from clawjax.engine.server.backend import Settings, Startup
+from clawjax.engine.server.shelf import WeightShelf
+from clawjax.errors import ClawError, ConfigError
+from clawjax.models.load import load_model
+from clawjax.protocols import ScoreRequest
+
+__all__ = ["main"]
+
+_log = logging.getLogger(__name__)
+
+_KEY_VARIABLE = "CLAWJAX_API_KEY"
+_GRACE_S = 5
+"""How long replies may go on once the server was told to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What the command line says."""
+
+    model: ModelConfig
+    engine: EngineConfig
+    settings: Settings
+    host: str
+    port: int
+    seed: int
+    weight_version: str
+    allows_adapters: bool
+    api_key: str | None = field(default=None, repr=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; returns the exit code, 2 for what cannot be started."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        launch = _launch(_parse(arguments))
+        asyncio.run(_serve(launch))
+    except ClawError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+async def _serve(launch: Launch) -> None:
+    """Listen at once; answer when the engine is there."""
+    startup = Startup()
+    app = create_app(startup, launch.settings, launch.api_key)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=launch.host,
+            port=launch.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+    try:
+        async with asyncio.TaskGroup() as group:
+            engine = group.create_task(_start(launch, startup))
+            await _listen(server, launch)
+            engine.cancel()
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+
+
+async def _start(launch: Launch, startup: Startup) -> None:
+    """Have the engine ready, and keep it until this is cancelled."""
+    model = await asyncio.to_thread(load_model, launch.model, seed=launch.seed)
+    shelf = WeightShelf(model.base_id, launch.weight_version)
+    engine = await EmbeddedEngine.start(model, launch.engine, shelf)
+    try:
+        if launch.engine.warm_up:  # clients ask for log-probs of prompts at once
+            token = min(model.tokenizer.eos_ids)
+            await engine.score(ScoreRequest("warm-up", (token,), (token,)))
+        backend = new_backend(
+            engine,
+            model.tokenizer,
+            shelf,
+            launch.settings,
+            allows_adapters=launch.allows_adapters,
+        )
+        startup.complete(backend)
+        _log.info("%s answers on %s:%d", launch.model.name, launch.host, launch.port)
+        await asyncio.Event().wait()
+    finally:
+        await engine.aclose()
+
+
+async def _listen(server: uvicorn.Server, launch: Launch) -> None:
+    """Serve HTTP until a signal; uvicorn leaves with `SystemExit` where it cannot listen."""
+    try:
+        await server.serve()
+    except SystemExit as error:
+        msg = f"cannot listen on {launch.host}:{launch.port}: is it in use?"
+        raise ConfigError(msg) from error
+
+
+def _launch(options: argparse.Namespace) -> Launch:
+    """Check the options.
+
+    Raises:
+        ConfigError: a value out of range, or no key where one is needed.
+    """
+    key = options.api_key or os.environ.get(_KEY_VARIABLE) or None
+    if key is None and not _is_loopback(options.host):
+        msg = (
+            f"--host {options.host} is reachable from other machines, so a key is needed: set "
+            f"{_KEY_VARIABLE} in the environment, or use --host 127.0.0.1"
+        )
+        raise ConfigError(msg)
+    name = options.served_model_name or options.model_path
+    return Launch(
+        model=ModelConfig(
+            name=name, path=options.model_path, context_length=options.context_length
+        ),
+        engine=EngineConfig(
+            slots=options.max_running_requests,
+            max_waiting=options.max_queued_requests,
+            kept_prefixes=options.kept_prefixes,
+            prefill_chunk=options.chunked_prefill_size,
+            weights_dtype=options.dtype,
+            warm_up=not options.skip_server_warmup,
+            compilation_cache=options.compilation_cache or None,
+        ),
+        settings=Settings(
+            model_path=options.model_path,
+            model_name=name,
+            max_pause_s=options.max_pause_s,
+            stream_interval=options.stream_interval,
+        ),
+        host=options.host,
+        port=options.port,
+        seed=options.random_seed,
+        weight_version=options.weight_version,
+        allows_adapters=options.enable_lora,
+        api_key=key,
+    )
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    engine = EngineConfig()
+    parser = argparse.ArgumentParser(
+        prog="python -m clawjax.engine.server",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model-path", required=True, help="GGUF file, Hugging Face directory or hub id, smollm2")
+    add("--served-model-name", help="what /v1/models calls it; by default the path")
+    add("--context-length", type=int, default=2048, help="tokens of prompt and reply together")
+    add("--host", default="127.0.0.1")
+    add("--port", type=int, default=30000)
+    add("--api-key", help=f"bearer key; better in {_KEY_VARIABLE}")
+    add("--weight-version", default="default", help="what the weights are called at first")
+    add("--enable-lora", action="store_true", help="take adapters by /load_lora_adapter")
+    add("--max-running-requests", type=int, default=engine.slots)
+    add("--max-queued-requests", type=int, default=engine.max_waiting)
+    add("--kept-prefixes", type=int, default=engine.kept_prefixes)
+    add("--chunked-prefill-size", type=int, default=engine.prefill_chunk)
+    add("--dtype", default=engine.weights_dtype, help="of the weights: float32 or bfloat16")
+    add("--stream-interval", type=int, default=1, help="tokens between two events of a stream")
+    add("--max-pause-s", type=float, default=660.0, help="a pause ends by itself after so long")
+    add("--random-seed", type=int, default=0, help="of the weights of a random: model")
+    add("--skip-server-warmup", action="store_true", help="compile when it is needed")
+    add("--compilation-cache", default=engine.compilation_cache, help="empty for none")
+    return parser.parse_args(arguments)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

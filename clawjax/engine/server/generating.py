@@ -1,0 +1,162 @@
+"""From what a body wants to answers: prompts are scored and replies drawn, each with its weights.
+
+Knows the engine, not HTTP. Invariant: an answer grows and ends once; closing its iterator, or
+leaving it half-way, cancels what was asked of the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Protocol, TypeVar, cast
+
+from clawjax.engine.server.answers import Answer, TokenTexts
+from clawjax.engine.server.controlled import ControlledEngine, controlled
+from clawjax.engine.server.policies import Policies
+from clawjax.engine.server.wire import Wanted
+from clawjax.errors import WireError
+from clawjax.protocols import Engine, GenerateRequest, ScoreRequest, TokenChunk
+from clawjax.records import FinishReason
+
+__all__ = ["Generator", "PromptTokenizer"]
+
+S = TypeVar("S")
+
+_UNREAD = 256
+"""Answers of a streamed batch that wait for the client before drawing does."""
+
+
+class PromptTokenizer(TokenTexts, Protocol):
+    """The part of a tokenizer that prompts and answers need."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Ids of text; special tokens written in it become their ids."""
+        ...
+
+
+class Generator:
+    """Draws what bodies want."""
+
+    def __init__(
+        self, engine: Engine, tokenizer: PromptTokenizer, policies: Policies, *, interval: int
+    ) -> None:
+        """An unfinished answer is shown every `interval` tokens."""
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._policies = policies
+        self._interval = interval
+
+    async def grow(self, wanted: Wanted) -> AsyncGenerator[Answer]:
+        """One answer, shown again and again while it grows, and last when it has ended.
+
+        Raises:
+            WireError: the request cannot be served as it is.
+            EngineError: the engine has stopped.
+        """
+        prompt_ids = (
+            wanted.input_ids if wanted.text is None else self._tokenizer.encode(wanted.text)
+        )
+        start = wanted.logprob_start
+        if start is not None and start >= len(prompt_ids):
+            msg = f"logprob_start_len is {start}, but the prompt has {len(prompt_ids)} tokens."
+            raise WireError(msg, param="logprob_start_len")
+        async with self._policies.using(wanted.lora_path):
+            version = self._engine.status().version
+            answer = Answer(wanted, prompt_ids, self._tokenizer, self._policies.label, version)
+            if start is not None and start + 1 < len(prompt_ids):
+                answer.scored = await self._score(wanted, prompt_ids, start)
+            if answer.scored and answer.scored.finish_reason is FinishReason.CANCELLED:
+                answer.scored, answer.finish_reason = None, FinishReason.CANCELLED
+            elif wanted.sampling.max_response_tokens == 0:
+                answer.finish_reason = FinishReason.LENGTH
+            if answer.finish_reason is not None:
+                yield answer
+                return
+            async with aclosing(self._draw(answer)) as growing:
+                async for shown in growing:
+                    yield shown
+
+    async def finish(self, wanted: Wanted) -> Answer:
+        """One answer, complete."""
+        async with aclosing(self.grow(wanted)) as growing:
+            return [answer async for answer in growing][-1]
+
+    async def finish_all(self, many: Sequence[Wanted]) -> list[Answer]:
+        """All answers, complete, in order; the first failure cancels the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.finish(wanted)) for wanted in many]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        return [task.result() for task in tasks]
+
+    async def grow_all(
+        self, many: Sequence[Wanted], show: Callable[[int, Answer], S]
+    ) -> AsyncGenerator[S]:
+        """What `show` makes of each answer, and its place, whenever it has grown.
+
+        The first failure cancels the others.
+        """
+        shown: asyncio.Queue[S | None] = asyncio.Queue(_UNREAD)
+
+        async def pump(index: int, wanted: Wanted) -> None:
+            async with aclosing(self.grow(wanted)) as growing:
+                async for answer in growing:
+                    await shown.put(show(index, answer))
+
+        async def pump_all() -> None:
+            async with asyncio.TaskGroup() as group:
+                for index, wanted in enumerate(many):
+                    group.create_task(pump(index, wanted))
+
+        async def to_the_end() -> None:
+            try:
+                await pump_all()
+            finally:
+                if shown.full():
+                    shown.get_nowait()  # nobody reads on after a failure
+                shown.put_nowait(None)
+
+        pumping = asyncio.ensure_future(to_the_end())
+        try:
+            while (item := await shown.get()) is not None:
+                yield item
+            await pumping
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        finally:
+            pumping.cancel()
+            await asyncio.wait([pumping])
+
+    async def _draw(self, answer: Answer) -> AsyncGenerator[Answer]:
+        wanted = answer.wanted
+        request = GenerateRequest(
+            request_id=wanted.rid,
+            prompt_ids=answer.prompt_ids,
+            sampling=wanted.sampling,
+            seed=wanted.seed,
+            top_logprobs=wanted.top_logprobs,
+            priority=wanted.priority,
+        )
+        stream = self._engine.generate(request)
+        async with aclosing(cast("AsyncGenerator[TokenChunk]", stream)) as chunks:
+            shown = 0
+            async for chunk in chunks:
+                answer.add(chunk)
+                is_due = len(answer.token_ids) - shown >= self._interval
+                if is_due or chunk.finish_reason is not None:
+                    shown = len(answer.token_ids)
+                    yield answer
+
+    async def _score(self, wanted: Wanted, prompt_ids: tuple[int, ...], start: int) -> TokenChunk:
+        """What follows the token at `start`, of which nothing is asked."""
+        request = ScoreRequest(
+            wanted.rid, prompt_ids[: start + 1], prompt_ids[start + 1 :], wanted.priority
+        )
+        if isinstance(self._engine, ControlledEngine) or wanted.top_logprobs:
+            return await controlled(self._engine).read(request, top_logprobs=wanted.top_logprobs)
+        version = self._engine.status().version
+        logprobs = await self._engine.score(request)
+        versions = (version,) * len(logprobs)
+        return TokenChunk(request.response_ids, logprobs, logprobs, versions)

@@ -1,0 +1,1 @@
+"""Rollouts on servers that speak SGLang's HTTP API."""

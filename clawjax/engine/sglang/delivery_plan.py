@@ -1,0 +1,188 @@
+"""Which way a version goes to a server, by what the server can do. Pure.
+
+Facts about SGLang that the rules rest on (`managers/tokenizer_manager.py`, `managers/scheduler.py`
+and `managers/scheduler_components/weight_updater.py`, read at 0.5.x):
+
+- A paused server loads weights at once; one that is not waits for all its requests to end first.
+- `/update_weights_from_disk` with `flush_cache` *asserts* that the cache could be flushed, which
+  takes an idle scheduler. Requests that a pause has retracted wait in its queue, so after
+  `retract`, as after `in_place`, the assertion ends the scheduler's process wherever a request was
+  under way. Only `abort` leaves it idle. So weights are loaded without a flush, which is asked for
+  on its own, where a refusal does no harm.
+- What is not flushed stays in the prefix cache: requests give `cache_key(version)` as `extra_key`,
+  so that a new one never meets keys and values of other weights.
+- `retract` frees a request's own keys and values and computes them anew; the part of its prompt
+  that the prefix cache owns may be found again there. `in_place` keeps them all: later tokens
+  attend to what the old weights left. Either way their log-probs are those they were drawn with.
+- `weight_version` changes when, and only when, all weights have been loaded.
+- `/unload_lora_adapter` waits for the adapter's last request and holds up every other load
+  meanwhile: it is called once there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from clawjax.config.delivery import DeliveryConfig
+from clawjax.errors import EngineError
+from clawjax.protocols import BASE_KIND
+
+__all__ = [
+    "Capability",
+    "Pause",
+    "Plan",
+    "Proof",
+    "Transport",
+    "adapter_name",
+    "cache_key",
+    "capability",
+    "plan",
+    "read_version",
+]
+
+_ADAPTER = "clawjax-"
+
+
+class Transport(StrEnum):
+    """How weights travel."""
+
+    DISK = "disk"
+    ADAPTER = "adapter"
+
+
+class Pause(StrEnum):
+    """What a pause does to running requests; in order of preference."""
+
+    RETRACT = "retract"
+    IN_PLACE = "in_place"
+    ABORT = "abort"
+
+
+class Proof(StrEnum):
+    """How a server shows what it has."""
+
+    VERSION = "version"
+    """It says so in `/get_model_info`."""
+    ADAPTERS = "adapters"
+    """It lists the adapter among those it has loaded."""
+    PROBE = "probe"
+    """Log-probs of a fixed reply are as expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What a server can do."""
+
+    says_version: bool
+    """Whether `/get_model_info` has a `weight_version`; those that do load from a disk."""
+    takes_adapters: bool
+    weight_version: int | None = None
+    """Of its whole weights, as it says; None or 0: they are the base model."""
+    longest_pause_s: float | None = None
+    """A pause ends by itself after so long, or sooner if asked; None: only when it is told."""
+    pauses: tuple[Pause, ...] = tuple(Pause)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one version goes to one server."""
+
+    transport: Transport
+    pause: Pause | None
+    """None: it need not stop."""
+    proof: Proof
+    lease_s: float | None = None
+    """What the server is told to end the pause after by itself; None: it does not know how to."""
+
+
+def capability(model_info: Mapping[str, object], server_info: Mapping[str, object]) -> Capability:
+    """What the answers of `/get_model_info` and `/get_server_info` promise."""
+    longest_s = server_info.get("max_pause_s")
+    return Capability(
+        longest_pause_s=float(longest_s) if isinstance(longest_s, (int, float)) else None,
+        says_version="weight_version" in model_info,
+        takes_adapters=bool(server_info.get("enable_lora")),
+        weight_version=read_version(model_info.get("weight_version")),
+    )
+
+
+def plan(kind: str, can: Capability, config: DeliveryConfig, *, has_probe: bool) -> Plan:
+    """Choose transport, pause and proof.
+
+    Adapters go beside a server's weights as long as those are the base model's, and the base
+    model then needs no more than to be asked without an adapter.
+
+    Args:
+        kind: `adapter`, `full` or `base`.
+        can: the server's abilities.
+        config: what is wanted.
+        has_probe: whether the caller knows what a fixed reply's log-probs should be.
+
+    Raises:
+        EngineError: this server has no way to get such weights, or to show that it has them.
+    """
+    if _goes_as_adapter(kind, can, config):
+        return Plan(Transport.ADAPTER, None, Proof.ADAPTERS)
+    if not can.says_version and config.transport == "auto":
+        msg = (
+            "the server takes no new weights: /get_model_info has no weight_version"
+            + (" and LoRA is off" if kind == "adapter" else "")
+            + "; start SGLang 0.5 or newer (for adapters with --enable-lora --max-lora-rank R "
+            "--lora-target-modules ...), or insist with engine.sglang.delivery.transport=disk"
+        )
+        raise EngineError(msg)
+    if not can.says_version and not has_probe:
+        msg = (
+            "the server cannot show which weights it has: /get_model_info has no weight_version "
+            "and no probe was given; use a server that says its version"
+        )
+        raise EngineError(msg)
+    proof = Proof.VERSION if can.says_version else Proof.PROBE
+    lease_s = None if can.longest_pause_s is None else min(can.longest_pause_s, config.max_pause_s)
+    return Plan(Transport.DISK, _pause(can, config), proof, lease_s)
+
+
+def adapter_name(version: int) -> str | None:
+    """`lora_path` of requests to a version; None for the base model."""
+    return f"{_ADAPTER}{version:06d}" if version > 0 else None
+
+
+def cache_key(version: int) -> str:
+    """`extra_key` of requests to a version: its cached prefixes are found by no other version."""
+    return f"{_ADAPTER}{version:06d}"
+
+
+def read_version(label: object) -> int | None:
+    """A server's `weight_version` as a number; None where it was never told one."""
+    return int(label) if isinstance(label, str) and label.isdecimal() else None
+
+
+def _goes_as_adapter(kind: str, can: Capability, config: DeliveryConfig) -> bool:
+    objection = None
+    if kind not in ("adapter", BASE_KIND):
+        objection = f"weights of kind {kind!r} are no adapter: use auto or disk"
+    elif not can.takes_adapters:
+        objection = (
+            "the server has LoRA off: start it with --enable-lora --max-lora-rank R "
+            "--lora-target-modules ..., or use auto"
+        )
+    elif can.weight_version:
+        objection = (
+            f"the server's own weights are version {can.weight_version}, which adapters do not "
+            "belong to: start it again with the base model, or use auto"
+        )
+    if objection is not None and config.transport == "adapter":
+        msg = f"engine.sglang.delivery.transport=adapter: {objection}"
+        raise EngineError(msg)
+    return objection is None and config.transport != "disk"
+
+
+def _pause(can: Capability, config: DeliveryConfig) -> Pause:
+    for mode in can.pauses:
+        if config.pause in ("auto", mode):
+            return mode
+    known = ", ".join(can.pauses) or "none"
+    msg = f"engine.sglang.delivery.pause={config.pause} is not among what the server knows: {known}"
+    raise EngineError(msg)

@@ -1,0 +1,36 @@
+"""What can go wrong with a server, told apart by what may be done about it.
+
+EngineError
+├── UnreachableError   the request never ran
+├── LostError          it may have run, and its answer is gone
+├── RefusedError       the server answered with an error, in its own words
+└── InterruptError     the server gave a reply up before its end
+"""
+
+from __future__ import annotations
+
+from clawjax.errors import EngineError
+
+__all__ = ["InterruptError", "LostError", "RefusedError", "UnreachableError"]
+
+
+class UnreachableError(EngineError):
+    """No connection, so nothing ran."""
+
+
+class LostError(EngineError):
+    """The connection broke, or nothing came for too long, after the request had been sent."""
+
+
+class RefusedError(EngineError):
+    """An answer that is an error."""
+
+    def __init__(self, url: str, path: str, status: int, words: str) -> None:
+        """Say who refused what: HTTP `status` and the server's own `words`."""
+        super().__init__(f"{url}{path} answered {status}: {words}")
+        self.status = status
+        self.words = words
+
+
+class InterruptError(EngineError):
+    """A reply that a server gave up; what it has sampled so far counts."""

@@ -1,0 +1,189 @@
+"""One server over HTTP: calls with an answer, and streams of events.
+
+Owns the translation of transport failures (`failures`). Invariants: every phase of a request has a
+timeout; nothing is repeated here; a server's own words reach whoever has to read them. Connections
+are pooled for all servers together, HTTP/2 where `h2` is installed and the server speaks it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
+
+import httpx
+
+from clawjax.config import SglangConfig
+from clawjax.engine.sglang.failures import LostError, RefusedError, UnreachableError
+from clawjax.engine.sglang.wire import words_of
+from clawjax.errors import EngineError
+
+__all__ = ["ServerClient", "open_pool"]
+
+logger = logging.getLogger(__name__)
+
+_KEEP_ALIVE_S = 4.0
+"""Below uvicorn's 5 s: an idle connection is closed here before it is closed there."""
+_ABORT_TIMEOUT_S = 2.0
+
+
+def open_pool(config: SglangConfig, api_key: str | None) -> httpx.AsyncClient:
+    """The connections to all servers; whoever opens them closes them."""
+    return httpx.AsyncClient(
+        http2=importlib.util.find_spec("h2") is not None,
+        headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+        limits=httpx.Limits(
+            max_connections=config.max_connections,
+            max_keepalive_connections=config.max_connections,
+            keepalive_expiry=_KEEP_ALIVE_S,
+        ),
+        timeout=httpx.Timeout(
+            connect=config.connect_timeout_s,
+            write=config.write_timeout_s,
+            read=config.call_timeout_s,
+            pool=config.connect_timeout_s,
+        ),
+        trust_env=False,
+    )
+
+
+class ServerClient:
+    """Talks to one server (or router)."""
+
+    def __init__(self, pool: httpx.AsyncClient, url: str) -> None:
+        """Nothing is sent yet."""
+        self.url = url.rstrip("/")
+        self._pool = pool
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        timeout_s: float,
+    ) -> dict[str, object]:
+        """One request and its answer; one that is no JSON object is `{"text": ...}`.
+
+        Raises:
+            UnreachableError: it did not run.
+            LostError: it may have run.
+            RefusedError: the server answered with an error.
+        """
+        with _translated(self.url):
+            response = await self._pool.request(
+                method, self.url + path, json=body, timeout=self._timeouts(timeout_s)
+            )
+        if not response.is_success:
+            raise RefusedError(self.url, path, response.status_code, _words(response))
+        return _object(response.text)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, body: Mapping[str, object], *, silence_s: float
+    ) -> AsyncGenerator[AsyncGenerator[dict[str, Any]]]:
+        """The events of a server-sent stream, up to `[DONE]`; leaving closes the connection.
+
+        Args:
+            path: of the endpoint.
+            body: sent as JSON.
+            silence_s: how long nothing may come.
+
+        Raises:
+            UnreachableError, LostError, RefusedError: as `call`; lost also without `[DONE]`.
+        """
+        with _translated(self.url):
+            request = self._pool.build_request(
+                "POST", self.url + path, json=body, timeout=self._timeouts(silence_s)
+            )
+            response = await self._pool.send(request, stream=True)
+        try:
+            if not response.is_success:
+                with _translated(self.url):
+                    await response.aread()
+                raise RefusedError(self.url, path, response.status_code, _words(response))
+            async with aclosing(self._events(response)) as events:
+                yield events
+        finally:
+            with suppress(httpx.HTTPError):
+                await response.aclose()
+
+    async def abort(self, rid: str) -> None:
+        """Free what a request holds on the server, if that can still be reached."""
+        try:
+            await self.call("POST", "/abort_request", {"rid": rid}, timeout_s=_ABORT_TIMEOUT_S)
+        except EngineError as error:
+            logger.debug("%s was not aborted: %s", rid, error)
+
+    async def _events(self, response: httpx.Response) -> AsyncGenerator[dict[str, Any]]:
+        with _translated(self.url):
+            async for line in response.aiter_lines():
+                if not line.startswith("data:"):
+                    continue
+                text = line.removeprefix("data:").strip()
+                if text == "[DONE]":
+                    return
+                yield self._event(text)
+        msg = f"{self.url} ended a stream in the middle"
+        raise LostError(msg)
+
+    def _event(self, text: str) -> dict[str, Any]:
+        try:
+            event = json.loads(text)
+        except ValueError as error:
+            msg = f"{self.url} sent an event that is no JSON: {text[:100]!r}"
+            raise LostError(msg) from error
+        if not isinstance(event, dict):
+            msg = f"{self.url} sent an event that is no object: {text[:100]!r}"
+            raise LostError(msg)
+        return event
+
+    def _timeouts(self, read_s: float) -> httpx.Timeout:
+        usual = self._pool.timeout
+        return httpx.Timeout(connect=usual.connect, write=usual.write, pool=usual.pool, read=read_s)
+
+
+class _translated:  # noqa: N801 - used as a statement
+    """Turns httpx's failures into those of `failures`; works around `yield` as well."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        match error:
+            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
+                msg = f"{self._url} cannot be reached ({_name(error)})"
+                raise UnreachableError(msg) from error
+            case httpx.ReadTimeout():
+                msg = f"{self._url} has been silent for too long"
+                raise LostError(msg) from error
+            case httpx.HTTPError():
+                msg = f"{self._url} was lost ({_name(error)})"
+                raise LostError(msg) from error
+            case _:
+                return
+
+
+def _name(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _words(response: httpx.Response) -> str:
+    try:
+        return words_of(response.json())
+    except ValueError:
+        return words_of(response.text) or response.reason_phrase
+
+
+def _object(text: str) -> dict[str, object]:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return {"text": text}
+    return answer if isinstance(answer, dict) else {"text": text}

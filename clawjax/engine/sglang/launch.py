@@ -1,0 +1,192 @@
+"""Server processes of our own: started, waited for, started again with growing pauses, stopped.
+
+Invariant: none outlives this process, and none is left behind by `aclose`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from clawjax.config import LaunchConfig
+from clawjax.errors import ConfigError
+
+__all__ = ["Launched", "command_line", "server_url"]
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+_SETTLED_S = 600.0
+"""A server that has lived so long has not failed in a row."""
+_PR_SET_PDEATHSIG = 1
+_TAIL = 2000
+"""Characters of its log that a message quotes."""
+
+
+class Launched:
+    """One server process and whoever keeps it alive."""
+
+    def __init__(
+        self,
+        config: LaunchConfig,
+        index: int,
+        *,
+        model: str,
+        served_name: str,
+        context_length: int,
+        log: Path,
+        on_exit: Callable[[str], None],
+        pause_s: float = _FIRST_PAUSE_S,
+    ) -> None:
+        """Nothing runs before `start`.
+
+        Args:
+            config: how servers are started.
+            index: which of them this is.
+            model: what it loads.
+            served_name: what it calls it.
+            context_length: tokens of prompt and reply that it has to take.
+            log: where its output goes.
+            on_exit: told whenever the process has ended unasked.
+            pause_s: before the first restart; doubles with each one.
+        """
+        self.url = server_url(config, index)
+        self.log = log
+        self.has_given_up = False
+        self._config = config
+        self._on_exit = on_exit
+        self._pause_s = pause_s
+        self._command = command_line(
+            config, index, model=model, served_name=served_name, context_length=context_length
+        )
+        self._env = _environment(config, index)
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the process and keep it running.
+
+        Raises:
+            ConfigError: there is no such program.
+        """
+        await self._spawn()
+        self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.url}")
+
+    async def aclose(self) -> None:
+        """Ask it to stop, and make it."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper], timeout=self._config.stop_timeout_s)
+        await self._stop()
+
+    def tail(self) -> str:
+        """The end of its log."""
+        try:
+            return self.log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip()
+        except OSError as error:
+            return f"(no log: {error})"
+
+    async def _spawn(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        logger.info("starting %s: %s", self.url, " ".join(self._command))
+        with self.log.open("ab") as output:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=self._env,
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                )
+            except OSError as error:
+                msg = (
+                    f"engine.sglang.launch.command={self._config.command} cannot be started "
+                    f"({error}): install the server, or name the program that starts it"
+                )
+                raise ConfigError(msg) from error
+
+    async def _keep(self) -> None:
+        restarts = 0
+        while self._process is not None:
+            began = time.monotonic()
+            code = await self._process.wait()
+            restarts = 1 if time.monotonic() - began > _SETTLED_S else restarts + 1
+            why = f"its process has ended with code {code}, see {self.log}"
+            if restarts > self._config.max_restarts:
+                self.has_given_up = True
+                logger.error("%s: %s; it is not started again:\n%s", self.url, why, self.tail())
+                self._on_exit(f"{why}; not started again after {restarts - 1} restarts")
+                return
+            self._on_exit(why)
+            pause_s = min(self._pause_s * 2 ** (restarts - 1), _LONGEST_PAUSE_S)
+            logger.warning("%s is started again in %.0f s: %s", self.url, pause_s, why)
+            await asyncio.sleep(pause_s)
+            await self._spawn()
+
+    async def _stop(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            _signal_group(process.pid, number)
+            try:
+                async with asyncio.timeout(self._config.stop_timeout_s):
+                    await process.wait()
+            except TimeoutError:
+                logger.warning("%s does not stop on %s", self.url, number.name)
+            else:
+                return
+
+
+def server_url(config: LaunchConfig, index: int) -> str:
+    """Where server number `index` listens."""
+    return f"http://{config.host}:{config.port + index}"
+
+
+def command_line(
+    config: LaunchConfig, index: int, *, model: str, served_name: str, context_length: int
+) -> list[str]:
+    """What starts server number `index`; its options are those SGLang and sglang-jax share."""
+    options: dict[str, object] = {
+        "--model-path": model,
+        "--served-model-name": served_name,
+        "--context-length": context_length,
+        "--host": config.host,
+        "--port": config.port + index,
+        "--tp-size": config.tp if config.tp > 1 else None,
+        "--mem-fraction-static": config.memory_fraction,
+        "--tool-call-parser": config.tool_parser,
+        "--reasoning-parser": config.reasoning_parser,
+    }
+    words = [str(w) for name, value in options.items() if value is not None for w in (name, value)]
+    if config.lora_rank:
+        words += ["--enable-lora", "--max-lora-rank", str(config.lora_rank)]
+        words += ["--lora-target-modules", *config.lora_targets]
+    return [*config.command, *words, *config.options]
+
+
+def _environment(config: LaunchConfig, index: int) -> dict[str, str]:
+    devices = {"CUDA_VISIBLE_DEVICES": config.devices[index]} if config.devices else {}
+    return {**os.environ, **devices, **config.env}
+
+
+def _die_with_parent() -> None:
+    """Between fork and exec: the kernel ends the server when this process is gone."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        logger.debug("process %d is gone already", pid)

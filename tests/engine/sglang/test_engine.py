@@ -1,0 +1,430 @@
+"""The engine over scripted servers: whole replies, whatever the servers do."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, aclosing
+
+import pytest
+from rollouts import (
+    PROMPT,
+    TOKENIZER,
+    Collected,
+    DiskCourier,
+    collect,
+    engine_of,
+    request,
+    until,
+    weights,
+)
+from scripted_server import Fault, ScriptedServer
+
+from clawjax.errors import ConfigError, EngineError, StoreError, WireError
+from clawjax.protocols import ScoreRequest
+from clawjax.records import FinishReason
+
+
+@pytest.fixture
+async def server():
+    async with ScriptedServer().serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def two():
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(ScriptedServer().serving()) for _ in range(2)]
+
+
+def assert_whole(reply, server, count=12):
+    assert reply.token_ids == server.expected(PROMPT, count)
+    assert reply.text == TOKENIZER.decode(reply.token_ids)
+    assert reply.finish_reason is FinishReason.LENGTH
+    positions = range(len(PROMPT), len(PROMPT) + count)
+    assert reply.sampler_logprobs == tuple(server.logprob(p) for p in positions)
+    assert len(reply.versions) == count
+
+
+@pytest.mark.parametrize("form", ["cumulative", "incremental", "nested"])
+@pytest.mark.parametrize("per_event", [1, 3])
+async def test_a_reply_is_the_same_in_every_form_of_stream(server, form, per_event):
+    server.form, server.per_event = form, per_event
+    async with engine_of(server) as engine:
+        reply = await collect(engine, request())
+    assert_whole(reply, server)
+    assert reply.sampler_logprobs_t1 == reply.sampler_logprobs
+    assert set(reply.versions) == {0}
+    assert reply.cached_tokens == len(PROMPT) // 2
+    assert server.aborted == []
+
+
+async def test_the_request_says_what_is_wanted(server):
+    async with engine_of(server) as engine:
+        await collect(
+            engine, request(temperature=0.5, top_p=0.9, top_k=5, min_p=0.1, stop=("zzz",))
+        )
+    body = server.requests[-1]
+    assert body["input_ids"] == list(PROMPT)
+    assert body["rid"].startswith("r-")
+    assert body["extra_key"] == "clawjax-000000"
+    assert body["sampling_params"] == {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 5,
+        "min_p": 0.1,
+        "max_new_tokens": 12,
+        "stop": ["zzz"],
+        "stop_token_ids": sorted(TOKENIZER.eos_ids),
+        "sampling_seed": 7,
+    }
+
+
+@pytest.mark.parametrize("kind", ["abort", "reset"])
+@pytest.mark.parametrize("after", [0, 5])
+async def test_an_interrupted_reply_goes_on_from_the_tokens_so_far(server, kind, after):
+    server.faults = [Fault(kind, after), Fault(kind, 2)]
+    async with engine_of(server) as engine:
+        reply = await collect(engine, request())
+    assert_whole(reply, server)
+    streams = [r for r in server.requests if r.get("stream")]
+    assert [len(r["input_ids"]) - len(PROMPT) for r in streams] == [0, after, after + 2]
+    assert [r["sampling_params"]["max_new_tokens"] for r in streams] == [12, 12 - after, 10 - after]
+    assert len({r["rid"] for r in streams}) == 3
+    assert reply.cached_tokens == len(PROMPT) // 2
+
+
+async def test_a_server_that_stays_silent_is_told_to_stop_before_another_is_asked(server):
+    server.faults = [Fault("hang", 3)]
+    async with engine_of(server, silence_timeout_s=0.2) as engine:
+        reply = await collect(engine, request())
+    assert_whole(reply, server)
+    assert server.aborted == ["r-0"]
+
+
+async def test_a_reply_that_never_gets_on_is_not_taken_for_finished(server):
+    server.faults = [Fault("abort", 2), *[Fault("abort", 0, words="no room")] * 9]
+    reply = Collected()
+    async with engine_of(server) as engine:
+        with pytest.raises(EngineError, match="no room"):
+            await collect(engine, request(), into=reply)
+    assert reply.token_ids == server.expected(PROMPT, 2)
+    assert reply.finish_reason is None
+
+
+async def test_logits_that_are_not_finite_are_an_error_and_no_sample(server):
+    server.faults = [Fault("nan", 2)]
+    async with engine_of(server) as engine:
+        with pytest.raises(EngineError, match="not finite"):
+            await collect(engine, request())
+
+
+async def test_closing_the_iterator_frees_the_server(server):
+    server.token_delay_s = 0.01
+    async with engine_of(server) as engine:
+        async with aclosing(engine.generate(request(tokens=400))) as chunks:
+            async for _ in chunks:
+                break
+        assert server.aborted == ["r-0"]
+        assert engine.status().running == 0
+        await until(lambda: not server.running)
+
+
+async def test_cancelling_the_reader_frees_the_server(server):
+    server.token_delay_s = 0.05
+    async with engine_of(server) as engine:
+        reading = asyncio.create_task(collect(engine, request(tokens=400)))
+        await asyncio.sleep(0.2)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert server.aborted == ["r-0"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault("status", status=400, words="top_p is odd"), Fault("error", words="top_p is odd")],
+)
+async def test_what_the_server_says_of_a_bad_request_reaches_its_sender(server, fault):
+    server.faults = [fault]
+    async with engine_of(server) as engine:
+        with pytest.raises(WireError, match="top_p is odd") as caught:
+            await collect(engine, request())
+        assert caught.value.status == 400
+        assert_whole(await collect(engine, request()), server)
+
+
+async def test_a_context_that_the_server_finds_too_long_has_openais_code(server):
+    server.faults = [Fault("status", status=400, words="is longer than the model's context length")]
+    async with engine_of(server) as engine:
+        with pytest.raises(WireError) as caught:
+            await collect(engine, request())
+    assert caught.value.code == "context_length_exceeded"
+
+
+async def test_a_server_that_fails_is_asked_again_and_then_believed(server):
+    server.faults = [Fault("status", words="CUDA error")]
+    async with engine_of(server) as engine:
+        assert_whole(await collect(engine, request()), server)
+        server.faults = [Fault("status", words="CUDA error")] * 9
+        with pytest.raises(EngineError, match="answered 500: CUDA error"):
+            await collect(engine, request())
+
+
+async def test_servers_that_are_full_are_an_overload(server):
+    server.faults = [Fault("status", status=503, words="The request queue is full.")] * 9
+    async with engine_of(server, failures_to_leave=99) as engine:
+        with pytest.raises(WireError, match="The request queue is full") as caught:
+            await collect(engine, request())
+    assert (caught.value.status, caught.value.code) == (503, "engine_overloaded")
+
+
+async def test_more_requests_than_places_are_refused_at_once(server):
+    server.token_delay_s = 0.05
+    async with engine_of(server) as engine, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(collect(engine, request(str(i), tokens=3))) for i in range(16)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(WireError) as caught:
+            await collect(engine, request("one too many"))
+    assert caught.value.code == "engine_overloaded"
+    assert all(task.result().finish_reason for task in tasks)
+
+
+async def test_stop_strings_end_a_reply_and_are_never_shown(server):
+    server.script = TOKENIZER.encode("please stop here now and then")
+    async with engine_of(server) as engine:
+        reply = await collect(engine, request(tokens=200, stop=(" here now",)))
+    assert reply.finish_reason is FinishReason.STOP
+    assert "here" not in reply.text
+    whole = TOKENIZER.decode(server.expected(PROMPT, 200))
+    assert reply.text == whole.split(" here now")[0]
+    assert server.aborted == ["r-0"], "the server, which did not notice, is told to stop"
+
+
+async def test_a_stop_token_counts_and_is_not_shown(server):
+    end = min(TOKENIZER.eos_ids)
+    server.script = (*TOKENIZER.encode("two words"), end)
+    async with engine_of(server) as engine:
+        reply = await collect(engine, request(tokens=200))
+        assert reply.finish_reason is FinishReason.STOP
+        assert reply.token_ids[-1] == end
+        assert reply.text == TOKENIZER.decode(reply.token_ids[:-1])
+        going_on = await collect(engine, request(tokens=30, ignore_eos=True))
+    assert going_on.finish_reason is FinishReason.LENGTH
+    assert "stop_token_ids" not in server.requests[-1]["sampling_params"]
+
+
+async def test_text_of_split_characters_comes_whole(server):
+    server.script = TOKENIZER.encode("🙂日本")
+    assert len(server.script) > 3, "each character takes several tokens"
+    async with engine_of(server) as engine:
+        reply = await collect(engine, request(tokens=5 * len(server.script)))
+    assert reply.text == TOKENIZER.decode(reply.token_ids)
+    assert not any("\ufffd" in chunk.text for chunk in reply.chunks[:-1])
+
+
+async def test_scores_are_those_of_the_reply_alone(server):
+    response = TOKENIZER.encode("the cat")
+    async with engine_of(server) as engine:
+        scores = await engine.score(ScoreRequest("s", PROMPT, response))
+        one = await engine.score(ScoreRequest("s", PROMPT[:1], response[:1]))
+    positions = range(len(PROMPT), len(PROMPT) + len(response))
+    assert scores == tuple(server.logprob(p) for p in positions)
+    assert one == (server.logprob(1),)
+    assert server.requests[-2]["logprob_start_len"] == len(PROMPT) - 1
+
+
+async def test_a_session_stays_with_its_server(two):
+    async with engine_of(*two) as engine:
+        for session in range(20):
+            asked = request(f"{session}", prompt=[*PROMPT, session + 20], tokens=1)
+            await collect(engine, asked)
+            await collect(engine, asked)
+    used = [[r["rid"] for r in server.requests if r.get("stream")] for server in two]
+    assert all(used), "sessions are spread"
+    assert not set(used[0]) & set(used[1])
+
+
+async def test_a_server_that_is_much_busier_gives_way(two):
+    for server in two:
+        server.token_delay_s = 0.02
+    async with engine_of(*two, affinity_slack=2) as engine, asyncio.TaskGroup() as group:
+        for i in range(10):
+            group.create_task(collect(engine, request(str(i), tokens=10)))
+    used = sorted(sum(bool(r.get("stream")) for r in server.requests) for server in two)
+    assert used[0] >= 3
+
+
+async def test_a_server_that_leaves_costs_no_chat_and_may_come_back(two):
+    for server in two:
+        server.token_delay_s = 0.02
+    async with AsyncExitStack() as stack:
+        third = await stack.enter_async_context(ScriptedServer(token_delay_s=0.02).serving())
+        async with engine_of(*two, third) as engine, asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(collect(engine, request(str(i), prompt=[*PROMPT, i + 20])))
+                for i in range(9)
+            ]
+            await asyncio.sleep(0.1)
+            assert third.running > 0
+            await stack.aclose()
+            replies = [await task for task in tasks]
+            assert all(reply.finish_reason is FinishReason.LENGTH for reply in replies)
+            assert all(len(reply.token_ids) == 12 for reply in replies)
+            assert len(engine._pool.serving) == 2
+            await stack.enter_async_context(third.serving())
+            await until(lambda: len(engine._pool.serving) == 3)
+
+
+async def test_requests_wait_for_the_only_server_to_come_back(server):
+    async with AsyncExitStack() as stack:
+        only = await stack.enter_async_context(ScriptedServer().serving())
+        async with engine_of(only) as engine:
+            await stack.aclose()
+            waiting = asyncio.create_task(collect(engine, request()))
+            await asyncio.sleep(0.3)
+            async with only.serving():
+                assert_whole(await waiting, only)
+
+
+async def test_no_server_for_too_long_is_a_503_that_says_why():
+    async with AsyncExitStack() as stack:
+        only = await stack.enter_async_context(ScriptedServer().serving())
+        async with engine_of(only, wait_for_server_s=0.2) as engine:
+            await stack.aclose()
+            with pytest.raises(WireError, match="No engine server") as caught:
+                await collect(engine, request())
+            assert caught.value.status == 503
+
+
+async def test_weights_reach_every_server_and_tokens_say_which(two):
+    for server in two:
+        server.token_delay_s = 0.02
+    async with engine_of(*two) as engine:
+        running = asyncio.create_task(collect(engine, request(tokens=20)))
+        await asyncio.sleep(0.15)
+        await engine.swap(weights(3))
+        assert engine.status().version == 3
+        assert [server.weight_version for server in two] == ["3", "3"]
+        reply = await running
+        after = await collect(engine, request())
+    assert reply.token_ids == two[0].expected(PROMPT, 20)
+    assert set(reply.versions) == {0, 3}
+    assert list(reply.versions) == sorted(reply.versions)
+    assert set(after.versions) == {3}
+    assert two[0].requests[-1].get("extra_key") or two[1].requests[-1].get("extra_key")
+
+
+async def test_a_server_that_takes_no_weights_leaves_until_it_does(two, caplog):
+    two[0].update_fails = "no space left on device"
+    async with engine_of(*two) as engine:
+        await engine.swap(weights(1))
+        assert engine.status().version == 1
+        assert [s.url for s in engine._pool.serving] == [two[1].url]
+        assert "no space left on device" in caplog.text
+        for i in range(6):
+            reply = await collect(engine, request(prompt=[*PROMPT, i + 20]))
+            assert set(reply.versions) == {1}
+        two[0].update_fails = None
+        await until(lambda: len(engine._pool.serving) == 2)
+    assert two[0].weight_version == "1"
+
+
+class Damaged(DiskCourier):
+    damaged = 2
+
+
+async def test_damaged_weights_change_nothing(two):
+    async with engine_of(*two, courier=Damaged) as engine:
+        await engine.swap(weights(1))
+        with pytest.raises(StoreError, match="damaged"):
+            await engine.swap(weights(2))
+        assert engine.status().version == 1
+        assert len(engine._pool.serving) == 2
+        assert set((await collect(engine, request())).versions) == {1}
+
+
+async def test_a_server_started_anew_gets_its_weights_before_a_request(server):
+    async with engine_of(server) as engine:
+        await engine.swap(weights(4))
+        server.weight_version = "default"
+        await until(lambda: server.weight_version == "4")
+        assert set((await collect(engine, request())).versions) == {4}
+    assert len(server.updates) == 2
+
+
+class Store:
+    def __init__(self, latest):
+        self._latest = latest
+
+    def latest(self):
+        return self._latest
+
+
+async def test_the_first_reply_is_of_the_version_that_the_store_points_to(server):
+    async with engine_of(server, store=Store(weights(5))) as engine:
+        assert engine.status().version == 5
+        assert set((await collect(engine, request())).versions) == {5}
+
+
+async def test_damaged_weights_at_the_start_leave_the_base_model(server, caplog):
+    async with engine_of(server, store=Store(weights(2)), courier=Damaged) as engine:
+        assert engine.status().version == 0
+        assert set((await collect(engine, request())).versions) == {0}
+    assert "serving the base model" in caplog.text
+
+
+async def test_weights_of_another_run_are_replaced_by_the_base_model(server):
+    server.weight_version = "9"
+    async with engine_of(server) as engine:
+        assert set((await collect(engine, request())).versions) == {0}
+    assert server.updates[0]["weight_version"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model": "models/other"}, "its model is 'models/other'"),
+        ({"context": 100}, "its context is 100 tokens"),
+        ({"token_shift": 1}, "its tokenizer makes"),
+        ({"template_tokens": 3}, "its chat template makes"),
+        ({"logprobs_of": "original"}, "SGLANG_RETURN_ORIGINAL_LOGPROB"),
+    ],
+)
+async def test_a_server_of_something_else_is_refused_at_the_start(server, change, says):
+    for name, value in change.items():
+        setattr(server, name, value)
+    with pytest.raises(ConfigError, match=says):
+        async with engine_of(server):
+            pass
+
+
+async def test_all_that_differs_is_said_at_once(server):
+    server.model, server.context = "models/other", 100
+    with pytest.raises(ConfigError, match=r"its model is .*; its context is 100"):
+        async with engine_of(server):
+            pass
+
+
+async def test_a_server_that_can_do_little_will_do(server, caplog):
+    server.has_extras, server.takes_seed, server.weight_version = False, False, None
+    async with (
+        ScriptedServer(has_extras=False, takes_seed=False, weight_version=None).serving() as poor,
+        engine_of(poor) as engine,
+    ):
+        assert_whole(await collect(engine, request()), poor)
+        assert "sampling_seed" not in poor.requests[-1]["sampling_params"]
+    assert "does not tell how it tokenises" in caplog.text
+
+
+async def test_nobody_there_is_said_with_the_address():
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1:9"):
+        async with engine_of("http://127.0.0.1:9", wait_for_server_s=0.1):
+            pass
+
+
+async def test_a_health_check_that_is_late_takes_a_server_out_for_as_long(two):
+    async with engine_of(*two, health_timeout_s=0.1) as engine:
+        two[0].health_delay_s = 0.5
+        await until(lambda: len(engine._pool.serving) == 1)
+        two[0].health_delay_s = 0.0
+        await until(lambda: len(engine._pool.serving) == 2)

@@ -1,0 +1,171 @@
+"""The client and this project's own engine server, each in a process: as if they were one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import aclosing
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from rollouts import Collected, collect, request
+from test_launch import free_port
+
+from clawjax.config import EngineConfig, LaunchConfig, ModelConfig, RunConfig, SglangConfig
+from clawjax.engine.embedded import EmbeddedEngine
+from clawjax.engine.sglang.start import start_engine
+from clawjax.models.load import load_model, load_tokenizer
+from clawjax.protocols import ScoreRequest
+from clawjax.records import FinishReason
+from clawjax.runtime.build import build_app
+from clawjax.runtime.loopback import serving
+from clawjax.testing import temporary_log
+
+pytestmark = pytest.mark.slow
+
+MODEL = ModelConfig(name="tiny", path="random:qwen3", context_length=512)
+TOKENIZER, ARCHITECTURE, _ = load_tokenizer(MODEL)
+PROMPT = TOKENIZER.encode("hello how are you")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("xla"))
+
+
+def launching(programs: str, servers: int) -> EngineConfig:
+    launch = LaunchConfig(
+        servers=servers,
+        command=[sys.executable, "-m", "clawjax.engine.server"],
+        port=free_port(),
+        options=[
+            "--max-running-requests=8", "--kept-prefixes=0", "--chunked-prefill-size=32",
+            f"--compilation-cache={programs}",
+        ],
+        env={"PYTHONPATH": str(Path(__file__).parents[3])},
+        start_timeout_s=240.0,
+        max_restarts=0,
+    )  # fmt: skip
+    sglang = SglangConfig(launch=launch, health_interval_s=0.2, silence_timeout_s=60.0)
+    return EngineConfig(kind="sglang", slots=16, max_waiting=16, sglang=sglang)
+
+
+async def start(programs: str, servers: int, logs: Path):
+    return await start_engine(
+        launching(programs, servers),
+        MODEL,
+        tokenizer=TOKENIZER,
+        vocab_size=ARCHITECTURE.vocab_size,
+        base_id="tiny",
+        new_courier=lambda: None,
+        store=None,
+        api_key=None,
+        logs=logs,
+    )
+
+
+@pytest.fixture
+async def embedded(programs):
+    config = EngineConfig(
+        slots=8, kept_prefixes=0, prefill_chunk=32, compilation_cache=programs, warm_up=False
+    )
+    engine = await EmbeddedEngine.start(load_model(MODEL), config, None)
+    yield engine
+    await engine.aclose()
+
+
+@pytest.fixture
+async def two(programs, tmp_path):
+    engine = await start(programs, 2, tmp_path)
+    yield engine
+    await engine.aclose()
+
+
+def greedy(name: str, tokens: int = 40, prompt=PROMPT):
+    return request(name, prompt=prompt, tokens=tokens, temperature=0.0, ignore_eos=True)
+
+
+async def test_replies_and_scores_are_those_of_the_embedded_engine(two, embedded):
+    for prompt in (PROMPT, PROMPT[:1], PROMPT * 12):
+        ours = await collect(two, greedy("a", prompt=prompt))
+        theirs = await collect(embedded, greedy("a", prompt=prompt))
+        assert ours.token_ids == theirs.token_ids
+        assert (ours.text, ours.finish_reason) == (theirs.text, theirs.finish_reason)
+        assert ours.versions == theirs.versions == (0,) * 40
+        np.testing.assert_allclose(ours.sampler_logprobs, theirs.sampler_logprobs, atol=1e-4)
+        np.testing.assert_allclose(ours.sampler_logprobs_t1, theirs.sampler_logprobs_t1, atol=1e-4)
+        scores = await two.score(ScoreRequest("s", prompt, ours.token_ids))
+        np.testing.assert_allclose(scores, ours.sampler_logprobs_t1, atol=1e-4)
+    tempered = request("t", prompt=PROMPT, tokens=30, temperature=0.7)
+    ours, theirs = await collect(two, tempered), await collect(embedded, tempered)
+    assert ours.token_ids == theirs.token_ids, "the seed travels"
+    np.testing.assert_allclose(ours.sampler_logprobs, theirs.sampler_logprobs, atol=1e-4)
+    assert ours.sampler_logprobs_t1 == ()
+
+
+async def test_streams_of_a_killed_server_go_on_elsewhere_and_no_chat_fails(
+    two, embedded, tmp_path
+):
+    log = temporary_log(tmp_path)
+    app = build_app(RunConfig(model=MODEL), two, TOKENIZER, log, on_linked=lambda: None)
+    prompts = [(*PROMPT, 40 + i) for i in range(8)]
+    begun, on_the_way = asyncio.Event(), Collected()
+
+    async def first() -> Collected:
+        """A reply that is in the middle when its server is killed."""
+        async with aclosing(two.generate(greedy("first", 300, prompts[0]))) as chunks:
+            async for chunk in chunks:
+                on_the_way.add(chunk)
+                begun.set()
+        return on_the_way
+
+    async def chat(client: httpx.AsyncClient, number: int) -> str:
+        body = {
+            "model": "tiny", "stream": True, "temperature": 0, "max_tokens": 60,
+            "messages": [{"role": "user", "content": f"hello {number}"}],
+        }  # fmt: skip
+        async with client.stream("POST", "/chat/completions", json=body) as response:
+            lines = [line async for line in response.aiter_lines() if line]
+        assert response.status_code == 200
+        assert lines[-1] == "data: [DONE]"
+        return json.loads(lines[-2].removeprefix("data: "))["choices"][0]["finish_reason"]
+
+    async with serving(app) as base_url, httpx.AsyncClient(base_url=base_url, timeout=60) as client:
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(first())
+            rest = [
+                group.create_task(collect(two, greedy(str(i), 300, prompt)))
+                for i, prompt in enumerate(prompts[1:])
+            ]
+            chats = [group.create_task(chat(client, number)) for number in range(8)]
+            await begun.wait()
+            (held,) = [s for s in two._pool.servers if s is _holder(two, prompts[0])]
+            (launched,) = [one for one in two._launched if one.url == held.url]
+            os.kill(launched._process.pid, signal.SIGKILL)
+            sampled = len(on_the_way.token_ids)
+        finishes = {task.result() for task in chats}
+    assert sampled < 300, "it was killed in the middle"
+    assert finishes <= {"stop", "length"}
+    assert log.counts().logged == 8
+    log.close()
+    assert [server.url for server in two._pool.serving] != [held.url]
+    assert len(two._pool.serving) == 1
+    replies = [reading.result(), *(task.result() for task in rest)]
+    for prompt, reply in zip(prompts, replies, strict=True):
+        whole = await collect(embedded, greedy("w", 300, prompt))
+        assert reply.token_ids == whole.token_ids
+        assert reply.text == whole.text
+        assert reply.finish_reason is FinishReason.LENGTH
+        np.testing.assert_allclose(reply.sampler_logprobs, whole.sampler_logprobs, atol=1e-4)
+
+
+def _holder(engine, prompt):
+    """Where the reply to a prompt began."""
+    from clawjax.engine.sglang.pool import affinity
+
+    return engine._pool._preferred(affinity(greedy("x", 1, prompt)), list(engine._pool.servers))

@@ -1,0 +1,118 @@
+"""Server processes: started, waited for, started again, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from rollouts import collect, config, engine_of, request, until
+
+from clawjax.config import LaunchConfig
+from clawjax.engine.sglang.launch import command_line
+from clawjax.errors import ConfigError
+
+SERVER = [sys.executable, str(Path(__file__).parent / "scripted_server.py")]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def launching(*command: str, **launch: object):
+    quick = {"port": free_port(), "stop_timeout_s": 5.0, "start_timeout_s": 60.0}
+    launched = LaunchConfig(servers=1, command=list(command), **(quick | launch))
+    return config(launch=launched, wait_for_server_s=30.0)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+
+
+async def test_a_server_is_started_found_again_after_a_kill_and_stopped(tmp_path):
+    engine_config = launching(*SERVER)
+    async with engine_of(engine=engine_config, logs=tmp_path) as engine:
+        assert (await collect(engine, request())).finish_reason
+        (launched,) = engine._launched
+        first = launched._process.pid
+        os.kill(first, signal.SIGKILL)
+        reply = await collect(engine, request())
+        assert len(reply.token_ids) == 12
+        assert set(reply.versions) == {0}
+        second = launched._process.pid
+        assert second != first
+    assert not is_alive(second)
+    assert (tmp_path / "server0.log").stat().st_size > 0
+
+
+async def test_a_server_that_does_not_start_is_given_up_with_its_last_words(tmp_path):
+    words = "raise SystemExit('no CUDA device')"
+    engine_config = launching(sys.executable, "-c", words, max_restarts=0)
+    with pytest.raises(ConfigError, match="no CUDA device"):
+        async with asyncio.timeout(30), engine_of(engine=engine_config, logs=tmp_path):
+            pass
+
+
+async def test_a_program_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="no-such-program"):
+        async with engine_of(engine=launching("no-such-program"), logs=tmp_path):
+            pass
+
+
+_LEAVES = """
+import asyncio, os, sys
+from pathlib import Path
+from clawjax.config import LaunchConfig
+from clawjax.engine.sglang.launch import Launched
+
+async def main():
+    config = LaunchConfig(servers=1, command=[sys.executable, "-c", "import time; time.sleep(60)"])
+    one = Launched(config, 0, model="m", served_name="m", context_length=64,
+                   log=Path(sys.argv[1]), on_exit=print)
+    await one.start()
+    print(one._process.pid, flush=True)
+    os._exit(1)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's doing")
+async def test_a_server_does_not_outlive_a_process_that_dies(tmp_path):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _LEAVES, str(tmp_path / "log"), stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        out, _ = await process.communicate()
+    await until(lambda: not is_alive(int(out)))
+
+
+def test_the_command_line_has_what_both_servers_take():
+    launch = LaunchConfig(
+        servers=2,
+        port=9000,
+        tp=4,
+        memory_fraction=0.8,
+        reasoning_parser="qwen3",
+        lora_rank=16,
+        lora_targets=["q_proj", "v_proj"],
+        options=["--enable-metrics"],
+    )
+    line = " ".join(command_line(launch, 1, model="/m", served_name="tiny", context_length=64))
+    assert line == (
+        "python -m sglang.launch_server --model-path /m --served-model-name tiny "
+        "--context-length 64 --host 127.0.0.1 --port 9001 --tp-size 4 --mem-fraction-static 0.8 "
+        "--reasoning-parser qwen3 --enable-lora --max-lora-rank 16 "
+        "--lora-target-modules q_proj v_proj --enable-metrics"
+    )
