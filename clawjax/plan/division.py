@@ -43,7 +43,7 @@ WHOLE = Division()
 
 def model_size(arch: Architecture, division: Division = WHOLE) -> int:
     """Parameters of the model that one device holds."""
-    return sum(_part(leaf.shape, _axes(leaf, arch), division) for leaf in leaves(arch))
+    return sum(_part(leaf.shape, _axes(leaf, arch, division), division) for leaf in leaves(arch))
 
 
 def adapter_size(arch: Architecture, lora: LoraConfig, division: Division = WHOLE) -> int:
@@ -51,26 +51,32 @@ def adapter_size(arch: Architecture, lora: LoraConfig, division: Division = WHOL
     return sum(
         _part((wide_in, lora.rank), (axis_in, None), division)
         + _part((lora.rank, wide_out), (None, axis_out), division)
-        for (wide_out, wide_in), (axis_out, axis_in) in _targeted(arch, lora)
+        for (wide_out, wide_in), (axis_out, axis_in) in _targeted(arch, lora, division)
     )
 
 
 _Pair = tuple[tuple[int, ...], tuple[str | None, ...]]
 
 
-def _targeted(arch: Architecture, lora: LoraConfig) -> Iterator[_Pair]:
+def _targeted(arch: Architecture, lora: LoraConfig, division: Division) -> Iterator[_Pair]:
     for leaf in leaves(arch):
         if leaf.is_kernel and leaf.path[-2] in lora.targets:
-            yield leaf.shape, _axes(leaf, arch)
+            yield leaf.shape, _axes(leaf, arch, division)
 
 
-def _axes(leaf: Leaf, arch: Architecture) -> tuple[str | None, ...]:
-    """The axis that divides each dimension of a tensor, as Hugging Face stores it."""
+def _axes(leaf: Leaf, arch: Architecture, division: Division) -> tuple[str | None, ...]:
+    """The axis that divides each dimension of a tensor, as Hugging Face stores it.
+
+    Keys and values stay whole where there are fewer heads of them than devices along `tensor`.
+    """
     module = leaf.path[-2]
+    is_whole = module in ("k_proj", "v_proj") and arch.num_kv_heads % division.tensor > 0
     if not leaf.is_kernel and len(leaf.shape) == 1:
-        is_divided = module in ("q_proj", "k_proj", "v_proj")
+        is_divided = module in ("q_proj", "k_proj", "v_proj") and not is_whole
         return ("tensor",) if is_divided else (None,)
-    return ("fsdp", "tensor") if module in _INWARD else ("tensor", "fsdp")
+    if module in _INWARD:
+        return ("fsdp", "tensor")
+    return (None if is_whole else "tensor", "fsdp")
 
 
 def _part(shape: tuple[int, ...], axes: tuple[str | None, ...], division: Division) -> int:

@@ -102,6 +102,14 @@ def _changes(config: RunConfig) -> Iterator[_Change]:
         yield _Change("model.context_length", length)
     if engine.weights_dtype != "bfloat16":
         yield _Change("engine.weights_dtype", "bfloat16")
+    for axis in ("fsdp", "tensor"):
+        for size in _doubled(getattr(learner.mesh, axis), config.hardware.devices):
+            yield _Change(f"learner.mesh.{axis}", size)
+    launch = engine.sglang.launch
+    for size in _doubled(launch.tp if launch.servers else None, config.hardware.devices):
+        yield _Change("engine.sglang.launch.tp", size)
+    if launch.memory_fraction is not None:
+        yield _Change("engine.sglang.launch.memory_fraction", config.hardware.usable)
     if learner.method != "lora":
         yield _Change("learner.method", "lora")
 
@@ -109,6 +117,12 @@ def _changes(config: RunConfig) -> Iterator[_Change]:
 def _halved(value: int, least: int) -> Iterator[int]:
     while value // 2 >= least:
         value //= 2
+        yield value
+
+
+def _doubled(value: int | None, most: int) -> Iterator[int]:
+    while value is not None and value >= 1 and 2 * value <= most:
+        value *= 2
         yield value
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from clawjax.config import ObjectiveConfig, RunConfig, Teacher
 from clawjax.models.architecture import Architecture
 from clawjax.plan.activations import attention_bytes, kept_bytes, logits_bytes, rows_per_device
@@ -22,6 +24,7 @@ def learner_share(arch: Architecture, config: RunConfig) -> Share:
     - Adam's two moments of every trained parameter (Kingma & Ba 2014, arXiv:1412.6980), fp32.
     - Two gradients: the sum over micro-batches and the newest one; where all weights are trained,
       that of the output head once more, for it is summed over chunks of positions.
+    - Where weights are divided over `fsdp`, one layer's and the head's, gathered for use.
     - Activations (`clawjax.plan.activations`) of the length bucket that takes the most.
     """
     learner, division = config.learner, learner_division(config)
@@ -36,6 +39,9 @@ def learner_share(arch: Architecture, config: RunConfig) -> Share:
     ]
     if _keeps_average(config.objective):
         parts.append(Part("teacher's average", _FLOAT * trained, "objective.opd.teacher"))
+    if division.fsdp > 1:
+        gathered = _FLOAT * _gathered(arch, division)
+        parts.append(Part("gathered weights", gathered, "model.path"))
     batch, bucket = "learner.micro_batch_tokens", "learner.length_buckets"
     kept, scores = _activations(arch, config, division)
     parts += [
@@ -56,6 +62,12 @@ def trained_size(arch: Architecture, config: RunConfig, division: Division = WHO
 def optimizer_bytes(trained: int, warmup_steps: int) -> int:
     """AdamW's state as optax keeps it: two moments, a count, and the schedule's count if any."""
     return 2 * _FLOAT * trained + _FLOAT * (1 + (warmup_steps > 0))
+
+
+def _gathered(arch: Architecture, division: Division) -> int:
+    """Parameters of a layer and of the tables, divided over `tensor` alone."""
+    one_layer = dataclasses.replace(arch, num_layers=1)
+    return model_size(one_layer, Division(tensor=division.tensor))
 
 
 def _activations(arch: Architecture, config: RunConfig, division: Division) -> tuple[int, int]:

@@ -9,9 +9,14 @@ from clawjax.config import RunConfig
 from clawjax.models.architecture import Architecture
 from clawjax.plan.architectures import find_architecture
 from clawjax.plan.division import adapter_size, model_size
-from clawjax.plan.engine import plan_engine
+from clawjax.plan.engine import delivered_bytes, plan_engine
 from clawjax.plan.learner import learner_share, trained_size
-from clawjax.plan.placement import is_shared, learner_division, servers_of
+from clawjax.plan.placement import (
+    is_shared,
+    learner_division,
+    require_divisible,
+    servers_of,
+)
 from clawjax.plan.records import GIB, Plan
 
 __all__ = ["make_plan", "plan_run"]
@@ -35,7 +40,7 @@ def make_plan(arch: Architecture, config: RunConfig) -> Plan:
         ConfigError: learner and engine cannot be placed on the devices.
     """
     engine, hardware = plan_engine(arch, config), config.hardware
-    published = _published(arch, config)
+    require_divisible(arch, learner_division(config))
     limit = None
     if hardware.memory_gib is not None:
         limit = int(hardware.memory_gib * hardware.usable * GIB)
@@ -49,8 +54,8 @@ def make_plan(arch: Architecture, config: RunConfig) -> Plan:
         limit=limit,
         tokens_per_step=config.learner.batch_turns * config.learner.max_tokens,
         micro_batch=_micro_batch(config),
-        published=published,
-        delivered=published,
+        published=_published(arch, config),
+        delivered=delivered_bytes(arch, config),
         servers=servers_of(config).copies,
         cache_tokens=engine.cache_tokens,
     )
