@@ -5,7 +5,13 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
-from clawjax.config.devices import DistributedConfig, MeshConfig
+from clawjax.config.devices import (
+    AttentionKernel,
+    ComputeDtype,
+    DistributedConfig,
+    MeshConfig,
+    Remat,
+)
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.objective import (
@@ -43,7 +49,9 @@ __all__ = [
     "METHODS",
     "UNTRAINED",
     "USES_PROXIMAL",
+    "AttentionKernel",
     "Baseline",
+    "ComputeDtype",
     "DistributedConfig",
     "DpoConfig",
     "DriftConfig",
@@ -66,6 +74,7 @@ __all__ = [
     "OpdConfig",
     "OpdForm",
     "PolicyLoss",
+    "Remat",
     "RewardConfig",
     "RulesConfig",
     "RunConfig",
