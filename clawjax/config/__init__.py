@@ -6,7 +6,13 @@ under `conf/` hold named variants.
 """
 
 from clawjax.config.delivery import DeliveryConfig
-from clawjax.config.devices import DistributedConfig, MeshConfig
+from clawjax.config.devices import (
+    AttentionKernel,
+    ComputeDtype,
+    DistributedConfig,
+    MeshConfig,
+    Remat,
+)
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
@@ -46,7 +52,9 @@ __all__ = [
     "METHODS",
     "UNTRAINED",
     "USES_PROXIMAL",
+    "AttentionKernel",
     "Baseline",
+    "ComputeDtype",
     "DeliveryConfig",
     "DistributedConfig",
     "DpoConfig",
@@ -72,6 +80,7 @@ __all__ = [
     "OpdConfig",
     "OpdForm",
     "PolicyLoss",
+    "Remat",
     "RewardConfig",
     "RulesConfig",
     "RunConfig",

@@ -1,12 +1,13 @@
-"""Knobs of the devices that a learner runs on."""
+"""Knobs of the devices that a learner runs on, and of how these compute."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from clawjax.config.checks import at_least, require
 
-__all__ = ["DistributedConfig", "MeshConfig"]
+__all__ = ["AttentionKernel", "ComputeDtype", "DistributedConfig", "MeshConfig", "Remat"]
 
 
 @dataclass
@@ -76,3 +77,31 @@ class DistributedConfig:
             "learner.distributed names some of coordinator, processes and process_id "
             f"({', '.join(map(str, given))}): give all three, or none to have them found out",
         )
+
+
+class AttentionKernel(StrEnum):
+    """How attention is computed while training."""
+
+    auto = "auto"
+    """What suits the platform: splash on a TPU, cudnn on a GPU in 16 bits, xla elsewhere."""
+    xla = "xla"
+    splash = "splash"
+    cudnn = "cudnn"
+
+
+class ComputeDtype(StrEnum):
+    """In what layers compute; weights, gradients, log-probs and losses are fp32 always."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Remat(StrEnum):
+    """What a layer keeps of its forward pass for its gradient; the rest is computed again."""
+
+    none = "none"
+    """Everything."""
+    dots = "dots"
+    """The products with its weights."""
+    full = "full"
+    """Nothing but what came in."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
-from clawjax.config.devices import DistributedConfig, MeshConfig
+from clawjax.config.devices import (
+    AttentionKernel,
+    ComputeDtype,
+    DistributedConfig,
+    MeshConfig,
+    Remat,
+)
 
 __all__ = ["DriftConfig", "LearnerConfig", "LoraConfig"]
 
@@ -84,6 +90,9 @@ class LearnerConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    attention: AttentionKernel = AttentionKernel.auto
+    compute_dtype: ComputeDtype = ComputeDtype.float32
+    remat: Remat = Remat.dots
     batch_turns: int = 16
     """A step starts when so many judged turns wait ..."""
     min_turns: int = 4

@@ -9,7 +9,7 @@ numbers as `Transformer`, and `unstack(stack(params)) == params`.
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,28 +17,24 @@ import qwix
 from jax import Array
 from jax.extend.core import Primitive
 
-from clawjax.config import LoraConfig
+from clawjax.config import AttentionKernel, ComputeDtype, LearnerConfig, LoraConfig, Remat
 from clawjax.models.architecture import Architecture
+from clawjax.models.attention import choose_kernel, packed_attention
 from clawjax.models.lora import with_lora
 from clawjax.models.sharding import Placement
 from clawjax.models.transformer import (
-    Attend,
     DecoderLayer,
     Params,
     RMSNorm,
     Transformer,
-    causal_mask,
-    grouped_attention,
 )
 
-__all__ = ["HEAD_KEYS", "Decoder", "stack", "unstack"]
+__all__ = ["HEAD_KEYS", "Compute", "Decoder", "stack", "unstack"]
 
 HEAD_KEYS = frozenset({"embed_tokens", "lm_head"})
 """Parameters that the output head may read."""
 _CHEAP_TERMS = 256
 """Products summing over no more than so many terms are computed again rather than kept."""
-_BLOCKS = 4
-"""Parts of the queries; more of them save little and take longer to compile."""
 _LAYER = "layers_"
 _STACK = "layers"
 
@@ -62,6 +58,26 @@ def unstack(stacked: Params) -> Params:
     return params
 
 
+class Compute(NamedTuple):
+    """How a decoder computes; it changes no result beyond rounding."""
+
+    attention: AttentionKernel = AttentionKernel.xla
+    """Any but `auto`."""
+    dtype: ComputeDtype = ComputeDtype.float32
+    remat: Remat = Remat.dots
+
+    @classmethod
+    def of(cls, config: LearnerConfig, architecture: Architecture) -> Compute:
+        """As configured, on the platform that jax runs on.
+
+        Raises:
+            ConfigError: a kernel that does not run there.
+        """
+        platform = jax.default_backend()
+        kernel = choose_kernel(config.attention, config.compute_dtype, architecture, platform)
+        return cls(kernel, config.compute_dtype, config.remat)
+
+
 class Decoder:
     """Hidden states and logits of stacked parameters, with or without adapters in them."""
 
@@ -71,11 +87,13 @@ class Decoder:
         lora: LoraConfig | None = None,
         *,
         placement: Placement | None = None,
+        compute: Compute | None = None,
     ) -> None:
         """Describe the computation; with `lora`, apply it to `join(base, adapter)`."""
         self.placement = placement or Placement(architecture)
+        self._compute = compute or Compute()
         adapters = None if lora is None else (lora.rank, lora.alpha, tuple(lora.targets))
-        self._identity = (architecture, adapters, self.placement)
+        self._identity = (architecture, adapters, self.placement, self._compute)
         transformer, layer = Transformer(architecture), DecoderLayer(architecture)
         self._norm = RMSNorm(architecture.norm_eps)
         self._whole = transformer if lora is None else with_lora(transformer, lora)
@@ -100,49 +118,42 @@ class Decoder:
             positions: `[B, T]`, counted from 0 within each sequence.
             segment_ids: `[B, T]`; a token sees its own segment only, 0 is padding.
 
-        What a layer keeps for its gradient are the results of its large matrix products; attention
-        weights, `[B, H, T, T]`, and everything that is cheap are computed again.
+        What a layer keeps for its gradient are, by default, the results of its large matrix
+        products; attention weights, `[B, H, T, T]`, and what is cheap are computed again.
         """
-        attend = _causal_in_blocks(segment_ids)
+        attend = packed_attention(self._compute.attention, segment_ids, self.placement)
 
         def layer(x: Array, weights: Params) -> tuple[Array, None]:
-            params = self.placement.gathered(weights)
+            params = self.placement.gathered(self._rounded(weights))
             y, _ = self._layer.apply({"params": params}, x, positions, attend, None)
             return self.placement.by_rows(cast(Array, y)), None
 
-        layer = jax.checkpoint(layer, policy=_is_kept, prevent_cse=False)
+        if self._compute.remat is not Remat.none:
+            policy = _is_kept if self._compute.remat is Remat.dots else None
+            layer = jax.checkpoint(layer, policy=policy, prevent_cse=False)
         # An id beyond the vocabulary gives NaN, which stops the run.
         x = jnp.take(self.head(params)["embed_tokens"]["embedding"], token_ids, axis=0)
-        x, _ = jax.lax.scan(layer, self.placement.by_rows(x), params[_STACK])
-        return cast(Array, self._norm.apply({"params": params["norm"]}, x))
+        x = self.placement.by_rows(x.astype(self._compute.dtype.value))
+        x, _ = jax.lax.scan(layer, x, params[_STACK])
+        return cast(Array, self._norm.apply({"params": params["norm"]}, x.astype(jnp.float32)))
 
     def head(self, params: Params) -> Params:
         """The part of stacked parameters that `logits` reads, gathered for use."""
         return self.placement.gathered({name: params[name] for name in HEAD_KEYS & set(params)})
 
     def logits(self, head_params: Params, hidden: Array) -> Array:
-        """Scores over the vocabulary, of `head(params)`."""
-        return cast(Array, self._whole.apply({"params": head_params}, hidden, method="logits"))
+        """Scores over the vocabulary, fp32, of `head(params)`."""
+        rounded = self._rounded(head_params)
+        return cast(Array, self._whole.apply({"params": rounded}, hidden, method="logits"))
 
+    def _rounded(self, params: Params) -> Params:
+        """Weights in the precision of products; norms compute in fp32 and keep theirs."""
+        dtype = jnp.dtype(self._compute.dtype.value)
 
-def _causal_in_blocks(segment_ids: Array) -> Attend:
-    """Attention within segments `[B, T]`, each block of queries over the keys up to its end.
+        def cast_leaf(path: Any, leaf: Array) -> Array:
+            return leaf if "norm" in path[-2].key else leaf.astype(dtype)
 
-    Exact; it leaves out three eighths of the products, which a mask would only throw away.
-    """
-    length = segment_ids.shape[1]
-    width = -(-length // _BLOCKS)
-    visible = causal_mask(segment_ids)
-
-    def attend(q: Array, k: Array, v: Array, cache: Any) -> tuple[Array, Any]:
-        blocks = []
-        for start in range(0, length, width):
-            stop = min(start + width, length)
-            seen = visible[:, start:stop, :stop]
-            blocks.append(grouped_attention(q[:, start:stop], k[:, :stop], v[:, :stop], seen))
-        return jnp.concatenate(blocks, axis=1), cache
-
-    return attend
+        return jax.tree_util.tree_map_with_path(cast_leaf, params)
 
 
 def _is_kept(primitive: Primitive, *operands: Any, **parameters: Any) -> bool:

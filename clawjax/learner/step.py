@@ -25,7 +25,7 @@ from clawjax.config import USES_PROXIMAL, LearnerConfig, ObjectiveConfig, Teache
 from clawjax.errors import LearnerError
 from clawjax.learner import diagnostics
 from clawjax.learner.batching import Batch, MicroBatch, joined
-from clawjax.learner.decoder import HEAD_KEYS, Decoder, stack, unstack
+from clawjax.learner.decoder import HEAD_KEYS, Compute, Decoder, stack, unstack
 from clawjax.learner.diagnostics import Maxima, Sums
 from clawjax.learner.scoring import Model, policy_scores
 from clawjax.learner.shards import even_rows
@@ -94,11 +94,13 @@ class TrainStep:
         self._timer = timer
         self._architecture = model.architecture
         self.placement = Placement.of(learner.mesh, model.architecture)
-        self._base = Decoder(model.architecture, placement=self.placement)
+        compute = Compute.of(learner, model.architecture)
+        self._base = Decoder(model.architecture, placement=self.placement, compute=compute)
         self._policy = Decoder(
             model.architecture,
             learner.lora if self.is_lora else None,
             placement=self.placement,
+            compute=compute,
         )
         self._base_params = self.placement.place(stack(model.params))
         self._optimizer = optax.chain(

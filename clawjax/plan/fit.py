@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from clawjax.config import RunConfig
+from clawjax.config import ComputeDtype, Remat, RunConfig
 from clawjax.errors import ConfigError
 from clawjax.models.architecture import Architecture
 from clawjax.plan.plan import make_plan
@@ -102,6 +102,10 @@ def _changes(config: RunConfig) -> Iterator[_Change]:
         yield _Change("model.context_length", length)
     if engine.weights_dtype != "bfloat16":
         yield _Change("engine.weights_dtype", "bfloat16")
+    if learner.compute_dtype is not ComputeDtype.bfloat16:
+        yield _Change("learner.compute_dtype", ComputeDtype.bfloat16)
+    if learner.remat is not Remat.full:
+        yield _Change("learner.remat", Remat.full)
     for axis in ("fsdp", "tensor"):
         for size in _doubled(getattr(learner.mesh, axis), config.hardware.devices):
             yield _Change(f"learner.mesh.{axis}", size)

@@ -6,7 +6,14 @@ import dataclasses
 
 from clawjax.config import ObjectiveConfig, RunConfig, Teacher
 from clawjax.models.architecture import Architecture
-from clawjax.plan.activations import attention_bytes, kept_bytes, logits_bytes, rows_per_device
+from clawjax.plan.activations import (
+    attention_bytes,
+    is_fused,
+    itemsize,
+    kept_bytes,
+    logits_bytes,
+    rows_per_device,
+)
 from clawjax.plan.division import WHOLE, Division, adapter_size, model_size
 from clawjax.plan.placement import learner_division
 from clawjax.plan.records import Part, Share
@@ -24,7 +31,7 @@ def learner_share(arch: Architecture, config: RunConfig) -> Share:
     - Adam's two moments of every trained parameter (Kingma & Ba 2014, arXiv:1412.6980), fp32.
     - Two gradients: the sum over micro-batches and the newest one; where all weights are trained,
       that of the output head once more, for it is summed over chunks of positions.
-    - Where weights are divided over `fsdp`, one layer's and the head's, gathered for use.
+    - Where weights are divided over `fsdp`, one layer's and the tables', gathered for use.
     - Activations (`clawjax.plan.activations`) of the length bucket that takes the most.
     """
     learner, division = config.learner, learner_division(config)
@@ -77,8 +84,18 @@ def _activations(arch: Architecture, config: RunConfig, division: Division) -> t
     found = []
     for length in learner.length_buckets:
         rows = rows_per_device(learner.micro_batch_tokens, length, division)
-        kept = kept_bytes(arch, lora, rows * length, division)
-        found.append((kept, attention_bytes(arch, rows, length, division)))
+        kept = kept_bytes(
+            arch,
+            lora,
+            rows * length,
+            division,
+            itemsize=itemsize(learner, config.hardware.kind),
+            remat=learner.remat,
+        )
+        scores = 0
+        if not is_fused(learner, arch, config.hardware.kind):
+            scores = attention_bytes(arch, rows, length, division, remat=learner.remat)
+        found.append((kept, scores))
     return max(found, key=sum)
 
 

@@ -1,15 +1,20 @@
 """A plan beside the training step itself: weights and moments to the byte, the rest within 25 %."""
 
+from itertools import product
+
 import jax
 import pytest
 from abstract_step import abstract_step, size_of
 from plan_configs import load
 
-from clawjax.config import ModelConfig
+from clawjax.config import AttentionKernel, ComputeDtype, LearnerConfig, ModelConfig
+from clawjax.errors import ConfigError
 from clawjax.learner import decoder, logprobs
 from clawjax.learner.step import TrainStep
+from clawjax.models import attention
 from clawjax.models.load import load_model
-from clawjax.plan import activations, find_architecture
+from clawjax.plan import activations, find_architecture, known_models
+from clawjax.plan.activations import is_fused
 from clawjax.plan.learner import learner_share, optimizer_bytes
 
 MODELS = ["random:llama", "random:qwen2", "random:qwen3", "smollm2", "Qwen/Qwen3-32B"]
@@ -60,11 +65,34 @@ def test_an_average_for_the_teacher_takes_the_trained_weights_again():
 def test_constants_of_the_formulas_are_the_learners():
     assert activations.CHUNK == logprobs.CHUNK
     assert activations.SHORT_SUM == decoder._CHEAP_TERMS
-    assert activations._BLOCKS == decoder._BLOCKS
+    assert activations._BLOCKS == attention._BLOCKS
 
 
-def assert_planned(path, method, rows, length):
+def test_scores_are_planned_where_the_kernel_holds_them():
+    for platform, asked, dtype in product(("cpu", "gpu", "tpu"), AttentionKernel, ComputeDtype):
+        for arch in known_models().values():
+            learner = LearnerConfig(attention=asked, compute_dtype=dtype)
+            try:
+                chosen = attention.choose_kernel(asked, dtype, arch, platform)
+            except ConfigError:
+                continue
+            assert is_fused(learner, arch, platform) == (chosen is not AttentionKernel.xla)
+
+
+def test_half_the_bits_keep_half_as_much_on_accelerators():
+    sizes = [
+        parts_of(load(f"hardware.kind={kind}", f"learner.compute_dtype={dtype}"))[
+            "activations kept"
+        ]
+        for kind in ("cpu", "gpu")
+        for dtype in ("float32", "bfloat16")
+    ]
+    assert sizes[0] == sizes[1] == sizes[2] == 2 * sizes[3]
+
+
+def assert_planned(path, method, rows, length, *overrides):
     config = load(
+        *overrides,
         f"model.path={path}",
         f"learner={method}",
         f"learner.micro_batch_tokens={rows * length}",
@@ -92,13 +120,16 @@ def test_what_a_micro_batch_takes_is_planned_to_a_quarter():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("path", "method", "rows", "length"),
+    ("path", "method", "rows", "length", "remat"),
     [
-        ("random:llama", "full", 1, 2048),
-        ("smollm2", "lora", 2, 512),
-        ("smollm2", "full", 1, 2048),
-        ("Qwen/Qwen3-0.6B", "lora", 1, 2048),
+        ("random:llama", "full", 1, 2048, "dots"),
+        ("random:llama", "lora", 2, 512, "none"),
+        ("random:llama", "lora", 2, 512, "full"),
+        ("smollm2", "lora", 2, 512, "dots"),
+        ("smollm2", "lora", 2, 512, "full"),
+        ("smollm2", "full", 1, 2048, "dots"),
+        ("Qwen/Qwen3-0.6B", "lora", 1, 2048, "dots"),
     ],
 )
-def test_larger_models_are_planned_to_a_quarter(path, method, rows, length):
-    assert_planned(path, method, rows, length)
+def test_larger_models_are_planned_to_a_quarter(path, method, rows, length, remat):
+    assert_planned(path, method, rows, length, f"learner.remat={remat}")
