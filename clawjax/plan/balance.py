@@ -2,7 +2,8 @@
 
 Discrete events over assumed rates. Conversations take turns at asking; all replies under way share
 the engine's tokens per second equally; judged turns queue; a learner that is idle takes a batch,
-trains, publishes, and the engine stands still while it adopts the version. Invariant: equal
+trains, publishes, and the engine, which fetches the newest version there is, one at a time, stands
+still while it adopts it. Invariant: equal
 settings give equal results; every turn sampled is trained, dropped as stale, or waiting at the end.
 """
 
@@ -102,7 +103,9 @@ class _Loop:
     judged: deque[int] = field(default_factory=deque)
     """Versions that turns began with."""
     trains_until: float = math.inf
-    adopts_at: deque[float] = field(default_factory=deque)
+    adopts_at: float = math.inf
+    """When the version under way has arrived."""
+    under_way: int = 0
     still_until: float = 0.0
     steps: int = 0
     trained: list[int] = field(default_factory=list)
@@ -120,11 +123,9 @@ class _Loop:
 
     def next_event(self) -> float:
         """When something happens."""
-        times = [self.trains_until]
+        times = [self.trains_until, self.adopts_at]
         if self.asking:
             times.append(self.asking[0])
-        if self.adopts_at:
-            times.append(self.adopts_at[0])
         if self.now < self.still_until:
             times.append(self.still_until)
         elif self.replies:
@@ -149,15 +150,14 @@ class _Loop:
             self.sampled += 1
             pause = self.rng.expovariate(1.0 / self.rates.think_s) if self.rates.think_s else 0.0
             heapq.heappush(self.asking, self.now + pause)
-        while self.adopts_at and self.adopts_at[0] <= self.now:
-            self.adopts_at.popleft()
-            self.version += 1
+        if self.adopts_at <= self.now:
+            self.adopts_at, self.version = math.inf, self.under_way
             self.still_until = self.now + self.rates.downtime_s
         if self.trains_until <= self.now:
             self.trains_until = math.inf
             self.steps += 1
-            last = self.adopts_at[-1] if self.adopts_at else self.now
-            self.adopts_at.append(max(last, self.now) + self.rates.publish_s)
+        if self.steps > self.version and self.adopts_at == math.inf:
+            self.under_way, self.adopts_at = self.steps, self.now + self.rates.publish_s
         self._start_step()
         while self.queued and len(self.replies) < self.rates.slots:
             self.queued -= 1
@@ -167,7 +167,7 @@ class _Loop:
 
     def _start_step(self) -> None:
         """Take a batch if the learner is idle, without the turns that are too stale."""
-        if self.trains_until < math.inf:
+        if self.trains_until < math.inf or len(self.judged) < self.rates.batch_turns:
             return
         oldest = self.steps - self.rates.max_staleness
         fresh = deque(version for version in self.judged if version >= oldest)
