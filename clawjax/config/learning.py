@@ -51,9 +51,10 @@ class DriftConfig:
     """Exact KL(policy || base) in nats per response token, on replies just trained on."""
     max_nll_increase: float | None = None
     """Nats per token by which a fixed text may become less likely than under the base."""
-    max_step_kl: float | None = None
-    """Exact KL(after || before) of one update, in nats per response token: a longer step is
-    shortened, not refused."""
+    max_step_reply_kl: float | None = None
+    """Exact KL(after || before) of one update, in nats per *reply*: a longer step is shortened, not
+    refused. A score is one of a whole reply, and what it says of others holds as far as these are
+    about as likely as before: within about 1, whatever their length."""
     eases: bool = False
     """That bound is for a mean score of -1 and shrinks in proportion, to nothing at
     `learner.rest_above` (at 1 where that is null)."""
@@ -65,7 +66,7 @@ class DriftConfig:
         for name, limit in (
             ("max_kl", self.max_kl),
             ("max_nll_increase", self.max_nll_increase),
-            ("max_step_kl", self.max_step_kl),
+            ("max_step_reply_kl", self.max_step_reply_kl),
         ):
             require(
                 limit is None or limit > 0,
@@ -77,7 +78,7 @@ class DriftConfig:
     @property
     def is_on(self) -> bool:
         """Whether anything has a limit."""
-        limits = (self.max_kl, self.max_nll_increase, self.max_step_kl)
+        limits = (self.max_kl, self.max_nll_increase, self.max_step_reply_kl)
         return any(limit is not None for limit in limits)
 
 

@@ -21,6 +21,7 @@ from clawjax.learner.decoder import Decoder
 from clawjax.learner.scoring import Model
 from clawjax.models.divergence import (
     CHUNK,
+    Drift,
     Exchange,
     Forward,
     mean_kl,
@@ -54,6 +55,7 @@ class _Step(NamedTuple):
 
     share: float
     kl: float
+    """Nats per reply."""
 
 
 _GUESSES = 5
@@ -125,7 +127,7 @@ class DriftBudget:
         Args:
             before: what the update changed, as it was.
             after: the same, as the optimiser left it.
-            max_kl: exact KL to the policy before, nats per response token.
+            max_kl: exact KL to the policy before, nats per reply.
             model: the policy that such weights make.
             samples: whose replies the KL is measured on.
 
@@ -136,7 +138,7 @@ class DriftBudget:
         kept, too_long, share = _Step(0.0, 0.0), None, 1.0
         for _ in range(_GUESSES):
             moved = _between(before, after, share)
-            step = _Step(share, self._kl_between(model(moved), reference, samples))
+            step = _Step(share, self._drift(model(moved), reference, samples).kl_per_reply)
             if step.kl <= max_kl:
                 kept = step
             else:
@@ -144,13 +146,13 @@ class DriftBudget:
             if too_long is None or kept.kl >= _NEAR * max_kl:
                 break
             share = _guess(kept, too_long, max_kl)
-        metrics = {"drift/step_kl": kept.kl, "drift/step_share": kept.share}
+        metrics = {"drift/step_reply_kl": kept.kl, "drift/step_share": kept.share}
         return Shortened(_between(before, after, kept.share), metrics)
 
     def _measured_kl(self, policy: Model, samples: Sequence[Sample]) -> float:
-        return self._kl_between(policy, self._base, samples)
+        return self._drift(policy, self._base, samples).kl_per_token
 
-    def _kl_between(self, policy: Model, reference: Model, samples: Sequence[Sample]) -> float:
+    def _drift(self, policy: Model, reference: Model, samples: Sequence[Sample]) -> Drift:
         exchanges = [
             Exchange(sample.prompt_ids, sample.response_ids)
             for sample in samples[: self._config.max_turns]
@@ -160,7 +162,7 @@ class DriftBudget:
         )
         drift = mean_kl(summed, exchanges, self._padded_length)
         assert drift is not None, "a batch has response tokens"
-        return drift.kl_per_token
+        return drift
 
     def _measured_nll_increase(self, policy: Model) -> float:
         if self._base_nll is None:

@@ -255,8 +255,8 @@ class Learner:
         return metrics | shortened.metrics
 
     def _step_bound(self, turns: Sequence[AdmittedTurn]) -> float | None:
-        """How far an update may lead, as a KL; None where that is not limited."""
-        bound = self.config.drift.max_step_kl
+        """How far an update may lead, in nats per reply; None where that is not limited."""
+        bound = self.config.drift.max_step_reply_kl
         if bound is None or not self.config.drift.eases:
             return bound
         return bound * step_share(turns, self.config.rest_above)

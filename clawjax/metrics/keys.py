@@ -64,7 +64,11 @@ KEYS: tuple[Key, ...] = (
     Key("train/seconds", "s", "duration of the step"),
     Key("train/tokens_per_s", "tokens/s", "response tokens trained on per second of the step"),
     Key("train/refused", "versions", "versions made so far and kept without being served"),
-    Key("drift/step_kl", "nats/token", "exact KL from before to after the update, on its replies"),
+    Key(
+        "drift/step_reply_kl",
+        "nats/reply",
+        "exact KL from before to after the update, on its replies",
+    ),
     Key("drift/step_share", "share", "how far the update went of the way that the optimiser took"),
     Key("drift/kl", "nats/token", "exact KL to the base model on replies of the batch, after it"),
     Key(

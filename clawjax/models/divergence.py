@@ -48,6 +48,12 @@ class Drift(NamedTuple):
     kl_per_token: float
     """Over all response tokens, in nats."""
     tokens: int
+    replies: int
+
+    @property
+    def kl_per_reply(self) -> float:
+        """In nats: of the distribution over whole replies, as far as these stand for it."""
+        return self.kl_per_token * self.tokens / self.replies
 
 
 class Forward(NamedTuple):
@@ -92,7 +98,7 @@ def mean_kl(
         padded_length: at least its argument and a multiple of `CHUNK`; of few values, as each is
             compiled for.
     """
-    total, tokens = 0.0, 0
+    total, tokens, replies = 0.0, 0, 0
     for exchange in exchanges:
         if not exchange.response_ids:
             continue
@@ -101,7 +107,8 @@ def mean_kl(
         padded[0, : len(ids)] = ids
         total += float(summed(padded, len(ids), len(exchange.prompt_ids) - 1, len(ids) - 1))
         tokens += len(exchange.response_ids)
-    return Drift(total / tokens, tokens) if tokens else None
+        replies += 1
+    return Drift(total / tokens, tokens, replies) if tokens else None
 
 
 def mean_nll(summed: Callable[..., jax.Array], token_ids: Sequence[int]) -> float:

@@ -137,7 +137,7 @@ def step(tiny_model: LoadedModel, tmp_path_factory):
 
 def shortened(step, max_kl: float):
     train_step, before, after = step
-    return budget(train_step.base, max_step_kl=1.0).shortened(
+    return budget(train_step.base, max_step_reply_kl=1.0).shortened(
         before, after, max_kl=max_kl, model=train_step.model, samples=SAMPLES
     )
 
@@ -151,11 +151,11 @@ def test_a_step_within_its_limit_is_left_alone(step) -> None:
 
 def test_a_step_that_goes_too_far_is_shortened_on_its_way(step) -> None:
     _, before, after = step
-    whole = shortened(step, 100.0).metrics["drift/step_kl"]
+    whole = shortened(step, 100.0).metrics["drift/step_reply_kl"]
     for part in (0.5, 0.1, 0.01):
         found = shortened(step, part * whole)
         share = found.metrics["drift/step_share"]
-        assert 0.7 * part * whole <= found.metrics["drift/step_kl"] <= part * whole
+        assert 0.7 * part * whole <= found.metrics["drift/step_reply_kl"] <= part * whole
         expected = jax.tree.map(lambda a, b, share=share: a + share * (b - a), before, after)
         chex.assert_trees_all_close(found.trainable, expected, rtol=1e-6, atol=1e-7)
 
@@ -163,10 +163,10 @@ def test_a_step_that_goes_too_far_is_shortened_on_its_way(step) -> None:
 def test_a_step_that_is_not_finite_is_not_taken_for_a_short_one(step) -> None:
     train_step, before, after = step
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, after)
-    found = budget(train_step.base, max_step_kl=0.1).shortened(
+    found = budget(train_step.base, max_step_reply_kl=0.1).shortened(
         before, broken, max_kl=0.1, model=train_step.model, samples=SAMPLES
     )
-    assert found.metrics == {"drift/step_kl": 0.0, "drift/step_share": 0.0}
+    assert found.metrics == {"drift/step_reply_kl": 0.0, "drift/step_share": 0.0}
     chex.assert_trees_all_equal(found.trainable, before)
 
 

@@ -50,7 +50,7 @@ def test_a_step_shrinks_with_contentment(
 
 
 def test_a_learner_takes_shorter_steps_for_who_is_nearly_content(run: Run) -> None:
-    moved, limits = {}, DriftConfig(max_step_kl=0.5, eases=True)
+    moved, limits = {}, DriftConfig(max_step_reply_kl=0.5, eases=True)
     for first, score in ((0, -0.9), (4, 0.5)):
         learner = run.learner(learning_rate=1.0, drift=limits, rest_above=0.6)
         learner.budget = DriftBudget(
@@ -60,5 +60,5 @@ def test_a_learner_takes_shorter_steps_for_who_is_nearly_content(run: Run) -> No
         run.record_many(1, first=first + 3, score=score - 0.1)  # else nothing differs
         run.now += 1000
         assert learner.sweep()
-        moved[score] = run.monitor.entries[-1][1]["drift/step_kl"]
+        moved[score] = run.monitor.entries[-1][1]["drift/step_reply_kl"]
     assert moved[0.5] <= 0.5 * (0.6 - 0.475) / 1.6 < moved[-0.9] <= 0.5
