@@ -26,6 +26,7 @@ setup(
         "clawjax": ["py.typed"],
         "clawjax.envs": ["personas/*.yaml"],
         "clawjax.evals": ["data/*"],
+        "clawjax.plan": ["*.json"],
         "clawjax.rewards": ["*.json", "*.npz", "*.safetensors", "*.txt", "data/*"],
     },
     install_requires=requirements("base.in"),

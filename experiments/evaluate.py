@@ -19,12 +19,17 @@ register_schema()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
-def main(config: DictConfig) -> float:
+def main(config: DictConfig) -> float | None:
     """Compose one configuration per method, measure, write the table; a sweep gets the mean."""
     return guarded(lambda: _evaluate(to_run_config(config)))
 
 
-def _evaluate(config: RunConfig) -> float:
+def _evaluate(config: RunConfig) -> float | None:
+    if config.run.plan:
+        for method in config.suite.methods:
+            if method not in UNTRAINED:
+                _print_plan(method, _of(method, config))
+        return None
     from clawjax.evals.personal_table import render_table
     from clawjax.runtime.personal_suite import run_suite
 
@@ -33,6 +38,13 @@ def _evaluate(config: RunConfig) -> float:
     (Path(config.run.dir) / "results.md").write_text(table)
     print(table)
     return fmean(result["style"]["style_score"] for result in results)
+
+
+def _print_plan(method: str, config: RunConfig) -> None:
+    from clawjax.runtime.run import print_plan
+
+    print(f"== {method}")
+    print_plan(config)
 
 
 def _of(method: str, config: RunConfig) -> RunConfig:

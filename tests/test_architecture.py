@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "rewards": MIDDLE | {"rewards"},
     "learner": MIDDLE | {"learner"},
     "envs": MIDDLE | {"envs"},
+    "plan": FOUNDATION | {"models", "plan"},
     "evals": MIDDLE | {"evals", "envs"},
     "testing": MIDDLE,
 }
@@ -65,8 +66,8 @@ def test_only_entry_points_know_hydra(path):
     assert not {m for m in imported_modules(path) if m.split(".")[0] == "hydra"}
 
 
-@pytest.mark.parametrize("part", ["gateway", "log", "rewards", "engine.sglang"])
-def test_the_request_path_loads_no_jax(part):
+@pytest.mark.parametrize("part", ["gateway", "log", "rewards", "plan", "engine.sglang"])
+def test_the_request_path_and_plans_load_no_jax(part):
     modules = [
         f"clawjax.{part}.{path.stem}"
         for path in (PACKAGE / part.replace(".", "/")).glob("*.py")

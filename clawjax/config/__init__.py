@@ -14,6 +14,7 @@ from clawjax.config.devices import (
     Remat,
 )
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
+from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig, PracticeConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
@@ -60,6 +61,7 @@ __all__ = [
     "DriftConfig",
     "EngineConfig",
     "GatewayConfig",
+    "HardwareConfig",
     "HintChoice",
     "KlEstimator",
     "LaunchConfig",

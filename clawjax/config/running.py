@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from clawjax.config.checks import at_least, require, within
 from clawjax.config.evaluating import SuiteConfig
+from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import LearnerConfig
 from clawjax.config.objective import ObjectiveConfig
 from clawjax.config.rewarding import RewardConfig
@@ -90,6 +91,8 @@ class RunSection:
     seed: int = 0
     dry: bool = False
     """Compose, validate, print the effective objective and exit."""
+    plan: bool = False
+    """Print what the run would take of its devices (`hardware`) and exit."""
     max_restarts: int = 5
     """How often a loop's process is started again in a row; ten minutes of life clear the count."""
 
@@ -113,6 +116,7 @@ class RunConfig:
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     user: UserConfig = field(default_factory=UserConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     def __post_init__(self) -> None:
         """Check what no group can check alone."""

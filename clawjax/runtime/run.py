@@ -25,6 +25,7 @@ from clawjax.errors import ConfigError, LogError
 from clawjax.learner.objective import describe
 from clawjax.metrics.wandb import WandbMirror
 from clawjax.models.load import load_tokenizer
+from clawjax.plan import find_architecture, render_plan, require_fit
 from clawjax.rewards.registry import build_rewards
 from clawjax.runtime.build import api_key, bind, open_log
 from clawjax.runtime.child import configure_logging, encode_config
@@ -34,16 +35,21 @@ from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.supervisor import Supervisor
 from clawjax.runtime.watch import Watch
 
-__all__ = ["run"]
+__all__ = ["print_plan", "run"]
 
 
 def run(config: RunConfig) -> float | None:
     """Run what is configured; with a simulated user, return the held-out style score after.
 
+    With `run.plan` or `run.dry` nothing is run.
+
     Raises:
         ConfigError: the configuration, or this machine, does not allow it; nothing was started.
         ClawError: a loop could not be kept running.
     """
+    if config.run.plan:
+        print_plan(config)
+        return None
     objective = describe(config.objective, config.learner, config.reward)
     if config.run.dry:
         _check_parts(config)
@@ -68,6 +74,16 @@ def run(config: RunConfig) -> float | None:
         return None
     sys.stdout.write((paths.root / "report.md").read_text())
     return report["after"]["style_score"]
+
+
+def print_plan(config: RunConfig) -> None:
+    """Say what a run would take of its devices.
+
+    Raises:
+        ConfigError: it does not fit, or the model's shape is not known here.
+    """
+    plan = require_fit(find_architecture(config.model), config)
+    sys.stdout.write(render_plan(plan) + "\n")
 
 
 def _checked(config: RunConfig) -> RunConfig:

@@ -1,0 +1,39 @@
+"""Every setting that ships composes, is placed, and fits the devices it names."""
+
+import pytest
+from plan_configs import CONF, load
+
+from clawjax.learner.objective import describe
+from clawjax.plan import find_architecture, require_fit
+
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+SIZED = ["one_cpu", "gpu_24gb", "gpus_8", "tpu_v5e_8", "hosts_8"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_setting_composes_and_plans(name):
+    config = load(f"experiment={name}")
+    plan = require_fit(find_architecture(config.model), config)
+    assert describe(config.objective, config.learner, config.reward)
+    assert plan.tokens_per_step > 0
+    if name in SIZED:
+        assert plan.limit is not None
+        assert plan.learner.devices + plan.engine.devices <= config.hardware.devices or (
+            plan.is_shared
+        )
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_half_the_memory_would_be_told(name):
+    config = load(f"experiment={name}")
+    half = config.hardware.memory_gib / 2
+    small = load(f"experiment={name}", f"hardware.memory_gib={half}")
+    with pytest.raises(ValueError, match="above"):
+        require_fit(find_architecture(small.model), small)
+
+
+def test_long_contexts_leave_room_for_several_replies():
+    for name in ("gpus_8", "tpu_v5e_8", "hosts_8"):
+        config = load(f"experiment={name}")
+        plan = require_fit(find_architecture(config.model), config)
+        assert plan.cache_tokens >= 8 * config.model.context_length
