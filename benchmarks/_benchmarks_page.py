@@ -15,8 +15,10 @@ Result = Mapping[str, Any]
 
 MINUTES = {
     "ablations": 80,
+    "conformance": 3,
     "decode": 10,
     "feedback_to_served": 8,
+    "foresight": 10,
     "grpo_step": 8,
     "latency_under_training": 8,
     "next_state_judge": 1,

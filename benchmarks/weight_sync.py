@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import os
 import socket
 import tempfile
@@ -42,7 +41,7 @@ from clawjax.models.registry import config_from_architecture
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.weights import DirectoryWeightStore
-from clawjax.weights.delta import apply_delta, make_delta
+from clawjax.weights.delta import apply_delta, has_zstd, make_delta
 
 Row = dict[str, Any]
 Tensors = Mapping[str, np.ndarray]
@@ -286,7 +285,7 @@ def size_rows(size: Size, *, rounds: int) -> list[Row]:
 
 def delta_rows(model: RandomModel) -> list[Row]:
     """What a delta of one step takes, in fp32 and as bf16; none where zstd is not installed."""
-    if importlib.util.find_spec("backports") is None:
+    if not has_zstd():
         print("  no deltas: pip install 'clawjax[delta]'")
         return []
     rows = []

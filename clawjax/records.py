@@ -113,6 +113,12 @@ class SamplingParams:
     seed: int | None = None
     ignore_eos: bool = False
 
+    @property
+    def is_truncated(self) -> bool:
+        """Whether a filter cuts the distribution; greedy turns are recorded without one."""
+        has_filter = self.top_p < 1 or self.top_k > 0 or self.min_p > 0
+        return has_filter and self.temperature > 0
+
 
 class VersionRun(NamedTuple):
     """`length` consecutive response tokens sampled by policy `version`."""

@@ -7,7 +7,7 @@ under `conf/` hold named variants.
 
 from clawjax.config.delivery import DeliveryConfig
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
-from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
+from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig, PracticeConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
     USES_PROXIMAL,
@@ -67,6 +67,7 @@ __all__ = [
     "OpdConfig",
     "OpdForm",
     "PolicyLoss",
+    "PracticeConfig",
     "RewardConfig",
     "RulesConfig",
     "RunConfig",

@@ -76,6 +76,32 @@ class DriftConfig:
 
 
 @dataclass
+class PracticeConfig:
+    """Answering a user's earlier questions again, by what their reactions tell of their taste."""
+
+    rounds: int = 0
+    """Updates on new answers after each batch; 0 practises nothing."""
+    prompts: int = 8
+    """Earlier questions of a round."""
+    samples: int = 4
+    """Answers to each, which are compared with one another."""
+    max_response_tokens: int = 128
+    min_scored: int = 12
+    """Reactions before a user is practised for ..."""
+    min_of_each: int = 2
+    """... and of praise and of complaint at least so many."""
+
+    def __post_init__(self) -> None:
+        """Reject rounds that compare nothing."""
+        at_least("learner.practice.rounds", self.rounds, 0)
+        at_least("learner.practice.prompts", self.prompts, 1)
+        at_least("learner.practice.samples", self.samples, 2)
+        at_least("learner.practice.max_response_tokens", self.max_response_tokens, 1)
+        at_least("learner.practice.min_scored", self.min_scored, 2)
+        at_least("learner.practice.min_of_each", self.min_of_each, 1)
+
+
+@dataclass
 class LearnerConfig:
     """When a step starts and how it updates."""
 
@@ -132,6 +158,7 @@ class LearnerConfig:
     """Mean |log-prob difference| to the sampler at one version above which the run stops."""
     drift: DriftConfig = field(default_factory=DriftConfig)
     """A version over this budget is kept and not served."""
+    practice: PracticeConfig = field(default_factory=PracticeConfig)
 
     def __post_init__(self) -> None:
         """Reject steps that can never start."""

@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.config import EngineConfig, LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.errors import ConfigError
 from clawjax.learner.budget import DriftBudget
 from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit, combine
 from clawjax.learner.loop import Learner, LearnerLog
+from clawjax.learner.practice import Practice
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import Reactions
+from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher
@@ -38,6 +40,7 @@ def build_learner(
     run_dir: Path,
     seed: int,
     fixed_text: str,
+    engine: EngineConfig,
     clock: Callable[[], float] = time.time,
 ) -> Learner:
     """Put a learner together and resume it.
@@ -53,6 +56,7 @@ def build_learner(
         run_dir: holds checkpoints and failed batches.
         seed: of the adapter's first weights.
         fixed_text: what `learner.drift.max_nll_increase` is measured on.
+        engine: the shapes that practice draws replies with.
         clock: Unix seconds.
 
     Raises:
@@ -64,10 +68,18 @@ def build_learner(
     if objective.uses_teacher and objective.opd.top_k > vocabulary:
         msg = f"objective.opd.top_k={objective.opd.top_k} is above the vocabulary of {vocabulary}"
         raise ConfigError(f"{msg}: lower it")
+    if learner.practice.rounds > 0 and objective.name not in ("binary_rl", "combined"):
+        msg = (
+            f"learner.practice.rounds={learner.practice.rounds} learns from scores, which "
+            f"objective.name={objective.name} does not follow: use binary_rl or combined, or 0"
+        )
+        raise ConfigError(msg)
     train_step = TrainStep(
         model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
     )
-    scorer, reactions = Scorer(learner), _recalled(log, objective, reward)
+    scorer = Scorer(learner)
+    recalls = objective.recalls_reactions or learner.practice.rounds > 0
+    reactions = _recalled(log, reward) if recalls else Reactions()
     built = Learner(
         config=learner,
         reward=reward,
@@ -87,6 +99,7 @@ def build_learner(
         state=train_step.init(seed),
         budget=_build_budget(train_step, learner, model.tokenizer, fixed_text),
         reactions=reactions,
+        practice=_build_practice(model, learner, engine, train_step, scorer, reactions),
         clock=clock,
     )
     built.start()
@@ -105,14 +118,33 @@ def _identity(
     return identity
 
 
-def _recalled(log: LearnerLog, objective: ObjectiveConfig, reward: RewardConfig) -> Reactions:
-    """What was liked or not before this process began, where the objective has a use for it."""
+def _recalled(log: LearnerLog, reward: RewardConfig) -> Reactions:
+    """What was liked or not before this process began."""
     reactions = Reactions()
-    if objective.recalls_reactions:
-        reactions.remember(
-            (judged.turn, combine(judged.verdicts, reward.weights)) for judged in replay(log)
-        )
+    reactions.remember(
+        (judged.turn, combine(judged.verdicts, reward.weights)) for judged in replay(log)
+    )
     return reactions
+
+
+def _build_practice(
+    model: LoadedModel,
+    learner: LearnerConfig,
+    engine: EngineConfig,
+    train_step: TrainStep,
+    scorer: Scorer,
+    reactions: Reactions,
+) -> Practice | None:
+    if learner.practice.rounds == 0:
+        return None
+    return Practice(
+        learner.practice,
+        Sampler(model, engine, learner.lora if train_step.is_lora else None),
+        scorer,
+        train_step.base,
+        reactions,
+        num_layers=model.architecture.num_layers,
+    )
 
 
 def _build_budget(

@@ -9,6 +9,7 @@ numbers as `Transformer`, and `unstack(stack(params)) == params`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import jax
@@ -95,21 +96,52 @@ class Decoder:
         What a layer keeps for its gradient are the results of its large matrix products; attention
         weights, `[B, H, T, T]`, and everything that is cheap are computed again.
         """
+        layer = self._one(positions, segment_ids)
+        layer = jax.checkpoint(layer, policy=_is_kept, prevent_cse=False)
+        x, _ = jax.lax.scan(
+            lambda x, weights: (layer(x, weights), None), _embed(params, token_ids), params[_STACK]
+        )
+        return cast(Array, self._norm.apply({"params": params["norm"]}, x))
+
+    def states(
+        self,
+        params: Params,
+        token_ids: Array,
+        positions: Array,
+        segment_ids: Array,
+        after: Sequence[int],
+    ) -> Array:
+        """The states that leave the layers `after`, counted from 0: `[B, T, len(after), D]`.
+
+        Arguments as of `hidden`. Not to be differentiated: nothing is computed again.
+        """
+        layer = self._one(positions, segment_ids)
+
+        def keep(x: Array, weights: Params) -> tuple[Array, Array]:
+            y = layer(x, weights)
+            return y, y
+
+        _, found = jax.lax.scan(keep, _embed(params, token_ids), params[_STACK])
+        return jnp.moveaxis(found[jnp.asarray(after)], 0, 2)
+
+    def _one(self, positions: Array, segment_ids: Array) -> Callable[[Array, Params], Array]:
+        """A layer, as a function of what enters it and of its weights."""
         attend = _causal_in_blocks(segment_ids)
 
-        def layer(x: Array, weights: Params) -> tuple[Array, None]:
+        def layer(x: Array, weights: Params) -> Array:
             y, _ = self._layer.apply({"params": weights}, x, positions, attend, None)
-            return cast(Array, y), None
+            return cast(Array, y)
 
-        layer = jax.checkpoint(layer, policy=_is_kept, prevent_cse=False)
-        # An id beyond the vocabulary gives NaN, which stops the run.
-        x = jnp.take(params["embed_tokens"]["embedding"], token_ids, axis=0)
-        x, _ = jax.lax.scan(layer, x, params[_STACK])
-        return cast(Array, self._norm.apply({"params": params["norm"]}, x))
+        return layer
 
     def logits(self, head_params: Params, hidden: Array) -> Array:
         """Scores over the vocabulary, of the parameters under `HEAD_KEYS` alone."""
         return cast(Array, self._whole.apply({"params": head_params}, hidden, method="logits"))
+
+
+def _embed(params: Params, token_ids: Array) -> Array:
+    """The first states; an id beyond the vocabulary gives NaN, which stops the run."""
+    return jnp.take(params["embed_tokens"]["embedding"], token_ids, axis=0)
 
 
 def _causal_in_blocks(segment_ids: Array) -> Attend:

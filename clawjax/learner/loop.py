@@ -27,6 +27,7 @@ from clawjax.learner.contentment import is_content, mean_score, step_share
 from clawjax.learner.credit import AdmittedTurn, CreditFunction
 from clawjax.learner.effective import effective_objective
 from clawjax.learner.imitation import replayed
+from clawjax.learner.practice import Practice
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import Reactions
 from clawjax.learner.scoring import Scorer
@@ -34,10 +35,10 @@ from clawjax.learner.step import TrainState, TrainStep
 from clawjax.learner.teacher import HintTeacher, Lesson
 from clawjax.log.replay import HasTurns, to_sample
 from clawjax.protocols import Ledger, Monitor, TurnLog
-from clawjax.records import DropReason, Outcome, Sample, SamplingParams, Turn
+from clawjax.records import DropReason, Outcome, Sample, Turn
 from clawjax.weights import Lineage
 
-__all__ = ["Learner", "LearnerLog", "Stop", "is_truncated"]
+__all__ = ["Learner", "LearnerLog", "Stop"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,8 @@ class Learner:
     """None where nothing is limited."""
     reactions: Reactions = field(default_factory=Reactions)
     """What the teacher reads and what is learnt from again; the teacher has the same."""
+    practice: Practice | None = None
+    """None where nothing is learnt from answers that nobody asked for."""
     clock: Callable[[], float] = time.time
     progress: Progress = field(default_factory=Progress)
     lineage: Lineage = field(default_factory=Lineage)
@@ -206,7 +209,7 @@ class Learner:
             return
         version = self.version + 1
         self.log.claim(version, [sample.turn_id for sample in samples])
-        metrics = self._step([*samples, *again], turns)
+        metrics = self._step([*samples, *again], turns) | self._practise(turns)
         drift = self._drift(samples)
         self.progress = Progress(
             credit=credited.state,
@@ -233,7 +236,7 @@ class Learner:
 
     def _remember(self, turns: Sequence[AdmittedTurn]) -> None:
         """What was liked or not is an example for its neighbours; praise is learnt from again."""
-        if self.objective.recalls_reactions:
+        if self.objective.recalls_reactions or self.practice is not None:
             self.reactions.remember((admitted.turn, admitted.score) for admitted in turns)
 
     def _step(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> dict[str, float]:
@@ -253,6 +256,23 @@ class Learner:
         )
         self.state = self.state._replace(trainable=shortened.trainable)
         return metrics | shortened.metrics
+
+    def _practise(self, turns: Sequence[AdmittedTurn]) -> dict[str, float]:
+        """Go on with answers nobody asked for, an update each, all part of the same version."""
+        if self.practice is None:
+            return {}
+        scopes, metrics = [admitted.turn.scope for admitted in turns], {"train/practised": 0.0}
+        for seed in self.practice.seeds(self.version):
+            found = self.practice.rehearse(
+                scopes, self.state.trainable, version=self.held, seed=seed
+            )
+            if found.samples:
+                self.state = self.state._replace(step=self.state.step - 1)  # one version in all
+                self._step(found.samples, turns)
+            metrics["train/practised"] += len(found.samples)
+            if found.mean_score is not None:
+                metrics["train/practice_score"] = found.mean_score
+        return metrics
 
     def _step_bound(self, turns: Sequence[AdmittedTurn]) -> float | None:
         """How far an update may lead, in nats per reply; None where that is not limited."""
@@ -342,7 +362,7 @@ class Learner:
             normalisation=self.objective.normalisation,
             constant_tokens=self.objective.constant_tokens,
             support=self.objective.opd.support_size if self.objective.uses_teacher else 0,
-            truncated=frozenset(a.turn.turn_id for a in turns if is_truncated(a.turn.sampling)),
+            truncated=frozenset(a.turn.turn_id for a in turns if a.turn.sampling.is_truncated),
         )
 
     def _is_due(self, ready: Sequence[AdmittedTurn], now: float) -> bool:
@@ -374,9 +394,3 @@ def _aged(sample: Sample, age: Callable[[int], int], version: int) -> Sample:
 
 def _skipped(lesson: Lesson) -> dict[str, float]:
     return {f"train/opd_skipped/{why}": float(count) for why, count in lesson.skipped.items()}
-
-
-def is_truncated(sampling: SamplingParams) -> bool:
-    """Whether a filter cut the distribution; greedy turns are recorded without one."""
-    has_filter = sampling.top_p < 1 or sampling.top_k > 0 or sampling.min_p > 0
-    return has_filter and sampling.temperature > 0

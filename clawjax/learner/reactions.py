@@ -41,6 +41,10 @@ class Reactions:
             if score is not None and is_new:
                 known.append(ScoredTurn(turn, score))
 
+    def of(self, scope: str) -> Sequence[ScoredTurn]:
+        """All that is remembered of a user, oldest first."""
+        return tuple(self._by_user.get(scope, ()))
+
     def praised(self, scope: str, *, above: float = 0.0) -> Sequence[ScoredTurn]:
         """A user's turns with a score above that, oldest first."""
         return [one for one in self._by_user.get(scope, ()) if one.score > above]

@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 
 from clawjax.config import LearnerConfig
-from clawjax.learner.batching import MicroBatch, make_batch, turn_values
+from clawjax.learner.batching import Batch, MicroBatch, make_batch, turn_values
 from clawjax.learner.decoder import HEAD_KEYS, Decoder
 from clawjax.learner.logprobs import TokenScores, likeliest_tokens, response_scores
 from clawjax.models.transformer import Params
@@ -53,6 +53,7 @@ class Scorer:
         """Use the shapes that training uses."""
         self._config = config
         self._run = jax.jit(_score, static_argnums=(0, 1))
+        self._states = jax.jit(_states, static_argnums=(0, 1))
 
     def score(self, model: Model, samples: Sequence[Sample], *, k: int = 0) -> list[Scored]:
         """Score each sample's response; `k` likeliest tokens of each place are returned besides.
@@ -62,20 +63,31 @@ class Scorer:
         """
         if not samples:
             return []
-        batch = make_batch(
-            [replace(sample, turn_id=str(index)) for index, sample in enumerate(samples)],
-            version=0,
-            length_buckets=self._config.length_buckets,
-            micro_batch_tokens=self._config.micro_batch_tokens,
-            is_packed=self._config.is_packed,
-            support=_support(samples[0]),
-        )
+        batch = self._batched(samples)
         outputs = [
             jax.device_get(self._run(model.decoder, k, model.params, micro))
             for micro in batch.micro_batches
         ]
         fields = [turn_values(arrays, batch) for arrays in zip(*outputs, strict=True)]
         return [Scored(*(field[str(index)] for field in fields)) for index in range(len(samples))]
+
+    def states(
+        self, model: Model, samples: Sequence[Sample], layers: tuple[int, ...]
+    ) -> list[np.ndarray]:
+        """What leaves these layers after each response token, `[R, len(layers), D]` per sample.
+
+        Raises:
+            LearnerError: a sample is longer than the longest of `learner.length_buckets`.
+        """
+        if not samples:
+            return []
+        batch = self._batched(samples)
+        outputs = [
+            np.asarray(self._states(model.decoder, layers, model.params, micro))
+            for micro in batch.micro_batches
+        ]
+        found = turn_values(outputs, batch)
+        return [found[str(index)] for index in range(len(samples))]
 
     def log_ratios(self, samples: Sequence[Sample], *, policy: Model, base: Model) -> list[float]:
         """`log policy(y | x) - log base(y | x)` of each whole response, in nats.
@@ -88,6 +100,17 @@ class Scorer:
             float(np.sum(ours.logprobs - theirs.logprobs, dtype=np.float64))
             for ours, theirs in both
         ]
+
+    def _batched(self, samples: Sequence[Sample]) -> Batch:
+        """Packed under their places in the sequence."""
+        return make_batch(
+            [replace(sample, turn_id=str(index)) for index, sample in enumerate(samples)],
+            version=0,
+            length_buckets=self._config.length_buckets,
+            micro_batch_tokens=self._config.micro_batch_tokens,
+            is_packed=self._config.is_packed,
+            support=_support(samples[0]),
+        )
 
 
 def _support(sample: Sample) -> int:
@@ -118,6 +141,16 @@ def _score(decoder: Decoder, k: int, params: Params, micro: MicroBatch) -> tuple
         k=k,
     )
     return scores.logprobs, scores.support_logprobs, found.ids, found.logprobs
+
+
+def _states(decoder: Decoder, layers: tuple[int, ...], params: Params, micro: MicroBatch) -> Array:
+    return decoder.states(
+        params,
+        jnp.asarray(micro.token_ids),
+        jnp.asarray(micro.positions),
+        jnp.asarray(micro.segment_ids),
+        layers,
+    )
 
 
 def _hidden(model: Model, micro: MicroBatch) -> Array:

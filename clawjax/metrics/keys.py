@@ -63,6 +63,8 @@ KEYS: tuple[Key, ...] = (
     Key("train/learning_rate", "1", "step size used"),
     Key("train/seconds", "s", "duration of the step"),
     Key("train/tokens_per_s", "tokens/s", "response tokens trained on per second of the step"),
+    Key("train/practised", "turns", "answers nobody asked for that the step learnt from"),
+    Key("train/practice_score", "score", "their mean predicted score, of the last round"),
     Key("train/refused", "versions", "versions made so far and kept without being served"),
     Key(
         "drift/step_reply_kl",

@@ -52,6 +52,7 @@ async def judges_and_learner(
         run_dir=paths.root,
         seed=config.run.seed,
         fixed_text=fixed_text(),
+        engine=config.engine,
     )
     stack.callback(learner.checkpoints.close)
     return judges, learner

@@ -100,6 +100,7 @@ def _build(config: RunConfig, paths: RunPaths, log: SqlTurnLog, monitor: JsonlMo
             run_dir=paths.root,
             seed=config.run.seed,
             fixed_text=fixed_text(),
+            engine=config.engine,
         )
     except LearnerError as error:
         raise ConfigError(str(error)) from error

@@ -30,7 +30,7 @@ import numpy as np
 from clawjax.errors import StoreError
 from clawjax.weights.disk import disk_errors, sync
 
-__all__ = ["Speeds", "apply_delta", "make_delta", "pays"]
+__all__ = ["Speeds", "apply_delta", "has_zstd", "make_delta", "pays"]
 
 _FORMAT = "clawjax-delta-1"
 _CHUNK_BYTES = 1 << 22
@@ -69,6 +69,15 @@ def pays(ratio: float, speeds: Speeds) -> bool:
     """
     whole = 1 / speeds.network
     return 1 / speeds.make + ratio / speeds.network + 1 / speeds.apply < whole
+
+
+def has_zstd() -> bool:
+    """Whether deltas can be made and applied here: `pip install 'clawjax[delta]'`."""
+    try:
+        _zstd()
+    except StoreError:
+        return False
+    return True
 
 
 def make_delta(base: Path, target: Path, delta: Path, *, planes: int = 4) -> int:

@@ -15,7 +15,7 @@ from learner_records import make_sample, make_turn, next_state
 from learner_runs import LORA, OBJECTIVE, VOCAB, Run, config, finish
 from policies import LENGTH, as_sampled, scores, served_params
 
-from clawjax.config import ObjectiveConfig, OpdConfig, RewardConfig
+from clawjax.config import EngineConfig, ObjectiveConfig, OpdConfig, RewardConfig
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.learner.teacher import Lesson
@@ -278,6 +278,7 @@ def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: Load
             monitor=RecordingMonitor(),
             run_dir=tmp_path,
             seed=7,
+            engine=EngineConfig(),
             fixed_text="",
         )
 
@@ -301,6 +302,7 @@ def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None
         monitor=run.monitor,
         run_dir=run.folder,
         seed=7,
+        engine=EngineConfig(),
         fixed_text="",
     )
     assert built.teacher is not None

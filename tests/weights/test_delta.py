@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,11 +9,9 @@ from hypothesis import strategies as st
 
 from clawjax.errors import StoreError
 from clawjax.weights import delta as module
-from clawjax.weights.delta import Speeds, apply_delta, main, make_delta, pays
+from clawjax.weights.delta import Speeds, apply_delta, has_zstd, main, make_delta, pays
 
-HAS_ZSTD = importlib.util.find_spec("backports") is not None and (
-    importlib.util.find_spec("backports.zstd") is not None
-)
+HAS_ZSTD = has_zstd()
 needs_zstd = pytest.mark.skipif(not HAS_ZSTD, reason="pip install 'clawjax[delta]'")
 
 

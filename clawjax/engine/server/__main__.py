@@ -14,6 +14,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -113,6 +114,8 @@ async def _start(launch: Launch, startup: Startup) -> None:
 
 async def _listen(server: uvicorn.Server, launch: Launch) -> None:
     """Serve HTTP until a signal; uvicorn leaves with `SystemExit` where it cannot listen."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again once it has ended
+        signal.signal(number, lambda *_: None)
     try:
         await server.serve()
     except SystemExit as error:
@@ -179,7 +182,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--weight-version", default="default", help="what the weights are called at first")
     add("--enable-lora", action="store_true", help="take adapters by /load_lora_adapter")
     add("--max-running-requests", type=int, default=engine.slots)
-    add("--max-queued-requests", type=int, default=engine.max_waiting)
+    add("--max-queued-requests", type=int, default=4096, help="more are refused with 503")
     add("--kept-prefixes", type=int, default=engine.kept_prefixes)
     add("--chunked-prefill-size", type=int, default=engine.prefill_chunk)
     add("--dtype", default=engine.weights_dtype, help="of the weights: float32 or bfloat16")

@@ -40,7 +40,7 @@ class TokenTexts(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Answer:
     """One reply, from its first token to its end."""
 
@@ -48,7 +48,7 @@ class Answer:
     prompt_ids: tuple[int, ...]
     tokenizer: TokenTexts
     version_label: Callable[[int], str]
-    version: int
+    version: int = 0
     """Of the weights, as long as no token tells."""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -72,6 +72,11 @@ class Answer:
         self.text += chunk.text
         self.cached_tokens += chunk.cached_tokens
         self.finish_reason = chunk.finish_reason
+
+    @property
+    def is_scoring_cancelled(self) -> bool:
+        """Whether nothing was found about the prompt because it was ended from outside."""
+        return self.scored is not None and self.scored.finish_reason is FinishReason.CANCELLED
 
     @property
     def weight_version(self) -> str:

@@ -14,7 +14,6 @@ from clawjax.engine.server.failures import RequireKey, handlers
 from clawjax.engine.server.generate_route import GenerateRoute
 from clawjax.engine.server.generating import Generator
 from clawjax.engine.server.policies import Policies
-from clawjax.engine.server.running import Rids
 from clawjax.engine.server.shelf import WeightShelf
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import Engine
@@ -39,14 +38,13 @@ def new_backend(
 
 def create_app(startup: Startup, settings: Settings, api_key: str | None = None) -> Starlette:
     """All routes; each answers 503 until `startup` is complete."""
-    rids = Rids()
-    generate = GenerateRoute(startup, rids, max_body_bytes=settings.max_body_bytes)
+    generate = GenerateRoute(startup, max_body_bytes=settings.max_body_bytes)
     app = Starlette(
         routes=[
             Route("/generate", generate, methods=["POST"]),
-            Route("/v1/completions", CompletionsRoute(startup, rids, settings), methods=["POST"]),
+            Route("/v1/completions", CompletionsRoute(startup, settings), methods=["POST"]),
             Route("/v1/chat/completions", ChatRoute(startup, settings), methods=["POST"]),
-            *ControlRoutes(startup, rids, settings).routes(),
+            *ControlRoutes(startup, settings).routes(),
         ],
         middleware=[] if api_key is None else [Middleware(RequireKey, api_key=api_key)],
         exception_handlers=handlers(),

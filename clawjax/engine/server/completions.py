@@ -17,7 +17,6 @@ from clawjax.engine.server.answers import Answer, Json
 from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.generate_route import send_events
 from clawjax.engine.server.generating import Generator
-from clawjax.engine.server.running import Rids
 from clawjax.engine.server.wire import SEED_RANGE, GenerateCall, parse_generate
 from clawjax.gateway.endpoints import read_object, run_while_connected
 from clawjax.gateway.wire import JsonObject, as_object, read_flag, read_integer, reject
@@ -69,10 +68,9 @@ def completion_call(body: JsonObject, new_id: str) -> GenerateCall:
 class CompletionsRoute:
     """An ASGI application."""
 
-    def __init__(self, startup: Startup, rids: Rids, settings: Settings) -> None:
+    def __init__(self, startup: Startup, settings: Settings) -> None:
         """Answer when there is a backend."""
         self._startup = startup
-        self._rids = rids
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,8 +97,7 @@ class CompletionsRoute:
     async def _whole(
         self, call: _Call, generator: Generator, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        with self._rids.running(call.generate):
-            answers = await generator.finish_all(call.generate.wanted)
+        answers = await generator.finish_all(call.generate.wanted)
         choices = [
             _choice(call, index, answer, answer.text, 0) for index, answer in enumerate(answers)
         ]
@@ -117,10 +114,9 @@ class CompletionsRoute:
             choice = _choice(call, index, answer, answer.text[characters:], tokens)
             return self._body(call, [choice], None)
 
-        with self._rids.running(call.generate):
-            async with aclosing(generator.grow_all(call.generate.wanted, show)) as events:
-                async for event in events:
-                    yield event
+        async with aclosing(generator.grow_all(call.generate.wanted, show)) as events:
+            async for event in events:
+                yield event
         if call.wants_usage:
             yield self._body(call, [], _usage(list(answers.values())))
 

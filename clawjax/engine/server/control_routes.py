@@ -18,7 +18,6 @@ from clawjax.engine.pausing import PauseMode
 from clawjax.engine.server.answers import Json
 from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.controlled import controlled
-from clawjax.engine.server.running import Rids
 from clawjax.engine.server.wire import Wanted
 from clawjax.errors import StoreError, WireError
 from clawjax.gateway.endpoints import read_object
@@ -39,10 +38,9 @@ _NOT_FLUSHED = (
 class ControlRoutes:
     """Handlers over a backend that may not be there yet."""
 
-    def __init__(self, startup: Startup, rids: Rids, settings: Settings) -> None:
+    def __init__(self, startup: Startup, settings: Settings) -> None:
         """Take part in one application."""
         self._startup = startup
-        self._rids = rids
         self._settings = settings
 
     def routes(self) -> list[Route]:
@@ -79,7 +77,7 @@ class ControlRoutes:
         """200 once a token was drawn; 503 where that takes too long, as while paused."""
         backend = self._startup.backend
         token = min(backend.tokenizer.eos_ids)
-        one = Wanted("health", None, (token,), SamplingParams(1, temperature=0.0), seed=0)
+        one = Wanted("health", "health", None, (token,), SamplingParams(1, temperature=0.0), seed=0)
         try:
             async with asyncio.timeout(_HEALTH_TIMEOUT_S):
                 await backend.generator.finish(one)
@@ -148,15 +146,14 @@ class ControlRoutes:
     async def abort_request(self, request: Request) -> Response:
         """End the requests of a name, or all; unknown ones have ended already."""
         body = await self._object(request)
-        engine = controlled(self._startup.backend.engine)
+        generator = self._startup.backend.generator
         name = read_text(body, "rid")
         if read_flag(body, "abort_all"):
-            engine.abort(None)
+            generator.abort(None)
         elif not name:
             reject("rid", "is missing: name a request, or set abort_all")
         else:
-            for rid in self._rids.of(name):
-                engine.abort(rid)
+            generator.abort(name)
         return Response(status_code=200)
 
     async def pause_generation(self, request: Request) -> Response:
@@ -192,7 +189,7 @@ class ControlRoutes:
         path = _path(body, "model_path")
         label = read_text(body, "weight_version")
         if read_flag(body, "abort_all_requests"):
-            controlled(backend.engine).abort(None)
+            backend.generator.abort(None)
         under_way = backend.engine.status().running
         try:
             await backend.policies.update(path, label)

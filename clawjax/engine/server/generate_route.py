@@ -21,7 +21,6 @@ from clawjax.engine.server.answers import Answer, Json
 from clawjax.engine.server.backend import Startup
 from clawjax.engine.server.failures import failure_body
 from clawjax.engine.server.generating import Generator
-from clawjax.engine.server.running import Rids
 from clawjax.engine.server.wire import SEED_RANGE, GenerateCall, parse_generate
 from clawjax.gateway.endpoints import read_object, run_while_connected
 
@@ -38,10 +37,9 @@ _HEADERS = {
 class GenerateRoute:
     """An ASGI application."""
 
-    def __init__(self, startup: Startup, rids: Rids, *, max_body_bytes: int) -> None:
-        """Answer when there is a backend; what runs is told to `rids`."""
+    def __init__(self, startup: Startup, *, max_body_bytes: int) -> None:
+        """Answer when there is a backend."""
         self._startup = startup
-        self._rids = rids
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,27 +62,21 @@ class GenerateRoute:
         self, call: GenerateCall, generator: Generator, scope: Scope, receive: Receive, send: Send
     ) -> None:
         began = time.perf_counter()
-        with self._rids.running(call):
-            answers = await generator.finish_all(call.wanted)
+        answers = await generator.finish_all(call.wanted)
         latency_s = time.perf_counter() - began
         bodies = [answer.body(latency_s) for answer in answers]
         await JSONResponse(bodies if call.is_batch else bodies[0])(scope, receive, send)
 
     async def _events(self, call: GenerateCall, generator: Generator) -> AsyncGenerator[Json]:
         began = time.perf_counter()
-        with self._rids.running(call):
-            if not call.is_batch:
-                async with aclosing(generator.grow(call.wanted[0])) as growing:
-                    async for answer in growing:
-                        yield answer.body(time.perf_counter() - began)
-                return
 
-            def show(index: int, answer: Answer) -> Json:
-                return answer.body(time.perf_counter() - began) | {"index": index}
+        def show(index: int, answer: Answer) -> Json:
+            body = answer.body(time.perf_counter() - began)
+            return body | {"index": index} if call.is_batch else body
 
-            async with aclosing(generator.grow_all(call.wanted, show)) as events:
-                async for event in events:
-                    yield event
+        async with aclosing(generator.grow_all(call.wanted, show)) as events:
+            async for event in events:
+                yield event
 
 
 async def send_events(events: AsyncGenerator[Json], send: Send) -> None:

@@ -46,6 +46,8 @@ class Generator:
         self._tokenizer = tokenizer
         self._policies = policies
         self._interval = interval
+        self._open: dict[Answer, bool] = {}
+        """Whether it was aborted before the engine knew of it."""
 
     async def grow(self, wanted: Wanted) -> AsyncGenerator[Answer]:
         """One answer, shown again and again while it grows, and last when it has ended.
@@ -61,21 +63,39 @@ class Generator:
         if start is not None and start >= len(prompt_ids):
             msg = f"logprob_start_len is {start}, but the prompt has {len(prompt_ids)} tokens."
             raise WireError(msg, param="logprob_start_len")
-        async with self._policies.using(wanted.lora_path):
-            version = self._engine.status().version
-            answer = Answer(wanted, prompt_ids, self._tokenizer, self._policies.label, version)
-            if start is not None and start + 1 < len(prompt_ids):
-                answer.scored = await self._score(wanted, prompt_ids, start)
-            if answer.scored and answer.scored.finish_reason is FinishReason.CANCELLED:
-                answer.scored, answer.finish_reason = None, FinishReason.CANCELLED
-            elif wanted.sampling.max_response_tokens == 0:
-                answer.finish_reason = FinishReason.LENGTH
-            if answer.finish_reason is not None:
-                yield answer
-                return
-            async with aclosing(self._draw(answer)) as growing:
-                async for shown in growing:
-                    yield shown
+        answer = Answer(wanted, prompt_ids, self._tokenizer, self._policies.label)
+        self._open[answer] = False
+        try:
+            async with self._policies.using(wanted.lora_path):
+                answer.version = self._engine.status().version
+                if start is not None and start + 1 < len(prompt_ids):
+                    answer.scored = await self._score(wanted, prompt_ids, start)
+                if self._open[answer] or answer.is_scoring_cancelled:
+                    answer.scored, answer.finish_reason = None, FinishReason.CANCELLED
+                elif wanted.sampling.max_response_tokens == 0:
+                    answer.finish_reason = FinishReason.LENGTH
+                if answer.finish_reason is not None:
+                    yield answer
+                    return
+                async with aclosing(self._draw(answer)) as growing:
+                    async for shown in growing:
+                        yield shown
+        finally:
+            del self._open[answer]
+
+    def abort(self, name: str | None) -> None:
+        """End the answers to what a client called so, or all there are, with what they have.
+
+        Raises:
+            WireError: 501 where the engine cannot be told.
+        """
+        engine = controlled(self._engine)
+        for answer in self._open:
+            if name in (None, answer.wanted.name, answer.wanted.rid):
+                self._open[answer] = True
+                engine.abort(answer.wanted.rid)
+        if name is None:
+            engine.abort(None)  # chats, too
 
     async def finish(self, wanted: Wanted) -> Answer:
         """One answer, complete."""

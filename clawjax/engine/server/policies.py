@@ -39,6 +39,9 @@ class Policies:
         self._unused = asyncio.Event()
         self._unused.set()
         self._turnstile = asyncio.Lock()  # keeps arrivals in order while weights change
+        self._adapted = 0
+        """Requests for adapters, waiting ones too."""
+        self._changing = asyncio.Lock()  # one change of what is on offer at a time
 
     @property
     def weight_version(self) -> str:
@@ -62,15 +65,19 @@ class Policies:
     async def update(self, path: Path, label: str | None) -> str:
         """Serve other weights in place of the server's own; returns what they are called.
 
+        Requests are answered by the old ones until then.
+
         Raises:
             StoreError: they cannot be served; the old ones stay.
             WireError: there are adapters, which belong to the old ones.
         """
-        async with self._turnstile:
-            if self._adapters:
-                names = ", ".join(self._adapters)
+        async with self._changing:
+            if self._adapters or self._adapted:
+                names = ", ".join(self._adapters) or "with requests under way"
                 msg = f"adapters {names} belong to the weights served: unload them first"
                 raise WireError(msg)
+            async with self._turnstile:  # an adapter may have been the last to be used
+                await self._serve(self._own)
             placed = await asyncio.to_thread(self._shelf.place, path, label)
             await self._engine.swap(placed)
             self._own = self._served = placed
@@ -84,6 +91,10 @@ class Policies:
                 taken.
             StoreError: there is no adapter in that directory.
         """
+        async with self._changing:
+            await self._load_adapter(name, path)
+
+    async def _load_adapter(self, name: str, path: Path) -> None:
         if not self._allows_adapters:
             msg = "LoRA is not enabled. Please set `--enable-lora` to enable LoRA."
             raise WireError(msg)
@@ -123,6 +134,16 @@ class Policies:
         if name is not None and name not in self._adapters:
             raise _not_loaded(name, self._adapters)
         wanted = None if name is None else self._adapters[name]
+        self._adapted += wanted is not None
+        try:
+            async with self._turn(wanted):
+                yield
+        finally:
+            self._adapted -= wanted is not None
+
+    @asynccontextmanager
+    async def _turn(self, wanted: WeightVersion | None) -> AsyncGenerator[None]:
+        """Wait until it may be served; `None` is the server's own."""
         try:
             async with asyncio.timeout(_WAIT_S), self._turnstile:
                 await self._serve(wanted or self._own)

@@ -66,8 +66,10 @@ _INPUTS = ("input_embeds", "image_data", "audio_data", "video_data")
 class Wanted:
     """One reply that a body asks for."""
 
+    name: str
+    """What the client called the prompt."""
     rid: str
-    """Its own, as the answer names it."""
+    """The reply's own name: that of its prompt, numbered where it has several."""
     text: str | None
     """The prompt; None where it came as `input_ids`."""
     input_ids: tuple[int, ...]
@@ -87,8 +89,6 @@ class Wanted:
 class GenerateCall:
     """A whole body."""
 
-    rids: tuple[str, ...]
-    """As the client named its prompts, one each."""
     wanted: tuple[Wanted, ...]
     """Prompt by prompt, and the replies of each one after another."""
     is_batch: bool
@@ -118,10 +118,11 @@ def parse_generate(
         fields = {name: values[index] for name, values in columns.items()}
         sampling, seed = _sampling(params[index]), _seed(params[index], draw_seed)
         for sample in range(samples):
-            rid = rids[index] if samples == 1 else f"{rids[index]}_{sample}"
-            wanted.append(_wanted(fields, prompt, sampling, (seed + sample) % SEED_RANGE, rid))
+            name = rids[index]
+            rid = name if samples == 1 else f"{name}_{sample}"
+            own_seed = (seed + sample) % SEED_RANGE
+            wanted.append(_wanted(fields, prompt, sampling, own_seed, name=name, rid=rid))
     return GenerateCall(
-        rids=tuple(rids),
         wanted=tuple(wanted),
         is_batch=is_batch or samples > 1,
         is_stream=bool(read_flag(body, "stream")),
@@ -217,13 +218,20 @@ def _fields(body: JsonObject, count: int) -> dict[str, Sequence[object]]:
 
 
 def _wanted(
-    fields: JsonObject, prompt: str | tuple[int, ...], sampling: SamplingParams, seed: int, rid: str
+    fields: JsonObject,
+    prompt: str | tuple[int, ...],
+    sampling: SamplingParams,
+    seed: int,
+    *,
+    name: str,
+    rid: str,
 ) -> Wanted:
     wants_logprobs = bool(read_flag(fields, "return_logprob"))
     start = read_integer(fields, "logprob_start_len", -1)
     texts = read_flag(fields, "return_text_in_logprobs")
     tops = read_integer(fields, "top_logprobs_num", 0, MAX_TOP_LOGPROBS) or 0
     return Wanted(
+        name=name,
         rid=rid,
         text=prompt if isinstance(prompt, str) else None,
         input_ids=() if isinstance(prompt, str) else prompt,

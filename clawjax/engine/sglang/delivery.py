@@ -254,7 +254,10 @@ async def _held(directories: ModelDirectories, weights: WeightVersion) -> AsyncG
     try:
         yield await asyncio.shield(entering)
     finally:
-        entering.add_done_callback(let_go)
+        if entering.done():
+            let_go(entering)
+        else:
+            entering.add_done_callback(let_go)
 
 
 def _require_success(path: str, answer: dict[str, object]) -> None:

@@ -1,0 +1,188 @@
+"""How soon can a user's reactions be foreseen, and is it known when they can?
+
+`python benchmarks/foresight.py [--quick] [--personas A,B]` lets the base model answer a persona's
+training questions, fits a taste (`clawjax.learner.taste`) on some of the answers with what the
+persona thinks of them, one in twelve taken the wrong way round, and predicts the others. Many
+random choices of the answers to fit on; 24, 48 and 96 of them. About two minutes a persona on one
+CPU core; `--quick` is the tiny random model, which shows that the script works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _config import composed
+from _result import Goal, write_result
+
+from clawjax.config import RunConfig
+from clawjax.envs.persona import Persona, load_persona, shipped_personas
+from clawjax.learner.decoder import Decoder, stack
+from clawjax.learner.sampler import Sampler
+from clawjax.learner.scoring import Model, Scorer
+from clawjax.learner.taste import features, fit_taste, foresight, read_layers
+from clawjax.models.load import LoadedModel, load_model
+from clawjax.protocols import GenerateRequest
+from clawjax.records import Message, Sample, SamplingParams
+from clawjax.runtime.build import use_compilation_cache
+
+TINY = ("suite=tiny", "model=tiny", "engine=tiny", "learner=tiny", "user.max_tokens=16")
+SIZES, TRIALS, WRONG = (24, 48, 96), 40, 1 / 12
+ANSWERS = 192
+SURE = 2.0
+"""Standard errors above nothing, as practice asks for."""
+
+
+def main() -> None:
+    """Answer, fit, predict, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--personas", type=lambda text: text.split(","), default=None)
+    options = parser.parse_args()
+    personas = options.personas or (["brief"] if options.quick else list(shipped_personas()))
+    folder = Path(tempfile.mkdtemp(prefix="foresight_"))
+    overrides = TINY if options.quick else ("suite=personal",)
+    rows = measure(composed(folder, *overrides, root="evaluate"), personas)
+    write_result(
+        "foresight_quick" if options.quick else "foresight",
+        rows=rows,
+        goals=goals(rows),
+        command=" ".join(["python benchmarks/foresight.py", *sys.argv[1:]]),
+        notes={
+            "auc": "area under the ROC curve of the predictions of answers left out; .5 is chance",
+            "sure": f"share of the fits whose foresight is {SURE:g} standard errors above nothing",
+            "met": "share of the answers that meet the wish",
+            "labels": f"one in {round(1 / WRONG)} of those fitted on is wrong; {TRIALS} choices",
+        },
+    )
+
+
+def measure(config: RunConfig, personas: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of all personas, by one base model."""
+    use_compilation_cache(config)
+    model = load_model(config.model, seed=0)
+    reader = Reader(model, config)
+    rows: list[dict[str, Any]] = []
+    for name in personas:
+        found, is_met = reader.read(load_persona(name))
+        for row in predicted(found, is_met):
+            rows.append({"persona": name, **row})
+            print(*(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    return rows
+
+
+class Reader:
+    """The base model, answering and reading its answers."""
+
+    def __init__(self, model: LoadedModel, config: RunConfig) -> None:
+        """Sample as the suite's users do."""
+        self._model, self._user = model, config.user
+        self._sampler = Sampler(model, config.engine, None)
+        self._scorer = Scorer(config.learner)
+        self._base = Model(Decoder(model.architecture), stack(model.params))
+
+    def read(self, persona: Persona) -> tuple[np.ndarray, np.ndarray]:
+        """Features `[N, F]` of the answers and whether each meets the wish, `[N]`."""
+        tokenizer = self._model.tokenizer
+        texts = [question.text for question in persona.train]
+        asked = [texts[index % len(texts)] for index in range(ANSWERS)]
+        params = SamplingParams(self._user.max_tokens, temperature=self._user.temperature)
+        requests = [
+            GenerateRequest(
+                str(index),
+                tuple(tokenizer.encode_prompt(tokenizer.render([Message("user", text)]))),
+                params,
+                seed=index,
+            )
+            for index, text in enumerate(asked)
+        ]
+        drawn = self._sampler.draw(self._base.params, requests)
+        samples = [
+            Sample(
+                request.request_id,
+                request.prompt_ids,
+                reply.token_ids,
+                reply.logprobs,
+                (0,) * len(reply.token_ids),
+                params.temperature,
+                None,
+            )
+            for request, reply in zip(requests, drawn, strict=True)
+        ]
+        layers = read_layers(self._model.architecture.num_layers)
+        states = self._scorer.states(self._base, samples, layers)
+        scores = [
+            persona.score(tokenizer.decode(reply.token_ids).strip(), text)
+            for reply, text in zip(drawn, asked, strict=True)
+        ]
+        return np.stack([features(one) for one in states]), np.array(scores) >= 1.0
+
+
+def predicted(found: np.ndarray, is_met: np.ndarray) -> list[dict[str, Any]]:
+    """A row per number of answers to fit on; values None where one kind hardly occurs."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for size in SIZES:
+        aucs, sure = [], []
+        for _ in range(TRIALS):
+            order = rng.permutation(len(found))
+            fitted, others = order[:size], order[size:]
+            wrong = rng.random(size) < WRONG
+            scores = np.where(is_met[fitted] ^ wrong, 1.0, -1.0).tolist()
+            taste = fit_taste(found[fitted], scores)
+            aucs.append(area(taste.predict(found[others]), is_met[others]))
+            sure.append(foresight(found[fitted], scores) * size**0.5 >= SURE)
+        known = [auc for auc in aucs if auc is not None]
+        rows.append(
+            {
+                "reactions": size,
+                "auc": round(float(np.mean(known)), 3) if known else None,
+                "auc_low": round(min(known), 3) if known else None,
+                "auc_high": round(max(known), 3) if known else None,
+                "sure": float(np.mean(sure)),
+                "met": round(float(is_met.mean()), 3),
+                "answers": len(found),
+            }
+        )
+    return rows
+
+
+def area(scores: np.ndarray, is_met: np.ndarray) -> float | None:
+    """The share of pairs, one of each kind, that the scores put in order; ties count half."""
+    good, bad = scores[is_met], scores[~is_met]
+    if not len(good) or not len(bad):
+        return None
+    above = np.sign(good[:, None] - bad[None, :])
+    return float((above + 1).mean() / 2)
+
+
+def goals(rows: Sequence[dict[str, Any]]) -> list[Goal]:
+    """Half of the wishes foreseen well enough to practise; few sure fits that foresee nothing."""
+    last = [row for row in rows if row["reactions"] == SIZES[-1] and row["auc"] is not None]
+    foreseen = [row for row in last if row["auc"] >= 0.7]
+    blind = [row["sure"] for row in rows if row["auc"] is not None and row["auc"] < 0.6]
+    return [
+        Goal(
+            "share of personas foreseen (auc >= .7) after 96 reactions",
+            ">=",
+            0.5,
+            len(foreseen) / len(last) if last else None,
+            "share",
+        ),
+        Goal(
+            "fits taken for sure where reactions are hardly foreseen (auc < .6), at most",
+            "<=",
+            0.1,
+            max(blind) if blind else 0.0,
+            "share",
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main()

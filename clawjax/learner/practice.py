@@ -1,0 +1,183 @@
+"""Practice: replies that nobody asked for, judged by what is known of the user's taste.
+
+A user reacts to sixteen replies where a policy could try hundreds. Once their reactions tell what
+they like (`clawjax.learner.taste`), the policy answers their earlier questions again, several times
+each, and learns which of its answers they would have liked better. Invariants: nothing that was
+practised is logged, served or counted as a turn; every sample is the policy's own, drawn just
+before it is learnt from; nobody is practised for whose reactions could not have been foreseen.
+
+References: reward models for reinforcement learning from human feedback, Christiano et al. 2017,
+arXiv:1706.03741; replies imagined from a learnt model of what they would bring, Sutton 1991,
+"Dyna, an integrated architecture for learning, planning, and reacting".
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import NamedTuple
+
+import numpy as np
+
+from clawjax.config import PracticeConfig
+from clawjax.learner.credit import group
+from clawjax.learner.reactions import Reactions, ScoredTurn
+from clawjax.learner.sampler import Sampler
+from clawjax.learner.scoring import Model, Scorer
+from clawjax.learner.taste import Taste, features, fit_taste, foresight, read_layers
+from clawjax.log.replay import to_sample
+from clawjax.models.transformer import Params
+from clawjax.protocols import GenerateRequest
+from clawjax.records import Sample, Turn
+
+__all__ = ["Practice", "Rehearsal"]
+
+_SURE = 2.0
+"""Standard errors that a taste's foresight has to be above nothing."""
+_MANY = 2**31
+
+
+class Rehearsal(NamedTuple):
+    """A round's answers."""
+
+    samples: Sequence[Sample]
+    """With the leave-one-out credit of their predicted scores; without those of questions whose
+    answers are all alike."""
+    mean_score: float | None
+    """Predicted, over all answers; None where there were none."""
+
+
+class Practice:
+    """Makes samples with credit for the users of a batch."""
+
+    def __init__(
+        self,
+        config: PracticeConfig,
+        sampler: Sampler,
+        scorer: Scorer,
+        base: Model,
+        reactions: Reactions,
+        *,
+        num_layers: int,
+    ) -> None:
+        """Prepare to practise.
+
+        Args:
+            config: how much.
+            sampler: draws replies.
+            scorer: runs the base model over them.
+            base: whose states tastes are fitted on; frozen, so that what is known of a reply stays.
+            reactions: what users liked and did not, and what they asked.
+            num_layers: of the base.
+        """
+        self._config = config
+        self._sampler = sampler
+        self._scorer = scorer
+        self._base = base
+        self._reactions = reactions
+        self._layers = read_layers(num_layers)
+        self._known: dict[str, np.ndarray] = {}
+
+    def seeds(self, version: int) -> range:
+        """Of the rounds after the batch that makes a version; no two are alike."""
+        rounds = self._config.rounds
+        return range(version * rounds, (version + 1) * rounds)
+
+    def rehearse(
+        self, scopes: Iterable[str], trainable: Params, *, version: int, seed: int
+    ) -> Rehearsal:
+        """New answers to earlier questions of these users; none where too little is known.
+
+        Args:
+            scopes: users (`Turn.scope`).
+            trainable: of the policy that answers.
+            version: its number, which the tokens carry.
+            seed: of the choice and of the replies.
+        """
+        rng = random.Random(seed)
+        tastes = {scope: self._taste(scope) for scope in dict.fromkeys(scopes)}
+        asked = [
+            (taste, one.turn)
+            for scope, taste in tastes.items()
+            if taste is not None
+            for one in self._reactions.of(scope)
+        ]
+        chosen = rng.sample(asked, min(self._config.prompts, len(asked)))
+        tried = [(taste, turn) for taste, turn in chosen for _ in range(self._config.samples)]
+        if not tried:
+            return Rehearsal((), None)
+        samples = self._answers([turn for _, turn in tried], trainable, version, rng)
+        scores = self._predicted([taste for taste, _ in tried], samples)
+        credits = group.rloo(scores, [turn.turn_id for _, turn in tried])
+        credited = [
+            replace(sample, credit=(credit,) * len(sample.response_ids))
+            for sample, credit in zip(samples, credits, strict=True)
+            if credit != 0.0
+        ]
+        return Rehearsal(credited, fmean(scores))
+
+    def _taste(self, scope: str) -> Taste | None:
+        """Fitted on all reactions that are remembered; None where they tell too little."""
+        known = self._reactions.of(scope)
+        praised = sum(one.score > 0 for one in known)
+        rarer = min(praised, len(known) - praised)
+        if len(known) < self._config.min_scored or rarer < self._config.min_of_each:
+            return None
+        found, scores = self._features_of(known), [one.score for one in known]
+        if foresight(found, scores) * len(known) ** 0.5 < _SURE:
+            return None
+        return fit_taste(found, scores)
+
+    def _features_of(self, known: Sequence[ScoredTurn]) -> np.ndarray:
+        """`[N, F]`; each reply is read once as long as it is remembered."""
+        new = [one.turn for one in known if one.turn.turn_id not in self._known]
+        found = self._read([to_sample(turn, None) for turn in new])
+        self._known |= dict(zip((turn.turn_id for turn in new), found, strict=True))
+        return np.stack([self._known[one.turn.turn_id] for one in known])
+
+    def _read(self, samples: Sequence[Sample]) -> list[np.ndarray]:
+        return [
+            features(states) for states in self._scorer.states(self._base, samples, self._layers)
+        ]
+
+    def _answers(
+        self, turns: Sequence[Turn], trainable: Params, version: int, rng: random.Random
+    ) -> list[Sample]:
+        requests = [self._request(turn, number, rng) for number, turn in enumerate(turns)]
+        drawn = self._sampler.draw(trainable, requests)
+        return [
+            Sample(
+                turn_id=request.request_id,
+                prompt_ids=request.prompt_ids,
+                response_ids=reply.token_ids,
+                sampler_logprobs=reply.logprobs,
+                token_versions=(version,) * len(reply.token_ids),
+                temperature=request.sampling.temperature,
+                credit=None,
+            )
+            for request, reply in zip(requests, drawn, strict=True)
+        ]
+
+    def _request(self, turn: Turn, number: int, rng: random.Random) -> GenerateRequest:
+        """The turn's prompt and temperature; no filter, as every token is to be learnt from."""
+        limit = min(self._config.max_response_tokens, turn.sampling.max_response_tokens)
+        sampling = replace(
+            turn.sampling,
+            max_response_tokens=limit,
+            temperature=turn.sampling.temperature or 1.0,
+            top_p=1.0,
+            top_k=0,
+            min_p=0.0,
+            seed=None,
+        )
+        return GenerateRequest(
+            f"practice-{number}", turn.prompt_ids, sampling, seed=rng.randrange(_MANY)
+        )
+
+    def _predicted(self, tastes: Sequence[Taste], samples: Sequence[Sample]) -> list[float]:
+        return [
+            float(taste.predict(found[None])[0])
+            for taste, found in zip(tastes, self._read(samples), strict=True)
+        ]

@@ -1,0 +1,97 @@
+"""Draws replies of a policy in the learner's own process, as serving would draw them.
+
+The same scheduler and programs as the embedded engine, without its thread: a call returns when all
+replies have ended. Invariant: nothing is kept between calls but compiled programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+
+from clawjax.config import EngineConfig, LoraConfig
+from clawjax.engine.adoption import return_freed_memory
+from clawjax.engine.decode import Decoder
+from clawjax.engine.requests import reply_limit
+from clawjax.engine.scheduler import Job, Scheduler, Weights
+from clawjax.engine.text import ReplyText
+from clawjax.learner.decoder import unstack
+from clawjax.models import lora
+from clawjax.models.load import LoadedModel
+from clawjax.models.transformer import Params
+from clawjax.protocols import GenerateRequest, TokenChunk
+
+__all__ = ["Drawn", "Sampler"]
+
+
+class Drawn(NamedTuple):
+    """One reply, token by token."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Of the distribution it was drawn from."""
+
+
+class Sampler:
+    """Samples from the policy that trained weights make of a model."""
+
+    def __init__(
+        self, model: LoadedModel, engine: EngineConfig, adapters: LoraConfig | None
+    ) -> None:
+        """Prepare; nothing is compiled before the first draw.
+
+        Args:
+            model: the base.
+            engine: shapes.
+            adapters: how trained weights change the base; None where they replace it.
+        """
+        self._model = model
+        self._adapters = adapters
+        self._decoder = Decoder(model.architecture, model.context_length, engine)
+        self._merge = jax.jit(lora.merge, static_argnums=2)
+
+    def draw(self, trainable: Params, requests: Sequence[GenerateRequest]) -> list[Drawn]:
+        """A reply to each request, in order.
+
+        Args:
+            trainable: as a train state holds it.
+            requests: any number; what does not fit at once waits.
+
+        Raises:
+            WireError: a request that the engine would refuse too.
+        """
+        tokenizer, architecture = self._model.tokenizer, self._model.architecture
+        scheduler = Scheduler(
+            self._decoder,
+            Weights(self._params(trainable), 0),
+            eos_ids=tokenizer.eos_ids,
+            new_text=lambda stops: ReplyText(tokenizer.detokenizer(), stops),
+        )
+        chunks: dict[Job, list[TokenChunk]] = {}
+        for request in requests:
+            limit = reply_limit(request, architecture.vocab_size, self._model.context_length)
+            chunks[Job(request, limit)] = []
+        for job in chunks:
+            scheduler.submit(job)
+        while not scheduler.is_idle:
+            for job, chunk in scheduler.step():
+                chunks[job].append(chunk)
+        del scheduler
+        return_freed_memory()
+        return [_joined(parts) for parts in chunks.values()]
+
+    def _params(self, trainable: Params) -> Params:
+        """As the engine takes them: layers one by one, adapters merged."""
+        if self._adapters is None:
+            return unstack(trainable)
+        scale = self._adapters.alpha / self._adapters.rank
+        return self._merge(self._model.params, unstack(trainable), scale)
+
+
+def _joined(chunks: Sequence[TokenChunk]) -> Drawn:
+    return Drawn(
+        tuple(token for chunk in chunks for token in chunk.token_ids),
+        tuple(logprob for chunk in chunks for logprob in chunk.sampler_logprobs),
+    )

@@ -1,0 +1,28 @@
+"""What the benchmark of foresight makes of features and labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from foresight import area, goals, predicted
+
+
+def test_area_counts_pairs_in_order_and_half_of_the_ties() -> None:
+    is_met = np.array([True, True, False, False])
+    assert area(np.array([4.0, 3.0, 2.0, 1.0]), is_met) == 1.0
+    assert area(np.array([1.0, 3.0, 2.0, 1.0]), is_met) == 0.625  # two, half a one, none
+    assert area(np.ones(4), is_met) == 0.5
+    assert area(np.ones(4), np.ones(4, bool)) is None
+
+
+def test_a_wish_that_shows_is_foreseen_and_chance_is_not() -> None:
+    rng = np.random.default_rng(1)
+    found = rng.normal(size=(192, 60))
+    is_met = rng.random(192) < 0.4
+    by_chance = predicted(found, is_met)
+    assert all(abs(row["auc"] - 0.5) < 0.1 and row["sure"] <= 0.15 for row in by_chance)
+    found[:, :30] += np.where(is_met, 1.0, -1.0)[:, None]
+    shown = predicted(found, is_met)
+    assert all(row["auc"] > 0.9 for row in shown)
+    assert all(row["sure"] >= 0.9 for row in shown)
+    assert [goal.met for goal in goals(shown)] == [True, True]
+    assert [goal.met for goal in goals(by_chance)] == [False, goals(by_chance)[1].value <= 0.1]

@@ -1,0 +1,112 @@
+"""The application in this process, over any engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from clawjax.engine.server.app import create_app, new_backend
+from clawjax.engine.server.backend import Settings, Startup
+from clawjax.engine.server.shelf import WeightShelf
+from clawjax.models.tiny import tiny_tokenizer
+from clawjax.testing import FakeEngine
+
+SETTINGS = Settings(model_path="fake", model_name="fake")
+EVERY_PATH = [
+    ("POST", "/generate"), ("POST", "/v1/completions"), ("POST", "/v1/chat/completions"),
+    ("GET", "/health_generate"), ("GET", "/get_model_info"), ("GET", "/get_server_info"),
+    ("GET", "/v1/models"), ("POST", "/abort_request"), ("POST", "/pause_generation"),
+    ("POST", "/continue_generation"), ("POST", "/flush_cache"), ("GET", "/health"),
+    ("POST", "/update_weights_from_disk"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def startup() -> Startup:
+    return Startup()
+
+
+@pytest.fixture
+async def client(startup: Startup) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(startup, SETTINGS))
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        yield client
+
+
+@pytest.fixture
+def engine(startup: Startup) -> FakeEngine:
+    tokenizer = tiny_tokenizer()
+    engine = FakeEngine(tokenizer, ["hello you"])
+    startup.complete(new_backend(engine, tokenizer, WeightShelf("base", "v1"), SETTINGS))
+    return engine
+
+
+@pytest.mark.parametrize(("method", "path"), EVERY_PATH)
+async def test_everything_is_503_while_starting(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await client.request(
+        method, path, json={"model_path": "x"} if method == "POST" else None
+    )
+    assert answer.status_code == 503
+    assert "starting" in answer.json()["error"]["message"]
+
+
+async def test_any_engine_is_served(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    body = {
+        "text": "hi",
+        "sampling_params": {"max_new_tokens": 50},
+        "return_logprob": True,
+        "logprob_start_len": 0,
+    }
+    answer = (await client.post("/generate", json=body)).json()
+    meta = answer["meta_info"]
+    assert answer["text"] == "hello you"
+    assert meta["finish_reason"]["type"] == "stop"
+    assert meta["finish_reason"]["matched"] == answer["output_ids"][-1]
+    assert [entry[0] for entry in meta["input_token_logprobs"]] == [None, -1.0]
+    assert {entry[0] for entry in meta["output_token_logprobs"]} == {-1.0}
+    assert set(meta["output_token_sampler_logprobs"]) == {-0.5}
+    assert meta["weight_version"] == "v1"
+    assert len(engine.scored) == len(engine.requests) == 1
+    chat = {"messages": [{"role": "user", "content": "hi"}], "model": "fake"}
+    said = (await client.post("/v1/chat/completions", json=chat)).json()
+    assert said["choices"][0]["message"]["content"] == "hello you"
+
+
+@pytest.mark.parametrize("path", ["/pause_generation", "/continue_generation", "/flush_cache"])
+async def test_what_an_engine_cannot_do_is_501(
+    client: httpx.AsyncClient, engine: FakeEngine, path: str
+) -> None:
+    answer = await client.post(path, json={})
+    assert answer.status_code == 501
+    assert "FakeEngine" in answer.json()["error"]["message"]
+
+
+async def test_an_engine_that_fails_half_way_is_told_in_the_stream(
+    client: httpx.AsyncClient, startup: Startup
+) -> None:
+    tokenizer = tiny_tokenizer()
+    engine = FakeEngine(tokenizer, ["hello you"], fails_after=2)
+    startup.complete(new_backend(engine, tokenizer, WeightShelf("base", "v1"), SETTINGS))
+    body = {"text": "hi", "stream": True}
+    answer = await client.post("/generate", json=body)
+    events = [line for line in answer.text.split("\n\n") if line]
+    assert len(events) == 4
+    assert "told to fail" in events[2]
+    assert events[3] == "data: [DONE]"
+    assert (await client.post("/generate", json={"text": "hi"})).status_code == 503
+
+
+async def test_errors_have_the_shape_of_their_route(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    native = (await client.post("/generate", json={"input_ids": "x"})).json()
+    assert native["object"] == "error"
+    assert native["code"] == 400
+    openai = (await client.post("/v1/completions", json={"prompt": "x", "max_tokens": "y"})).json()
+    assert openai["error"]["type"] == "invalid_request_error"
+    assert openai["error"]["param"] == "max_tokens"
+    assert (await client.get("/nothing")).json() == {"detail": "Not Found"}

@@ -1,0 +1,143 @@
+"""Answers that nobody asked for are the policy's own, and go where reactions point."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from learner_records import make_turn
+from learner_runs import LORA, Run, config
+
+from clawjax.config import (
+    EngineConfig,
+    LearnerConfig,
+    ObjectiveConfig,
+    PracticeConfig,
+    RewardConfig,
+)
+from clawjax.errors import ConfigError
+from clawjax.learner.build import build_learner
+from clawjax.learner.loop import Learner
+from clawjax.learner.practice import Practice
+from clawjax.learner.reactions import Reactions
+from clawjax.learner.sampler import Sampler
+from clawjax.learner.scoring import Scorer
+from clawjax.protocols import GenerateRequest
+from clawjax.records import SamplingParams, Turn
+from clawjax.testing import RecordingMonitor
+
+ENGINE = EngineConfig(
+    slots=4, prefill_chunk=16, live_buckets=[64], warm_up=False, compilation_cache=None
+)
+PRACTICE = PracticeConfig(rounds=12, prompts=8, samples=8, max_response_tokens=6, min_scored=8)
+REPLY = SamplingParams(max_response_tokens=6, ignore_eos=True)
+
+
+class Pupil:
+    """A learner that practises for one user, who likes some tokens and not others."""
+
+    def __init__(self, run: Run, practice: PracticeConfig = PRACTICE) -> None:
+        model, rng = run.model, np.random.default_rng(0)
+        table = np.asarray(model.params["embed_tokens"]["embedding"])
+        self.rng, self.is_liked = rng, table @ rng.normal(size=table.shape[1]) > 0
+        self.reactions = Reactions()
+        self.sampler = Sampler(model, ENGINE, LORA)
+        self.practice = Practice(
+            practice,
+            self.sampler,
+            Scorer(config()),
+            run.train_step.base,
+            self.reactions,
+            num_layers=model.architecture.num_layers,
+        )
+        self.learner: Learner = run.learner()
+        self.learner.reactions, self.learner.practice = self.reactions, self.practice
+
+    def hears(self, count: int, scope: str = "local") -> None:
+        """Praise of replies in the tokens they like, complaints about those in the others."""
+        for number in range(count):
+            is_good = number % 2 == 0
+            ids = tuple(self.rng.choice(np.flatnonzero(self.is_liked == is_good), 16).tolist())
+            prompt = tuple(self.rng.integers(5, 100, size=4).tolist())
+            turn = make_turn(
+                f"{scope}{number}", scope=scope, prompt_ids=prompt, response_ids=ids, sampling=REPLY
+            )
+            self.reactions.remember([(turn, 1.0 if is_good else -1.0)])
+
+    def liked(self) -> float:
+        """Share of these tokens in the policy's own replies."""
+        asked = [
+            GenerateRequest(str(n), tuple(range(5, 9 + n % 3)), REPLY, seed=n) for n in range(64)
+        ]
+        drawn = self.sampler.draw(self.learner.state.trainable, asked)
+        return float(np.mean([self.is_liked[list(reply.token_ids)] for reply in drawn]))
+
+
+def test_practice_leads_where_reactions_point_within_one_version(run: Run) -> None:
+    pupil = Pupil(run)
+    pupil.hears(120)
+    before = pupil.liked()
+    run.record_many(2)
+    run.record_many(2, first=2, score=-1.0)
+    assert pupil.learner.sweep()
+    metrics = run.monitor.entries[-1][1]
+    assert metrics["train/practised"] >= 12 * 60
+    assert pupil.liked() > before + 0.1
+    assert pupil.learner.version == 1
+    assert run.lineage() == [(1, 0)]
+    assert run.trained() == {f"t0{n}": 1 for n in range(4)}, "what was practised is no turn"
+
+
+def test_answers_are_the_policys_own(run: Run) -> None:
+    pupil = Pupil(run)
+    pupil.hears(40)
+    state = pupil.learner.state
+    found = pupil.practice.rehearse(["local"], state.trainable, version=0, seed=1)
+    [*scored] = Scorer(config()).score(run.train_step.policy(state), found.samples)
+    for sample, one in zip(found.samples, scored, strict=True):
+        np.testing.assert_allclose(sample.sampler_logprobs, one.logprobs, atol=1e-4)
+        assert set(sample.token_versions) == {0}
+        assert len(sample.response_ids) == 6
+    groups: dict[tuple[int, ...], list[float]] = {}
+    for sample in found.samples:
+        assert sample.credit is not None
+        groups.setdefault(sample.prompt_ids, []).append(sample.credit[0])
+    assert all(sum(credits) == pytest.approx(0.0, abs=1e-6) for credits in groups.values())
+    again = pupil.practice.rehearse(["local"], state.trainable, version=0, seed=1)
+    assert again == found
+
+
+def test_who_said_too_little_or_one_thing_only_is_not_practised_for(run: Run) -> None:
+    pupil = Pupil(run)
+    pupil.hears(7)
+    trainable = pupil.learner.state.trainable
+    assert pupil.practice.rehearse(["local"], trainable, version=0, seed=0).samples == ()
+    pupil.hears(20, scope="other")
+    assert pupil.practice.rehearse(["nobody"], trainable, version=0, seed=0).mean_score is None
+    asked = pupil.practice.rehearse(["other", "local"], trainable, version=0, seed=0)
+    theirs = {one.turn.prompt_ids for one in pupil.reactions.of("other")}
+    assert {sample.prompt_ids for sample in asked.samples} <= theirs
+    grumpy = Reactions()
+    grumpy.remember((turn, -1.0) for turn in _turns(20))
+    pupil.practice._reactions = grumpy
+    assert pupil.practice.rehearse(["local"], trainable, version=0, seed=0).samples == ()
+
+
+def _turns(count: int) -> list[Turn]:
+    return [make_turn(f"g{number}") for number in range(count)]
+
+
+def test_practice_without_scores_is_refused(run: Run) -> None:
+    with pytest.raises(ConfigError, match=r"learner\.practice\.rounds=1 learns from scores"):
+        build_learner(
+            model=run.model,
+            objective=ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0),
+            learner=LearnerConfig(practice=PracticeConfig(rounds=1)),
+            reward=RewardConfig(),
+            log=run.log,
+            store=run.store,
+            monitor=RecordingMonitor(),
+            run_dir=run.folder,
+            seed=0,
+            engine=ENGINE,
+            fixed_text="",
+        )

@@ -1,0 +1,48 @@
+"""A user's taste, fitted on few reactions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clawjax.learner.taste import features, fit_taste
+
+
+def replies(count: int, width: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, width))
+
+
+def test_what_decides_the_scores_is_found_among_many_features() -> None:
+    known, new = replies(48, 200, 0), replies(200, 200, 1)
+    for found in (known, new):
+        found[:, 10:60] += 2.0 * np.sign(found[:, :1])  # a habit shows in many of them
+    taste = fit_taste(known, np.sign(known[:, 0]).tolist())
+    predicted = taste.predict(new)
+    assert np.mean(np.sign(predicted) == np.sign(new[:, 0])) > 0.95
+
+
+def test_the_dual_form_is_ridge_regression() -> None:
+    found, scores = replies(20, 6, 2), np.linspace(-0.5, 0.4, 20)
+    taste = fit_taste(found, scores.tolist())
+    z = (found - found.mean(axis=0)) / (found.std(axis=0) + 1e-3)
+    # argmin ||z w - (s - mean)||^2 + ridge F ||w||^2, with ridge 1 and F 6
+    primal = np.linalg.solve(z.T @ z + 6 * np.eye(6), z.T @ (scores - scores.mean()))
+    np.testing.assert_allclose(taste.weights, primal, atol=1e-12)
+    np.testing.assert_allclose(taste.predict(found), scores.mean() + z @ primal, atol=1e-12)
+
+
+def test_equal_scores_say_nothing_and_predictions_stay_scores() -> None:
+    found = replies(10, 4, 3)
+    assert fit_taste(found, [-0.7] * 10).predict(100 * found) == pytest.approx(-0.7)
+    sure = fit_taste(found, np.sign(found[:, 0]).tolist())
+    assert np.abs(sure.predict(1e6 * found)).max() == 1.0
+
+
+def test_features_tell_the_end_from_the_whole() -> None:
+    states = np.arange(24, dtype=np.float32).reshape(4, 2, 3)  # [R, L, D]
+    found = features(states)
+    assert found.shape == (18,)
+    np.testing.assert_allclose(found[:6], states.mean(axis=0).ravel())
+    np.testing.assert_array_equal(found[6:12], states[3].ravel())
+    np.testing.assert_array_equal(found[12:], states[2].ravel())
+    np.testing.assert_array_equal(features(states[:1])[12:], states[0].ravel())
