@@ -170,13 +170,16 @@ async def _introduce(config: SglangConfig, pool: Pool, router: ServerClient) -> 
     urls = [server.url for server in pool.serving]
     while True:
         try:
-            await set_workers(router, urls, timeout_s=config.call_timeout_s)
-        except EngineError:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(min(config.health_interval_s, _POLL_S))
-        else:
-            return
+            if await set_workers(router, urls, timeout_s=config.call_timeout_s):
+                return
+            why = (
+                f"{router.url} has not taken up its servers after {config.wait_for_server_s:.0f} s"
+            )
+        except EngineError as error:
+            why = str(error)
+        if time.monotonic() > deadline:
+            raise EngineError(why)
+        await asyncio.sleep(min(config.health_interval_s, _POLL_S))
 
 
 async def _look(rotation: Rotation, server: Server, base: WeightVersion) -> None:

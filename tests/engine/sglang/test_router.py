@@ -24,10 +24,11 @@ from clawjax.records import FinishReason
 ROUTER = os.environ.get("CLAWJAX_TEST_ROUTER") or shutil.which("sglang-router")
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+def free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        for listener in (one, other):
+            listener.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ async def two():
 async def router(two, tmp_path):
     if ROUTER is None:
         pytest.skip("sglang-router is not installed")
-    port, metrics = free_port(), free_port()
+    port, metrics = free_ports()
     with (tmp_path / "router.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             ROUTER, "launch", "--host", "127.0.0.1", "--port", str(port),
@@ -52,6 +53,7 @@ async def router(two, tmp_path):
         )  # fmt: skip
     async with open_pool(config("http://unused").sglang, None) as pool:
         yield ServerClient(pool, f"http://127.0.0.1:{port}")
+    assert process.returncode is None, (tmp_path / "router.log").read_text()[-2000:]
     process.kill()
     await process.wait()
 
