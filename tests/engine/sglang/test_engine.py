@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 
 import pytest
 from rollouts import (
@@ -19,6 +20,7 @@ from rollouts import (
 )
 from scripted_server import Fault, ScriptedServer
 
+from clawjax.engine.sglang.pool import affinity
 from clawjax.errors import ConfigError, EngineError, StoreError, WireError
 from clawjax.protocols import ScoreRequest
 from clawjax.records import FinishReason
@@ -254,15 +256,24 @@ async def test_a_server_that_is_much_busier_gives_way(two):
     assert used[0] >= 3
 
 
+def with_session(number):
+    return replace(request(str(number)), session_id=f"session {number}")
+
+
+def home_of(engine, asked):
+    pool = engine._pool
+    return pool._preferred(affinity(asked), list(pool.servers)).url
+
+
 async def test_a_server_that_leaves_costs_no_chat_and_may_come_back(two):
     for server in two:
         server.token_delay_s = 0.02
     async with AsyncExitStack() as stack:
         third = await stack.enter_async_context(ScriptedServer(token_delay_s=0.02).serving())
         async with engine_of(*two, third) as engine, asyncio.TaskGroup() as group:
+            own = next(i for i in range(99) if home_of(engine, with_session(i)) == third.url)
             tasks = [
-                group.create_task(collect(engine, request(str(i), prompt=[*PROMPT, i + 20])))
-                for i in range(9)
+                group.create_task(collect(engine, with_session(i))) for i in range(own, own + 9)
             ]
             await until(lambda: third.running > 0)
             await stack.aclose()
