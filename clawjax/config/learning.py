@@ -107,6 +107,14 @@ class PracticeConfig:
         at_least("learner.practice.min_scored", self.min_scored, 2)
         at_least("learner.practice.min_of_each", self.min_of_each, 1)
 
+    def require_bound(self, max_step_reply_kl: float | None) -> None:
+        """Reject practice that may go anywhere: what is known of a taste has to limit it."""
+        require(
+            self.rounds == 0 or max_step_reply_kl is not None,
+            f"learner.practice.rounds={self.rounds} follows a taste as far as it is known, but "
+            "learner.drift.max_step_reply_kl=null sets no measure of that: set it, e.g. to 4",
+        )
+
 
 @dataclass
 class LearnerConfig:
@@ -189,6 +197,7 @@ class LearnerConfig:
         at_least("learner.epochs", self.epochs, 1)
         if self.rest_above is not None:
             within("learner.rest_above", self.rest_above, -1.0, 1.0)
+        self.practice.require_bound(self.drift.max_step_reply_kl)
         require(
             self.practice.rounds == 0 or self.mesh.is_one_device,
             f"learner.practice.rounds={self.practice.rounds} draws replies on one device, "

@@ -239,8 +239,10 @@ class Learner:
         if self.objective.recalls_reactions or self.practice is not None:
             self.reactions.remember((admitted.turn, admitted.score) for admitted in turns)
 
-    def _step(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> dict[str, float]:
-        """Update the policy, not farther than one update may go; the step's metrics."""
+    def _step(
+        self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn], *, share: float = 1.0
+    ) -> dict[str, float]:
+        """Update the policy, not farther than a share of what one update may; its metrics."""
         bound = self._step_bound(turns)
         if self.budget is None or bound is None:
             self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
@@ -250,7 +252,7 @@ class Learner:
         shortened = self.budget.shortened(
             before,
             self.state.trainable,
-            max_kl=bound,
+            max_kl=bound * share,
             model=self.train_step.model,
             samples=samples,
         )
@@ -268,7 +270,7 @@ class Learner:
             )
             if found.samples:
                 self.state = self.state._replace(step=self.state.step - 1)  # one version in all
-                self._step(found.samples, turns)
+                self._step(found.samples, turns, share=found.foresight**2)
             metrics["train/practised"] += len(found.samples)
             if found.mean_score is not None:
                 metrics["train/practice_score"] = found.mean_score

@@ -34,7 +34,7 @@ from clawjax.records import Sample, Turn
 
 __all__ = ["Practice", "Rehearsal"]
 
-_SURE = 2.0
+_SURE = 1.0
 """Standard errors that a taste's foresight has to be above nothing."""
 _MANY = 2**31
 
@@ -47,6 +47,16 @@ class Rehearsal(NamedTuple):
     answers are all alike."""
     mean_score: float | None
     """Predicted, over all answers; None where there were none."""
+    foresight: float
+    """How well the reactions of those practised for could have been foreseen, 0 to 1: the least of
+    them."""
+
+
+class _Known(NamedTuple):
+    """What is known of a user."""
+
+    taste: Taste
+    foresight: float
 
 
 class Practice:
@@ -97,17 +107,17 @@ class Practice:
             seed: of the choice and of the replies.
         """
         rng = random.Random(seed)
-        tastes = {scope: self._taste(scope) for scope in dict.fromkeys(scopes)}
+        tastes = {scope: self._known_taste(scope) for scope in dict.fromkeys(scopes)}
         asked = [
-            (taste, one.turn)
-            for scope, taste in tastes.items()
-            if taste is not None
+            (known, one.turn)
+            for scope, known in tastes.items()
+            if known is not None
             for one in self._reactions.of(scope)
         ]
         chosen = rng.sample(asked, min(self._config.prompts, len(asked)))
-        tried = [(taste, turn) for taste, turn in chosen for _ in range(self._config.samples)]
+        tried = [(known.taste, turn) for known, turn in chosen for _ in range(self._config.samples)]
         if not tried:
-            return Rehearsal((), None)
+            return Rehearsal((), None, 0.0)
         samples = self._answers([turn for _, turn in tried], trainable, version, rng)
         scores = self._predicted([taste for taste, _ in tried], samples)
         credits = group.rloo(scores, [turn.turn_id for _, turn in tried])
@@ -116,9 +126,9 @@ class Practice:
             for sample, credit in zip(samples, credits, strict=True)
             if credit != 0.0
         ]
-        return Rehearsal(credited, fmean(scores))
+        return Rehearsal(credited, fmean(scores), min(known.foresight for known, _ in chosen))
 
-    def _taste(self, scope: str) -> Taste | None:
+    def _known_taste(self, scope: str) -> _Known | None:
         """Fitted on all reactions that are remembered; None where they tell too little."""
         known = self._reactions.of(scope)
         praised = sum(one.score > 0 for one in known)
@@ -126,9 +136,10 @@ class Practice:
         if len(known) < self._config.min_scored or rarer < self._config.min_of_each:
             return None
         found, scores = self._features_of(known), [one.score for one in known]
-        if foresight(found, scores) * len(known) ** 0.5 < _SURE:
+        foreseen = foresight(found, scores)
+        if foreseen * len(known) ** 0.5 < _SURE:
             return None
-        return fit_taste(found, scores)
+        return _Known(fit_taste(found, scores), foreseen)
 
     def _features_of(self, known: Sequence[ScoredTurn]) -> np.ndarray:
         """`[N, F]`; each reply is read once as long as it is remembered."""

@@ -8,6 +8,7 @@ from learner_records import make_turn
 from learner_runs import LORA, Run, config
 
 from clawjax.config import (
+    DriftConfig,
     EngineConfig,
     LearnerConfig,
     ObjectiveConfig,
@@ -131,7 +132,9 @@ def test_practice_without_scores_is_refused(run: Run) -> None:
         build_learner(
             model=run.model,
             objective=ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0),
-            learner=LearnerConfig(practice=PracticeConfig(rounds=1)),
+            learner=LearnerConfig(
+                practice=PracticeConfig(rounds=1), drift=DriftConfig(max_step_reply_kl=4.0)
+            ),
             reward=RewardConfig(),
             log=run.log,
             store=run.store,
@@ -141,3 +144,19 @@ def test_practice_without_scores_is_refused(run: Run) -> None:
             engine=ENGINE,
             fixed_text="",
         )
+
+
+def test_practice_without_a_bound_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"max_step_reply_kl=null sets no measure"):
+        LearnerConfig(practice=PracticeConfig(rounds=1))
+
+
+def test_a_taste_is_followed_as_far_as_it_is_known(run: Run) -> None:
+    pupil = Pupil(run)
+    pupil.hears(120)
+    known = pupil.practice.rehearse(["local"], pupil.learner.state.trainable, version=0, seed=0)
+    assert 0.3 < known.foresight <= 1.0
+    pupil.hears(40, scope="other")
+    both = ["local", "other"]
+    less = pupil.practice.rehearse(both, pupil.learner.state.trainable, version=0, seed=0)
+    assert 0.0 <= less.foresight < known.foresight
