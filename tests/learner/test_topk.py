@@ -141,7 +141,8 @@ def test_the_order_of_the_support_does_not_matter(
     support, q = support_of(teacher, 5), log_softmax(teacher)
     expected = jitted_kl(student, support, on(support, q))
     actual = jitted_kl(student, support[:, order], on(support[:, order], q))
-    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+    # The mass off the support is 1 less a sum, which is rounded by its order.
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_log_probs_and_shifted_logits_serve_as_logits() -> None:
