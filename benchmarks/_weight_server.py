@@ -11,7 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,42 +24,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from clawjax.errors import EngineError
-
-__all__ = ["HttpCalls", "running_server"]
+__all__ = ["running_server"]
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
 _LOOK_S = 0.02
-
-
-class HttpCalls:
-    """`clawjax.engine.sglang.lease.Calls` over HTTP."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        """The client knows the server's address."""
-        self._client = client
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, object] | None = None,
-        *,
-        timeout_s: float,
-    ) -> dict[str, object]:
-        """The answer.
-
-        Raises:
-            EngineError: none, or a refusal.
-        """
-        try:
-            answer = await self._client.request(method, path, json=body, timeout=timeout_s)
-            answer.raise_for_status()
-        except httpx.HTTPError as error:
-            msg = f"{path}: {error!r}"
-            raise EngineError(msg) from error
-        return answer.json()
 
 
 @contextmanager

@@ -27,13 +27,14 @@ import ml_dtypes
 import numpy as np
 from _compare import in_turn, load, one_line, ratios, spread
 from _result import Goal, write_result
-from _weight_server import HttpCalls, running_server
+from _weight_server import running_server
 from safetensors.numpy import load_file, save
 
 from clawjax.config import DeliveryConfig, LoraConfig
 from clawjax.engine.sglang.adapters import AdapterShelf
 from clawjax.engine.sglang.delivery import Delivered, deliver
 from clawjax.engine.sglang.directories import ModelDirectories
+from clawjax.engine.sglang.http import ServerClient
 from clawjax.models.architecture import Architecture
 from clawjax.models.layout import leaves
 from clawjax.models.lora import peft_config
@@ -197,10 +198,10 @@ class Way:
 
     async def _deliver(self, weights: Any) -> Delivered:
         async with httpx.AsyncClient(
-            base_url=self._url, trust_env=False, verify=False
+            trust_env=False, verify=False
         ) as client:  # no TLS: reading certificates would take longer than a small model
             return await deliver(
-                HttpCalls(client),
+                ServerClient(client, self._url),
                 weights,
                 directories=self._directories,
                 config=self._config,
