@@ -23,12 +23,12 @@ from _result import Goal, write_result
 from clawjax.config import RunConfig
 from clawjax.envs.persona import Persona, load_persona, shipped_personas
 from clawjax.learner.decoder import Decoder, stack
-from clawjax.learner.sampler import Sampler
+from clawjax.learner.sampler import Sampler, drawn_sample
 from clawjax.learner.scoring import Model, Scorer
 from clawjax.learner.taste import features, fit_taste, foresight, read_layers
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.protocols import GenerateRequest
-from clawjax.records import Message, Sample, SamplingParams
+from clawjax.records import Message, SamplingParams
 from clawjax.runtime.build import use_compilation_cache
 
 TINY = ("suite=tiny", "model=tiny", "engine=tiny", "learner=tiny", "user.max_tokens=16")
@@ -102,15 +102,7 @@ class Reader:
         ]
         drawn = self._sampler.draw(self._base.params, requests)
         samples = [
-            Sample(
-                request.request_id,
-                request.prompt_ids,
-                reply.token_ids,
-                reply.logprobs,
-                (0,) * len(reply.token_ids),
-                params.temperature,
-                None,
-            )
+            drawn_sample(request, reply, version=0)
             for request, reply in zip(requests, drawn, strict=True)
         ]
         layers = read_layers(self._model.architecture.num_layers)

@@ -13,7 +13,7 @@ from clawjax.config.devices import (
     Remat,
 )
 
-__all__ = ["DriftConfig", "LearnerConfig", "LoraConfig"]
+__all__ = ["DriftConfig", "LearnerConfig", "LoraConfig", "PracticeConfig"]
 
 
 @dataclass

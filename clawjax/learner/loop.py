@@ -263,10 +263,11 @@ class Learner:
         """Go on with answers nobody asked for, an update each, all part of the same version."""
         if self.practice is None:
             return {}
-        scopes, metrics = [admitted.turn.scope for admitted in turns], {"train/practised": 0.0}
+        tastes = self.practice.tastes(admitted.turn.scope for admitted in turns)
+        metrics = {"train/practised": 0.0}
         for seed in self.practice.seeds(self.version):
             found = self.practice.rehearse(
-                scopes, self.state.trainable, version=self.held, seed=seed
+                tastes, self.state.trainable, version=self.held, seed=seed
             )
             if found.samples:
                 self.state = self.state._replace(step=self.state.step - 1)  # one version in all

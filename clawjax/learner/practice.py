@@ -14,7 +14,7 @@ arXiv:1706.03741; replies imagined from a learnt model of what they would bring,
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
@@ -24,7 +24,7 @@ import numpy as np
 from clawjax.config import PracticeConfig
 from clawjax.learner.credit import group
 from clawjax.learner.reactions import Reactions, ScoredTurn
-from clawjax.learner.sampler import Sampler
+from clawjax.learner.sampler import Sampler, drawn_sample
 from clawjax.learner.scoring import Model, Scorer
 from clawjax.learner.taste import Taste, features, fit_taste, foresight, read_layers
 from clawjax.log.replay import to_sample
@@ -32,7 +32,7 @@ from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
 from clawjax.records import Sample, Turn
 
-__all__ = ["Practice", "Rehearsal"]
+__all__ = ["KnownTaste", "Practice", "Rehearsal"]
 
 _SURE = 1.0
 """Standard errors that a taste's foresight has to be above nothing."""
@@ -48,15 +48,15 @@ class Rehearsal(NamedTuple):
     mean_score: float | None
     """Predicted, over all answers; None where there were none."""
     foresight: float
-    """How well the reactions of those practised for could have been foreseen, 0 to 1: the least of
-    them."""
+    """Of those practised for, the least."""
 
 
-class _Known(NamedTuple):
+class KnownTaste(NamedTuple):
     """What is known of a user."""
 
     taste: Taste
     foresight: float
+    """How well their reactions could have been foreseen, 0 to 1."""
 
 
 class Practice:
@@ -88,30 +88,34 @@ class Practice:
         self._base = base
         self._reactions = reactions
         self._layers = read_layers(num_layers)
-        self._known: dict[str, np.ndarray] = {}
+        self._found: dict[str, dict[str, np.ndarray]] = {}
+        """Features of what is remembered, by user and turn."""
 
     def seeds(self, version: int) -> range:
         """Of the rounds after the batch that makes a version; no two are alike."""
         rounds = self._config.rounds
         return range(version * rounds, (version + 1) * rounds)
 
+    def tastes(self, scopes: Iterable[str]) -> dict[str, KnownTaste]:
+        """Of these users (`Turn.scope`), without those of whom too little is known."""
+        found = {scope: self._taste(scope) for scope in dict.fromkeys(scopes)}
+        return {scope: known for scope, known in found.items() if known is not None}
+
     def rehearse(
-        self, scopes: Iterable[str], trainable: Params, *, version: int, seed: int
+        self, tastes: Mapping[str, KnownTaste], trainable: Params, *, version: int, seed: int
     ) -> Rehearsal:
-        """New answers to earlier questions of these users; none where too little is known.
+        """New answers to earlier questions of these users; none where there are no users.
 
         Args:
-            scopes: users (`Turn.scope`).
+            tastes: by user.
             trainable: of the policy that answers.
             version: its number, which the tokens carry.
             seed: of the choice and of the replies.
         """
         rng = random.Random(seed)
-        tastes = {scope: self._known_taste(scope) for scope in dict.fromkeys(scopes)}
         asked = [
             (known, one.turn)
             for scope, known in tastes.items()
-            if known is not None
             for one in self._reactions.of(scope)
         ]
         chosen = rng.sample(asked, min(self._config.prompts, len(asked)))
@@ -128,25 +132,27 @@ class Practice:
         ]
         return Rehearsal(credited, fmean(scores), min(known.foresight for known, _ in chosen))
 
-    def _known_taste(self, scope: str) -> _Known | None:
+    def _taste(self, scope: str) -> KnownTaste | None:
         """Fitted on all reactions that are remembered; None where they tell too little."""
         known = self._reactions.of(scope)
         praised = sum(one.score > 0 for one in known)
         rarer = min(praised, len(known) - praised)
         if len(known) < self._config.min_scored or rarer < self._config.min_of_each:
             return None
-        found, scores = self._features_of(known), [one.score for one in known]
+        found, scores = self._features_of(scope, known), [one.score for one in known]
         foreseen = foresight(found, scores)
         if foreseen * len(known) ** 0.5 < _SURE:
             return None
-        return _Known(fit_taste(found, scores), foreseen)
+        return KnownTaste(fit_taste(found, scores), foreseen)
 
-    def _features_of(self, known: Sequence[ScoredTurn]) -> np.ndarray:
-        """`[N, F]`; each reply is read once as long as it is remembered."""
-        new = [one.turn for one in known if one.turn.turn_id not in self._known]
-        found = self._read([to_sample(turn, None) for turn in new])
-        self._known |= dict(zip((turn.turn_id for turn in new), found, strict=True))
-        return np.stack([self._known[one.turn.turn_id] for one in known])
+    def _features_of(self, scope: str, known: Sequence[ScoredTurn]) -> np.ndarray:
+        """`[N, F]`; each reply is read once, and its features kept as long as it is remembered."""
+        kept = self._found.get(scope, {})
+        new = [one.turn for one in known if one.turn.turn_id not in kept]
+        read = self._read([to_sample(turn, None) for turn in new])
+        both = kept | dict(zip((turn.turn_id for turn in new), read, strict=True))
+        self._found[scope] = {one.turn.turn_id: both[one.turn.turn_id] for one in known}
+        return np.stack(list(self._found[scope].values()))
 
     def _read(self, samples: Sequence[Sample]) -> list[np.ndarray]:
         return [
@@ -159,15 +165,7 @@ class Practice:
         requests = [self._request(turn, number, rng) for number, turn in enumerate(turns)]
         drawn = self._sampler.draw(trainable, requests)
         return [
-            Sample(
-                turn_id=request.request_id,
-                prompt_ids=request.prompt_ids,
-                response_ids=reply.token_ids,
-                sampler_logprobs=reply.logprobs,
-                token_versions=(version,) * len(reply.token_ids),
-                temperature=request.sampling.temperature,
-                credit=None,
-            )
+            drawn_sample(request, reply, version=version)
             for request, reply in zip(requests, drawn, strict=True)
         ]
 

@@ -22,8 +22,9 @@ from clawjax.models import lora
 from clawjax.models.load import LoadedModel
 from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest, TokenChunk
+from clawjax.records import Sample
 
-__all__ = ["Drawn", "Sampler"]
+__all__ = ["Drawn", "Sampler", "drawn_sample"]
 
 
 class Drawn(NamedTuple):
@@ -32,6 +33,19 @@ class Drawn(NamedTuple):
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     """Of the distribution it was drawn from."""
+
+
+def drawn_sample(request: GenerateRequest, reply: Drawn, *, version: int) -> Sample:
+    """The reply as a sample without credit, named as its request, of one policy version."""
+    return Sample(
+        turn_id=request.request_id,
+        prompt_ids=request.prompt_ids,
+        response_ids=reply.token_ids,
+        sampler_logprobs=reply.logprobs,
+        token_versions=(version,) * len(reply.token_ids),
+        temperature=request.sampling.temperature,
+        credit=None,
+    )
 
 
 class Sampler:

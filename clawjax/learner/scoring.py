@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from clawjax.config import LearnerConfig
-from clawjax.learner.batching import Batch, MicroBatch, make_batch, turn_values
+from clawjax.learner.batching import MicroBatch, make_batch, turn_values
 from clawjax.learner.decoder import Decoder
 from clawjax.learner.logprobs import Likeliest, TokenScores, likeliest_tokens, response_scores
 from clawjax.learner.shards import by_shard, even_rows
@@ -62,16 +63,8 @@ class Scorer:
         Raises:
             LearnerError: a sample is longer than the longest of `learner.length_buckets`.
         """
-        if not samples:
-            return []
-        batch = self._batched(samples)
-        placement = model.decoder.placement
-        outputs = [
-            jax.device_get(self._run(model.decoder, k, model.params, placement.place_rows(micro)))
-            for micro in even_rows(batch, placement.shards).micro_batches
-        ]
-        fields = [turn_values(arrays, batch) for arrays in zip(*outputs, strict=True)]
-        return [Scored(*(field[str(index)] for field in fields)) for index in range(len(samples))]
+        run = partial(self._run, model.decoder, k, model.params)
+        return [Scored(*fields) for fields in self._by_sample(run, model, samples)]
 
     def states(
         self, model: Model, samples: Sequence[Sample], layers: tuple[int, ...]
@@ -81,18 +74,8 @@ class Scorer:
         Raises:
             LearnerError: a sample is longer than the longest of `learner.length_buckets`.
         """
-        if not samples:
-            return []
-        batch = self._batched(samples)
-        placement = model.decoder.placement
-        outputs = [
-            np.asarray(
-                self._states(model.decoder, layers, model.params, placement.place_rows(micro))
-            )
-            for micro in even_rows(batch, placement.shards).micro_batches
-        ]
-        found = turn_values(outputs, batch)
-        return [found[str(index)] for index in range(len(samples))]
+        run = partial(self._states, model.decoder, layers, model.params)
+        return [states for (states,) in self._by_sample(run, model, samples)]
 
     def log_ratios(self, samples: Sequence[Sample], *, policy: Model, base: Model) -> list[float]:
         """`log policy(y | x) - log base(y | x)` of each whole response, in nats.
@@ -106,9 +89,16 @@ class Scorer:
             for ours, theirs in both
         ]
 
-    def _batched(self, samples: Sequence[Sample]) -> Batch:
-        """Packed under their places in the sequence."""
-        return make_batch(
+    def _by_sample(
+        self,
+        run: Callable[[MicroBatch], tuple[Array, ...]],
+        model: Model,
+        samples: Sequence[Sample],
+    ) -> list[tuple[np.ndarray, ...]]:
+        """What `run` makes of every response token, `[B, T, ...]` each, by sample."""
+        if not samples:
+            return []
+        batch = make_batch(
             [replace(sample, turn_id=str(index)) for index, sample in enumerate(samples)],
             version=0,
             length_buckets=self._config.length_buckets,
@@ -116,6 +106,13 @@ class Scorer:
             is_packed=self._config.is_packed,
             support=_support(samples[0]),
         )
+        placement = model.decoder.placement
+        outputs = [
+            jax.device_get(run(placement.place_rows(micro)))
+            for micro in even_rows(batch, placement.shards).micro_batches
+        ]
+        fields = [turn_values(arrays, batch) for arrays in zip(*outputs, strict=True)]
+        return [tuple(field[str(index)] for field in fields) for index in range(len(samples))]
 
 
 def _support(sample: Sample) -> int:
@@ -139,7 +136,9 @@ def _score(decoder: Decoder, k: int, params: Params, micro: MicroBatch) -> tuple
     return decoder.placement.whole(fields)
 
 
-def _states(decoder: Decoder, layers: tuple[int, ...], params: Params, micro: MicroBatch) -> Array:
+def _states(
+    decoder: Decoder, layers: tuple[int, ...], params: Params, micro: MicroBatch
+) -> tuple[Array]:
     states = decoder.states(
         params,
         jnp.asarray(micro.token_ids),
@@ -147,7 +146,7 @@ def _states(decoder: Decoder, layers: tuple[int, ...], params: Params, micro: Mi
         jnp.asarray(micro.segment_ids),
         layers,
     )
-    return decoder.placement.whole(states)
+    return (decoder.placement.whole(states),)
 
 
 def _hidden(model: Model, micro: MicroBatch) -> Array:

@@ -18,10 +18,11 @@ from clawjax.config import (
 from clawjax.errors import ConfigError
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
-from clawjax.learner.practice import Practice
+from clawjax.learner.practice import Practice, Rehearsal
 from clawjax.learner.reactions import Reactions
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
+from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
 from clawjax.records import SamplingParams, Turn
 from clawjax.testing import RecordingMonitor
@@ -64,6 +65,13 @@ class Pupil:
             )
             self.reactions.remember([(turn, 1.0 if is_good else -1.0)])
 
+    def rehearse(
+        self, scopes: list[str], trainable: Params, *, version: int, seed: int
+    ) -> Rehearsal:
+        """New answers for these users."""
+        tastes = self.practice.tastes(scopes)
+        return self.practice.rehearse(tastes, trainable, version=version, seed=seed)
+
     def liked(self) -> float:
         """Share of these tokens in the policy's own replies."""
         asked = [
@@ -92,7 +100,7 @@ def test_answers_are_the_policys_own(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(40)
     state = pupil.learner.state
-    found = pupil.practice.rehearse(["local"], state.trainable, version=0, seed=1)
+    found = pupil.rehearse(["local"], state.trainable, version=0, seed=1)
     [*scored] = Scorer(config()).score(run.train_step.policy(state), found.samples)
     for sample, one in zip(found.samples, scored, strict=True):
         np.testing.assert_allclose(sample.sampler_logprobs, one.logprobs, atol=1e-4)
@@ -103,7 +111,7 @@ def test_answers_are_the_policys_own(run: Run) -> None:
         assert sample.credit is not None
         groups.setdefault(sample.prompt_ids, []).append(sample.credit[0])
     assert all(sum(credits) == pytest.approx(0.0, abs=1e-6) for credits in groups.values())
-    again = pupil.practice.rehearse(["local"], state.trainable, version=0, seed=1)
+    again = pupil.rehearse(["local"], state.trainable, version=0, seed=1)
     assert again == found
 
 
@@ -111,16 +119,16 @@ def test_who_said_too_little_or_one_thing_only_is_not_practised_for(run: Run) ->
     pupil = Pupil(run)
     pupil.hears(7)
     trainable = pupil.learner.state.trainable
-    assert pupil.practice.rehearse(["local"], trainable, version=0, seed=0).samples == ()
+    assert pupil.rehearse(["local"], trainable, version=0, seed=0).samples == ()
     pupil.hears(20, scope="other")
-    assert pupil.practice.rehearse(["nobody"], trainable, version=0, seed=0).mean_score is None
-    asked = pupil.practice.rehearse(["other", "local"], trainable, version=0, seed=0)
+    assert pupil.rehearse(["nobody"], trainable, version=0, seed=0).mean_score is None
+    asked = pupil.rehearse(["other", "local"], trainable, version=0, seed=0)
     theirs = {one.turn.prompt_ids for one in pupil.reactions.of("other")}
     assert {sample.prompt_ids for sample in asked.samples} <= theirs
     grumpy = Reactions()
     grumpy.remember((turn, -1.0) for turn in _turns(20))
     pupil.practice._reactions = grumpy
-    assert pupil.practice.rehearse(["local"], trainable, version=0, seed=0).samples == ()
+    assert pupil.rehearse(["local"], trainable, version=0, seed=0).samples == ()
 
 
 def _turns(count: int) -> list[Turn]:
@@ -154,9 +162,9 @@ def test_practice_without_a_bound_is_refused() -> None:
 def test_a_taste_is_followed_as_far_as_it_is_known(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(120)
-    known = pupil.practice.rehearse(["local"], pupil.learner.state.trainable, version=0, seed=0)
+    known = pupil.rehearse(["local"], pupil.learner.state.trainable, version=0, seed=0)
     assert 0.3 < known.foresight <= 1.0
     pupil.hears(40, scope="other")
     both = ["local", "other"]
-    less = pupil.practice.rehearse(both, pupil.learner.state.trainable, version=0, seed=0)
+    less = pupil.rehearse(both, pupil.learner.state.trainable, version=0, seed=0)
     assert 0.0 <= less.foresight < known.foresight
