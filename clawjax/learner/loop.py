@@ -271,7 +271,7 @@ class Learner:
             )
             if found.samples:
                 self.state = self.state._replace(step=self.state.step - 1)  # one version in all
-                self._step(found.samples, turns, share=found.foresight**2)
+                self._step(found.samples, turns, share=found.reach)
             metrics["train/practised"] += len(found.samples)
             if found.mean_score is not None:
                 metrics["train/practice_score"] = found.mean_score

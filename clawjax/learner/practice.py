@@ -34,8 +34,6 @@ from clawjax.records import Sample, Turn
 
 __all__ = ["KnownTaste", "Practice", "Rehearsal"]
 
-_SURE = 1.0
-"""Standard errors that a taste's foresight has to be above nothing."""
 _MANY = 2**31
 
 
@@ -47,8 +45,8 @@ class Rehearsal(NamedTuple):
     answers are all alike."""
     mean_score: float | None
     """Predicted, over all answers; None where there were none."""
-    foresight: float
-    """Of those practised for, the least."""
+    reach: float
+    """Of the distance that one update may lead, in nats: the share that is justified."""
 
 
 class KnownTaste(NamedTuple):
@@ -130,7 +128,8 @@ class Practice:
             for sample, credit in zip(samples, credits, strict=True)
             if credit != 0.0
         ]
-        return Rehearsal(credited, fmean(scores), min(known.foresight for known, _ in chosen))
+        reach = (min(known.foresight for known, _ in chosen) / self._config.rounds) ** 2
+        return Rehearsal(credited, fmean(scores), reach)
 
     def _taste(self, scope: str) -> KnownTaste | None:
         """Fitted on all reactions that are remembered; None where they tell too little."""
@@ -141,7 +140,7 @@ class Practice:
             return None
         found, scores = self._features_of(scope, known), [one.score for one in known]
         foreseen = foresight(found, scores)
-        if foreseen * len(known) ** 0.5 < _SURE:
+        if foreseen <= 0.0:
             return None
         return KnownTaste(fit_taste(found, scores), foreseen)
 
