@@ -25,7 +25,7 @@ from clawjax.envs.persona import Persona, load_persona, shipped_personas
 from clawjax.learner.decoder import Decoder, stack
 from clawjax.learner.sampler import Sampler, drawn_sample
 from clawjax.learner.scoring import Model, Scorer
-from clawjax.learner.taste import features, fit_taste, foresight, read_layers
+from clawjax.learner.taste import Views, features, fit_taste, foresight, read_layers, stacked
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.protocols import GenerateRequest
 from clawjax.records import Message, SamplingParams
@@ -85,8 +85,8 @@ class Reader:
         self._scorer = Scorer(config.learner)
         self._base = Model(Decoder(model.architecture), stack(model.params))
 
-    def read(self, persona: Persona) -> tuple[np.ndarray, np.ndarray]:
-        """Features `[N, F]` of the answers and whether each meets the wish, `[N]`."""
+    def read(self, persona: Persona) -> tuple[Views, np.ndarray]:
+        """Views of the N answers, and whether each meets the wish, `[N]`."""
         tokenizer = self._model.tokenizer
         texts = [question.text for question in persona.train]
         asked = [texts[index % len(texts)] for index in range(ANSWERS)]
@@ -107,27 +107,29 @@ class Reader:
         ]
         layers = read_layers(self._model.architecture.num_layers)
         states = self._scorer.states(self._base, samples, layers)
+        replies = [tokenizer.decode(reply.token_ids) for reply in drawn]
         scores = [
-            persona.score(tokenizer.decode(reply.token_ids).strip(), text)
-            for reply, text in zip(drawn, asked, strict=True)
+            persona.score(reply.strip(), text) for reply, text in zip(replies, asked, strict=True)
         ]
-        return np.stack([features(one) for one in states]), np.array(scores) >= 1.0
+        views = [features(one, reply) for one, reply in zip(states, replies, strict=True)]
+        return stacked(views), np.array(scores) >= 1.0
 
 
-def predicted(found: np.ndarray, is_met: np.ndarray) -> list[dict[str, Any]]:
+def predicted(found: Views, is_met: np.ndarray) -> list[dict[str, Any]]:
     """A row per number of answers to fit on; values None where one kind hardly occurs."""
     rng = np.random.default_rng(0)
     rows = []
     for size in SIZES:
         aucs, foreseen = [], []
         for _ in range(TRIALS):
-            order = rng.permutation(len(found))
+            order = rng.permutation(len(is_met))
             fitted, others = order[:size], order[size:]
+            seen, unseen = (tuple(view[part] for view in found) for part in (fitted, others))
             wrong = rng.random(size) < WRONG
             scores = np.where(is_met[fitted] ^ wrong, 1.0, -1.0).tolist()
-            taste = fit_taste(found[fitted], scores)
-            aucs.append(area(taste.predict(found[others]), is_met[others]))
-            foreseen.append(foresight(found[fitted], scores))
+            taste = fit_taste(seen, scores)
+            aucs.append(area(taste.predict(unseen), is_met[others]))
+            foreseen.append(foresight(seen, scores))
         known = [auc for auc in aucs if auc is not None]
         rows.append(
             {
@@ -138,7 +140,7 @@ def predicted(found: np.ndarray, is_met: np.ndarray) -> list[dict[str, Any]]:
                 "foresight": round(float(np.mean(foreseen)), 3),
                 "step": round(float(np.mean(np.maximum(foreseen, 0.0) ** 2)), 3),
                 "met": round(float(is_met.mean()), 3),
-                "answers": len(found),
+                "answers": len(is_met),
             }
         )
     return rows

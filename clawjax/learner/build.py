@@ -144,6 +144,7 @@ def _build_practice(
         train_step.base,
         reactions,
         num_layers=model.architecture.num_layers,
+        text_of=model.tokenizer.decode,
     )
 
 

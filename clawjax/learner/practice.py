@@ -14,19 +14,25 @@ arXiv:1706.03741; replies imagined from a learnt model of what they would bring,
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
-
-import numpy as np
 
 from clawjax.config import PracticeConfig
 from clawjax.learner.credit import group
 from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.sampler import Sampler, drawn_sample
 from clawjax.learner.scoring import Model, Scorer
-from clawjax.learner.taste import Taste, features, fit_taste, foresight, read_layers
+from clawjax.learner.taste import (
+    Taste,
+    Views,
+    features,
+    fit_taste,
+    foresight,
+    read_layers,
+    stacked,
+)
 from clawjax.log.replay import to_sample
 from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
@@ -69,6 +75,7 @@ class Practice:
         reactions: Reactions,
         *,
         num_layers: int,
+        text_of: Callable[[Sequence[int]], str],
     ) -> None:
         """Prepare to practise.
 
@@ -79,6 +86,7 @@ class Practice:
             base: whose states tastes are fitted on; frozen, so that what is known of a reply stays.
             reactions: what users liked and did not, and what they asked.
             num_layers: of the base.
+            text_of: decodes a reply's token ids.
         """
         self._config = config
         self._sampler = sampler
@@ -86,8 +94,9 @@ class Practice:
         self._base = base
         self._reactions = reactions
         self._layers = read_layers(num_layers)
-        self._found: dict[str, dict[str, np.ndarray]] = {}
-        """Features of what is remembered, by user and turn."""
+        self._text_of = text_of
+        self._found: dict[str, dict[str, Views]] = {}
+        """Views of what is remembered, by user and turn."""
 
     def seeds(self, version: int) -> range:
         """Of the rounds after the batch that makes a version; no two are alike."""
@@ -138,24 +147,26 @@ class Practice:
         rarer = min(praised, len(known) - praised)
         if len(known) < self._config.min_scored or rarer < self._config.min_of_each:
             return None
-        found, scores = self._features_of(scope, known), [one.score for one in known]
+        found, scores = self._views_of(scope, known), [one.score for one in known]
         foreseen = foresight(found, scores)
         if foreseen <= 0.0:
             return None
         return KnownTaste(fit_taste(found, scores), foreseen)
 
-    def _features_of(self, scope: str, known: Sequence[ScoredTurn]) -> np.ndarray:
-        """`[N, F]`; each reply is read once, and its features kept as long as it is remembered."""
+    def _views_of(self, scope: str, known: Sequence[ScoredTurn]) -> Views:
+        """Each reply is read once, and its views are kept as long as it is remembered."""
         kept = self._found.get(scope, {})
         new = [one.turn for one in known if one.turn.turn_id not in kept]
         read = self._read([to_sample(turn, None) for turn in new])
         both = kept | dict(zip((turn.turn_id for turn in new), read, strict=True))
         self._found[scope] = {one.turn.turn_id: both[one.turn.turn_id] for one in known}
-        return np.stack(list(self._found[scope].values()))
+        return stacked(list(self._found[scope].values()))
 
-    def _read(self, samples: Sequence[Sample]) -> list[np.ndarray]:
+    def _read(self, samples: Sequence[Sample]) -> list[Views]:
+        states = self._scorer.states(self._base, samples, self._layers)
         return [
-            features(states) for states in self._scorer.states(self._base, samples, self._layers)
+            features(one, self._text_of(sample.response_ids))
+            for one, sample in zip(states, samples, strict=True)
         ]
 
     def _answers(
@@ -186,6 +197,6 @@ class Practice:
 
     def _predicted(self, tastes: Sequence[Taste], samples: Sequence[Sample]) -> list[float]:
         return [
-            float(taste.predict(found[None])[0])
+            float(taste.predict(stacked([found]))[0])
             for taste, found in zip(tastes, self._read(samples), strict=True)
         ]

@@ -1,10 +1,11 @@
 """What one user likes, as far as their reactions tell: a small reward model, fitted anew each time.
 
 A style shows in what the frozen base model makes of a reply while reading it: whether it ends in a
-question, in the state before its end; whether it is formal, in the states on average. A ridge
-regression on those learns from tens of reactions what a fine-tuned reward model needs thousands
-for. Pure numpy, fp64. Invariant: a prediction is an estimate of a score, in [-1, 1], and shrinks
-towards the mean score where reactions say little.
+question, in the state before its end; whether it is formal, in the states on average. And it shows
+on the surface (`clawjax.learner.stylometry`). A ridge regression on both views, of equal say,
+learns from tens of reactions what a fine-tuned reward model needs thousands for. Pure numpy, fp64.
+Invariants: a prediction is an estimate of a score, in [-1, 1], and shrinks towards the mean score
+where reactions say little; no feature counts for more than it was seen to vary.
 """
 
 from __future__ import annotations
@@ -14,30 +15,37 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Taste", "features", "fit_taste", "foresight", "read_layers"]
+from clawjax.learner.stylometry import stylometry
+
+__all__ = ["Taste", "Views", "features", "fit_taste", "foresight", "read_layers", "stacked"]
+
+Views = tuple[np.ndarray, ...]
+"""Ways to see a reply `[F_v]`, or N replies `[N, F_v]`; each has the same say."""
 
 _DEPTHS = (0.5, 0.8)
 """Of the layers that are read, as shares of all: below, words; above, the next token."""
 _RIDGE = 1.0
 _TINY = 1e-3
+_FARTHEST = 3.0
+"""Deviations from the mean: a habit hardly seen before says no more than that."""
 
 
 class Taste(NamedTuple):
-    """A fitted regression; arrays over F features."""
+    """A fitted regression."""
 
-    mean: np.ndarray
-    """`[F]`, of the features that it was fitted on."""
-    scale: np.ndarray
-    """`[F]`, their deviations."""
+    mean: Views
+    """`[F_v]` each, of the replies that it was fitted on."""
+    scale: Views
+    """`[F_v]` each, their deviations."""
     weights: np.ndarray
-    """`[F]`, of standardised features."""
+    """`[F]`, of standardised features of all views."""
     score: float
     """The mean score."""
 
-    def predict(self, found: np.ndarray) -> np.ndarray:
-        """Scores `[N]` in [-1, 1] of features `[N, F]`."""
-        scores = self.score + (found - self.mean) / self.scale @ self.weights
-        return np.clip(scores, -1.0, 1.0)
+    def predict(self, found: Views) -> np.ndarray:
+        """Scores `[N]` in [-1, 1] of N replies."""
+        standard = _standard(found, self.mean, self.scale)
+        return np.clip(self.score + standard @ self.weights, -1.0, 1.0)
 
 
 def read_layers(num_layers: int) -> tuple[int, ...]:
@@ -45,43 +53,49 @@ def read_layers(num_layers: int) -> tuple[int, ...]:
     return tuple(min(num_layers - 1, round(num_layers * share)) for share in _DEPTHS)
 
 
-def features(states: np.ndarray) -> np.ndarray:
-    """One reply's features `[3 * L * D]` from states `[R, L, D]` after each of its tokens.
+def features(states: np.ndarray, text: str) -> Views:
+    """One reply's views: from states `[R, L, D]` after each of its tokens, and its surface.
 
-    Their mean, the last, which has read the end, and the one before it, which has not. In fp64.
+    The first, `[3 * L * D]`, is the states' mean, the last, which has read the end, and the one
+    before it, which has not. In fp64.
     """
     before_end = states[-2] if len(states) > 1 else states[-1]
     parts = (states.mean(axis=0, dtype=np.float64), states[-1], before_end)
-    return np.concatenate([part.astype(np.float64).ravel() for part in parts])
+    return np.concatenate([part.astype(np.float64).ravel() for part in parts]), stylometry(text)
 
 
-def fit_taste(found: np.ndarray, scores: Sequence[float]) -> Taste:
+def stacked(replies: Sequence[Views]) -> Views:
+    """The views of several replies, `[N, F_v]` each."""
+    return tuple(np.stack(view) for view in zip(*replies, strict=True))
+
+
+def fit_taste(found: Views, scores: Sequence[float]) -> Taste:
     """The ridge regression of scores on standardised features, in its dual form.
 
-    `w = Z^T (Z Z^T / F + ridge I)^-1 (s - mean(s)) / F`, so that as many features as you like cost
-    the solution of one system of N equations.
+    `w = Z^T (Z Z^T + ridge I)^-1 (s - mean(s))`, where the features of a view are divided by the
+    square root of their number: as many features as you like cost the solution of one system of N
+    equations, and `Z Z^T` is the sum over views of a mean over their features.
 
     Args:
-        found: `[N, F]`, of N replies.
+        found: of N replies.
         scores: theirs, in [-1, 1].
 
     Reference: Saunders et al. 1998, "Ridge regression learning algorithm in dual variables".
     """
-    mean, scale = found.mean(axis=0), found.std(axis=0) + _TINY
-    standard, width = (found - mean) / scale, found.shape[1]
-    middle = float(np.mean(scores))
-    dual = _dual(standard @ standard.T / width, np.asarray(scores, np.float64) - middle)
-    return Taste(mean, scale, standard.T @ dual / width, middle)
+    mean, scale = _spread(found)
+    standard, middle = _standard(found, mean, scale), float(np.mean(scores))
+    dual = _dual(standard @ standard.T, np.asarray(scores, np.float64) - middle)
+    return Taste(mean, scale, standard.T @ dual, middle)
 
 
-def foresight(found: np.ndarray, scores: Sequence[float]) -> float:
+def foresight(found: Views, scores: Sequence[float]) -> float:
     """How well reactions could have been foreseen: a correlation, about 0 where nothing is known.
 
     Of each score with its prediction by a regression on all others, both as what they are above
     the mean of those; 0 where the scores are all alike.
     """
-    standard = (found - found.mean(axis=0)) / (found.std(axis=0) + _TINY)
-    kernel, given = standard @ standard.T / found.shape[1], np.asarray(scores, np.float64)
+    standard = _standard(found, *_spread(found))
+    kernel, given = standard @ standard.T, np.asarray(scores, np.float64)
     foreseen, real = np.zeros(len(given)), np.zeros(len(given))
     for index in range(len(given)):
         others = np.arange(len(given)) != index
@@ -90,6 +104,20 @@ def foresight(found: np.ndarray, scores: Sequence[float]) -> float:
         foreseen[index], real[index] = kernel[index, others] @ dual, given[index] - middle
     spread = float(np.linalg.norm(foreseen) * np.linalg.norm(real))
     return float(foreseen @ real) / spread if spread > 0 else 0.0
+
+
+def _spread(found: Views) -> tuple[Views, Views]:
+    mean = tuple(view.mean(axis=0) for view in found)
+    return mean, tuple(view.std(axis=0) + _TINY for view in found)
+
+
+def _standard(found: Views, mean: Views, scale: Views) -> np.ndarray:
+    """`[N, F]`, all views side by side."""
+    parts = [
+        np.clip((view - middle) / deviation, -_FARTHEST, _FARTHEST) / view.shape[1] ** 0.5
+        for view, middle, deviation in zip(found, mean, scale, strict=True)
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def _dual(kernel: np.ndarray, above: np.ndarray) -> np.ndarray:

@@ -18,10 +18,10 @@ def test_a_wish_that_shows_is_foreseen_and_chance_is_not() -> None:
     rng = np.random.default_rng(1)
     found = rng.normal(size=(192, 60))
     is_met = rng.random(192) < 0.4
-    by_chance = predicted(found, is_met)
+    by_chance = predicted((found,), is_met)
     assert all(abs(row["auc"] - 0.5) < 0.1 and row["step"] < 0.1 for row in by_chance)
     found[:, :30] += np.where(is_met, 1.0, -1.0)[:, None]
-    shown = predicted(found, is_met)
+    shown = predicted((found,), is_met)
     assert all(row["auc"] > 0.9 for row in shown)
     assert all(row["foresight"] > 0.5 and row["step"] > 0.3 for row in shown)
     assert [goal.met for goal in goals(shown)] == [True, True]
