@@ -15,7 +15,7 @@ from clawjax.config.devices import (
 )
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.hardware import HardwareConfig
-from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig, PracticeConfig
+from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
     USES_PROXIMAL,
@@ -27,6 +27,7 @@ from clawjax.config.objective import (
     OffPolicyPreset,
     PolicyLoss,
 )
+from clawjax.config.practising import PracticeConfig
 from clawjax.config.rewarding import (
     HINT_MODULES,
     LlmJudgeConfig,

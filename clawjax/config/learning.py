@@ -13,7 +13,7 @@ from clawjax.config.devices import (
     Remat,
 )
 
-__all__ = ["DriftConfig", "LearnerConfig", "LoraConfig", "PracticeConfig"]
+__all__ = ["DriftConfig", "LearnerConfig", "LoraConfig"]
 
 
 @dataclass
@@ -83,40 +83,6 @@ class DriftConfig:
 
 
 @dataclass
-class PracticeConfig:
-    """Answering a user's earlier questions again, by what their reactions tell of their taste."""
-
-    rounds: int = 0
-    """Updates on new answers after each batch; 0 practises nothing."""
-    prompts: int = 8
-    """Earlier questions of a round."""
-    samples: int = 4
-    """Answers to each, which are compared with one another."""
-    max_response_tokens: int = 128
-    min_scored: int = 12
-    """Reactions before a user is practised for ..."""
-    min_of_each: int = 2
-    """... and of praise and of complaint at least so many."""
-
-    def __post_init__(self) -> None:
-        """Reject rounds that compare nothing."""
-        at_least("learner.practice.rounds", self.rounds, 0)
-        at_least("learner.practice.prompts", self.prompts, 1)
-        at_least("learner.practice.samples", self.samples, 2)
-        at_least("learner.practice.max_response_tokens", self.max_response_tokens, 1)
-        at_least("learner.practice.min_scored", self.min_scored, 2)
-        at_least("learner.practice.min_of_each", self.min_of_each, 1)
-
-    def require_bound(self, max_step_reply_kl: float | None) -> None:
-        """Reject practice that may go anywhere: what is known of a taste has to limit it."""
-        require(
-            self.rounds == 0 or max_step_reply_kl is not None,
-            f"learner.practice.rounds={self.rounds} follows a taste as far as it is known, but "
-            "learner.drift.max_step_reply_kl=null sets no measure of that: set it, e.g. to 4",
-        )
-
-
-@dataclass
 class LearnerConfig:
     """When a step starts and how it updates."""
 
@@ -179,7 +145,6 @@ class LearnerConfig:
     """Mean |log-prob difference| to the sampler at one version above which the run stops."""
     drift: DriftConfig = field(default_factory=DriftConfig)
     """A version over this budget is kept and not served."""
-    practice: PracticeConfig = field(default_factory=PracticeConfig)
 
     def __post_init__(self) -> None:
         """Reject steps that can never start."""
@@ -197,12 +162,6 @@ class LearnerConfig:
         at_least("learner.epochs", self.epochs, 1)
         if self.rest_above is not None:
             within("learner.rest_above", self.rest_above, -1.0, 1.0)
-        self.practice.require_bound(self.drift.max_step_reply_kl)
-        require(
-            self.practice.rounds == 0 or self.mesh.is_one_device,
-            f"learner.practice.rounds={self.practice.rounds} draws replies on one device, "
-            f"learner.mesh has {self.mesh}: set its axes to 1, or learner.practice.rounds to 0",
-        )
         at_least("learner.max_wait_s", self.max_wait_s, 0.0)
         at_least("learner.idle_s", self.idle_s, 0.0)
         at_least("learner.max_staleness", self.max_staleness, 0)

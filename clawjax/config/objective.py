@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from clawjax.config.checks import at_least, require, within
+from clawjax.config.practising import PracticeConfig
 from clawjax.config.teaching import DpoConfig, OpdConfig, OpdForm
 
 __all__ = [
@@ -184,6 +185,7 @@ class ObjectiveConfig:
     """So many earlier turns that the user praised are learnt from again with each batch."""
     opd: OpdConfig = field(default_factory=OpdConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)
+    practice: PracticeConfig = field(default_factory=PracticeConfig)
 
     def __post_init__(self) -> None:
         """Reject objectives that cannot run as configured."""
@@ -199,11 +201,15 @@ class ObjectiveConfig:
         at_least("objective.entropy_coef", self.entropy_coef, 0.0)
         at_least("objective.constant_tokens", self.constant_tokens, 1)
         at_least("objective.replay_praised", self.replay_praised, 0)
-        require(
-            self.replay_praised == 0 or self.name in ("binary_rl", "combined"),
-            f"objective.replay_praised={self.replay_praised} adds to the term of scores, which "
-            f"objective.name={self.name} does not have: use binary_rl or combined, or 0",
-        )
+        for key, value in (
+            ("replay_praised", self.replay_praised),
+            ("practice.rounds", self.practice.rounds),
+        ):
+            require(
+                value == 0 or self.name in ("binary_rl", "combined"),
+                f"objective.{key}={value} adds to the term of scores, which "
+                f"objective.name={self.name} does not have: use binary_rl or combined, or 0",
+            )
         require(
             self.deviation_floor > 0,
             f"objective.deviation_floor={self.deviation_floor} divides by 0: raise it",
@@ -239,8 +245,8 @@ class ObjectiveConfig:
 
     @property
     def recalls_reactions(self) -> bool:
-        """Whether earlier turns matter, be it as examples or to learn from again."""
-        return self.uses_demonstrations or self.replay_praised > 0
+        """Whether earlier turns matter: as examples, to learn from again, to answer again."""
+        return self.uses_demonstrations or self.replay_praised > 0 or self.practice.rounds > 0
 
     @property
     def needs_scores(self) -> bool:

@@ -145,6 +145,12 @@ class RunConfig:
             "objective=dpo weighs pairs by the policy before the update, which holds for its first "
             f"step only: set learner.epochs={self.learner.epochs} to 1",
         )
+        require(
+            self.objective.practice.rounds == 0 or self.learner.mesh.is_one_device,
+            f"objective.practice.rounds={self.objective.practice.rounds} draws replies on one "
+            f"device, learner.mesh has {self.learner.mesh}: set its axes to 1, or "
+            "objective.practice.rounds to 0",
+        )
         if self.user.enabled:
             require(
                 self.user.updates <= (self.learner.max_steps or self.user.updates),

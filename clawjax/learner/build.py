@@ -68,18 +68,11 @@ def build_learner(
     if objective.uses_teacher and objective.opd.top_k > vocabulary:
         msg = f"objective.opd.top_k={objective.opd.top_k} is above the vocabulary of {vocabulary}"
         raise ConfigError(f"{msg}: lower it")
-    if learner.practice.rounds > 0 and objective.name not in ("binary_rl", "combined"):
-        msg = (
-            f"learner.practice.rounds={learner.practice.rounds} learns from scores, which "
-            f"objective.name={objective.name} does not follow: use binary_rl or combined, or 0"
-        )
-        raise ConfigError(msg)
     train_step = TrainStep(
         model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
     )
     scorer = Scorer(learner)
-    recalls = objective.recalls_reactions or learner.practice.rounds > 0
-    reactions = _recalled(log, reward) if recalls else Reactions()
+    reactions = _recalled(log, reward) if objective.recalls_reactions else Reactions()
     built = Learner(
         config=learner,
         reward=reward,
@@ -97,9 +90,9 @@ def build_learner(
         publisher=Publisher(store, model, learner),
         monitor=monitor,
         state=train_step.init(seed),
-        budget=_build_budget(train_step, learner, model.tokenizer, fixed_text),
+        budget=_build_budget(train_step, objective, learner, model.tokenizer, fixed_text),
         reactions=reactions,
-        practice=_build_practice(model, learner, engine, train_step, scorer, reactions),
+        practice=_build_practice(model, objective, learner, engine, train_step, scorer, reactions),
         clock=clock,
     )
     built.start()
@@ -129,16 +122,17 @@ def _recalled(log: LearnerLog, reward: RewardConfig) -> Reactions:
 
 def _build_practice(
     model: LoadedModel,
+    objective: ObjectiveConfig,
     learner: LearnerConfig,
     engine: EngineConfig,
     train_step: TrainStep,
     scorer: Scorer,
     reactions: Reactions,
 ) -> Practice | None:
-    if learner.practice.rounds == 0:
+    if objective.practice.rounds == 0:
         return None
     return Practice(
-        learner.practice,
+        objective.practice,
         Sampler(model, engine, learner.lora if train_step.is_lora else None),
         scorer,
         train_step.base,
@@ -149,9 +143,13 @@ def _build_practice(
 
 
 def _build_budget(
-    train_step: TrainStep, learner: LearnerConfig, tokenizer: ChatTokenizer, fixed_text: str
+    train_step: TrainStep,
+    objective: ObjectiveConfig,
+    learner: LearnerConfig,
+    tokenizer: ChatTokenizer,
+    fixed_text: str,
 ) -> DriftBudget | None:
-    if not learner.drift.is_on:
+    if not learner.drift.is_on and objective.practice.rounds == 0:
         return None
     return DriftBudget(
         learner.drift,

@@ -209,7 +209,8 @@ class Learner:
             return
         version = self.version + 1
         self.log.claim(version, [sample.turn_id for sample in samples])
-        metrics = self._step([*samples, *again], turns) | self._practise(turns)
+        metrics = self._step([*samples, *again], turns, self._step_bound(turns))
+        metrics |= self._practise(turns)
         drift = self._drift(samples)
         self.progress = Progress(
             credit=credited.state,
@@ -236,14 +237,13 @@ class Learner:
 
     def _remember(self, turns: Sequence[AdmittedTurn]) -> None:
         """What was liked or not is an example for its neighbours; praise is learnt from again."""
-        if self.objective.recalls_reactions or self.practice is not None:
+        if self.objective.recalls_reactions:
             self.reactions.remember((admitted.turn, admitted.score) for admitted in turns)
 
     def _step(
-        self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn], *, share: float = 1.0
+        self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn], bound: float | None
     ) -> dict[str, float]:
-        """Update the policy, not farther than a share of what one update may; its metrics."""
-        bound = self._step_bound(turns)
+        """Update the policy, not farther than a bound in nats per reply; its metrics."""
         if self.budget is None or bound is None:
             self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
             return metrics
@@ -252,7 +252,7 @@ class Learner:
         shortened = self.budget.shortened(
             before,
             self.state.trainable,
-            max_kl=bound * share,
+            max_kl=bound,
             model=self.train_step.model,
             samples=samples,
         )
@@ -271,7 +271,7 @@ class Learner:
             )
             if found.samples:
                 self.state = self.state._replace(step=self.state.step - 1)  # one version in all
-                self._step(found.samples, turns, share=found.reach)
+                self._step(found.samples, turns, found.reach)
             metrics["train/practised"] += len(found.samples)
             if found.mean_score is not None:
                 metrics["train/practice_score"] = found.mean_score

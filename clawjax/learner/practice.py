@@ -52,7 +52,8 @@ class Rehearsal(NamedTuple):
     mean_score: float | None
     """Predicted, over all answers; None where there were none."""
     reach: float
-    """Of the distance that one update may lead, in nats: the share that is justified."""
+    """How far the round may lead, in nats per reply. Rounds of a version lead the same way, so that
+    their distances add up, whose square the KL is; of those practised for, the least counts."""
 
 
 class KnownTaste(NamedTuple):
@@ -137,7 +138,8 @@ class Practice:
             for sample, credit in zip(samples, credits, strict=True)
             if credit != 0.0
         ]
-        reach = (min(known.foresight for known, _ in chosen) / self._config.rounds) ** 2
+        foreseen = min(known.foresight for known, _ in chosen)
+        reach = self._config.max_reply_kl * (foreseen / self._config.rounds) ** 2
         return Rehearsal(credited, fmean(scores), reach)
 
     def _taste(self, scope: str) -> KnownTaste | None:

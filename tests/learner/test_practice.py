@@ -8,15 +8,14 @@ from learner_records import make_turn
 from learner_runs import LORA, Run, config
 
 from clawjax.config import (
-    DriftConfig,
     EngineConfig,
     LearnerConfig,
+    MeshConfig,
     ObjectiveConfig,
     PracticeConfig,
-    RewardConfig,
+    RunConfig,
 )
 from clawjax.errors import ConfigError
-from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.learner.practice import Practice, Rehearsal
 from clawjax.learner.reactions import Reactions
@@ -25,7 +24,6 @@ from clawjax.learner.scoring import Scorer
 from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
 from clawjax.records import SamplingParams, Turn
-from clawjax.testing import RecordingMonitor
 
 ENGINE = EngineConfig(
     slots=4, prefill_chunk=16, live_buckets=[64], warm_up=False, compilation_cache=None
@@ -136,35 +134,22 @@ def _turns(count: int) -> list[Turn]:
     return [make_turn(f"g{number}") for number in range(count)]
 
 
-def test_practice_without_scores_is_refused(run: Run) -> None:
-    with pytest.raises(ConfigError, match=r"learner\.practice\.rounds=1 learns from scores"):
-        build_learner(
-            model=run.model,
-            objective=ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0),
-            learner=LearnerConfig(
-                practice=PracticeConfig(rounds=1), drift=DriftConfig(max_step_reply_kl=4.0)
-            ),
-            reward=RewardConfig(),
-            log=run.log,
-            store=run.store,
-            monitor=RecordingMonitor(),
-            run_dir=run.folder,
-            seed=0,
-            engine=ENGINE,
-            fixed_text="",
-        )
-
-
-def test_practice_without_a_bound_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"max_step_reply_kl=null sets no measure"):
-        LearnerConfig(practice=PracticeConfig(rounds=1))
+def test_practice_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"objective\.practice\.rounds=1 adds to the term of"):
+        ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, practice=PracticeConfig(rounds=1))
+    with pytest.raises(ConfigError, match=r"practice\.max_reply_kl=inf is no distance"):
+        PracticeConfig(max_reply_kl=float("inf"))
+    practising = ObjectiveConfig(practice=PracticeConfig(rounds=1))
+    with pytest.raises(ConfigError, match=r"practice\.rounds=1 .*data=2 x fsdp=1 x tensor=1: set"):
+        RunConfig(objective=practising, learner=LearnerConfig(mesh=MeshConfig(data=2)))
+    assert RunConfig(objective=practising).learner.mesh.is_one_device
 
 
 def test_a_taste_is_followed_as_far_as_it_is_known(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(120)
     known = pupil.rehearse(["local"], pupil.learner.state.trainable, version=0, seed=0)
-    assert 0.3 < known.reach**0.5 * PRACTICE.rounds <= 1.0
+    assert 0.3 < (known.reach / PRACTICE.max_reply_kl) ** 0.5 * PRACTICE.rounds <= 1.0
     pupil.hears(40, scope="other")
     both = ["local", "other"]
     less = pupil.rehearse(both, pupil.learner.state.trainable, version=0, seed=0)

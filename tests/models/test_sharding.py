@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as Spec
 
-from clawjax.config import DriftConfig, LearnerConfig, LoraConfig, MeshConfig, PracticeConfig
+from clawjax.config import LoraConfig, MeshConfig
 from clawjax.errors import ConfigError
 from clawjax.models.layout import leaves
 from clawjax.models.lora import init_adapter
@@ -110,13 +110,6 @@ def test_a_mesh_of_more_devices_than_there_are_is_refused() -> None:
         build_mesh(MeshConfig(data=2, tensor=3), jax.devices()[:1])
     with pytest.raises(ConfigError, match=r"takes a multiple of 2 devices, there are 1"):
         build_mesh(MeshConfig(data=2, tensor=-1), jax.devices()[:1])
-
-
-def test_practice_stays_on_one_device() -> None:
-    practice, bounded = PracticeConfig(rounds=1), DriftConfig(max_step_reply_kl=4.0)
-    with pytest.raises(ConfigError, match=r"practice\.rounds=1 .*data=2 x fsdp=1 x tensor=1: set"):
-        LearnerConfig(mesh=MeshConfig(data=2), practice=practice, drift=bounded)
-    assert LearnerConfig(practice=practice, drift=bounded).mesh.is_one_device
 
 
 def test_sizes_that_are_none_are_refused() -> None:

@@ -1,0 +1,43 @@
+"""Settings of practice: learning from answers that nobody asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clawjax.config.checks import at_least, require
+
+__all__ = ["PracticeConfig"]
+
+
+@dataclass
+class PracticeConfig:
+    """Answering a user's earlier questions again, by what their reactions tell of their taste."""
+
+    rounds: int = 0
+    """Updates on new answers after each batch; 0 practises nothing."""
+    prompts: int = 8
+    """Earlier questions of a round."""
+    samples: int = 4
+    """Answers to each, which are compared with one another."""
+    max_response_tokens: int = 128
+    max_reply_kl: float = 4.0
+    """Exact KL(after || before) that a perfectly known taste may lead to per version, in nats per
+    reply; one that is known to a correlation of r gets the share r squared."""
+    min_scored: int = 12
+    """Reactions before a user is practised for ..."""
+    min_of_each: int = 2
+    """... and of praise and of complaint at least so many."""
+
+    def __post_init__(self) -> None:
+        """Reject rounds that compare nothing."""
+        at_least("objective.practice.rounds", self.rounds, 0)
+        at_least("objective.practice.prompts", self.prompts, 1)
+        at_least("objective.practice.samples", self.samples, 2)
+        at_least("objective.practice.max_response_tokens", self.max_response_tokens, 1)
+        at_least("objective.practice.min_scored", self.min_scored, 2)
+        at_least("objective.practice.min_of_each", self.min_of_each, 1)
+        require(
+            0 < self.max_reply_kl < float("inf"),
+            f"objective.practice.max_reply_kl={self.max_reply_kl} is no distance: use a number "
+            "above 0, e.g. 4",
+        )
