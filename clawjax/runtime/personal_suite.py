@@ -45,6 +45,7 @@ __all__ = ["Trial", "conversation", "run_suite", "sessions_to_stable", "trials"]
 
 _NEUTRAL_TOKENS = 64
 _PROMPTED = "You are a helpful assistant. The user {wish}."
+_LEARNING = ("learner", "objective", "reward")
 _STABLE = 3
 """Sessions in a row whose first reply meets the wish: a stable effect."""
 
@@ -94,10 +95,10 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
             chosen = configs[trial.method]
             file = paths.root / "trials" / f"{trial.name}.json"
             if not file.exists():
-                settings = {"settings": _digest(chosen), "objective": _objective(chosen)}
+                settings = {"settings": _digest(chosen, trial), "objective": _objective(chosen)}
                 _write(file, settings | _measure(chosen, paths, trial, model))
             result = json.loads(file.read_text())
-            if result["settings"] != _digest(chosen):
+            if result["settings"] != _digest(chosen, trial):
                 msg = f"{file} was measured with other settings: use another run.name"
                 raise ConfigError(msg)
             sys.stdout.write(f"{trial.name}: style {result['style']['style_score']:.2f}\n")
@@ -106,10 +107,14 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
     return results
 
 
-def _digest(config: RunConfig) -> str:
-    """sha256 of all settings that decide a result; which trials are chosen does not."""
+def _digest(config: RunConfig, trial: Trial) -> str:
+    """sha256 of all settings that decide a result; which trials are chosen does not.
+
+    What is only of use for learning decides nothing where nothing is learnt.
+    """
     kept = dataclasses.asdict(config)
-    for group in ("run", "log", "monitor"):
+    idle = _LEARNING if trial.method in UNTRAINED else ()
+    for group in ("run", "log", "monitor", *idle):
         del kept[group]
     for choice in ("personas", "methods", "seeds"):
         del kept["suite"][choice]
