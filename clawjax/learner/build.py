@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clawjax.config import EngineConfig, LearnerConfig, ObjectiveConfig, RewardConfig
@@ -26,6 +27,9 @@ from clawjax.protocols import Monitor, WeightStore
 from clawjax.records import Message
 
 __all__ = ["build_learner"]
+
+_MOST_AT_ONCE = 32
+"""Answers of practice that are written side by side; each has a row of the cache."""
 
 
 def build_learner(
@@ -133,13 +137,19 @@ def _build_practice(
         return None
     return Practice(
         objective.practice,
-        Sampler(model, engine, learner.lora if train_step.is_lora else None),
+        Sampler(model, _at_once(engine, objective), learner.lora if train_step.is_lora else None),
         scorer,
         train_step.base,
         reactions,
         num_layers=model.architecture.num_layers,
         text_of=model.tokenizer.decode,
     )
+
+
+def _at_once(engine: EngineConfig, objective: ObjectiveConfig) -> EngineConfig:
+    """Shapes for a round's answers side by side: a step of decoding reads the weights for all."""
+    answers = objective.practice.prompts * objective.practice.samples
+    return replace(engine, slots=max(engine.slots, min(answers, _MOST_AT_ONCE)), kept_prefixes=0)
 
 
 def _build_budget(

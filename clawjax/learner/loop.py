@@ -275,6 +275,7 @@ class Learner:
             metrics["train/practised"] += len(found.samples)
             if found.mean_score is not None:
                 metrics["train/practice_score"] = found.mean_score
+                metrics["train/practice_reach"] = found.reach
         return metrics
 
     def _step_bound(self, turns: Sequence[AdmittedTurn]) -> float | None:

@@ -65,6 +65,7 @@ KEYS: tuple[Key, ...] = (
     Key("train/tokens_per_s", "tokens/s", "response tokens trained on per second of the step"),
     Key("train/practised", "turns", "answers nobody asked for that the step learnt from"),
     Key("train/practice_score", "score", "their mean predicted score, of the last round"),
+    Key("train/practice_reach", "nats/reply", "how far a round of them may lead, by foresight"),
     Key("train/refused", "versions", "versions made so far and kept without being served"),
     Key(
         "drift/step_reply_kl",
