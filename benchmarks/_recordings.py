@@ -16,12 +16,11 @@ from typing import Any
 from clawjax.config import LinkingConfig
 from clawjax.gateway.caller import Caller, read_caller
 from clawjax.linking.canonical import canonical_history
-from clawjax.linking.linker import Linker, Placement
+from clawjax.linking.linker import Linker, Placement, note
 from clawjax.linking.reading import Asked
 from clawjax.linking.tree import SessionRef, Tree
 from clawjax.records import (
     FinishReason,
-    LinkKind,
     Message,
     SamplingParams,
     ToolCall,
@@ -109,10 +108,7 @@ def linked(
     for index, request in enumerate(asked):
         placement = linker.place(request.asked)
         yield request, placement
-        if placement.reaction is not None:
-            placement.reaction.node.is_answered = True
-        if placement.kind is LinkKind.RESAMPLE and placement.of is not None:
-            placement.of.node.has_arrived = True
+        note(placement)
         if not request.is_refused:
             session = placement.session or SessionRef(request.asked.scope, f"s{request.number}")
             turn = _turn(request, asked[index + 1 :], links, session, placement.judged.kind)
@@ -196,7 +192,7 @@ def _assembled(first: Message, later: Request) -> Message:
     """Words and calls in one message, where the dialect has them apart."""
     entries = canonical_history(later.asked.messages)
     at = later.asked.messages.index(first)
-    entry = next(entry for entry in entries if entry.index == at)
+    entry = next(entry for entry in entries if entry.position == at)
     calls = tuple(ToolCall(f"call{i}", *call) for i, call in enumerate(entry.calls))
     return replace(first, content=entry.text, tool_calls=calls)
 

@@ -279,7 +279,7 @@ class Collector:
             LogError: neither.
         """
         assert visit.placement is not None
-        forgotten = self._linker.add(turn, link, visit.placement.reading)
+        forgotten = self._linker.add(turn, link, visit.placement.reading).forgotten
         self._sessions.touch(visit.session, self._clock())
         try:
             await _finish(self._log.append, *records)

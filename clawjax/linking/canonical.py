@@ -44,8 +44,8 @@ class Entry(NamedTuple):
     """user, assistant or tool: instructions are hashed apart."""
     text: str
     calls: tuple[Call, ...]
-    index: int
-    """Position of its first message in what the client sent."""
+    position: int
+    """Of its first message, in what the client sent."""
     has_calls_in_text: bool = False
 
     @property
@@ -62,8 +62,8 @@ def canonical_history(messages: Sequence[Message]) -> tuple[Entry, ...]:
     """
     said = [
         entry
-        for index, message in enumerate(messages)
-        if (entry := _entry(message, index)) is not None
+        for position, message in enumerate(messages)
+        if (entry := _entry(message, position)) is not None
     ]
     entries: list[Entry] = []
     for role, run in groupby(said, key=lambda entry: entry.role):
@@ -73,7 +73,7 @@ def canonical_history(messages: Sequence[Message]) -> tuple[Entry, ...]:
 
 def canonical_reply(reply: Message) -> Entry:
     """A reply of ours in the form in which it comes back."""
-    return _assistant(reply, index=0)
+    return _assistant(reply, 0)
 
 
 def scope_digest(scope: str, client: str) -> bytes:
@@ -123,29 +123,29 @@ def exact_digest(messages: Sequence[Message]) -> bytes:
     return digest.digest()
 
 
-def _entry(message: Message, index: int) -> Entry | None:
+def _entry(message: Message, position: int) -> Entry | None:
     """None where nothing is left of a message."""
     match message.role:
         case "user":
             text = undecorated(message.content).strip()
-            return Entry("user", text, (), index) if text else None
+            return Entry("user", text, (), position) if text else None
         case "assistant":
-            return _assistant(message, index)
+            return _assistant(message, position)
         case "tool":
-            return Entry("tool", message.content.strip(), (), index)
+            return Entry("tool", message.content.strip(), (), position)
         case _:
             return None
 
 
-def _assistant(message: Message, index: int) -> Entry:
+def _assistant(message: Message, position: int) -> Entry:
     """Calls each once: some clients drop those that were made twice in parallel."""
     calls = tuple(dict.fromkeys(_call(call) for call in message.tool_calls))
     text = message.content.strip()
     if not calls and (found := _CALLS_AS_TEXT.search(text)):
         calls = _calls_in_text(found[1])
         if calls:
-            return Entry("assistant", text[: found.start()].strip(), calls, index, True)
-    return Entry("assistant", text, calls, index)
+            return Entry("assistant", text[: found.start()].strip(), calls, position, True)
+    return Entry("assistant", text, calls, position)
 
 
 def _call(call: ToolCall) -> Call:

@@ -8,6 +8,7 @@ described in docs/clients.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from clawjax.config import LinkingConfig
 from clawjax.linking.canonical import canonical_reply, exact_digest, pair_digest
@@ -20,7 +21,7 @@ from clawjax.linking.sides import Judged, SideRules
 from clawjax.linking.tree import KeyState, Node, SessionRef, Tree
 from clawjax.records import FinishReason, Link, LinkKind, Turn, TurnKind
 
-__all__ = ["EDITED", "Linker", "Placement"]
+__all__ = ["EDITED", "Added", "Linker", "Placement", "note"]
 
 EDITED = "the reply was edited"
 """The reason of a branch that is a correction: both replies answer the same history."""
@@ -66,6 +67,13 @@ class Placement:
         )
 
 
+class Added(NamedTuple):
+    """A turn that is remembered, and those forgotten to make room."""
+
+    node: Node
+    forgotten: list[Node]
+
+
 class Linker:
     """Decides by a tree of turns and the rules for side requests."""
 
@@ -88,7 +96,7 @@ class Linker:
         parent, departed = continued_by(self._tree, reading)
         repeated = repeated_by(self._tree, reading)
         kind, reason = _relation(reading, parent, departed, repeated)
-        if kind is LinkKind.NEW:
+        if parent is None and departed is None:
             oldest = asked.arrived_at - self._anchor_age_s
             parent = anchor_of(self._tree, reading, oldest=oldest)
         judged = self._judge(asked, reading, parent, repeated, kind, key)
@@ -108,8 +116,8 @@ class Linker:
             reading=reading,
         )
 
-    def add(self, turn: Turn, link: Link, reading: Reading | None = None) -> list[Node]:
-        """Remember a turn; returns the turns forgotten to make room.
+    def add(self, turn: Turn, link: Link, reading: Reading | None = None) -> Added:
+        """Remember a turn.
 
         Args:
             turn: finished, or cut with something sampled.
@@ -136,7 +144,7 @@ class Linker:
             order=self._tree.next_order(),
             is_complete=turn.finish_reason is not FinishReason.CANCELLED,
         )
-        return self._tree.add(node, reading.origin.compactions)
+        return Added(node, self._tree.add(node, reading.origin.compactions))
 
     def _judge(
         self,
@@ -161,6 +169,16 @@ class Linker:
         return self._sides.judge(reading.origin, asked.messages, reading.profile, main)
 
 
+def note(placement: Placement) -> None:
+    """Keep on the tree what a request says about the turns before it."""
+    if placement.reaction is not None:
+        placement.reaction.node.is_answered = True
+    if placement.superseded is not None:
+        placement.superseded.is_closed = True
+    if placement.kind is LinkKind.RESAMPLE and placement.of is not None:
+        placement.of.node.has_arrived = True
+
+
 def _relation(
     reading: Reading, parent: Found | None, departed: Found | None, repeated: Found | None
 ) -> tuple[LinkKind, str]:
@@ -183,10 +201,10 @@ def _repetition(node: Node, retries: int) -> tuple[LinkKind, str]:
     if not node.is_complete:
         return LinkKind.RETRY, "the same history again, after a reply that was cut"
     if node.is_open and not node.has_arrived:
-        if not node.is_delivered:
-            return LinkKind.RETRY, "the same history again, after a reply that did not arrive"
         if retries:
             return LinkKind.RETRY, "the same history again, as a retry of the client"
+        if not node.is_delivered:
+            return LinkKind.RETRY, "the same history again, after a reply that did not arrive"
     return LinkKind.RESAMPLE, "the same history again, after a reply that arrived"
 
 

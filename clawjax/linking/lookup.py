@@ -5,6 +5,7 @@ Each function is one pass over the history and a lookup in the tree per assistan
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,6 +19,7 @@ __all__ = ["Found", "anchor_of", "continued_by", "is_edited", "repeated_by"]
 
 _TELLING_CHARACTERS = 48
 """A rewritten history without a session's name is recognised by a pair of messages this long."""
+_WORD = re.compile(r"\w+")
 _SHARED_WORDS = 0.5
 """Part of its words that an edited reply has kept."""
 
@@ -40,9 +42,9 @@ def continued_by(tree: Tree, reading: Reading) -> tuple[Found | None, Found | No
         known = _fitting(tree.by_prompt(reading.chain[depth]), reading)
         same = [node for node in known if _is_reply_of(node, entry)]
         if same and depth < len(reading.entries) - 1:
-            return Found(_best(same, reading), entry.index, entry), departed
+            return Found(_best(same, reading), entry.position, entry), departed
         if known and not same and departed is None:
-            found = Found(_best(known, reading), entry.index, entry)
+            found = Found(_best(known, reading), entry.position, entry)
             departed = found if _has_departed(found, reading) else None
     return None, departed
 
@@ -61,33 +63,33 @@ def repeated_by(tree: Tree, reading: Reading) -> Found | None:
         known = [node for node in known if node.profile.system == reading.profile.system]
     if not known:
         return None
-    return Found(max(known, key=lambda node: node.order), last.index, last)
+    return Found(max(known, key=lambda node: node.order), last.position, last)
 
 
 def anchor_of(tree: Tree, reading: Reading, *, oldest: float) -> Found | None:
     """The newest reply of ours in a history whose beginning was rewritten.
 
-    Recognised with the message before it; behind a summary, which may have replaced that message,
-    by itself. Without a session's name a match has to be long, and of one session only.
+    Recognised with the message before it; the first one behind a summary, which may have replaced
+    that message or a part of it, by itself. Without a session's name a match has to be long, and of
+    one session only.
 
     Args:
         tree: the turns.
         reading: the request.
         oldest: unix seconds; turns that arrived before are not recognised.
     """
-    for depth in range(len(reading.entries) - 2, 0, -1):
+    replies = [n for n, entry in enumerate(reading.entries) if entry.role == "assistant"]
+    for depth in reversed([n for n in replies if 0 < n < len(reading.entries) - 1]):
         entry, before = reading.entries[depth], reading.entries[depth - 1]
-        if entry.role != "assistant":
-            continue
         digests = [pair_digest(reading.start, before, entry)]
-        if reading.has_summary and depth == 1:
+        if reading.has_summary and depth == replies[0]:
             digests.append(reply_digest(reading.start, entry))
         for digest in digests:
             known = _fitting(tree.by_anchor(digest), reading)
             young = [node for node in known if node.arrived_at >= oldest]
             is_telling = len(before.form) + len(entry.form) >= _TELLING_CHARACTERS
             if (node := _only(young, reading, is_telling=is_telling)) is not None:
-                return Found(node, entry.index, entry)
+                return Found(node, entry.position, entry)
     return None
 
 
@@ -95,7 +97,9 @@ def is_edited(departed: Found) -> bool:
     """Whether what stands for a reply is that reply, changed by somebody."""
     if not departed.node.is_complete or departed.entry.calls or departed.node.reply.calls:
         return False
-    ours, theirs = departed.node.reply.text.split(), departed.entry.text.split()
+    ours, theirs = (
+        _WORD.findall(entry.text.lower()) for entry in (departed.node.reply, departed.entry)
+    )
     shared = (Counter(ours) & Counter(theirs)).total()
     return shared >= _SHARED_WORDS * max(len(ours), len(theirs), 1)
 
@@ -134,7 +138,7 @@ def _has_departed(found: Found, reading: Reading) -> bool:
     It is where the session is named, where a reply came before, where the client writes that it has
     none, and where the reply was edited; a first question alone may be anybody's.
     """
-    history = (entry for entry in reading.entries if entry.index < found.at)
+    history = (entry for entry in reading.entries if entry.position < found.at)
     return (
         _is_named(found.node, reading)
         or any(entry.role == "assistant" for entry in history)

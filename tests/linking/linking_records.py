@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from clawjax.config import LinkingConfig
-from clawjax.linking.linker import Linker, Placement
+from clawjax.linking.linker import Linker, Placement, note
 from clawjax.linking.reading import Asked
 from clawjax.linking.tree import SessionRef, Tree
 from clawjax.records import (
     FinishReason,
-    LinkKind,
     Message,
     Origin,
     SamplingParams,
@@ -89,7 +88,7 @@ class Talk:
     def ask(self, reply: Message, *messages: Message, is_cut: bool = False, **asked) -> Placement:
         """Place a request and remember its reply; the turn's id is its number."""
         placement = self.place(*messages, **asked)
-        self.settle(placement)
+        note(placement)
         self.turns += 1
         scope = asked.get("scope", "local")
         session = placement.session or SessionRef(scope, f"session{self.turns}")
@@ -106,15 +105,6 @@ class Talk:
         )
         self.linker.add(turn, placement.link(turn.turn_id), placement.reading)
         return placement
-
-    def settle(self, placement: Placement) -> None:
-        """What a collector notes on the tree."""
-        if placement.reaction is not None:
-            placement.reaction.node.is_answered = True
-        if placement.superseded is not None:
-            placement.superseded.is_closed = True
-        if placement.kind is LinkKind.RESAMPLE and placement.of is not None:
-            placement.of.node.has_arrived = True
 
 
 def parent_of(placement: Placement) -> str | None:

@@ -4,7 +4,7 @@ import pytest
 
 from clawjax.config import LinkingConfig
 from clawjax.errors import ConfigError
-from clawjax.linking.linker import EDITED
+from clawjax.linking.linker import EDITED, note
 from clawjax.linking.tree import SessionRef, Tree
 from clawjax.records import LinkKind, Message, NextStateKind, TurnKind
 
@@ -114,14 +114,14 @@ def test_a_retry_supersedes_a_reply_that_did_not_arrive():
 def test_a_reply_that_was_answered_has_arrived():
     talk = Talk()
     talk.ask(R1, A)
-    talk.settle(talk.place(A, R1, B))
+    note(talk.place(A, R1, B))
     assert talk.place(A, retries=1).kind is LinkKind.RESAMPLE
 
 
 def test_a_retry_is_of_the_newest_request_even_where_that_was_refused():
     talk = Talk()
     talk.ask(R1, A)
-    talk.settle(talk.place(A))  # another run of the same program; nothing was sampled
+    note(talk.place(A))  # another run of the same program; nothing was sampled
     assert talk.place(A, retries=1).kind is LinkKind.RESAMPLE
 
 

@@ -39,7 +39,7 @@ def test_the_least_recently_used_session_is_forgotten_first():
     linker.add(first, link_of(first))
     linker.add(second, link_of(second))
     tree.touch(SessionRef("local", "0"))
-    assert [node.turn_id for node in linker.add(third, link_of(third))] == ["1"]
+    assert [node.turn_id for node in linker.add(third, link_of(third)).forgotten] == ["1"]
     assert [is_known(linker, turn) for turn in (first, second, third)] == [True, False, True]
 
 
