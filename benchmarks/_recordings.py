@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.config import LinkingConfig
-from clawjax.gateway.caller import Caller, read_caller
+from clawjax.gateway.caller import read_caller
 from clawjax.linking.canonical import canonical_history
 from clawjax.linking.linker import Linker, Placement, note
 from clawjax.linking.reading import Asked
@@ -37,6 +37,7 @@ __all__ = [
     "decided",
     "expected",
     "linked",
+    "reply_to",
     "requests",
 ]
 
@@ -68,8 +69,9 @@ class Request:
     """One recorded request, translated."""
 
     number: int
-    body_bytes: int
-    caller: Caller
+    path: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
     asked: Asked
     fault: str | None
 
@@ -130,13 +132,26 @@ def requests(path: Path, *, scope: str = "recorded") -> list[Request]:
         found.append(
             Request(
                 number=entry["i"],
-                body_bytes=len(line),
-                caller=caller,
+                path=entry["path"],
+                headers=headers,
+                body=body,
                 asked=Asked(scope, caller.origin, messages, tools, entry["t"]),
                 fault=entry.get("fault"),
             )
         )
     return found
+
+
+def reply_to(
+    request: Request, following: Sequence[Request], links: Mapping[int, Expected]
+) -> Message:
+    """What was replied to a request, or the part of it that was sent before it broke off."""
+    if request.is_cut:
+        return Message("assistant", _partial(request, following, links))
+    for later in following:
+        if links[later.number].parent == request.number:
+            return _as_sent(_returned(request, later, links[later.number].link))
+    return Message("assistant", f"Reply {request.number}, which nobody goes on from. ")
 
 
 def _turn(
@@ -148,14 +163,6 @@ def _turn(
 ) -> Turn:
     """The turn that a request became; its reply is in the history of one that goes on from it."""
     asked = request.asked
-    reply = Message("assistant", f"Reply {request.number}, which nobody goes on from. ")
-    for later in following:
-        if links[later.number].parent == request.number:
-            reply = _as_sent(_returned(request, later, links[later.number].link))
-            break
-    if request.is_cut:
-        partial = _partial(request, following, links)
-        reply = Message("assistant", partial)
     return Turn(
         turn_id=str(request.number),
         session_id=session.session_id,
@@ -167,7 +174,7 @@ def _turn(
         model="policy",
         messages=asked.messages,
         tools_json=asked.tools_json,
-        reply=reply,
+        reply=reply_to(request, following, links),
         prompt_ids=(1, 2, 3),
         response_ids=(4,),
         sampler_logprobs=(-0.5,),
