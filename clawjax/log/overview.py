@@ -23,6 +23,18 @@ __all__ = ["SessionOverview", "TurnOverview", "overview"]
 _TOKEN_BYTES = 4
 _AT_A_TIME = 500
 
+_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
+    turns.c.turn_id,
+    turns.c.session_id,
+    turns.c.scope,
+    turns.c.parent_turn_id,
+    turns.c.kind,
+    turns.c.arrived_at,
+    turns.c.finish_reason,
+    sa.func.length(turns.c.prompt_ids).label("prompt_bytes"),
+    sa.func.length(turns.c.response_ids).label("response_bytes"),
+)
+
 Rows = dict[str, list[RowMapping]]
 
 
@@ -78,9 +90,10 @@ def overview(
 
 
 def _sessions(log: SqlTurnLog, session_id: str | None, limit: int) -> Sequence[RowMapping]:
-    query = (
-        sa.select(turns.c.session_id, turns.c.scope)
-        .group_by(turns.c.session_id, turns.c.scope)
+    session: list[sa.ColumnElement[Any]] = [turns.c.session_id, turns.c.scope]
+    query: sa.Select[Any] = (
+        sa.select(*session)
+        .group_by(*session)
         .order_by(sa.func.max(turns.c.seq).desc())
         .limit(limit)
     )
@@ -92,17 +105,7 @@ def _sessions(log: SqlTurnLog, session_id: str | None, limit: int) -> Sequence[R
 def _turns(
     log: SqlTurnLog, session_ids: Sequence[str]
 ) -> dict[tuple[str, str], list[TurnOverview]]:
-    query = sa.select(
-        turns.c.turn_id,
-        turns.c.session_id,
-        turns.c.scope,
-        turns.c.parent_turn_id,
-        turns.c.kind,
-        turns.c.arrived_at,
-        turns.c.finish_reason,
-        sa.func.length(turns.c.prompt_ids).label("prompt_bytes"),
-        sa.func.length(turns.c.response_ids).label("response_bytes"),
-    ).order_by(turns.c.seq)
+    query: sa.Select[Any] = sa.select(*_COLUMNS).order_by(turns.c.seq)
     found = list(_in_parts(log, query, turns.c.session_id, session_ids))
     turn_ids = [row["turn_id"] for row in found]
     states, judged, ended, taken, placed = (
