@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from clawjax.config import LinkingConfig
-from clawjax.linking.canonical import canonical_reply, exact_digest, pair_digest
+from clawjax.linking.canonical import canonical_reply, exact_digest, hash_chain, pair_digest
 from clawjax.linking.decorations import is_placeholder
 from clawjax.linking.lookup import Found, anchor_of, continued_by, is_edited, repeated_by
 from clawjax.linking.profiles import shape_of
@@ -133,6 +133,7 @@ class Linker:
             key=reading.origin.key,
             kind=turn.kind,
             prompt=reading.chain[-1],
+            whole=hash_chain(reading.chain[-1], (reply,))[-1],
             pair=pair_digest(reading.start, reading.last, reply),
             reply=reply,
             profile=reading.profile,

@@ -41,6 +41,7 @@ def continued_by(tree: Tree, reading: Reading) -> tuple[Found | None, Found | No
             continue
         known = _fitting(tree.by_prompt(reading.chain[depth]), reading)
         same = [node for node in known if _is_reply_of(node, entry)]
+        same = same or _fitting(tree.by_whole(reading.chain[depth + 1]), reading)
         if same and depth < len(reading.entries) - 1:
             return Found(_best(same, reading), entry.position, entry), departed
         if known and not same and departed is None:

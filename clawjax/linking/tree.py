@@ -23,6 +23,12 @@ MAX_TURNS = 16_384
 MAX_TOKENS = 8_000_000
 """8 bytes each, as the ids of a conversation are shared between its turns."""
 
+_MOST_ALIKE = 64
+"""Turns looked at that are found by the same thing, so that a question asked for the thousandth
+time is placed as fast as the first."""
+_WHOLE = b"whole"
+"""Tells a history that ends with a turn's reply from one that a turn answered."""
+
 
 class SessionRef(NamedTuple):
     """A session id means nothing outside its credential."""
@@ -44,6 +50,8 @@ class Node:
     kind: TurnKind
     prompt: bytes
     """Key of the canonical history that was answered."""
+    whole: bytes
+    """Key of that history and the reply."""
     pair: bytes
     """Key of the last message before the reply, and the reply."""
     reply: Entry
@@ -97,7 +105,7 @@ class Tree:
     max_tokens: int = MAX_TOKENS
     _sessions: OrderedDict[SessionRef, list[Node]] = field(default_factory=OrderedDict)
     _found_by: dict[bytes, list[Node]] = field(default_factory=dict)
-    """By prompt, by pair and by reply; the three never share a digest."""
+    """By prompt, whole, pair and reply, which never share a digest."""
     _keys: dict[tuple[bytes, str], KeyState] = field(default_factory=dict)
     _tokens: int = 0
     _turns: int = 0
@@ -107,12 +115,16 @@ class Tree:
         return self._turns
 
     def by_prompt(self, prompt: bytes) -> list[Node]:
-        """Turns that answered this history."""
-        return self._found_by.get(prompt, [])
+        """The newest turns that answered this history."""
+        return self._newest(prompt)
+
+    def by_whole(self, whole: bytes) -> list[Node]:
+        """The newest complete turns whose history and reply are these."""
+        return self._newest(_WHOLE + whole)
 
     def by_anchor(self, digest: bytes) -> list[Node]:
-        """Complete turns with this pair, or this reply."""
-        return self._found_by.get(digest, [])
+        """The newest complete turns with this pair, or this reply."""
+        return self._newest(digest)
 
     def by_key(self, start: bytes, key: str | None) -> KeyState | None:
         """What is known under a client's name for a session."""
@@ -172,6 +184,9 @@ class Tree:
         self._turns -= 1
         self._tokens -= node.weight
 
+    def _newest(self, digest: bytes) -> list[Node]:
+        return self._found_by.get(digest, [])[-_MOST_ALIKE:]
+
     def _make_room(self) -> Iterator[Node]:
         """Forget the oldest turns of the least recently used sessions."""
         while self._turns > 1 and (self._turns > self.max_turns or self._tokens > self.max_tokens):
@@ -184,4 +199,4 @@ def _digests(node: Node) -> tuple[bytes, ...]:
     """A reply that was cut is found by its prompt only."""
     if not node.is_complete:
         return (node.prompt,)
-    return node.prompt, node.pair, reply_digest(node.start, node.reply)
+    return node.prompt, _WHOLE + node.whole, node.pair, reply_digest(node.start, node.reply)

@@ -314,6 +314,16 @@ def test_a_main_request_that_nothing_explains_is_outlined_without_its_text():
     assert talk.place(A, said("secret"), B, said_kind=TurnKind.MAIN).shape is None
 
 
+def test_a_question_that_many_have_asked_is_gone_on_from_by_each():
+    talk = Talk()
+    replies = [said(f"Answer {number}.") for number in range(200)]
+    for number, reply in enumerate(replies):
+        talk.ask(reply, A, key=f"k{number}")
+    for number in (0, 100, 199):
+        assert parent_of(talk.place(A, replies[number], B)) == str(number + 1)
+        assert parent_of(talk.place(A, replies[number], B, key=f"k{number}")) == str(number + 1)
+
+
 def test_memory_stays_bounded():
     talk = Talk(tree=Tree(max_turns=3))
     for number in range(20):
