@@ -58,7 +58,7 @@ class TurnOverview:
     became: str
     """How it ended, or what it waits for."""
     is_left_behind: bool
-    """Nothing came after it, but its parent went on with another turn."""
+    """It waits, but its parent has gone on with another turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,8 @@ def _turns(
                 became=_became(ended[turn_id], taken[turn_id], came_after, scores),
                 is_left_behind=has_successor
                 and row["kind"] == TurnKind.MAIN
-                and turn_id not in last_children,
+                and turn_id not in last_children
+                and not ended[turn_id],
             )
         )
     return described
