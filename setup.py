@@ -29,6 +29,7 @@ setup(
         "clawjax.plan": ["*.json"],
         "clawjax.rewards": ["*.json", "*.npz", "*.safetensors", "*.txt", "data/*"],
     },
+    entry_points={"console_scripts": ["clawjax = clawjax.cli:main"]},
     install_requires=requirements("base.in"),
     extras_require={
         "delta": ["backports.zstd>=1"],

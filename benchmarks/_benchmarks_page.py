@@ -21,6 +21,7 @@ MINUTES = {
     "foresight": 10,
     "grpo_step": 8,
     "latency_under_training": 8,
+    "linking": 1,
     "next_state_judge": 1,
     "objective_parity": 1,
     "overlap": 10,

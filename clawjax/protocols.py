@@ -15,6 +15,7 @@ from clawjax.records import (
     Counts,
     FinishReason,
     JudgedTurn,
+    Link,
     LinkedTurn,
     NextState,
     Outcome,
@@ -176,7 +177,7 @@ class Reward(Protocol):
 class TurnLog(Protocol):
     """The durable, append-only record of everything that happened. Thread-safe, synchronous."""
 
-    def append(self, *records: Turn | NextState | Verdict | Outcome) -> None:
+    def append(self, *records: Turn | NextState | Verdict | Outcome | Link) -> None:
         """Commit records in one transaction before returning; a known key changes nothing.
 
         Raises:

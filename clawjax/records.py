@@ -15,10 +15,13 @@ __all__ = [
     "DropReason",
     "FinishReason",
     "JudgedTurn",
+    "Link",
+    "LinkKind",
     "LinkedTurn",
     "Message",
     "NextState",
     "NextStateKind",
+    "Origin",
     "Outcome",
     "Sample",
     "SamplingParams",
@@ -59,11 +62,31 @@ class NextStateKind(StrEnum):
     SESSION_CLOSED = "session_closed"
 
 
+class LinkKind(StrEnum):
+    """How a request relates to the turns before it."""
+
+    NEW = "new"
+    EXTEND = "extend"
+    """It goes on from a reply."""
+    BRANCH = "branch"
+    """It has something else in a reply's place."""
+    RETRY = "retry"
+    """It asks again for a reply that nobody got."""
+    RESAMPLE = "resample"
+    """It asks again for a reply that was given."""
+    COMPACTED = "compacted"
+    """It goes on from a reply after its history was rewritten."""
+    RESET = "reset"
+    """Its session is known, its history is not."""
+
+
 class DropReason(StrEnum):
     """Why a turn will never be trained on. Each is a data point, not an error."""
 
     SIDE = "side"
     CANCELLED = "cancelled"
+    RETRIED = "retried"
+    """Its client asked again, because the reply had not arrived."""
     EMPTY_RESPONSE = "empty_response"
     LENGTH_MISMATCH = "length_mismatch"
     NO_LOGPROBS = "no_logprobs"
@@ -161,6 +184,46 @@ class Turn:
     finished_at: float
     seed: int
     """The sampler seed used, drawn by the gateway where the client gave none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a request says of itself besides its messages and tools."""
+
+    client: str = ""
+    """Family of the client: its `User-Agent` without versions."""
+    key: str | None = None
+    """Names the session, as far as this client knows."""
+    key_source: str | None = None
+    """The header or field that the key was read from."""
+    is_key_explicit: bool = False
+    """Somebody meant clawjax to read the key as the session's name."""
+    compactions: int | None = None
+    """How often the history was compacted, where the client counts."""
+    said_kind: TurnKind | None = None
+    retries: int = 0
+    """How often this request was sent before."""
+    is_stream: bool = False
+    is_constrained: bool = False
+    """The reply has to be in a given format."""
+    model: str | None = None
+    """The alias that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where a turn's request was placed among the turns before it, and why. Key: `turn_id`."""
+
+    turn_id: str
+    kind: LinkKind
+    reason: str
+    turn_kind_reason: str
+    """Why the turn is main or side."""
+    origin: Origin
+    of_turn_id: str | None = None
+    """The turn that was repeated (retry, resample) or departed from (branch)."""
+    at: int | None = None
+    """Position, in the turn's messages, of the reply that came back, or of what took its place."""
 
 
 @dataclass(frozen=True, slots=True)

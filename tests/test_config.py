@@ -51,6 +51,16 @@ def test_the_command_line_wins_over_an_experiment():
     assert load("experiment=tiny_demo", "user.held_out=3").user.held_out == 3
 
 
+def test_side_requests_can_be_added_and_switched_off_by_name():
+    config = load(
+        "+gateway.linking.side_users.mine='Name this chat'",
+        "gateway.linking.side_users.compaction=''",
+    ).gateway.linking
+    assert config.side_users["mine"] == "Name this chat"
+    assert config.side_users["compaction"] == ""
+    assert "openclaw heartbeat" in config.side_users
+
+
 @pytest.mark.parametrize("typo", ["learner.bach_turns=1", "model.pth=x", "user.hold_out=1"])
 def test_a_typo_is_named(typo):
     key = typo.split("=")[0].split(".")[1]

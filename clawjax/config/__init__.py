@@ -16,6 +16,7 @@ from clawjax.config.devices import (
 from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
 from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
+from clawjax.config.linking import LinkingConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
     USES_PROXIMAL,
@@ -67,6 +68,7 @@ __all__ = [
     "KlEstimator",
     "LaunchConfig",
     "LearnerConfig",
+    "LinkingConfig",
     "LlmJudgeConfig",
     "LogConfig",
     "LoraConfig",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
+from clawjax.config.linking import LinkingConfig
 from clawjax.config.sglang import SglangConfig
 
 __all__ = ["EngineConfig", "GatewayConfig", "LogConfig", "ModelConfig"]
@@ -107,7 +108,9 @@ class GatewayConfig:
     request_timeout_s: float = 600.0
     """A reply that takes longer is ended and its turn kept as cancelled."""
     default_turn_kind: str = "main"
-    """What a request without `X-Turn-Type` is."""
+    """What a request is that neither `X-Turn-Type` nor a rule of `linking` says anything about."""
+    linking: LinkingConfig = field(default_factory=LinkingConfig)
+    """How the side requests of clients are recognised."""
     max_body_bytes: int = 16_777_216
 
     def __post_init__(self) -> None:

@@ -26,8 +26,8 @@ from clawjax.gateway.endpoints import (
 from clawjax.gateway.feedback import FeedbackService
 from clawjax.gateway.middleware import CountRequests
 from clawjax.gateway.render import Renderer, Tokenizer
-from clawjax.gateway.sessions import Sessions
 from clawjax.protocols import Engine
+from clawjax.records import TurnKind
 
 __all__ = ["GatewayDeps", "create_app"]
 
@@ -69,10 +69,11 @@ def create_app(deps: GatewayDeps) -> Starlette:
     """
     collector = Collector(
         deps.log,
-        Sessions(),
         clock=deps.clock,
         on_linked=deps.on_linked,
         session_idle_s=deps.config.session_idle_s,
+        linking=deps.config.linking,
+        default_kind=TurnKind(deps.config.default_turn_kind),
     )
     app = Starlette(
         routes=_routes(deps, collector),

@@ -1,72 +1,100 @@
-"""What a request says about its place: scope, session, main or side, its end, its urgency.
+"""What a request says of its sender: scope, session, main or side, its end, its urgency.
 
-Headers win over body fields; both are optional.
+`read_caller` is the one place where headers and body fields are read for it, whatever the dialect.
+What is meant for clawjax (`X-Session-Id`, `X-Turn-Type`, `X-Session-Done`, `X-Priority` and their
+body twins) is refused where it cannot be honoured, headers winning over the body; what clients say
+for other reasons is a hint, and never a reason to refuse anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clawjax.gateway.wire import JsonObject, read_flag, read_integer, read_text, reject
-from clawjax.records import TurnKind
+from clawjax.linking.hints import client_family, is_session_name, read_session_key
+from clawjax.records import Origin, TurnKind
 
-__all__ = ["Caller", "identify"]
+__all__ = ["Caller", "read_caller"]
 
-_MAX_SESSION_ID_CHARACTERS = 256
 _LAST_PRIORITY = 9
+_MOST_RETRIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Where a request belongs."""
+    """Who asks, as far as the request tells."""
 
     scope: str
-    session_id: str | None
-    """As the client named it; None where the session is found by message history."""
-    kind: TurnKind
-    is_session_done: bool
-    priority: int = 0
+    """Digest of the credential."""
+    origin: Origin = field(default_factory=Origin)
+    """What the linker goes by."""
+    is_session_done: bool = False
+    said_priority: int | None = None
     """The lower, the more urgent."""
 
+    def priority(self, kind: TurnKind) -> int:
+        """As said; else people come before their client's side turns."""
+        said = self.said_priority
+        return int(kind is TurnKind.SIDE) if said is None else said
 
-def identify(
-    headers: Mapping[str, str], body: JsonObject, *, scope: str, default_kind: TurnKind
-) -> Caller:
-    """Read `X-Session-Id`, `X-Turn-Type`, `X-Session-Done`, `X-Priority` or their body twins.
+
+def read_caller(headers: Mapping[str, str], body: JsonObject, *, scope: str) -> Caller:
+    """Read the headers, by lower-case name, and the body of a request in any dialect.
 
     Raises:
         WireError: a value that cannot be honoured.
     """
-    kind = _turn_kind(headers, body, default_kind)
+    _check_session_id(headers, body)
+    key = read_session_key(headers, body)
+    model = body.get("model")
     return Caller(
         scope=scope,
-        session_id=_session_id(headers, body),
-        kind=kind,
+        origin=Origin(
+            client=client_family(headers.get("user-agent", "")),
+            key=None if key is None else key.value,
+            key_source=None if key is None else key.source,
+            is_key_explicit=key is not None and key.is_explicit,
+            compactions=None if key is None else key.compactions,
+            said_kind=_said_kind(headers, body),
+            retries=_retries(headers),
+            is_stream=body.get("stream") is True,
+            is_constrained=_is_constrained(body),
+            model=model if isinstance(model, str) else None,
+        ),
         is_session_done=_is_session_done(headers, body),
-        priority=_priority(headers, body, kind),
+        said_priority=_said_priority(headers, body),
     )
 
 
-def _session_id(headers: Mapping[str, str], body: JsonObject) -> str | None:
+def _check_session_id(headers: Mapping[str, str], body: JsonObject) -> None:
     session_id = headers.get("x-session-id") or read_text(body, "session_id")
-    if not session_id:
-        return None
-    is_plain = session_id.isascii() and session_id.isprintable()
-    if not is_plain or len(session_id) > _MAX_SESSION_ID_CHARACTERS:
-        limit = f"1 to {_MAX_SESSION_ID_CHARACTERS} printable ASCII characters"
-        reject("session_id", f"expected {limit}")
-    return session_id
+    if session_id and not is_session_name(session_id):
+        reject("session_id", "expected 1 to 256 printable ASCII characters")
 
 
-def _turn_kind(headers: Mapping[str, str], body: JsonObject, default: TurnKind) -> TurnKind:
+def _said_kind(headers: Mapping[str, str], body: JsonObject) -> TurnKind | None:
     word = headers.get("x-turn-type") or read_text(body, "turn_type")
     if not word:
-        return default
+        return None
     try:
         return TurnKind(word.strip().lower())
     except ValueError:
         reject("turn_type", f"{word[:40]!r} is unknown: expected main or side")
+
+
+def _retries(headers: Mapping[str, str]) -> int:
+    """How often the client's own library has sent this request before."""
+    count = headers.get("x-stainless-retry-count", "").strip()
+    is_count = count.isascii() and count.isdecimal() and len(count) <= 4
+    return min(int(count), _MOST_RETRIES) if is_count else 0
+
+
+def _is_constrained(body: JsonObject) -> bool:
+    """Whether the reply has to be JSON; chat's field and that of `/v1/responses`."""
+    text = body.get("text")
+    wanted = text.get("format") if isinstance(text, dict) else body.get("response_format")
+    return isinstance(wanted, dict) and wanted.get("type") not in (None, "text")
 
 
 def _is_session_done(headers: Mapping[str, str], body: JsonObject) -> bool:
@@ -74,12 +102,10 @@ def _is_session_done(headers: Mapping[str, str], body: JsonObject) -> bool:
     return bool(read_flag(said, "session_done"))
 
 
-def _priority(headers: Mapping[str, str], body: JsonObject, kind: TurnKind) -> int:
-    """As said; else people come before their client's side turns."""
+def _said_priority(headers: Mapping[str, str], body: JsonObject) -> int | None:
     if "x-priority" not in headers:
-        said = read_integer(body, "priority", 0, _LAST_PRIORITY)
-    elif headers["x-priority"].strip().isdecimal():
-        said = read_integer({"priority": int(headers["x-priority"])}, "priority", 0, _LAST_PRIORITY)
-    else:
+        return read_integer(body, "priority", 0, _LAST_PRIORITY)
+    text = headers["x-priority"].strip()
+    if not text.isdecimal():
         reject("priority", f"expected an integer from 0 (first) to {_LAST_PRIORITY}")
-    return said if said is not None else int(kind is TurnKind.SIDE)
+    return read_integer({"priority": int(text)}, "priority", 0, _LAST_PRIORITY)

@@ -51,7 +51,11 @@ class Keeper(Protocol):
     """Who remembers conversations: a `Collector`, or somebody who only lets them pass."""
 
     def visit(
-        self, caller: Caller, messages: Sequence[Message], arrived_at: float
+        self,
+        caller: Caller,
+        messages: Sequence[Message],
+        tools_json: str | None,
+        arrived_at: float,
     ) -> AbstractContextManager[Visit]:
         """Find the session of a request."""
         ...
@@ -60,11 +64,11 @@ class Keeper(Protocol):
         """Keep the reaction that a request brings."""
         ...
 
-    async def commit(self, turn: Turn) -> None:
+    async def commit(self, visit: Visit, turn: Turn) -> None:
         """Keep a finished turn."""
         ...
 
-    async def abandon(self, turn: Turn) -> None:
+    async def abandon(self, visit: Visit, turn: Turn) -> None:
         """Keep what there is of a turn that was not finished."""
         ...
 
@@ -105,11 +109,12 @@ class ChatService:
             LogError: the turn could not be made durable.
             TimeoutError: over `request_timeout_s`.
         """
-        with self._collector.visit(caller, request.messages, self._clock()) as visit:
+        messages, tools_json = request.messages, request.tools_json
+        with self._collector.visit(caller, messages, tools_json, self._clock()) as visit:
             async with asyncio.timeout(self._request_timeout_s):
                 exchange = await self._open(request, caller, visit)
                 sink.begin(exchange)
-                replies = await self._sample_all(exchange, sink)
+                replies = await self._sample_all(visit, exchange, sink)
                 if caller.is_session_done:
                     await self._collector.close_session(exchange.scope, exchange.session_id)
                 await sink.end(replies)
@@ -122,10 +127,10 @@ class ChatService:
         seed = request.sampling.seed
         return Exchange(
             response_id=f"chatcmpl{uuid.uuid4().hex}",
-            session_id=visit.key.session_id,
+            session_id=visit.session.session_id,
             parent_turn_id=visit.parent_turn_id,
             scope=caller.scope,
-            kind=caller.kind,
+            kind=visit.kind,
             model=self._model_name,
             messages=request.messages,
             tools_json=request.tools_json,
@@ -135,7 +140,7 @@ class ChatService:
             arrived_at=visit.arrived_at,
             choices=request.choices,
             top_logprobs=request.top_logprobs,
-            priority=caller.priority,
+            priority=caller.priority(visit.kind),
         )
 
     def _clamped(self, sampling: SamplingParams, prompt_tokens: int) -> SamplingParams:
@@ -149,18 +154,18 @@ class ChatService:
         room = limit - prompt_tokens
         return replace(sampling, max_response_tokens=min(sampling.max_response_tokens, room))
 
-    async def _sample_all(self, exchange: Exchange, sink: Sink) -> list[Reply]:
+    async def _sample_all(self, visit: Visit, exchange: Exchange, sink: Sink) -> list[Reply]:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._sample(exchange, choice, sink))
+                    group.create_task(self._sample(visit, exchange, choice, sink))
                     for choice in range(exchange.choices)
                 ]
         except ExceptionGroup as failures:  # the first failure has cancelled the other choices
             raise failures.exceptions[0] from failures
         return [task.result() for task in tasks]
 
-    async def _sample(self, exchange: Exchange, choice: int, sink: Sink) -> Reply:
+    async def _sample(self, visit: Visit, exchange: Exchange, choice: int, sink: Sink) -> Reply:
         parser = ReplyParser(
             has_tools=exchange.tools_json is not None,
             has_reasoning=self._has_reasoning,
@@ -173,9 +178,9 @@ class ChatService:
         except BaseException:  # disconnect, time-out, failure: keep what was sampled, go on failing
             if reply.tokens:
                 cancelled = replace(reply.turn(self._clock()), finish_reason=FinishReason.CANCELLED)
-                await self._collector.abandon(cancelled)
+                await self._collector.abandon(visit, cancelled)
             raise
-        await self._collector.commit(reply.turn(self._clock()))
+        await self._collector.commit(visit, reply.turn(self._clock()))
         await sink.finish(reply)
         return reply
 

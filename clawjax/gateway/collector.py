@@ -10,25 +10,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from clawjax.config import LinkingConfig
 from clawjax.errors import LogError
 from clawjax.gateway.caller import Caller
 from clawjax.gateway.render import Prior
-from clawjax.gateway.sessions import (
-    KnownTurn,
-    Reaction,
-    SessionKey,
-    Sessions,
-    reaction_of,
-)
+from clawjax.gateway.sessions import Sessions
+from clawjax.linking.canonical import exact_digest
+from clawjax.linking.linker import Linker, Placement
+from clawjax.linking.lookup import Found
+from clawjax.linking.reading import Asked
+from clawjax.linking.tree import Node, SessionRef, Tree
 from clawjax.records import (
     DropReason,
     FinishReason,
     JudgedTurn,
+    Link,
+    LinkKind,
     Message,
     NextState,
     NextStateKind,
@@ -46,12 +48,14 @@ _log = logging.getLogger(__name__)
 _REBUILT_TURNS = 4096
 _LONGEST_TICK_S = 30.0
 _TICKS_PER_IDLE = 4
+_UNKNOWN_SHAPES = "unknown_shapes"
+"""Counts the requests that no rule of linking explains."""
 
 
 class GatewayLog(Protocol):
     """The part of the turn log that the gateway uses. Synchronous and thread-safe."""
 
-    def append(self, *records: Turn | NextState | Verdict | Outcome) -> None:
+    def append(self, *records: Turn | NextState | Verdict | Outcome | Link) -> None:
         """Commit records in one transaction; a known key changes nothing."""
         ...
 
@@ -71,6 +75,10 @@ class GatewayLog(Protocol):
         """The newest main turns that nobody has answered, oldest first."""
         ...
 
+    def links(self, turn_ids: Sequence[str]) -> Mapping[str, Link]:
+        """How turns were placed, by turn id; nothing of those logged before there were links."""
+        ...
+
     def count(self, name: str, n: int = 1) -> None:
         """Add to a persistent counter."""
         ...
@@ -80,12 +88,16 @@ class GatewayLog(Protocol):
 class Visit:
     """A request that has found its session."""
 
-    key: SessionKey
+    session: SessionRef
+    kind: TurnKind
     arrived_at: float
-    parent_turn_id: str | None
-    prior: Prior | None
+    parent_turn_id: str | None = None
+    prior: Prior | None = None
     """What the prompt may continue, token by token."""
-    reaction: Reaction | None
+    placement: Placement | None = None
+    """None where nobody remembers conversations."""
+    committed: set[str] = field(default_factory=set)
+    """Turns that are in the log, while nobody knows yet whether their replies arrive."""
 
 
 class Collector:
@@ -94,14 +106,17 @@ class Collector:
     def __init__(
         self,
         log: GatewayLog,
-        sessions: Sessions,
         *,
         clock: Callable[[], float],
         on_linked: Callable[[], None],
         session_idle_s: float,
+        linking: LinkingConfig,
+        default_kind: TurnKind = TurnKind.MAIN,
     ) -> None:
         self._log = log
-        self._sessions = sessions
+        self._tree = Tree()
+        self._sessions = Sessions(self._tree)
+        self._linker = Linker(self._tree, linking, default_kind=default_kind)
         self._clock = clock
         self._on_linked = on_linked
         self._session_idle_s = session_idle_s
@@ -112,42 +127,68 @@ class Collector:
         Raises:
             LogError: the log cannot be read.
         """
-        for turn in await asyncio.to_thread(self._log.open_turns, limit=_REBUILT_TURNS):
-            if turn.finish_reason is not FinishReason.CANCELLED:
-                self._sessions.add(turn, now=turn.finished_at)
+        turns = await asyncio.to_thread(self._log.open_turns, limit=_REBUILT_TURNS)
+        links = await asyncio.to_thread(self._log.links, [turn.turn_id for turn in turns])
+        for turn in turns:
+            link = links.get(turn.turn_id)
+            if link is not None and turn.finish_reason is not FinishReason.CANCELLED:
+                self._linker.add(turn, link)
+                self._sessions.touch(SessionRef(turn.scope, turn.session_id), turn.finished_at)
 
     @contextmanager
     def visit(
-        self, caller: Caller, messages: Sequence[Message], arrived_at: float
+        self,
+        caller: Caller,
+        messages: Sequence[Message],
+        tools_json: str | None,
+        arrived_at: float,
     ) -> Iterator[Visit]:
-        """Find the session; it does not become idle while the visit lasts."""
-        match = self._sessions.find(caller.scope, caller.session_id, messages)
-        key = match.key or SessionKey(caller.scope, uuid.uuid4().hex)
-        parent, is_main = match.parent, caller.kind is TurnKind.MAIN
-        self._sessions.enter(key, self._clock())
+        """Place a request; its session does not become idle while the visit lasts.
+
+        A visit that ends with an exception leaves its turns as replies that did not arrive.
+        """
+        asked = Asked(caller.scope, caller.origin, tuple(messages), tools_json, arrived_at)
+        placement = self._linker.place(asked)
+        session = placement.session or SessionRef(caller.scope, uuid.uuid4().hex)
+        parent = placement.parent
+        visit = Visit(
+            session=session,
+            kind=placement.judged.kind,
+            arrived_at=arrived_at,
+            parent_turn_id=None if parent is None else parent.node.turn_id,
+            prior=_prior(parent, messages),
+            placement=placement,
+        )
+        self._sessions.enter(session, self._clock())
         try:
-            yield Visit(
-                key=key,
-                arrived_at=arrived_at,
-                parent_turn_id=parent.turn_id if parent else None,
-                prior=_prior(parent, match.reply_index),
-                reaction=reaction_of(match, messages) if is_main else None,
-            )
+            yield visit
+        except BaseException:
+            for node in self._tree.session(session):
+                node.is_delivered = node.is_delivered and node.turn_id not in visit.committed
+            raise
         finally:
-            self._sessions.leave(key, self._clock())
+            self._sessions.leave(session, self._clock())
 
     async def link(self, visit: Visit) -> None:
-        """Commit the reaction that a request brings, then wake the judges.
+        """Commit what a request says about turns before it, then wake the judges.
 
         Raises:
             LogError: nothing was linked; the same reaction can be linked by a retry.
         """
-        reaction = visit.reaction
-        if reaction is None or reaction.turn.is_answered:
+        placement = visit.placement
+        if placement is None:
             return
-        reaction.turn.is_answered = True  # before the wait: a twin request must not link it again
+        if placement.shape is not None:
+            await self._report_shape(placement.shape)
+        if placement.kind is LinkKind.RESAMPLE and placement.of is not None:
+            placement.of.node.has_arrived = True
+        await self._drop_superseded(placement.superseded)
+        reaction = placement.reaction
+        if reaction is None or reaction.node.is_answered:
+            return
+        reaction.node.is_answered = True  # before the wait: a twin request must not link it again
         state = NextState(
-            turn_id=reaction.turn.turn_id,
+            turn_id=reaction.node.turn_id,
             kind=reaction.kind,
             arrived_at=visit.arrived_at,
             messages=reaction.messages,
@@ -155,37 +196,35 @@ class Collector:
         try:
             await _finish(self._log.append, state)
         except LogError:
-            reaction.turn.is_answered = False
+            reaction.node.is_answered = False
             raise
         self._on_linked()
 
-    async def commit(self, turn: Turn) -> None:
+    async def commit(self, visit: Visit, turn: Turn) -> None:
         """Make a finished turn durable and recognisable.
 
         Raises:
             LogError: the turn is not in the log; the client must not take it for complete.
         """
-        records: list[Turn | Outcome] = [turn]
+        assert visit.placement is not None
+        link = visit.placement.link(turn.turn_id)
+        records: list[Turn | Link | Outcome] = [turn, link]
         if (reason := _drop_reason(turn)) is not None:
             records.append(Outcome(turn.turn_id, self._clock(), drop_reason=reason))
-        key = SessionKey(turn.scope, turn.session_id)
-        forgotten = self._sessions.add(turn, self._clock())
-        try:
-            await _finish(self._log.append, *records)
-        except LogError:
-            self._sessions.remove(turn.turn_id, key)
-            raise
-        await self._close_quietly(forgotten)
+        await self._keep(visit, turn, link, records)
+        visit.committed.add(turn.turn_id)
 
-    async def abandon(self, turn: Turn) -> None:
+    async def abandon(self, visit: Visit, turn: Turn) -> None:
         """Keep what was sampled of a reply that nobody got to the end of.
 
         The caller is already failing, so a log that cannot be written is only reported.
         """
+        assert visit.placement is not None
+        link = visit.placement.link(turn.turn_id)
         reason = DropReason.SIDE if turn.kind is TurnKind.SIDE else DropReason.CANCELLED
         outcome = Outcome(turn.turn_id, self._clock(), drop_reason=reason)
         try:
-            await _finish(self._log.append, turn, outcome)
+            await self._keep(visit, turn, link, [turn, link, outcome])
         except LogError as error:
             _log.error("cancelled turn %s is not in the log: %s", turn.turn_id, error)
 
@@ -195,7 +234,7 @@ class Collector:
         Raises:
             LogError: the session is still open.
         """
-        await self._close(self._sessions.open_turns(SessionKey(scope, session_id)))
+        await self._close(self._sessions.open_turns(SessionRef(scope, session_id)))
 
     async def close_idle(self) -> None:
         """Close the sessions that nobody has visited for `session_idle_s`."""
@@ -208,14 +247,62 @@ class Collector:
             await asyncio.sleep(tick_s)
             await self.close_idle()
 
-    async def _close_quietly(self, turns: Sequence[KnownTurn]) -> None:
+    async def _drop_superseded(self, node: Node | None) -> None:
+        """A retry takes the place of a reply that did not arrive.
+
+        Raises:
+            LogError: it may still be dropped by another retry.
+        """
+        if node is None:
+            return
+        node.is_closed = True
+        outcome = Outcome(node.turn_id, self._clock(), drop_reason=DropReason.RETRIED)
+        try:
+            await _finish(self._log.append, outcome)
+        except LogError:
+            node.is_closed = False
+            raise
+
+    async def _report_shape(self, shape: str) -> None:
+        _log.info("a request that no rule of linking explains: %s", shape)
+        try:
+            await _finish(self._log.count, _UNKNOWN_SHAPES)
+        except LogError as error:
+            _log.error("an unknown shape is not counted: %s", error)
+
+    async def _keep(
+        self, visit: Visit, turn: Turn, link: Link, records: Sequence[Turn | Link | Outcome]
+    ) -> None:
+        """Recognise a turn from now on, and commit it.
+
+        Raises:
+            LogError: neither.
+        """
+        assert visit.placement is not None
+        forgotten = self._linker.add(turn, link, visit.placement.reading).forgotten
+        self._sessions.touch(visit.session, self._clock())
+        try:
+            await _finish(self._log.append, *records)
+        except LogError:
+            self._forget(turn.turn_id, visit.session)
+            raise
+        for node in forgotten:
+            self._sessions.tidy(node.session)
+        await self._close_quietly([node for node in forgotten if node.is_open])
+
+    def _forget(self, turn_id: str, session: SessionRef) -> None:
+        """What is not in the log must not be linked to."""
+        for node in [n for n in self._tree.session(session) if n.turn_id == turn_id]:
+            self._tree.remove(node)
+
+    async def _close_quietly(self, turns: Sequence[Node]) -> None:
         """Close turns where no request is there to be told of a failure."""
         try:
             await self._close(turns)
         except LogError as error:
             _log.error("%d turns stay open for now: %s", len(turns), error)
 
-    async def _close(self, turns: Sequence[KnownTurn]) -> None:
+    async def _close(self, turns: Sequence[Node]) -> None:
         if not turns:
             return
         for turn in turns:
@@ -257,10 +344,18 @@ async def _finish(write: Callable[..., None], *arguments: object) -> None:
         raise
 
 
-def _prior(parent: KnownTurn | None, reply_index: int | None) -> Prior | None:
-    if parent is None or reply_index is None or parent.kind is TurnKind.SIDE:
+def _prior(parent: Found | None, messages: Sequence[Message]) -> Prior | None:
+    """A turn whose tokens a prompt may go on from: the client sent its history as it was.
+
+    Where a decoration is gone or instructions have changed, the prompt is what the client says now.
+    """
+    if parent is None:
         return None
-    return Prior(parent.prompt_ids, parent.response_ids, parent.tools_json, reply_index)
+    node, at = parent.node, parent.at
+    is_whole = node.kind is TurnKind.MAIN and node.is_complete
+    if not is_whole or exact_digest(messages[:at]) != node.exact:
+        return None
+    return Prior(node.prompt_ids, node.response_ids, node.tools_json, at)
 
 
 def _drop_reason(turn: Turn) -> DropReason | None:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from clawjax.config import EngineConfig, GatewayConfig
 from clawjax.errors import ClawError, WireError
 from clawjax.gateway.auth import Authenticator
-from clawjax.gateway.caller import Caller, identify
+from clawjax.gateway.caller import Caller, read_caller
 from clawjax.gateway.chat import ChatService
 from clawjax.gateway.completions import Failure, TokenBytes, failure_of, model_body
 from clawjax.gateway.feedback import FeedbackService, parse_feedback
@@ -25,7 +25,6 @@ from clawjax.gateway.openai import ChatRequest, parse_chat_request
 from clawjax.gateway.sinks import JsonSink, StreamSink
 from clawjax.gateway.wire import JsonObject, parse_object
 from clawjax.protocols import Engine
-from clawjax.records import TurnKind
 
 __all__ = [
     "MODEL_ALIAS",
@@ -77,9 +76,7 @@ class ChatEndpoint:
         request = parse_chat_request(body, self._sampling_defaults)
         if request.model is not None:
             check_model(request.model, self._model_name)
-        caller = identify(
-            http.headers, body, scope=who, default_kind=TurnKind(self._config.default_turn_kind)
-        )
+        caller = read_caller(http.headers, body, scope=who)
         if request.is_stream:
             sink: StreamSink | JsonSink = StreamSink(request, self._token_bytes, send)
         else:

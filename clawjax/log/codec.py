@@ -14,9 +14,12 @@ from clawjax.log import schema
 from clawjax.records import (
     DropReason,
     FinishReason,
+    Link,
+    LinkKind,
     Message,
     NextState,
     NextStateKind,
+    Origin,
     Outcome,
     SamplingParams,
     ToolCall,
@@ -26,9 +29,17 @@ from clawjax.records import (
     VersionRun,
 )
 
-__all__ = ["Record", "decode_next_state", "decode_outcome", "decode_turn", "decode_verdict", "row"]
+__all__ = [
+    "Record",
+    "decode_link",
+    "decode_next_state",
+    "decode_outcome",
+    "decode_turn",
+    "decode_verdict",
+    "row",
+]
 
-Record = Turn | NextState | Verdict | Outcome
+Record = Turn | NextState | Verdict | Outcome | Link
 Row = Mapping[Any, Any]
 
 _INTEGERS = "i"
@@ -54,6 +65,8 @@ def row(record: Record) -> tuple[Table, dict[str, Any]]:
             }
         case Outcome():
             return schema.outcomes, _plain(record)
+        case Link():
+            return schema.links, {**_plain(record), "origin": _dump(asdict(record.origin))}
 
 
 def decode_turn(row: Row) -> Turn:
@@ -104,6 +117,16 @@ def decode_outcome(row: Row) -> Outcome:
         trained_version=row["trained_version"],
         drop_reason=None if reason is None else DropReason(reason),
     )
+
+
+def decode_link(row: Row) -> Link:
+    """Rebuild a `Link`."""
+    values = {field.name: row[field.name] for field in fields(Link)}
+    origin: dict[str, Any] = json.loads(values["origin"])
+    said = origin["said_kind"]
+    origin["said_kind"] = None if said is None else TurnKind(said)
+    values.update(kind=LinkKind(values["kind"]), origin=Origin(**origin))
+    return Link(**values)
 
 
 def _turn_row(turn: Turn) -> dict[str, Any]:

@@ -10,11 +10,33 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-__all__ = ["connect", "snapshots"]
+from clawjax.errors import LogError
+
+__all__ = ["connect", "parse_url", "snapshots"]
+
+_URL_FORMS = "write it as sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
 
 _WRITERS = 0x636C6177
 """PostgreSQL's lock that a writing transaction holds; any number of our own."""
+
+
+def parse_url(url: str) -> sa.URL:
+    """The address of a turn log.
+
+    Raises:
+        LogError: no such address, or another database's.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except SQLAlchemyError as error:
+        msg = f"log.url is no database URL: {_URL_FORMS}"
+        raise LogError(msg) from error
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        msg = f"log.url names a {parsed.get_backend_name()} database: {_URL_FORMS}"
+        raise LogError(msg)
+    return parsed
 
 
 def connect(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:

@@ -5,12 +5,12 @@ Replaying changes nothing in the log and gives the same samples each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from clawjax.records import JudgedTurn, Sample, TeacherSays, Turn, expand_versions
+from clawjax.records import JudgedTurn, Link, Sample, TeacherSays, Turn, expand_versions
 
-__all__ = ["HasTurns", "replay", "replay_samples", "to_sample"]
+__all__ = ["HasLinks", "HasTurns", "placed", "replay", "replay_samples", "to_sample"]
 
 
 def to_sample(
@@ -38,6 +38,25 @@ class HasTurns(Protocol):
     def turns(self, *, after: int = 0, limit: int = 1000) -> Sequence[JudgedTurn]:
         """Turns in order of logging, beyond `after`."""
         ...
+
+
+class HasLinks(HasTurns, Protocol):
+    """One that also says how turns were placed."""
+
+    def links(self, turn_ids: Sequence[str]) -> Mapping[str, Link]:
+        """By turn id; nothing of turns logged before there were links."""
+        ...
+
+
+def placed(log: HasLinks, *, page: int = 256) -> Iterator[tuple[Turn, Link]]:
+    """Every turn in order of logging, and how it was placed, where that was kept."""
+    after = 0
+    while found := log.turns(after=after, limit=page):
+        links = log.links([judged.turn.turn_id for judged in found])
+        for judged in found:
+            if (link := links.get(judged.turn.turn_id)) is not None:
+                yield judged.turn, link
+        after = found[-1].seq
 
 
 def replay(log: HasTurns, *, page: int = 256) -> Iterator[JudgedTurn]:

@@ -21,9 +21,11 @@ from sqlalchemy import (
 
 __all__ = [
     "SCHEMA_VERSION",
+    "UPGRADED_BY_TABLES",
     "claims",
     "counters",
     "cursors",
+    "links",
     "metadata",
     "next_states",
     "outcomes",
@@ -31,8 +33,14 @@ __all__ = [
     "verdicts",
 ]
 
-SCHEMA_VERSION = 2
-"""Kept in the cursor `schema`; a log of another version is refused, never migrated silently."""
+SCHEMA_VERSION = 3
+"""Kept in the cursor `schema`; a log of a version that is not understood is refused."""
+
+UPGRADED_BY_TABLES = frozenset({2})
+"""Versions that only lack tables. Opening such a log adds them; rows stay as they are.
+
+2 has no `links`: its turns were placed, but why was not kept.
+"""
 
 metadata = MetaData()
 
@@ -77,6 +85,18 @@ next_states = Table(
     Column("score", Float),
     UniqueConstraint("turn_id", "kind", "arrived_at"),
     sqlite_autoincrement=True,
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("turn_id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("turn_kind_reason", String, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("of_turn_id", String),
+    Column("at", Integer),
 )
 
 verdicts = Table(

@@ -19,12 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clawjax.errors import LogError
 from clawjax.log import codec
-from clawjax.log.connection import connect, snapshots
+from clawjax.log.connection import connect, parse_url, snapshots
 from clawjax.log.schema import (
     SCHEMA_VERSION,
+    UPGRADED_BY_TABLES,
     claims,
     counters,
     cursors,
+    links,
     metadata,
     next_states,
     outcomes,
@@ -34,6 +36,7 @@ from clawjax.log.schema import (
 from clawjax.records import (
     Counts,
     JudgedTurn,
+    Link,
     LinkedTurn,
     NextStateKind,
     Outcome,
@@ -43,7 +46,6 @@ from clawjax.records import (
 
 __all__ = ["SqlTurnLog"]
 
-_URL_FORMS = "write it as sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
 _CHUNK = 500
 """Keys per `IN (...)`; SQLite's limit on bound parameters is far above."""
 
@@ -65,12 +67,12 @@ class SqlTurnLog:
         busy_timeout_s: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> SqlTurnLog:
-        """Connect and create the tables where they are missing.
+        """Connect, and create tables where they are missing, also in logs of earlier versions.
 
         Raises:
             LogError: unreachable or unwritable, or written by another schema version.
         """
-        parsed = _parse(url)
+        parsed = parse_url(url)
         shown = parsed.render_as_string(hide_password=True)
         try:
             engine = connect(parsed, busy_timeout_s)
@@ -91,7 +93,9 @@ class SqlTurnLog:
             )
             raise LogError(msg) from error
         found = log.cursor("schema")
-        if found != SCHEMA_VERSION:
+        if found in UPGRADED_BY_TABLES:
+            log.move_cursor("schema", SCHEMA_VERSION)
+        elif found != SCHEMA_VERSION:
             msg = (
                 f"the turn log {shown} has schema {found}, this version of clawjax writes "
                 f"{SCHEMA_VERSION}: use a new run.dir or the clawjax that wrote it"
@@ -150,7 +154,7 @@ class SqlTurnLog:
                 codec.decode_turn(found),
                 codec.decode_next_state({c.name: found[f"next_{c.name}"] for c in next_states.c}),
             )
-            for found in self._read(query)
+            for found in self.select(query)
         ]
 
     def judged(self, *, limit: int) -> list[JudgedTurn]:
@@ -164,17 +168,17 @@ class SqlTurnLog:
             .order_by(turns.c.seq)
             .limit(limit)
         )
-        return self._with_events(self._read(query))
+        return self._with_events(self.select(query))
 
     def get(self, turn_id: str) -> JudgedTurn | None:
         """One turn with all that is known about it."""
-        found = self._with_events(self._read(sa.select(turns).where(turns.c.turn_id == turn_id)))
+        found = self._with_events(self.select(sa.select(turns).where(turns.c.turn_id == turn_id)))
         return found[0] if found else None
 
     def turns(self, *, after: int = 0, limit: int = 1000) -> list[JudgedTurn]:
         """All turns in order of logging, beyond `after`, with all that is known about them."""
         query = sa.select(turns).where(turns.c.seq > after).order_by(turns.c.seq).limit(limit)
-        return self._with_events(self._read(query))
+        return self._with_events(self.select(query))
 
     def open_turns(self, *, limit: int) -> list[Turn]:
         """The newest main turns that nobody has answered yet, oldest first."""
@@ -188,11 +192,16 @@ class SqlTurnLog:
             .order_by(turns.c.seq.desc())
             .limit(limit)
         )
-        return [codec.decode_turn(found) for found in reversed(self._read(query))]
+        return [codec.decode_turn(found) for found in reversed(self.select(query))]
+
+    def links(self, turn_ids: Sequence[str]) -> dict[str, Link]:
+        """How turns were placed, by turn id; nothing of those logged before there were links."""
+        found = self._events(links, turn_ids, links.c.turn_id)
+        return {turn_id: codec.decode_link(entries[0]) for turn_id, entries in found.items()}
 
     def find_response(self, response_id: str, choice: int = 0) -> str | None:
         """The turn behind a response id that a client was given."""
-        found = self._read(
+        found = self.select(
             sa.select(turns.c.turn_id).where(
                 turns.c.response_id == response_id, turns.c.choice == choice
             )
@@ -201,27 +210,27 @@ class SqlTurnLog:
 
     def outcome(self, turn_id: str) -> Outcome | None:
         """How a turn ended; None while it is pending."""
-        found = self._read(sa.select(outcomes).where(outcomes.c.turn_id == turn_id))
+        found = self.select(sa.select(outcomes).where(outcomes.c.turn_id == turn_id))
         return codec.decode_outcome(found[0]) if found else None
 
     def outcomes(self) -> dict[str, Outcome]:
         """Every turn that has ended, by turn id."""
-        found = self._read(sa.select(outcomes))
+        found = self.select(sa.select(outcomes))
         return {entry["turn_id"]: codec.decode_outcome(entry) for entry in found}
 
     def last_arrival(self) -> float | None:
         """Unix seconds at which the newest main request arrived."""
         newest = sa.select(sa.func.max(turns.c.arrived_at).label("newest"))
-        return self._read(newest.where(turns.c.kind == TurnKind.MAIN))[0]["newest"]
+        return self.select(newest.where(turns.c.kind == TurnKind.MAIN))[0]["newest"]
 
     def cursor(self, name: str) -> int:
         """Where a reader stands; 0 at first."""
-        found = self._read(sa.select(cursors.c.position).where(cursors.c.name == name))
+        found = self.select(sa.select(cursors.c.position).where(cursors.c.name == name))
         return found[0]["position"] if found else 0
 
     def counters(self) -> dict[str, int]:
         """All persistent counters."""
-        return {entry["name"]: entry["value"] for entry in self._read(sa.select(counters))}
+        return {entry["name"]: entry["value"] for entry in self.select(sa.select(counters))}
 
     def counts(self) -> Counts:
         """The balance, read in one transaction."""
@@ -283,7 +292,7 @@ class SqlTurnLog:
 
     def claimed(self) -> int:
         """Turns that a step under way has reserved."""
-        return self._read(sa.select(sa.func.count().label("n")).select_from(claims))[0]["n"]
+        return self.select(sa.select(sa.func.count().label("n")).select_from(claims))[0]["n"]
 
     def recover(self, step: int) -> list[str]:
         """Settle claims up to `step`, release later ones; returns the released turn ids."""
@@ -330,7 +339,7 @@ class SqlTurnLog:
         by_turn: dict[str, list[RowMapping]] = {}
         for chunk in _chunks(turn_ids):
             query = sa.select(table).where(table.c.turn_id.in_(chunk)).order_by(order)
-            for entry in self._read(query):
+            for entry in self.select(query):
                 by_turn.setdefault(entry["turn_id"], []).append(entry)
         return by_turn
 
@@ -342,7 +351,8 @@ class SqlTurnLog:
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
-    def _read(self, query: sa.Select[Any]) -> Sequence[RowMapping]:
+    def select(self, query: sa.Select[Any]) -> Sequence[RowMapping]:
+        """Rows of a query, for the readers of this package."""
         with self._reading() as connection:
             return connection.execute(query).mappings().all()
 
@@ -368,18 +378,6 @@ class SqlTurnLog:
         except SQLAlchemyError as error:
             msg = f"cannot write the turn log: {_reason(error)}"
             raise LogError(msg) from error
-
-
-def _parse(url: str) -> sa.URL:
-    try:
-        parsed = sa.make_url(url)
-    except SQLAlchemyError as error:
-        msg = f"log.url is no database URL: {_URL_FORMS}"
-        raise LogError(msg) from error
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        msg = f"log.url names a {parsed.get_backend_name()} database: {_URL_FORMS}"
-        raise LogError(msg)
-    return parsed
 
 
 def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -101,6 +101,7 @@ KEYS: tuple[Key, ...] = (
     Key("gateway/requests", "requests", "requests for a reply since the run began"),
     Key("gateway/other_requests", "requests", "all others under `/v1`: feedback, models"),
     Key("gateway/non_2xx", "requests", "those of both answered with an error"),
+    Key("gateway/unknown_shapes", "requests", "main requests that no rule of linking explains"),
     # Processes.
     Key("process/rss_bytes", "bytes", "resident memory of all processes together"),
     # Held-out prompts, before (step 0) and after.

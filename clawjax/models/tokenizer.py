@@ -17,6 +17,7 @@ import tokenizers
 
 from clawjax.errors import ConfigError
 from clawjax.models.guard import Guard
+from clawjax.models.segments import SegmentEncoder
 from clawjax.models.template import ChatTemplate
 from clawjax.records import Message
 
@@ -53,6 +54,7 @@ class ChatTokenizer:
         self._special = frozenset(i for i, token in self._added.items() if token.special)
         self._control = self._special | eos_ids
         self._guard = Guard(self._added[i].content for i in self._control if i in self._added)
+        self._segments = SegmentEncoder(tokenizer, self._control)
         self._pieces: dict[int, bytes] = {}
         self.vocab_size: int = tokenizer.get_vocab_size(with_added_tokens=True)
         self.eos_ids = eos_ids
@@ -67,7 +69,7 @@ class ChatTokenizer:
         Ordinary text is encoded as `encode` does it; control tokens that somebody typed are text.
         """
         if not self._guard.has_marks(text):
-            return self.encode(text)
+            return self._segments.encode(text)
         found = self._tokenizer.encode(text, add_special_tokens=False)
         ids: list[int] = []
         start = 0

@@ -223,6 +223,7 @@ def _gauge_metrics(engine: Engine, counts: Counts, counters: dict[str, int]) -> 
         "gateway/requests": float(counters.get("requests", 0)),
         "gateway/other_requests": float(counters.get("other_requests", 0)),
         "gateway/non_2xx": float(counters.get("non_2xx", 0)),
+        "gateway/unknown_shapes": float(counters.get("unknown_shapes", 0)),
     }
 
 

@@ -3,24 +3,28 @@
 import pytest
 
 from clawjax.errors import WireError
-from clawjax.gateway.caller import Caller, identify
-from clawjax.records import TurnKind
+from clawjax.gateway.caller import Caller, read_caller
+from clawjax.records import Origin, TurnKind
 
 
-def who(headers=None, body=None, default=TurnKind.MAIN):
-    return identify(headers or {}, body or {}, scope="s", default_kind=default)
+def who(headers=None, body=None):
+    return read_caller(headers or {}, body or {}, scope="s")
 
 
 def test_nothing_said_means_the_defaults():
-    assert who() == Caller("s", None, TurnKind.MAIN, False)
-    assert who(default=TurnKind.SIDE).kind is TurnKind.SIDE
+    assert who() == Caller("s", Origin())
 
 
 def test_headers_win_over_the_body():
     headers = {"x-session-id": "a", "x-turn-type": "Side", "x-session-done": "1"}
     body = {"session_id": "b", "turn_type": "main", "session_done": False}
-    assert who(headers, body) == Caller("s", "a", TurnKind.SIDE, True, priority=1)
-    assert who({}, body) == Caller("s", "b", TurnKind.MAIN, False)
+    caller = who(headers, body)
+    assert (caller.origin.key, caller.origin.said_kind) == ("a", TurnKind.SIDE)
+    assert caller.is_session_done
+    caller = who({}, body)
+    assert (caller.origin.key, caller.origin.said_kind) == ("b", TurnKind.MAIN)
+    assert caller.origin.is_key_explicit
+    assert not caller.is_session_done
 
 
 @pytest.mark.parametrize(
@@ -34,7 +38,68 @@ def test_headers_win_over_the_body():
     ],
 )
 def test_people_come_before_side_turns_unless_it_is_said(headers, body, priority):
-    assert who(headers, body).priority == priority
+    caller = who(headers, body)
+    assert caller.priority(caller.origin.said_kind or TurnKind.MAIN) == priority
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "key", "source"),
+    [
+        ({"x-claude-code-session-id": "c"}, {}, "c", "x-claude-code-session-id"),
+        ({"x-openwebui-chat-id": "w"}, {}, "w", "x-openwebui-chat-id"),
+        ({"session_id": "p", "x-session-affinity": "p"}, {}, "p", "session_id"),
+        ({"thread-id": "t", "session-id": "s"}, {"prompt_cache_key": "k"}, "s", "session-id"),
+        ({}, {"prompt_cache_key": "k"}, "k", "prompt_cache_key"),
+        ({}, {"metadata": {"user_id": '{"session_id": "m"}'}}, "m", "metadata.user_id"),
+        (
+            {"x-session-affinity": "a", "x-client-request-id": "r", "traceparent": "t"},
+            {},
+            None,
+            None,
+        ),
+        ({}, {"user": "u", "metadata": {"user_id": "u"}, "prompt_cache_key": 7}, None, None),
+        ({"session-id": "\u00e9"}, {"prompt_cache_key": "k"}, "k", "prompt_cache_key"),
+        ({}, {"metadata": {"user_id": "{"}}, None, None),
+        ({}, {"metadata": ["x"], "prompt_cache_key": "k" * 300}, None, None),
+    ],
+)
+def test_what_clients_say_for_other_reasons_is_a_hint(headers, body, key, source):
+    origin = who(headers, body).origin
+    assert (origin.key, origin.key_source, origin.is_key_explicit) == (key, source, False)
+
+
+def test_compactions_are_counted_behind_a_colon():
+    origin = who({}, {"prompt_cache_key": "7f52-1b:2"}).origin
+    assert (origin.key, origin.compactions) == ("7f52-1b", 2)
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "family"),
+    [
+        ("OpenAI/JS 7.15.0", "OpenAI JS"),
+        ("AsyncOpenAI/Python 3.54.0", "AsyncOpenAI Python"),
+        ("claude-cli/2.1.197 (external, sdk-cli)", "claude-cli"),
+        ("opencode/1.18.33 ai-sdk/provider-utils/4.0.23 runtime/bun/1.3", "opencode"),
+        ("codex_exec/0.169.0 (Debian 12.0.0; x86_64) xterm", "codex_exec"),
+        ("pydantic-ai/2.68.0", "pydantic-ai"),
+        ("undici", "undici"),
+        ("", ""),
+    ],
+)
+def test_client_families(user_agent, family):
+    assert who({"user-agent": user_agent}).origin.client == family
+
+
+def test_how_a_request_is_asked():
+    origin = who(
+        {"x-stainless-retry-count": "2"},
+        {"stream": True, "model": "small", "response_format": {"type": "json_object"}},
+    ).origin
+    assert (origin.retries, origin.is_stream, origin.is_constrained) == (2, True, True)
+    assert origin.model == "small"
+    assert who({"x-stainless-retry-count": "\u00b2"}).origin.retries == 0
+    assert who({}, {"text": {"format": {"type": "json_schema"}}}).origin.is_constrained
+    assert not who({}, {"response_format": {"type": "text"}}).origin.is_constrained
 
 
 @pytest.mark.parametrize("word", ["1", "true", "Yes", "ON", True, 1])

@@ -8,7 +8,17 @@ from dataclasses import replace
 import pytest
 
 from clawjax.gateway.caller import Caller
-from clawjax.records import FinishReason, Message, NextState, NextStateKind, Turn, TurnKind
+from clawjax.records import (
+    DropReason,
+    FinishReason,
+    LinkKind,
+    Message,
+    NextState,
+    NextStateKind,
+    Origin,
+    Turn,
+    TurnKind,
+)
 
 from .helpers import FailingLog, assistant, user
 
@@ -49,12 +59,15 @@ async def test_judges_are_woken_before_the_next_reply_is_begun(gateway):
 
 async def test_an_edited_history_forks(gateway):
     first, second = await talk(gateway, "a", "b")
-    history = [user("a"), assistant("edited"), user("b")]
+    history = [user("a"), assistant("hello here"), user("b")]
     forked = await gateway.say(*history, session_id=first.session_id)
     third = gateway.turns()[2]
     assert (forked["session_id"], third.parent_turn_id) == (first.session_id, None)
     assert gateway.events(second.turn_id) == ()
-    elsewhere = await gateway.say(*history)
+    link = gateway.log.links([third.turn_id])[third.turn_id]
+    assert (link.kind, link.of_turn_id, link.at) == (LinkKind.BRANCH, first.turn_id, 1)
+    foreign = [user("a"), assistant("somebody else's words"), user("b")]
+    elsewhere = await gateway.say(*foreign)
     assert elsewhere["session_id"] != first.session_id
 
 
@@ -180,14 +193,14 @@ async def test_a_client_that_leaves_does_not_take_its_records_along(gateway):
     """Even where all threads are busy and no write has begun."""
     (first,) = await talk(gateway, "a")
     second = replace(first, turn_id="second", parent_turn_id=first.turn_id)
-    caller = Caller(first.scope, first.session_id, TurnKind.MAIN, is_session_done=False)
+    caller = Caller(first.scope, Origin(client="python-httpx", key=first.session_id))
     history = (*first.messages, first.reply, Message("user", "b"))
     busy = threading.Event()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(1))
     blocker = loop.run_in_executor(None, busy.wait)
-    with gateway.collector.visit(caller, history, first.finished_at) as visit:
-        writes = [gateway.collector.link(visit), gateway.collector.commit(second)]
+    with gateway.collector.visit(caller, history, None, first.finished_at) as visit:
+        writes = [gateway.collector.link(visit), gateway.collector.commit(visit, second)]
         tasks = [asyncio.create_task(write) for write in writes]
         await asyncio.sleep(0.01)
         for task in tasks:
@@ -208,6 +221,67 @@ async def test_cancelled_turns_are_not_recognised_after_a_restart(make_gateway):
     await after.collector.rebuild()
     await after.say(user("a"), assistant(cancelled.reply.content), user("b"))
     assert after.events(cancelled.turn_id) == ()
+
+
+async def test_a_retry_drops_the_reply_that_did_not_arrive(gateway):
+    await gateway.say(user("a"))
+    await gateway.say(user("a"), headers={"x-stainless-retry-count": "1"})
+    first, second = gateway.turns()
+    assert gateway.log.outcome(first.turn_id).drop_reason is DropReason.RETRIED
+    assert gateway.log.outcome(second.turn_id) is None
+    assert gateway.log.links([second.turn_id])[second.turn_id].of_turn_id == first.turn_id
+    assert second.session_id == first.session_id
+
+
+async def test_a_reply_whose_delivery_broke_off_did_not_arrive(gateway):
+    (first,) = await talk(gateway, "a")
+    caller = Caller(first.scope, Origin(client="python-httpx"))
+    lost = replace(first, turn_id="lost", messages=(Message("user", "b"),))
+
+    async def break_off():
+        with visiting(gateway, caller, "b") as visit:
+            await gateway.collector.commit(
+                visit, replace(lost, session_id=visit.session.session_id)
+            )
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await break_off()
+    with visiting(gateway, caller, "b") as visit:
+        assert visit.placement.kind is LinkKind.RETRY
+        await gateway.collector.link(visit)
+    assert gateway.log.outcome("lost").drop_reason is DropReason.RETRIED
+
+
+def visiting(gateway, caller: Caller, text: str):
+    return gateway.collector.visit(caller, (Message("user", text),), None, 5.0)
+
+
+async def test_what_no_rule_explains_is_counted(gateway):
+    await gateway.say(user("a"), assistant("whose words are these?"), user("b"))
+    await talk(gateway, "c", "d")
+    assert gateway.log.counters() == {"requests": 3, "unknown_shapes": 1}
+
+
+async def test_a_clients_side_request_is_found_by_its_words(gateway):
+    (first,) = await talk(gateway, "a")
+    history = [user("a"), assistant("hello there")]
+    await gateway.say(*history, user("Pre-compaction memory flush. Store durable memories"))
+    side = gateway.turns()[1]
+    assert (side.kind, side.parent_turn_id) == (TurnKind.SIDE, first.turn_id)
+    assert gateway.engine.requests[1].priority == 1
+    assert gateway.events(first.turn_id) == ()
+    assert gateway.log.outcome(side.turn_id).drop_reason is DropReason.SIDE
+
+
+async def test_a_prompt_says_what_the_client_says_now(gateway):
+    """A history that only links by its canonical form is rendered afresh, not continued."""
+    reminder = user("<system-reminder>it is Monday</system-reminder>")
+    await gateway.say(user("a"), reminder)
+    await gateway.say(user("a"), assistant("hello there"), user("b"))
+    first, second = gateway.turns()
+    assert second.parent_turn_id == first.turn_id
+    assert second.prompt_ids[: len(first.prompt_ids)] != first.prompt_ids
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -24,9 +24,12 @@ from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
     DropReason,
     FinishReason,
+    Link,
+    LinkKind,
     Message,
     NextState,
     NextStateKind,
+    Origin,
     Outcome,
     SamplingParams,
     ToolCall,
@@ -303,6 +306,28 @@ def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LogError, match=r"cannot open the turn log .*file/turns\.db"):
         SqlTurnLog.open(f"sqlite:///{tmp_path}/file/turns.db")
+
+
+def test_how_turns_were_placed_comes_back(log):
+    origin = Origin("x", key="k", key_source="session-id", said_kind=TurnKind.SIDE, retries=2)
+    link = Link("t1", LinkKind.RETRY, "why", "why side", origin, of_turn_id="t0", at=3)
+    log.append(make_turn("t0"), make_turn("t1"), link)
+    assert log.links(["t0", "t1", "t2"]) == {"t1": link}
+
+
+def test_a_log_from_before_there_were_links_is_opened_and_goes_on(log, url):
+    log.append(make_turn("t1"), user_said("t1"))
+    with log._writing() as connection:
+        connection.execute(sa.text("DROP TABLE links"))
+        connection.execute(sa.text("UPDATE cursors SET position = 2 WHERE name = 'schema'"))
+    again = SqlTurnLog.open(url)
+    assert again.cursor("schema") == 3
+    assert again.get("t1").turn == make_turn("t1")
+    assert again.links(["t1"]) == {}
+    again.append(make_turn("t2"), Link("t2", LinkKind.NEW, "why", "why main", Origin()))
+    assert again.links(["t1", "t2"]).keys() == {"t2"}
+    again.close()
+    SqlTurnLog.open(url).close()
 
 
 def test_a_log_of_another_schema_is_refused(log, url):

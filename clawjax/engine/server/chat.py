@@ -17,10 +17,10 @@ from clawjax.gateway.chat import ChatService
 from clawjax.gateway.collector import Visit
 from clawjax.gateway.endpoints import ChatEndpoint
 from clawjax.gateway.render import Renderer
-from clawjax.gateway.sessions import SessionKey
+from clawjax.linking.tree import SessionRef
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import Engine
-from clawjax.records import Message, Turn
+from clawjax.records import Message, Turn, TurnKind
 
 __all__ = ["ChatRoute", "Forgetful", "new_chat"]
 
@@ -30,19 +30,23 @@ class Forgetful:
 
     @contextmanager
     def visit(
-        self, caller: Caller, messages: Sequence[Message], arrived_at: float
+        self,
+        caller: Caller,
+        messages: Sequence[Message],
+        tools_json: str | None,
+        arrived_at: float,
     ) -> Iterator[Visit]:
         """Every request begins a conversation."""
-        key = SessionKey(caller.scope, caller.session_id or uuid.uuid4().hex)
-        yield Visit(key, arrived_at, parent_turn_id=None, prior=None, reaction=None)
+        session = SessionRef(caller.scope, caller.origin.key or uuid.uuid4().hex)
+        yield Visit(session, caller.origin.said_kind or TurnKind.MAIN, arrived_at)
 
     async def link(self, visit: Visit) -> None:
         """There is nothing to link to."""
 
-    async def commit(self, turn: Turn) -> None:
+    async def commit(self, visit: Visit, turn: Turn) -> None:
         """It goes with the answer."""
 
-    async def abandon(self, turn: Turn) -> None:
+    async def abandon(self, visit: Visit, turn: Turn) -> None:
         """It is gone."""
 
     async def close_session(self, scope: str, session_id: str) -> None:

@@ -1,0 +1,93 @@
+"""The command line: `clawjax COMMAND ...`.
+
+A command is one module in `clawjax/cli/commands`: its name, its docstring, whose first line is the
+help, and the two functions of `Command`. It is imported when it is chosen, so `clawjax --help`
+reads a few files and imports nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+__all__ = ["Command", "known_commands", "main"]
+
+_FOLDER = Path(__file__).parent / "commands"
+_UNSATISFIED = 2
+"""The exit code where arguments cannot be satisfied, as argparse has it."""
+
+
+class Command(Protocol):
+    """What a command's module has."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Say what the command takes."""
+        ...
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Do it; returns the exit code.
+
+        Raises:
+            ClawError: it cannot be done; the message is shown.
+        """
+        ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    known = known_commands()
+    if not words or words[0] not in known:
+        _front(known).parse_args(words or ["--help"])
+        return _UNSATISFIED
+    return _run(words[0], words[1:])
+
+
+def known_commands() -> dict[str, str]:
+    """The first line of help of every command, by name, without importing any."""
+    found: dict[str, str] = {}
+    for file in sorted(_FOLDER.glob("[!_]*.py")):
+        described = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        found[file.stem] = described.partition("\n")[0]
+    return found
+
+
+def _front(known: dict[str, str]) -> argparse.ArgumentParser:
+    width = max(map(len, known), default=0)
+    listed = "\n".join(f"  {name:{width}}  {described}" for name, described in known.items())
+    parser = argparse.ArgumentParser(
+        prog="clawjax",
+        description="Train personal AI agents by talking to them.",
+        epilog=f"commands:\n{listed}\n\n`clawjax COMMAND --help` says what a command takes.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=known, metavar="COMMAND", help="one of those below")
+    return parser
+
+
+def _run(name: str, words: Sequence[str]) -> int:
+    module = importlib.import_module(f"clawjax.cli.commands.{name}")
+    command = cast(Command, module)
+    parser = argparse.ArgumentParser(
+        prog=f"clawjax {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    options = parser.parse_args(words)
+    from clawjax.errors import ClawError
+
+    try:
+        return command.run(options)
+    except ClawError as error:
+        sys.stderr.write(f"{error}\n")
+        return _UNSATISFIED
+    except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,106 @@
+"""List sessions and turns: what each continues and why, what came after it, what became of it.
+
+    clawjax sessions runs/serve
+    clawjax sessions runs/serve --session 7f52 --json
+
+Reads the turn log, also while the run goes on. Shows no texts of conversations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from clawjax.cli.run_log import add_log_arguments, open_log
+from clawjax.log.overview import SessionOverview, TurnOverview, overview
+
+__all__ = ["add_arguments", "run", "table"]
+
+_SHORT = 8
+"""Characters of an id that are shown."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The log, which sessions, and the form."""
+    add_log_arguments(parser)
+    parser.add_argument("--session", metavar="ID", help="only sessions whose ids begin so")
+    parser.add_argument("--limit", type=int, default=20, help="sessions at most, the newest first")
+    parser.add_argument("--json", action="store_true", help="one JSON object per session and line")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print them."""
+    log = open_log(options)
+    try:
+        sessions = overview(log, session_id=options.session, limit=options.limit)
+    finally:
+        log.close()
+    lines = map(_as_json, sessions) if options.json else table(sessions)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0
+
+
+def table(sessions: Iterable[SessionOverview]) -> Iterator[str]:
+    """The lines of a table per session."""
+    is_empty = True
+    for session in sessions:
+        if not is_empty:
+            yield ""
+        is_empty = False
+        yield _heading(session)
+        yield from _aligned([_HEADER, *map(_cells, session.turns)])
+    if is_empty:
+        yield "no session"
+
+
+def _as_json(session: SessionOverview) -> str:
+    return json.dumps(asdict(session), ensure_ascii=False)
+
+
+def _heading(session: SessionOverview) -> str:
+    origins = [turn.link.origin for turn in session.turns if turn.link is not None]
+    client = origins[-1].client if origins else ""
+    source = next((origin.key_source for origin in origins if origin.key_source), None)
+    began = datetime.fromtimestamp(session.turns[0].arrived_at).astimezone()
+    return (
+        f"session {session.session_id}, {len(session.turns)} turns since {began:%Y-%m-%d %H:%M}, "
+        f"client {client or 'unknown'}, named by {source or 'nobody'}"
+    )
+
+
+_HEADER = ("turn", "link", "from", "kind", "tokens", "came after", "scores", "became", "why")
+
+
+def _cells(turn: TurnOverview) -> tuple[str, ...]:
+    link = turn.link
+    of = None if link is None else link.of_turn_id
+    return (
+        turn.turn_id[:_SHORT],
+        "?" if link is None else link.kind.value,
+        _short(turn.parent_turn_id) + (f" of {_short(of)}" if of else ""),
+        turn.kind,
+        f"{turn.prompt_tokens}+{turn.response_tokens}",
+        " ".join(turn.came_after) or "-",
+        " ".join(f"{name}={_number(score)}" for name, score in turn.scores.items()) or "-",
+        turn.became + (" (left behind)" if turn.is_left_behind else ""),
+        "not recorded" if link is None else f"{link.reason}; {turn.kind}: {link.turn_kind_reason}",
+    )
+
+
+def _short(turn_id: str | None) -> str:
+    return "-" if turn_id is None else turn_id[:_SHORT]
+
+
+def _number(score: float | None) -> str:
+    return "none" if score is None else f"{score:+.2f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        yield "  " + "  ".join(cells).rstrip()

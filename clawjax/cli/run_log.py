@@ -1,0 +1,35 @@
+"""The turn log that a command reads: of a run's folder, or by its address."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from clawjax.errors import LogError
+from clawjax.log.store import SqlTurnLog
+
+__all__ = ["add_log_arguments", "open_log"]
+
+
+def add_log_arguments(parser: argparse.ArgumentParser) -> None:
+    """`RUN` or `--log URL`."""
+    parser.add_argument("run", nargs="?", type=Path, help="the run's folder, e.g. runs/serve")
+    parser.add_argument("--log", metavar="URL", help="the turn log, where it is not in that folder")
+
+
+def open_log(options: argparse.Namespace) -> SqlTurnLog:
+    """The log that was named.
+
+    Raises:
+        LogError: none was named, or it does not exist.
+    """
+    if options.log is not None:
+        return SqlTurnLog.open(options.log)
+    if options.run is None:
+        msg = "no turn log is named: give the run's folder, e.g. runs/serve, or --log URL"
+        raise LogError(msg)
+    file = options.run / "turns.db"
+    if not file.is_file():
+        msg = f"there is no turn log {file}: give the folder of a run that has served, or --log URL"
+        raise LogError(msg)
+    return SqlTurnLog.open(f"sqlite:///{file}")

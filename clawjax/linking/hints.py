@@ -1,0 +1,131 @@
+"""What names a session, and whose client it is: headers, body fields and one client's own text.
+
+Hints of real, unpatched clients, most telling first. A hint that cannot be a name is no hint: it is
+left out, never refused. `X-Session-Affinity` and `X-Client-Request-Id` are no names (nanobot makes
+new ones for every process), `user` is a tenant, and a trace lasts for one run only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple, cast
+
+from clawjax.records import Message, Origin
+
+__all__ = ["client_family", "is_session_name", "read_session_key", "with_runtime_key"]
+
+Headers = Mapping[str, str]
+Body = Mapping[str, object]
+
+_MAX_NAME_CHARACTERS = 256
+_MAX_FAMILY_CHARACTERS = 64
+_VERSIONS = re.compile(r"/\S*|\([^)]*\)|\bv?\d[\w.-]*")
+_COUNTED = re.compile(r"(.+):(\d{1,6})", re.DOTALL)
+_RUNTIME = re.compile(r"^Runtime: agent=[^\n]*?\| sessionId=([^\s|]+)", re.MULTILINE)
+_READ_FOR_RUNTIME = 4
+"""Messages from the first in which OpenClaw's line may stand."""
+
+
+class SessionKey(NamedTuple):
+    """A name for a session, and where it was found."""
+
+    source: str
+    value: str
+    is_explicit: bool = False
+    compactions: int | None = None
+
+
+def client_family(user_agent: str) -> str:
+    """A `User-Agent` without versions, systems and comments: `OpenAI/JS 7.15.0` is `OpenAI JS`.
+
+    The first product counts; what follows a slash is kept where it names a language.
+    """
+    text = re.sub(r"^(\w+)/(JS|Python)\b", r"\1 \2", user_agent.strip())
+    words = _VERSIONS.sub(" ", text).split()
+    kept = words[:2] if words[1:2] in (["JS"], ["Python"]) else words[:1]
+    return " ".join(kept)[:_MAX_FAMILY_CHARACTERS]
+
+
+def is_session_name(value: object) -> bool:
+    """Whether a value can be a session's name: 1 to 256 printable ASCII characters."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= _MAX_NAME_CHARACTERS
+        and value.isascii()
+        and value.isprintable()
+    )
+
+
+def read_session_key(headers: Headers, body: Body) -> SessionKey | None:
+    """The first name that there is."""
+    return next((key for key in _keys(headers, body) if is_session_name(key.value)), None)
+
+
+def with_runtime_key(origin: Origin, messages: Sequence[Message]) -> Origin:
+    """The session that OpenClaw names in its text, where nothing else names one."""
+    if origin.key is not None:
+        return origin
+    for message in islice(messages, _READ_FOR_RUNTIME):
+        if message.role == "assistant" or "Runtime: agent=" not in message.content:
+            continue
+        found = _RUNTIME.search(message.content)
+        if found and is_session_name(found[1]):
+            return replace(origin, key=found[1], key_source="runtime line")
+    return origin
+
+
+def _keys(headers: Headers, body: Body) -> Iterator[SessionKey]:
+    yield from _texts(headers, ("x-session-id",), is_explicit=True)
+    yield from _texts(headers, _HEADERS)
+    yield from _texts(body, ("session_id",), is_explicit=True)
+    for reader in (_prompt_cache_key, _metadata_session):
+        if (key := reader(body)) is not None:
+            yield key
+
+
+_HEADERS = (
+    "x-claude-code-session-id",
+    "x-openwebui-chat-id",
+    "session-id",
+    "session_id",
+    "thread-id",
+)
+"""Claude Code; Open WebUI; codex; pi; codex."""
+
+
+def _texts(
+    where: Mapping[str, object], names: Sequence[str], *, is_explicit: bool = False
+) -> Iterator[SessionKey]:
+    for name in names:
+        if isinstance(value := where.get(name), str):
+            yield SessionKey(name, value.strip(), is_explicit)
+
+
+def _prompt_cache_key(body: Body) -> SessionKey | None:
+    """OpenClaw counts compactions behind a colon; its summariser sends the bare name."""
+    value = body.get("prompt_cache_key")
+    if not isinstance(value, str):
+        return None
+    if found := _COUNTED.fullmatch(value):
+        return SessionKey("prompt_cache_key", found[1], compactions=int(found[2]))
+    return SessionKey("prompt_cache_key", value)
+
+
+def _metadata_session(body: Body) -> SessionKey | None:
+    """Claude Code: JSON within a string of the metadata."""
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict):
+        return None
+    user_id = cast("dict[str, object]", metadata).get("user_id")
+    if not isinstance(user_id, str) or not user_id.startswith("{"):
+        return None
+    try:
+        decoded: object = json.loads(user_id)
+    except (ValueError, RecursionError):
+        return None
+    session_id = cast("dict[str, object]", decoded).get("session_id")
+    return SessionKey("metadata.user_id", session_id) if isinstance(session_id, str) else None

@@ -1,0 +1,75 @@
+"""The same decisions again, from what a turn log holds: to check them, or to try other rules.
+
+A log holds requests that something was sampled for. Those that were refused left nothing; the only
+thing they can have changed, whether a reply had arrived, is known from which turns were superseded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from typing import NamedTuple
+
+from clawjax.config import LinkingConfig
+from clawjax.linking.linker import Linker, Placement, note
+from clawjax.linking.reading import asked_for
+from clawjax.linking.tree import Tree
+from clawjax.records import Link, Turn, TurnKind
+
+__all__ = ["Replayed", "replay"]
+
+
+class Replayed(NamedTuple):
+    """A turn, how it was placed when it was live, and how it is placed now."""
+
+    turn: Turn
+    live: Link
+    now: Link
+
+
+class _Event(NamedTuple):
+    """Sorts by time; at the same time, in the order of logging, requests before their turns."""
+
+    at: float
+    number: int
+    is_end: bool
+
+
+def replay(
+    logged: Sequence[tuple[Turn, Link]],
+    superseded: Set[str],
+    config: LinkingConfig,
+    *,
+    default_kind: TurnKind = TurnKind.MAIN,
+) -> Iterator[Replayed]:
+    """Place every request again, in the order of arrival, beside the turns that had ended by then.
+
+    Args:
+        logged: turns in order of logging, and how they were placed.
+        superseded: turns that were dropped as `retried`.
+        config: the rules.
+        default_kind: what a request is that no rule says anything about.
+    """
+    linker = Linker(Tree(), config, default_kind=default_kind)
+    placements: dict[str, Placement] = {}
+    for event in sorted(_events(logged)):
+        turn, link = logged[event.number]
+        if not event.is_end:
+            placement = linker.place(asked_for(turn, link))
+            note(placement)
+            placements[turn.response_id] = placement
+            continue
+        placement = placements[turn.response_id]
+        node = linker.add(turn, link, placement.reading).node
+        node.is_delivered = turn.turn_id not in superseded
+        node.has_arrived = node.is_delivered
+        yield Replayed(turn, link, placement.link(turn.turn_id))
+
+
+def _events(logged: Sequence[tuple[Turn, Link]]) -> Iterator[_Event]:
+    """One arrival per request, whose choices share an id, and one end per turn."""
+    arrived: set[str] = set()
+    for number, (turn, _) in enumerate(logged):
+        if turn.response_id not in arrived:
+            arrived.add(turn.response_id)
+            yield _Event(turn.arrived_at, number, is_end=False)
+        yield _Event(turn.finished_at, number, is_end=True)

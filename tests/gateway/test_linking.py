@@ -1,0 +1,56 @@
+"""Over HTTP: links are kept, and the log gives the same decisions again."""
+
+import pytest
+
+from clawjax.config import LinkingConfig
+from clawjax.linking.corrections import corrections
+from clawjax.linking.replay import replay
+from clawjax.log.replay import placed
+from clawjax.records import DropReason, LinkKind
+
+from .helpers import assistant, user
+
+R = [assistant(text) for text in ("hello there", "second reply", "third reply")]
+RETRIED = {"x-stainless-retry-count": "1"}
+
+
+async def lead_a_life(gateway) -> None:
+    """Two conversations at once, of which one is retried, resampled, edited and compacted."""
+    await gateway.say(user("a"))
+    await gateway.say(user("other"), headers={"session-id": "k"})
+    await gateway.say(user("a"), R[0], user("b"), n=2)
+    await gateway.say(user("a"), R[0], user("b"))
+    await gateway.say(user("a"), R[0], user("b"), headers=RETRIED)
+    await gateway.say(user("a"), R[0], user("b"), assistant("a second reply"), user("c"))
+    await gateway.say(user("other"), R[1], user("x"), headers={"session-id": "k"})
+    await gateway.say(user("begin anew"), headers={"session-id": "k"})
+    await gateway.say(user("a"), R[0], user("Pre-compaction memory flush. Store"))
+    await gateway.say(user("a"), headers={"authorization": "Bearer other"})
+
+
+@pytest.mark.parametrize("replies", [("hello there",), ("hello there", "second reply")])
+async def test_the_log_gives_the_decisions_that_were_made_live(make_gateway, replies):
+    gateway = make_gateway(replies)
+    await lead_a_life(gateway)
+    logged = list(placed(gateway.log))
+    ended = gateway.log.outcomes().items()
+    superseded = {turn for turn, end in ended if end.drop_reason is DropReason.RETRIED}
+    again = list(replay(logged, superseded, LinkingConfig()))
+    assert len(again) == len(gateway.turns()) == 11
+    for turn, live, now in again:
+        assert now == live, turn.turn_id
+    kinds = {live.kind for _, live, _ in again}
+    assert {LinkKind.NEW, LinkKind.EXTEND, LinkKind.RESAMPLE, LinkKind.RESET} < kinds
+
+
+async def test_an_edited_reply_is_kept_as_a_preference(make_gateway):
+    gateway = make_gateway()
+    await gateway.say(user("a"))
+    edit = assistant("hello there, friend")
+    await gateway.say(user("a"), edit, user("b"))
+    await gateway.say(user("a"), edit, R[1], user("c"))
+    (correction,) = corrections(placed(gateway.log))
+    assert correction.turn_id == gateway.turns()[0].turn_id
+    assert correction.rejected.content == "hello there"
+    assert correction.preferred.content == "hello there, friend"
+    assert gateway.events(correction.turn_id) == ()

@@ -1,0 +1,67 @@
+"""What is kept of a prompt changes nothing about its ids."""
+
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
+
+from clawjax.config import ModelConfig
+from clawjax.models import segments
+from clawjax.models.load import load_tokenizer
+from clawjax.models.segments import SegmentEncoder
+from clawjax.models.tiny import tiny_tokenizer
+
+SMOLLM2, TINY = load_tokenizer(ModelConfig())[0], tiny_tokenizer()
+PIECES = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|im_",
+    "<tool_call>",
+    " ",
+    "\n",
+    "a",
+    "is ",
+    "é",
+    "\u4e16",
+]
+
+
+def encoder(tokenizer) -> SegmentEncoder:
+    return SegmentEncoder(tokenizer._tokenizer, tokenizer._control)
+
+
+@pytest.fixture
+def short_parts(monkeypatch):
+    monkeypatch.setattr(segments, "_SHORTEST", 3)
+
+
+@pytest.mark.parametrize("tokenizer", [SMOLLM2, TINY], ids=["smollm2", "tiny"])
+def test_ids_are_those_of_the_whole_text(tokenizer, short_parts):
+    segmented = encoder(tokenizer)
+
+    @settings(deadline=None)
+    @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=6)).map("".join))
+    def agrees(text):
+        assert segmented.encode(text) == tokenizer.encode(text)
+
+    agrees()
+
+
+def test_a_long_part_is_encoded_once():
+    segmented = encoder(SMOLLM2)
+    long = "You are a personal assistant. " * 100
+    for question in ("one", "two"):
+        text = f"<|im_start|>system\n{long}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n"
+        assert segmented.encode(text) == SMOLLM2.encode(text)
+    assert (segmented._kept.cache_info().hits, segmented._kept.cache_info().misses) == (1, 1)
+
+
+def test_a_tokenizer_that_marks_the_first_part_only_is_asked_for_whole_texts(short_parts):
+    vocabulary = tokenizers.Tokenizer.from_str(TINY._tokenizer.to_str())
+    vocabulary.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    segmented = SegmentEncoder(vocabulary, TINY._control)
+    text = "hello<|im_end|>hello"
+    whole = tuple(vocabulary.encode(text, add_special_tokens=False).ids)
+    assert segmented.encode(text) == whole
+    assert segmented._kept.cache_info().misses == 0
