@@ -16,7 +16,7 @@ from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model
-from clawjax.models.processes import come_together, is_leader, led, led_call
+from clawjax.models.processes import come_together, is_leader, led, led_call, one_fate
 from clawjax.runtime.build import open_log, use_compilation_cache
 from clawjax.runtime.child import parent_is_alive, run_child
 from clawjax.runtime.paths import RunPaths, note_json
@@ -62,7 +62,7 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
     """
     _step_back(config.learner)
     come_together(config.learner.distributed)
-    with _alone(config, paths):
+    with one_fate(config.learner.distributed), _alone(config, paths):
         pulse = Pulse(paths)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: pulse.set())
