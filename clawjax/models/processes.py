@@ -24,7 +24,16 @@ from jax.experimental import multihost_utils
 from clawjax.config import DistributedConfig
 from clawjax.errors import ClawError, ConfigError, LearnerError
 
-__all__ = ["agree", "come_together", "is_leader", "led", "led_call", "one_fate", "whole"]
+__all__ = [
+    "agree",
+    "any_of",
+    "come_together",
+    "is_leader",
+    "led",
+    "led_call",
+    "one_fate",
+    "whole",
+]
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -108,6 +117,18 @@ def agree(is_fine: bool) -> bool:
     if jax.process_count() == 1:
         return is_fine
     return bool(np.all(multihost_utils.process_allgather(np.asarray(is_fine))))
+
+
+def any_of(is_so: bool, about: str) -> bool:
+    """Whether any process says so; all have to ask, and for the same reason.
+
+    Raises:
+        LearnerError: this process asks about something else than the others.
+    """
+    if jax.process_count() == 1:
+        return is_so
+    _told(about, b"")
+    return not agree(not is_so)
 
 
 def whole(leaf: Any) -> np.ndarray:
