@@ -1,4 +1,4 @@
-"""A run whose learner is two processes, as on two hosts: one dies, both come back, nothing is lost."""
+"""A run whose learner is two processes, as on two hosts: one dies, and both come back."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def join(config: RunConfig, paths: RunPaths) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    sys.stdout.write(f"Learning with the other hosts; what it says is in {paths.process_log(name)}\n")
+    sys.stdout.write(f"Learning with other hosts; what it says is in {paths.process_log(name)}\n")
     sys.stdout.flush()
     supervisor.start(name, "clawjax.runtime.learn", stdin=encode_config(config), may_end=True)
     try:

@@ -26,7 +26,8 @@ if __name__ == "__main__":
     with one_fate(config):
         clock = led_call(time.time, "clock")
         clock()
-        print("together", flush=True)
+        sys.stdout.write("together\n")
+        sys.stdout.flush()
         while True:
             clock()
             time.sleep(0.05)
