@@ -105,7 +105,8 @@ class Rotation:
             is_untold = facts.weight_version in (UNNAMED, "0")
             never_had_any = facts.weight_version is None and not server.version
             server.version = 0 if is_untold or never_had_any else None
-            server.previous, server.has_adapters = None, False
+            server.had = set() if server.version is None else {server.version}
+            server.has_adapters = False
             server.courier = self._new_courier()
             server.word = facts.weight_version
         logger.info("%s: %s, %s", server.url, facts.software, facts.logprobs_of)
@@ -208,8 +209,8 @@ class Rotation:
 
     async def _bring(self, server: Server, weights: WeightVersion) -> None:
         def confirmed(version: int) -> None:
-            if version != server.version:
-                server.previous, server.version = server.version, version
+            server.version = version
+            server.had.add(version)
 
         courier = server.courier or self._new_courier()
         server.courier = courier

@@ -13,7 +13,7 @@ import socket
 from contextlib import AsyncExitStack, aclosing
 
 import pytest
-from rollouts import PROMPT, collect, config, engine_of, request, until, weights
+from sampled_replies import PROMPT, collect, config, engine_of, request, until, weights
 from scripted_server import ScriptedServer
 
 from clawjax.config import DeliveryConfig
