@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,8 @@ __all__ = ["Endpoint", "Tally", "Worth", "chatting", "opened", "worth"]
 _REPLY_TOKENS = 96
 _TIMEOUT_S = 600.0
 _LOOK_S = 0.02
+_TOKENS_BETWEEN = 500
+"""From one version to the next, so that replies are under way whenever one comes."""
 _TOLERANCE = 1e-3
 """Nats: fp32, but with a cache, in chunks, and summed in another order."""
 
@@ -63,23 +65,28 @@ class Endpoint:
     spans: list[Span] = field(default_factory=list)
     """When versions were on their way, each from publishing to the last server's word."""
 
-    async def publish(self, numbers: range, urls: Callable[[], Collection[str]]) -> None:
-        """Publish versions, each once all servers have said that they have the one before.
-
-        Args:
-            numbers: of the versions.
-            urls: the servers that are to have each.
+    async def publish(self, version: int, urls: Collection[str]) -> None:
+        """Publish a version; returns when the servers have said that they have it and it is served.
 
         Raises:
-            TimeoutError: a version does not arrive within ten minutes.
+            TimeoutError: it does not arrive within ten minutes.
         """
-        for number in numbers:
-            begin = self.witness.clock()
-            async with asyncio.timeout(_TIMEOUT_S):
-                await asyncio.to_thread(self.versions.publish, number)
-                while not all(self.witness.has_said(url, number) for url in urls()):  # noqa: ASYNC110
-                    await asyncio.sleep(_LOOK_S)
-            self.spans.append(Span(begin, self.witness.clock()))
+        begin = self.witness.clock()
+        await asyncio.to_thread(self.versions.publish, version)
+        await _until(lambda: all(self.witness.has_said(url, version) for url in urls))
+        self.spans.append(Span(begin, self.witness.clock()))
+        await _until(lambda: self.engine.status().version == version)
+
+    async def publish_all(self, versions: Iterable[int], urls: Collection[str]) -> None:
+        """Publish one after the other, each when clients have got some tokens of the one before.
+
+        Raises:
+            TimeoutError: one does not arrive, or no tokens come, within ten minutes.
+        """
+        for version in versions:
+            enough = len(self.witness.drawn) + _TOKENS_BETWEEN
+            await _until(lambda enough=enough: len(self.witness.drawn) >= enough)
+            await self.publish(version, urls)
 
 
 @asynccontextmanager
@@ -209,6 +216,12 @@ async def _reply(client: openai.AsyncOpenAI, session: str) -> str | None:
         for choice in chunk.choices:
             finish = choice.finish_reason or finish
     return finish
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(_TIMEOUT_S):
+        while not holds():  # noqa: ASYNC110 - nobody has an event for it
+            await asyncio.sleep(_LOOK_S)
 
 
 class Worth(NamedTuple):

@@ -4,11 +4,11 @@
 
 Two servers (`python -m clawjax.engine.server`), processes of their own, sample for a gateway with
 `engine=sglang`; 16 official clients stream one reply after the other while versions of the tiny
-random model are published, each as soon as both servers have the one before: all weights and merged
-adapters through the disk, adapters beside the base, and through SGLang's router where that is
-installed (`pip install sglang-router`; CLAWJAX_TEST_ROUTER names the program otherwise). Every
-token's log-prob is compared with that of a plain forward pass with the weights of its version.
-About five minutes on two quiet cores. `--quick` publishes fewer versions.
+random model are published, each when both servers have the one before and 500 tokens have come
+since: all weights and merged adapters through the disk, adapters beside the base, and through
+SGLang's router where that is installed (`pip install sglang-router`; CLAWJAX_TEST_ROUTER names the
+program otherwise). Every token's log-prob is compared with that of a plain forward pass with the
+weights of its version. About five minutes on two quiet cores. `--quick` publishes fewer versions.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ from _tiny_versions import MODEL
 Row = dict[str, Any]
 
 CLIENTS = 16
-_PACE_S = 0.3
-"""Between two versions, so that replies begin and end in between."""
 
 NOTES = {
     "non_2xx, dropped": "answers that are not 2xx, and streams without a finish reason, as the "
@@ -112,9 +110,7 @@ async def _measured(
         urls, folder, transport=case.transport, kinds=case.kinds, router=router
     ) as endpoint:
         async with chatting(endpoint, CLIENTS) as tally:
-            for number in range(1, versions + 1):
-                await endpoint.publish(range(number, number + 1), lambda: urls)
-                await asyncio.sleep(_PACE_S)
+            await endpoint.publish_all(range(1, versions + 1), urls)
         found = await asyncio.to_thread(worth, endpoint)
         served = spread([span.end - span.begin for span in endpoint.spans])
     return {

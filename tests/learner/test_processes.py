@@ -14,7 +14,7 @@ from programs import finished, start_program
 
 from clawjax.config import DistributedConfig
 from clawjax.errors import ConfigError
-from clawjax.models.processes import agree, come_together, is_leader, led, led_call
+from clawjax.models.processes import agree, any_of, come_together, is_leader, led, led_call
 from clawjax.testing import temporary_log
 from clawjax.weights import DirectoryWeightStore
 
@@ -86,6 +86,7 @@ def test_what_the_leader_does_is_known_to_all_and_those_apart_stop() -> None:
     assert leader["odd"] == "ValueError: held by"
     assert other["odd"] == "LearnerError: shelf.fail_oddly failed in process 0: ValueError: held by"
     assert leader["agreed"] == other["agreed"] == [True, False]
+    assert leader["any"] == other["any"] == [False, True]
     assert "process 0 is at shelf.take, process 0 at shelf.take" in leader["apart"]
     assert "process 1 is at shelf.fail, process 0 at shelf.take" in other["apart"]
 
@@ -134,6 +135,8 @@ def test_a_process_that_is_alone_leads_and_is_asked_for_nothing(tmp_path: Path) 
     assert led_call(free_port, "port") is free_port
     assert agree(True)
     assert not agree(False)
+    assert any_of(True, "stop")
+    assert not any_of(False, "stop")
 
 
 def test_groups_that_cannot_come_together_are_refused() -> None:
