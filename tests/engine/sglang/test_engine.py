@@ -341,6 +341,18 @@ async def test_the_version_served_is_the_old_one_until_a_server_has_the_new(two)
         assert engine.status().version == 1
 
 
+async def test_weights_do_not_come_between_while_a_server_is_looked_at(server):
+    async with engine_of(server, health_interval_s=60.0) as engine:
+        (known,) = engine._pool.servers
+        engine._pool.remove(known, "its connection broke")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(engine._rotation.look(known))
+            group.create_task(engine.swap(weights(2)))
+        assert (known.trouble, known.version, known.word) == (None, 2, "2")
+        assert set((await collect(engine, request())).versions) == {2}
+    assert len(server.updates) == 1
+
+
 async def test_a_server_that_takes_no_weights_leaves_until_it_does(two, caplog):
     two[0].update_fails = "no space left on device"
     async with engine_of(*two) as engine:
