@@ -27,6 +27,7 @@ MINUTES = {
     "overlap": 10,
     "personal": 720,
     "personal_demo": 30,
+    "rollouts": 5,
     "scaling": 10,
     "startup": 4,
     "teacher_reads": 32,

@@ -1,7 +1,8 @@
 """The learner alone: on every further host of one that several processes make up.
 
 `python experiments/learn.py learner.distributed.enabled=true ...`, configured as the
-`experiments/run.py` of the first host; `run.dir` has to be a folder that all hosts see.
+`experiments/run.py` of the first host; `run.dir` has to be a folder that all hosts see. The learner
+is a process of its own, which is started again when it, or one on another host, has died.
 """
 
 from pathlib import Path
@@ -18,16 +19,14 @@ register_schema()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> float | None:
     """Compose, validate, learn until told to stop."""
-    return guarded(lambda: _learn(to_run_config(config)))
+    return guarded(lambda: _join(to_run_config(config)))
 
 
-def _learn(config: RunConfig) -> None:
-    from clawjax.runtime.child import configure_logging
-    from clawjax.runtime.learn import learn
+def _join(config: RunConfig) -> None:
+    from clawjax.runtime.join import join
     from clawjax.runtime.paths import RunPaths
 
-    configure_logging()
-    learn(config, RunPaths(Path(config.run.dir)))
+    join(config, RunPaths(Path(config.run.dir)))
 
 
 if __name__ == "__main__":

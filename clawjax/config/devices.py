@@ -68,10 +68,14 @@ class DistributedConfig:
     """From 0."""
     timeout_s: float = 300.0
     """How long the processes wait for one another at the start."""
+    silence_timeout_s: float = 60.0
+    """After so long without a sign of life a process counts as gone, and all others end. One whose
+    connections break, as a killed one's do, is missed within seconds."""
 
     def __post_init__(self) -> None:
         """Reject groups that cannot come together."""
         at_least("learner.distributed.timeout_s", self.timeout_s, 1.0)
+        at_least("learner.distributed.silence_timeout_s", self.silence_timeout_s, 5.0)
         at_least("learner.distributed.processes", self.processes or 1, 1)
         if self.process_id is not None:
             count = self.processes

@@ -3,14 +3,18 @@
 All of them run the same program on the same values. What touches the world (the turn log, the
 weight store, the monitor, the clock) does so in the first process, the leader, and the others are
 told what came of it. Invariants: no process acts on a value that another one does not have; where
-one is about to ask for something else than the others, all of them stop.
+one is about to ask for something else than the others, all of them stop; where one is gone, all of
+them end, within `silence_timeout_s` at the latest, to be started again together.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import pickle
-from collections.abc import Callable, Collection
+import sys
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import jax
@@ -18,9 +22,18 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from clawjax.config import DistributedConfig
-from clawjax.errors import ConfigError, LearnerError
+from clawjax.errors import ClawError, ConfigError, LearnerError
 
-__all__ = ["agree", "come_together", "is_leader", "led", "led_call", "whole"]
+__all__ = [
+    "agree",
+    "any_of",
+    "come_together",
+    "is_leader",
+    "led",
+    "led_call",
+    "one_fate",
+    "whole",
+]
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -46,6 +59,8 @@ def come_together(config: DistributedConfig) -> None:
             config.processes,
             config.process_id,
             initialization_timeout=round(config.timeout_s),
+            heartbeat_timeout_seconds=round(config.silence_timeout_s),
+            shutdown_timeout_seconds=round(config.silence_timeout_s),
         )
     except (ValueError, RuntimeError) as error:
         msg = (
@@ -63,6 +78,35 @@ def come_together(config: DistributedConfig) -> None:
     )
 
 
+@contextmanager
+def one_fate(config: DistributedConfig) -> Generator[None]:
+    """Ends the process at once, with 1, where it fails as only one of several: none can go on.
+
+    An ordinary exit meets the other processes once more, and would wait there for one that is gone.
+    What is raised on purpose (`ClawError`) was raised by all of them, and passes.
+
+    Args:
+        config: where it is off, nothing is changed.
+    """
+    try:
+        yield
+    except ClawError:
+        raise
+    except Exception as error:
+        if not config.enabled:
+            raise
+        logger.exception("this process fails")
+        sys.stderr.write(
+            f"process {jax.process_index()} of {jax.process_count()} ends "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}): it failed, or another one is "
+            "gone, whose own log says why; all end and go on from the checkpoint when they are "
+            "started again\n"
+        )
+        sys.stderr.flush()
+        logging.shutdown()
+        os._exit(1)
+
+
 def is_leader() -> bool:
     """Whether this is the process that reads, writes and decides; so is one that is alone."""
     return jax.process_index() == 0
@@ -73,6 +117,18 @@ def agree(is_fine: bool) -> bool:
     if jax.process_count() == 1:
         return is_fine
     return bool(np.all(multihost_utils.process_allgather(np.asarray(is_fine))))
+
+
+def any_of(is_so: bool, about: str) -> bool:
+    """Whether any process says so; all have to ask, and for the same reason.
+
+    Raises:
+        LearnerError: this process asks about something else than the others.
+    """
+    if jax.process_count() == 1:
+        return is_so
+    _told(about, b"")
+    return not agree(not is_so)
 
 
 def whole(leaf: Any) -> np.ndarray:

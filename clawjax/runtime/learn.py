@@ -16,7 +16,14 @@ from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model
-from clawjax.models.processes import come_together, is_leader, led, led_call
+from clawjax.models.processes import (
+    any_of,
+    come_together,
+    is_leader,
+    led,
+    led_call,
+    one_fate,
+)
 from clawjax.runtime.build import open_log, use_compilation_cache
 from clawjax.runtime.child import parent_is_alive, run_child
 from clawjax.runtime.paths import RunPaths, note_json
@@ -29,11 +36,15 @@ _PREDECESSOR_S = 900.0
 
 
 class Pulse:
-    """Asks the learner to stop, and leaves a heartbeat each time it looks."""
+    """Asks the learner to stop, and leaves a heartbeat each time it looks.
 
-    def __init__(self, paths: RunPaths) -> None:
-        """Beat into the run's folder."""
+    Of several processes all stop when one of them is asked to; the first leaves the heartbeat.
+    """
+
+    def __init__(self, paths: RunPaths, *, is_noted: bool) -> None:
+        """Beat into the run's folder, if it is to be noted there."""
         self._paths = paths
+        self._is_noted = is_noted
         self._stopped = threading.Event()
 
     def set(self) -> None:
@@ -41,18 +52,22 @@ class Pulse:
         self._stopped.set()
 
     def is_set(self) -> bool:
-        """Whether to stop; also when the supervisor is gone."""
-        note_json(self._paths.learner_status, {"pid": os.getpid(), "at": time.time()})
-        return self._stopped.is_set() or not parent_is_alive()
+        """Whether to stop; also when a supervisor is gone. All processes have to ask."""
+        self._note()
+        return any_of(self._stopped.is_set() or not parent_is_alive(), "stop")
 
     def give_up(self, reason: str) -> None:
         """Leave word that nothing more will be learnt, and why."""
-        status = {"pid": os.getpid(), "at": time.time(), "stopped": reason}
-        note_json(self._paths.learner_status, status)
+        self._note(stopped=reason)
 
     def wait(self, timeout: float) -> bool:
         """Sleep, but not past the wish to stop."""
         return self._stopped.wait(timeout)
+
+    def _note(self, **more: str) -> None:
+        if self._is_noted:
+            status = {"pid": os.getpid(), "at": time.time()} | more
+            note_json(self._paths.learner_status, status)
 
 
 def learn(config: RunConfig, paths: RunPaths) -> None:
@@ -62,8 +77,8 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
     """
     _step_back(config.learner)
     come_together(config.learner.distributed)
-    with _alone(config, paths):
-        pulse = Pulse(paths)
+    with one_fate(config.learner.distributed), _alone(config, paths):
+        pulse = Pulse(paths, is_noted=_leads(config))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: pulse.set())
         _learn(config, paths, pulse)
@@ -71,19 +86,18 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
 
 def _learn(config: RunConfig, paths: RunPaths, pulse: Pulse) -> None:
     use_compilation_cache(config)
-    stop = led(pulse, "stop")
-    if not config.learner.distributed.enabled or is_leader():
+    if _leads(config):
         log, monitor = open_log(config.log), JsonlMonitor(paths.metrics, source="learner")
     else:
         log, monitor = None, None
     learner = _build(config, paths, log, monitor)
     try:
-        learner.run(stop)
+        learner.run(pulse)
     except LearnerError as error:
         pulse.give_up(str(error))
         raise
-    while not stop.is_set():  # all steps taken: keep the process, or it would be started again
-        stop.wait(1.0)
+    while not pulse.is_set():  # all steps taken: keep the process, or it would be started again
+        pulse.wait(1.0)
     if monitor is not None and log is not None:
         monitor.close()
         log.close()
@@ -91,9 +105,13 @@ def _learn(config: RunConfig, paths: RunPaths, pulse: Pulse) -> None:
 
 def _alone(config: RunConfig, paths: RunPaths) -> AbstractContextManager[None]:
     """Hold the run for this learner; of several processes, the leader does."""
-    if config.learner.distributed.enabled and not is_leader():
+    if not _leads(config):
         return nullcontext()
     return paths.locked("learner.lock", wait_s=_PREDECESSOR_S)
+
+
+def _leads(config: RunConfig) -> bool:
+    return not config.learner.distributed.enabled or is_leader()
 
 
 def _build(

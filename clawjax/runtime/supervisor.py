@@ -37,6 +37,7 @@ class _Child:
     is_restarted: bool
     process: subprocess.Popen[bytes]
     started_at: float
+    may_end: bool = False
     restarts: int = 0
     """Since it last ran for `_STABLE_S`."""
 
@@ -56,7 +57,14 @@ class Supervisor:
     """What a person should know; whoever tells it takes it out."""
     _children: dict[str, _Child] = field(default_factory=dict)
 
-    def start(self, name: str, *arguments: str, stdin: str, is_restarted: bool = True) -> None:
+    def start(
+        self,
+        name: str,
+        *arguments: str,
+        stdin: str,
+        is_restarted: bool = True,
+        may_end: bool = False,
+    ) -> None:
         """Run `python -m ARGUMENTS` with `stdin`, its output appended to the process log.
 
         Args:
@@ -64,9 +72,12 @@ class Supervisor:
             arguments: module and its arguments.
             stdin: sent to it, then closed.
             is_restarted: whether it is started again when it dies; otherwise it may end.
+            may_end: whether it is done, rather than dead, when it ends with 0.
         """
         process = self._spawn(name, arguments, stdin)
-        self._children[name] = _Child(name, arguments, stdin, is_restarted, process, self.clock())
+        self._children[name] = _Child(
+            name, arguments, stdin, is_restarted, process, self.clock(), may_end
+        )
 
     def poll(self) -> None:
         """Measure memory and start again what died.
@@ -78,8 +89,15 @@ class Supervisor:
         self._measure()
         for child in self._children.values():
             code = child.process.poll()
-            if code is not None and child.is_restarted:
+            if code == 0 and child.may_end:
+                child.is_restarted = False
+            elif code is not None and child.is_restarted:
                 self._restart(child, code)
+
+    def has_ended(self, name: str) -> bool:
+        """Whether a child has ended and is not started again, as of the last `poll`."""
+        child = self._children[name]
+        return not child.is_restarted and child.process.poll() is not None
 
     def wait(self, name: str) -> int:
         """Block until a child ends; returns its exit code."""

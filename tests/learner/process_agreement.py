@@ -11,7 +11,7 @@ import threading
 
 from clawjax.config import DistributedConfig
 from clawjax.errors import StoreError
-from clawjax.models.processes import agree, come_together, is_leader, led, led_call
+from clawjax.models.processes import agree, any_of, come_together, is_leader, led, led_call
 
 
 class Shelf:
@@ -63,6 +63,7 @@ if __name__ == "__main__":
         "failure": raised(shelf.fail),
         "odd": raised(shelf.fail_oddly),
         "agreed": [agree(True), agree(is_leader())],
+        "any": [any_of(False, "stop"), any_of(not is_leader(), "stop")],
         "apart": raised(shelf.take if is_leader() else shelf.fail),
     }
     json.dump(found, sys.stdout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from programs import finished, start_program
 
 from clawjax.config import DistributedConfig
 from clawjax.errors import ConfigError
-from clawjax.models.processes import agree, come_together, is_leader, led, led_call
+from clawjax.models.processes import agree, any_of, come_together, is_leader, led, led_call
 from clawjax.testing import temporary_log
 from clawjax.weights import DirectoryWeightStore
 
@@ -84,8 +86,45 @@ def test_what_the_leader_does_is_known_to_all_and_those_apart_stop() -> None:
     assert leader["odd"] == "ValueError: held by"
     assert other["odd"] == "LearnerError: shelf.fail_oddly failed in process 0: ValueError: held by"
     assert leader["agreed"] == other["agreed"] == [True, False]
+    assert leader["any"] == other["any"] == [False, True]
     assert "process 0 is at shelf.take, process 0 at shelf.take" in leader["apart"]
     assert "process 1 is at shelf.fail, process 0 at shelf.take" in other["apart"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lost", "how", "silence_s", "limit_s"),
+    [
+        pytest.param(1, signal.SIGKILL, 600, 30, id="another is killed"),
+        pytest.param(0, signal.SIGKILL, 600, 30, id="the leader is killed"),
+        pytest.param(1, signal.SIGSTOP, 10, 60, id="another falls silent"),
+    ],
+)
+def test_no_process_outlives_another_one(
+    lost: int, how: signal.Signals, silence_s: int, limit_s: float
+) -> None:
+    port = str(free_port())
+    started = [
+        start_program("process_loss.py", str(number), "2", port, str(silence_s), devices=1)
+        for number in range(2)
+    ]
+    left = started[1 - lost]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            assert any("together" in line for line in process.stdout)
+        os.kill(started[lost].pid, how)
+        _, said = left.communicate(timeout=limit_s)
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate(timeout=10)
+    if left.returncode == 1:
+        assert f"process {1 - lost} of 2 ends (" in said.splitlines()[-1]
+        assert "all end and go on from the checkpoint" in said.splitlines()[-1]
+    else:  # jax was sooner, as where no connection breaks, or the one who leads is gone
+        assert left.returncode == -signal.SIGABRT
+        assert "another task died" in said
 
 
 def test_a_process_that_is_alone_leads_and_is_asked_for_nothing(tmp_path: Path) -> None:
@@ -96,6 +135,8 @@ def test_a_process_that_is_alone_leads_and_is_asked_for_nothing(tmp_path: Path) 
     assert led_call(free_port, "port") is free_port
     assert agree(True)
     assert not agree(False)
+    assert any_of(True, "stop")
+    assert not any_of(False, "stop")
 
 
 def test_groups_that_cannot_come_together_are_refused() -> None:

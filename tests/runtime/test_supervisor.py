@@ -68,6 +68,16 @@ def test_configuration_reaches_a_child_on_standard_input(supervisor, paths):
     assert supervisor.tail("worker") == 'got {"a": 1}'
 
 
+def test_a_process_that_is_done_is_not_started_again(supervisor):
+    supervisor.start("worker", "echo", stdin="", may_end=True)
+    supervisor.start("other", "broken", stdin="", may_end=True)
+    supervisor.wait("worker")
+    supervisor.wait("other")
+    supervisor.poll()
+    assert supervisor.has_ended("worker")
+    assert not supervisor.has_ended("other"), "one that failed is started again"
+
+
 def test_a_process_that_keeps_dying_ends_the_run_with_its_last_words(supervisor):
     supervisor.start("worker", "broken", stdin="")
     with pytest.raises(ClawError, match=r"(?s)died 3 times.*boom"):

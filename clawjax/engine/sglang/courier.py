@@ -9,7 +9,7 @@ from clawjax.config import DeliveryConfig
 from clawjax.engine.sglang.adapters import AdapterShelf
 from clawjax.engine.sglang.delivery import Delivered, deliver
 from clawjax.engine.sglang.directories import ModelDirectories
-from clawjax.engine.sglang.http import ServerClient
+from clawjax.engine.sglang.lease import Calls
 from clawjax.protocols import WeightVersion
 
 __all__ = ["DeliveryCourier"]
@@ -25,7 +25,7 @@ class DeliveryCourier:
         self._shelf = AdapterShelf()
 
     async def deliver(
-        self, client: ServerClient, weights: WeightVersion, on_version: Callable[[int], None]
+        self, client: Calls, weights: WeightVersion, on_version: Callable[[int], None]
     ) -> Delivered:
         """See `delivery.deliver`.
 

@@ -161,11 +161,10 @@ class SglangEngine:
 
     def status(self) -> EngineStatus:
         """Report what is going on, without blocking."""
-        serving = self._pool.serving
-        versions = {server.version for server in serving} - {None}
+        served = [s.version for s in self._pool.serving if s.version is not None]
         wanted = self._rotation.wanted.version
-        if versions:
-            self._version = wanted if wanted in versions else max(v for v in versions if v)
+        if served:
+            self._version = wanted if wanted in served else max(served)
         running = min(self._open, self._config.slots)
         return EngineStatus(
             version=self._version,

@@ -120,13 +120,14 @@ class ServerClient:
 
     async def _events(self, response: httpx.Response) -> AsyncGenerator[dict[str, Any]]:
         with _translated(self.url):
-            async for line in response.aiter_lines():
-                if not line.startswith("data:"):
-                    continue
-                text = line.removeprefix("data:").strip()
-                if text == "[DONE]":
-                    return
-                yield self._event(text)
+            async with aclosing(_lines(response)) as lines:
+                async for line in lines:
+                    if not line.startswith("data:"):
+                        continue
+                    text = line.removeprefix("data:").strip()
+                    if text == "[DONE]":
+                        return
+                    yield self._event(text)
         msg = f"{self.url} ended a stream in the middle"
         raise LostError(msg)
 
@@ -168,6 +169,17 @@ class _translated:  # noqa: N801 - used as a statement
                 raise LostError(msg) from error
             case _:
                 return
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[str]:
+    """Lines of a stream of events; httpx's end at U+2028 and the like, too, which JSON may hold."""
+    rest = b""
+    async for block in response.aiter_bytes():
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 def _name(error: Exception) -> str:

@@ -133,17 +133,19 @@ async def _continue_quietly(server: Calls, timeout_s: float, retry_s: float) -> 
 
 
 async def _to_its_end(work: Coroutine[Any, Any, object]) -> None:
-    """Wait for something that has a timeout of its own; a cancellation is passed on afterwards."""
+    """Wait for something that has a timeout of its own; a cancellation is passed on afterwards.
+
+    It goes before whatever the work fails with.
+    """
     task = asyncio.ensure_future(work)
     is_cancelled = False
     while not task.done():
         try:
-            await asyncio.shield(task)
+            await asyncio.wait([task])
         except asyncio.CancelledError:
             is_cancelled = True
-        except EngineError:
-            break
     if is_cancelled:
-        task.exception()  # seen: the cancellation goes first
+        if not task.cancelled():
+            task.exception()  # seen
         raise asyncio.CancelledError
     task.result()

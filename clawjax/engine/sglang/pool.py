@@ -84,8 +84,8 @@ class Server:
     """Why it is out of rotation; None: it is in."""
     version: int | None = None
     """The weights that it has confirmed; None: not known."""
-    previous: int | None = None
-    """Those before, of which tokens may still be under way."""
+    had: set[int] = field(default_factory=set)
+    """All that it has confirmed since it was started; tokens of any may still be under way."""
     incoming: int | None = None
     """Those that it is being given."""
     word: str | None = None
@@ -108,14 +108,16 @@ class Server:
         return self.client.url
 
     def stamp(self, said: str | None) -> int | None:
-        """The version of a token that came with the word `said` about the weights.
+        """The version of a token that came with the word `said` about the weights; None: not known.
 
         A word that names a version this server has had, or is getting, counts, since tokens may
-        arrive after the weights that sampled them have gone; otherwise what was confirmed does.
+        arrive after the weights that sampled them have gone. One that names another is of a server
+        that was started anew, with weights of its own. Without a number, what was confirmed counts.
         """
         named = None if said is None else _said(said)
-        is_known = self.version is not None and named is not None
-        return named if is_known and named in (self.previous, self.incoming) else self.version
+        if named is None or self.version is None:
+            return self.version
+        return named if named == self.incoming or named in self.had else None
 
 
 class Pool:

@@ -92,25 +92,11 @@ class Rotation:
             EngineError: it is not there, or took no weights.
             StoreError: the wanted weights are damaged.
         """
-        await self._alive(server)
-        facts = await probe(server.client, self._expected, timeout_s=self._config.call_timeout_s)
-        server.dialect, server.logprobs_of = facts.dialect, facts.logprobs_of
-        is_as_confirmed = (
-            server.version is not None
-            and facts.weight_version is not None
-            and facts.weight_version == server.word
-            and not server.has_adapters
-        )
-        if not is_as_confirmed:
-            is_untold = facts.weight_version in (UNNAMED, "0")
-            never_had_any = facts.weight_version is None and not server.version
-            server.version = 0 if is_untold or never_had_any else None
-            server.previous, server.has_adapters = None, False
-            server.courier = self._new_courier()
-            server.word = facts.weight_version
-        logger.info("%s: %s, %s", server.url, facts.software, facts.logprobs_of)
-        await self._sync(server)
-        self._pool.admit(server)
+        async with self._delivering[server]:  # or weights might come between the answers
+            if server.trouble is not None:
+                await self._identify(server)
+                await self._sync(server)
+                self._pool.admit(server)
 
     async def watch(self, server: Server) -> NoReturn:
         """Look at a server every so often, and at once when it is woken, until cancelled."""
@@ -156,11 +142,14 @@ class Rotation:
             return
         try:
             await self._alive(server)
+            word = server.word
             said = await ask_weight_version(server.client, timeout_s=self._config.health_timeout_s)
         except EngineError as error:
             self._pool.remove(server, str(error))
             return
-        if server.incoming is None and said != server.word:
+        if server.incoming is not None or server.word != word:  # others have come meanwhile
+            return
+        if said != server.word:
             server.version = None
             self._pool.remove(server, f"it has weights {said!r} where {server.word!r} were put")
         elif server.version != self.wanted.version:
@@ -173,43 +162,69 @@ class Rotation:
             if error.status != 404:
                 raise
 
+    async def _identify(self, server: Server) -> None:
+        """Find out what answers there, and whether it is what has confirmed its weights."""
+        await self._alive(server)
+        facts = await probe(server.client, self._expected, timeout_s=self._config.call_timeout_s)
+        server.dialect, server.logprobs_of = facts.dialect, facts.logprobs_of
+        is_as_confirmed = (
+            server.version is not None
+            and facts.weight_version is not None
+            and facts.weight_version == server.word
+            and not server.has_adapters
+        )
+        if not is_as_confirmed:
+            is_untold = facts.weight_version in (UNNAMED, "0")
+            never_had_any = facts.weight_version is None and not server.version
+            server.version = 0 if is_untold or never_had_any else None
+            server.had = set() if server.version is None else {server.version}
+            server.has_adapters = False
+            server.courier = self._new_courier()
+            server.word = facts.weight_version
+        logger.info("%s: %s, %s", server.url, facts.software, facts.logprobs_of)
+
     async def _try(self, server: Server) -> Exception | None:
-        """Bring the wanted weights to a server; what went wrong takes it out of rotation."""
+        """Bring the wanted weights to a server; what went wrong takes it out of rotation.
+
+        One that is out of rotation is looked at first: it may have been started anew.
+        """
         try:
-            await self._sync(server)
+            if server.trouble is None:
+                async with self._delivering[server]:
+                    await self._sync(server)
+            else:
+                await self.look(server)
         except StoreError as error:  # nothing has changed on the server
             return error
-        except EngineError as error:
+        except (ConfigError, EngineError) as error:
             self._pool.remove(server, f"weights {self.wanted.version} did not arrive: {error}")
             return error
-        if server.trouble is not None:
-            self._pool.admit(server)
         return None
 
     async def _sync(self, server: Server) -> None:
-        async with self._delivering[server]:
-            weights = self.wanted
-            if server.version == weights.version:
-                return
-            server.incoming = weights.version
-            try:
-                async with asyncio.timeout(self._config.weights_timeout_s):
-                    await self._bring(server, weights)
-            except TimeoutError as error:
-                server.version = None
-                msg = f"not in place after {self._config.weights_timeout_s:.0f} s"
-                raise EngineError(msg) from error
-            except EngineError:
-                server.version = None  # it may have either
-                raise
-            finally:
-                server.incoming = None
-            logger.info("%s has weights %d", server.url, weights.version)
+        """Bring the wanted weights; whoever calls holds the server's lock."""
+        weights = self.wanted
+        if server.version == weights.version:
+            return
+        server.incoming = weights.version
+        try:
+            async with asyncio.timeout(self._config.weights_timeout_s):
+                await self._bring(server, weights)
+        except TimeoutError as error:
+            server.version = None
+            msg = f"not in place after {self._config.weights_timeout_s:.0f} s"
+            raise EngineError(msg) from error
+        except EngineError:
+            server.version = None  # it may have either
+            raise
+        finally:
+            server.incoming = None
+        logger.info("%s has weights %d", server.url, weights.version)
 
     async def _bring(self, server: Server, weights: WeightVersion) -> None:
         def confirmed(version: int) -> None:
-            if version != server.version:
-                server.previous, server.version = server.version, version
+            server.version = version
+            server.had.add(version)
 
         courier = server.courier or self._new_courier()
         server.courier = courier

@@ -56,6 +56,8 @@ class FakeServer:
     """What a directory holds."""
     faults: Mapping[int, Fault] = field(default_factory=dict)
     """By the number of the call."""
+    befallen: list[Fault] = field(default_factory=list)
+    """Those that have happened: a call may end before its fault comes."""
     holds: int = 0
     running: int = 0
     waiting: int = 0
@@ -88,6 +90,7 @@ class FakeServer:
         self._sample()
         await asyncio.sleep(0)
         fault = self.faults.get(number)
+        self.befallen += [] if fault is None else [fault]
         if not self.is_alive or fault is Fault.REFUSED:
             msg = f"{path}: Internal Server Error"
             raise EngineError(msg)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -171,7 +172,7 @@ async def test_the_time_of_a_pause_is_that_of_loading_alone(world):
 )
 def test_whatever_fails_the_server_goes_on_and_no_token_is_mistaken(world, faults, mode, requests):
     server = fake(faults=faults, requests=requests)
-    config = dataclasses.replace(QUICK, pause=mode)
+    config = dataclasses.replace(QUICK, pause=mode, max_pause_s=600.0)  # however busy the machine
 
     async def attempt() -> Delivered | BaseException:
         try:
@@ -188,11 +189,11 @@ def test_whatever_fails_the_server_goes_on_and_no_token_is_mistaken(world, fault
     assert server.aborted == 0 or mode == "abort"
     if isinstance(outcome, Delivered):
         assert (server.holds, server.stamp, outcome.version) == (1, 1, 1)
-    if any(server.faults.get(n, "").startswith("cancelled") for n in range(len(server.calls))):
+    if {Fault.CANCELLED, Fault.CANCELLED_LATE} & set(server.befallen):
         assert isinstance(outcome, asyncio.CancelledError)
 
     server.faults = {}
-    asyncio.run(bring(world, server, world.full[1]))  # it is put right by the next
+    asyncio.run(bring(world, server, world.full[1], config=config))  # the next puts it right
     assert (server.holds, server.stamp, server.paused) == (2, 2, None)
 
 
@@ -211,6 +212,41 @@ async def test_a_pause_ends_when_its_time_is_up(world):
         await bring(world, server, world.full[0], config=config)
     assert server.paused is None
     assert server.stamp is None
+
+
+@pytest.mark.parametrize(
+    ("stalls", "outcome", "befallen"),
+    [
+        ("_update_weights_from_disk", EngineError, []),  # the limit has passed before it is sent
+        ("_get_model_info", asyncio.CancelledError, [Fault.CANCELLED_LATE]),  # and after
+    ],
+)
+async def test_a_cancellation_goes_before_a_limit_that_passes_after_it(
+    world, stalls, outcome, befallen
+):
+    def stall(**body: object) -> dict[str, object]:
+        time.sleep(0.2)  # the whole process stands still, as on a machine that is too busy
+        return getattr(FakeServer, stalls)(server, **body)
+
+    server = fake(faults={CONTINUES_AT - 1: Fault.CANCELLED_LATE})
+    setattr(server, stalls, stall)
+    config = dataclasses.replace(QUICK, max_pause_s=0.1)
+    with pytest.raises(outcome):
+        await asyncio.create_task(bring(world, server, world.full[0], config=config))
+    assert server.befallen == befallen
+    assert (server.paused, server.stamp) == (None, None)
+
+
+async def test_a_cancellation_goes_before_whatever_a_call_fails_with(world):
+    class Closed(FakeServer):
+        def _pause_generation(self, **_: object) -> dict[str, object]:
+            msg = "the connections are closed"
+            raise RuntimeError(msg)
+
+    server = Closed(version_of=version_of, faults={2: Fault.CANCELLED})
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(bring(world, server, world.full[0]))
+    assert server.calls[-1] == "/continue_generation"
 
 
 @pytest.mark.parametrize(("longest_s", "lease_s"), [(None, None), (2.0, 2.0), (60.0, 5.0)])

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 
 import pytest
-from rollouts import (
+from sampled_replies import (
     PROMPT,
     TOKENIZER,
     Collected,
@@ -326,6 +326,33 @@ async def test_weights_reach_every_server_and_tokens_say_which(two):
     assert keys == {"clawjax-000000", "clawjax-000003"}, "cached prefixes are kept apart"
 
 
+class Slow(DiskCourier):
+    async def deliver(self, client, weights, on_version):
+        await asyncio.sleep(0.2)
+        return await super().deliver(client, weights, on_version)
+
+
+async def test_the_version_served_is_the_old_one_until_a_server_has_the_new(two):
+    async with engine_of(*two, courier=Slow) as engine:
+        swapping = asyncio.create_task(engine.swap(weights(1)))
+        await until(lambda: engine._rotation.wanted.version == 1)
+        assert engine.status().version == 0, "while the first version is on its way, too"
+        await swapping
+        assert engine.status().version == 1
+
+
+async def test_weights_do_not_come_between_while_a_server_is_looked_at(server):
+    async with engine_of(server, health_interval_s=60.0) as engine:
+        (known,) = engine._pool.servers
+        engine._pool.remove(known, "its connection broke")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(engine._rotation.look(known))
+            group.create_task(engine.swap(weights(2)))
+        assert (known.trouble, known.version, known.word) == (None, 2, "2")
+        assert set((await collect(engine, request())).versions) == {2}
+    assert len(server.updates) == 1
+
+
 async def test_a_server_that_takes_no_weights_leaves_until_it_does(two, caplog):
     two[0].update_fails = "no space left on device"
     async with engine_of(*two) as engine:
@@ -362,6 +389,14 @@ async def test_a_server_started_anew_gets_its_weights_before_a_request(server):
         await until(lambda: server.weight_version == "4")
         assert set((await collect(engine, request())).versions) == {4}
     assert len(server.updates) == 2
+
+
+async def test_a_server_started_anew_unseen_is_not_believed(server):
+    async with engine_of(server, health_interval_s=60.0) as engine:
+        await engine.swap(weights(4))
+        server.weight_version = "7"  # nobody has looked since
+        assert set((await collect(engine, request())).versions) == {4}
+    assert [update["weight_version"] for update in server.updates] == ["4", "4"]
 
 
 class Store:

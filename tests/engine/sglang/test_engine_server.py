@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from rollouts import Collected, collect, request, until
+from sampled_replies import Collected, collect, request, until
 from test_launch import free_port
 
 from clawjax.config import (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
+import httpx
 import pytest
 from scripted_server import Fault, ScriptedServer
 
@@ -71,6 +73,20 @@ async def test_a_stream_that_breaks_or_falls_silent_is_lost(server, client):
 
 async def test_a_stream_ends_with_done(client):
     assert len(await events(client)) == 3
+
+
+async def test_text_may_hold_what_ends_a_line_elsewhere():
+    said = [{"text": "a\u2028b\u2029c\x85d"}, {"text": "e\x0b\x0cf"}]
+    body = "".join(f"data: {json.dumps(event, ensure_ascii=False)}\r\n\r\n" for event in said)
+    whole = f"{body}data: [DONE]\n\n".encode()
+
+    async def pieces():
+        for at in range(0, len(whole), 7):  # cut anywhere, in the middle of a character, too
+            yield whole[at : at + 7]
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=pieces()))
+    async with httpx.AsyncClient(transport=transport) as connections:
+        assert await events(ServerClient(connections, "http://a")) == said
 
 
 async def test_the_key_is_sent(server, client):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rollouts import collect, config, engine_of, request, until
+from sampled_replies import collect, config, engine_of, request, until
 
 from clawjax.config import LaunchConfig
 from clawjax.engine.sglang.launch import command_line

@@ -7,13 +7,12 @@ program otherwise.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import socket
 from contextlib import AsyncExitStack, aclosing
 
 import pytest
-from rollouts import PROMPT, collect, config, engine_of, request, until, weights
+from _engine_servers import find_router
+from sampled_replies import PROMPT, collect, config, engine_of, request, until, weights
 from scripted_server import ScriptedServer
 
 from clawjax.config import DeliveryConfig
@@ -21,7 +20,7 @@ from clawjax.engine.sglang.http import ServerClient, open_pool
 from clawjax.errors import ConfigError
 from clawjax.records import FinishReason
 
-ROUTER = os.environ.get("CLAWJAX_TEST_ROUTER") or shutil.which("sglang-router")
+ROUTER = find_router()
 
 
 def free_ports() -> tuple[int, int]:
