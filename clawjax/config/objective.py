@@ -181,6 +181,9 @@ class ObjectiveConfig:
     kl_estimator: KlEstimator = KlEstimator.k3
     entropy_coef: float = 0.0
     """Weight of the policy's entropy, which is maximised, per token."""
+    negative_weight: float = 1.0
+    """What an advantage below 0 counts for, 0 to 1. Making a reply less likely makes all others
+    more likely, sensible or not; making one more likely does not."""
     replay_praised: int = 0
     """So many earlier turns that the user praised are learnt from again with each batch."""
     opd: OpdConfig = field(default_factory=OpdConfig)
@@ -199,6 +202,7 @@ class ObjectiveConfig:
         at_least("objective.clip_high", self.clip_high, 0.0)
         at_least("objective.kl_coef", self.kl_coef, 0.0)
         at_least("objective.entropy_coef", self.entropy_coef, 0.0)
+        within("objective.negative_weight", self.negative_weight, 0.0, 1.0)
         at_least("objective.constant_tokens", self.constant_tokens, 1)
         at_least("objective.replay_praised", self.replay_praised, 0)
         for key, value in (

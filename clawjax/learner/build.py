@@ -142,6 +142,7 @@ def _build_practice(
         train_step.base,
         reactions,
         num_layers=model.architecture.num_layers,
+        negative_weight=objective.negative_weight,
         text_of=model.tokenizer.decode,
     )
 

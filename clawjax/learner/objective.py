@@ -178,6 +178,8 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
         ]
     if objective.uses_scores:
         lines.append(_BASELINES[objective.baseline][0].format(floor=objective.deviation_floor))
+        if objective.negative_weight < 1:
+            lines.append(f"A < 0 counts {objective.negative_weight:g} A")
     if objective.uses_teacher and objective.opd.form is OpdForm.token:
         known = ", ".join(_known(objective.opd))
         lines.append(f"g = clip(logp_teacher(a | s, {known}) - logp_new(a | s), -c, c), detached")

@@ -76,6 +76,7 @@ class Practice:
         reactions: Reactions,
         *,
         num_layers: int,
+        negative_weight: float,
         text_of: Callable[[Sequence[int]], str],
     ) -> None:
         """Prepare to practise.
@@ -87,6 +88,7 @@ class Practice:
             base: whose states tastes are fitted on; frozen, so that what is known of a reply stays.
             reactions: what users liked and did not, and what they asked.
             num_layers: of the base.
+            negative_weight: what credit below 0 counts for.
             text_of: decodes a reply's token ids.
         """
         self._config = config
@@ -95,6 +97,7 @@ class Practice:
         self._base = base
         self._reactions = reactions
         self._layers = read_layers(num_layers)
+        self._negative_weight = negative_weight
         self._text_of = text_of
         self._found: dict[str, dict[str, Views]] = {}
         """Views of what is remembered, by user and turn."""
@@ -132,7 +135,9 @@ class Practice:
             return Rehearsal((), None, 0.0)
         samples = self._answers([turn for _, turn in tried], trainable, version, rng)
         scores = self._predicted([taste for taste, _ in tried], samples)
-        credits = group.rloo(scores, [turn.turn_id for _, turn in tried])
+        credits = group.tilted(
+            group.rloo(scores, [turn.turn_id for _, turn in tried]), self._negative_weight
+        )
         credited = [
             replace(sample, credit=(credit,) * len(sample.response_ids))
             for sample, credit in zip(samples, credits, strict=True)

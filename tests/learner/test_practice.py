@@ -48,6 +48,7 @@ class Pupil:
             run.train_step.base,
             self.reactions,
             num_layers=model.architecture.num_layers,
+            negative_weight=1.0,
             text_of=model.tokenizer.decode,
         )
         self.learner: Learner = run.learner()

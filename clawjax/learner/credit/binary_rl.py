@@ -35,7 +35,13 @@ def binary_rl(
 ) -> Credited:
     """`A_t = A(score)` at every response token t of a scored turn; `A` as configured."""
     scored = [turn for turn in turns if turn.score is not None]
-    found = dict(zip(map(_id, scored), advantages(scored, state, config), strict=True))
+    found = dict(
+        zip(
+            map(_id, scored),
+            group.tilted(advantages(scored, state, config), config.negative_weight),
+            strict=True,
+        )
+    )
     for turn, reason in zip(scored, _filtered(scored, config.baseline), strict=True):
         if reason is not None:
             del found[_id(turn)]

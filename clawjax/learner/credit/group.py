@@ -22,6 +22,7 @@ __all__ = [
     "preferences",
     "reinforce_pp",
     "rloo",
+    "tilted",
     "whiten",
 ]
 
@@ -102,6 +103,15 @@ class Pair(NamedTuple):
 
     chosen: int
     rejected: int
+
+
+def tilted(advantages: Sequence[float], negative_weight: float) -> tuple[float, ...]:
+    """`A` where it is above 0, `negative_weight A` below: learn more from what was liked.
+
+    Reference: asymmetric REINFORCE, Arnal et al. 2025, arXiv:2506.20520, where a baseline below the
+    mean does the same.
+    """
+    return tuple(a if a > 0 else negative_weight * a for a in advantages)
 
 
 def preferences(scores: Sequence[float], groups: Sequence[Hashable]) -> tuple[Pair, ...]:

@@ -14,6 +14,7 @@ from clawjax.learner.credit.group import (
     grpo,
     reinforce_pp,
     rloo,
+    tilted,
     whiten,
 )
 
@@ -137,3 +138,8 @@ def test_no_turns_no_advantages() -> None:
 def test_every_turn_needs_a_group() -> None:
     with pytest.raises(ValueError, match="zip"):
         grpo([1.0, -1.0], ["a"])
+
+
+def test_what_is_blamed_may_count_less_than_what_is_praised() -> None:
+    assert tilted((0.5, -1.0, 0.0), 0.25) == (0.5, -0.25, 0.0)
+    assert tilted((0.5, -1.0), 1.0) == (0.5, -1.0)
