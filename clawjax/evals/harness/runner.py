@@ -24,7 +24,7 @@ from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Task
 from clawjax.evals.harness.trajectory import Score, Trajectory
 
-__all__ = ["Episode", "Selection", "rescore", "run", "score", "select"]
+__all__ = ["Episode", "Selection", "on_record", "rescore", "run", "score", "select"]
 
 _log = logging.getLogger(__name__)
 
@@ -137,6 +137,17 @@ async def rescore(suite: Suite, store: EpisodeStore) -> list[Episode]:
     ]
     store.replace_scores((each.trajectory, each.score) for each in episodes)
     return episodes
+
+
+def on_record(suite: Suite, store: EpisodeStore) -> list[Episode]:
+    """Episodes with the scores that they have; those without one are left out."""
+    by_id = {task.task_id: task for task in suite.tasks}
+    scores = store.scores()
+    return [
+        Episode(by_id[each.task_id], each, found[1])
+        for each in store.trajectories().values()
+        if (found := scores.get((*each.key, each.attempt))) and each.task_id in by_id
+    ]
 
 
 async def score(suite: Suite, task: Task, trajectory: Trajectory) -> Score:
