@@ -28,7 +28,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ScriptedAgent:
-    """Says what its script says, and nothing when that is over."""
+    """Says what its script says, and nothing when that is over.
+
+    `{observation}` in its text stands for the message before.
+    """
 
     name: str
     script: Callable[[Brief], Sequence[AgentTurn]]
@@ -37,7 +40,11 @@ class ScriptedAgent:
         """The reply of this turn."""
         turns = self.script(brief)
         index = sum(message.role == "assistant" for message in history)
-        return _numbered(turns[index], index) if index < len(turns) else AgentTurn()
+        if index >= len(turns):
+            return AgentTurn()
+        turn = turns[index]
+        text = turn.text.replace("{observation}", history[-1].text.strip())
+        return _numbered(replace(turn, text=text), index)
 
 
 @dataclass(frozen=True, slots=True)
