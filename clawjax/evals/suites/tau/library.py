@@ -18,7 +18,7 @@ TERMINATING = frozenset({"transfer_to_human_agents"})
 _RENEWAL = timedelta(days=21)
 
 
-def _tool(name: str, description: str, **examples: Any) -> Tool:
+def _tool(name: str, description: str, /, **examples: Any) -> Tool:
     properties = {
         key: {"type": "integer" if isinstance(values[0], int) else "string", "examples": values}
         for key, values in examples.items()
