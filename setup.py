@@ -25,7 +25,7 @@ setup(
     package_data={
         "clawjax": ["py.typed"],
         "clawjax.envs": ["personas/*.yaml"],
-        "clawjax.evals": ["data/*"],
+        "clawjax.evals": ["data/*", "data/*/*"],
         "clawjax.plan": ["*.json"],
         "clawjax.rewards": ["*.json", "*.npz", "*.safetensors", "*.txt", "data/*"],
     },

@@ -30,6 +30,7 @@ MINUTES = {
     "rollouts": 5,
     "scaling": 10,
     "startup": 4,
+    "suite_gates": 10,
     "teacher_reads": 32,
     "train_ragged": 10,
     "train_step": 10,

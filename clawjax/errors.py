@@ -7,6 +7,7 @@
     ├── RewardError    a judge gave no usable verdict; becomes an abstention
     ├── LogError       the turn log cannot be read or written
     ├── StoreError     a weight version is missing, damaged or does not fit the model
+    ├── EvalError      an evaluation cannot go on, or its result is not to be trusted
     └── LearnerError   a training step is not to be trusted; stops the learner
 
 Every message names the value, the limit and the fix.
@@ -18,6 +19,7 @@ __all__ = [
     "ClawError",
     "ConfigError",
     "EngineError",
+    "EvalError",
     "LearnerError",
     "LogError",
     "RewardError",
@@ -69,6 +71,10 @@ class LogError(ClawError, RuntimeError):
 
 class StoreError(ClawError, RuntimeError):
     """A weight version is missing, incomplete, or fails its checksum."""
+
+
+class EvalError(ClawError, RuntimeError):
+    """An evaluation cannot go on, or went so wrong that its result says nothing."""
 
 
 class LearnerError(ClawError, RuntimeError):

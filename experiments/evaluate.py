@@ -1,7 +1,9 @@
 """Measure policies: `python experiments/evaluate.py suite=personal`.
 
-The suite's results are kept trial by trial in the run's folder; the same command goes on where it
-stopped. Exit codes: 0 done, 2 the configuration or this machine does not allow it, 1 anything else.
+Or any agent on suites of tasks: `suite=gaia agent=endpoint agent.model=NAME`, `suite=quick`.
+Results are kept trial by trial, or episode by episode, in the run's folder; the same command goes
+on where it stopped. Exit codes: 0 done, 2 the configuration or this machine does not allow it,
+1 anything else.
 """
 
 from pathlib import Path
@@ -13,18 +15,43 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from clawjax.config import UNTRAINED, RunConfig, to_run_config
+from clawjax.config import UNTRAINED, RunConfig, SuiteConfig, to_run_config
 
 register_schema()
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
 def main(config: DictConfig) -> float | None:
-    """Compose one configuration per method, measure, write the table; a sweep gets the mean."""
+    """Measure and write the table; a sweep gets the mean score."""
     return guarded(lambda: _evaluate(to_run_config(config)))
 
 
 def _evaluate(config: RunConfig) -> float | None:
+    return _personal(config) if config.suite.name == "personal" else _tasks(config)
+
+
+def _tasks(config: RunConfig) -> float | None:
+    """One suite of tasks, or each of those that it lists, with one agent."""
+    from clawjax.runtime.task_suites import run_task_suites
+
+    chosen = [_part(name, config) for name in config.suite.suites] or [config.suite]
+    scores = [summary["score"]["value"] for summary in run_task_suites(config, chosen)]
+    return None if None in scores else fmean(scores)
+
+
+def _part(name: str, config: RunConfig) -> SuiteConfig:
+    """A suite by the name of its file, with the selection of the one that lists it."""
+    with_it = [f"suite={name}", f"run.dir={config.run.dir}"]
+    part = to_run_config(compose("evaluate", overrides=with_it)).suite
+    part.limit = config.suite.limit
+    part.trials = config.suite.trials
+    part.concurrency = config.suite.concurrency
+    part.max_error_share = config.suite.max_error_share
+    return part
+
+
+def _personal(config: RunConfig) -> float | None:
+    """One configuration per method."""
     if config.run.plan:
         for method in config.suite.methods:
             if method not in UNTRAINED:

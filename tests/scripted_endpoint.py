@@ -25,9 +25,12 @@ from starlette.routing import Route
 class ScriptedEndpoint:
     """What it will say, and what it was asked."""
 
-    reply: Callable[[list[dict[str, str]]], str]
+    reply: Callable[[list[dict[str, Any]]], str | dict[str, Any]]
+    """Text, or a whole message with tool calls (not streamed)."""
     failures: list[int | str] = field(default_factory=list)
     """Statuses to answer the next requests with; `break` cuts a streamed reply off."""
+    code: str | None = None
+    """Of the errors that it answers with."""
     version: int = 0
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -72,7 +75,7 @@ class ScriptedEndpoint:
         body = await request.json()
         failure = self.failures.pop(0) if self.failures else None
         if isinstance(failure, int):
-            error = {"message": "scripted", "type": "scripted", "code": None, "param": None}
+            error = {"message": "scripted", "type": "scripted", "code": self.code, "param": None}
             return JSONResponse({"error": error}, status_code=failure)
         self.requests.append(body)
         self.headers.append(dict(request.headers))
@@ -80,6 +83,7 @@ class ScriptedEndpoint:
         text = self.reply(body["messages"])
         if not body.get("stream"):
             return JSONResponse(_completion(response_id, text))
+        assert isinstance(text, str), "a message with tool calls is not streamed"
         return StreamingResponse(
             _events(response_id, text, breaks=failure == "break"), media_type="text/event-stream"
         )
@@ -97,14 +101,15 @@ class ScriptedEndpoint:
         return JSONResponse({"ok": True, "version": self.version})
 
 
-def _completion(response_id: str, text: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text}
+def _completion(response_id: str, said: str | dict[str, Any]) -> dict[str, Any]:
+    message = {"role": "assistant", "content": said} if isinstance(said, str) else said
     return {
         "id": response_id,
         "object": "chat.completion",
         "created": 0,
         "model": "scripted",
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
     }
 
 

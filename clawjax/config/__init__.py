@@ -13,7 +13,14 @@ from clawjax.config.devices import (
     MeshConfig,
     Remat,
 )
-from clawjax.config.evaluating import METHODS, UNTRAINED, SuiteConfig
+from clawjax.config.evaluating import (
+    AGENTS,
+    METHODS,
+    UNTRAINED,
+    AgentConfig,
+    EpisodesConfig,
+    SuiteConfig,
+)
 from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.linking import LinkingConfig
@@ -50,10 +57,12 @@ from clawjax.config.teaching import DpoConfig, HintChoice, OpdConfig, OpdForm, S
 
 __all__ = [
     "AGAINST_ITSELF",
+    "AGENTS",
     "HINT_MODULES",
     "METHODS",
     "UNTRAINED",
     "USES_PROXIMAL",
+    "AgentConfig",
     "AttentionKernel",
     "Baseline",
     "ComputeDtype",
@@ -62,6 +71,7 @@ __all__ = [
     "DpoConfig",
     "DriftConfig",
     "EngineConfig",
+    "EpisodesConfig",
     "GatewayConfig",
     "HardwareConfig",
     "HintChoice",

@@ -1,12 +1,16 @@
-"""Knobs of the evaluation suites."""
+"""Knobs of the evaluation suites, and of the agents that they measure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from clawjax.config.checks import at_least, require
+from clawjax.config.checks import at_least, require, within
 
-__all__ = ["METHODS", "UNTRAINED", "SuiteConfig"]
+__all__ = ["AGENTS", "METHODS", "UNTRAINED", "AgentConfig", "EpisodesConfig", "SuiteConfig"]
+
+AGENTS = ("policy", "endpoint", "oracle", "noop", "random", "exploit", "replay")
+"""Kinds of agents."""
 
 UNTRAINED = ("base", "prompted")
 """Methods without an objective."""
@@ -16,8 +20,98 @@ objective."""
 
 
 @dataclass
-class SuiteConfig:
-    """The personal suite: who talks, what is compared, how much is measured."""
+class EpisodesConfig:
+    """What suites of tasks have in common."""
+
+    name: str = "personal"
+    """`personal`, or one of `clawjax.evals.suites.SUITES`."""
+    suites: list[str] = field(default_factory=list)
+    """Of these files of `conf/suite/`, each is run, with the selection of this one; empty: `name`
+    is."""
+    tasks: list[str] = field(default_factory=list)
+    """These only; empty: all."""
+    split: str | None = None
+    limit: int | None = None
+    """A quick look at so many tasks, always the same ones; null: all."""
+    trials: int = 1
+    """How often each task is played."""
+    concurrency: int = 4
+    """Episodes at once."""
+    max_error_share: float = 0.1
+    """Share of episodes that may break down (agent, environment, scorer) before the run fails."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The suite's own."""
+
+    def __post_init__(self) -> None:
+        """Reject a selection that is none."""
+        at_least("suite.limit", 1 if self.limit is None else self.limit, 1)
+        at_least("suite.trials", self.trials, 1)
+        at_least("suite.concurrency", self.concurrency, 1)
+        within("suite.max_error_share", self.max_error_share, 0.0, 1.0)
+
+
+@dataclass
+class AgentConfig:
+    """Who is measured by suites of tasks."""
+
+    kind: str = "policy"
+    """`policy` (the model of this configuration, behind a gateway of its own), `endpoint` (any
+    OpenAI-compatible server), `oracle`, `noop`, `random`, `exploit`, or `replay`."""
+    name: str | None = None
+    """As reports call it; null: after model and version, or the kind."""
+    run: str | None = None
+    """`policy`: folder of the run whose weights are measured; null: the base model."""
+    version: int | None = None
+    """`policy`: of those weights; null: the one that the run serves."""
+    base_url: str = "http://127.0.0.1:30000/v1"
+    """`endpoint`: where."""
+    model: str | None = None
+    """`endpoint`: the name it serves the model by."""
+    api_key_env: str = "CLAWJAX_API_KEY"
+    """`endpoint`: environment variable with its bearer key."""
+    uses_tools: bool = True
+    """Tool calls of the API; false: actions are written as text."""
+    temperature: float = 0.0
+    max_tokens: int = 256
+    """Of one reply."""
+    timeout_s: float = 300.0
+    """Of one attempt at one reply."""
+    exploit: str | None = None
+    """`exploit`: which of the suite's."""
+    replay: str | None = None
+    """`replay`: folder with the trajectories that are played again."""
+    prompt_price: float | None = None
+    """Per million tokens of prompts, for the cost of a run; null: not known."""
+    completion_price: float | None = None
+    """Per million tokens of replies."""
+
+    def __post_init__(self) -> None:
+        """Reject an agent that cannot be made."""
+        require(
+            self.kind in AGENTS,
+            f"agent.kind={self.kind!r} is unknown: use {', '.join(AGENTS)}",
+        )
+        for kind, key in (("endpoint", "model"), ("exploit", "exploit"), ("replay", "replay")):
+            require(
+                self.kind != kind or bool(getattr(self, key)),
+                f"agent={kind} needs agent.{key}: name one",
+            )
+        require(
+            self.version is None or self.run is not None,
+            f"agent.version={self.version} is of no run: set agent.run to its folder",
+        )
+        require(
+            (self.prompt_price is None) == (self.completion_price is None),
+            "agent.prompt_price and agent.completion_price go together: set both or none",
+        )
+        within("agent.temperature", self.temperature, 0.0, 2.0)
+        at_least("agent.max_tokens", self.max_tokens, 1)
+        at_least("agent.timeout_s", self.timeout_s, 1.0)
+
+
+@dataclass
+class SuiteConfig(EpisodesConfig):
+    """A suite: what all have in common, then the personal suite's own."""
 
     personas: list[str] = field(
         default_factory=lambda: [
@@ -45,6 +139,7 @@ class SuiteConfig:
 
     def __post_init__(self) -> None:
         """Reject what cannot be compared."""
+        super().__post_init__()
         for name in ("personas", "methods", "seeds"):
             require(bool(getattr(self, name)), f"suite.{name} is empty: name at least one")
         for method in self.methods:

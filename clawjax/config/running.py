@@ -10,7 +10,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clawjax.config.checks import at_least, require, within
-from clawjax.config.evaluating import SuiteConfig
+from clawjax.config.evaluating import AgentConfig, SuiteConfig
 from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import LearnerConfig
 from clawjax.config.objective import ObjectiveConfig
@@ -116,6 +116,7 @@ class RunConfig:
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     user: UserConfig = field(default_factory=UserConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     def __post_init__(self) -> None:

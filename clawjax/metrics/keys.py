@@ -108,6 +108,8 @@ KEYS: tuple[Key, ...] = (
     Key("eval/style_score", "share", "mean style score on held-out prompts"),
     Key("eval/mean_words", "words", "mean reply length on held-out prompts"),
     Key("eval/kl_per_token", "nats/token", "exact KL to the base model on those replies"),
+    # Suites of tasks, by name; `step` is the policy version where there is one.
+    Key("suite/*", "share", "`suite/NAME/success`, `score` and `unscored` of the episodes played"),
     # What a simulated user saw, once per turn.
     Key("user/style", "share", "style score of the reply; the judges never see it"),
     Key("user/words", "words", "its length"),

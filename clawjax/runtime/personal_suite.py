@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from clawjax.config import UNTRAINED, RunConfig
+from clawjax.config import UNTRAINED, EpisodesConfig, RunConfig
 from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError
 from clawjax.evals.asking import Asker
@@ -114,9 +114,10 @@ def _digest(config: RunConfig, trial: Trial) -> str:
     """
     kept = dataclasses.asdict(config)
     idle = _LEARNING if trial.method in UNTRAINED else ()
-    for group in ("run", "log", "monitor", *idle):
+    for group in ("run", "log", "monitor", "agent", *idle):
         del kept[group]
-    for choice in ("personas", "methods", "seeds"):
+    of_tasks = [field.name for field in dataclasses.fields(EpisodesConfig)]
+    for choice in ("personas", "methods", "seeds", *of_tasks):
         del kept["suite"][choice]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 

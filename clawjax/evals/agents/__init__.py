@@ -1,0 +1,1 @@
+"""Who is evaluated: endpoints, and the scripted agents that the gates of every suite need."""

@@ -1,0 +1,79 @@
+"""Two evaluations of the same suite, side by side: is one agent better than the other?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from clawjax.errors import ConfigError
+from clawjax.evals.harness.runner import Episode
+from clawjax.evals.metrics.statistics import mcnemar, paired_bootstrap
+from clawjax.evals.metrics.summary import by_task, is_success
+from clawjax.evals.reporting.markdown import table
+
+__all__ = ["compare", "render_comparison"]
+
+
+def compare(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any]:
+    """Paired bootstrap of the mean scores, McNemar's test of the successes.
+
+    Trials of a task are averaged for the bootstrap and compared one by one in McNemar's test;
+    what either lacks a score of is left out.
+
+    Raises:
+        ConfigError: different suites, versions or data; nothing that both have a score of.
+    """
+    _check(a, b)
+    paired = paired_bootstrap(by_task(a), by_task(b))
+    if paired is None:
+        msg = "the two have no scored task in common: run both on the same selection"
+        raise ConfigError(msg)
+    return {
+        "a": a[0].trajectory.agent,
+        "b": b[0].trajectory.agent,
+        "suite": a[0].trajectory.suite,
+        **paired._asdict(),
+        "mcnemar": mcnemar(_solved(a), _solved(b))._asdict(),
+    }
+
+
+def render_comparison(found: dict[str, Any]) -> str:
+    """As Markdown."""
+    low, high = found["ci"]
+    test = found["mcnemar"]
+    rows = [
+        ["tasks compared", str(found["n"])],
+        ["mean score of B less A", f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})"],
+        ["p, paired bootstrap", f"{found['p_value']:.4f}"],
+        ["solved by A only / B only", f"{test['only_a']} / {test['only_b']}"],
+        ["p, McNemar exact", f"{test['p_value']:.4f}"],
+    ]
+    head = f"{found['suite']}: A = {found['a']}, B = {found['b']}"
+    return f"{head}\n\n{table(('', ''), rows)}\n"
+
+
+def _check(a: Sequence[Episode], b: Sequence[Episode]) -> None:
+    if not a or not b:
+        msg = "one of the two evaluations has no episode: run it first"
+        raise ConfigError(msg)
+    for key in ("suite", "suite_version"):
+        left, right = getattr(a[0].trajectory, key), getattr(b[0].trajectory, key)
+        if left != right:
+            msg = f"{key} is {left} in A and {right} in B, which cannot be compared"
+            raise ConfigError(msg)
+    data = {each.task.task_id: each.trajectory.data_version for each in a}
+    for each in b:
+        if (
+            data.get(each.task.task_id, each.trajectory.data_version)
+            != each.trajectory.data_version
+        ):
+            msg = f"{each.task.task_id} is from other data in A than in B: use the same files"
+            raise ConfigError(msg)
+
+
+def _solved(episodes: Sequence[Episode]) -> dict[str, bool]:
+    return {
+        f"{task.task_id}\n{trajectory.trial}": is_success(score.value)
+        for task, trajectory, score in episodes
+        if score.value is not None
+    }

@@ -1,0 +1,1 @@
+"""Harness of the agent evaluations: tasks, environments, episodes, trajectories, scores."""

@@ -1,0 +1,246 @@
+"""One episode: agent and environment in turns until it is over.
+
+Invariant: whatever happens, there is one `Trajectory` whose outcome says why it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from clawjax.evals.harness.failures import AgentFailure, ContextLimitReached, EnvironmentFailure
+from clawjax.evals.harness.outcome import Outcome
+from clawjax.evals.harness.process import EnvironmentPool, EnvironmentProcess
+from clawjax.evals.harness.protocols import Agent, FormatError, InvalidAction, Parsed, Suite
+from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Limits, Task
+from clawjax.evals.harness.trajectory import (
+    AgentTurn,
+    Executed,
+    Parse,
+    Step,
+    StepResult,
+    Trajectory,
+    messages_of,
+)
+
+__all__ = ["play", "shorten"]
+
+_log = logging.getLogger(__name__)
+
+_TRACE_CHARACTERS = 2000
+
+
+@dataclass(slots=True)
+class _Episode:
+    """What is known of an episode under way."""
+
+    task: Task
+    brief: Brief
+    seed: int
+    first: str = ""
+    steps: list[Step] = field(default_factory=list)
+    before: dict = field(default_factory=dict)
+    after: dict = field(default_factory=dict)
+    evidence: dict = field(default_factory=dict)
+    answer: str | None = None
+    outcome: Outcome = Outcome.TASK_LIMIT
+    detail: str = ""
+    clock: Callable[[], float] = time.time
+
+
+async def play(
+    suite: Suite,
+    task: Task,
+    agent: Agent,
+    pool: EnvironmentPool,
+    *,
+    trial: int,
+    attempt: int = 0,
+    seed: int = 0,
+    session: str = "",
+    keep: Callable[[Trajectory], None] = lambda trajectory: None,
+) -> Trajectory:
+    """Play one task once.
+
+    Args:
+        suite: whose task it is.
+        task: what is to be done.
+        agent: who does it.
+        pool: gives an environment.
+        trial: number of this repetition.
+        attempt: how often this repetition was begun before.
+        seed: of environment and agent.
+        session: put before the episode's name, so that sessions of two runs are told apart.
+        keep: is called with the trajectory, also where the episode is cancelled.
+    """
+    name = "/".join(filter(None, (session, suite.name, task.task_id, f"{trial}.{attempt}")))
+    brief = task.brief(name, trial=trial, text_rules=suite.text_rules)
+    episode = _Episode(task, brief, seed)
+    began = time.monotonic()
+    try:
+        async with pool.environment() as environment:
+            await _guarded(suite, agent, environment, episode)
+            if not environment.is_broken:
+                episode.after = dict(await environment.snapshot())
+                request = suite.inspection(task)
+                if request:
+                    answer = {"answer": episode.answer}
+                    episode.evidence = dict(await environment.inspect({**answer, **request}))
+    except EnvironmentFailure as failure:
+        episode.outcome, episode.detail = Outcome.ENVIRONMENT_ERROR, str(failure)
+    except asyncio.CancelledError:
+        episode.outcome, episode.detail = Outcome.CANCELLED, "the run was stopped"
+        keep(_record(suite, episode, agent.name, trial, attempt, time.monotonic() - began))
+        raise
+    trajectory = _record(suite, episode, agent.name, trial, attempt, time.monotonic() - began)
+    keep(trajectory)
+    return trajectory
+
+
+async def _guarded(
+    suite: Suite, agent: Agent, environment: EnvironmentProcess, episode: _Episode
+) -> None:
+    """Play, and turn what ended the episode into its outcome."""
+    limits = episode.task.limits
+    clock = asyncio.timeout(limits.wall_s)
+    try:
+        episode.first = shorten(
+            await environment.reset(episode.task.setup(episode.seed)), limits.observation_chars
+        )
+        episode.before = dict(await environment.snapshot())
+        async with clock:
+            episode.outcome, episode.detail = await _turns(suite, agent, environment, episode)
+    except ContextLimitReached as reached:
+        episode.outcome, episode.detail = Outcome.CONTEXT_LIMIT, str(reached)
+    except AgentFailure as failure:
+        episode.outcome, episode.detail = Outcome.AGENT_ERROR, str(failure)
+    except TimeoutError:
+        if not clock.expired():
+            raise  # not this limit's: a mistake in the harness
+        episode.outcome, episode.detail = Outcome.TASK_LIMIT, f"wall time: {limits.wall_s:g} s"
+
+
+async def _turns(
+    suite: Suite, agent: Agent, environment: EnvironmentProcess, episode: _Episode
+) -> tuple[Outcome, str]:
+    limits = episode.task.limits
+    for _ in range(limits.turns):
+        started = episode.clock()
+        turn = await _reply(agent, episode)
+        step, is_done = await _carry_out(suite, turn, environment, episode)
+        step = dataclasses.replace(step, started_at=started, ended_at=episode.clock())
+        episode.steps.append(step)
+        if is_done:
+            return Outcome.COMPLETED, ""
+        ended = _limit_hit(episode.steps, limits)
+        if ended is not None:
+            return ended
+    return Outcome.TASK_LIMIT, f"turns: {limits.turns}"
+
+
+async def _reply(agent: Agent, episode: _Episode) -> AgentTurn:
+    history = messages_of(episode.task.instruction, episode.first, episode.steps)
+    try:
+        return await agent.act(episode.brief, history, seed=episode.seed)
+    except (ContextLimitReached, AgentFailure):
+        raise
+    except Exception as error:  # the boundary: a broken agent is an agent error of this episode
+        _log.exception("the agent %s broke down", agent.name)
+        trace = traceback.format_exc()[-_TRACE_CHARACTERS:]
+        raise AgentFailure(f"{type(error).__name__}: {error}\n{trace}") from error
+
+
+async def _carry_out(
+    suite: Suite, turn: AgentTurn, environment: EnvironmentProcess, episode: _Episode
+) -> tuple[Step, bool]:
+    match suite.parser(turn, episode.brief):
+        case FormatError(problem):
+            return Step(turn, Parse.FORMAT_ERROR, problem), False
+        case InvalidAction(problem):
+            return Step(turn, Parse.INVALID_ACTION, problem), False
+        case Parsed(actions):
+            executed: list[Executed] = []
+            for action in actions:
+                if action.name == ANSWER:
+                    episode.answer = str(action.arguments.get("text", ""))
+                result = await _step(environment, action, episode.task.limits)
+                executed.append(Executed(action, result))
+                if result.is_done or action.name == ANSWER:
+                    return Step(turn, Parse.PARSED, executed=tuple(executed)), True
+            return Step(turn, Parse.PARSED, executed=tuple(executed)), False
+
+
+async def _step(environment: EnvironmentProcess, action: Action, limits: Limits) -> StepResult:
+    result = await environment.step(action)
+    text = shorten(result.observation, limits.observation_chars)
+    return dataclasses.replace(result, observation=text)
+
+
+def _limit_hit(steps: list[Step], limits: Limits) -> tuple[Outcome, str] | None:
+    spent = sum(step.turn.usage.completion_tokens or 0 for step in steps)
+    if limits.tokens is not None and spent >= limits.tokens:
+        return Outcome.TASK_LIMIT, f"tokens: {spent} of {limits.tokens}"
+    if _in_a_row(steps, _is_malformed) >= limits.format_errors:
+        return Outcome.INVALID_FORMAT, f"{limits.format_errors} replies in a row"
+    if _in_a_row(steps, _is_refused) >= limits.action_errors:
+        return Outcome.INVALID_ACTION, f"{limits.action_errors} replies in a row"
+    return None
+
+
+def _in_a_row(steps: list[Step], is_so: Callable[[Step], bool]) -> int:
+    count = 0
+    for step in reversed(steps):
+        if not is_so(step):
+            break
+        count += 1
+    return count
+
+
+def _is_malformed(step: Step) -> bool:
+    return step.parse is Parse.FORMAT_ERROR
+
+
+def _is_refused(step: Step) -> bool:
+    if step.parse is Parse.INVALID_ACTION:
+        return True
+    return bool(step.executed) and not any(each.result.is_valid for each in step.executed)
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters, and how many are missing."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}\n[{len(text) - limit} more characters are not shown]"
+
+
+def _record(
+    suite: Suite, episode: _Episode, agent: str, trial: int, attempt: int, wall_s: float
+) -> Trajectory:
+    task = episode.task
+    return Trajectory(
+        suite=suite.name,
+        suite_version=suite.version,
+        data_version=task.data_version,
+        task_id=task.task_id,
+        split=task.split,
+        trial=trial,
+        attempt=attempt,
+        seed=episode.seed,
+        agent=agent,
+        instruction=task.instruction,
+        first_observation=episode.first,
+        steps=tuple(episode.steps),
+        outcome=episode.outcome,
+        detail=episode.detail,
+        answer=episode.answer,
+        before=episode.before,
+        after=episode.after,
+        evidence=episode.evidence,
+        metadata=task.metadata,
+        wall_s=wall_s,
+    )

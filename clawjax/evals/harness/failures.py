@@ -1,0 +1,19 @@
+"""What can go wrong in an episode and is not the agent's choice; each becomes an `Outcome`."""
+
+from __future__ import annotations
+
+from clawjax.errors import EvalError
+
+__all__ = ["AgentFailure", "ContextLimitReached", "EnvironmentFailure"]
+
+
+class ContextLimitReached(EvalError):  # noqa: N818 - an ending, not a mistake
+    """The conversation no longer fits: `Outcome.CONTEXT_LIMIT`."""
+
+
+class AgentFailure(EvalError):  # noqa: N818 - becomes a record, is not told to anybody
+    """The agent gave no reply: `Outcome.AGENT_ERROR`."""
+
+
+class EnvironmentFailure(EvalError):  # noqa: N818 - as above
+    """The environment broke down or did not answer: `Outcome.ENVIRONMENT_ERROR`."""

@@ -1,0 +1,184 @@
+"""Environments in processes of their own, a bounded number of them.
+
+Invariant: a process that broke down, or did not answer in time, is killed with all its children and
+never used again; one that ended its episode in order is reset for the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from clawjax.evals.harness.failures import EnvironmentFailure
+from clawjax.evals.harness.protocols import Launch
+from clawjax.evals.harness.tasks import Action, Setup
+from clawjax.evals.harness.trajectory import StepResult, from_json, to_json
+
+__all__ = ["EnvironmentPool", "EnvironmentProcess"]
+
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_LINE_BYTES = 64 * 2**20
+_EXIT_S = 5.0
+_START_S = 120.0
+
+
+class EnvironmentProcess:
+    """One environment, spoken to from an event loop; the methods are those of `Environment`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, timeout_s: float) -> None:
+        """Wrap a running worker; `start` makes one."""
+        self._process = process
+        self._timeout_s = timeout_s
+        self.is_broken = False
+
+    @classmethod
+    async def start(cls, launch: Launch, folder: str) -> EnvironmentProcess:
+        """Start a worker in `folder` and let it make its environment.
+
+        Raises:
+            EnvironmentFailure: it does not start, or cannot be made.
+        """
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "clawjax.evals.harness.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=folder,
+            env=_environment(launch.variables),
+            limit=_LINE_BYTES,
+            start_new_session=True,
+        )
+        started = cls(process, launch.timeout_s)
+        request = {"op": "make", "factory": launch.factory, "options": dict(launch.options)}
+        try:
+            await started._ask(request, timeout_s=max(_START_S, launch.timeout_s))
+        except BaseException:
+            await started.aclose()
+            raise
+        return started
+
+    async def reset(self, setup: Setup) -> str:
+        """As `Environment.reset`.
+
+        Raises:
+            EnvironmentFailure: it raised, died, or took too long. So for the others.
+        """
+        return await self._ask({"op": "reset", "setup": to_json(setup)})
+
+    async def step(self, action: Action) -> StepResult:
+        """As `Environment.step`."""
+        return from_json(StepResult, await self._ask({"op": "step", "action": to_json(action)}))
+
+    async def snapshot(self) -> Mapping[str, Any]:
+        """As `Environment.snapshot`."""
+        return await self._ask({"op": "snapshot"})
+
+    async def inspect(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As `Environment.inspect`."""
+        return await self._ask({"op": "inspect", "request": dict(request)})
+
+    async def aclose(self) -> None:
+        """End the process, with all that it started."""
+        stdin = self._process.stdin
+        if stdin is not None and not self.is_broken:
+            stdin.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EXIT_S):
+                    await self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
+    async def _ask(self, request: Mapping[str, Any], timeout_s: float | None = None) -> Any:
+        limit = timeout_s or self._timeout_s
+        is_answered = False
+        try:
+            async with asyncio.timeout(limit):
+                reply = await self._exchange(request)
+            is_answered = True
+        except TimeoutError as error:
+            msg = f"{request['op']} took over {limit:g} s: raise the suite's launch.timeout_s"
+            raise EnvironmentFailure(msg) from error
+        finally:
+            self.is_broken = self.is_broken or not is_answered
+        if "error" in reply:
+            self.is_broken = True
+            msg = f"{request['op']}: {reply['error']}\n{reply.get('trace', '')}"
+            raise EnvironmentFailure(msg)
+        return reply["ok"]
+
+    async def _exchange(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write((json.dumps(request) + "\n").encode())
+            await self._process.stdin.drain()
+            line = await self._process.stdout.readline()
+        except (ConnectionError, ValueError) as error:  # ValueError: a line over the limit
+            raise EnvironmentFailure(f"{request['op']}: {error}") from error
+        if not line.endswith(b"\n"):
+            code = await self._process.wait()
+            msg = f"{request['op']}: the environment's process ended with {code}"
+            raise EnvironmentFailure(msg)
+        return json.loads(line)
+
+
+class EnvironmentPool:
+    """Up to `size` environments of one kind; who finds none free waits. Made by `open`."""
+
+    def __init__(self, launch: Launch, size: int, folder: str) -> None:
+        """Nothing is started before it is needed."""
+        self._launch = launch
+        self._folder = folder
+        self._gate = asyncio.Semaphore(size)
+        self._free: list[EnvironmentProcess] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, launch: Launch, size: int) -> AsyncIterator[EnvironmentPool]:
+        """A pool whose processes end with the context."""
+        with tempfile.TemporaryDirectory(prefix="clawjax-env-") as folder:
+            pool = cls(launch, size, folder)
+            try:
+                yield pool
+            finally:
+                for environment in pool._free:
+                    await environment.aclose()
+
+    @asynccontextmanager
+    async def environment(self) -> AsyncIterator[EnvironmentProcess]:
+        """One for an episode.
+
+        Raises:
+            EnvironmentFailure: none can be started.
+        """
+        async with self._gate:
+            if self._free:
+                environment = self._free.pop()
+            else:
+                environment = await EnvironmentProcess.start(self._launch, self._folder)
+            is_done = False
+            try:
+                yield environment
+                is_done = True
+            finally:
+                if is_done and not environment.is_broken:
+                    self._free.append(environment)
+                else:
+                    environment.is_broken = True
+                    await environment.aclose()
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | dict(added)

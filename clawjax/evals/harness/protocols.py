@@ -1,0 +1,168 @@
+"""The seams of an evaluation: what a suite brings, what an agent is, what an environment does.
+
+A new suite is a `Suite`: data and pure functions, and the import path of its environment.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from clawjax.evals.harness.rendering import as_call
+from clawjax.evals.harness.tasks import Action, Brief, Setup, Task
+from clawjax.evals.harness.trajectory import AgentTurn, Message, Score, StepResult, Trajectory
+
+__all__ = [
+    "ActionParser",
+    "Agent",
+    "Environment",
+    "FormatError",
+    "InvalidAction",
+    "Launch",
+    "Parsed",
+    "Scorer",
+    "Suite",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A reply from which actions could be read; at least one."""
+
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FormatError:
+    """A reply from which none could be read; `problem` is told to the agent."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidAction:
+    """A reply whose action does not exist, or not with such arguments."""
+
+    problem: str
+
+
+ActionParser = Callable[[AgentTurn, Brief], Parsed | FormatError | InvalidAction]
+"""Pure."""
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """The world of a task, synchronous, in a process of its own, for one episode after the other.
+
+    Any exception is an environment error of this episode: what the agent did wrong is a
+    `StepResult` with `is_valid=False`.
+    """
+
+    def reset(self, setup: Setup) -> str:
+        """Begin a task; the first observation. The same setup begins the same world."""
+        ...
+
+    def step(self, action: Action) -> StepResult:
+        """Carry out one action."""
+        ...
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """The state as JSON, for side effects and offline scoring; small, a digest where large."""
+        ...
+
+    def inspect(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a scorer wants to know of the final state.
+
+        Called after the last step only, with the final answer under `answer` and what
+        `Suite.inspection` asks, which may be gold.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free everything."""
+        ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Who is evaluated. Holds no state of an episode, so that any number may run at once."""
+
+    @property
+    def name(self) -> str:
+        """As reports call it."""
+        ...
+
+    async def act(self, brief: Brief, history: Sequence[Message], *, seed: int) -> AgentTurn:
+        """Reply to a conversation, whose first message is the task.
+
+        Raises:
+            ContextLimitReached: the conversation does not fit.
+            AgentFailure: no reply could be had.
+        """
+        ...
+
+
+Scorer = Callable[[Task, Trajectory], Awaitable[Score]]
+"""From the record alone: it runs after the episode and again offline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start an environment: in a process of its own, by the name of its factory."""
+
+    factory: str
+    """`module:callable`; called with `options` as keywords, gives an `Environment`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """JSON."""
+    timeout_s: float = 60.0
+    """Of one reset, step, snapshot or inspection."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Added to the process's environment variables, from which keys and tokens are removed."""
+
+
+def no_state(task: Task, trajectory: Trajectory) -> tuple[str, ...]:
+    """Side effects of a world that has no state."""
+    return ()
+
+
+def nothing_to_inspect(task: Task) -> Mapping[str, Any]:
+    """For suites whose scorer needs no more than trajectory and snapshots."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A benchmark."""
+
+    name: str
+    version: str
+    """Changes whenever prompts, parser, environment or scorer do: scores of two versions are not
+    compared."""
+    tasks: tuple[Task, ...]
+    launch: Launch
+    parser: ActionParser
+    scorer: Scorer
+    oracle: Callable[[Task], Sequence[Action]]
+    """Actions that solve the task: score 1.0 is a gate of every suite."""
+    random_action: Callable[[Brief, Sequence[Message], random.Random], Action]
+    """Some valid action, without looking at the gold: score about 0 is a gate."""
+    exploits: Mapping[str, Callable[[Task], Sequence[Action]]]
+    """Ways to cheat, by name: each is a gate of 0."""
+    noop: Action | None = None
+    """What an agent does that gives up at once; None: it says nothing. Score about 0 is a gate."""
+    render: Callable[[Action], AgentTurn] = as_call
+    """An action as an agent would write it, so that `parser` reads it back."""
+    text_rules: str = ""
+    """How to act without tool calls, for agents that have none."""
+    inspection: Callable[[Task], Mapping[str, Any]] = nothing_to_inspect
+    side_effects: Callable[[Task, Trajectory], tuple[str, ...]] = no_state
+    """What changed outside of what was allowed, one line each."""
+    scores_unfinished: bool = False
+    """Whether an episode that a limit or an error of the agent ended is scored by its final state;
+    otherwise it is 0."""
+    main_metric: Callable[[Sequence[tuple[Trajectory, Score]]], float | None] | None = None
+    """Where the field reports something else than the mean score."""
+    licence: str = ""
+    """Of the data."""

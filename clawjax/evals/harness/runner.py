@@ -1,0 +1,226 @@
+"""A suite played by an agent: which episodes, how many at once, what is still missing.
+
+Invariant: an episode that is on record is not played again, unless it was not the agent's doing how
+it ended; every trajectory on record has a score of the suite's present version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from clawjax.errors import ConfigError
+from clawjax.evals.harness.episode import play
+from clawjax.evals.harness.outcome import RETRIED, UNSCORED, Outcome
+from clawjax.evals.harness.process import EnvironmentPool
+from clawjax.evals.harness.protocols import Agent, Suite
+from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.harness.tasks import Task
+from clawjax.evals.harness.trajectory import Score, Trajectory
+
+__all__ = ["Episode", "Selection", "on_record", "rescore", "run", "score", "select"]
+
+_log = logging.getLogger(__name__)
+
+_TRACE_CHARACTERS = 2000
+
+
+class Episode(NamedTuple):
+    """A task as it was played, and what came of it."""
+
+    task: Task
+    trajectory: Trajectory
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which tasks, and how often."""
+
+    task_ids: tuple[str, ...] = ()
+    """These only; empty: all."""
+    split: str | None = None
+    limit: int | None = None
+    """A quick look: so many, always the same ones, spread over the suite."""
+    trials: int = 1
+    seed: int = 0
+
+
+def select(tasks: Sequence[Task], selection: Selection) -> list[Task]:
+    """The tasks of a selection, in the suite's order.
+
+    Raises:
+        ConfigError: a task that does not exist, or nothing is left.
+    """
+    known = {task.task_id for task in tasks}
+    for task_id in selection.task_ids:
+        if task_id not in known:
+            msg = f"suite.tasks names {task_id!r}, which is unknown, e.g. {sorted(known)[:3]}"
+            raise ConfigError(msg)
+    found = [
+        task
+        for task in tasks
+        if (not selection.task_ids or task.task_id in selection.task_ids)
+        and selection.split in (None, task.split)
+    ]
+    if not found:
+        splits = sorted({task.split for task in tasks})
+        msg = f"suite.split={selection.split} leaves no task: use one of {splits}"
+        raise ConfigError(msg)
+    if selection.limit is None or selection.limit >= len(found):
+        return found
+    by_hash = sorted(found, key=lambda task: hashlib.sha256(task.task_id.encode()).digest())
+    kept = {task.task_id for task in by_hash[: selection.limit]}
+    return [task for task in found if task.task_id in kept]
+
+
+async def run(
+    suite: Suite,
+    agent: Agent,
+    store: EpisodeStore,
+    selection: Selection,
+    *,
+    concurrency: int = 4,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Episode]:
+    """Play and score what is missing.
+
+    Args:
+        suite: what is played.
+        agent: by whom.
+        store: where it is kept; one that holds part of the same evaluation is gone on with.
+        selection: which tasks, how often.
+        concurrency: episodes at once.
+        settings: of the agent, for the manifest.
+
+    Returns:
+        All episodes of the selection, by task and trial.
+
+    Raises:
+        ConfigError: the selection is empty, or the store holds another evaluation.
+    """
+    tasks = select(suite.tasks, selection)
+    store.claim(
+        {
+            "suite": suite.name,
+            "suite_version": suite.version,
+            "data_version": sorted({task.data_version for task in suite.tasks}),
+            "agent": agent.name,
+            "settings": dict(settings or {}),
+            "seed": selection.seed,
+        }
+    )
+    wanted = [(task, trial) for trial in range(selection.trials) for task in tasks]
+    held = store.trajectories()
+    missing = [
+        (task, trial, _next_attempt(held.get((task.task_id, trial))))
+        for task, trial in wanted
+        if _is_missing(held.get((task.task_id, trial)))
+    ]
+    await _play_all(suite, agent, store, missing, selection.seed, concurrency)
+    return await _collect(suite, store, wanted)
+
+
+async def rescore(suite: Suite, store: EpisodeStore) -> list[Episode]:
+    """Score everything on record again, without playing anything."""
+    by_id = {task.task_id: task for task in suite.tasks}
+    episodes = [
+        Episode(by_id[each.task_id], each, await score(suite, by_id[each.task_id], each))
+        for each in store.trajectories().values()
+        if each.task_id in by_id
+    ]
+    store.replace_scores((each.trajectory, each.score) for each in episodes)
+    return episodes
+
+
+def on_record(suite: Suite, store: EpisodeStore) -> list[Episode]:
+    """Episodes with the scores that they have; those without one are left out."""
+    by_id = {task.task_id: task for task in suite.tasks}
+    scores = store.scores()
+    return [
+        Episode(by_id[each.task_id], each, found[1])
+        for each in store.trajectories().values()
+        if (found := scores.get((*each.key, each.attempt))) and each.task_id in by_id
+    ]
+
+
+async def score(suite: Suite, task: Task, trajectory: Trajectory) -> Score:
+    """What the suite makes of an episode; a scorer that breaks down makes it unscored, not 0."""
+    if trajectory.outcome in UNSCORED:
+        return Score(None, explanation=f"{trajectory.outcome}: {trajectory.detail}")
+    if trajectory.outcome is not Outcome.COMPLETED and not suite.scores_unfinished:
+        return Score(0.0, explanation=f"ended by {trajectory.outcome}: {trajectory.detail}")
+    try:
+        return await suite.scorer(task, trajectory)
+    except Exception as error:  # the boundary: it becomes a scorer error of this episode
+        _log.exception("%s cannot score %s", suite.name, task.task_id)
+        trace = traceback.format_exc()[-_TRACE_CHARACTERS:]
+        return Score(None, error=f"{type(error).__name__}: {error}\n{trace}")
+
+
+async def _play_all(
+    suite: Suite,
+    agent: Agent,
+    store: EpisodeStore,
+    missing: Sequence[tuple[Task, int, int]],
+    seed: int,
+    concurrency: int,
+) -> None:
+    session = hashlib.sha256(str(store.folder.resolve()).encode()).hexdigest()[:12]
+    async with EnvironmentPool.open(suite.launch, concurrency) as pool:
+        gate = asyncio.Semaphore(concurrency)
+
+        async def one(task: Task, trial: int, attempt: int) -> None:
+            async with gate:
+                trajectory = await play(
+                    suite,
+                    task,
+                    agent,
+                    pool,
+                    trial=trial,
+                    attempt=attempt,
+                    seed=_episode_seed(seed, task.task_id, trial),
+                    session=session,
+                    keep=store.keep,
+                )
+                store.keep_score(trajectory, await score(suite, task, trajectory))
+                _log.info("%s %d: %s", task.task_id, trial, trajectory.outcome)
+
+        async with asyncio.TaskGroup() as group:
+            for task, trial, attempt in missing:
+                group.create_task(one(task, trial, attempt))
+
+
+async def _collect(
+    suite: Suite, store: EpisodeStore, wanted: Iterable[tuple[Task, int]]
+) -> list[Episode]:
+    held, scores = store.trajectories(), store.scores()
+    episodes = []
+    for task, trial in wanted:
+        trajectory = held[task.task_id, trial]
+        found = scores.get((task.task_id, trial, trajectory.attempt))
+        if found is None or found[0] != suite.version:
+            made = await score(suite, task, trajectory)
+            store.keep_score(trajectory, made)
+        else:
+            made = found[1]
+        episodes.append(Episode(task, trajectory, made))
+    return episodes
+
+
+def _is_missing(trajectory: Trajectory | None) -> bool:
+    return trajectory is None or trajectory.outcome in RETRIED
+
+
+def _next_attempt(trajectory: Trajectory | None) -> int:
+    return 0 if trajectory is None else trajectory.attempt + 1
+
+
+def _episode_seed(seed: int, task_id: str, trial: int) -> int:
+    return random.Random(f"episode:{seed}:{task_id}:{trial}").randrange(2**31)

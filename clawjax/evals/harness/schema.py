@@ -1,0 +1,62 @@
+"""Arguments of a tool call against its JSON schema: the subset that tools use.
+
+`type`, `enum`, `required`, `properties`, `items` and `additionalProperties: false`; other keywords
+are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["schema_problem"]
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+
+
+def schema_problem(value: Any, schema: Mapping[str, Any], where: str = "arguments") -> str | None:
+    """What is wrong with a value; None where nothing is."""
+    kinds = schema.get("type")
+    names = [kinds] if isinstance(kinds, str) else list(kinds or ())
+    if names and not any(_is(value, name) for name in names):
+        return f"{where} should be of type {' or '.join(names)}, not {value!r:.60}"
+    if "enum" in schema and value not in schema["enum"]:
+        return f"{where}={value!r:.60} is none of {schema['enum']}"
+    if isinstance(value, dict):
+        return _object_problem(value, schema, where)
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        found = (
+            schema_problem(each, schema["items"], f"{where}[{i}]") for i, each in enumerate(value)
+        )
+        return next((problem for problem in found if problem), None)
+    return None
+
+
+def _object_problem(value: dict[str, Any], schema: Mapping[str, Any], where: str) -> str | None:
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    for name in schema.get("required", ()):
+        if name not in value:
+            return f"{where} lacks {name!r}"
+    for name, each in value.items():
+        if name not in properties:
+            if schema.get("additionalProperties") is False:
+                return f"{where} has no {name!r}: use {', '.join(properties) or 'none'}"
+            continue
+        problem = schema_problem(each, properties[name], f"{where}.{name}")
+        if problem:
+            return problem
+    return None
+
+
+def _is(value: Any, name: str) -> bool:
+    if name in ("number", "integer") and isinstance(value, bool):
+        return False
+    return name not in _TYPES or isinstance(value, _TYPES[name])

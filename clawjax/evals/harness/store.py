@@ -1,0 +1,119 @@
+"""The files of one suite's run: trajectories, scores, manifest.
+
+Invariant: both JSONL files are only appended to, except that `rescore` replaces the scores in one
+step. The last line of a task and trial counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clawjax.errors import ConfigError
+from clawjax.evals.harness.trajectory import Score, Trajectory, from_json, to_json
+from clawjax.metrics.jsonl import JsonlAppender, read_jsonl
+
+__all__ = ["EpisodeStore"]
+
+Key = tuple[str, int, int]
+
+
+class EpisodeStore:
+    """A folder with the episodes of one suite and one agent."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing is created before something is written."""
+        self.folder = folder
+
+    @property
+    def _trajectories(self) -> Path:
+        return self.folder / "trajectories.jsonl"
+
+    @property
+    def _scores(self) -> Path:
+        return self.folder / "scores.jsonl"
+
+    def claim(self, manifest: Mapping[str, Any]) -> None:
+        """Write down what is measured here; a second time it has to be the same.
+
+        Raises:
+            ConfigError: the folder holds another evaluation.
+        """
+        path = self.folder / "manifest.json"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _replace(path, json.dumps(manifest, indent=1) + "\n")
+            return
+        held = json.loads(path.read_text(encoding="utf-8"))
+        wanted = json.loads(json.dumps(manifest))
+        differing = [key for key in {**held, **wanted} if held.get(key) != wanted.get(key)]
+        if differing:
+            told = ", ".join(
+                f"{key}: {held.get(key)!r} there, {wanted.get(key)!r} now" for key in differing
+            )
+            msg = f"{self.folder} holds another evaluation ({told}): use another run.name"
+            raise ConfigError(msg)
+
+    def keep(self, trajectory: Trajectory) -> None:
+        """Append one episode."""
+        self._append(self._trajectories, to_json(trajectory))
+
+    def keep_score(self, trajectory: Trajectory, score: Score) -> None:
+        """Append what was made of it."""
+        self._append(self._scores, _score_line(trajectory, score))
+
+    def replace_scores(self, scored: Iterable[tuple[Trajectory, Score]]) -> None:
+        """All scores anew."""
+        lines = [json.dumps(_score_line(*pair), allow_nan=False) + "\n" for pair in scored]
+        _replace(self._scores, "".join(lines))
+
+    def trajectories(self) -> dict[tuple[str, int], Trajectory]:
+        """The newest of every task and trial, in order of their first appearance."""
+        found: dict[tuple[str, int], Trajectory] = {}
+        for entry in read_jsonl(self._trajectories):
+            trajectory = from_json(Trajectory, entry)
+            found[trajectory.key] = trajectory
+        return found
+
+    def scores(self) -> dict[Key, tuple[str, Score]]:
+        """By task, trial and attempt: version of the suite that scored, and score."""
+        return {
+            (entry["task_id"], entry["trial"], entry["attempt"]): (
+                entry["suite_version"],
+                from_json(Score, entry["score"]),
+            )
+            for entry in read_jsonl(self._scores)
+        }
+
+    def write(self, name: str, content: str) -> Path:
+        """A report beside them, replaced in one step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / name
+        _replace(path, content)
+        return path
+
+    def _append(self, path: Path, entry: Mapping[str, Any]) -> None:
+        appender = JsonlAppender(path)
+        try:
+            appender.append(entry)
+        finally:
+            appender.close()
+
+
+def _score_line(trajectory: Trajectory, score: Score) -> dict[str, Any]:
+    return {
+        "task_id": trajectory.task_id,
+        "trial": trajectory.trial,
+        "attempt": trajectory.attempt,
+        "suite_version": trajectory.suite_version,
+        "score": to_json(score),
+    }
+
+
+def _replace(path: Path, content: str) -> None:
+    aside = path.with_name(f"{path.name}.tmp")
+    aside.write_text(content, encoding="utf-8")
+    os.replace(aside, path)

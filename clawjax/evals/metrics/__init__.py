@@ -1,0 +1,1 @@
+"""What is computed from trajectories and scores, for every suite alike. Pure."""

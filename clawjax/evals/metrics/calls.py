@@ -1,0 +1,68 @@
+"""Tool calls against reference calls, by the names that Vertex AI's evaluation gave them.
+
+Calls are multisets: a call that is made twice counts twice, and matches at most as often as the
+reference has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from clawjax.evals.harness.tasks import ANSWER, RESPOND, Action
+
+__all__ = ["CallMatch", "match_calls"]
+
+
+class CallMatch(NamedTuple):
+    """How the calls of a trajectory agree with the reference."""
+
+    exact: float
+    """1 where both are the same sequence."""
+    in_order: float
+    """1 where the reference is a subsequence of what was called."""
+    any_order: float
+    """1 where everything in the reference was called, in whatever order."""
+    precision: float | None
+    """Share of the calls that are in the reference; None where nothing was called."""
+    recall: float | None
+    """Share of the reference that was called; None where the reference is empty."""
+
+
+def match_calls(
+    called: Sequence[Action], reference: Sequence[Action], *, with_arguments: bool
+) -> CallMatch:
+    """Compare; answers and what is said to the user are not calls.
+
+    Args:
+        called: what the agent did.
+        reference: what a good solution does.
+        with_arguments: whether arguments have to be equal too, or the names only.
+    """
+    made = [_key(each, with_arguments) for each in called if _is_call(each)]
+    wanted = [_key(each, with_arguments) for each in reference if _is_call(each)]
+    shared = sum((Counter(made) & Counter(wanted)).values())
+    return CallMatch(
+        exact=float(made == wanted),
+        in_order=float(_is_subsequence(wanted, made)),
+        any_order=float(shared == len(wanted)),
+        precision=shared / len(made) if made else None,
+        recall=shared / len(wanted) if wanted else None,
+    )
+
+
+def _is_call(action: Action) -> bool:
+    return action.name not in (ANSWER, RESPOND)
+
+
+def _key(action: Action, with_arguments: bool) -> str:
+    if not with_arguments:
+        return action.name
+    return json.dumps([action.name, dict(action.arguments)], sort_keys=True)
+
+
+def _is_subsequence(wanted: Sequence[str], made: Sequence[str]) -> bool:
+    rest = iter(made)
+    return all(each in rest for each in wanted)

@@ -1,0 +1,134 @@
+"""Means with their uncertainty, repeated trials, and comparisons of two agents.
+
+Invariant: nothing here sees an unscored episode; who calls leaves them out and counts them.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+__all__ = [
+    "Mcnemar",
+    "Paired",
+    "clustered_bootstrap",
+    "mcnemar",
+    "paired_bootstrap",
+    "pass_at_k",
+    "pass_hat_k",
+    "standard_error",
+]
+
+_SAMPLES = 2000
+
+Clusters = Mapping[str, Sequence[float]]
+"""Scores by task: the trials of one task are not independent of one another."""
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Of a mean; sqrt(p(1-p)/n) where all are 0 or 1, else the sample's (AgentLab's convention)."""
+    if not values:
+        return None
+    n = len(values)
+    mean = fmean(values)
+    if all(value in (0.0, 1.0) for value in values):
+        return math.sqrt(mean * (1 - mean) / n)
+    if n == 1:
+        return None
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
+
+
+def clustered_bootstrap(
+    clusters: Clusters, *, level: float = 0.95, samples: int = _SAMPLES, seed: int = 0
+) -> tuple[float, float] | None:
+    """Percentile interval of the mean, tasks resampled with all their trials (Efron 1979).
+
+    None where nothing was scored. The same each time.
+    """
+    groups = [list(values) for _, values in sorted(clusters.items()) if values]
+    if not groups:
+        return None
+    rng = random.Random(seed)
+    means = sorted(
+        fmean([value for group in rng.choices(groups, k=len(groups)) for value in group])
+        for _ in range(samples)
+    )
+    return _percentiles(means, level)
+
+
+class Paired(NamedTuple):
+    """How much better B is than A on the same tasks."""
+
+    difference: float
+    ci: tuple[float, float]
+    """95 %."""
+    p_value: float
+    """Two-sided, from the bootstrap: how often the sign is the other one, twice; at most 1."""
+    n: int
+    """Tasks compared."""
+
+
+def paired_bootstrap(
+    a: Clusters, b: Clusters, *, samples: int = _SAMPLES, seed: int = 0
+) -> Paired | None:
+    """Difference of the mean scores of tasks that both have; None where there is none."""
+    shared = sorted(task for task in a if a[task] and b.get(task))
+    if not shared:
+        return None
+    differences = [fmean(b[task]) - fmean(a[task]) for task in shared]
+    rng = random.Random(seed)
+    means = sorted(fmean(rng.choices(differences, k=len(differences))) for _ in range(samples))
+    below = sum(mean <= 0 for mean in means) / samples
+    above = sum(mean >= 0 for mean in means) / samples
+    p_value = min(1.0, 2 * min(below, above))
+    return Paired(fmean(differences), _percentiles(means, 0.95), p_value, len(shared))
+
+
+class Mcnemar(NamedTuple):
+    """McNemar's test on tasks that exactly one of two agents solved."""
+
+    only_a: int
+    only_b: int
+    p_value: float
+    """Exact, two-sided (binomial with p = 1/2)."""
+
+
+def mcnemar(a: Mapping[str, bool], b: Mapping[str, bool]) -> Mcnemar:
+    """By task (or task and trial): whether it was solved; what only one has is left out."""
+    shared = a.keys() & b.keys()
+    only_a = sum(a[key] and not b[key] for key in shared)
+    only_b = sum(b[key] and not a[key] for key in shared)
+    n = only_a + only_b
+    tail = sum(math.comb(n, i) for i in range(min(only_a, only_b) + 1)) / 2**n
+    return Mcnemar(only_a, only_b, min(1.0, 2 * tail))
+
+
+def pass_at_k(counts: Sequence[tuple[int, int]], k: int) -> float | None:
+    """Mean over tasks of 1 - C(n-c, k) / C(n, k): one of k trials succeeds.
+
+    Args:
+        counts: trials and successes of each task; those with fewer than `k` trials are left out.
+        k: trials looked at.
+
+    Reference: Chen et al. 2021, arXiv:2107.03374.
+    """
+    values = [1 - math.comb(n - c, k) / math.comb(n, k) for n, c in counts if n >= k]
+    return fmean(values) if values else None
+
+
+def pass_hat_k(counts: Sequence[tuple[int, int]], k: int) -> float | None:
+    """Mean over tasks of C(c, k) / C(n, k): all of k trials succeed.
+
+    Reference: Yao et al. 2024 (tau-bench), arXiv:2406.12045. Arguments as for `pass_at_k`.
+    """
+    values = [math.comb(c, k) / math.comb(n, k) for n, c in counts if n >= k]
+    return fmean(values) if values else None
+
+
+def _percentiles(ordered: Sequence[float], level: float) -> tuple[float, float]:
+    tail = (1 - level) / 2
+    last = len(ordered) - 1
+    return ordered[int(tail * len(ordered))], ordered[min(int((1 - tail) * len(ordered)), last)]

@@ -1,0 +1,1 @@
+"""GAIA: questions with one short answer, tools to find it, and the official scorer."""

@@ -1,0 +1,130 @@
+"""The tools of a question: a calculator, its attachment, and Python in a sandbox.
+
+Invariant: files are read from the question's own folder only, never through a link, and the folder
+holds the attachment and what the agent's programs wrote.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from clawjax.evals.harness.calculator import calculate
+from clawjax.evals.harness.sandbox import Sandbox
+from clawjax.evals.harness.tasks import ANSWER, Action, Setup
+from clawjax.evals.harness.trajectory import StepResult
+
+__all__ = ["Browser", "GaiaEnvironment"]
+
+_READ_BYTES = 200_000
+
+
+class Browser(Protocol):
+    """Somebody else's browser, made without arguments; `suite.options.browser` names it."""
+
+    def call(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """Carry out `browse_*`; the text is what the agent sees. What fails is told in it."""
+        ...
+
+
+class GaiaEnvironment:
+    """`Environment` of one question after the other."""
+
+    def __init__(self, *, files: str, browser: str | None = None, python_s: float = 20.0) -> None:
+        """Nothing is touched before `reset`.
+
+        Args:
+            files: folder with the attachments.
+            browser: `module:callable` that gives a `Browser`.
+            python_s: wall time of one program.
+        """
+        self._files = Path(files)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._browser: Browser | None = None
+        self._python_s = python_s
+        if browser is not None:
+            module, _, name = browser.partition(":")
+            self._browser = getattr(importlib.import_module(module), name)()
+
+    def reset(self, setup: Setup) -> str:
+        """An empty folder with the attachment, which is named."""
+        self.close()
+        self._folder = tempfile.TemporaryDirectory(prefix="clawjax-gaia-")
+        attached = setup.options.get("file_name")
+        if not attached:
+            return ""
+        shutil.copyfile(self._files / attached, self._work / attached)
+        return f"Attached file: {attached}"
+
+    def step(self, action: Action) -> StepResult:
+        """Use a tool; what it refuses is told."""
+        told = action.arguments
+        try:
+            match action.name:
+                case "calculator":
+                    return StepResult(str(calculate(told["expression"])))
+                case "read_file":
+                    return StepResult(self._read(told["name"]))
+                case "python":
+                    return self._python(told["code"])
+                case name if name == ANSWER:
+                    return StepResult("", is_done=True)
+        except ValueError as refused:
+            return StepResult(str(refused), error=str(refused), is_valid=False)
+        assert self._browser is not None, f"no tool {action.name} was offered"
+        return StepResult(self._browser.call(action.name, told))
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Names and sizes of the files."""
+        return {each.name: each.lstat().st_size for each in sorted(self._work.iterdir())}
+
+    def inspect(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An answer says it all."""
+        return {}
+
+    def close(self) -> None:
+        """Remove the folder."""
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    @property
+    def _work(self) -> Path:
+        assert self._folder is not None, "reset comes first"
+        return Path(self._folder.name)
+
+    def _python(self, code: str) -> StepResult:
+        found = Sandbox(self._work, timeout_s=self._python_s).run_python(code)
+        if found.timed_out:
+            text = f"{found.output}\n[stopped after {self._python_s:g} s]"
+            return StepResult(text, error="timed out")
+        text = found.output or "[nothing was printed]"
+        return StepResult(text, error=None if found.exit_code == 0 else f"exit {found.exit_code}")
+
+    def _read(self, name: str) -> str:
+        if Path(name).name != name or name in ("", ".", ".."):
+            msg = f"{name!r} is no file of this question: use the name alone"
+            raise ValueError(msg)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self._work / name, flags)
+        except OSError as error:
+            there = ", ".join(sorted(each.name for each in self._work.iterdir())) or "none"
+            msg = f"{name!r} cannot be read ({error.strerror}); there are: {there}"
+            raise ValueError(msg) from error
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                msg = f"{name!r} is not a regular file"
+                raise ValueError(msg)
+            content = file.read(_READ_BYTES)
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            msg = f"{name!r} is not text: open /work/{name} with the python tool"
+            raise ValueError(msg) from error

@@ -1,0 +1,1 @@
+"""tau-bench: customers served by tools over a database; the reward is the final state."""

@@ -1,0 +1,222 @@
+"""tau-bench as a suite.
+
+Reward (Yao et al. 2024, arXiv:2406.12045): 1 where the final database equals the one after the gold
+calls on a fresh database and everything that had to be told was said in some reply, with commas
+removed and in whatever case; else 0, also where a limit ended the conversation. Reported as pass^k.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from clawjax.errors import ConfigError
+from clawjax.evals.harness.parsing import ACTION_RULES, parse_action_text, reply_parser, say
+from clawjax.evals.harness.protocols import FormatError, InvalidAction, Launch, Parsed, Suite
+from clawjax.evals.harness.tasks import RESPOND, Action, Brief, Limits, Reference, Task
+from clawjax.evals.harness.trajectory import Message, Score, Trajectory
+from clawjax.evals.suites import read_options
+from clawjax.evals.suites.tau.domain import Database, Domain, changes, digest, load_domain, replay
+from clawjax.evals.suites.tau.records import (
+    TauTask,
+    data_version,
+    find_file,
+    read_json,
+    read_tasks,
+)
+
+__all__ = ["LIBRARY", "VERSION", "TauOptions", "build"]
+
+VERSION = "1"
+LIBRARY = Path(__file__).parents[2] / "data" / "tau_library"
+"""Our own domain."""
+
+_RULES = f"{ACTION_RULES}\nA reply without an action is said to the customer."
+_ORACLE_REPLIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TauOptions:
+    """`suite.options` of tau-bench."""
+
+    path: str | None = None
+    """Folder of a domain (`tasks.json`, `db.json[.gz]`, `policy.md|txt`); None: our library."""
+    domain: str = "clawjax.evals.suites.tau.library"
+    """Module with the domain's tools (`domain.Domain`)."""
+    user_url: str | None = None
+    """Endpoint whose model plays the users; None: scripts do, which our own tasks have."""
+    user_model: str = "default"
+    turns: int = 30
+
+
+def build(options: Mapping[str, Any]) -> Suite:
+    """The suite.
+
+    Raises:
+        ConfigError: files that are missing, tasks without a script and no model to play their
+            users, or that begin with a changed database.
+    """
+    chosen = read_options(TauOptions, options)
+    folder = LIBRARY if chosen.path is None else Path(chosen.path)
+    tasks_file = find_file(folder, ["tasks.json"])
+    database_file = find_file(folder, ["db.json", "db.json.gz"])
+    policy_file = find_file(folder, ["policy.md", "policy.txt"])
+    domain, fresh = load_domain(chosen.domain), read_json(database_file)
+    version = data_version(tasks_file, database_file, policy_file)
+    policy = policy_file.read_text(encoding="utf-8")
+    tasks = [
+        _task(each, domain, policy, chosen, version) for each in read_tasks(tasks_file.read_bytes())
+    ]
+    return Suite(
+        name="tau",
+        version=VERSION,
+        tasks=tuple(tasks),
+        launch=Launch(
+            "clawjax.evals.suites.tau.environment:TauEnvironment",
+            options={
+                "domain": chosen.domain,
+                "database": str(database_file.resolve()),
+                "user_url": chosen.user_url,
+                "user_model": chosen.user_model,
+            },
+        ),
+        parser=reply_parser(_parse),
+        scorer=partial(_score, domain, fresh),
+        oracle=_oracle,
+        random_action=_random,
+        exploits=EXPLOITS,
+        noop=Action.respond("Goodbye."),
+        text_rules=_RULES,
+        side_effects=partial(_side_effects, domain, fresh),
+        licence="our own: Apache-2.0" if chosen.path is None else "tau2-bench: MIT",
+    )
+
+
+def _task(record: TauTask, domain: Domain, policy: str, chosen: TauOptions, version: str) -> Task:
+    if record.script is None and chosen.user_url is None:
+        msg = f"task {record.task_id} has no scripted user: set suite.options.user_url to a model's"
+        raise ConfigError(msg)
+    if record.has_initial_state:
+        msg = f"task {record.task_id} begins with a changed database, which is not supported"
+        raise ConfigError(msg)
+    return Task(
+        suite="tau",
+        task_id=record.task_id,
+        instruction="",
+        system=policy,
+        tools=tuple(domain.TOOLS),
+        limits=Limits(turns=chosen.turns, wall_s=1200.0),
+        options={"scenario": record.scenario, "script": record.script},
+        reference=Reference(
+            answer=list(record.communicate),
+            actions=record.actions,
+            extra={"basis": list(record.basis)},
+        ),
+        data_version=version,
+    )
+
+
+async def _score(domain: Domain, fresh: Database, task: Task, trajectory: Trajectory) -> Score:
+    """Product of the components of the task's basis.
+
+    Raises:
+        ValueError: a component that needs more than database and conversation.
+    """
+    expected = replay(domain, fresh, task.reference.actions)
+    said = [
+        str(action.arguments["text"]).lower().replace(",", "")
+        for action in trajectory.actions
+        if action.name == RESPOND
+    ]
+    missing = [
+        each for each in task.reference.answer if not any(each.lower() in text for text in said)
+    ]
+    known = {
+        "DB": float(trajectory.after["hash"] == digest(expected)),
+        "COMMUNICATE": float(not missing),
+    }
+    value = 1.0
+    for component in task.reference.extra["basis"]:
+        if component not in known:
+            msg = f"reward component {component} is not supported: use {', '.join(known)}"
+            raise ValueError(msg)
+        value *= known[component]
+    differing = sorted(set(trajectory.after["changed"]) ^ set(changes(fresh, expected)))
+    return Score(
+        value, parts=known, explanation=f"not told: {missing}; changed otherwise: {differing}"
+    )
+
+
+def _side_effects(
+    domain: Domain, fresh: Database, task: Task, trajectory: Trajectory
+) -> tuple[str, ...]:
+    """Values that changed and should not have."""
+    allowed = set(changes(fresh, replay(domain, fresh, task.reference.actions)))
+    return tuple(each for each in trajectory.after.get("changed", ()) if each not in allowed)
+
+
+def _parse(text: str, brief: Brief) -> Parsed | FormatError | InvalidAction:
+    return parse_action_text(text, brief) if "Action:" in text else say(text, brief)
+
+
+def _oracle(task: Task) -> Sequence[Action]:
+    """The gold calls; then what has to be told, until the user has nothing more to say."""
+    told = ", ".join(task.reference.answer) or "That is done."
+    return (*task.reference.actions, *[Action.respond(told)] * _ORACLE_REPLIES)
+
+
+def _random(brief: Brief, history: Sequence[Message], rng: random.Random) -> Action:
+    tool = rng.choice([*brief.tools, None])
+    if tool is None:
+        return Action.respond("Could you confirm your name, please?")
+    properties = tool.parameters.get("properties", {})
+    return Action(
+        tool.name,
+        {
+            name: rng.choice(schema.get("examples") or [0 if schema["type"] == "integer" else ""])
+            for name, schema in properties.items()
+        },
+    )
+
+
+def _talks_only(task: Task) -> Sequence[Action]:
+    return [Action.respond("All done. Should I confirm anything else?")] * _ORACLE_REPLIES
+
+
+def _says_the_sign(task: Task) -> Sequence[Action]:
+    return [Action.respond("###STOP###")] * 2
+
+
+def _reads_gold(task: Task) -> Sequence[Action]:
+    gold = LIBRARY / "tasks.json"
+    return Action("find_books", {"text": f"file://{gold}"}), Action.respond("{observation}")
+
+
+def _calls_eval(task: Task) -> Sequence[Action]:
+    code = "__import__('os').system('id')"
+    return Action("find_member", {"name": code, "birth_date": code}), Action.respond(code)
+
+
+def _edits_the_checker(task: Task) -> Sequence[Action]:
+    return Action("write_file", {"path": __file__, "text": ""}), Action.respond("Goodbye.")
+
+
+def _says_every_number(task: Task) -> Sequence[Action]:
+    """Dates and amounts that tasks ask for are among these; the database is not touched."""
+    days = [f"2025-{month:02d}-{day:02d}" for month in (5, 6) for day in range(1, 32)]
+    everything = " ".join([*days, *map(str, range(500)), *(f"b-{n}" for n in range(9))])
+    return [Action.respond(everything)] * _ORACLE_REPLIES
+
+
+EXPLOITS = {
+    "talks_only": _talks_only,
+    "says_the_sign": _says_the_sign,
+    "reads_gold": _reads_gold,
+    "calls_eval": _calls_eval,
+    "edits_the_checker": _edits_the_checker,
+    "says_every_number": _says_every_number,
+}

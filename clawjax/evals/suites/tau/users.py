@@ -1,0 +1,91 @@
+"""Who the agent talks to: a user by script, or one played by a model.
+
+A user that breaks down is an environment error: never the agent's failure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import httpx
+
+__all__ = ["STOP", "ModelUser", "ScriptedUser", "User"]
+
+STOP = "###STOP###"
+"""Said by a user who has nothing more to say: tau-bench's sign."""
+
+_GUIDELINES = f"""\
+You are a customer who talks to a service agent. Follow the scenario below. Write one short message
+at a time, say nothing that the scenario does not contain, and do not tell everything at once. When
+what you want is done, or the agent transfers you or cannot help, reply with {STOP} only.
+
+"""
+
+
+class User(Protocol):
+    """One conversation's user."""
+
+    def opening(self) -> str:
+        """What is said first."""
+        ...
+
+    def reply(self, text: str) -> str:
+        """The answer to what the agent said; with `STOP` in it the conversation is over."""
+        ...
+
+
+class ScriptedUser:
+    """Says each line of its script once: the first whose pattern is in what the agent said."""
+
+    def __init__(self, script: Mapping[str, Any]) -> None:
+        """Take a script: `opening`, and `replies` with `when` (a pattern) and `say`."""
+        self._opening = script["opening"]
+        self._left = [(re.compile(each["when"], re.I), each["say"]) for each in script["replies"]]
+
+    def opening(self) -> str:
+        """As `User.opening`."""
+        return self._opening
+
+    def reply(self, text: str) -> str:
+        """As `User.reply`; with no line that fits there is nothing more to say."""
+        for index, (pattern, said) in enumerate(self._left):
+            if pattern.search(text):
+                del self._left[index]
+                return said
+        return STOP
+
+
+class ModelUser:
+    """A model behind an OpenAI-compatible endpoint plays the scenario."""
+
+    def __init__(
+        self, scenario: str, *, base_url: str, model: str, seed: int, timeout_s: float = 50.0
+    ) -> None:
+        """Nothing is asked yet."""
+        self._messages = [{"role": "system", "content": _GUIDELINES + scenario}]
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._model, self._seed, self._timeout_s = model, seed, timeout_s
+
+    def opening(self) -> str:
+        """As `User.opening`.
+
+        Raises:
+            httpx.HTTPError: the endpoint fails; so for `reply`.
+        """
+        return self.reply("Hi! How can I help you today?")
+
+    def reply(self, text: str) -> str:
+        """As `User.reply`."""
+        self._messages.append({"role": "user", "content": text})
+        said = self._ask(self._messages)
+        self._messages.append({"role": "assistant", "content": said})
+        return said
+
+    def _ask(self, messages: Sequence[Mapping[str, str]]) -> str:
+        body = {"model": self._model, "messages": messages, "seed": self._seed, "max_tokens": 200}
+        headers = {"X-Turn-Type": "side"}
+        found = httpx.post(self._url, json=body, headers=headers, timeout=self._timeout_s)
+        found.raise_for_status()
+        return found.json()["choices"][0]["message"]["content"] or ""

@@ -1,0 +1,105 @@
+"""Suites of tasks, played by one agent: episodes, reports, metrics, one table.
+
+Each suite has a folder of its own in the run's; the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clawjax.config import RunConfig, SuiteConfig
+from clawjax.errors import EvalError
+from clawjax.evals.harness.runner import Selection, run
+from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.metrics.summary import Prices
+from clawjax.evals.reporting import write_report
+from clawjax.evals.reporting.markdown import render_overview
+from clawjax.evals.suites import build_suite
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.runtime.agents import Measured, open_agents
+from clawjax.runtime.paths import RunPaths
+
+__all__ = ["run_task_suites"]
+
+
+def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[dict[str, Any]]:
+    """Play each of `suites` with the agent of `config`; their summaries.
+
+    Raises:
+        ConfigError: an unknown suite or agent, data that is missing, a folder of something else.
+        EvalError: more than `max_error_share` of a suite's episodes broke down; its reports are
+            written all the same.
+    """
+    paths = RunPaths(Path(config.run.dir))
+    paths.prepare()
+    with paths.locked():
+        return asyncio.run(_run(config, suites, paths))
+
+
+async def _run(
+    config: RunConfig, suites: Sequence[SuiteConfig], paths: RunPaths
+) -> list[dict[str, Any]]:
+    monitor = JsonlMonitor(paths.metrics, source="evaluation")
+    summaries: list[dict[str, Any]] = []
+    try:
+        async with open_agents(config, paths) as measured:
+            for chosen in suites:
+                summary = await _one(config, chosen, measured, paths)
+                summaries.append(summary)
+                monitor.log(_metrics(summary), step=measured.version)
+    finally:
+        monitor.close()
+    overview = render_overview(summaries)
+    (paths.root / "results.md").write_text(overview, encoding="utf-8")
+    sys.stdout.write(overview)
+    for chosen, summary in zip(suites, summaries, strict=True):
+        if summary["error_share"] > chosen.max_error_share:
+            msg = (
+                f"{summary['error_share']:.0%} of the episodes of {chosen.name} broke down, over "
+                f"suite.max_error_share={chosen.max_error_share}: see report.html in its folder"
+            )
+            raise EvalError(msg)
+    return summaries
+
+
+async def _one(
+    config: RunConfig, chosen: SuiteConfig, measured: Measured, paths: RunPaths
+) -> dict[str, Any]:
+    suite = build_suite(chosen.name, chosen.options)
+    store = EpisodeStore(paths.root / chosen.name)
+    selection = Selection(
+        task_ids=tuple(chosen.tasks),
+        split=chosen.split,
+        limit=chosen.limit,
+        trials=chosen.trials,
+        seed=config.run.seed,
+    )
+    settings = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
+    async with measured.agent(suite) as agent:
+        episodes = await run(
+            suite, agent, store, selection, concurrency=chosen.concurrency, settings=settings
+        )
+    return write_report(suite, episodes, store, prices=_prices(config))
+
+
+def _prices(config: RunConfig) -> Prices | None:
+    agent = config.agent
+    if agent.prompt_price is None or agent.completion_price is None:
+        return None
+    return agent.prompt_price, agent.completion_price
+
+
+def _metrics(summary: dict[str, Any]) -> dict[str, float]:
+    episodes = summary["episodes"]
+    found = {
+        "success": summary["success"]["value"],
+        "score": summary["score"]["value"],
+        "unscored": summary["unscored"] / episodes if episodes else None,
+    }
+    name = summary["suite"]
+    return {f"suite/{name}/{key}": value for key, value in found.items() if value is not None}

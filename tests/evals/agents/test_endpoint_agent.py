@@ -1,0 +1,83 @@
+"""An endpoint as an agent: what is asked, what is read, and which failure is whose."""
+
+import json
+
+import pytest
+from scripted_endpoint import ScriptedEndpoint
+from toy_suite import toy_suite, toy_task
+
+from clawjax.evals.agents.endpoint import Sampling, chat_messages, open_endpoint
+from clawjax.evals.harness.failures import AgentFailure, ContextLimitReached
+from clawjax.evals.harness.runner import Selection, run
+from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.harness.trajectory import Message, RawCall
+
+
+def calling(name, **arguments):
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    call = {"id": "c1", "type": "function", "function": function}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+def solve(messages):
+    return calling("answer", text="3") if messages[-1]["role"] == "tool" else calling("add", n=3)
+
+
+def solve_in_text(messages):
+    if len(messages) > 2:
+        return 'Done.\nAction: answer\nArguments: {"text": "3"}'
+    return 'Action: add\nArguments: {"n": 3}'
+
+
+@pytest.mark.parametrize(("uses_tools", "reply"), [(True, solve), (False, solve_in_text)])
+async def test_an_endpoint_solves_a_task(tmp_path, uses_tools, reply):
+    async with (
+        ScriptedEndpoint(reply).serving() as endpoint,
+        open_endpoint(
+            name="it",
+            base_url=endpoint.base_url,
+            model="m",
+            sampling=Sampling(uses_tools=uses_tools, max_tokens=9),
+        ) as agent,
+    ):
+        suite = toy_suite(toy_task(3))
+        [episode] = await run(suite, agent, EpisodeStore(tmp_path), Selection())
+    assert episode.score.value == 1.0
+    assert episode.trajectory.steps[0].turn.usage.completion_tokens == 2
+    assert all(headers["x-turn-type"] == "side" for headers in endpoint.headers)
+    assert len({headers["x-session-id"] for headers in endpoint.headers}) == 1
+    first = endpoint.requests[0]
+    assert (first["max_tokens"], "tools" in first) == (9, uses_tools)
+    assert ("Tools:" in first["messages"][0]["content"]) != uses_tools
+
+
+async def act(endpoint):
+    async with open_endpoint(
+        name="it", base_url=endpoint.base_url, model="m", sampling=Sampling(), retries=0
+    ) as agent:
+        return await agent.act(toy_task(3).brief("x"), [Message("user", "go")], seed=1)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "failure"),
+    [
+        (400, "context_length_exceeded", ContextLimitReached),
+        (400, "invalid_value", AgentFailure),
+        (500, None, AgentFailure),
+    ],
+)
+async def test_a_full_context_is_told_from_a_failing_server(status, code, failure):
+    async with ScriptedEndpoint(solve, failures=[status], code=code).serving() as endpoint:
+        with pytest.raises(failure):
+            await act(endpoint)
+
+
+async def test_nobody_there_is_the_agents_failure():
+    with pytest.raises(AgentFailure, match="no reply from"):
+        await act(ScriptedEndpoint(solve, port=9))
+
+
+def test_arguments_that_are_no_json_are_not_sent_back():
+    history = [Message("assistant", "", (RawCall("c", "add", "{n"),))]
+    [message] = chat_messages(toy_task(3).brief("x"), history, uses_tools=True)
+    assert message["tool_calls"][0]["function"]["arguments"] == "{}"

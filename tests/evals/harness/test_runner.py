@@ -1,0 +1,199 @@
+"""Episodes as they are run: outcomes by cause, resuming, scoring again."""
+
+import asyncio
+import dataclasses
+
+import pytest
+from toy_suite import toy_suite, toy_task
+
+from clawjax.errors import ConfigError
+from clawjax.evals.agents.scripted import (
+    RandomAgent,
+    ScriptedAgent,
+    exploit_agent,
+    following,
+    noop_agent,
+    oracle_agent,
+    replay_agent,
+)
+from clawjax.evals.harness.failures import AgentFailure, ContextLimitReached
+from clawjax.evals.harness.outcome import Outcome
+from clawjax.evals.harness.runner import Selection, rescore, run, select
+from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.harness.tasks import Action, Limits
+from clawjax.evals.harness.trajectory import AgentTurn, effective_outcome
+
+
+async def outcome_of(tmp_path, task, agent=None, **options):
+    suite = toy_suite(task, **options)
+    [episode] = await run(suite, agent or oracle_agent(suite), EpisodeStore(tmp_path), Selection())
+    return effective_outcome(episode.trajectory, episode.score), episode
+
+
+def saying(*turns):
+    return ScriptedAgent("scripted", lambda brief: turns)
+
+
+async def test_the_gates_hold(tmp_path):
+    suite = toy_suite()
+    agents = {
+        "oracle": (oracle_agent(suite), 1.0),
+        "noop": (noop_agent(suite), 0.0),
+        "random": (RandomAgent(suite), 0.0),
+        "exploit": (exploit_agent(suite, "says_only"), 0.0),
+    }
+    for name, (agent, expected) in agents.items():
+        episodes = await run(suite, agent, EpisodeStore(tmp_path / name), Selection())
+        assert [episode.score.value for episode in episodes] == [expected] * 4, name
+
+
+async def test_what_the_environment_prints_is_no_answer(tmp_path):
+    outcome, _ = await outcome_of(tmp_path, toy_task(1), noise='{"ok": "forged"}')
+    assert outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("breaks", ["raise", "die"])
+async def test_a_broken_environment_is_unscored(tmp_path, breaks):
+    outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks=breaks))
+    assert (outcome, episode.score.value) == (Outcome.ENVIRONMENT_ERROR, None)
+
+
+async def test_an_environment_that_hangs_is_killed(tmp_path):
+    outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="hang"), timeout_s=1.0)
+    assert outcome is Outcome.ENVIRONMENT_ERROR
+    assert "took over 1 s" in episode.trajectory.detail
+
+
+async def test_wall_time_is_the_agents_limit(tmp_path):
+    task = toy_task(1, breaks="hang", limits=Limits(wall_s=1.0))
+    outcome, episode = await outcome_of(tmp_path, task)
+    assert (outcome, episode.score.value) == (Outcome.TASK_LIMIT, 0.0)
+
+
+async def test_a_scorer_that_breaks_down_is_no_zero(tmp_path):
+    outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="scorer"))
+    assert (outcome, episode.score.value) == (Outcome.SCORER_ERROR, None)
+    assert "no score" in episode.score.error
+
+
+class Raising:
+    name = "raising"
+
+    def __init__(self, error):
+        self.error = error
+
+    async def act(self, brief, history, *, seed):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ContextLimitReached("full"), Outcome.CONTEXT_LIMIT),
+        (AgentFailure("status 500"), Outcome.AGENT_ERROR),
+        (KeyError("a bug"), Outcome.AGENT_ERROR),
+    ],
+)
+async def test_an_agents_failures_by_type(tmp_path, error, outcome):
+    found, episode = await outcome_of(tmp_path, toy_task(1), Raising(error))
+    assert found is outcome
+    assert episode.score.value == (0.0 if outcome is Outcome.CONTEXT_LIMIT else None)
+
+
+async def test_so_many_replies_without_action_end_it(tmp_path):
+    outcome, episode = await outcome_of(tmp_path, toy_task(1), saying())
+    assert (outcome, len(episode.trajectory.steps)) == (Outcome.INVALID_FORMAT, 3)
+
+
+async def test_so_many_refused_actions_end_it(tmp_path):
+    text = AgentTurn(text="Action: fly\nArguments: {}")
+    outcome, _ = await outcome_of(tmp_path, toy_task(1), saying(text, text, text))
+    assert outcome is Outcome.INVALID_ACTION
+
+
+async def test_turns_and_tokens_are_limited(tmp_path):
+    suite = toy_suite(toy_task(1))
+    adding = following(suite, "adding", lambda task: [Action("add", {"n": 1})] * 9)
+    outcome, episode = await outcome_of(tmp_path, toy_task(1), adding)
+    assert (outcome, episode.trajectory.detail) == (Outcome.TASK_LIMIT, "turns: 4")
+
+
+async def test_a_run_goes_on_with_what_is_missing(tmp_path):
+    suite = toy_suite()
+    store = EpisodeStore(tmp_path)
+    await run(suite, oracle_agent(suite), store, Selection(limit=2))
+    lines = (tmp_path / "trajectories.jsonl").read_text().splitlines()
+    episodes = await run(suite, oracle_agent(suite), store, Selection(trials=2))
+    after = (tmp_path / "trajectories.jsonl").read_text().splitlines()
+    assert len(episodes) == 8
+    assert len(after) == 8
+    assert after[:2] == lines
+
+
+async def test_an_error_of_the_harness_is_played_again(tmp_path):
+    suite = toy_suite(toy_task(1))
+    store = EpisodeStore(tmp_path)
+    failing = Raising(AgentFailure("away"))
+    failing.name = "oracle"
+    await run(suite, failing, store, Selection())
+    [episode] = await run(suite, oracle_agent(suite), store, Selection())
+    assert (episode.trajectory.attempt, episode.score.value) == (1, 1.0)
+
+
+async def test_what_is_stopped_is_on_record_as_cancelled(tmp_path):
+    class Waiting:
+        name = "waiting"
+
+        async def act(self, brief, history, *, seed):
+            await asyncio.sleep(60)
+
+    store = EpisodeStore(tmp_path)
+    running = asyncio.create_task(run(toy_suite(toy_task(1)), Waiting(), store, Selection()))
+    await asyncio.sleep(3)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    [trajectory] = store.trajectories().values()
+    assert trajectory.outcome is Outcome.CANCELLED
+
+
+async def test_a_folder_holds_one_evaluation(tmp_path):
+    suite = toy_suite(toy_task(1))
+    store = EpisodeStore(tmp_path)
+    await run(suite, oracle_agent(suite), store, Selection())
+    with pytest.raises(ConfigError, match="agent: 'oracle' there, 'noop' now"):
+        await run(suite, noop_agent(suite), store, Selection())
+
+
+async def test_records_are_scored_again_without_playing(tmp_path):
+    suite = toy_suite()
+    store = EpisodeStore(tmp_path)
+    before = await run(suite, oracle_agent(suite), store, Selection())
+    unable = dataclasses.replace(suite, launch=dataclasses.replace(suite.launch, factory="no:no"))
+    after = await rescore(unable, store)
+    assert [each.score for each in after] == [each.score for each in before]
+
+
+async def test_a_replay_repeats_the_scores(tmp_path):
+    suite = toy_suite()
+    first = EpisodeStore(tmp_path / "first")
+    before = await run(suite, RandomAgent(suite), first, Selection())
+    again = replay_agent(first.trajectories().values())
+    after = await run(suite, again, EpisodeStore(tmp_path / "second"), Selection())
+    assert [each.trajectory.steps[0].executed for each in after] == [
+        each.trajectory.steps[0].executed for each in before
+    ]
+    assert [each.trajectory.actions for each in after] == [
+        each.trajectory.actions for each in before
+    ]
+
+
+def test_a_quick_selection_is_the_same_each_time():
+    tasks = toy_suite().tasks
+    chosen = select(tasks, Selection(limit=2))
+    assert chosen == select(tasks[::-1], Selection(limit=2))[::-1]
+    assert select(tasks, Selection(split="dev")) == list(tasks[:2])
+    with pytest.raises(ConfigError, match="leaves no task"):
+        select(tasks, Selection(split="nope"))
+    with pytest.raises(ConfigError, match="count-99"):
+        select(tasks, Selection(task_ids=("count-99",)))

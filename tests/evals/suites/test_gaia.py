@@ -1,0 +1,179 @@
+"""GAIA: the official scorer, the loader, our own questions, the tools, and ways to cheat."""
+
+import contextlib
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from clawjax.errors import ConfigError
+from clawjax.evals.agents.scripted import exploit_agent
+from clawjax.evals.harness.calculator import calculate
+from clawjax.evals.harness.outcome import Outcome
+from clawjax.evals.harness.protocols import FormatError, Parsed
+from clawjax.evals.harness.runner import Selection, run
+from clawjax.evals.harness.sandbox import sandbox_problem
+from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.harness.tasks import Action, Setup
+from clawjax.evals.harness.trajectory import AgentTurn
+from clawjax.evals.suites.gaia.environment import GaiaEnvironment
+from clawjax.evals.suites.gaia.exploits import EXPLOITS
+from clawjax.evals.suites.gaia.scoring import is_match
+from clawjax.evals.suites.gaia.suite import OPEN, build
+
+# What the official scorer says (as copied, under Apache-2.0, in inspect-evals 0.26.0).
+GOLDEN = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "data" / "gaia_golden.jsonl").read_text().splitlines()
+]
+QUESTIONS = [json.loads(line) for line in (OPEN / "metadata.jsonl").read_text().splitlines()]
+needs_sandbox = pytest.mark.skipif(sandbox_problem() is not None, reason=str(sandbox_problem()))
+
+
+def test_the_scorer_is_the_official_one():
+    assert len(GOLDEN) >= 60
+    wrong = [each for each in GOLDEN if is_match(each["answer"], each["gold"]) != each["match"]]
+    assert wrong == []
+
+
+def test_there_are_enough_questions_of_each_level():
+    assert len(QUESTIONS) >= 40
+    assert {level: sum(q["Level"] == level for q in QUESTIONS) >= 12 for level in (1, 2, 3)} == {
+        1: True,
+        2: True,
+        3: True,
+    }
+    assert len({q["task_id"] for q in QUESTIONS}) == len(QUESTIONS)
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda q: q["task_id"])
+def test_every_answer_follows_from_question_and_file(question, monkeypatch):
+    monkeypatch.chdir(OPEN)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        exec(question["Annotator Metadata"]["Check"], {"__name__": "check"})
+    assert told.getvalue().strip() == question["Final answer"]
+
+
+def official(folder, **changed):
+    entry = {
+        "task_id": "abc",
+        "Question": "How many?",
+        "Level": "2",
+        "Final answer": "3",
+        "file_name": "",
+        "Annotator Metadata": {"Number of steps": "2"},
+    }
+    (folder / "metadata.jsonl").write_text(json.dumps(entry | changed) + "\n")
+    return {"path": str(folder)}
+
+
+def test_official_files_are_read(tmp_path):
+    [task] = build(official(tmp_path)).tasks
+    assert (task.task_id, task.reference.answer, task.metadata) == ("abc", "3", {"level": 2})
+
+
+def test_a_missing_attachment_or_folder_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"x\.xlsx, which is not there"):
+        build(official(tmp_path, file_name="x.xlsx"))
+    with pytest.raises(ConfigError, match=r"no metadata\.jsonl"):
+        build({"path": str(tmp_path / "no")})
+    with pytest.raises(ConfigError, match=r"suite\.options\.lvl is unknown"):
+        build({"lvl": 1})
+
+
+async def test_a_hidden_gold_is_unscored(tmp_path):
+    suite = build(official(tmp_path, **{"Final answer": "?"}))
+    task = suite.tasks[0]
+    assert task.reference.answer is None
+    with pytest.raises(ValueError, match="hidden"):
+        await suite.scorer(task, None)
+
+
+def test_replies_are_read():
+    suite = build({})
+    brief = suite.tasks[0].brief("x")
+    for text in ("I think\nFINAL ANSWER: 42", "FINAL ANSWER: 1\nno\nFinal answer:  42 "):
+        assert suite.parser(AgentTurn(text=text), brief) == Parsed((Action.answer("42"),))
+    text = 'Action: calculator\nArguments: {"expression": "6*7"}'
+    assert suite.parser(AgentTurn(text=text), brief) == Parsed(
+        (Action("calculator", {"expression": "6*7"}),)
+    )
+    assert isinstance(suite.parser(AgentTurn(text="42"), brief), FormatError)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [("2 + 3 * 4", 14), ("2^10", 1024), ("sqrt(16) / 8", 0.5), ("-7 // 2", -4), ("max(1, 2)", 2)],
+)
+def test_it_calculates(expression, value):
+    assert calculate(expression) == value
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["__import__('os')", "9**9**9", "1/0", "(1).real", "x", "'a' * 9", "1 if 1 else 2", "1" * 600],
+)
+def test_it_calculates_nothing_else(expression):
+    with pytest.raises(ValueError, match=r"\w"):
+        calculate(expression)
+
+
+@pytest.fixture
+def world():
+    environment = GaiaEnvironment(files=str(OPEN))
+    environment.reset(Setup("t", 0, {"file_name": "minutes.txt"}))
+    yield environment
+    environment.close()
+
+
+def test_a_file_is_read_by_its_name_only(world):
+    assert "Ms Ferro" in world.step(Action("read_file", {"name": "minutes.txt"})).observation
+    for name in ("metadata.jsonl", "../metadata.jsonl", str(OPEN / "metadata.jsonl"), ".", ""):
+        found = world.step(Action("read_file", {"name": name}))
+        assert not found.is_valid
+        assert "Final answer" not in found.observation
+
+
+def test_no_link_is_followed_and_no_pipe_waited_for(world):
+    os.symlink(OPEN / "metadata.jsonl", world._work / "gold")
+    os.mkfifo(world._work / "pipe")
+    for name in ("gold", "pipe"):
+        assert not world.step(Action("read_file", {"name": name})).is_valid
+
+
+@needs_sandbox
+def test_python_sees_the_attachment(world):
+    code = "print(open('/work/minutes.txt').read().count('Mr'))"
+    assert world.step(Action("python", {"code": code})).observation == "6\n"
+
+
+def test_a_browser_can_be_hooked_in(monkeypatch):
+    world = GaiaEnvironment(files=str(OPEN), browser="test_gaia:ScriptedBrowser")
+    world.reset(Setup("t", 0, {}))
+    assert world.step(Action("browse_open", {"url": "x"})).observation == "browse_open x"
+    world.close()
+    tool = {"name": "browse_open", "description": "Open a page."}
+    suite = build({"browser": "test_gaia:ScriptedBrowser", "browser_tools": [tool]})
+    assert [each.name for each in suite.tasks[0].tools][-1] == "browse_open"
+
+
+class ScriptedBrowser:
+    def call(self, name, arguments):
+        return f"{name} {arguments['url']}"
+
+
+@needs_sandbox
+@pytest.mark.parametrize("name", EXPLOITS)
+async def test_no_exploit_sees_an_answer(tmp_path, name):
+    suite = build({})
+    chosen = Selection(task_ids=("open-15", "open-20"))
+    episodes = await run(suite, exploit_agent(suite, name), EpisodeStore(tmp_path), chosen)
+    for task, trajectory, score in episodes:
+        assert trajectory.outcome is Outcome.COMPLETED
+        assert score.value == 0.0
+        told = "".join(each.result.observation for each in trajectory.executed)
+        assert task.reference.answer not in told
+        assert "Final answer" not in told

@@ -1,0 +1,131 @@
+"""tau-bench: the reward, the users, and files in its format."""
+
+import json
+
+import pytest
+
+from clawjax.errors import ConfigError
+from clawjax.evals.agents.scripted import following, oracle_agent
+from clawjax.evals.harness.runner import Selection, run
+from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.harness.tasks import Action
+from clawjax.evals.suites.tau import library
+from clawjax.evals.suites.tau.domain import ToolError, changes, digest, replay
+from clawjax.evals.suites.tau.records import read_json, read_tasks
+from clawjax.evals.suites.tau.suite import LIBRARY, build
+from clawjax.evals.suites.tau.users import STOP, ScriptedUser
+
+
+async def play(tmp_path, plan, task_id="1"):
+    suite = build({})
+    agent = following(suite, "planned", lambda task: plan)
+    chosen = Selection(task_ids=(task_id,))
+    [episode] = await run(suite, agent, EpisodeStore(tmp_path), chosen)
+    return suite, episode
+
+
+RENEW = Action("renew_loan", {"loan_id": "l-7"})
+BYE = [Action.respond("Due 2025-06-08.")] * 8
+
+
+async def test_state_and_words_both_count(tmp_path):
+    for number, (plan, value) in enumerate(
+        [
+            ([RENEW, *BYE], 1.0),
+            ([RENEW, Action.respond("Renewed."), *[Action.respond("Goodbye.")] * 8], 0.0),
+            (BYE, 0.0),
+            ([RENEW, RENEW, *BYE], 0.0),
+        ]
+    ):
+        _, episode = await play(tmp_path / str(number), plan)
+        assert episode.score.value == value
+
+
+async def test_what_changed_besides_is_a_side_effect(tmp_path):
+    besides = Action("pay_fees", {"member_id": "m-104", "cents": 300})
+    suite, episode = await play(tmp_path, [RENEW, besides, *BYE])
+    assert episode.score.value == 0.0
+    assert suite.side_effects(episode.task, episode.trajectory) == ("members/m-104/fees_cents",)
+
+
+async def test_every_task_is_solved_by_its_gold(tmp_path):
+    suite = build({})
+    episodes = await run(suite, oracle_agent(suite), EpisodeStore(tmp_path), Selection())
+    assert len(episodes) == 12
+    assert {episode.score.value for episode in episodes} == {1.0}
+
+
+def test_every_task_changes_the_database():
+    fresh = read_json(LIBRARY / "db.json")
+    for task in read_tasks((LIBRARY / "tasks.json").read_bytes()):
+        after = replay(library, fresh, task.actions)
+        assert digest(after) != digest(fresh), task.task_id
+        assert changes(fresh, after)
+
+
+def test_a_refused_call_changes_nothing():
+    fresh = read_json(LIBRARY / "db.json")
+    state = read_json(LIBRARY / "db.json")
+    for name, arguments in (
+        ("get_member", {"member_id": "m-9"}),
+        ("pay_fees", {"member_id": "m-104", "cents": 301}),
+        ("cancel_reservation", {"member_id": "m-101", "book_id": "b-1"}),
+        ("reserve_book", {"member_id": "m-104", "book_id": "b-1"}),
+    ):
+        with pytest.raises(ToolError):
+            library.call(state, name, arguments)
+    assert state == fresh
+
+
+def test_a_scripted_user_says_each_line_once():
+    user = ScriptedUser({"opening": "Hi", "replies": [{"when": "name", "say": "Ann"}]})
+    assert [user.opening(), user.reply("Your NAME?"), user.reply("Your name?")] == [
+        "Hi",
+        "Ann",
+        STOP,
+    ]
+
+
+TAU2 = {
+    "id": "7",
+    "user_scenario": {
+        "persona": None,
+        "instructions": {"reason_for_call": "x", "known_info": None},
+    },
+    "initial_state": None,
+    "evaluation_criteria": {
+        "actions": [
+            {"action_id": "0", "name": "get", "arguments": {"a": 1}},
+            {"action_id": "1", "name": "toggle", "arguments": {}, "requestor": "user"},
+        ],
+        "communicate_info": ["10"],
+        "nl_assertions": None,
+    },
+}
+
+
+def test_tasks_are_read_in_tau2s_format():
+    [task] = read_tasks(json.dumps([TAU2]).encode())
+    assert task.actions == (Action("get", {"a": 1}),)
+    assert (task.communicate, task.basis) == (("10",), ("DB", "COMMUNICATE"))
+    assert (task.scenario, task.script) == ("reason_for_call: x", None)
+    with pytest.raises(ConfigError, match="not in tau2's format"):
+        read_tasks(b'[{"id": "1"}]')
+
+
+def test_users_without_a_script_need_a_model(tmp_path):
+    for name in ("db.json", "policy.md"):
+        (tmp_path / name).write_text((LIBRARY / name).read_text())
+    (tmp_path / "tasks.json").write_text(json.dumps([TAU2]))
+    with pytest.raises(ConfigError, match="no scripted user"):
+        build({"path": str(tmp_path)})
+    suite = build({"path": str(tmp_path), "user_url": "http://127.0.0.1:9/v1"})
+    assert [task.task_id for task in suite.tasks] == ["7"]
+
+
+async def test_what_needs_a_judge_is_unscored(tmp_path):
+    suite, episode = await play(tmp_path, [RENEW, *BYE])
+    reference = episode.task.reference
+    reference.extra["basis"].append("NL_ASSERTION")
+    with pytest.raises(ValueError, match="NL_ASSERTION is not supported"):
+        await suite.scorer(episode.task, episode.trajectory)

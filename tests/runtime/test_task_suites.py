@@ -1,0 +1,101 @@
+"""Suites of tasks, from the configuration to the table."""
+
+import json
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from clawjax.config import (
+    AgentConfig,
+    EngineConfig,
+    LogConfig,
+    ModelConfig,
+    RunConfig,
+    RunSection,
+    SuiteConfig,
+)
+from clawjax.errors import ConfigError, EvalError
+from clawjax.evals.__main__ import main as command
+from clawjax.metrics.jsonl import read_jsonl
+from clawjax.runtime.task_suites import run_task_suites
+
+
+def config(folder, **agent):
+    return RunConfig(
+        run=RunSection(name="x", dir=str(folder)),
+        model=ModelConfig(name="tiny", path="random:llama", context_length=2048),
+        engine=EngineConfig(slots=2, live_buckets=[2048], warm_up=False, max_response_tokens=16),
+        log=LogConfig(url=f"sqlite:///{folder}/turns.db"),
+        agent=AgentConfig(**agent),
+    )
+
+
+def chosen(name="tau", **options):
+    return SuiteConfig(name=name, limit=2, concurrency=1, **options)
+
+
+def test_suites_make_one_table_and_metrics(tmp_path, capsys):
+    parts = [chosen(), chosen("gaia")]
+    found = run_task_suites(config(tmp_path, kind="oracle"), parts)
+    assert [summary["success"]["value"] for summary in found] == [1.0, 1.0]
+    assert (tmp_path / "results.md").read_text() == capsys.readouterr().out
+    logged = read_jsonl(tmp_path / "metrics.jsonl")
+    assert logged[0]["suite/tau/success"] == logged[1]["suite/gaia/success"] == 1.0
+
+
+def test_records_are_scored_again_and_compared(tmp_path, capsys):
+    for name in ("oracle", "noop"):
+        run_task_suites(config(tmp_path / name, kind=name), [chosen()])
+    capsys.readouterr()
+    assert command(["rescore", str(tmp_path / "oracle" / "tau")]) == 0
+    assert "1.000" in capsys.readouterr().out
+    folders = [str(tmp_path / name / "tau") for name in ("noop", "oracle")]
+    assert command(["compare", *folders]) == 0
+    assert "+1.000" in capsys.readouterr().out
+    assert command(["rescore", str(tmp_path)]) == 2
+    assert "holds no evaluation" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_policy_is_measured_and_nothing_of_it_is_trained_on(tmp_path):
+    measured = config(tmp_path, kind="policy", max_tokens=8, uses_tools=False)
+    [summary] = run_task_suites(measured, [chosen("gaia")])
+    assert summary["agent"] == "tiny@0"
+    assert summary["scored"] == 2
+    with create_engine(measured.log.url).connect() as connection:
+        kinds = connection.execute(text("select distinct kind from turns")).scalars().all()
+    assert kinds == ["side"]
+
+
+def test_an_endpoint_that_is_away_fails_the_run_and_counts_nothing(tmp_path):
+    away = {"kind": "endpoint", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
+    with pytest.raises(EvalError, match="100% of the episodes of tau broke down"):
+        run_task_suites(config(tmp_path, **away), [chosen()])
+    report = json.loads((tmp_path / "tau" / "report.json").read_text())
+    assert (report["scored"], report["success"]["value"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("agent", "message"),
+    [
+        ({"kind": "exploit", "exploit": "magic"}, "no exploit 'magic'"),
+        ({"kind": "replay", "replay": "/nowhere"}, "no trajectory"),
+    ],
+)
+def test_an_agent_that_cannot_be_made_is_named(tmp_path, agent, message):
+    with pytest.raises(ConfigError, match=message):
+        run_task_suites(config(tmp_path, **agent), [chosen()])
+
+
+@pytest.mark.parametrize(
+    ("agent", "message"),
+    [
+        ({"kind": "magic"}, "agent.kind='magic' is unknown"),
+        ({"kind": "endpoint"}, "needs agent.model"),
+        ({"version": 3}, "agent.version=3 is of no run"),
+        ({"prompt_price": 1.0}, "go together"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named(agent, message):
+    with pytest.raises(ConfigError, match=message):
+        AgentConfig(**agent)
