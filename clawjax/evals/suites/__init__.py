@@ -15,6 +15,7 @@ __all__ = ["SUITES", "build_suite", "read_options"]
 T = TypeVar("T")
 
 SUITES: dict[str, str] = {
+    "dbbench": "clawjax.evals.suites.agentbench.dbbench.suite:build",
     "gaia": "clawjax.evals.suites.gaia.suite:build",
     "tau": "clawjax.evals.suites.tau.suite:build",
 }
