@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 SUITES: dict[str, str] = {
     "dbbench": "clawjax.evals.suites.agentbench.dbbench.suite:build",
+    "household": "clawjax.evals.suites.agentbench.household.suite:build",
     "os": "clawjax.evals.suites.agentbench.system.suite:build",
     "gaia": "clawjax.evals.suites.gaia.suite:build",
     "tau": "clawjax.evals.suites.tau.suite:build",

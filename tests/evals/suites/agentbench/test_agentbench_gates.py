@@ -9,7 +9,7 @@ from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.suites import build_suite
 
-SUITES = ["dbbench", "os"]
+SUITES = ["dbbench", "os", "household"]
 BUILT = {name: build_suite(name) for name in SUITES}
 CASES = [(name, exploit) for name in SUITES for exploit in BUILT[name].exploits]
 
