@@ -28,6 +28,7 @@ MINUTES = {
     "personal": 720,
     "personal_demo": 30,
     "scaling": 10,
+    "scorer_parity": 1,
     "startup": 4,
     "suite_gates": 10,
     "teacher_reads": 32,

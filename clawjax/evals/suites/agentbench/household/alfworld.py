@@ -7,6 +7,7 @@ Needs the package `alfworld` (which needs TextWorld and compiles a planner), and
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
@@ -95,13 +96,14 @@ class AlfworldEngine:
 
 
 def _start(game: Path) -> tuple[Any, Mapping[str, Any]]:
-    import textworld
-    from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
-
+    textworld = importlib.import_module("textworld")
+    engine = importlib.import_module("alfworld.agents.environment.alfred_tw_env")
     wanted = textworld.EnvInfos(
         won=True, admissible_commands=True, policy_commands=True, feedback=True
     )
-    environment = textworld.start(str(game), wanted, wrappers=[AlfredDemangler(shuffle=False)])
+    environment = textworld.start(
+        str(game), wanted, wrappers=[engine.AlfredDemangler(shuffle=False)]
+    )
     return environment, environment.reset()
 
 

@@ -94,8 +94,9 @@ class World:
             case "clean" | "heat" | "cool":
                 return self._treat(verb, *rest.split(" with "))
             case "slice":
-                self._mark(rest.split(" with ")[0], "sliced")
-                return f"You slice the {rest.split(' with ')[0]}."
+                thing, knife = rest.split(" with ")
+                self._mark(thing, "sliced")
+                return f"You sliced the {thing} with the {knife}."
             case "use":
                 return self._switch(rest)
             case "examine":
@@ -103,8 +104,8 @@ class World:
             case "inventory":
                 held = "not carrying anything" if self.held is None else f"carrying: a {self.held}"
                 return f"You are {held}."
-        if self.place is None:
-            return self.welcome()
+        if self.place is None:  # the engine names nothing on a second look
+            return "You are in the middle of a room. Looking quickly around you, you see nothing."
         return f"You are facing the {self.place}. Next to it, you see nothing."
 
     def digest(self) -> Mapping[str, Any]:
@@ -194,8 +195,15 @@ class World:
         return f"You turn on the {lamp}."
 
     def _describe(self, name: str) -> str:
-        found = sorted(self.states.get(name, ())) or ["nothing special"]
-        return f"This is a {name}. It is {' and '.join(found)}."
+        found = self.states.get(name, set())
+        warmth = [each for each in ("hot", "cool") if each in found]
+        if warmth == ["cool"] and not {"clean", "sliced"} & found:
+            return f"This is a cold {name}."
+        words = " and ".join([*warmth, *(["clean"] if "clean" in found else [])])
+        if not words and "sliced" not in found:
+            return f"There's nothing special about {name}."
+        said = " ".join(filter(None, (words, "sliced" if "sliced" in found else "", name)))
+        return f"This is a {said}."
 
     def _mark(self, name: str, state: str) -> None:
         self.states.setdefault(name, set()).add(state)

@@ -10,6 +10,7 @@ colours of `engine/normalize.py`; both are handed in, since neither is ours to s
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,9 +106,7 @@ def spacy_nouns() -> Nouns:
         ConfigError: spaCy or its model is not installed.
     """
     try:
-        import spacy
-
-        tag = spacy.load("en_core_web_lg")
+        tag = importlib.import_module("spacy").load("en_core_web_lg")
     except (ImportError, OSError) as error:
         msg = "WebShop's reward needs spaCy and its model en_core_web_lg: install both"
         raise ConfigError(msg) from error

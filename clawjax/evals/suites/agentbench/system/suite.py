@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clawjax.errors import ConfigError
+from clawjax.errors import ConfigError, UnavailableError
 from clawjax.evals.harness.protocols import Launch, Suite
 from clawjax.evals.harness.tasks import Action, Brief, Task
 from clawjax.evals.harness.trajectory import Message, Score, Trajectory
@@ -60,12 +60,13 @@ def build(options: Mapping[str, Any]) -> Suite:
     """The suite.
 
     Raises:
-        ConfigError: an unknown option, data that is not there, or a system without namespaces.
+        ConfigError: an unknown option, or data that is not there.
+        UnavailableError: this system lets us make no namespaces.
     """
     chosen = read_options(SystemOptions, options)
     problem = machine_problem()
     if problem is not None:
-        raise ConfigError(f"suite os needs Linux namespaces: {problem}")
+        raise UnavailableError(f"suite os needs Linux namespaces: {problem}")
     prompt = choose_prompt(chosen.prompt, system=SYSTEM, text_rules=TEXT_RULES)
     return Suite(
         name="os",
