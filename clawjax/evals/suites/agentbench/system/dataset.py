@@ -71,7 +71,7 @@ def inspect_items(split: str, *, system: str) -> tuple[Task, ...]:
     items, version = _read(data / _INSPECT_FILES[split])
     tasks: list[Task] = []
     skipped: list[Any] = []
-    for item in map(_at_home, items):
+    for item in map(_with_find, map(_at_home, items)):
         try:
             tasks.append(
                 task_of(
@@ -176,6 +176,15 @@ def _listed(told: Any) -> Sequence[Any]:
 def _at_home(item: Mapping[str, Any]) -> dict[str, Any]:
     """Paths as that package's own loader rewrites them: texts and dicts, not lists."""
     return {name: _moved(value) for name, value in item.items()}
+
+
+def _with_find(item: Mapping[str, Any]) -> dict[str, Any]:
+    """That package's images have a copy of `find` at home where an item speaks of it."""
+    create = item.get("create")
+    if "bin/find" not in str(item) or not isinstance(create, Mapping):
+        return dict(item)
+    copied = f"mkdir -p {_AGENT_HOME}/bin && cp /usr/bin/find {_AGENT_HOME}/bin/find"
+    return {**item, "create": {**create, "init": [copied, *_listed(create.get("init"))]}}
 
 
 def _moved(value: Any) -> Any:

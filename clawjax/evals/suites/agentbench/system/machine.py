@@ -38,6 +38,8 @@ _CAPABILITIES = (
 )  # fmt: skip
 """Taken away, as container engines do."""
 _START_S = 30.0
+_CHECK_FACTOR = 4
+"""Checks may take longer than what the agent runs: some look through whole folders."""
 _OUTPUT_BYTES = 65536
 _TOOLS = ("unshare", "nsenter", "pivot_root", "mount", "setpriv", "chroot", "bash", "python3")
 _INTERPRETERS = {"bash": ("bash", "-c"), "python": ("python3", "-I", "-c")}
@@ -148,7 +150,7 @@ class Machine:
             ":".join(_hidden()), *_confined(self._home, _CHECK_PATH),
             *self._program(language, code, arguments),
         ]  # fmt: skip
-        return self._finish(command)
+        return self._finish(command, timeout_s=_CHECK_FACTOR * self._timeout_s)
 
     def close(self) -> None:
         """Kill everything and remove the folder."""
@@ -195,7 +197,9 @@ class Machine:
             start_new_session=True,
         )
 
-    def _finish(self, command: Sequence[str], *, is_silent: bool = False) -> Finished:
+    def _finish(
+        self, command: Sequence[str], *, is_silent: bool = False, timeout_s: float | None = None
+    ) -> Finished:
         with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
                 command,
@@ -206,7 +210,7 @@ class Machine:
             )
             timed_out = False
             try:
-                process.wait(self._timeout_s)
+                process.wait(timeout_s or self._timeout_s)
             except subprocess.TimeoutExpired:
                 timed_out = True
                 with contextlib.suppress(ProcessLookupError):

@@ -40,6 +40,7 @@ mkdir -p root home tmp run srv mnt media opt proc dev old
 mkdir -p var/log var/tmp var/lib var/cache var/spool var/mail ".$home"
 chmod 1777 tmp var/tmp
 chmod 700 root
+echo "a new machine" > var/log/bootstrap.log
 cp -a /etc/skel/. ".$home" 2>/dev/null || true
 rm -f etc/shadow etc/shadow- etc/gshadow etc/gshadow- etc/ssh/ssh_host_*
 printf "root:*:19000::::::\n" > etc/shadow

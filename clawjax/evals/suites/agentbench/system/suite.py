@@ -75,7 +75,7 @@ def build(options: Mapping[str, Any]) -> Suite:
         launch=Launch(
             "clawjax.evals.suites.agentbench.system.environment:MachineEnvironment",
             options={"timeout_s": chosen.timeout_s},
-            timeout_s=60.0 + 6 * chosen.timeout_s,
+            timeout_s=60.0 + 12 * chosen.timeout_s,
         ),
         parser=parse,
         scorer=_score,
