@@ -24,7 +24,7 @@ class StepScore(NamedTuple):
 class Choice(NamedTuple):
     """What a reply chooses among the candidates that it was shown."""
 
-    index: int | None
+    candidate: int | None
     """From 0; None: none of them."""
     operation: str
 
