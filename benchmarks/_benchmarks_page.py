@@ -29,6 +29,7 @@ MINUTES = {
     "personal_demo": 30,
     "rollouts": 5,
     "scaling": 10,
+    "scorer_parity": 1,
     "startup": 4,
     "suite_gates": 10,
     "teacher_reads": 32,

@@ -36,6 +36,10 @@ class ConfigError(ClawError, ValueError):
     """The configuration is inconsistent or cannot be satisfied on this machine."""
 
 
+class UnavailableError(ConfigError):
+    """The configuration is sound, but needs what this machine lacks."""
+
+
 class WireError(ClawError):
     """A request that the client has to change, in the shape OpenAI clients expect."""
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from clawjax.config import RunConfig, SuiteConfig
-from clawjax.errors import EvalError
+from clawjax.errors import EvalError, UnavailableError
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.metrics.summary import Prices
@@ -26,9 +27,13 @@ from clawjax.runtime.paths import RunPaths
 
 __all__ = ["run_task_suites"]
 
+_log = logging.getLogger(__name__)
+
 
 def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[dict[str, Any]]:
     """Play each of `suites` with the agent of `config`; their summaries.
+
+    Of several, those that this machine cannot play are left out, and the log says why.
 
     Raises:
         ConfigError: an unknown suite or agent, data that is missing, a folder of something else.
@@ -45,11 +50,19 @@ async def _run(
     config: RunConfig, suites: Sequence[SuiteConfig], paths: RunPaths
 ) -> list[dict[str, Any]]:
     monitor = JsonlMonitor(paths.metrics, source="evaluation")
+    played: list[SuiteConfig] = []
     summaries: list[dict[str, Any]] = []
     try:
         async with open_agents(config, paths) as measured:
             for chosen in suites:
-                summary = await _one(config, chosen, measured, paths)
+                try:
+                    summary = await _one(config, chosen, measured, paths)
+                except UnavailableError as missing:
+                    if len(suites) == 1:
+                        raise
+                    _log.warning("%s is not played: %s", chosen.name, missing)
+                    continue
+                played.append(chosen)
                 summaries.append(summary)
                 monitor.log(_metrics(summary), step=measured.version)
     finally:
@@ -57,7 +70,7 @@ async def _run(
     overview = render_overview(summaries)
     (paths.root / "results.md").write_text(overview, encoding="utf-8")
     sys.stdout.write(overview)
-    for chosen, summary in zip(suites, summaries, strict=True):
+    for chosen, summary in zip(played, summaries, strict=True):
         if summary["error_share"] > chosen.max_error_share:
             msg = (
                 f"{summary['error_share']:.0%} of the episodes of {chosen.name} broke down, over "

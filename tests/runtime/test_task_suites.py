@@ -14,8 +14,10 @@ from clawjax.config import (
     RunSection,
     SuiteConfig,
 )
-from clawjax.errors import ConfigError, EvalError
+from clawjax.errors import ConfigError, EvalError, UnavailableError
+from clawjax.evals import suites as suites_module
 from clawjax.evals.__main__ import main as command
+from clawjax.evals.suites import SUITES
 from clawjax.metrics.jsonl import read_jsonl
 from clawjax.runtime.task_suites import run_task_suites
 
@@ -41,6 +43,18 @@ def test_suites_make_one_table_and_metrics(tmp_path, capsys):
     assert (tmp_path / "results.md").read_text() == capsys.readouterr().out
     logged = read_jsonl(tmp_path / "metrics.jsonl")
     assert logged[0]["suite/tau/success"] == logged[1]["suite/gaia/success"] == 1.0
+
+
+def test_of_several_those_that_this_machine_lacks_are_left_out(tmp_path, monkeypatch):
+    def unavailable(options):
+        raise UnavailableError("no such hardware")
+
+    monkeypatch.setattr(suites_module, "lacking", unavailable, raising=False)
+    monkeypatch.setitem(SUITES, "lacking", f"{suites_module.__name__}:lacking")
+    found = run_task_suites(config(tmp_path, kind="oracle"), [chosen("lacking"), chosen()])
+    assert [summary["suite"] for summary in found] == ["tau"]
+    with pytest.raises(UnavailableError, match="no such hardware"):
+        run_task_suites(config(tmp_path, kind="oracle"), [chosen("lacking")])
 
 
 def test_records_are_scored_again_and_compared(tmp_path, capsys):

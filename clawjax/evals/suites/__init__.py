@@ -15,7 +15,10 @@ __all__ = ["SUITES", "build_suite", "read_options"]
 T = TypeVar("T")
 
 SUITES: dict[str, str] = {
+    "dbbench": "clawjax.evals.suites.agentbench.dbbench.suite:build",
     "gaia": "clawjax.evals.suites.gaia.suite:build",
+    "household": "clawjax.evals.suites.agentbench.household.suite:build",
+    "os": "clawjax.evals.suites.agentbench.system.suite:build",
     "tau": "clawjax.evals.suites.tau.suite:build",
 }
 """`module:function` that makes the suite from its options (`suite.options`); imported on demand."""

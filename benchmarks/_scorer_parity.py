@@ -1,0 +1,95 @@
+"""The checks of `scorer_parity.py`, one function each; a further one is a function and its name.
+
+Invariant: a check depends on nothing but its own data, and where that is missing it says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _result import Goal
+
+from clawjax.evals.suites.agentbench.dbbench.dataset import read_entries, tables_of
+from clawjax.evals.suites.agentbench.dbbench.mysql import MySQL
+from clawjax.evals.suites.agentbench.dbbench.rules import CHANGES, EDITIONS, is_right, same_hash
+from clawjax.evals.suites.agentbench.overall import overall_score
+
+__all__ = ["CHECKS", "Parity", "goal_of", "row_of"]
+
+DATA = Path(__file__).parents[1] / "tests" / "data" / "agentbench"
+_ROUNDING = 0.01
+"""The paper's table has two decimals, made from scores with one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """What a check found."""
+
+    source: str
+    items: int = 0
+    agreeing: int = 0
+    largest: float | None = None
+    gap: str | None = None
+
+
+def dbbench() -> Parity:
+    """Gold statements give the published hash, and only they; labels are right answers."""
+    source = "AgentBench, 60 development tasks of the database environment"
+    file = DATA / "dbbench_dev.jsonl"
+    if not file.exists():
+        return Parity(source, gap=f"{file} is missing")
+    entries, _ = read_entries(file)
+    return Parity(source, len(entries), sum(map(_is_reproduced, entries)))
+
+
+def overall() -> Parity:
+    """The weighted score over eight tasks, of every model in the paper's table."""
+    source = "AgentBench, table 3 of arXiv:2308.03688, 27 models"
+    file = DATA / "overall_scores.json"
+    if not file.exists():
+        return Parity(source, gap=f"{file} is missing")
+    table = json.loads(file.read_text(encoding="utf-8"))
+    differences = [
+        abs(overall_score(dict(zip(table["columns"][1:], scores, strict=True))) - published)
+        for published, *scores in table["rows"].values()
+    ]
+    agreeing = sum(each <= _ROUNDING for each in differences)
+    return Parity(source, len(differences), agreeing, max(differences))
+
+
+CHECKS: dict[str, Callable[[], Parity]] = {"dbbench": dbbench, "overall": overall}
+
+
+def row_of(name: str, parity: Parity) -> dict[str, Any]:
+    """A check as a row of the result."""
+    told = {"check": name, "source": parity.source}
+    if parity.gap is not None:
+        return {**told, "gap": parity.gap}
+    return {
+        **told,
+        "items": parity.items,
+        "agreeing": parity.agreeing,
+        "largest": parity.largest,
+    }
+
+
+def goal_of(name: str, parity: Parity) -> Goal:
+    """All items agree."""
+    return Goal(f"{name}: items that disagree", "==", 0, parity.items - parity.agreeing, "items")
+
+
+def _is_reproduced(entry: dict[str, Any]) -> bool:
+    kind, label = entry["type"][0], entry["label"]
+    if kind not in CHANGES:
+        return all(is_right(json.dumps(label), label, edition) for edition in EDITIONS)
+    database = MySQL(tables_of(entry))
+    try:
+        is_already = same_hash(database.fingerprint(), entry["answer_md5"])
+        database.execute(label[0])
+        return not is_already and same_hash(database.fingerprint(), entry["answer_md5"])
+    finally:
+        database.close()

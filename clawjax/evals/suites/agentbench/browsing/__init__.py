@@ -1,0 +1,1 @@
+"""The next step on a web page, with Mind2Web's measures."""

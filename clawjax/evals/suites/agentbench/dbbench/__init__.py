@@ -1,0 +1,1 @@
+"""Questions and changes to a table, in SQL."""

@@ -1,0 +1,1 @@
+"""Chores in a text household, with ALFWorld's actions and goals."""

@@ -1,0 +1,1 @@
+"""Buying what is asked for in a web shop, with WebShop's reward."""

@@ -1,0 +1,322 @@
+"""A Linux machine for one task: real bash over a copy of this system that is thrown away.
+
+No network, no process of the host, nothing of clawjax, so no gold; memory, processes, disk and time
+are bounded. Checks run with the host's own programs, never the agent's. Invariant: after `close`
+nothing of it is left, and nothing outside was changed.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib.util
+import os
+import secrets
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from clawjax.evals.harness.sandbox import Finished
+from clawjax.evals.suites.agentbench.system.bounds import bounded, unbound
+from clawjax.evals.suites.agentbench.system.scripts import CHECK, GUARD, INNER, OUTER
+
+__all__ = ["Machine", "machine_problem"]
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CHECK_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
+"""The system's programs first, so that none of the agent's is taken for one."""
+_CAPABILITIES = (
+    "sys_admin", "net_admin", "sys_module", "sys_rawio", "sys_ptrace", "sys_boot", "sys_time",
+    "sys_resource", "mknod", "mac_admin", "mac_override", "syslog", "bpf", "perfmon",
+)  # fmt: skip
+"""Taken away, as container engines do."""
+_START_S = 30.0
+_CHECK_FACTOR = 4
+"""Checks may take longer than what the agent runs: some look through whole folders."""
+_OUTPUT_BYTES = 65536
+_TOOLS = ("unshare", "nsenter", "pivot_root", "mount", "setpriv", "chroot", "bash", "python3")
+_INTERPRETERS = {"bash": ("bash", "-c"), "python": ("python3", "-I", "-c")}
+
+
+class Machine:
+    """One machine; `start` first."""
+
+    def __init__(
+        self,
+        *,
+        home: str = "/root",
+        timeout_s: float = 30.0,
+        disk_mib: int = 256,
+        memory_mib: int = 1024,
+        processes: int = 256,
+    ) -> None:
+        """Nothing is started.
+
+        Args:
+            home: folder of the user, where every program begins.
+            timeout_s: of one program.
+            disk_mib: of all that is written.
+            memory_mib: address space of each process, and of all where there are control groups.
+            processes: at once, where there are control groups.
+        """
+        self._home = home
+        self._timeout_s = timeout_s
+        self._disk_mib = disk_mib
+        self._memory_mib = memory_mib
+        self._processes = processes
+        self._folder: str | None = None
+        self._outer: subprocess.Popen[bytes] | None = None
+        self._inner = 0
+        self._groups: list[Path] = []
+        self._shell: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Build it.
+
+        Raises:
+            OSError: it cannot be built here; `machine_problem` tells beforehand.
+        """
+        self._folder = tempfile.mkdtemp(prefix="clawjax-machine-")
+        self._outer = subprocess.Popen(
+            ["unshare", "--user", "bash", "-c", OUTER, "outer", self._folder,
+             str(self._disk_mib), self._home, INNER, *_hidden()],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            self._await("user")
+            _map_users(self._outer.pid)
+            self._groups = bounded(self._outer.pid, self._memory_mib, self._processes)
+            assert self._outer.stdin is not None
+            self._outer.stdin.write(b"\n")
+            self._outer.stdin.close()
+            parent = int(self._await("inner").split()[1])
+            self._await("up")
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+            self._inner = int(children.split()[0])
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, language: str, code: str, *arguments: str) -> Finished:
+        """A program of its own in the machine, to its end.
+
+        Args:
+            language: `bash` or `python`.
+            code: the program.
+            arguments: its `$1`, `$2`, ...
+        """
+        return self._finish([*self._enter(), *self._program(language, code, arguments)])
+
+    def launch(self, code: str) -> None:
+        """A bash program that goes on in the background."""
+        command = [*self._enter(), "setsid", *self._program("bash", code, ())]
+        self._finish(command, is_silent=True)
+
+    def shell(self, command: str) -> Finished:
+        """A command in the one shell that lives as long as the machine; it keeps folder and names.
+
+        One that takes too long, or ends the shell, costs the shell: the next is a fresh one.
+        """
+        if self._shell is None or self._shell.poll() is not None:
+            self._shell = self._new_shell()
+        assert self._shell.stdin is not None
+        mark = secrets.token_hex(8)
+        coded = base64.b64encode(command.encode()).decode()
+        line = (
+            f"eval \"$(printf %s {coded} | base64 -d)\" </dev/null\nprintf '\\n{mark} %d\\n' $?\n"
+        )
+        try:
+            self._shell.stdin.write(line.encode())
+            self._shell.stdin.flush()
+        except BrokenPipeError:
+            return Finished(-1, "")
+        return self._read_until(mark.encode())
+
+    def check(self, language: str, code: str, *arguments: str) -> Finished:
+        """As `run`, with the system's own programs: what the agent replaced is not used."""
+        assert self._outer is not None
+        assert self._folder is not None
+        command = [
+            "nsenter", "-t", str(self._outer.pid), "-U", "--preserve-credentials", "-m", "--",
+            "unshare", "--mount", "bash", "-c", CHECK, "check", self._folder, str(self._inner),
+            ":".join(_hidden()), *_confined(self._home, _CHECK_PATH),
+            *self._program(language, code, arguments),
+        ]  # fmt: skip
+        return self._finish(command, timeout_s=_CHECK_FACTOR * self._timeout_s)
+
+    def close(self) -> None:
+        """Kill everything and remove the folder."""
+        for process in (self._shell, self._outer):
+            if process is None:
+                continue
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
+        self._shell = self._outer = None
+        unbound(self._groups)
+        self._groups = []
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+            self._folder = None
+
+    def _enter(self) -> list[str]:
+        return [
+            "nsenter", "-t", str(self._inner), "-U", "--preserve-credentials",
+            "-m", "-p", "-n", "-i", "-u", "--", *_confined(self._home, _PATH),
+        ]  # fmt: skip
+
+    def _program(self, language: str, code: str, arguments: Sequence[str]) -> list[str]:
+        if language not in _INTERPRETERS:
+            msg = f"language={language!r} is not supported: use {', '.join(_INTERPRETERS)}"
+            raise ValueError(msg)
+        name = ("--",) if language == "bash" else ()  # bash takes the first as $0
+        program = [*_INTERPRETERS[language], code, *name, *arguments]
+        return [*self._guard(), *program]
+
+    def _guard(self) -> list[str]:
+        return ["bash", "-c", GUARD, "guard", str(self._memory_mib * 1024), self._home]
+
+    def _new_shell(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*self._enter(), *self._guard(), "bash", "--login"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def _finish(
+        self, command: Sequence[str], *, is_silent: bool = False, timeout_s: float | None = None
+    ) -> Finished:
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if is_silent else output,
+                stderr=subprocess.DEVNULL if is_silent else subprocess.STDOUT,
+                start_new_session=True,
+            )
+            timed_out = False
+            try:
+                process.wait(timeout_s or self._timeout_s)
+            except subprocess.TimeoutExpired:
+                timed_out = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            output.seek(0)
+            told = output.read(_OUTPUT_BYTES).decode("utf-8", "replace")
+        return Finished(process.returncode, told, timed_out)
+
+    def _read_until(self, mark: bytes) -> Finished:
+        assert self._shell is not None
+        assert self._shell.stdout is not None
+        deadline = time.monotonic() + self._timeout_s
+        held = b""
+        while True:
+            left = deadline - time.monotonic()
+            ready = left > 0 and select.select([self._shell.stdout], [], [], left)[0]
+            if not ready:
+                self._end_shell()
+                return Finished(-1, _text(held), timed_out=True)
+            chunk = os.read(self._shell.stdout.fileno(), _OUTPUT_BYTES)
+            if not chunk:
+                self._end_shell()
+                return Finished(-1, _text(held))
+            held += chunk
+            before, found, after = held.partition(b"\n" + mark + b" ")
+            if found and b"\n" in after:
+                return Finished(int(after.split(b"\n")[0]), _text(before))
+            if len(held) > 2 * _OUTPUT_BYTES:
+                held = held[:_OUTPUT_BYTES] + held[-_OUTPUT_BYTES:]
+
+    def _end_shell(self) -> None:
+        assert self._shell is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._shell.pid, signal.SIGKILL)
+        self._shell.wait()
+        for stream in (self._shell.stdin, self._shell.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+        self._shell = None
+
+    def _await(self, word: str) -> str:
+        assert self._outer is not None
+        assert self._outer.stdout is not None
+        ready, _, _ = select.select([self._outer.stdout], [], [], _START_S)
+        line = self._outer.stdout.readline().decode() if ready else ""
+        if not line.startswith(word):
+            self._outer.kill()
+            assert self._outer.stderr is not None
+            told = self._outer.stderr.read().decode("utf-8", "replace").strip()
+            msg = f"no machine can be built here: {told[-300:] or f'no {word} in {_START_S:g} s'}"
+            raise OSError(msg)
+        return line
+
+
+@cache
+def machine_problem() -> str | None:
+    """Why there are no machines on this system; None where there are."""
+    if not sys.platform.startswith("linux"):
+        return f"namespaces are Linux's, and this is {sys.platform}"
+    for tool in _TOOLS:
+        if shutil.which(tool, path=_PATH) is None:
+            return f"{tool} is not installed in {_PATH}: install util-linux, bash and python3"
+    machine = Machine()
+    try:
+        machine.start()
+        found = machine.check("bash", "echo $((6 * 7))")
+    except OSError as error:
+        return str(error)
+    finally:
+        machine.close()
+    if found.exit_code == 0 and found.output.strip() == "42":
+        return None
+    return f"no checks can be run in a machine here: {found.output.strip()[:200]}"
+
+
+def _confined(home: str, path: str) -> list[str]:
+    """Fewer capabilities, and an environment of its own."""
+    dropped = ",".join(f"-{name}" for name in _CAPABILITIES)
+    return [
+        "setpriv", f"--bounding-set={dropped}", "--inh-caps=-all",
+        "env", "-i", f"PATH={path}", f"HOME={home}", "USER=root", "LOGNAME=root", "SHELL=/bin/bash",
+        "LANG=C.UTF-8", "TERM=dumb",
+    ]  # fmt: skip
+
+
+@cache
+def _hidden() -> tuple[str, ...]:
+    """Folders with tasks and gold, where they lie in what a machine shows."""
+    specs = [importlib.util.find_spec(name) for name in ("clawjax", "inspect_evals")]
+    folders = [each for spec in specs if spec for each in spec.submodule_search_locations or ()]
+    return tuple(os.path.realpath(folder) for folder in folders)
+
+
+def _map_users(pid: int) -> None:
+    """All users of the machine where we are root, root alone otherwise."""
+    process = Path(f"/proc/{pid}")
+    if os.getuid() == 0:
+        (process / "uid_map").write_text("0 0 65536\n")
+        (process / "gid_map").write_text("0 0 65536\n")
+        return
+    (process / "setgroups").write_text("deny")
+    (process / "uid_map").write_text(f"0 {os.getuid()} 1\n")
+    (process / "gid_map").write_text(f"0 {os.getgid()} 1\n")
+
+
+def _text(output: bytes) -> str:
+    return output[:_OUTPUT_BYTES].decode("utf-8", "replace")

@@ -1,0 +1,24 @@
+"""Parity checks: all published numbers are reproduced, and what is missing is a gap."""
+
+import _scorer_parity
+import pytest
+from _scorer_parity import CHECKS, Parity, goal_of, row_of
+
+
+@pytest.mark.parametrize(("name", "items"), [("dbbench", 60), ("overall", 27)])
+def test_published_numbers_are_reproduced(name, items):
+    found = CHECKS[name]()
+    assert found.items == items
+    assert goal_of(name, found).met
+
+
+def test_a_scorer_that_disagrees_misses_the_goal():
+    found = Parity("somewhere", items=3, agreeing=2, largest=0.5)
+    assert not goal_of("x", found).met
+    assert row_of("x", found)["agreeing"] == 2
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_missing_data_is_a_gap(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(_scorer_parity, "DATA", tmp_path)
+    assert "is missing" in row_of(name, CHECKS[name]())["gap"]

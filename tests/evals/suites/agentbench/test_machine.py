@@ -1,0 +1,99 @@
+"""Machines are real, bounded, alone, and judged by programs that the agent cannot reach."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from clawjax.evals.suites.agentbench.system.machine import Machine, machine_problem
+
+PROBLEM = machine_problem()
+pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
+
+
+@pytest.fixture
+def machine():
+    made = Machine(timeout_s=3.0, disk_mib=32)
+    made.start()
+    yield made
+    made.close()
+
+
+def is_running(pid):
+    """Dead processes stay listed until somebody reaps them."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_the_shell_keeps_its_folder_and_names(machine):
+    machine.shell("cd /tmp; name=five")
+    assert machine.shell("pwd; echo $name").output == "/tmp\nfive\n"
+    assert machine.shell("ls /nowhere").exit_code == 2
+    assert machine.shell("x=$((1").exit_code != 0
+    assert machine.shell("echo still here").output == "still here\n"
+
+
+def test_what_hangs_or_exits_costs_the_shell_only(machine):
+    machine.shell("echo kept > /root/file")
+    assert machine.shell("echo before; sleep 60").timed_out
+    assert machine.shell("exit 3").exit_code == -1
+    assert machine.shell("cat /root/file").output == "kept\n"
+
+
+def test_nothing_outside_is_changed_or_seen(machine):
+    host = Path(__file__)
+    told = machine.shell(f"rm -f /usr/bin/env; echo x > /etc/hosts; cat {host} /root/.ssh/*")
+    assert told.exit_code != 0
+    assert Path("/usr/bin/env").exists()
+    assert Path("/etc/hosts").read_text() != "x\n"
+    assert machine.shell("find / -path '*clawjax*' -not -path '/proc/*' 2>/dev/null").output == ""
+    assert machine.shell(f"kill -0 {os.getpid()}").exit_code != 0
+    assert machine.shell("cat /proc/net/dev | tail -n +3 | grep -v lo: | wc -l").output == "0\n"
+
+
+def test_power_and_space_are_bounded(machine):
+    assert machine.shell("mount -t tmpfs x /mnt").exit_code != 0
+    assert machine.shell("mknod /tmp/disk b 8 0").exit_code != 0
+    assert machine.shell("head -c 64M /dev/zero > /root/big").exit_code != 0
+    assert machine.shell("python3 -c 'b = bytearray(3 * 2**30)'").exit_code != 0
+
+
+def test_programs_left_running_are_of_the_machine_and_end_with_it():
+    machine = Machine(timeout_s=3.0)
+    machine.start()
+    folder = machine._folder
+    machine.launch("while :; do echo tick >> /root/ticks; sleep 0.1; done &")
+    time.sleep(0.5)
+    first = int(machine.run("bash", "wc -l < /root/ticks").output)
+    inner = machine._inner
+    machine.close()
+    assert first > 1
+    deadline = time.monotonic() + 10
+    while is_running(inner):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert not Path(folder).exists()
+
+
+def test_checks_see_the_state_but_not_the_agents_programs(machine):
+    machine.shell(
+        "mkdir /data /srv/new; echo 1 > /data/one; echo 2 > /etc/two; echo 3 > /usr/local/three\n"
+        "printf '#!/bin/bash\\nexit 0\\n' > /root/yes; chmod +x /root/yes\n"
+        "for each in test grep python3 false; do cp /root/yes /usr/local/bin/$each; done\n"
+        "cp --remove-destination /root/yes /usr/bin/false\n"
+        "echo 'exit 0' > /root/.bashrc; echo /root/liar.so > /etc/ld.so.preload"
+    )
+    assert machine.run("bash", "/usr/bin/false").exit_code == 0
+    assert machine.check("bash", "/usr/bin/false").exit_code == 1
+    assert machine.run("bash", "command false; env false").exit_code == 0
+    assert machine.check("bash", "env false").exit_code == 1
+    seen = machine.check("bash", "cat /data/one /etc/two /usr/local/three; ls -d /srv/new; pwd")
+    assert seen.output == "1\n2\n3\n/srv/new\n/root\n"
+    assert machine.check("python", "import sys; print(sys.argv[1:])", "a", "b c").output == (
+        "['a', 'b c']\n"
+    )
+    assert machine.check("bash", 'echo "$1/$2"', "a", "b c").output == "a/b c\n"
+    assert machine.check("bash", "echo x > /usr/bin/new").exit_code != 0
