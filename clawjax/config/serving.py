@@ -107,6 +107,8 @@ class GatewayConfig:
     """A session with no request for so long is closed."""
     request_timeout_s: float = 600.0
     """A reply that takes longer is ended and its turn kept as cancelled."""
+    keep_alive_s: float = 15.0
+    """A stream that has nothing to say for so long sends a comment, so that nobody hangs up."""
     default_turn_kind: str = "main"
     """What a request is that neither `X-Turn-Type` nor a rule of `linking` says anything about."""
     linking: LinkingConfig = field(default_factory=LinkingConfig)
@@ -118,6 +120,7 @@ class GatewayConfig:
         within("gateway.port", self.port, 0, 65535)
         at_least("gateway.session_idle_s", self.session_idle_s, 1)
         at_least("gateway.request_timeout_s", self.request_timeout_s, 1)
+        at_least("gateway.keep_alive_s", self.keep_alive_s, 0.01)
         at_least("gateway.max_body_bytes", self.max_body_bytes, 1)
         require(
             self.default_turn_kind in ("main", "side"),

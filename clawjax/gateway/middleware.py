@@ -20,7 +20,7 @@ __all__ = ["CountRequests"]
 _log = logging.getLogger(__name__)
 
 _COUNTED_PREFIX = "/v1/"
-_CHAT_PATH = "/v1/chat/completions"
+_REPLY_PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions")
 
 
 class CountRequests:
@@ -35,7 +35,7 @@ class CountRequests:
         if scope["type"] != "http" or not scope["path"].startswith(_COUNTED_PREFIX):
             await self._app(scope, receive, send)
             return
-        name = "requests" if scope["path"] == _CHAT_PATH else "other_requests"
+        name = "requests" if scope["path"] in _REPLY_PATHS else "other_requests"
         status = 0
         is_counted = False
 

@@ -15,13 +15,13 @@ from typing import NamedTuple, Protocol
 from clawjax.errors import WireError
 from clawjax.records import Message
 
-__all__ = ["Prior", "Renderer", "Tokenizer"]
+__all__ = ["Prior", "Renderer", "Tokenizer", "prefill_of"]
 
 _STAND_IN = "\u27e6reply\u00b7of\u00b7clawjax\u27e7"
 """Takes the place of a reply while its surroundings are rendered; survives every template."""
 
 _PROBE = "zq"
-_THINK = "<think>"
+_THINK, _THINK_END = "<think>", "</think>"
 
 
 class Tokenizer(Protocol):
@@ -80,9 +80,14 @@ class Renderer:
     ) -> tuple[int, ...]:
         """The prompt, continuing `prior` exactly where there is one and the template allows it.
 
+        A last message of the assistant's is not ended: the prompt stops behind its text.
+
         Raises:
             WireError: the template rejects the messages.
         """
+        if prefill_of(messages) is not None:
+            before = self.prompt(messages[:-1], tools_json, prior)
+            return before + self._begun(messages[-1], before)
         if prior is not None:
             rest = self._text_after_reply(messages, tools_json, prior)
             if rest is not None:
@@ -90,6 +95,10 @@ class Renderer:
         return self._tokenizer.encode_prompt(
             self._tokenizer.render(messages, tools_json=tools_json)
         )
+
+    def text(self, text: str) -> tuple[int, ...]:
+        """Ids of a text that is to be continued as it is; control tokens in it count."""
+        return self._tokenizer.encode_prompt(text)
 
     def knows_reasoning(self) -> bool:
         """Whether the template removes earlier thoughts, as those of reasoning models do."""
@@ -104,6 +113,30 @@ class Renderer:
         """Whether the prompt ends inside a thought that the template has begun."""
         tail = self._tokenizer.decode(tuple(prompt_ids[-8:]), keep_special=True)
         return tail.rstrip().endswith(_THINK)
+
+    def _begun(self, last: Message, before: Sequence[int]) -> tuple[int, ...]:
+        """The last message's text as the beginning of a reply, behind the prompt `before`.
+
+        Encoded apart, as a reply begins with a token of its own. Where the prompt has opened a
+        thought, the message's own is put there and closed.
+        """
+        if not self.opens_reasoning(before):
+            return self._typed(last.content)
+        closing = self._tokenizer.encode_prompt(f"\n{_THINK_END}\n\n")
+        return self._typed(last.reasoning or "") + closing + self._typed(last.content)
+
+    def _typed(self, text: str) -> tuple[int, ...]:
+        """Ids of what somebody wrote; control tokens in it are text.
+
+        Raises:
+            WireError: the template does not show messages as they are.
+        """
+        fenced = Message("user", f"{_STAND_IN}{text}{_STAND_IN}")
+        parts = self._tokenizer.render((fenced,)).split(_STAND_IN)
+        if len(parts) != 3:
+            msg = "the model's chat template cannot continue a reply: end messages with the user's"
+            raise WireError(msg, code="invalid_messages", param="messages")
+        return self._tokenizer.encode_prompt(parts[1]) if parts[1] else ()
 
     def _text_after_reply(
         self, messages: Sequence[Message], tools_json: str | None, prior: Prior
@@ -125,3 +158,9 @@ class Renderer:
         if last is not None and last in self._tokenizer.eos_ids:
             return parts[1].removeprefix(self._tokenizer.special_text(last))
         return parts[1]
+
+
+def prefill_of(messages: Sequence[Message]) -> str | None:
+    """The text that the reply goes on from, where the last message is an unfinished reply."""
+    last = messages[-1]
+    return last.content if last.role == "assistant" and not last.tool_calls else None

@@ -70,6 +70,8 @@ class Reply:
         self.logprobs: list[TokenLogprob] = []
         self.cached_tokens = 0
         """Prompt tokens that the engine had read before."""
+        self.reasoning_tokens = 0
+        """Tokens up to the last that added to the reasoning; the thought comes first."""
         self._exchange = exchange
         self._parser = parser
         self._token_ids: list[int] = []
@@ -84,6 +86,11 @@ class Reply:
     def tokens(self) -> int:
         """Tokens sampled so far."""
         return len(self._token_ids)
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """What was sampled so far."""
+        return tuple(self._token_ids)
 
     @property
     def message(self) -> Message:
@@ -139,6 +146,8 @@ class Reply:
         )
 
     def _keep(self, deltas: Sequence[ReplyDelta]) -> None:
+        if any(delta.reasoning for delta in deltas):
+            self.reasoning_tokens = self.tokens
         for delta in deltas:
             self._content.append(delta.content)
             self._reasoning.append(delta.reasoning)

@@ -153,7 +153,7 @@ async def test_a_key_opens_every_route(make_gateway, path):
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
         ("POST", "/v1/models", 405, "method_not_allowed"),
         ("POST", "/v1/embeddings", 404, "not_found"),
-        ("GET", "/", 404, "not_found"),
+        ("POST", "/", 405, "method_not_allowed"),
         ("GET", "/v1/models/", 404, "model_not_found"),
     ],
 )
