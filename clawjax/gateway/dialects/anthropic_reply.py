@@ -116,8 +116,8 @@ class _Writer:
             text += self._grown("text", _text(""))
             text += self._added({"type": "text_delta", "text": delta.content})
         if delta.tool_call is not None:
-            text += self._stop() + self._start("tool_use", _tool_use(delta.tool_call, {}))
             arguments = json.dumps(_input(delta.tool_call), ensure_ascii=False)
+            text += self._stop() + self._start("tool_use", _tool_use(delta.tool_call, {}))
             text += self._added({"type": "input_json_delta", "partial_json": arguments})
         return text
 

@@ -5,16 +5,24 @@ Invariant: the items of the last event are those that were streamed, in the same
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
 from clawjax.gateway.completions import Failure, Json
 from clawjax.gateway.dialects.protocol import Asked, Dialect, event
 from clawjax.gateway.dialects.responses import parse_responses_request
+from clawjax.gateway.dialects.responses_items import (
+    CallItem,
+    Item,
+    TextItem,
+    ThoughtItem,
+    call_item,
+    message_item,
+    thought_item,
+)
 from clawjax.gateway.parse import ReplyDelta
 from clawjax.gateway.reply import Reply
-from clawjax.records import FinishReason, ToolCall
+from clawjax.records import FinishReason
 
 __all__ = ["RESPONSES"]
 
@@ -24,26 +32,23 @@ def _answer(asked: Asked, replies: Sequence[Reply]) -> Json:
     said = reply.message
     items: list[Json] = []
     if said.reasoning is not None:
-        items.append(_reasoning(_item_id(asked, "rs", 0), said.reasoning))
+        items.append(thought_item(_item_id(asked, "rs", 0), said.reasoning))
     if said.content or not said.tool_calls:
-        items.append(_message(_item_id(asked, "msg", len(items)), said.content))
+        items.append(message_item(_item_id(asked, "msg", len(items)), said.content))
     for call in said.tool_calls:
-        items.append(_function_call(_item_id(asked, "fc", len(items)), call, call.arguments))
+        items.append(call_item(_item_id(asked, "fc", len(items)), call, call.arguments))
     return _finished(asked, reply, items)
 
 
 class _Writer:
-    """Events; an item is open while text of its kind keeps coming."""
+    """Events; an item is open while more of it comes."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._sequence = 0
         self._items: list[Json] = []
         """Those that are done."""
-        self._open: str | None = None
-        """Kind of the open item."""
-        self._text: list[str] = []
-        """What the open item holds so far."""
+        self._open: Item | None = None
         self._has_begun = False
 
     def grow(self, reply: Reply, deltas: Sequence[ReplyDelta]) -> str:
@@ -52,7 +57,7 @@ class _Writer:
     def finish(self, reply: Reply) -> str:
         text = self._begin()
         if self._open is None and not self._items:
-            text += self._start("message")
+            text += self._start(TextItem(self._next_id("msg")))
         return text + self._done()
 
     def end(self, replies: Sequence[Reply]) -> str:
@@ -76,78 +81,48 @@ class _Writer:
     def _delta(self, delta: ReplyDelta) -> str:
         text = ""
         if delta.reasoning:
-            text += self._grown("reasoning", delta.reasoning)
+            if not isinstance(self._open, ThoughtItem):
+                text += self._done() + self._start(ThoughtItem(self._next_id("rs")))
+            text += self._more(delta.reasoning)
         if delta.content:
-            text += self._grown("message", delta.content)
+            if not isinstance(self._open, TextItem):
+                text += self._done() + self._start(TextItem(self._next_id("msg")))
+            text += self._more(delta.content)
         if delta.tool_call is not None:
-            text += self._done() + self._call(delta.tool_call)
+            text += self._done() + self._start(CallItem(self._next_id("fc"), delta.tool_call))
+            text += self._more(delta.tool_call.arguments)
         return text
 
-    def _grown(self, kind: str, new: str) -> str:
-        started = "" if self._open == kind else self._done() + self._start(kind)
-        self._text.append(new)
-        if kind == "reasoning":
-            return started + self._part("response.reasoning_summary_text.delta", delta=new)
-        return started + self._part("response.output_text.delta", delta=new, logprobs=[])
+    def _start(self, item: Item) -> str:
+        self._open = item
+        place = {"output_index": len(self._items)}
+        added = self._event("response.output_item.added", **place, item=item.begun())
+        return added + self._all(item.opening())
 
-    def _start(self, kind: str) -> str:
-        self._open, self._text = kind, []
-        if kind == "reasoning":
-            item = {**_reasoning(self._item_id, ""), "summary": [], "status": "in_progress"}
-            part, name = _summary_text(""), "response.reasoning_summary_part.added"
-        else:
-            item = {**_message(self._item_id, ""), "content": [], "status": "in_progress"}
-            part, name = _output_text(""), "response.content_part.added"
-        return self._added(item) + self._part(name, part=part)
+    def _more(self, new: str) -> str:
+        assert self._open is not None
+        self._open.held.append(new)
+        return self._all([self._open.growth(new)])
 
     def _done(self) -> str:
         """Close the item that is open."""
         if self._open is None:
             return ""
-        whole = "".join(self._text)
-        if self._open == "reasoning":
-            item = _reasoning(self._item_id, whole)
-            text = self._part("response.reasoning_summary_text.done", text=whole)
-            text += self._part("response.reasoning_summary_part.done", part=_summary_text(whole))
-        else:
-            item = _message(self._item_id, whole)
-            text = self._part("response.output_text.done", text=whole, logprobs=[])
-            text += self._part("response.content_part.done", part=_output_text(whole))
+        text, item = self._all(self._open.closing()), self._open.whole()
+        place = {"output_index": len(self._items)}
         self._open = None
-        return text + self._closed(item)
-
-    def _call(self, call: ToolCall) -> str:
-        item_id = _item_id(self._asked, "fc", len(self._items))
-        place = {"item_id": item_id, "output_index": len(self._items)}
-        started = {**_function_call(item_id, call, ""), "status": "in_progress"}
-        name = "response.function_call_arguments"
-        return (
-            self._added(started)
-            + self._event(f"{name}.delta", **place, delta=call.arguments)
-            + self._event(f"{name}.done", **place, name=call.name, arguments=call.arguments)
-            + self._closed(_function_call(item_id, call, call.arguments))
-        )
-
-    @property
-    def _item_id(self) -> str:
-        """Of the open item."""
-        prefix = "rs" if self._open == "reasoning" else "msg"
-        return _item_id(self._asked, prefix, len(self._items))
-
-    def _part(self, name: str, **fields: Any) -> str:
-        """An event of the open item's only part."""
-        index = "summary_index" if self._open == "reasoning" else "content_index"
-        place = {"item_id": self._item_id, "output_index": len(self._items), index: 0}
-        return self._event(name, **place, **fields)
-
-    def _added(self, item: Json) -> str:
-        index = len(self._items)
-        return self._event("response.output_item.added", output_index=index, item=item)
-
-    def _closed(self, item: Json) -> str:
         self._items.append(item)
-        index = len(self._items) - 1
-        return self._event("response.output_item.done", output_index=index, item=item)
+        return text + self._event("response.output_item.done", **place, item=item)
+
+    def _all(self, events: Sequence[tuple[str, Json]]) -> str:
+        """Events of the open item, each with its place."""
+        assert self._open is not None
+        place = {"item_id": self._open.item_id, "output_index": len(self._items)}
+        return "".join(self._event(name, **place, **fields) for name, fields in events)
+
+    def _next_id(self, prefix: str) -> str:
+        """For an item that begins when the open one is done."""
+        return _item_id(self._asked, prefix, len(self._items) + (self._open is not None))
 
     def _event(self, kind: str, **fields: Any) -> str:
         body = {"type": kind, "sequence_number": self._sequence, **fields}
@@ -212,46 +187,6 @@ def _usage(asked: Asked, reply: Reply) -> Json:
 def _item_id(asked: Asked, prefix: str, index: int) -> str:
     """Letters and digits behind the prefix; the response's own with the item's place."""
     return f"{prefix}_{asked.exchange.response_id.partition('_')[2]}n{index}"
-
-
-def _message(item_id: str, text: str) -> Json:
-    return {
-        "id": item_id,
-        "type": "message",
-        "status": "completed",
-        "role": "assistant",
-        "content": [_output_text(text)],
-    }
-
-
-def _reasoning(item_id: str, text: str) -> Json:
-    """A thought as its own summary; what clients take for encrypted is only there to be kept."""
-    return {
-        "id": item_id,
-        "type": "reasoning",
-        "status": "completed",
-        "summary": [_summary_text(text)],
-        "encrypted_content": base64.b64encode(item_id.encode()).decode(),
-    }
-
-
-def _function_call(item_id: str, call: ToolCall, arguments: str) -> Json:
-    return {
-        "id": item_id,
-        "type": "function_call",
-        "status": "completed",
-        "call_id": call.call_id,
-        "name": call.name,
-        "arguments": arguments,
-    }
-
-
-def _output_text(text: str) -> Json:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def _summary_text(text: str) -> Json:
-    return {"type": "summary_text", "text": text}
 
 
 RESPONSES = Dialect(parse=parse_responses_request, answer=_answer, stream=_Writer)
