@@ -1,6 +1,7 @@
 """Anthropic's dialect: what is particular about its requests, and its official client."""
 
 import json
+from dataclasses import replace
 
 import anthropic
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from clawjax.config import EngineConfig
 from clawjax.errors import WireError
 from clawjax.gateway.dialects.anthropic import parse_messages_request
-from clawjax.records import Message, ToolCall
+from clawjax.protocols import TokenChunk
+from clawjax.records import FinishReason, Message, ToolCall
 
 from .conversations import recorded
 from .helpers import MODEL, serving, user
@@ -189,3 +191,25 @@ async def test_errors_have_anthropics_shape(make_gateway):
             await create(messages=[user("hi " * 50)], **asked)
         with pytest.raises(anthropic.NotFoundError, match="not_found_error"):
             await create(messages=[user("hi")], model="claude-9", max_tokens=5)
+
+
+async def test_the_stop_sequence_that_ended_a_reply_is_named(make_gateway, monkeypatch):
+    """The text has none of it; the tokens have."""
+    gateway = make_gateway(["one STOP"])
+    generate = gateway.engine.generate
+
+    async def until_stop(request):
+        async for chunk in generate(request):
+            text = chunk.text if len(seen) < len("one ") else ""
+            seen.append(chunk)
+            is_last = len(seen) == len("one STOP")
+            yield replace(chunk, text=text, finish_reason=FinishReason.STOP if is_last else None)
+            if is_last:
+                return
+
+    seen: list[TokenChunk] = []
+    monkeypatch.setattr(gateway.engine, "generate", until_stop)
+    body = {"messages": [user("hi")], "stop_sequences": ["END", "STOP"], "max_tokens": 50}
+    message = (await gateway.client.post("/v1/messages", json=body)).json()
+    assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "STOP")
+    assert message["content"][0]["text"].strip() == "one"
