@@ -79,6 +79,8 @@ class ChatRequest:
     wants_logprobs: bool = False
     top_logprobs: int = 0
     tool_choice: ToolChoice = "auto"
+    is_parallel: bool = True
+    """Whether a reply may call several tools."""
     response_format: Mapping[str, object] | None = None
     """The JSON schema that the reply has to satisfy; None: any text will do."""
     prompt: str | tuple[int, ...] | None = None
@@ -117,6 +119,7 @@ def parse_chat_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
         wants_logprobs=wants_logprobs,
         top_logprobs=top_logprobs,
         tool_choice=offered.choice,
+        is_parallel=read_flag(body, "parallel_tool_calls") is not False,
         response_format=_response_format(body),
     )
 

@@ -2,7 +2,7 @@
 
 Knows HTTP and no dialect. Invariants: a stream whose reply did not become durable never ends
 cleanly: it carries an error event, no end mark, and its connection is aborted. Events leave in the
-order they were written, each whole.
+order they were written, each whole. What leaves is valid UTF-8, whatever a model wrote.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from clawjax.gateway.completions import Failure, TokenBytes
-from clawjax.gateway.dialects.protocol import Asked, Dialect, StreamWriter
+from clawjax.gateway.dialects.protocol import Asked, Dialect, StreamWriter, compact
 from clawjax.gateway.openai import ChatRequest
 from clawjax.gateway.parse import ReplyDelta
 from clawjax.gateway.reply import Exchange, Reply
@@ -60,7 +60,12 @@ class JsonSink:
         """Send the whole body."""
         assert self._asked is not None
         body = self._dialect.answer(self._asked, replies)
-        await JSONResponse(body, headers=_headers(self._asked))(*self._asgi)
+        response = Response(
+            compact(body).encode("utf-8", "replace"),
+            media_type="application/json",
+            headers=_headers(self._asked),
+        )
+        await response(*self._asgi)
 
 
 class StreamSink:
@@ -136,7 +141,7 @@ class StreamSink:
                 await self._start()
             self._sent_at = time.monotonic()
             self._has_ended = is_last
-            body = text.encode()
+            body = text.encode("utf-8", "replace")
             await self._send({"type": "http.response.body", "body": body, "more_body": not is_last})
 
     async def _start(self) -> None:

@@ -84,11 +84,13 @@ def test_tools_and_settings_are_the_same_in_every_dialect(choice, chat, anthropi
     function = {"name": "ls", "description": "lists", "parameters": SCHEMA}
     tool = {"name": "ls", "description": "lists", "input_schema": SCHEMA, "cache_control": {}}
     drawn = {"temperature": 0.5, "top_p": 0.9, "stream": True}
+    parallel = {"parallel_tool_calls": choice != "required"}
     form = {"name": "answer", "schema": SCHEMA, "strict": True}
     asked = parse_chat_request(
         {
             **as_chat(SAID),
             **drawn,
+            **parallel,
             "max_completion_tokens": 7,
             "tools": [{"type": "function", "function": function}],
             "tool_choice": chat,
@@ -97,6 +99,7 @@ def test_tools_and_settings_are_the_same_in_every_dialect(choice, chat, anthropi
         DEFAULTS,
     )
     assert asked.tool_choice == choice
+    assert asked.is_parallel is (choice != "required")
     assert asked.response_format == SCHEMA
     messages = {
         **as_anthropic(SAID),
@@ -110,6 +113,7 @@ def test_tools_and_settings_are_the_same_in_every_dialect(choice, chat, anthropi
     responses = {
         **as_responses(SAID),
         **drawn,
+        **parallel,
         "max_output_tokens": 7,
         "tools": [{"type": "function", **function}],
         "tool_choice": {"type": "function", "name": "ls"} if isinstance(chat, dict) else chat,

@@ -143,6 +143,8 @@ def test_flat_tools_are_put_into_form():
             "tool_choice",
             "not among tools: ls",
         ),
+        ({"tool_choice": "required"}, "tool_choice", "needs tools"),
+        ({"response_format": {"type": "xml"}}, "response_format.type", "expected text, json_obj"),
         ({"model": 3}, "model", "got integer 3"),
     ],
 )
@@ -187,3 +189,20 @@ def test_what_real_clients_sent_is_understood():
         request = parse_chat_request(body, DEFAULTS)
         assert len(request.messages) == len(body["messages"])
         assert (request.tools_json is None) == (not body.get("tools"))
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "schema"),
+    [
+        (None, None),
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {"type": "object"}),
+        ({"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}, SCHEMA),
+        ({"type": "json_schema", "json_schema": {"name": "x"}}, {"type": "object"}),
+    ],
+)
+def test_the_format_of_a_reply_is_a_schema(wanted, schema):
+    assert parse(response_format=wanted).response_format == schema

@@ -50,6 +50,7 @@ def parse_messages_request(body: JsonObject, defaults: EngineConfig) -> ChatRequ
         sampling=read_sampling(body, defaults, limits=("max_tokens",), stop="stop_sequences"),
         is_stream=bool(read_flag(body, "stream")),
         tool_choice=offered.choice,
+        is_parallel=not _denies_parallel(body.get("tool_choice")),
         response_format=_response_format(body),
         id_prefix="msg_",
         notes=notes,
@@ -210,6 +211,12 @@ def _tool_choice(value: object) -> ToolChoice:
             return _CHOICES[kind]
         case _:
             reject("tool_choice", "expected auto, any, none or a tool that is among tools")
+
+
+def _denies_parallel(choice: object) -> bool:
+    """As told beside the choice; there is one by now, or none at all."""
+    said = as_object(choice, "tool_choice") if choice is not None else {}
+    return bool(read_flag(said, "disable_parallel_tool_use"))
 
 
 def _response_format(body: JsonObject) -> Mapping[str, object] | None:

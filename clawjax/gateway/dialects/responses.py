@@ -69,6 +69,7 @@ def parse_responses_request(body: JsonObject, defaults: EngineConfig) -> ChatReq
         sampling=read_sampling(body, defaults, limits=("max_output_tokens",)),
         is_stream=bool(read_flag(body, "stream")),
         tool_choice=offered.choice,
+        is_parallel=read_flag(body, "parallel_tool_calls") is not False,
         response_format=read_response_format(form.get("format"), "text.format"),
         id_prefix=_INSTRUCTED if lead else _PREFIX,
         previous_response_id=read_text(body, "previous_response_id") or None,
