@@ -41,10 +41,10 @@ def offer(tools: Iterable[JsonObject], choice: ToolChoice) -> Offer:
 
     Args:
         tools: as `read_tool` gives them.
-        choice: what the client wants.
+        choice: what the client wants; without tools nothing is required.
 
     Raises:
-        WireError: 400, a tool has to be called and is not there.
+        WireError: 400, the one that is named is not there.
     """
     by_name = {_name_of(tool): tool for tool in tools}
     if isinstance(choice, tuple):
@@ -52,10 +52,8 @@ def offer(tools: Iterable[JsonObject], choice: ToolChoice) -> Offer:
             known = listed_names(by_name)
             reject("tool_choice", f"{json.dumps(choice[1])} is not among tools: {known}")
         by_name = {choice[1]: by_name[choice[1]]}
-    if choice == "required" and not by_name:
-        reject("tool_choice", "needs tools: send some, or leave it out")
     if not by_name or choice == "none":
-        return Offer(None, choice)
+        return Offer(None, "none" if choice == "none" else "auto")
     text = json.dumps([*by_name.values()], ensure_ascii=False, separators=(",", ":"))
     return Offer(as_text(text, "tools"), choice)
 

@@ -99,6 +99,11 @@ def test_tool_choice_says_what_is_offered(choice, offered):
     assert names == offered
 
 
+def test_without_tools_nothing_is_required():
+    assert parse(tool_choice="required").tool_choice == "auto"
+    assert parse(tool_choice="none").tool_choice == "none"
+
+
 def test_flat_tools_are_put_into_form():
     flat = {"type": "function", "name": "ls", "parameters": {"type": "object"}}
     assert json.loads(parse(tools=[flat]).tools_json) == [TOOL]
@@ -143,7 +148,6 @@ def test_flat_tools_are_put_into_form():
             "tool_choice",
             "not among tools: ls",
         ),
-        ({"tool_choice": "required"}, "tool_choice", "needs tools"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "expected text, json_obj"),
         ({"model": 3}, "model", "got integer 3"),
     ],
