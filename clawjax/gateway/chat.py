@@ -17,12 +17,14 @@ from typing import Protocol, cast
 from clawjax.errors import EngineError, WireError
 from clawjax.gateway.caller import Caller
 from clawjax.gateway.collector import Visit
+from clawjax.gateway.enforce import grammar_of
+from clawjax.gateway.formats.base import tools_of
 from clawjax.gateway.openai import SEED_RANGE, ChatRequest
 from clawjax.gateway.parse import ReplyDelta, ReplyParser
 from clawjax.gateway.render import Renderer
 from clawjax.gateway.reply import Exchange, Reply
 from clawjax.protocols import Engine, GenerateRequest, TokenChunk
-from clawjax.records import FinishReason, Message, SamplingParams, Turn
+from clawjax.records import FinishReason, Grammar, Message, SamplingParams, Turn
 
 __all__ = ["ChatService", "Keeper", "Sink"]
 
@@ -94,7 +96,6 @@ class ChatService:
         self._request_timeout_s = request_timeout_s
         self._clock = clock
         self._draw_seed = draw_seed
-        self._has_reasoning = renderer.knows_reasoning()
 
     async def answer(self, request: ChatRequest, caller: Caller, sink: Sink) -> None:
         """Serve one request from its arrival to its last byte.
@@ -119,6 +120,8 @@ class ChatService:
             self._renderer.prompt, request.messages, request.tools_json, visit.prior
         )
         await self._collector.link(visit)
+        sampling = self._clamped(request.sampling, len(prompt_ids))
+        sampling = replace(sampling, grammar=self._grammar(request, prompt_ids))
         seed = request.sampling.seed
         return Exchange(
             response_id=f"chatcmpl{uuid.uuid4().hex}",
@@ -130,12 +133,21 @@ class ChatService:
             messages=request.messages,
             tools_json=request.tools_json,
             prompt_ids=prompt_ids,
-            sampling=self._clamped(request.sampling, len(prompt_ids)),
+            sampling=sampling,
             seed=self._draw_seed() if seed is None else seed,
             arrived_at=visit.arrived_at,
             choices=request.choices,
             top_logprobs=request.top_logprobs,
             priority=caller.priority,
+        )
+
+    def _grammar(self, request: ChatRequest, prompt_ids: Sequence[int]) -> Grammar | None:
+        return grammar_of(
+            self._renderer.formats,
+            tools_of(request.tools_json),
+            request.tool_choice,
+            request.response_format,
+            opens_reasoning=self._renderer.opens_reasoning(prompt_ids),
         )
 
     def _clamped(self, sampling: SamplingParams, prompt_tokens: int) -> SamplingParams:
@@ -161,9 +173,11 @@ class ChatService:
         return [task.result() for task in tasks]
 
     async def _sample(self, exchange: Exchange, choice: int, sink: Sink) -> Reply:
+        formats = self._renderer.formats
         parser = ReplyParser(
-            has_tools=exchange.tools_json is not None,
-            has_reasoning=self._has_reasoning,
+            formats.calls if exchange.tools_json is not None else None,
+            formats.reasoning,
+            tools=tools_of(exchange.tools_json),
             opens_reasoning=self._renderer.opens_reasoning(exchange.prompt_ids),
         )
         seed = (exchange.seed + choice) % SEED_RANGE

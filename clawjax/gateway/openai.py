@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 from clawjax.config import EngineConfig
 from clawjax.errors import WireError
@@ -27,7 +27,7 @@ from clawjax.gateway.wire import (
 )
 from clawjax.records import Message, SamplingParams, ToolCall
 
-__all__ = ["SEED_RANGE", "ChatRequest", "parse_chat_request"]
+__all__ = ["SEED_RANGE", "ChatRequest", "ToolChoice", "parse_chat_request"]
 
 SEED_RANGE = 2**31
 """Seeds are taken modulo this, so that every sampler and database can hold them."""
@@ -45,6 +45,10 @@ _ROLES = {
 }
 
 
+ToolChoice = Literal["auto", "none", "required"] | tuple[Literal["function"], str]
+"""Whether a reply may, must not or must call functions, or must call one by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One validated request; `sampling.max_response_tokens` is not yet clamped to the context."""
@@ -58,6 +62,9 @@ class ChatRequest:
     wants_usage: bool = False
     wants_logprobs: bool = False
     top_logprobs: int = 0
+    tool_choice: ToolChoice = "auto"
+    response_format: JsonObject | None = None
+    """The JSON schema of the reply's text; None where it is free."""
 
 
 def parse_chat_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
@@ -82,6 +89,8 @@ def parse_chat_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
         wants_usage=bool(read_flag(options, "include_usage")),
         wants_logprobs=wants_logprobs,
         top_logprobs=top_logprobs,
+        tool_choice=_tool_choice(body),
+        response_format=_response_format(body.get("response_format")),
     )
 
 
@@ -233,7 +242,7 @@ def _tool(value: object, field: str) -> tuple[str, JsonObject]:
 
 
 def _wanted_tools(choice: object, names: list[str]) -> Iterable[str]:
-    """Which tools to offer. A reply cannot be forced to call one: `required` means `auto`."""
+    """Which tools to offer: of a choice by name, only that one."""
     match choice:
         case None | "auto" | "required":
             return names
@@ -246,6 +255,39 @@ def _wanted_tools(choice: object, names: list[str]) -> Iterable[str]:
         case _:
             msg = "tool_choice: expected none, auto, required or a function that is among tools"
             raise WireError(msg, param="tool_choice", code="invalid_value")
+
+
+def _tool_choice(body: JsonObject) -> ToolChoice:
+    """What was checked by `_wanted_tools`; without tools nothing can be required."""
+    choice = body.get("tool_choice")
+    if choice is None or choice == "auto":
+        return "auto"
+    if choice == "none":
+        return "none"
+    if not body.get("tools"):
+        reject("tool_choice", "needs tools: send some, or leave it out")
+    match choice:
+        case {"function": {"name": str() as name}}:
+            return ("function", name)
+        case _:
+            return "required"
+
+
+def _response_format(value: object) -> JsonObject | None:
+    if value is None:
+        return None
+    wanted = as_object(value, "response_format")
+    match wanted.get("type"):
+        case "text":
+            return None
+        case "json_object":
+            return {"type": "object"}
+        case "json_schema":
+            described = as_object(wanted.get("json_schema"), "response_format.json_schema")
+            return as_object(described.get("schema"), "response_format.json_schema.schema")
+        case kind:
+            shown = json.dumps(kind)
+            reject("response_format.type", f"{shown} is not text, json_object or json_schema")
 
 
 def _listed(names: Iterable[str]) -> str:

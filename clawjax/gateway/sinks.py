@@ -83,7 +83,6 @@ class StreamSink:
         """Keeps the events of concurrent choices whole and behind the response's start."""
         self._exchange: Exchange | None = None
         self._begun: set[int] = set()
-        self._calls: dict[int, int] = {}
         self._logprobs_sent: dict[int, int] = {}
         self.has_started = False
 
@@ -96,10 +95,7 @@ class StreamSink:
         async with self._order:
             await self._open_choice(reply.choice)
             for delta in deltas:
-                index = self._calls.get(reply.choice, 0)
-                if delta.tool_call is not None:
-                    self._calls[reply.choice] = index + 1
-                fields = delta_fields(delta, index)
+                fields = delta_fields(delta)
                 logprobs = self._new_logprobs(reply)
                 await self._event(delta_body(reply.choice, fields, logprobs=logprobs))
 
