@@ -99,6 +99,36 @@ def test_tool_choice_says_what_is_offered(choice, offered):
     assert names == offered
 
 
+@pytest.mark.parametrize(
+    ("choice", "read"),
+    [
+        (None, "auto"),
+        ("auto", "auto"),
+        ("none", "none"),
+        ("required", "required"),
+        ({"type": "function", "function": {"name": "ls"}}, ("function", "ls")),
+    ],
+)
+def test_tool_choice_is_read(choice, read):
+    assert parse(tools=[TOOL], tool_choice=choice).tool_choice == read
+
+
+@pytest.mark.parametrize(
+    ("wanted", "schema"),
+    [
+        (None, None),
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {"type": "object"}),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "string"}}},
+            {"type": "string"},
+        ),
+    ],
+)
+def test_response_format_is_a_schema(wanted, schema):
+    assert parse(response_format=wanted).response_format == schema
+
+
 def test_flat_tools_are_put_into_form():
     flat = {"type": "function", "name": "ls", "parameters": {"type": "object"}}
     assert json.loads(parse(tools=[flat]).tools_json) == [TOOL]
@@ -142,6 +172,13 @@ def test_flat_tools_are_put_into_form():
             {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}},
             "tool_choice",
             "not among tools: ls",
+        ),
+        ({"tool_choice": "required"}, "tool_choice", "needs tools"),
+        ({"response_format": {"type": "xml"}}, "response_format.type", "is not text"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n"}}},
+            "response_format.json_schema.schema",
+            "expected an object",
         ),
         ({"model": 3}, "model", "got integer 3"),
     ],
