@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from clawjax.errors import WireError
 from clawjax.records import Grammar, GrammarKind
@@ -168,6 +168,6 @@ def _escaped(text: str) -> str:
     return re.sub(r"([.^$*+?()\[\]{}|\\/])", r"\\\1", text).replace("\n", r"\n")
 
 
-def _refuse(why: str, cause: Exception | None = None) -> Any:
+def _refuse(why: str, cause: Exception | None = None) -> NoReturn:
     msg = f"The grammar cannot be used: {why}."
     raise WireError(msg, code="invalid_grammar", param="grammar") from cause

@@ -119,9 +119,9 @@ def delta_fields(delta: ReplyDelta) -> Json:
 def _call_delta(delta: CallDelta) -> Json:
     """A call's beginning, with id and name, or more of its arguments."""
     if delta.name is None:
-        return {"index": delta.index, "function": {"arguments": delta.arguments}}
+        return {"index": delta.position, "function": {"arguments": delta.arguments}}
     begun = ToolCall(delta.call_id or "", delta.name, delta.arguments)
-    return {"index": delta.index, **_tool_call(begun)}
+    return {"index": delta.position, **_tool_call(begun)}
 
 
 def logprobs_body(tokens: Sequence[TokenLogprob], token_bytes: TokenBytes) -> Json:

@@ -151,9 +151,9 @@ class Reply:
         if delta.name is not None:
             self._tool_calls.append(ToolCall(delta.call_id or "", delta.name, delta.arguments))
         else:
-            call = self._tool_calls[delta.index]
+            call = self._tool_calls[delta.position]
             grown = replace(call, arguments=call.arguments + delta.arguments)
-            self._tool_calls[delta.index] = grown
+            self._tool_calls[delta.position] = grown
 
     def _finish_reason(self, reason: FinishReason) -> FinishReason:
         if reason is FinishReason.STOP and self._tool_calls:

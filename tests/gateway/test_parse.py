@@ -34,9 +34,9 @@ def read(*pieces, form="hermes", reasoning=None, opens_reasoning=False, is_cut=F
     for delta in deltas:
         if delta.call is not None:
             if delta.call.name is not None:
-                assert delta.call.index == len(calls)
+                assert delta.call.position == len(calls)
                 calls.append([delta.call.call_id, delta.call.name, ""])
-            assert delta.call.index == len(calls) - 1
+            assert delta.call.position == len(calls) - 1
             calls[-1][2] += delta.call.arguments
     content = "".join(d.content for d in deltas)
     return content, "".join(d.reasoning for d in deltas), calls, parser.malformed

@@ -46,7 +46,7 @@ _GRAMMARS = {
     GrammarKind.LARK: "ebnf",
     GrammarKind.STRUCTURAL_TAG: "structural_tag",
 }
-"""SGLang's names. What `ebnf` is depends on the server: Lark with `--grammar-backend llguidance`."""
+"""SGLang's names. `ebnf` is Lark where the server has `--grammar-backend llguidance`."""
 _NAN = "NaN happened"
 """What SGLang calls the stop string of a reply whose logits were not finite."""
 

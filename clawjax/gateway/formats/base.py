@@ -45,8 +45,8 @@ class Malformed(Exception):  # noqa: N818 - says what was read
 class CallDelta(NamedTuple):
     """What is new of a call; the first of a call has its id and name."""
 
-    index: int
-    """Of the call within its reply."""
+    position: int
+    """Of the call within its reply, from 0."""
     arguments: str = ""
     call_id: str | None = None
     name: str | None = None
