@@ -148,6 +148,7 @@ class ChatService:
             request.tool_choice,
             request.response_format,
             opens_reasoning=self._renderer.opens_reasoning(prompt_ids),
+            is_parallel=request.is_parallel,
         )
 
     def _clamped(self, sampling: SamplingParams, prompt_tokens: int) -> SamplingParams:

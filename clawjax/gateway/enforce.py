@@ -25,11 +25,12 @@ def grammar_of(
     response_format: Mapping[str, object] | None,
     *,
     opens_reasoning: bool,
+    is_parallel: bool = True,
 ) -> Grammar | None:
     """What a reply has to keep to, or None.
 
     A call by name is one call; `required` means one or more; with `auto` a reply in a format of
-    the client's may be a call instead.
+    the client's may be calls instead.
 
     Args:
         formats: the model's.
@@ -37,9 +38,10 @@ def grammar_of(
         tool_choice: the client's.
         response_format: the JSON schema of the reply's text.
         opens_reasoning: whether the prompt ends within a thought.
+        is_parallel: whether there may be several calls.
     """
     if tools and tool_choice not in ("auto", "none"):
-        form = formats.calls.form(tools, is_one=tool_choice != "required")
+        form = formats.calls.form(tools, is_one=tool_choice != "required" or not is_parallel)
     elif response_format is None:
         return None
     else:
@@ -47,7 +49,8 @@ def grammar_of(
         if formats.reasoning is None and not tools:
             return Grammar(GrammarKind.JSON_SCHEMA, json.dumps(response_format))
         if tools and tool_choice == "auto":
-            form = {"type": "or", "elements": [form, formats.calls.form(tools, is_one=False)]}
+            calls = formats.calls.form(tools, is_one=not is_parallel)
+            form = {"type": "or", "elements": [form, calls]}
     whole = with_thought(form, formats.reasoning, is_open=opens_reasoning)
     tag = {"type": "structural_tag", "format": whole}
     return Grammar(GrammarKind.STRUCTURAL_TAG, json.dumps(tag))

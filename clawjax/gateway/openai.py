@@ -63,6 +63,8 @@ class ChatRequest:
     wants_logprobs: bool = False
     top_logprobs: int = 0
     tool_choice: ToolChoice = "auto"
+    is_parallel: bool = True
+    """Whether a reply that has to call functions may call several."""
     response_format: JsonObject | None = None
     """The JSON schema of the reply's text; None where it is free."""
 
@@ -90,6 +92,7 @@ def parse_chat_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
         wants_logprobs=wants_logprobs,
         top_logprobs=top_logprobs,
         tool_choice=_tool_choice(body),
+        is_parallel=read_flag(body, "parallel_tool_calls") is not False,
         response_format=_response_format(body.get("response_format")),
     )
 

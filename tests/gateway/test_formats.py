@@ -135,6 +135,17 @@ def test_what_a_required_call_may_look_like_is_read_as_one(form, choice):
         assert all(fits(call) for call in calls), text
 
 
+@pytest.mark.parametrize("form", [*FORMATS.values(), MISTRAL_ARGS], ids=lambda f: f.name)
+def test_one_call_is_enough_where_they_may_not_be_parallel(form):
+    tools = {"now": {"type": "object", "properties": {}}}
+    many, one = (
+        grammar_of(Formats(form), tools, "required", None, opens_reasoning=False, is_parallel=p)
+        for p in (True, False)
+    )
+    assert len(read(drawn(one, 0), form)[1]) == 1
+    assert many != one
+
+
 def test_nothing_is_enforced_where_nothing_is_asked():
     for choice in ("auto", "none"):
         formats = Formats(FORMATS["hermes"])

@@ -113,6 +113,11 @@ def test_tool_choice_is_read(choice, read):
     assert parse(tools=[TOOL], tool_choice=choice).tool_choice == read
 
 
+def test_calls_may_be_parallel_unless_that_is_denied():
+    assert parse(tools=[TOOL]).is_parallel
+    assert not parse(tools=[TOOL], parallel_tool_calls=False).is_parallel
+
+
 @pytest.mark.parametrize(
     ("wanted", "schema"),
     [
