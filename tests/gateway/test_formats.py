@@ -82,6 +82,7 @@ def test_a_template_tells_how_thoughts_are_written(name):
     assert reasoning_format(name, renders(CHATML)) == REASONING[name]
     assert reasoning_format("auto", renders(CHATML)) is None
     assert reasoning_format("none", renders(removing)) is None
+    assert reasoning_format("auto", renders("no message is shown")) is None
 
 
 def drawn(grammar, seed, *, limit=900):

@@ -11,7 +11,7 @@ from clawjax.records import Message
 
 __all__ = ["REASONING", "ReasoningFormat", "reasoning_format", "with_thought"]
 
-_PROBE = "zqthought"
+_PROBE, _ANSWER = "zqthought", "zqanswer"
 
 
 class ReasoningFormat(NamedTuple):
@@ -67,14 +67,15 @@ def with_thought(form: Form, thought: ReasoningFormat | None, *, is_open: bool) 
 
 
 def _knows(form: ReasoningFormat, render: Callable[[Sequence[Message]], str]) -> bool:
-    thought = f"{form.begin}\n{_PROBE}\n{form.end}\n\nyes"
+    thought = f"{form.begin}\n{_PROBE}\n{form.end}\n\n{_ANSWER}"
     before, after = Message("user", "a"), Message("user", "b")
-    kept = Message("assistant", "yes", reasoning=_PROBE)
+    kept = Message("assistant", _ANSWER, reasoning=_PROBE)
     try:
         begun = render((before,))
         removed = render((before, Message("assistant", thought), after))
         told = render((before, kept))
     except WireError:
         return False
+    is_removed = _ANSWER in removed and _PROBE not in removed
     is_told = _PROBE in told and form.begin in told
-    return begun.rstrip().endswith(form.begin) or _PROBE not in removed or is_told
+    return begun.rstrip().endswith(form.begin) or is_removed or is_told
