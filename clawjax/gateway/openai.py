@@ -261,19 +261,16 @@ def _wanted_tools(choice: object, names: list[str]) -> Iterable[str]:
 
 
 def _tool_choice(body: JsonObject) -> ToolChoice:
-    """What was checked by `_wanted_tools`; without tools nothing can be required."""
-    choice = body.get("tool_choice")
-    if choice is None or choice == "auto":
-        return "auto"
-    if choice == "none":
-        return "none"
-    if not body.get("tools"):
-        reject("tool_choice", "needs tools: send some, or leave it out")
-    match choice:
+    """What was checked by `_wanted_tools`; without tools nothing is required."""
+    match body.get("tool_choice"):
+        case "none":
+            return "none"
+        case "required" if body.get("tools"):
+            return "required"
         case {"function": {"name": str() as name}}:
             return ("function", name)
         case _:
-            return "required"
+            return "auto"
 
 
 def _response_format(value: object) -> JsonObject | None:
@@ -287,10 +284,11 @@ def _response_format(value: object) -> JsonObject | None:
             return {"type": "object"}
         case "json_schema":
             described = as_object(wanted.get("json_schema"), "response_format.json_schema")
-            return as_object(described.get("schema"), "response_format.json_schema.schema")
+            schema = described.get("schema", {"type": "object"})
+            return as_object(schema, "response_format.json_schema.schema")
         case kind:
-            shown = json.dumps(kind)
-            reject("response_format.type", f"{shown} is not text, json_object or json_schema")
+            known = "text, json_object or json_schema"
+            reject("response_format.type", f"{json.dumps(kind)} is unknown: expected {known}")
 
 
 def _listed(names: Iterable[str]) -> str:

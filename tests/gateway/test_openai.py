@@ -113,6 +113,10 @@ def test_tool_choice_is_read(choice, read):
     assert parse(tools=[TOOL], tool_choice=choice).tool_choice == read
 
 
+def test_nothing_is_required_where_there_are_no_tools():
+    assert parse(tool_choice="required").tool_choice == "auto"
+
+
 def test_calls_may_be_parallel_unless_that_is_denied():
     assert parse(tools=[TOOL]).is_parallel
     assert not parse(tools=[TOOL], parallel_tool_calls=False).is_parallel
@@ -178,10 +182,9 @@ def test_flat_tools_are_put_into_form():
             "tool_choice",
             "not among tools: ls",
         ),
-        ({"tool_choice": "required"}, "tool_choice", "needs tools"),
-        ({"response_format": {"type": "xml"}}, "response_format.type", "is not text"),
+        ({"response_format": {"type": "xml"}}, "response_format.type", "is unknown"),
         (
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "n"}}},
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": []}}},
             "response_format.json_schema.schema",
             "expected an object",
         ),
