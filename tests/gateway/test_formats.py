@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from clawjax.config import GatewayConfig
+from clawjax.config.serving import REASONING_PARSERS, TOOL_PARSERS
 from clawjax.engine.constraint import Grammars, masks
-from clawjax.errors import WireError
+from clawjax.errors import ConfigError, WireError
 from clawjax.gateway.enforce import grammar_of
 from clawjax.gateway.formats.mistral import MISTRAL_ARGS
 from clawjax.gateway.formats.reasoning import REASONING, reasoning_format
@@ -58,6 +60,15 @@ def test_a_template_tells_its_format(name):
     render = renders(f"{LOOP}{TEMPLATES[name]}{{% endfor %}}{{% endfor %}}")
     assert call_format("auto", render).name == name
     assert call_format("hermes", render).name == "hermes"
+
+
+def test_the_configuration_knows_every_format():
+    assert set(TOOL_PARSERS) == set(FORMATS)
+    assert set(REASONING_PARSERS) == set(REASONING)
+    with pytest.raises(ConfigError, match="tool_parser='xml' is unknown: use one of auto, hermes"):
+        GatewayConfig(tool_parser="xml")
+    with pytest.raises(ConfigError, match="reasoning_parser"):
+        GatewayConfig(reasoning_parser="no")
 
 
 def test_mistral_has_two_forms():

@@ -197,26 +197,30 @@ class CallWriter:
         self.count = 0
         """Calls that have begun."""
         self.is_open = False
-        self.arguments = ""
-        """Of the last call, so far."""
+        self._arguments: list[str] = []
         self.origin = 0
-        """Where in `Cursor.raw` they begin."""
+        """Where in `Cursor.raw` the arguments of the last call begin."""
         self.malformed: str | None = None
         """What is wrong with the first call that is."""
         self._new_id = new_id
         self._emit = emit
+
+    @property
+    def arguments(self) -> str:
+        """Those of the last call, so far."""
+        return "".join(self._arguments)
 
     def begin(self, name: str, origin: int = 0) -> None:
         """A call is certain."""
         self.origin = origin
         self._emit(CallDelta(self.count, call_id=self._new_id(), name=name))
         self.count += 1
-        self.is_open, self.arguments = True, ""
+        self.is_open, self._arguments = True, []
 
     def write(self, text: str) -> None:
         """More of its arguments, as JSON."""
         if text:
-            self.arguments += text
+            self._arguments.append(text)
             self._emit(CallDelta(self.count - 1, text))
 
     def end(self, cursor: Cursor) -> None:
