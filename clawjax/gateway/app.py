@@ -98,7 +98,11 @@ def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
     authenticator = Authenticator(deps.api_key)
     chat = ChatService(
         deps.engine,
-        Renderer(deps.tokenizer),
+        Renderer(
+            deps.tokenizer,
+            tool_parser=deps.config.tool_parser,
+            reasoning_parser=deps.config.reasoning_parser,
+        ),
         collector,
         model_name=deps.model_name,
         request_timeout_s=deps.config.request_timeout_s,

@@ -17,12 +17,14 @@ from typing import Protocol, cast
 from clawjax.errors import EngineError, WireError
 from clawjax.gateway.caller import Caller
 from clawjax.gateway.collector import Visit
+from clawjax.gateway.enforce import grammar_of
+from clawjax.gateway.formats.base import tools_of
 from clawjax.gateway.openai import SEED_RANGE, ChatRequest
 from clawjax.gateway.parse import ReplyDelta, ReplyParser
 from clawjax.gateway.render import Prior, Renderer, prefill_of
 from clawjax.gateway.reply import Exchange, Reply
 from clawjax.protocols import Engine, GenerateRequest, TokenChunk
-from clawjax.records import FinishReason, Message, SamplingParams, Turn
+from clawjax.records import FinishReason, Grammar, Message, SamplingParams, Turn
 
 __all__ = ["ChatService", "Keeper", "Sink"]
 
@@ -98,7 +100,6 @@ class ChatService:
         self._request_timeout_s = request_timeout_s
         self._clock = clock
         self._draw_seed = draw_seed
-        self._has_reasoning = renderer.knows_reasoning()
 
     async def answer(self, request: ChatRequest, caller: Caller, sink: Sink) -> None:
         """Serve one request from its arrival to its last byte.
@@ -130,6 +131,8 @@ class ChatService:
     async def _open(self, request: ChatRequest, caller: Caller, visit: Visit) -> Exchange:
         prompt_ids = await asyncio.to_thread(self._prompt, request, visit.prior)
         await self._collector.link(visit)
+        sampling = self._clamped(request.sampling, len(prompt_ids))
+        sampling = replace(sampling, grammar=self._grammar(request, prompt_ids))
         seed = request.sampling.seed
         return Exchange(
             response_id=f"{request.id_prefix}{uuid.uuid4().hex}",
@@ -141,7 +144,7 @@ class ChatService:
             messages=request.messages,
             tools_json=request.tools_json,
             prompt_ids=prompt_ids,
-            sampling=self._clamped(request.sampling, len(prompt_ids)),
+            sampling=sampling,
             seed=self._draw_seed() if seed is None else seed,
             arrived_at=visit.arrived_at,
             choices=request.choices,
@@ -158,6 +161,19 @@ class ChatService:
                 return self._renderer.text(request.prompt)
             case _:
                 return request.prompt
+
+    def _grammar(self, request: ChatRequest, prompt_ids: Sequence[int]) -> Grammar | None:
+        """What holds the reply; one that the client has begun is no whole that a grammar fits."""
+        if request.prompt is not None or prefill_of(request.messages) is not None:
+            return None
+        return grammar_of(
+            self._renderer.formats,
+            tools_of(request.tools_json),
+            request.tool_choice,
+            request.response_format,
+            opens_reasoning=self._renderer.opens_reasoning(prompt_ids),
+            is_parallel=request.is_parallel,
+        )
 
     def _clamped(self, sampling: SamplingParams, prompt_tokens: int) -> SamplingParams:
         limit = self._engine.status().context_length
@@ -187,15 +203,16 @@ class ChatService:
 
     def _parser(self, request: ChatRequest, exchange: Exchange) -> ReplyParser:
         if request.prompt is not None:
-            return ReplyParser(has_tools=False, has_reasoning=False)
-        begun = prefill_of(request.messages)
+            return ReplyParser(None, None, tools={})
+        formats, begun = self._renderer.formats, prefill_of(request.messages)
         parser = ReplyParser(
-            has_tools=exchange.tools_json is not None,
-            has_reasoning=self._has_reasoning,
+            formats.calls if exchange.tools_json is not None else None,
+            formats.reasoning,
+            tools=tools_of(exchange.tools_json),
             opens_reasoning=begun is None and self._renderer.opens_reasoning(exchange.prompt_ids),
         )
-        if begun is not None:  # the client has it; the parser goes on behind it
-            parser.push(begun.rstrip())
+        if begun is not None:
+            parser.go_on_behind(begun)
         return parser
 
     async def _sample(

@@ -99,9 +99,44 @@ def test_tool_choice_says_what_is_offered(choice, offered):
     assert names == offered
 
 
+@pytest.mark.parametrize(
+    ("choice", "read"),
+    [
+        (None, "auto"),
+        ("auto", "auto"),
+        ("none", "none"),
+        ("required", "required"),
+        ({"type": "function", "function": {"name": "ls"}}, ("function", "ls")),
+    ],
+)
+def test_tool_choice_is_read(choice, read):
+    assert parse(tools=[TOOL], tool_choice=choice).tool_choice == read
+
+
 def test_without_tools_nothing_is_required():
     assert parse(tool_choice="required").tool_choice == "auto"
     assert parse(tool_choice="none").tool_choice == "none"
+
+
+def test_calls_may_be_parallel_unless_that_is_denied():
+    assert parse(tools=[TOOL]).is_parallel
+    assert not parse(tools=[TOOL], parallel_tool_calls=False).is_parallel
+
+
+@pytest.mark.parametrize(
+    ("wanted", "schema"),
+    [
+        (None, None),
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {"type": "object"}),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "string"}}},
+            {"type": "string"},
+        ),
+    ],
+)
+def test_response_format_is_a_schema(wanted, schema):
+    assert parse(response_format=wanted).response_format == schema
 
 
 def test_flat_tools_are_put_into_form():
@@ -149,6 +184,11 @@ def test_flat_tools_are_put_into_form():
             "not among tools: ls",
         ),
         ({"response_format": {"type": "xml"}}, "response_format.type", "expected text, json_obj"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": []}}},
+            "response_format.json_schema.schema",
+            "expected an object",
+        ),
         ({"model": 3}, "model", "got integer 3"),
     ],
 )

@@ -56,7 +56,7 @@ def _answer(asked: Asked, replies: Sequence[Reply]) -> Json:
         content.append(_thinking(said.reasoning, _SIGNATURE))
     if said.content:
         content.append(_text(said.content))
-    content += [_tool_use(call, _input(call)) for call in said.tool_calls]
+    content += [_tool_use(call, _input(call.arguments)) for call in said.tool_calls]
     return {
         **_head(asked),
         "content": content or [_text("")],
@@ -73,6 +73,8 @@ class _Writer:
         self._has_begun = False
         self._open: str | None = None
         """Kind of the open block."""
+        self._held: str | None = None
+        """Arguments of the open call that may not become an object; None where they are sent."""
         self._blocks = 0
         """How many were opened."""
 
@@ -115,11 +117,23 @@ class _Writer:
         if delta.content:
             text += self._grown("text", _text(""))
             text += self._added({"type": "text_delta", "text": delta.content})
-        if delta.tool_call is not None:
-            arguments = json.dumps(_input(delta.tool_call), ensure_ascii=False)
-            text += self._stop() + self._start("tool_use", _tool_use(delta.tool_call, {}))
-            text += self._added({"type": "input_json_delta", "partial_json": arguments})
+        if delta.call is not None:
+            if (begun := delta.call.begun) is not None:
+                text += self._stop() + self._start("tool_use", _tool_use(begun, {}))
+                self._held = ""
+            text += self._more_arguments(delta.call.arguments)
         return text
+
+    def _more_arguments(self, new: str) -> str:
+        """Those of an object as they come; what may be none is held until the call is complete."""
+        if self._held is None:
+            return self._input_added(new)
+        self._held += new
+        return self._input_added(self._held) if self._held.lstrip().startswith("{") else ""
+
+    def _input_added(self, text: str) -> str:
+        self._held = None
+        return self._added({"type": "input_json_delta", "partial_json": text}) if text else ""
 
     def _grown(self, kind: str, block: Json) -> str:
         """Open a block of this kind where none is."""
@@ -137,11 +151,13 @@ class _Writer:
         """Close the block that is open."""
         if self._open is None:
             return ""
-        signed = ""
+        last = ""
         if self._open == "thinking":
-            signed = self._added({"type": "signature_delta", "signature": _SIGNATURE})
+            last = self._added({"type": "signature_delta", "signature": _SIGNATURE})
+        elif self._held is not None:
+            last = self._input_added(json.dumps(_input(self._held), ensure_ascii=False))
         self._open = None
-        return signed + _event("content_block_stop", index=self._blocks - 1)
+        return last + _event("content_block_stop", index=self._blocks - 1)
 
 
 def _event(kind: str, **fields: Any) -> str:
@@ -169,12 +185,12 @@ def _tool_use(call: ToolCall, arguments: Json) -> Json:
     return {"type": "tool_use", "id": call.call_id, "name": call.name, "input": arguments}
 
 
-def _input(call: ToolCall) -> Json:
+def _input(arguments: str) -> Json:
     """The arguments as the object that Anthropic's clients insist on."""
     try:
-        found: object = json.loads(call.arguments)
+        found: object = json.loads(arguments or "{}")
     except ValueError:
-        found = call.arguments
+        found = arguments
     return found if isinstance(found, dict) else {"arguments": found}
 
 

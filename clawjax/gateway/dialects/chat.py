@@ -35,7 +35,6 @@ class _Writer:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._begun: set[int] = set()
-        self._calls: dict[int, int] = {}
         self._logprobs_sent: dict[int, int] = {}
 
     def grow(self, reply: Reply, deltas: Sequence[ReplyDelta]) -> str:
@@ -66,11 +65,8 @@ class _Writer:
         return self._chunk(delta_body(choice, {"role": "assistant", "content": ""}))
 
     def _delta(self, reply: Reply, delta: ReplyDelta) -> str:
-        index = self._calls.get(reply.choice, 0)
-        if delta.tool_call is not None:
-            self._calls[reply.choice] = index + 1
-        fields = delta_fields(delta, index)
-        return self._chunk(delta_body(reply.choice, fields, logprobs=self._new_logprobs(reply)))
+        body = delta_body(reply.choice, delta_fields(delta), logprobs=self._new_logprobs(reply))
+        return self._chunk(body)
 
     def _new_logprobs(self, reply: Reply) -> Json | None:
         if not self._asked.request.wants_logprobs:

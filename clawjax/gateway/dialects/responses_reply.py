@@ -88,9 +88,11 @@ class _Writer:
             if not isinstance(self._open, TextItem):
                 text += self._done() + self._start(TextItem(self._next_id("msg")))
             text += self._more(delta.content)
-        if delta.tool_call is not None:
-            text += self._done() + self._start(CallItem(self._next_id("fc"), delta.tool_call))
-            text += self._more(delta.tool_call.arguments)
+        if delta.call is not None:
+            if (begun := delta.call.begun) is not None:
+                text += self._done() + self._start(CallItem(self._next_id("fc"), begun))
+            if delta.call.arguments:
+                text += self._more(delta.call.arguments)
         return text
 
     def _start(self, item: Item) -> str:
