@@ -1,15 +1,18 @@
 """A last message of the assistant's is the beginning of the reply."""
 
+from dataclasses import astuple
+
 import pytest
 
 from clawjax.gateway.render import Renderer, prefill_of
 from clawjax.models.template import CHATML, ChatTemplate
 from clawjax.models.tokenizer import ChatTokenizer
-from clawjax.records import Message, ToolCall
+from clawjax.records import FinishReason, Message, ToolCall
 
 from .helpers import assistant, user
 
 HEAD = (Message("system", "s"), Message("user", "hi"))
+TOOLS = [{"type": "function", "function": {"name": "ls"}}]
 THINKS = CHATML.replace(
     "<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n{% endif"
 )
@@ -64,13 +67,22 @@ async def test_a_reply_goes_on_from_the_text(make_gateway, qwen_tokenizer, strea
     assert text.endswith("<|im_start|>assistant\nOnce")
 
 
-async def test_a_call_may_have_been_begun(make_gateway, qwen_tokenizer):
-    gateway = make_gateway(['"ls", "arguments": {}}</tool_call>'], with_tokenizer=qwen_tokenizer)
-    tools = [{"type": "function", "function": {"name": "ls"}}]
-    body = await gateway.say(user("look"), assistant('<tool_call>{"name": '), tools=tools)
-    (choice,) = body["choices"]
-    assert choice["finish_reason"] == "tool_calls"
-    assert choice["message"]["tool_calls"][0]["function"]["name"] == "ls"
+@pytest.mark.parametrize("at", [19, 38, 44])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_may_have_been_begun(make_gateway, qwen_tokenizer, at, stream):
+    """Its name and arguments are given whole, though the client has their beginning."""
+    call = '<tool_call>{"name": "ls", "arguments": {"path": "/"}}</tool_call>'
+    gateway = make_gateway([call[at:]], with_tokenizer=qwen_tokenizer)
+    response = await gateway.chat(
+        user("look"), assistant(call[:at]), tools=TOOLS, tool_choice="required", stream=stream
+    )
+    assert '"name":"ls"' in response.text
+    (turn,) = gateway.turns()
+    assert turn.finish_reason is FinishReason.TOOL_CALLS
+    ((_, name, arguments),) = map(astuple, turn.reply.tool_calls)
+    assert (name, arguments) == ("ls", '{"path": "/"}')
+    assert turn.reply.content == ""
+    assert turn.sampling.grammar is None  # it fits whole replies
 
 
 async def test_a_beginning_can_follow_a_known_reply(make_gateway):

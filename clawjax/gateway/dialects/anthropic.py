@@ -25,7 +25,11 @@ from clawjax.gateway.wire import (
 )
 from clawjax.records import Message, ToolCall
 
-__all__ = ["parse_messages_request"]
+__all__ = ["MALFORMED", "parse_messages_request"]
+
+MALFORMED = "malformed_arguments"
+"""The only key of a call's input where its arguments were no object: they are its value, as text.
+Anthropic's clients take nothing but objects; a call is recognised when it comes back so."""
 
 _BILLING = "x-anthropic-billing-header:"
 """A system block of Claude Code's that differs from one conversation to the next and is not for
@@ -169,13 +173,19 @@ def _assistant(content: object, field: str) -> Message:
 
 
 def _call(block: JsonObject, field: str) -> ToolCall:
-    arguments = block.get("input")
-    text = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
     return ToolCall(
         call_id=read_text(block, "id", field=f"{field}.id") or "",
         name=as_text(block.get("name"), f"{field}.name"),
-        arguments=as_text(text, f"{field}.input"),
+        arguments=as_text(_arguments(block.get("input")), f"{field}.input"),
     )
+
+
+def _arguments(value: object) -> str:
+    """A call's input as text; what was no object, as it was written."""
+    said = cast("JsonObject", value) if isinstance(value, dict) else {}
+    if isinstance(text := said.get(MALFORMED), str) and len(said) == 1:
+        return text
+    return json.dumps({} if value is None else value, ensure_ascii=False)
 
 
 # --- tools and the reply's form ------------------------------------------------------------------

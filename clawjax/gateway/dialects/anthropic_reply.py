@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clawjax.gateway.completions import Failure, Json
-from clawjax.gateway.dialects.anthropic import parse_messages_request
+from clawjax.gateway.dialects.anthropic import MALFORMED, parse_messages_request
 from clawjax.gateway.dialects.protocol import Asked, Dialect, event
 from clawjax.gateway.parse import ReplyDelta
 from clawjax.gateway.reply import Reply
@@ -190,8 +190,8 @@ def _input(arguments: str) -> Json:
     try:
         found: object = json.loads(arguments or "{}")
     except ValueError:
-        found = arguments
-    return found if isinstance(found, dict) else {"arguments": found}
+        found = None
+    return found if isinstance(found, dict) else {MALFORMED: arguments}
 
 
 def _ending(asked: Asked, reply: Reply) -> Json:
