@@ -189,7 +189,7 @@ def _input(arguments: str) -> Json:
     """The arguments as the object that Anthropic's clients insist on."""
     try:
         found: object = json.loads(arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {MALFORMED: arguments}
 
