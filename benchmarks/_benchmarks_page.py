@@ -19,6 +19,7 @@ MINUTES = {
     "decode": 10,
     "feedback_to_served": 8,
     "foresight": 10,
+    "gateway": 2,
     "grpo_step": 8,
     "latency_under_training": 8,
     "linking": 1,

@@ -14,6 +14,8 @@ __all__ = [
     "Counts",
     "DropReason",
     "FinishReason",
+    "Grammar",
+    "GrammarKind",
     "JudgedTurn",
     "Link",
     "LinkKind",
@@ -50,6 +52,18 @@ class FinishReason(StrEnum):
     LENGTH = "length"
     TOOL_CALLS = "tool_calls"
     CANCELLED = "cancelled"
+
+
+class GrammarKind(StrEnum):
+    """How a grammar is written."""
+
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    LARK = "lark"
+    """As llguidance reads it."""
+    STRUCTURAL_TAG = "structural_tag"
+    """XGrammar's and SGLang's JSON for texts around schemas; `clawjax.engine.grammar` says how much
+    of it."""
 
 
 class NextStateKind(StrEnum):
@@ -120,6 +134,17 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     reasoning: str | None = None
+    malformed: str | None = None
+    """Of a reply: what is wrong with a call that could not be read as its format wants; None where
+    nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What a reply may say, from its first token to its end."""
+
+    kind: GrammarKind
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +160,14 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     seed: int | None = None
     ignore_eos: bool = False
+    grammar: Grammar | None = None
+    """Only tokens that it allows are drawn; None allows all."""
 
     @property
     def is_truncated(self) -> bool:
-        """Whether a filter cuts the distribution; greedy turns are recorded without one."""
+        """Whether a filter or a grammar cuts the distribution; greedy turns know no filter."""
         has_filter = self.top_p < 1 or self.top_k > 0 or self.min_p > 0
-        return has_filter and self.temperature > 0
+        return self.grammar is not None or (has_filter and self.temperature > 0)
 
 
 class VersionRun(NamedTuple):

@@ -68,7 +68,9 @@ def test_only_entry_points_know_hydra(path):
     assert not {m for m in imported_modules(path) if m.split(".")[0] == "hydra"}
 
 
-@pytest.mark.parametrize("part", ["gateway", "linking", "log", "rewards", "plan", "engine.sglang"])
+@pytest.mark.parametrize(
+    "part", ["gateway", "gateway.dialects", "linking", "log", "rewards", "plan", "engine.sglang"]
+)
 def test_the_request_path_and_plans_load_no_jax(part):
     modules = [
         f"clawjax.{part}.{path.stem}"

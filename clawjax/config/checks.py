@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from clawjax.errors import ConfigError
 
-__all__ = ["at_least", "require", "within"]
+__all__ = ["at_least", "one_of", "require", "within"]
 
 
 def require(condition: bool, message: str) -> None:
@@ -16,6 +18,11 @@ def require(condition: bool, message: str) -> None:
 def at_least(name: str, value: float, minimum: float) -> None:
     """Check one number."""
     require(value >= minimum, f"{name}={value} is too small: the minimum is {minimum}")
+
+
+def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Check one word."""
+    require(value in allowed, f"{name}={value!r} is unknown: use one of {', '.join(allowed)}")
 
 
 def within(name: str, value: float, low: float, high: float) -> None:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clawjax.config.checks import at_least, require, within
+from clawjax.config.checks import at_least, one_of, require, within
 from clawjax.config.linking import LinkingConfig
 from clawjax.config.sglang import SglangConfig
 
-__all__ = ["EngineConfig", "GatewayConfig", "LogConfig", "ModelConfig"]
+__all__ = [
+    "REASONING_PARSERS",
+    "TOOL_PARSERS",
+    "EngineConfig",
+    "GatewayConfig",
+    "LogConfig",
+    "ModelConfig",
+]
+
+TOOL_PARSERS = ("hermes", "qwen_xml", "llama3_json", "llama3_pythonic", "mistral", "json")
+REASONING_PARSERS = ("think", "mistral", "seed", "exaone", "kimi", "command")
 
 
 @dataclass
@@ -107,18 +117,28 @@ class GatewayConfig:
     """A session with no request for so long is closed."""
     request_timeout_s: float = 600.0
     """A reply that takes longer is ended and its turn kept as cancelled."""
+    keep_alive_s: float = 15.0
+    """A stream that has nothing to say for so long sends a comment, so that nobody hangs up."""
     default_turn_kind: str = "main"
     """What a request is that neither `X-Turn-Type` nor a rule of `linking` says anything about."""
     linking: LinkingConfig = field(default_factory=LinkingConfig)
     """How the side requests of clients are recognised."""
     max_body_bytes: int = 16_777_216
+    tool_parser: str = "auto"
+    """How the model writes calls: `auto` (as its chat template does) or one of TOOL_PARSERS."""
+    reasoning_parser: str = "auto"
+    """How it writes thoughts: `auto`, `none`, or one of REASONING_PARSERS."""
 
     def __post_init__(self) -> None:
         """Reject what cannot be bound."""
         within("gateway.port", self.port, 0, 65535)
         at_least("gateway.session_idle_s", self.session_idle_s, 1)
         at_least("gateway.request_timeout_s", self.request_timeout_s, 1)
+        at_least("gateway.keep_alive_s", self.keep_alive_s, 0.01)
         at_least("gateway.max_body_bytes", self.max_body_bytes, 1)
+        one_of("gateway.tool_parser", self.tool_parser, ("auto", *TOOL_PARSERS))
+        reasoning = ("auto", "none", *REASONING_PARSERS)
+        one_of("gateway.reasoning_parser", self.reasoning_parser, reasoning)
         require(
             self.default_turn_kind in ("main", "side"),
             f"gateway.default_turn_kind={self.default_turn_kind!r}: use main or side",

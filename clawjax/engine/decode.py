@@ -23,7 +23,7 @@ from jax import Array
 from clawjax.config import EngineConfig
 from clawjax.engine.kv import Cache, copied, new_cache
 from clawjax.engine.programs import Shape, burst, decode, prefill, score
-from clawjax.engine.sampling import Drawn, SamplingRows, Scored, sample
+from clawjax.engine.sampling import Drawn, SamplingRows, Scored, no_mask, sample
 from clawjax.models.architecture import Architecture
 from clawjax.models.transformer import Params, Transformer
 
@@ -76,6 +76,11 @@ class Decoder:
         self._programs: dict[Shape, Any] = {}
 
     @property
+    def vocab(self) -> int:
+        """Width of the logits."""
+        return self._model.arch.vocab_size
+
+    @property
     def compiled(self) -> frozenset[Shape]:
         """The shapes compiled so far."""
         return frozenset(self._programs)
@@ -92,8 +97,12 @@ class Decoder:
             if size[1] <= live
         )
         copies = itertools.product(["copy"], [1], [1], self._live_buckets)
-        samples = (("sample", rows) for rows in {1, self.reads, *self._row_buckets})
+        samples = (("sample", rows) for rows in self._sampled_rows)
         return frozenset(itertools.starmap(Shape, [*decode, *prefill, *copies, *samples]))
+
+    def masked_shapes(self) -> frozenset[Shape]:
+        """Those that only replies with a grammar need."""
+        return frozenset(Shape("masked", rows) for rows in self._sampled_rows)
 
     def scoring_shapes(self) -> frozenset[Shape]:
         """Those that only who scores needs."""
@@ -105,7 +114,7 @@ class Decoder:
         )
 
     def warm_up(self, params: Params) -> None:
-        """Compile every shape but those for scoring."""
+        """Compile every shape but those for scoring and for grammars."""
         self.prepare(self.shapes(), params)
 
     def prepare(self, shapes: frozenset[Shape], params: Params) -> None:
@@ -130,6 +139,7 @@ class Decoder:
         reads: Sequence[Read],
         rows: SamplingRows[np.ndarray],
         *,
+        mask: np.ndarray | None = None,
         is_brief: bool = False,
     ) -> tuple[list[int], Drawn[np.ndarray] | None]:
         """Read the next chunk of some prompts; where that is the last, draw what comes next.
@@ -140,6 +150,7 @@ class Decoder:
             params: the policy.
             reads: 1 to `self.reads` of them, in different rows.
             rows: sampling parameters of these.
+            mask: what each of these may draw (`constraint.masks`); None allows everything.
             is_brief: never read more than a quarter of a chunk of each.
 
         Returns:
@@ -164,7 +175,7 @@ class Decoder:
         logits = self._forward(shape, params, padded, where)
         done = list(map(operator.add, starts, counts))[: len(total)]
         is_any_read = any(map(operator.ge, done, total))
-        return done, self._sample(logits, _resized(rows, wanted)) if is_any_read else None
+        return done, self._sample(logits, _resized(rows, wanted), mask) if is_any_read else None
 
     def score(
         self, params: Params, read: Read, *, wants_top: bool, is_brief: bool = False
@@ -208,6 +219,7 @@ class Decoder:
         count: int,
         live: int,
         steps: int = 1,
+        mask: np.ndarray | None = None,
     ) -> Drawn[np.ndarray]:
         """Feed one token to each of the first `count` rows (or more) and draw the next ones.
 
@@ -219,6 +231,7 @@ class Decoder:
             count: rows that matter.
             live: tokens in the longest row that matters, the new ones included.
             steps: 1, or `self.burst`: tokens to draw one after the other.
+            mask: what each slot may draw, in one step; None allows everything.
 
         Returns:
             Arrays `[steps, R]`.
@@ -227,8 +240,9 @@ class Decoder:
         shape = Shape("decode", size, steps, self._live(live))
         fed = tokens[:size].copy(), positions[:size].copy()
         first = _resized(rows, size)
+        assert steps == 1 or mask is None, "what is allowed next depends on what is drawn"
         if steps == 1:
-            drawn = self._sample(self._forward(shape, params, *fed), first)
+            drawn = self._sample(self._forward(shape, params, *fed), first, mask)
             return Drawn(*(column[None] for column in drawn))
         return jax.device_get(self._forward(shape, params, *fed, first))
 
@@ -244,9 +258,21 @@ class Decoder:
         self._cache, result = self._program(shape, params)(params, self._cache, *arguments)
         return result
 
-    def _sample(self, logits: Array, rows: SamplingRows[np.ndarray]) -> Drawn[np.ndarray]:
+    @property
+    def _sampled_rows(self) -> set[int]:
+        """How many rows a draw may have."""
+        return {1, self.reads, *self._row_buckets}
+
+    def _sample(
+        self, logits: Array, rows: SamplingRows[np.ndarray], mask: np.ndarray | None
+    ) -> Drawn[np.ndarray]:
         """Draw, and wait for it: the one transfer from the device per step."""
-        return jax.device_get(self._program(Shape("sample", len(logits)), None)(logits, rows))
+        count = len(logits)
+        if mask is None:
+            return jax.device_get(self._program(Shape("sample", count), None)(logits, rows))
+        whole = no_mask(count, self.vocab)
+        whole[: len(mask)] = mask[:count]
+        return jax.device_get(self._program(Shape("masked", count), None)(logits, rows, whole))
 
     def _program(self, shape: Shape, params: Params | None) -> Any:
         program = self._programs.get(shape)
@@ -257,10 +283,11 @@ class Decoder:
         return program
 
     def _lower(self, shape: Shape, params: Params | None) -> Any:
-        if shape.kind == "sample":
-            size = (shape.rows, self._model.arch.vocab_size)
+        if shape.kind in ("sample", "masked"):
+            size = (shape.rows, self.vocab)
+            mask = (no_mask(*size),) if shape.kind == "masked" else ()
             logits = jax.ShapeDtypeStruct(size, np.float32)
-            return jax.jit(sample).lower(logits, idle_rows(shape.rows))
+            return jax.jit(sample).lower(logits, idle_rows(shape.rows), *mask)
         if shape.kind == "copy":
             program = functools.partial(copied, length=shape.live)
             return jax.jit(program, donate_argnums=0).lower(self._layout, np.zeros(2, np.int32))

@@ -24,8 +24,10 @@ import jax
 
 from clawjax.config import EngineConfig
 from clawjax.engine.adoption import WeightReader, read_params, return_freed_memory, served
+from clawjax.engine.constraint import Constraint, Grammars
 from clawjax.engine.decode import Decoder
 from clawjax.engine.pausing import PauseMode
+from clawjax.engine.programs import Shape
 from clawjax.engine.replies import Delivery, Job, last_chunk
 from clawjax.engine.requests import check_scoring, reply_limit
 from clawjax.engine.scheduler import Scheduler, Weights
@@ -41,7 +43,7 @@ from clawjax.protocols import (
     TokenChunk,
     WeightVersion,
 )
-from clawjax.records import FinishReason
+from clawjax.records import FinishReason, Grammar
 
 __all__ = ["EmbeddedEngine"]
 
@@ -71,8 +73,9 @@ class EmbeddedEngine:
         self._swapping = asyncio.Lock()  # one set of new weights in memory, adopted in order
         self._decoder: Decoder | None = None
         """There as soon as the worker is ready."""
-        self._preparing = asyncio.Lock()  # what only scoring needs is compiled once
-        self._can_score = False
+        self._preparing = asyncio.Lock()  # what only some requests need is compiled once
+        self._prepared: set[str] = set()
+        self._grammars = Grammars(model.tokenizer, model.architecture.vocab_size)
         self._worker = Worker(
             self._build,
             self._deliver,
@@ -109,14 +112,19 @@ class EmbeddedEngine:
         """Stream a reply, one chunk per token. Closing the iterator cancels the request.
 
         The token that ends the reply (end of sequence, a stop id) is among the ids and not in the
-        text. At temperature 0 `sampler_logprobs` are those at temperature 1.
+        text. At temperature 0 `sampler_logprobs` are those at temperature 1. The first request with
+        a grammar compiles what only those need, beside serving.
 
         Raises:
-            WireError: prompt over the context length, bad parameters, or too many requests (503).
+            WireError: prompt over the context length, bad parameters, a grammar that cannot be
+                used, or too many requests (503).
             EngineError: the engine has stopped.
         """
         arch, context_length = self._model.architecture, self._model.context_length
         job = Job(request, reply_limit(request, arch.vocab_size, context_length))
+        if request.sampling.grammar is not None:
+            self._require_alive()
+            job.constraint = await self._constraint(request.sampling.grammar)
         with self._admitted(job) as chunks:
             while True:
                 chunk = await self._next(chunks)
@@ -152,7 +160,7 @@ class EmbeddedEngine:
         self._require_alive()
         arch, context_length = self._model.architecture, self._model.context_length
         check_scoring(request, arch.vocab_size, context_length)
-        await self._prepare_scoring()
+        await self._prepare("scoring", Decoder.scoring_shapes)
         with self._admitted(Job(request, 1, top_logprobs)) as chunks:
             return await self._next(chunks)
 
@@ -248,17 +256,25 @@ class EmbeddedEngine:
             new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
         )
 
-    async def _prepare_scoring(self) -> None:
-        """Compile for scoring unless it has been done; who runs meanwhile is not disturbed."""
+    async def _constraint(self, grammar: Grammar) -> Constraint:
+        """A reply's way through its grammar, at the start."""
+        constraint = await asyncio.to_thread(self._grammars.constraint, grammar)
+        await self._prepare("grammars", Decoder.masked_shapes)
+        return constraint
+
+    async def _prepare(
+        self, purpose: str, shapes_of: Callable[[Decoder], frozenset[Shape]]
+    ) -> None:
+        """Compile for a purpose unless it has been done; who runs meanwhile is not disturbed."""
         async with self._preparing:
-            if self._can_score:
+            if purpose in self._prepared:
                 return
             assert self._decoder is not None, "the worker is ready before anybody asks"
             params = jax.eval_shape(lambda: served(self._model.params, self._config.weights_dtype))
-            shapes = self._decoder.scoring_shapes()
+            shapes = shapes_of(self._decoder)
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await asyncio.to_thread(self._decoder.prepare, shapes, params)
-            self._can_score = True
+            self._prepared.add(purpose)
 
     @contextmanager
     def _admitted(self, job: Job) -> Iterator[asyncio.Queue[TokenChunk]]:

@@ -28,7 +28,7 @@ class Shape(NamedTuple):
     """What a program is compiled for."""
 
     kind: str
-    """`decode`, `prefill`, `copy`, `sample` or `score`."""
+    """`decode`, `prefill`, `copy`, `sample`, `masked` or `score`."""
     rows: int
     """Rows that are computed together."""
     tokens: int = 1

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clawjax.engine.constraint import Constraint
 from clawjax.engine.decode import Read, idle_rows
 from clawjax.engine.sampling import SamplingRows, Scored
 from clawjax.engine.text import ReplyText
@@ -32,6 +33,8 @@ class Job:
     """Tokens that are delivered at most, the room in the context considered."""
     top_logprobs: int = 0
     """Alternatives to report per token that is scored; who generates says so in the request."""
+    constraint: Constraint | None = None
+    """The grammar of a reply that has one, and how far the reply is in it."""
     is_cancelled: bool = False
     """Set from any thread; honoured before the next step."""
 

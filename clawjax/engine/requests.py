@@ -34,6 +34,9 @@ def reply_limit(request: GenerateRequest, vocab_size: int, context_length: int) 
         request.top_logprobs,
         f"0 to {MAX_TOP_LOGPROBS}",
     )
+    if sampling.grammar is not None and sampling.ignore_eos:
+        msg = "ignore_eos cannot be used with a grammar, which says where the reply ends: leave it."
+        raise WireError(msg, code="invalid_value", param="ignore_eos")
     _check_prompt(request.prompt_ids, vocab_size, context_length)
     return min(tokens, context_length - len(request.prompt_ids))
 

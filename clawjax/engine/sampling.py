@@ -1,10 +1,10 @@
 """Drawing tokens on the device, each row by its own parameters.
 
-Owns what "the distribution sampled from" means: logits over the temperature, cut to the `top_k`
-likeliest, then to the smallest set holding `top_p` of what is left, then to tokens at least
-`min_p` times as likely as the likeliest; renormalised. Tokens tied with the last one kept are kept
-too. Invariant: a row's draw depends on its own logits, parameters, seed and step, and on
-nothing else in the batch.
+Owns what "the distribution sampled from" means: logits of the tokens that the row's grammar
+allows, over the temperature, cut to the `top_k` likeliest, then to the smallest set holding `top_p`
+of what is left, then to tokens at least `min_p` times as likely as the likeliest; renormalised.
+Tokens tied with the last one kept are kept too. Invariant: a row's draw depends on its own logits,
+parameters, grammar, seed and step, and on nothing else in the batch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from numpy import ndarray
 
@@ -25,6 +26,7 @@ __all__ = [
     "SamplingRows",
     "Scored",
     "invert",
+    "no_mask",
     "sample",
     "score",
     "truncated",
@@ -58,9 +60,10 @@ class Drawn(NamedTuple, Generic[A]):
 
     token: A
     logprob: A
-    """Under the distribution sampled from; for temperature 0, at temperature 1."""
+    """Under the distribution sampled from; for temperature 0, at temperature 1 of what the grammar
+    allows."""
     logprob_t1: A
-    """At temperature 1 without truncation."""
+    """At temperature 1, nothing cut off: neither by a filter nor by a grammar."""
     top_ids: A
     """`[R, min(20, V)]`, likeliest first; zeros where no row wants them."""
     top_logprobs: A
@@ -84,11 +87,17 @@ def score(logits: Array, tokens: Array, wants_top: Array) -> Scored[Array]:
     return Scored(_pick(logits, tokens) - total, *_alternatives(logits, total, wants_top))
 
 
-def sample(logits: Array, rows: SamplingRows[Array]) -> Drawn[Array]:
-    """Draw one token per row of `logits [R, V]`."""
+def no_mask(rows: int, vocab: int) -> ndarray:
+    """Masks `[R, ceil(V / 32)]` int32 that allow everything: bit `i mod 32` of word `i / 32`."""
+    return np.full((rows, -(-vocab // 32)), -1, np.int32)
+
+
+def sample(logits: Array, rows: SamplingRows[Array], mask: Array | None = None) -> Drawn[Array]:
+    """Draw one token per row of `logits [R, V]`, among those that `mask` allows (`no_mask`)."""
     logits = logits.astype(jnp.float32)
+    possible = logits if mask is None else _masked(logits, mask)
     is_greedy = rows.temperature <= 0
-    scaled = logits / jnp.where(is_greedy, 1.0, rows.temperature)[:, None]
+    scaled = possible / jnp.where(is_greedy, 1.0, rows.temperature)[:, None]
     allowed = jax.lax.cond(
         jnp.any(_is_truncated(rows)), lambda: truncated(scaled, rows), lambda: scaled
     )
@@ -97,12 +106,13 @@ def sample(logits: Array, rows: SamplingRows[Array]) -> Drawn[Array]:
         jnp.all(is_greedy), lambda: jnp.zeros_like(rows.step), lambda: _draw(allowed, mass, rows)
     )
     token = jax.lax.cond(
-        jnp.any(is_greedy), lambda: jnp.where(is_greedy, _likeliest(logits), token), lambda: token
+        jnp.any(is_greedy), lambda: jnp.where(is_greedy, _likeliest(possible), token), lambda: token
     )
     is_plain = jnp.all(is_greedy | ((rows.temperature == 1) & ~_is_truncated(rows)))
+    is_plain &= mask is None
     total_t1 = jax.lax.cond(is_plain, lambda: mass.log_total, lambda: _Mass.of(logits).log_total)
     logprob_t1 = _pick(logits, token) - total_t1
-    logprob = jnp.where(is_greedy, logprob_t1, _pick(allowed, token) - mass.log_total)
+    logprob = _pick(allowed, token) - mass.log_total
     top = _alternatives(logits, total_t1, jnp.any(rows.top_logprobs > 0))
     return Drawn(token, logprob, logprob_t1, *top)
 
@@ -124,6 +134,13 @@ def truncated(scaled: Array, rows: SamplingRows[Array]) -> Array:
     floor = jnp.max(scaled, axis=-1) + jnp.log(rows.min_p)
     kept &= scaled >= floor[:, None]
     return jnp.where(kept | ~_is_truncated(rows)[:, None], scaled, -jnp.inf)
+
+
+def _masked(logits: Array, mask: Array) -> Array:
+    """`logits [R, V]` with -inf where the bit of `mask [R, ceil(V / 32)]` is 0."""
+    bits = (mask[:, :, None] >> jnp.arange(32, dtype=jnp.int32)) & 1
+    is_allowed = bits.reshape(len(mask), -1)[:, : logits.shape[1]] != 0
+    return jnp.where(is_allowed, logits, -jnp.inf)
 
 
 def _is_truncated(rows: SamplingRows[Array]) -> Array:

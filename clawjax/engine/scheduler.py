@@ -10,11 +10,13 @@ never cut. Lives in the worker thread; knows neither asyncio nor threads.
 from __future__ import annotations
 
 import bisect
+import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from clawjax.engine.constraint import masks
 from clawjax.engine.decode import Decoder, idle_rows
 from clawjax.engine.prefixes import PrefixTable
 from clawjax.engine.replies import Delivery, Job, Reply, alternatives, last_chunk, rank_of
@@ -25,6 +27,8 @@ from clawjax.protocols import GenerateRequest, TokenChunk
 from clawjax.records import FinishReason
 
 __all__ = ["Scheduler", "Weights"]
+
+logger = logging.getLogger(__name__)
 
 
 class Weights(NamedTuple):
@@ -182,7 +186,13 @@ class Scheduler:
         reads = [running.read for running in together]
         rows = [running.sampling_row() for running in together]
         columns = SamplingRows(*map(np.concatenate, zip(*rows, strict=True)))
-        done, drawn = self._decoder.prefill(self.weights.params, reads, columns, is_brief=is_brief)
+        done, drawn = self._decoder.prefill(
+            self.weights.params,
+            reads,
+            columns,
+            mask=masks([running.job.constraint for running in together], self._decoder.vocab),
+            is_brief=is_brief,
+        )
         delivered = []
         for index, (running, held) in enumerate(zip(together, done, strict=False)):
             running.prefilled = self._positions[running.slot] = held
@@ -224,6 +234,7 @@ class Scheduler:
             count=active[-1].slot + 1,
             live=longest + steps,
             steps=steps,
+            mask=self._mask(),
         )
         delivered = []
         for step in range(steps):
@@ -234,16 +245,28 @@ class Scheduler:
                     delivered.append(self._take(running, now, running.slot))
         return delivered
 
+    def _mask(self) -> np.ndarray | None:
+        """What each slot may draw in a decode step."""
+        decoding = [r if r is not None and r.is_decoding else None for r in self._slots]
+        return masks([r and r.job.constraint for r in decoding], self._decoder.vocab)
+
     def _steps(self, active: Sequence[Reply], longest: int) -> int:
         """How many tokens to draw before anything else is looked at."""
         burst = self._decoder.burst
         is_quiet = not self._waiting and len(active) == self.running
+        is_free = all(r.job.constraint is None for r in active)
         has_room = all(r.job.limit - len(r.drawn) >= burst for r in active)
-        return burst if is_quiet and has_room and longest + burst <= self._decoder.capacity else 1
+        fits = longest + burst <= self._decoder.capacity
+        return burst if is_quiet and is_free and has_room and fits else 1
 
     def _take(self, running: Reply, drawn: Drawn[np.ndarray], row: int) -> Delivery:
         """Book a drawn token: it is fed in the next step unless it ends the reply."""
         token = int(drawn.token[row])
+        constraint = running.job.constraint
+        if constraint is not None:
+            if constraint.trouble is not None:
+                return self._give_up(running, constraint.trouble)
+            constraint.take(token)
         running.drawn.append(token)
         self._tokens[running.slot] = token
         self._rows.step[running.slot] = len(running.drawn)
@@ -268,6 +291,13 @@ class Scheduler:
             cached_tokens=running.cached if len(running.drawn) == 1 else 0,
         )
         return Delivery(running.job, chunk)
+
+    def _give_up(self, running: Reply, trouble: str) -> Delivery:
+        """End a reply whose grammar no longer tells what may come, as cancelled."""
+        name = running.job.request.request_id
+        logger.warning("reply %s is ended, its grammar has failed: %s", name, trouble)
+        self._release(running)
+        return Delivery(running.job, last_chunk(running.text.finish()))
 
     def _read(self, running: Reply, token: int) -> tuple[str, FinishReason | None]:
         """The text that a token makes visible, and whether it ends the reply."""

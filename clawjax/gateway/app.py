@@ -16,15 +16,23 @@ from clawjax.config import EngineConfig, GatewayConfig
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.chat import ChatService
 from clawjax.gateway.collector import Collector, GatewayLog
+from clawjax.gateway.dialects.anthropic_reply import MESSAGES
+from clawjax.gateway.dialects.chat import CHAT
+from clawjax.gateway.dialects.protocol import Dialect
+from clawjax.gateway.dialects.responses_reply import RESPONSES
+from clawjax.gateway.dialects.text import TEXT
 from clawjax.gateway.endpoints import (
     ChatEndpoint,
     FeedbackEndpoint,
     HealthEndpoint,
     ModelsEndpoint,
-    exception_handlers,
+    RootEndpoint,
+    TokenCountEndpoint,
 )
+from clawjax.gateway.failures import exception_handlers
 from clawjax.gateway.feedback import FeedbackService
 from clawjax.gateway.middleware import CountRequests
+from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.render import Renderer, Tokenizer
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
@@ -88,20 +96,17 @@ def create_app(deps: GatewayDeps) -> Starlette:
 
 def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
     authenticator = Authenticator(deps.api_key)
-    chat = ChatEndpoint(
-        ChatService(
-            deps.engine,
-            Renderer(deps.tokenizer),
-            collector,
-            model_name=deps.model_name,
-            request_timeout_s=deps.config.request_timeout_s,
-            clock=deps.clock,
+    chat = ChatService(
+        deps.engine,
+        Renderer(
+            deps.tokenizer,
+            tool_parser=deps.config.tool_parser,
+            reasoning_parser=deps.config.reasoning_parser,
         ),
-        authenticator,
+        collector,
         model_name=deps.model_name,
-        token_bytes=deps.tokenizer.piece,
-        config=deps.config,
-        sampling_defaults=deps.sampling_defaults,
+        request_timeout_s=deps.config.request_timeout_s,
+        clock=deps.clock,
     )
     feedback = FeedbackEndpoint(
         FeedbackService(deps.log, collector, clock=deps.clock, on_linked=deps.on_linked),
@@ -112,12 +117,50 @@ def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
         deps.engine, authenticator, model_name=deps.model_name, created=int(deps.clock())
     )
     health = HealthEndpoint(deps.engine, deps.loop_status, deps.turn_counts, deps.model_name)
-    return [
-        Route("/v1/chat/completions", chat, methods=["POST"]),
+    counting = TokenCountEndpoint(
+        MESSAGES,
+        chat,
+        authenticator,
+        max_body_bytes=deps.config.max_body_bytes,
+        sampling_defaults=deps.sampling_defaults,
+    )
+    routes = [
+        *_reply_routes(deps, chat, authenticator),
+        Route("/v1/messages/count_tokens", counting.count, methods=["POST"]),
         Route("/v1/feedback", feedback.give, methods=["POST"]),
         Route("/v1/models", models.list_all, methods=["GET"]),
+        Route("/api/v1/models", models.list_all, methods=["GET"]),
         Route("/v1/models/{model_id:path}", models.get_one, methods=["GET"]),
         Route("/healthz", health.check, methods=["GET"]),
+    ]
+    root = RootEndpoint(deps.model_name, tuple(route.path for route in routes))
+    return [*routes, Route("/", root.tell, methods=["GET"])]
+
+
+def _reply_routes(
+    deps: GatewayDeps, chat: ChatService, authenticator: Authenticator
+) -> list[Route]:
+    """One path per dialect; all of them answer by the same service."""
+    previous = PreviousResponses(deps.log)
+
+    def route(path: str, dialect: Dialect) -> Route:
+        endpoint = ChatEndpoint(
+            chat,
+            authenticator,
+            model_name=deps.model_name,
+            token_bytes=deps.tokenizer.piece,
+            config=deps.config,
+            sampling_defaults=deps.sampling_defaults,
+            dialect=dialect,
+            previous=previous,
+        )
+        return Route(path, endpoint, methods=["POST"])
+
+    return [
+        route("/v1/chat/completions", CHAT),
+        route("/v1/responses", RESPONSES),
+        route("/v1/messages", MESSAGES),
+        route("/v1/completions", TEXT),
     ]
 
 

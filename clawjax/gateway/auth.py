@@ -1,4 +1,6 @@
-"""Who is asking: bearer authentication and the scope that turns are kept in.
+"""Who is asking: the caller's key and the scope that turns are kept in.
+
+A key comes as OpenAI's clients send it (`Authorization: Bearer`) or as Anthropic's (`x-api-key`).
 
 Invariant: a credential is compared in constant time and never leaves this module; what does is a
 short digest.
@@ -22,7 +24,7 @@ _BEARER = "bearer "
 
 
 class Authenticator:
-    """Checks the `Authorization` header where a key is configured."""
+    """Checks the caller's key where one is configured."""
 
     def __init__(self, api_key: str | None) -> None:
         self._api_key = api_key.encode() if api_key else None
@@ -36,7 +38,7 @@ class Authenticator:
         Raises:
             WireError: 401, where a key is configured and not presented.
         """
-        credential = _bearer(headers.get("authorization", ""))
+        credential = _credential(headers)
         if self._api_key is not None:
             if not credential:
                 raise _unauthorized("missing bearer token")
@@ -47,10 +49,11 @@ class Authenticator:
         return hashlib.sha256(credential).hexdigest()[:_DIGEST_CHARACTERS]
 
 
-def _bearer(header: str) -> bytes:
-    if not header.lower().startswith(_BEARER):
-        return b""
-    return header[len(_BEARER) :].strip().encode("latin-1", "replace")
+def _credential(headers: Mapping[str, str]) -> bytes:
+    """The bearer token; where there is none, the API key."""
+    header = headers.get("authorization", "")
+    bearer = header[len(_BEARER) :] if header.lower().startswith(_BEARER) else ""
+    return (bearer.strip() or headers.get("x-api-key", "").strip()).encode("latin-1", "replace")
 
 
 def _unauthorized(message: str) -> WireError:

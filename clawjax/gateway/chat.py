@@ -17,12 +17,14 @@ from typing import Protocol, cast
 from clawjax.errors import EngineError, WireError
 from clawjax.gateway.caller import Caller
 from clawjax.gateway.collector import Visit
+from clawjax.gateway.enforce import grammar_of
+from clawjax.gateway.formats.base import tools_of
 from clawjax.gateway.openai import SEED_RANGE, ChatRequest
 from clawjax.gateway.parse import ReplyDelta, ReplyParser
-from clawjax.gateway.render import Renderer
+from clawjax.gateway.render import Prior, Renderer, prefill_of
 from clawjax.gateway.reply import Exchange, Reply
 from clawjax.protocols import Engine, GenerateRequest, TokenChunk
-from clawjax.records import FinishReason, Message, SamplingParams, Turn
+from clawjax.records import FinishReason, Grammar, Message, SamplingParams, Turn
 
 __all__ = ["ChatService", "Keeper", "Sink"]
 
@@ -98,7 +100,6 @@ class ChatService:
         self._request_timeout_s = request_timeout_s
         self._clock = clock
         self._draw_seed = draw_seed
-        self._has_reasoning = renderer.knows_reasoning()
 
     async def answer(self, request: ChatRequest, caller: Caller, sink: Sink) -> None:
         """Serve one request from its arrival to its last byte.
@@ -114,19 +115,27 @@ class ChatService:
             async with asyncio.timeout(self._request_timeout_s):
                 exchange = await self._open(request, caller, visit)
                 sink.begin(exchange)
-                replies = await self._sample_all(visit, exchange, sink)
+                replies = await self._sample_all(visit, request, exchange, sink)
                 if caller.is_session_done:
                     await self._collector.close_session(exchange.scope, exchange.session_id)
                 await sink.end(replies)
 
+    async def count_tokens(self, request: ChatRequest) -> int:
+        """How long the request's prompt is, rendered afresh.
+
+        Raises:
+            WireError: the template rejects the messages.
+        """
+        return len(await asyncio.to_thread(self._prompt, request, None))
+
     async def _open(self, request: ChatRequest, caller: Caller, visit: Visit) -> Exchange:
-        prompt_ids = await asyncio.to_thread(
-            self._renderer.prompt, request.messages, request.tools_json, visit.prior
-        )
+        prompt_ids = await asyncio.to_thread(self._prompt, request, visit.prior)
         await self._collector.link(visit)
+        sampling = self._clamped(request.sampling, len(prompt_ids))
+        sampling = replace(sampling, grammar=self._grammar(request, prompt_ids))
         seed = request.sampling.seed
         return Exchange(
-            response_id=f"chatcmpl{uuid.uuid4().hex}",
+            response_id=f"{request.id_prefix}{uuid.uuid4().hex}",
             session_id=visit.session.session_id,
             parent_turn_id=visit.parent_turn_id,
             scope=caller.scope,
@@ -135,12 +144,35 @@ class ChatService:
             messages=request.messages,
             tools_json=request.tools_json,
             prompt_ids=prompt_ids,
-            sampling=self._clamped(request.sampling, len(prompt_ids)),
+            sampling=sampling,
             seed=self._draw_seed() if seed is None else seed,
             arrived_at=visit.arrived_at,
             choices=request.choices,
             top_logprobs=request.top_logprobs,
             priority=caller.priority(visit.kind),
+        )
+
+    def _prompt(self, request: ChatRequest, prior: Prior | None) -> tuple[int, ...]:
+        """Runs in a thread."""
+        match request.prompt:
+            case None:
+                return self._renderer.prompt(request.messages, request.tools_json, prior)
+            case str():
+                return self._renderer.text(request.prompt)
+            case _:
+                return request.prompt
+
+    def _grammar(self, request: ChatRequest, prompt_ids: Sequence[int]) -> Grammar | None:
+        """What holds the reply; one that the client has begun is no whole that a grammar fits."""
+        if request.prompt is not None or prefill_of(request.messages) is not None:
+            return None
+        return grammar_of(
+            self._renderer.formats,
+            tools_of(request.tools_json),
+            request.tool_choice,
+            request.response_format,
+            opens_reasoning=self._renderer.opens_reasoning(prompt_ids),
+            is_parallel=request.is_parallel,
         )
 
     def _clamped(self, sampling: SamplingParams, prompt_tokens: int) -> SamplingParams:
@@ -154,23 +186,38 @@ class ChatService:
         room = limit - prompt_tokens
         return replace(sampling, max_response_tokens=min(sampling.max_response_tokens, room))
 
-    async def _sample_all(self, visit: Visit, exchange: Exchange, sink: Sink) -> list[Reply]:
+    async def _sample_all(
+        self, visit: Visit, request: ChatRequest, exchange: Exchange, sink: Sink
+    ) -> list[Reply]:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._sample(visit, exchange, choice, sink))
+                    group.create_task(
+                        self._sample(visit, exchange, choice, sink, self._parser(request, exchange))
+                    )
                     for choice in range(exchange.choices)
                 ]
         except ExceptionGroup as failures:  # the first failure has cancelled the other choices
             raise failures.exceptions[0] from failures
         return [task.result() for task in tasks]
 
-    async def _sample(self, visit: Visit, exchange: Exchange, choice: int, sink: Sink) -> Reply:
+    def _parser(self, request: ChatRequest, exchange: Exchange) -> ReplyParser:
+        if request.prompt is not None:
+            return ReplyParser(None, None, tools={})
+        formats, begun = self._renderer.formats, prefill_of(request.messages)
         parser = ReplyParser(
-            has_tools=exchange.tools_json is not None,
-            has_reasoning=self._has_reasoning,
-            opens_reasoning=self._renderer.opens_reasoning(exchange.prompt_ids),
+            formats.calls if exchange.tools_json is not None else None,
+            formats.reasoning,
+            tools=tools_of(exchange.tools_json),
+            opens_reasoning=begun is None and self._renderer.opens_reasoning(exchange.prompt_ids),
         )
+        if begun is not None:
+            parser.go_on_behind(begun)
+        return parser
+
+    async def _sample(
+        self, visit: Visit, exchange: Exchange, choice: int, sink: Sink, parser: ReplyParser
+    ) -> Reply:
         seed = (exchange.seed + choice) % SEED_RANGE
         reply = Reply(exchange, choice=choice, turn_id=uuid.uuid4().hex, seed=seed, parser=parser)
         try:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from clawjax.errors import EngineError, LogError, WireError
+from clawjax.gateway.formats.base import CallDelta
 from clawjax.gateway.parse import ReplyDelta
 from clawjax.gateway.reply import Exchange, Reply, TokenLogprob
 from clawjax.records import ToolCall
@@ -103,16 +104,23 @@ def delta_body(
     return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
 
 
-def delta_fields(delta: ReplyDelta, call_index: int) -> Json:
+def delta_fields(delta: ReplyDelta) -> Json:
     """The `delta` object of new content, reasoning or a call."""
     fields: Json = {}
     if delta.content:
         fields["content"] = delta.content
     if delta.reasoning:
         fields["reasoning_content"] = delta.reasoning
-    if delta.tool_call is not None:
-        fields["tool_calls"] = [{"index": call_index, **_tool_call(delta.tool_call)}]
+    if delta.call is not None:
+        fields["tool_calls"] = [_call_delta(delta.call)]
     return fields
+
+
+def _call_delta(delta: CallDelta) -> Json:
+    """A call's beginning, with id and name, or more of its arguments."""
+    begun = delta.begun
+    more = {"function": {"arguments": delta.arguments}} if begun is None else _tool_call(begun)
+    return {"index": delta.position, **more}
 
 
 def logprobs_body(tokens: Sequence[TokenLogprob], token_bytes: TokenBytes) -> Json:

@@ -6,25 +6,29 @@ Holds no state of conversations. Invariant: a client that leaves cancels what wa
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from clawjax.config import EngineConfig, GatewayConfig
-from clawjax.errors import ClawError, WireError
+from clawjax.errors import WireError
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.caller import Caller, read_caller
 from clawjax.gateway.chat import ChatService
-from clawjax.gateway.completions import Failure, TokenBytes, failure_of, model_body
+from clawjax.gateway.completions import TokenBytes, failure_of, model_body
+from clawjax.gateway.dialects.chat import CHAT
+from clawjax.gateway.dialects.protocol import Dialect
+from clawjax.gateway.failures import report
 from clawjax.gateway.feedback import FeedbackService, parse_feedback
-from clawjax.gateway.openai import ChatRequest, parse_chat_request
+from clawjax.gateway.openai import ChatRequest
+from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.sinks import JsonSink, StreamSink
 from clawjax.gateway.wire import JsonObject, parse_object
 from clawjax.protocols import Engine
+from clawjax.records import TurnKind
 
 __all__ = [
     "MODEL_ALIAS",
@@ -32,12 +36,12 @@ __all__ = [
     "FeedbackEndpoint",
     "HealthEndpoint",
     "ModelsEndpoint",
+    "RootEndpoint",
     "StreamAborted",
-    "exception_handlers",
+    "TokenCountEndpoint",
     "read_object",
+    "run_while_connected",
 ]
-
-_log = logging.getLogger(__name__)
 
 _BODY_TIMEOUT_S = 60.0
 MODEL_ALIAS = "policy"
@@ -49,7 +53,7 @@ class StreamAborted(Exception):  # noqa: N818 - says what happened
 
 
 class ChatEndpoint:
-    """`POST /v1/chat/completions`, an ASGI application."""
+    """A `POST` that is answered with replies, in one dialect: an ASGI application."""
 
     def __init__(
         self,
@@ -60,8 +64,12 @@ class ChatEndpoint:
         token_bytes: TokenBytes,
         config: GatewayConfig,
         sampling_defaults: EngineConfig,
+        dialect: Dialect = CHAT,
+        previous: PreviousResponses | None = None,
     ) -> None:
         self._chat = chat
+        self._dialect = dialect
+        self._previous = previous
         self._authenticator = authenticator
         self._model_name = model_name
         self._token_bytes = token_bytes
@@ -73,28 +81,69 @@ class ChatEndpoint:
         http = Request(scope, receive)
         who = self._authenticator.scope_of(http.headers)
         body = await read_object(http, self._config.max_body_bytes)
-        request = parse_chat_request(body, self._sampling_defaults)
+        request = self._dialect.parse(body, self._sampling_defaults)
         if request.model is not None:
             check_model(request.model, self._model_name)
         caller = read_caller(http.headers, body, scope=who)
+        if request.prompt is not None:
+            caller = replace(caller, origin=replace(caller.origin, said_kind=TurnKind.SIDE))
+        if request.previous_response_id is not None and self._previous is not None:
+            request = await self._previous.resume(request, caller.scope)
         if request.is_stream:
-            sink: StreamSink | JsonSink = StreamSink(request, self._token_bytes, send)
+            await self._stream(request, caller, receive, send)
         else:
-            sink = JsonSink(request, self._token_bytes, scope, receive, send)
-        await run_while_connected(self._answer(request, caller, sink), receive)
+            sink = JsonSink(self._dialect, request, self._token_bytes, scope, receive, send)
+            await run_while_connected(self._chat.answer(request, caller, sink), receive)
 
-    async def _answer(
-        self, request: ChatRequest, caller: Caller, sink: StreamSink | JsonSink
+    async def _stream(
+        self, request: ChatRequest, caller: Caller, receive: Receive, send: Send
     ) -> None:
+        sink = StreamSink(
+            self._dialect,
+            request,
+            self._token_bytes,
+            send,
+            keep_alive_s=self._config.keep_alive_s,
+        )
+        work = self._answer(request, caller, sink)
+        await run_while_connected(work, receive, beside=sink.keep_alive())
+
+    async def _answer(self, request: ChatRequest, caller: Caller, sink: StreamSink) -> None:
         try:
             await self._chat.answer(request, caller, sink)
         except Exception as error:
-            if not isinstance(sink, StreamSink) or not sink.has_started:
+            if not sink.has_started:
                 raise
-            _report("a stream", error)
+            report("a stream", error)
             await sink.fail(failure_of(error))
             msg = "a stream was broken off after its error event"
             raise StreamAborted(msg) from None
+
+
+class TokenCountEndpoint:
+    """`POST /v1/messages/count_tokens`."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        chat: ChatService,
+        authenticator: Authenticator,
+        *,
+        max_body_bytes: int,
+        sampling_defaults: EngineConfig,
+    ) -> None:
+        self._dialect = dialect
+        self._chat = chat
+        self._authenticator = authenticator
+        self._max_body_bytes = max_body_bytes
+        self._sampling_defaults = sampling_defaults
+
+    async def count(self, request: Request) -> Response:
+        """How many tokens the prompt of such a request has."""
+        self._authenticator.scope_of(request.headers)
+        body = await read_object(request, self._max_body_bytes)
+        asked = self._dialect.parse(body, self._sampling_defaults)
+        return JSONResponse({"input_tokens": await self._chat.count_tokens(asked)})
 
 
 class FeedbackEndpoint:
@@ -139,6 +188,17 @@ class ModelsEndpoint:
     def _body(self) -> dict[str, object]:
         limit = self._engine.status().context_length
         return model_body(self._model_name, created=self._created, context_length=limit)
+
+
+class RootEndpoint:
+    """`GET /` and `HEAD /`: some clients look whether anybody is there."""
+
+    def __init__(self, model_name: str, paths: tuple[str, ...]) -> None:
+        self._body = {"name": "clawjax", "model": model_name, "paths": list(paths)}
+
+    async def tell(self, _: Request) -> Response:
+        """What this is and where to ask."""
+        return JSONResponse(self._body)
 
 
 class HealthEndpoint:
@@ -214,14 +274,25 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def run_while_connected(work: Coroutine[None, None, None], receive: Receive) -> None:
-    """Run `work`, cancelling it when the client leaves. The body has to be read before."""
+async def run_while_connected(
+    work: Coroutine[None, None, None],
+    receive: Receive,
+    *,
+    beside: Coroutine[None, None, None] | None = None,
+) -> None:
+    """Run `work`, cancelling it when the client leaves. The body has to be read before.
+
+    What runs `beside` it ends with it.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(work)
             watching = group.create_task(_until_disconnect(receive))
             watching.add_done_callback(lambda _: working.cancel())
             working.add_done_callback(lambda _: watching.cancel())
+            if beside is not None:
+                helping = group.create_task(beside)
+                working.add_done_callback(lambda _: helping.cancel())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
 
@@ -234,58 +305,3 @@ async def _until_disconnect(receive: Receive) -> None:
 def _too_large(max_bytes: int) -> WireError:
     msg = f"the body is larger than {max_bytes} bytes: send less, or raise gateway.max_body_bytes"
     return WireError(msg, status=413, code="body_too_large")
-
-
-# --- errors --------------------------------------------------------------------------------------
-
-
-def _respond(failure: Failure, headers: Mapping[str, str] | None = None) -> Response:
-    merged = {**failure.headers, **(headers or {})}
-    return JSONResponse(failure.body, status_code=failure.status, headers=merged)
-
-
-async def _on_error(request: Request, error: Exception) -> Response:
-    _report(f"{request.method} {request.url.path}", error)
-    return _respond(failure_of(error))
-
-
-def _report(what: str, error: Exception) -> None:
-    """Tell the operator of what is not the client's fault.
-
-    Only what is unexpected comes with a traceback: those of databases quote conversations.
-    """
-    if isinstance(error, ClawError | TimeoutError):
-        if failure_of(error).status >= 500:
-            _log.error("%s failed: %s", what, error or type(error).__name__)
-    else:
-        _log.error("%s failed", what, exc_info=error)
-
-
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    what = f"{request.method} {request.url.path[:200]}"
-    match error.status_code:
-        case 404:
-            message, code = f"{what} does not exist: see the documentation", "not_found"
-        case 405:
-            allowed = (error.headers or {}).get("Allow", "another method")
-            message, code = f"{what} is not allowed: use {allowed}", "method_not_allowed"
-        case _:
-            message, code = error.detail, None
-    failure = Failure(error.status_code, message, "invalid_request_error", code)
-    return _respond(failure, error.headers)
-
-
-async def _on_disconnect(_: Request, __: Exception) -> Response:
-    return _respond(Failure(400, "the body ended early", "invalid_request_error", "invalid_json"))
-
-
-def exception_handlers() -> dict[type[Exception], Callable[..., Coroutine[None, None, Response]]]:
-    """Every failure as an OpenAI-shaped response."""
-    return {
-        ClawError: _on_error,
-        TimeoutError: _on_error,
-        HTTPException: _on_http_error,
-        ClientDisconnect: _on_disconnect,
-        Exception: _on_error,
-    }

@@ -7,20 +7,20 @@ last byte of its response leaves; one that broke off after its status was sent c
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clawjax.errors import LogError
+from clawjax.gateway.counting import Counting
 
 __all__ = ["CountRequests"]
 
 _log = logging.getLogger(__name__)
 
 _COUNTED_PREFIX = "/v1/"
-_CHAT_PATH = "/v1/chat/completions"
+_REPLY_PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions")
 
 
 class CountRequests:
@@ -28,14 +28,14 @@ class CountRequests:
 
     def __init__(self, app: ASGIApp, count: Callable[[str, int], None]) -> None:
         self._app = app
-        self._count = count
+        self._counting = Counting(count)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and count it."""
         if scope["type"] != "http" or not scope["path"].startswith(_COUNTED_PREFIX):
             await self._app(scope, receive, send)
             return
-        name = "requests" if scope["path"] == _CHAT_PATH else "other_requests"
+        name = "requests" if scope["path"] in _REPLY_PATHS else "other_requests"
         status = 0
         is_counted = False
 
@@ -59,11 +59,6 @@ class CountRequests:
 
     async def _add(self, name: str, *, is_success: bool) -> None:
         try:
-            await asyncio.to_thread(self._count_both, name, is_success)
+            await self._counting.add([name] if is_success else [name, "non_2xx"])
         except LogError as error:
             _log.error("a request is not counted: %s", error)
-
-    def _count_both(self, name: str, is_success: bool) -> None:
-        self._count(name, 1)
-        if not is_success:
-            self._count("non_2xx", 1)

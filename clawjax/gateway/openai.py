@@ -1,18 +1,28 @@
-"""Chat completion requests: from OpenAI's JSON to records.
+"""Chat completion requests: from OpenAI's JSON to the record that every dialect is translated to.
 
 Pure translation: knows nothing of sessions, tokens or the engine. Unknown and null keys are
-ignored, as real clients send many of them.
+ignored, as real clients send many of them. What the dialects have in common is read here once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import cast
 
 from clawjax.config import EngineConfig
 from clawjax.errors import WireError
+from clawjax.gateway.offers import (
+    Offer,
+    ToolChoice,
+    listed_names,
+    offer,
+    read_response_format,
+    read_schema,
+    read_tool,
+    read_tool_choice,
+)
 from clawjax.gateway.wire import (
     JsonObject,
     as_object,
@@ -27,14 +37,23 @@ from clawjax.gateway.wire import (
 )
 from clawjax.records import Message, SamplingParams, ToolCall
 
-__all__ = ["SEED_RANGE", "ChatRequest", "parse_chat_request"]
+__all__ = [
+    "MAX_CHOICES",
+    "MAX_TOP_LOGPROBS",
+    "SEED_RANGE",
+    "ChatRequest",
+    "parse_chat_request",
+    "read_content",
+    "read_part",
+    "read_sampling",
+]
 
 SEED_RANGE = 2**31
 """Seeds are taken modulo this, so that every sampler and database can hold them."""
 
-_MAX_CHOICES = 8
+MAX_CHOICES = 8
+MAX_TOP_LOGPROBS = 20
 _MAX_STOP_STRINGS = 16
-_MAX_TOP_LOGPROBS = 20
 _SMALLEST_TOP_P = 1e-6
 _ROLES = {
     "system": "system",
@@ -51,6 +70,7 @@ class ChatRequest:
 
     model: str | None
     messages: tuple[Message, ...]
+    """Where the last one is an assistant's without calls, the reply goes on from its text."""
     tools_json: str | None
     sampling: SamplingParams
     choices: int = 1
@@ -58,6 +78,21 @@ class ChatRequest:
     wants_usage: bool = False
     wants_logprobs: bool = False
     top_logprobs: int = 0
+    tool_choice: ToolChoice = "auto"
+    is_parallel: bool = True
+    """Whether a reply may call several tools."""
+    response_format: Mapping[str, object] | None = None
+    """The JSON schema that the reply has to satisfy; None: any text will do."""
+    prompt: str | tuple[int, ...] | None = None
+    """A text to be continued as it is, without the chat template; `messages` are for the log."""
+    id_prefix: str = "chatcmpl"
+    """How the answer's id begins."""
+    previous_response_id: str | None = None
+    """The answer that `messages` go on from, which the server has to look up."""
+    echo: Mapping[str, object] = field(default_factory=dict)
+    """What the dialect repeats in its answer."""
+    notes: tuple[str, ...] = ()
+    """What was asked for and is left out."""
 
 
 def parse_chat_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
@@ -67,55 +102,77 @@ def parse_chat_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
         WireError: 400, naming the field, what was found and what is expected.
     """
     wants_logprobs = bool(read_flag(body, "logprobs"))
-    top_logprobs = read_integer(body, "top_logprobs", 0, _MAX_TOP_LOGPROBS) or 0
+    top_logprobs = read_integer(body, "top_logprobs", 0, MAX_TOP_LOGPROBS) or 0
     if top_logprobs and not wants_logprobs:
         reject("top_logprobs", "needs logprobs=true")
     stream_options = body.get("stream_options")
     options = {} if stream_options is None else as_object(stream_options, "stream_options")
+    offered = _offer(body)
     return ChatRequest(
         model=read_text(body, "model"),
         messages=_messages(body),
-        tools_json=_tools_json(body),
-        sampling=_sampling(body, defaults),
-        choices=read_integer(body, "n", 1, _MAX_CHOICES) or 1,
+        tools_json=offered.tools_json,
+        sampling=read_sampling(body, defaults),
+        choices=read_integer(body, "n", 1, MAX_CHOICES) or 1,
         is_stream=bool(read_flag(body, "stream")),
         wants_usage=bool(read_flag(options, "include_usage")),
         wants_logprobs=wants_logprobs,
         top_logprobs=top_logprobs,
+        tool_choice=offered.choice,
+        is_parallel=read_flag(body, "parallel_tool_calls") is not False,
+        response_format=_response_format(body),
     )
 
 
 # --- sampling ------------------------------------------------------------------------------------
 
 
-def _sampling(body: JsonObject, defaults: EngineConfig) -> SamplingParams:
-    new_limit = read_integer(body, "max_completion_tokens", 1)
-    old_limit = read_integer(body, "max_tokens", 1)
+def read_sampling(
+    body: JsonObject,
+    defaults: EngineConfig,
+    *,
+    limits: Iterable[str] = ("max_completion_tokens", "max_tokens"),
+    stop: str = "stop",
+) -> SamplingParams:
+    """How to draw the reply.
+
+    Args:
+        body: what the client sent.
+        defaults: what counts where it names nothing.
+        limits: fields that may name the most tokens; the first one given counts.
+        stop: the field that names stop strings.
+
+    Raises:
+        WireError: 400, out of range or of the wrong type.
+    """
+    named = [limit for name in limits if (limit := read_integer(body, name, 1)) is not None]
     temperature = read_number(body, "temperature", 0.0, 2.0)
     top_p = read_number(body, "top_p", 0.0, 1.0)
     top_k = read_integer(body, "top_k", -1)
     seed = read_integer(body, "seed", -(2**63), 2**64)
     return SamplingParams(
-        max_response_tokens=new_limit or old_limit or defaults.max_response_tokens,
+        max_response_tokens=named[0] if named else defaults.max_response_tokens,
         temperature=defaults.temperature if temperature is None else temperature,
         top_p=defaults.top_p if top_p is None else max(top_p, _SMALLEST_TOP_P),
         top_k=max(top_k or 0, 0),
         min_p=read_number(body, "min_p", 0.0, 1.0) or 0.0,
-        stop=_stop(body.get("stop")),
+        stop=_stop(body.get(stop), stop),
         seed=None if seed is None else seed % SEED_RANGE,
     )
 
 
-def _stop(value: object) -> tuple[str, ...]:
+def _stop(value: object, field: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):
-        reject("stop", f"got {json_type(value)}, expected a string or an array of strings")
-    words = tuple(as_text(word, f"stop[{i}]") for i, word in enumerate(cast("list[object]", value)))
+        reject(field, f"got {json_type(value)}, expected a string or an array of strings")
+    words = tuple(
+        as_text(word, f"{field}[{i}]") for i, word in enumerate(cast("list[object]", value))
+    )
     if len(words) > _MAX_STOP_STRINGS:
-        reject("stop", f"{len(words)} strings are too many: the limit is {_MAX_STOP_STRINGS}")
+        reject(field, f"{len(words)} strings are too many: the limit is {_MAX_STOP_STRINGS}")
     return tuple(dict.fromkeys(word for word in words if word))
 
 
@@ -136,11 +193,11 @@ def _message(value: object, field: str) -> Message:
     said = as_text(entry.get("role"), f"{field}.role")
     role = _ROLES.get(said)
     if role is None:
-        reject(f"{field}.role", f"{said[:40]!r} is unknown: expected one of {_listed(_ROLES)}")
+        reject(f"{field}.role", f"{said[:40]!r} is unknown: expected one of {listed_names(_ROLES)}")
     is_assistant = role == "assistant"
     return Message(
         role=role,
-        content=_content(entry.get("content"), f"{field}.content"),
+        content=read_content(entry.get("content"), f"{field}.content"),
         tool_calls=_tool_calls(entry, field) if is_assistant else (),
         tool_call_id=read_text(entry, "tool_call_id", field=f"{field}.tool_call_id"),
         name=read_text(entry, "name", field=f"{field}.name"),
@@ -148,7 +205,12 @@ def _message(value: object, field: str) -> Message:
     )
 
 
-def _content(value: object, field: str) -> str:
+def read_content(value: object, field: str) -> str:
+    """A message's text: a string, null, or parts, one a line.
+
+    Raises:
+        WireError: 400; images among them, as no model here reads them.
+    """
     match value:
         case None:
             return ""
@@ -156,7 +218,7 @@ def _content(value: object, field: str) -> str:
             return as_text(value, field)
         case list():
             parts = cast("list[object]", value)
-            return "\n".join(_part(part, f"{field}[{i}]") for i, part in enumerate(parts))
+            return "\n".join(read_part(part, f"{field}[{i}]") for i, part in enumerate(parts))
         case _:
             reject(
                 field,
@@ -165,7 +227,12 @@ def _content(value: object, field: str) -> str:
             )
 
 
-def _part(value: object, field: str) -> str:
+def read_part(value: object, field: str) -> str:
+    """One part's text.
+
+    Raises:
+        WireError: 400, a kind of part that is no text.
+    """
     if isinstance(value, str):
         return as_text(value, field)
     part = as_object(value, field)
@@ -205,48 +272,20 @@ def _tool_call(value: object, field: str) -> ToolCall:
     )
 
 
-# --- tools ---------------------------------------------------------------------------------------
+# --- tools and the reply's form ------------------------------------------------------------------
 
 
-def _tools_json(body: JsonObject) -> str | None:
-    tools = [_tool(value, f"tools[{i}]") for i, value in enumerate(read_list(body, "tools") or [])]
-    names = [name for name, _ in tools]
-    wanted = _wanted_tools(body.get("tool_choice"), names)
-    offered = [tool for name, tool in tools if name in wanted]
-    if not offered:
-        return None
-    text = json.dumps(offered, ensure_ascii=False, separators=(",", ":"))
-    return as_text(text, "tools")
+def _offer(body: JsonObject) -> Offer:
+    listed = read_list(body, "tools") or []
+    tools = [read_tool(value, f"tools[{i}]") for i, value in enumerate(listed)]
+    return offer(tools, read_tool_choice(body.get("tool_choice")))
 
 
-def _tool(value: object, field: str) -> tuple[str, JsonObject]:
-    """Name and definition; a flat one, as for `/v1/responses`, is put into chat's form."""
-    tool = as_object(value, field)
-    if tool.get("type", "function") != "function":
-        kind = json.dumps(tool.get("type"))
-        reject(f"{field}.type", f"{kind} is not supported: expected function")
-    if tool.get("function") is None and isinstance(tool.get("name"), str):
-        flat = {key: entry for key, entry in tool.items() if key != "type"}
-        tool = {"type": "function", "function": flat}
-    function = as_object(tool.get("function"), f"{field}.function")
-    return as_text(function.get("name"), f"{field}.function.name"), tool
-
-
-def _wanted_tools(choice: object, names: list[str]) -> Iterable[str]:
-    """Which tools to offer. A reply cannot be forced to call one: `required` means `auto`."""
-    match choice:
-        case None | "auto" | "required":
-            return names
-        case "none":
-            return ()
-        case {"type": "function", "function": {"name": str() as name}}:
-            if name not in names:
-                reject("tool_choice", f"{json.dumps(name)} is not among tools: {_listed(names)}")
-            return (name,)
-        case _:
-            msg = "tool_choice: expected none, auto, required or a function that is among tools"
-            raise WireError(msg, param="tool_choice", code="invalid_value")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "(none)"
+def _response_format(body: JsonObject) -> Mapping[str, object] | None:
+    """Chat puts the schema one level deeper than the other dialects."""
+    match body.get("response_format"):
+        case {"type": "json_schema", "json_schema": nested}:
+            inner = as_object(nested, "response_format.json_schema")
+            return read_schema(inner, "response_format.json_schema")
+        case value:
+            return read_response_format(value, "response_format")

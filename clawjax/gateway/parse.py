@@ -1,32 +1,51 @@
 """From the text a model writes to content, reasoning and tool calls, while it is written.
 
-Understands `<tool_call>{"name": ..., "arguments": {...}}</tool_call>` (Hermes, Qwen) and
-`<think>...</think>`. Invariant: text is passed on as soon as it cannot be the beginning of a tag;
-a call that is not valid JSON stays text, so nothing that was written is lost.
+Owns where one of them ends and another begins; what a call looks like is its format's
+(`clawjax.gateway.formats`). Invariants: however the text is cut into pieces, the same comes of it;
+text is passed on as soon as it cannot be the beginning of a tag; what is no call stays text, so
+nothing that was written is lost, except white space that touches a tag.
 """
 
 from __future__ import annotations
 
-import json
-import uuid
+import secrets
+import string
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
-from clawjax.records import ToolCall
+from clawjax.gateway.formats.base import (
+    CallDelta,
+    CallFormat,
+    CallWriter,
+    Cursor,
+    Malformed,
+    Reading,
+    Tools,
+)
+from clawjax.gateway.formats.reasoning import ReasoningFormat
 
-__all__ = ["ReplyDelta", "ReplyParser", "new_call_id"]
+__all__ = ["Formats", "ReplyDelta", "ReplyParser", "new_call_id"]
 
-_CALL, _CALL_END = "<tool_call>", "</tool_call>"
-_THINK, _THINK_END = "<think>", "</think>"
+_ID_ALPHABET = string.ascii_letters + string.digits
+_ID_LENGTH = 9
 
 
 class ReplyDelta(NamedTuple):
-    """New content, new reasoning, or one complete call."""
+    """New content, new reasoning, or more of a call."""
 
     content: str = ""
     reasoning: str = ""
-    tool_call: ToolCall | None = None
+    call: CallDelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """How a model writes what is not content."""
+
+    calls: CallFormat
+    reasoning: ReasoningFormat | None = None
 
 
 class _Mode(Enum):
@@ -36,8 +55,8 @@ class _Mode(Enum):
 
 
 def new_call_id() -> str:
-    """A fresh id of letters and digits only, as some clients rewrite any other."""
-    return f"call{uuid.uuid4().hex}"
+    """A fresh id of nine letters and digits: Mistral's templates take no other, clients keep it."""
+    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
 
 
 class ReplyParser:
@@ -45,112 +64,211 @@ class ReplyParser:
 
     def __init__(
         self,
+        calls: CallFormat | None,
+        reasoning: ReasoningFormat | None,
         *,
-        has_tools: bool,
-        has_reasoning: bool,
+        tools: Tools,
         opens_reasoning: bool = False,
         call_id: Callable[[], str] = new_call_id,
     ) -> None:
-        self._has_tools = has_tools
-        self._has_reasoning = has_reasoning
-        self._mode = _Mode.THOUGHT if has_reasoning and opens_reasoning else _Mode.TEXT
-        self._call_id = call_id
+        """Begin a reply.
+
+        Args:
+            calls: their format; None where none can be made.
+            reasoning: the format of thoughts; None where there are none.
+            tools: the functions that are offered.
+            opens_reasoning: whether the prompt ends within a thought.
+            call_id: makes ids.
+        """
+        self._calls = calls
+        self._reasoning = reasoning
+        self._mode = _Mode.THOUGHT if reasoning and opens_reasoning else _Mode.TEXT
+        self._deltas: list[ReplyDelta] = []
+        self._writer = CallWriter(tools, call_id, self._take_call)
+        self._cursor = Cursor("")
+        self._reading: Reading | None = None
         self._unread = ""
         self._space = ""
         """White space that is dropped if a tag comes next."""
         self._has_begun = False
         """Content, a call, or in a thought some of it, has been passed on."""
-        self._has_calls = False
+
+    @property
+    def malformed(self) -> str | None:
+        """What is wrong with a call that could not be read; None while nothing is."""
+        return self._writer.malformed
+
+    def go_on_behind(self, begun: str) -> None:
+        """Take the beginning of the reply, which the client has: only calls in it are given."""
+        self._deltas = [delta for delta in self.push(begun.rstrip()) if delta.call is not None]
 
     def push(self, text: str) -> list[ReplyDelta]:
         """Take what was written; return what is certain."""
-        if not self._has_tools and not self._has_reasoning:
+        if self._calls is None and self._reasoning is None:
             return [ReplyDelta(content=text)] if text else []
         self._unread += text
-        deltas: list[ReplyDelta] = []
-        while self._read_tag(deltas):
+        while self._advance():
             pass
-        if self._mode is not _Mode.CALL:
-            certain = len(self._unread) - _overlap(self._unread, self._tags())
-            deltas += self._written(self._unread[:certain])
-            self._unread = self._unread[certain:]
-        return deltas
+        return self._given()
 
-    def flush(self) -> list[ReplyDelta]:
-        """The reply has ended: return what was held back."""
+    def flush(self, *, is_cut: bool = False) -> list[ReplyDelta]:
+        """The reply has ended, or was cut off: return what was held back."""
+        while self._reading is not None:
+            self._cursor.is_cut = is_cut
+            self._end_call(self._reading)
+            while self._advance():
+                pass
         rest, self._unread = self._unread, ""
-        deltas = self._call(rest, "") if self._mode is _Mode.CALL else self._written(rest)
-        if self._space and self._mode is not _Mode.THOUGHT and not self._has_calls:
-            deltas.append(ReplyDelta(content=self._space))
-        return deltas
+        self._write(rest)
+        if self._space and self._mode is not _Mode.THOUGHT and not self._writer.count:
+            self._deltas.append(ReplyDelta(content=self._space))
+        return self._given()
 
-    def _tags(self) -> tuple[str, ...]:
-        """The tags that mean something here."""
-        if self._mode is _Mode.CALL:
-            return (_CALL_END,)
-        if self._mode is _Mode.THOUGHT:
-            return (_THINK_END,)
-        thought = (_THINK,) if self._has_reasoning and not self._has_begun else ()
-        return (_CALL, *thought) if self._has_tools else thought
+    def _given(self) -> list[ReplyDelta]:
+        given, self._deltas = self._deltas, []
+        return _joined(given)
 
-    def _read_tag(self, deltas: list[ReplyDelta]) -> bool:
-        """Consume up to and including the next tag, if there is one."""
-        found = [(at, tag) for tag in self._tags() if (at := self._unread.find(tag)) >= 0]
-        if not found:
-            return False
-        at, tag = min(found)
-        before, self._unread = self._unread[:at], self._unread[at + len(tag) :]
-        if tag == _CALL_END:
-            self._mode = _Mode.TEXT
-            deltas += self._call(before, _CALL_END)
+    def _advance(self) -> bool:
+        """Read on; whether there may be more to read."""
+        if self._reading is not None:
+            return self._read_call(self._reading)
+        if self._is_bare_call():
+            self._begin_call("", self._unread[0])
             return True
-        deltas += self._written(before)
-        if tag == _THINK and self._has_begun:  # an answer may talk about the tag
-            deltas += self._written(tag)
-        elif tag == _CALL:
-            self._mode = _Mode.CALL
-        else:
-            self._mode = _Mode.THOUGHT if tag == _THINK else _Mode.TEXT
-            self._space, self._has_begun = "", False
+        found = [
+            (at, -len(tag), tag) for tag in self._tags() if (at := self._unread.find(tag)) >= 0
+        ]
+        if found:
+            at, _, tag = min(found)
+            before, self._unread = self._unread[:at], self._unread[at + len(tag) :]
+            self._write(before)
+            self._enter(tag)
+            return True
+        certain = len(self._unread) - _overlap(self._unread, self._tags())
+        self._write(self._unread[:certain])
+        self._unread = self._unread[certain:]
+        return False
+
+    def _tags(self) -> Sequence[str]:
+        """The tags that mean something here."""
+        if self._mode is _Mode.THOUGHT:
+            return (self._reasoning.end,) if self._reasoning else ()
+        calls = self._calls.tags if self._calls else ()
+        may_think = self._reasoning is not None and not self._has_begun
+        return (*calls, self._reasoning.begin) if self._reasoning and may_think else calls
+
+    def _is_bare_call(self) -> bool:
+        """Whether the reply's first characters may be a call; leading white space is put aside."""
+        if self._calls is None or self._mode is not _Mode.TEXT or self._has_begun:
+            return False
+        stripped = self._unread.lstrip()
+        if not stripped or stripped[0] not in self._calls.bare:
+            return False
+        if any(stripped.startswith(tag) or tag.startswith(stripped) for tag in self._tags()):
+            return False
+        self._space += self._unread[: len(self._unread) - len(stripped)]
+        self._unread = stripped
         return True
 
-    def _written(self, text: str) -> list[ReplyDelta]:
+    def _enter(self, tag: str) -> None:
+        """What a tag begins or ends."""
+        thought = self._reasoning
+        if thought is None or tag not in thought:
+            self._begin_call(tag, None)
+        elif self._mode is _Mode.TEXT and self._has_begun:  # an answer may talk about the tag
+            self._write(tag)
+        else:
+            self._mode = _Mode.THOUGHT if self._mode is _Mode.TEXT else _Mode.TEXT
+            self._space, self._has_begun = "", False
+
+    def _begin_call(self, tag: str, first: str | None) -> None:
+        assert self._calls is not None
+        if first is not None:
+            self._unread = self._unread[1:]
+        self._mode = _Mode.CALL
+        self._cursor = Cursor(tag, first)
+        self._reading = self._calls.read(tag, self._cursor, self._writer)
+        try:
+            next(self._reading)
+        except StopIteration:
+            self._finish_call()
+        except Malformed as failure:
+            self._give_back(failure)
+
+    def _read_call(self, reading: Reading) -> bool:
+        """Feed the reader; whether it has ended."""
+        for index, char in enumerate(self._unread):
+            try:
+                reading.send(char)
+            except (StopIteration, Malformed) as end:
+                self._unread = self._unread[index + 1 :]
+                self._give_back(end) if isinstance(end, Malformed) else self._finish_call()
+                return True
+        self._unread = ""
+        return False
+
+    def _end_call(self, reading: Reading) -> None:
+        """Nothing more comes for the reader."""
+        try:
+            reading.send("")
+        except StopIteration:
+            self._finish_call()
+        except Malformed as failure:
+            self._give_back(failure)
+
+    def _finish_call(self) -> None:
+        """The reader is through; what it has read too far is text."""
+        self._reading, self._mode = None, _Mode.TEXT
+        self._unread = "".join(self._cursor.raw) + self._unread
+
+    def _give_back(self, failure: Malformed) -> None:
+        """What the reader has read since its last call is no call."""
+        self._writer.fail(failure.reason)
+        self._reading, self._mode = None, _Mode.TEXT
+        text = "".join(self._cursor.raw)
+        self._write(text[:1])  # not read as a tag again
+        self._unread = text[1:] + self._unread
+
+    def _take_call(self, delta: CallDelta) -> None:
+        self._space, self._has_begun = "", True
+        self._deltas.append(ReplyDelta(call=delta))
+
+    def _write(self, text: str) -> None:
         """Content, or a thought in one; white space waits for what follows it."""
         text = self._space + text
         body = text.rstrip()
         self._space = text[len(body) :]
         if not body:
-            return []
+            return
         if not self._has_begun:
             body = body.lstrip()
         self._has_begun = True
-        if self._mode is _Mode.THOUGHT:
-            return [ReplyDelta(reasoning=body)]
-        return [ReplyDelta(content=body)]
-
-    def _call(self, text: str, end: str) -> list[ReplyDelta]:
-        """One call, or its text unchanged where it is malformed."""
-        self._mode = _Mode.TEXT
-        parsed = _parse_call(text)
-        if parsed is None:
-            return self._written(f"{_CALL}{text}{end}")
-        self._space, self._has_begun, self._has_calls = "", True, True
-        name, arguments = parsed
-        return [ReplyDelta(tool_call=ToolCall(self._call_id(), name, arguments))]
+        is_thought = self._mode is _Mode.THOUGHT
+        self._deltas.append(ReplyDelta(reasoning=body) if is_thought else ReplyDelta(body))
 
 
-def _parse_call(text: str) -> tuple[str, str] | None:
-    """Name and arguments as JSON text."""
-    try:
-        call: object = json.loads(text)
-    except (ValueError, RecursionError):
+def _joined(deltas: Sequence[ReplyDelta]) -> list[ReplyDelta]:
+    """As few deltas as say the same."""
+    joined: list[ReplyDelta] = []
+    for delta in deltas:
+        last = joined[-1] if joined else None
+        if last is not None and (together := _together(last, delta)) is not None:
+            joined[-1] = together
+        else:
+            joined.append(delta)
+    return joined
+
+
+def _together(one: ReplyDelta, other: ReplyDelta) -> ReplyDelta | None:
+    if one.call is not None and other.call is not None:
+        if other.call.name is not None:
+            return None
+        return ReplyDelta(
+            call=one.call._replace(arguments=one.call.arguments + other.call.arguments)
+        )
+    if one.call is not None or other.call is not None or bool(one.content) != bool(other.content):
         return None
-    if not isinstance(call, dict) or not isinstance(name := call.get("name"), str) or not name:
-        return None
-    arguments: object = call.get("arguments", call.get("parameters", {}))
-    if isinstance(arguments, str):
-        return name, arguments
-    return name, json.dumps({} if arguments is None else arguments, ensure_ascii=False)
+    return ReplyDelta(one.content + other.content, one.reasoning + other.reasoning)
 
 
 def _overlap(text: str, tags: Sequence[str]) -> int:

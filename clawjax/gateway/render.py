@@ -2,7 +2,8 @@
 
 Invariant: the prompt of a turn that continues another is that turn's prompt ids, its response ids
 and the encoded rest, in this order; sampled ids are never turned into text and back. Where the
-chat template rules this out the whole history is rendered afresh, which forks the conversation.
+chat template rules this out, and where it wants earlier thoughts removed, the whole history is
+rendered afresh, which forks the conversation; what was sampled stays on its turn's record.
 Nothing that a client sends becomes a control token of the template.
 """
 
@@ -13,15 +14,20 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from clawjax.errors import WireError
+from clawjax.gateway.formats.reasoning import reasoning_format
+from clawjax.gateway.formats.registry import call_format
+from clawjax.gateway.parse import Formats
+from clawjax.gateway.untold import knows_tools, with_tools
 from clawjax.records import Message
 
-__all__ = ["Prior", "Renderer", "Tokenizer"]
+__all__ = ["Prior", "Renderer", "Tokenizer", "prefill_of"]
 
 _STAND_IN = "\u27e6reply\u00b7of\u00b7clawjax\u27e7"
 """Takes the place of a reply while its surroundings are rendered; survives every template."""
 
-_PROBE = "zq"
-_THINK = "<think>"
+_PROBE = "zqthought"
+_TAIL = 16
+"""Tokens at the end of a prompt in which a thought may be begun."""
 
 
 class Tokenizer(Protocol):
@@ -72,38 +78,99 @@ class Prior(NamedTuple):
 class Renderer:
     """Builds prompts with one tokenizer. Stateless, safe to use from threads."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, tool_parser: str = "auto", reasoning_parser: str = "auto"
+    ) -> None:
+        """Find out how the template writes calls and thoughts, unless a configuration says."""
         self._tokenizer = tokenizer
+
+        def render(messages: Sequence[Message], tools_json: str | None = None) -> str:
+            return tokenizer.render(messages, tools_json=tools_json)
+
+        self.formats = Formats(
+            calls=call_format(tool_parser, render),
+            reasoning=reasoning_format(reasoning_parser, render),
+        )
+        """How the model writes what is not content."""
+        self._knows_tools = knows_tools(render)
 
     def prompt(
         self, messages: Sequence[Message], tools_json: str | None, prior: Prior | None
     ) -> tuple[int, ...]:
         """The prompt, continuing `prior` exactly where there is one and the template allows it.
 
+        A last message of the assistant's is not ended: the prompt stops behind its text.
+
         Raises:
             WireError: the template rejects the messages.
         """
-        if prior is not None:
+        if prefill_of(messages) is not None:
+            before = self.prompt(messages[:-1], tools_json, prior)
+            return before + self._begun(messages[-1], before)
+        if prior is not None and not self._drops_thought(messages, tools_json, prior):
             rest = self._text_after_reply(messages, tools_json, prior)
             if rest is not None:
                 return prior.prompt_ids + prior.response_ids + self._tokenizer.encode_prompt(rest)
-        return self._tokenizer.encode_prompt(
-            self._tokenizer.render(messages, tools_json=tools_json)
-        )
+        return self._tokenizer.encode_prompt(self._render(messages, tools_json))
 
-    def knows_reasoning(self) -> bool:
-        """Whether the template removes earlier thoughts, as those of reasoning models do."""
-        thought = f"{_THINK}\n{_PROBE}\n</think>\n\nyes"
-        messages = (Message("user", "a"), Message("assistant", thought), Message("user", "b"))
-        try:
-            return _PROBE not in self._tokenizer.render(messages)
-        except WireError:
-            return False
+    def text(self, text: str) -> tuple[int, ...]:
+        """Ids of a text that is to be continued as it is; control tokens in it count."""
+        return self._tokenizer.encode_prompt(text)
 
     def opens_reasoning(self, prompt_ids: Sequence[int]) -> bool:
         """Whether the prompt ends inside a thought that the template has begun."""
-        tail = self._tokenizer.decode(tuple(prompt_ids[-8:]), keep_special=True)
-        return tail.rstrip().endswith(_THINK)
+        thought = self.formats.reasoning
+        if thought is None:
+            return False
+        tail = self._tokenizer.decode(tuple(prompt_ids[-_TAIL:]), keep_special=True)
+        return tail.rstrip().endswith(thought.begin)
+
+    def _render(self, messages: Sequence[Message], tools_json: str | None) -> str:
+        """The template's text, in which the model is told of tools one way or the other."""
+        if tools_json is not None and not self._knows_tools:
+            messages = with_tools(messages, tools_json, self.formats.calls)
+        return self._tokenizer.render(messages, tools_json=tools_json)
+
+    def _drops_thought(
+        self, messages: Sequence[Message], tools_json: str | None, prior: Prior
+    ) -> bool:
+        """Whether the reply holds a thought that the template removes from what came before."""
+        thought = self.formats.reasoning
+        if thought is None:
+            return False
+        said = self._tokenizer.decode(prior.response_ids, keep_special=True)
+        if thought.end not in said:
+            return False
+        content = f"{thought.begin}\n{_PROBE}\n{thought.end}\n\nyes"
+        try:
+            return _PROBE not in self._render(_replaced(messages, prior, content), tools_json)
+        except WireError:  # rendering what was said may do
+            return False
+
+    def _begun(self, last: Message, before: Sequence[int]) -> tuple[int, ...]:
+        """The last message's text as the beginning of a reply, behind the prompt `before`.
+
+        Encoded apart, as a reply begins with a token of its own. Where the prompt has opened a
+        thought, the message's own is put there and closed.
+        """
+        thought = self.formats.reasoning
+        if thought is None or not self.opens_reasoning(before):
+            return self._typed(last.content)
+        closing = self._tokenizer.encode_prompt(f"\n{thought.end}\n\n")
+        return self._typed(last.reasoning or "") + closing + self._typed(last.content)
+
+    def _typed(self, text: str) -> tuple[int, ...]:
+        """Ids of what somebody wrote; control tokens in it are text.
+
+        Raises:
+            WireError: the template does not show messages as they are.
+        """
+        fenced = Message("user", f"{_STAND_IN}{text}{_STAND_IN}")
+        parts = self._tokenizer.render((fenced,)).split(_STAND_IN)
+        if len(parts) != 3:
+            msg = "the model's chat template cannot continue a reply: end messages with the user's"
+            raise WireError(msg, code="invalid_messages", param="messages")
+        return self._tokenizer.encode_prompt(parts[1]) if parts[1] else ()
 
     def _text_after_reply(
         self, messages: Sequence[Message], tools_json: str | None, prior: Prior
@@ -111,12 +178,9 @@ class Renderer:
         """The rendered text behind the reply, without an end token that was sampled already."""
         if tools_json != prior.tools_json:
             return None
-        reply = replace(
-            messages[prior.reply_index], content=_STAND_IN, tool_calls=(), reasoning=None
-        )
-        stood_in = (*messages[: prior.reply_index], reply, *messages[prior.reply_index + 1 :])
+        stood_in = _replaced(messages, prior, _STAND_IN)
         try:
-            parts = self._tokenizer.render(stood_in, tools_json=tools_json).split(_STAND_IN)
+            parts = self._render(stood_in, tools_json).split(_STAND_IN)
         except WireError:  # e.g. a tool's result without the call; the full history may still do
             return None
         if len(parts) != 2:
@@ -125,3 +189,16 @@ class Renderer:
         if last is not None and last in self._tokenizer.eos_ids:
             return parts[1].removeprefix(self._tokenizer.special_text(last))
         return parts[1]
+
+
+def _replaced(messages: Sequence[Message], prior: Prior, content: str) -> tuple[Message, ...]:
+    """The history with something else in the place of the reply."""
+    at = prior.reply_index
+    reply = replace(messages[at], content=content, tool_calls=(), reasoning=None)
+    return (*messages[:at], reply, *messages[at + 1 :])
+
+
+def prefill_of(messages: Sequence[Message]) -> str | None:
+    """The text that the reply goes on from, where the last message is an unfinished reply."""
+    last = messages[-1]
+    return last.content if last.role == "assistant" and not last.tool_calls else None

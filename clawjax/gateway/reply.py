@@ -6,9 +6,10 @@ Invariant: ids, log-probs and versions are kept exactly as the engine gave them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from clawjax.gateway.formats.base import CallDelta
 from clawjax.gateway.parse import ReplyDelta, ReplyParser
 from clawjax.protocols import TokenChunk
 from clawjax.records import (
@@ -70,6 +71,8 @@ class Reply:
         self.logprobs: list[TokenLogprob] = []
         self.cached_tokens = 0
         """Prompt tokens that the engine had read before."""
+        self.reasoning_tokens = 0
+        """Tokens up to the last that added to the reasoning; the thought comes first."""
         self._exchange = exchange
         self._parser = parser
         self._token_ids: list[int] = []
@@ -86,6 +89,11 @@ class Reply:
         return len(self._token_ids)
 
     @property
+    def token_ids(self) -> tuple[int, ...]:
+        """What was sampled so far."""
+        return tuple(self._token_ids)
+
+    @property
     def message(self) -> Message:
         """The reply as the client sees it."""
         return Message(
@@ -93,6 +101,7 @@ class Reply:
             content="".join(self._content),
             tool_calls=tuple(self._tool_calls),
             reasoning="".join(self._reasoning) or None,
+            malformed=self._parser.malformed,
         )
 
     def add(self, chunk: TokenChunk) -> list[ReplyDelta]:
@@ -105,7 +114,7 @@ class Reply:
         self.logprobs += _token_logprobs(chunk)
         deltas = self._parser.push(chunk.text)
         if chunk.finish_reason is not None:
-            deltas += self._parser.flush()
+            deltas += self._parser.flush(is_cut=chunk.finish_reason is not FinishReason.STOP)
         self._keep(deltas)
         if chunk.finish_reason is not None:
             self.finish_reason = self._finish_reason(chunk.finish_reason)
@@ -139,11 +148,21 @@ class Reply:
         )
 
     def _keep(self, deltas: Sequence[ReplyDelta]) -> None:
+        if any(delta.reasoning for delta in deltas):
+            self.reasoning_tokens = self.tokens
         for delta in deltas:
             self._content.append(delta.content)
             self._reasoning.append(delta.reasoning)
-            if delta.tool_call is not None:
-                self._tool_calls.append(delta.tool_call)
+            if delta.call is not None:
+                self._keep_call(delta.call)
+
+    def _keep_call(self, delta: CallDelta) -> None:
+        if (begun := delta.begun) is not None:
+            self._tool_calls.append(begun)
+        else:
+            call = self._tool_calls[delta.position]
+            grown = replace(call, arguments=call.arguments + delta.arguments)
+            self._tool_calls[delta.position] = grown
 
     def _finish_reason(self, reason: FinishReason) -> FinishReason:
         if reason is FinishReason.STOP and self._tool_calls:

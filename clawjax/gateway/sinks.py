@@ -1,30 +1,21 @@
 """Replies over HTTP: as one JSON body, or as server-sent events while they are sampled.
 
-Invariant: a stream whose reply did not become durable never ends cleanly: it carries an error
-event, no `[DONE]`, and its connection is aborted.
+Knows HTTP and no dialect. Invariants: a stream whose reply did not become durable never ends
+cleanly: it carries an error event, no end mark, and its connection is aborted. Events leave in the
+order they were written, each whole. What leaves is valid UTF-8, whatever a model wrote.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Sequence
 
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from clawjax.gateway.completions import (
-    Failure,
-    Json,
-    TokenBytes,
-    chunk_body,
-    completion_body,
-    delta_body,
-    delta_fields,
-    logprobs_body,
-    usage_body,
-)
+from clawjax.gateway.completions import Failure, TokenBytes
+from clawjax.gateway.dialects.protocol import Asked, Dialect, StreamWriter, compact
 from clawjax.gateway.openai import ChatRequest
 from clawjax.gateway.parse import ReplyDelta
 from clawjax.gateway.reply import Exchange, Reply
@@ -32,6 +23,9 @@ from clawjax.gateway.reply import Exchange, Reply
 __all__ = ["JsonSink", "StreamSink"]
 
 SESSION_HEADER = "x-session-id"
+NOTES_HEADER = "x-clawjax-notes"
+
+_KEEP_ALIVE = ": keep-alive\n\n"
 
 
 class JsonSink:
@@ -39,19 +33,22 @@ class JsonSink:
 
     def __init__(
         self,
+        dialect: Dialect,
         request: ChatRequest,
         token_bytes: TokenBytes,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        self._token_bytes = token_bytes if request.wants_logprobs else None
+        self._dialect = dialect
+        self._request = request
+        self._token_bytes = token_bytes
         self._asgi = (scope, receive, send)
-        self._exchange: Exchange | None = None
+        self._asked: Asked | None = None
 
     def begin(self, exchange: Exchange) -> None:
         """Remember what the answer begins with."""
-        self._exchange = exchange
+        self._asked = Asked(self._request, exchange, self._token_bytes)
 
     async def write(self, reply: Reply, deltas: Sequence[ReplyDelta]) -> None:
         """Nothing leaves before the end."""
@@ -61,103 +58,106 @@ class JsonSink:
 
     async def end(self, replies: Sequence[Reply]) -> None:
         """Send the whole body."""
-        assert self._exchange is not None
-        body = completion_body(self._exchange, replies, token_bytes=self._token_bytes)
-        headers = {SESSION_HEADER: self._exchange.session_id}
-        await JSONResponse(body, headers=headers)(*self._asgi)
-
-    @property
-    def has_started(self) -> bool:
-        """Whether a status has been sent; an error can be told as one until then."""
-        return False
+        assert self._asked is not None
+        body = self._dialect.answer(self._asked, replies)
+        response = Response(
+            compact(body).encode("utf-8", "replace"),
+            media_type="application/json",
+            headers=_headers(self._asked),
+        )
+        await response(*self._asgi)
 
 
 class StreamSink:
     """Sends each token's text as it comes. The status is sent with the first."""
 
-    def __init__(self, request: ChatRequest, token_bytes: TokenBytes, send: Send) -> None:
-        self._wants_usage = request.wants_usage
-        self._token_bytes = token_bytes if request.wants_logprobs else None
+    def __init__(
+        self,
+        dialect: Dialect,
+        request: ChatRequest,
+        token_bytes: TokenBytes,
+        send: Send,
+        *,
+        keep_alive_s: float,
+    ) -> None:
+        self._dialect = dialect
+        self._request = request
+        self._token_bytes = token_bytes
         self._send = send
+        self._keep_alive_s = keep_alive_s
         self._order = asyncio.Lock()
-        """Keeps the events of concurrent choices whole and behind the response's start."""
-        self._exchange: Exchange | None = None
-        self._begun: set[int] = set()
-        self._calls: dict[int, int] = {}
-        self._logprobs_sent: dict[int, int] = {}
+        """Keeps what concurrent choices send behind the response's start and in order."""
+        self._asked: Asked | None = None
+        self._writer: StreamWriter | None = None
+        self._sent_at = time.monotonic()
         self.has_started = False
+        """Whether a status has been sent; an error can be told as one until then."""
+        self._has_ended = False
 
     def begin(self, exchange: Exchange) -> None:
         """Remember what each event begins with."""
-        self._exchange = exchange
+        self._asked = Asked(self._request, exchange, self._token_bytes)
+        self._writer = self._dialect.stream(self._asked)
+        self._sent_at = time.monotonic()
 
     async def write(self, reply: Reply, deltas: Sequence[ReplyDelta]) -> None:
         """Send what is new of a choice."""
-        async with self._order:
-            await self._open_choice(reply.choice)
-            for delta in deltas:
-                index = self._calls.get(reply.choice, 0)
-                if delta.tool_call is not None:
-                    self._calls[reply.choice] = index + 1
-                fields = delta_fields(delta, index)
-                logprobs = self._new_logprobs(reply)
-                await self._event(delta_body(reply.choice, fields, logprobs=logprobs))
+        await self._push(self._events.grow(reply, deltas))
 
     async def finish(self, reply: Reply) -> None:
         """Send a choice's finish reason."""
-        async with self._order:
-            await self._open_choice(reply.choice)
-            logprobs = self._new_logprobs(reply)
-            reason = reply.finish_reason
-            await self._event(delta_body(reply.choice, {}, finish_reason=reason, logprobs=logprobs))
+        await self._push(self._events.finish(reply))
 
     async def end(self, replies: Sequence[Reply]) -> None:
-        """Send the usage where it was asked for, then the end mark."""
-        assert self._exchange is not None
-        if self._wants_usage:
-            usage = usage_body(self._exchange, replies)
-            await self._send_event(chunk_body(self._exchange, [], usage))
-        await self._send_body(b"data: [DONE]\n\n", is_last=True)
+        """Send what comes last."""
+        await self._push(self._events.end(replies), is_last=True)
 
     async def fail(self, failure: Failure) -> None:
         """Send an error event; the caller has to abort the connection."""
-        async with self._order:
-            await self._send_event(failure.body)
+        await self._push(self._events.fail(failure))
 
-    async def _open_choice(self, choice: int) -> None:
-        if not self.has_started:
-            self.has_started = True
-            await self._start()
-        if choice not in self._begun:
-            self._begun.add(choice)
-            await self._event(delta_body(choice, {"role": "assistant", "content": ""}))
+    async def keep_alive(self) -> None:
+        """Break every silence of `keep_alive_s` with a comment, for ever."""
+        while True:
+            silent_s = time.monotonic() - self._sent_at
+            if silent_s >= self._keep_alive_s and self._asked is not None:
+                await self._push(_KEEP_ALIVE)
+                silent_s = 0.0
+            await asyncio.sleep(max(self._keep_alive_s - silent_s, self._keep_alive_s / 10))
+
+    @property
+    def _events(self) -> StreamWriter:
+        assert self._writer is not None
+        return self._writer
+
+    async def _push(self, text: str, *, is_last: bool = False) -> None:
+        if not text and not is_last:
+            return
+        async with self._order:
+            if self._has_ended:  # a comment that waited for the end
+                return
+            if not self.has_started:
+                self.has_started = True
+                await self._start()
+            self._sent_at = time.monotonic()
+            self._has_ended = is_last
+            body = text.encode("utf-8", "replace")
+            await self._send({"type": "http.response.body", "body": body, "more_body": not is_last})
 
     async def _start(self) -> None:
-        assert self._exchange is not None
+        assert self._asked is not None
         headers = {
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-cache",
             "x-accel-buffering": "no",
-            SESSION_HEADER: self._exchange.session_id,
+            **_headers(self._asked),
         }
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
-    def _new_logprobs(self, reply: Reply) -> Json | None:
-        if self._token_bytes is None:
-            return None
-        sent = self._logprobs_sent.get(reply.choice, 0)
-        self._logprobs_sent[reply.choice] = len(reply.logprobs)
-        return logprobs_body(reply.logprobs[sent:], self._token_bytes)
 
-    async def _event(self, choice: Json) -> None:
-        assert self._exchange is not None
-        await self._send_event(chunk_body(self._exchange, [choice]))
-
-    async def _send_event(self, body: Mapping[str, Any]) -> None:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-        await self._send_body(f"data: {text}\n\n".encode())
-
-    async def _send_body(self, body: bytes, *, is_last: bool = False) -> None:
-        more = not is_last
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+def _headers(asked: Asked) -> dict[str, str]:
+    headers = {SESSION_HEADER: asked.exchange.session_id}
+    if asked.request.notes:
+        headers[NOTES_HEADER] = "; ".join(asked.request.notes)
+    return headers

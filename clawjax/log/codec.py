@@ -14,6 +14,8 @@ from clawjax.log import schema
 from clawjax.records import (
     DropReason,
     FinishReason,
+    Grammar,
+    GrammarKind,
     Link,
     LinkKind,
     Message,
@@ -72,8 +74,6 @@ def row(record: Record) -> tuple[Table, dict[str, Any]]:
 def decode_turn(row: Row) -> Turn:
     """Rebuild a `Turn`."""
     values = {field.name: row[field.name] for field in fields(Turn)}
-    sampling: dict[str, Any] = json.loads(values["sampling"])
-    sampling.update(stop=tuple(sampling["stop"]), stop_token_ids=tuple(sampling["stop_token_ids"]))
     values.update(
         kind=TurnKind(values["kind"]),
         finish_reason=FinishReason(values["finish_reason"]),
@@ -84,7 +84,7 @@ def decode_turn(row: Row) -> Turn:
         sampler_logprobs=_unpack(_FLOATS, values["sampler_logprobs"]),
         sampler_logprobs_t1=_unpack(_FLOATS, values["sampler_logprobs_t1"]),
         token_versions=tuple(VersionRun(*run) for run in json.loads(values["token_versions"])),
-        sampling=SamplingParams(**sampling),
+        sampling=_sampling(json.loads(values["sampling"])),
     )
     return Turn(**values)
 
@@ -149,6 +149,14 @@ def _plain(record: Record) -> dict[str, Any]:
 
 def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _sampling(values: dict[str, Any]) -> SamplingParams:
+    values.update(stop=tuple(values["stop"]), stop_token_ids=tuple(values["stop_token_ids"]))
+    grammar = values.get("grammar")
+    if grammar is not None:
+        values["grammar"] = Grammar(GrammarKind(grammar["kind"]), grammar["text"])
+    return SamplingParams(**values)
 
 
 def _messages(text: str) -> tuple[Message, ...]:

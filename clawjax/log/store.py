@@ -7,6 +7,7 @@ most one training step.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -58,6 +59,8 @@ class SqlTurnLog:
         self._engine = engine
         self._readers = snapshots(engine)
         self._clock = clock
+        self._one_writer = threading.Lock()
+        """Lets this process's writers queue; SQLite would let them poll, for up to 0.1 s a look."""
 
     @classmethod
     def open(
@@ -368,7 +371,7 @@ class SqlTurnLog:
     @contextmanager
     def _writing(self) -> Generator[Connection]:
         try:
-            with self._engine.connect() as connection:
+            with self._one_writer, self._engine.connect() as connection:
                 connection.info["writes"] = True
                 try:
                     with connection.begin():

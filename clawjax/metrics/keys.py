@@ -98,8 +98,14 @@ KEYS: tuple[Key, ...] = (
     Key("judge/waiting", "turns", "linked turns not judged yet"),
     Key("judge/latency_s", "s", "from the reaction arriving to the verdict"),
     # The endpoint.
-    Key("gateway/requests", "requests", "requests for a reply since the run began"),
-    Key("gateway/other_requests", "requests", "all others under `/v1`: feedback, models"),
+    Key(
+        "gateway/requests", "requests", "requests for a reply, in any dialect, since the run began"
+    ),
+    Key(
+        "gateway/other_requests",
+        "requests",
+        "all others under `/v1`: feedback, models, token counts",
+    ),
     Key("gateway/non_2xx", "requests", "those of both answered with an error"),
     Key("gateway/unknown_shapes", "requests", "main requests that no rule of linking explains"),
     # Processes.

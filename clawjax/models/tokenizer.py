@@ -23,6 +23,14 @@ from clawjax.records import Message
 
 __all__ = ["ChatTokenizer", "Detokenizer"]
 
+_SPOKEN = frozenset({
+    "<tool_call>", "</tool_call>", "<|python_tag|>", "<|python_start|>", "<|python_end|>",
+    "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]", "<think>", "</think>", "[THINK]", "[/THINK]",
+    "<seed:think>", "</seed:think>", "<|START_THINKING|>", "<|END_THINKING|>",
+})  # fmt: skip
+"""Markup of calls and thoughts: part of what a model says, also where its vocabulary has them as
+special tokens."""
+
 
 class ChatTokenizer:
     """A model's vocabulary and chat template. Immutable; safe to share between threads."""
@@ -51,8 +59,9 @@ class ChatTokenizer:
         self._template = template
         self._added = dict(tokenizer.get_added_tokens_decoder())
         self._alphabet = _Alphabet(tokenizer)
-        self._special = frozenset(i for i, token in self._added.items() if token.special)
-        self._control = self._special | eos_ids
+        markup = frozenset(i for i, token in self._added.items() if token.special)
+        self._control = markup | eos_ids
+        self._special = frozenset(i for i in markup if self._added[i].content not in _SPOKEN)
         self._guard = Guard(self._added[i].content for i in self._control if i in self._added)
         self._segments = SegmentEncoder(tokenizer, self._control)
         self._pieces: dict[int, bytes] = {}
@@ -110,7 +119,7 @@ class ChatTokenizer:
         return self.piece(token_id).decode("utf-8", errors="replace")
 
     def is_special(self, token_id: int) -> bool:
-        """Whether a token is markup rather than text."""
+        """Whether a token is markup rather than text; that of calls and thoughts is text."""
         return token_id in self._special
 
     def detokenizer(self) -> Detokenizer:

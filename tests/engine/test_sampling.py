@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clawjax.engine.decode import idle_rows
-from clawjax.engine.sampling import Drawn, SamplingRows, invert, sample, truncated
+from clawjax.engine.sampling import Drawn, SamplingRows, invert, no_mask, sample, truncated
 
 VOCAB = 32
 ROWS = 3
@@ -213,3 +213,33 @@ def test_alternatives_are_the_likeliest_at_temperature_one() -> None:
 def test_idle_rows_are_greedy() -> None:
     logits = np.random.default_rng(2).normal(size=(ROWS, VOCAB)).astype(np.float32)
     assert (draw(logits, idle_rows(ROWS)).token == logits.argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_a_mask_renormalises_and_leaves_the_others_alone(temperature: float) -> None:
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, 3, (2, VOCAB)).astype(np.float32)
+    allowed = [3, 17, 31]
+    mask = no_mask(2, VOCAB)
+    mask[0, 0] = np.uint32(sum(1 << token for token in allowed)).astype(np.int32)
+    parameters = rows(temperature, seeds=[8, 9], count=2)
+    plain, masked = draw(logits, parameters), jax.device_get(sample_jit(logits, parameters, mask))
+    chosen = int(masked.token[0])
+    assert chosen in allowed
+    cut = log_softmax(logits[0, allowed] / (temperature or 1.0))
+    np.testing.assert_allclose(masked.logprob[0], cut[allowed.index(chosen)], atol=1e-5)
+    np.testing.assert_allclose(masked.logprob_t1[0], log_softmax(logits[0])[chosen], atol=1e-5)
+    if temperature == 0:
+        assert chosen == allowed[int(np.argmax(logits[0, allowed]))]
+    for of_plain, of_masked in zip(plain, masked, strict=True):
+        np.testing.assert_allclose(of_plain[1], of_masked[1], atol=1e-6)
+
+
+def test_filters_count_what_the_mask_leaves() -> None:
+    logits = np.zeros((1, VOCAB), np.float32)
+    logits[0, :4] = [9, 8, 2, 1]
+    mask = no_mask(1, VOCAB)
+    mask[0, 0] = 0b1100
+    for seed in range(20):
+        drawn = sample_jit(logits, rows(top_k=1, seeds=seed, count=1), mask)
+        assert (int(drawn.token[0]), float(drawn.logprob[0])) == (2, 0.0)

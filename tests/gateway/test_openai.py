@@ -99,6 +99,46 @@ def test_tool_choice_says_what_is_offered(choice, offered):
     assert names == offered
 
 
+@pytest.mark.parametrize(
+    ("choice", "read"),
+    [
+        (None, "auto"),
+        ("auto", "auto"),
+        ("none", "none"),
+        ("required", "required"),
+        ({"type": "function", "function": {"name": "ls"}}, ("function", "ls")),
+    ],
+)
+def test_tool_choice_is_read(choice, read):
+    assert parse(tools=[TOOL], tool_choice=choice).tool_choice == read
+
+
+def test_without_tools_nothing_is_required():
+    assert parse(tool_choice="required").tool_choice == "auto"
+    assert parse(tool_choice="none").tool_choice == "none"
+
+
+def test_calls_may_be_parallel_unless_that_is_denied():
+    assert parse(tools=[TOOL]).is_parallel
+    assert not parse(tools=[TOOL], parallel_tool_calls=False).is_parallel
+
+
+@pytest.mark.parametrize(
+    ("wanted", "schema"),
+    [
+        (None, None),
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {"type": "object"}),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "string"}}},
+            {"type": "string"},
+        ),
+    ],
+)
+def test_response_format_is_a_schema(wanted, schema):
+    assert parse(response_format=wanted).response_format == schema
+
+
 def test_flat_tools_are_put_into_form():
     flat = {"type": "function", "name": "ls", "parameters": {"type": "object"}}
     assert json.loads(parse(tools=[flat]).tools_json) == [TOOL]
@@ -142,6 +182,12 @@ def test_flat_tools_are_put_into_form():
             {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}},
             "tool_choice",
             "not among tools: ls",
+        ),
+        ({"response_format": {"type": "xml"}}, "response_format.type", "expected text, json_obj"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": []}}},
+            "response_format.json_schema.schema",
+            "expected an object",
         ),
         ({"model": 3}, "model", "got integer 3"),
     ],
@@ -187,3 +233,20 @@ def test_what_real_clients_sent_is_understood():
         request = parse_chat_request(body, DEFAULTS)
         assert len(request.messages) == len(body["messages"])
         assert (request.tools_json is None) == (not body.get("tools"))
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "schema"),
+    [
+        (None, None),
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, {"type": "object"}),
+        ({"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}, SCHEMA),
+        ({"type": "json_schema", "json_schema": {"name": "x"}}, {"type": "object"}),
+    ],
+)
+def test_the_format_of_a_reply_is_a_schema(wanted, schema):
+    assert parse(response_format=wanted).response_format == schema

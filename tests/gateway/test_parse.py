@@ -7,35 +7,154 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clawjax.gateway.formats.reasoning import REASONING
+from clawjax.gateway.formats.registry import FORMATS
 from clawjax.gateway.parse import ReplyParser, new_call_id
 
 CALL = '<tool_call>\n{"name": "ls", "arguments": {"path": "/tmp"}}\n</tool_call>'
+TOOLS = {
+    "ls": {"type": "object", "properties": {"path": {"type": "string"}, "n": {"type": "integer"}}},
+    "cat": {},
+}
 
 
-def parse(*pieces, has_tools=True, has_reasoning=False, opens_reasoning=False):
+def read(*pieces, form="hermes", reasoning=None, opens_reasoning=False, is_cut=False):
+    """Content, thoughts, calls as `[id, name, arguments]`, and what is wrong."""
     ids = (f"call{i}" for i in itertools.count())
     parser = ReplyParser(
-        has_tools=has_tools,
-        has_reasoning=has_reasoning,
+        FORMATS[form] if form else None,
+        REASONING[reasoning] if reasoning else None,
+        tools=TOOLS,
         opens_reasoning=opens_reasoning,
         call_id=lambda: next(ids),
     )
-    deltas = [delta for piece in pieces for delta in parser.push(piece)] + parser.flush()
-    calls = [d.tool_call for d in deltas if d.tool_call]
-    return "".join(d.content for d in deltas), "".join(d.reasoning for d in deltas), calls
+    deltas = [delta for piece in pieces for delta in parser.push(piece)]
+    deltas += parser.flush(is_cut=is_cut)
+    calls = []
+    for delta in deltas:
+        if delta.call is not None:
+            if delta.call.name is not None:
+                assert delta.call.position == len(calls)
+                calls.append([delta.call.call_id, delta.call.name, ""])
+            assert delta.call.position == len(calls) - 1
+            calls[-1][2] += delta.call.arguments
+    content = "".join(d.content for d in deltas)
+    return content, "".join(d.reasoning for d in deltas), calls, parser.malformed
 
 
-def test_a_call_becomes_a_call_and_leaves_no_white_space():
-    content, _, calls = parse(f"I look.\n{CALL}\n{CALL}\n")
-    assert content == "I look."
-    assert [(c.call_id, c.name, json.loads(c.arguments)) for c in calls] == [
-        ("call0", "ls", {"path": "/tmp"}),
-        ("call1", "ls", {"path": "/tmp"}),
-    ]
+def told(calls):
+    return [(name, json.loads(arguments)) for _, name, arguments in calls]
 
 
-def test_text_may_go_on_after_a_call():
-    assert parse(f"I look.\n{CALL}\nDone.\n")[0] == "I look.\nDone."
+LS, CAT = ("ls", {"path": "/tmp"}), ("cat", {})
+EXAMPLES = [
+    ("hermes", CALL, [LS]),
+    ("hermes", f'{CALL}\n<tool_call>\n{{"name": "cat"}}\n</tool_call>', [LS, CAT]),
+    (
+        "hermes",
+        '<tool_call>[{"name": "ls", "arguments": {"path": "/tmp"}}, {"name": "cat"}]</tool_call>',
+        [LS, CAT],
+    ),
+    ("hermes", '<tool_call>{"arguments": {"path": "/tmp"}, "name": "ls"}</tool_call>', [LS]),
+    ("hermes", '<tool_call>{"name": "ls", "arguments": "{\\"path\\": \\"/tmp\\"}"}', [LS]),
+    ("hermes", '<tool_call>{"name": "cat", "arguments": null}</tool_call>', [CAT]),
+    (
+        "hermes",
+        '<tool_call>{"name": "cat", "arguments": {"a": ["</tool_call>", -1.5e3, null, "\\u00fc"]}}'
+        "</tool_call>",
+        [("cat", {"a": ["</tool_call>", -1500.0, None, "ü"]})],
+    ),
+    (
+        "qwen_xml",
+        "<tool_call>\n<function=ls>\n<parameter=path>\n/tmp\n</parameter>\n</function>\n</tool_call>",
+        [LS],
+    ),
+    (
+        "qwen_xml",
+        '<function=ls>\n<parameter=path>\n a\n"b"\n\n</parameter>\n<parameter=n>\n3\n</parameter>\n'
+        "</function>\n</tool_call>\n<tool_call>\n<function=cat>\n</function>\n</tool_call>",
+        [("ls", {"path": ' a\n"b"\n', "n": 3}), CAT],
+    ),
+    ("llama3_json", '{"name": "ls", "parameters": {"path": "/tmp"}}', [LS]),
+    (
+        "llama3_json",
+        '<|python_tag|>{"type": "function", "name": "ls", "parameters": {"path": "/tmp"}};'
+        ' {"name": "cat", "parameters": {}}',
+        [LS, CAT],
+    ),
+    ("llama3_pythonic", '[ls(path="/tmp"), cat()]', [LS, CAT]),
+    (
+        "llama3_pythonic",
+        "<|python_start|>[cat(a=[1, 'x, y)', {'k': None}], b=true, c = -2.5,)]<|python_end|>",
+        [("cat", {"a": [1, "x, y)", {"k": None}], "b": True, "c": -2.5})],
+    ),
+    (
+        "mistral",
+        '[TOOL_CALLS] [{"name": "ls", "arguments": {"path": "/tmp"}}, {"name": "cat", '
+        '"arguments": {}, "id": "123456789"}]',
+        [LS, CAT],
+    ),
+    (
+        "mistral",
+        '[TOOL_CALLS]ls[ARGS]{"path": "/tmp"}[TOOL_CALLS]cat[CALL_ID]abc123456[ARGS]{}',
+        [LS, CAT],
+    ),
+    ("mistral", '[TOOL_CALLS]ls{"path": "/tmp"}', [LS]),
+    ("json", '{"name": "ls", "arguments": {"path": "/tmp"}}', [LS]),
+    ("json", '[{"name": "ls", "arguments": {"path": "/tmp"}}, {"name": "cat"}]', [LS, CAT]),
+    ("json", '```json\n{"name": "ls", "arguments": {"path": "/tmp"}}\n```', [LS]),
+]
+
+
+@pytest.mark.parametrize(("form", "text", "calls"), EXAMPLES)
+def test_every_family_is_read(form, text, calls):
+    content, _, found, malformed = read(text, form=form)
+    assert (told(found), content, malformed) == (calls, "", None)
+    assert read(*text, form=form) == read(text, form=form)
+
+
+@pytest.mark.parametrize(("form", "text", "calls"), EXAMPLES)
+def test_text_behind_a_call_is_text(form, text, calls):
+    content, _, found, _ = read(f"{text}\nDone, [really] {{}}.", form=form)
+    assert (content.lstrip(), told(found)) == ("Done, [really] {}.", calls)
+
+
+@pytest.mark.parametrize(("form", "text", "calls"), EXAMPLES)
+def test_text_before_a_call_is_text(form, text, calls):
+    is_bare = text[0] in FORMATS[form].bare
+    content, _, found, _ = read(f"I look.\n{text}", form=form)
+    assert content == (f"I look.\n{text}" if is_bare else "I look.")
+    assert told(found) == ([] if is_bare else calls)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_a_format_writes_it_reads(name):
+    arguments = {"path": "a \"b\"\n'c' </x>", "n": 3}
+    text = FORMATS[name].written("ls", json.dumps(arguments))
+    assert told(read(text, form=name)[2]) == [("ls", arguments)]
+
+
+def test_white_space_at_a_call_is_dropped():
+    assert read(f"I look.\n{CALL}\n{CALL}\n")[0] == "I look."
+    assert read(f"I look.\n{CALL}\nDone.\n")[0] == "I look.\nDone."
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ('{"name": "ls", "arguments": {"path": "a\nb"}}', {"path": "a\nb"}),
+        ('{"name": "ls", "arguments": {"path": ["a", "b",],},}', {"path": ["a", "b"]}),
+        ('{"name": "ls", "arguments": {"path": {"a": [1, 2', {"path": {"a": [1, 2]}}),
+        ('{"name": "ls", "arguments": {"path": "/tmp"}}}', {"path": "/tmp"}),
+        ("{'name': 'ls', 'arguments': {'path': True}}", {"path": True}),
+        ('{"name": "ls", "arguments": {"path": \'x\'}}', {"path": "x"}),
+        ('{"function": {"name": "ls", "arguments": {"n": 1}}}', {"n": 1}),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n</tool_call>", "</tool_call>\n", ""])
+def test_what_can_be_understood_in_one_way_is_repaired(text, arguments, end):
+    content, _, calls, malformed = read(f"<tool_call>\n{text}{end}")
+    assert (told(calls), content, malformed) == ([("ls", arguments)], "", None)
 
 
 @pytest.mark.parametrize(
@@ -45,62 +164,178 @@ def test_text_may_go_on_after_a_call():
         "<tool_call>[1]</tool_call>",
         '<tool_call>{"arguments": {}}</tool_call>',
         '<tool_call>{"name": "ls", "argu',
+        '<tool_call>{"name": ls, "arguments": {}}</tool_call>',
         "<tool_call>",
-        "a < b and <tool",
-        "  spaces around  \n",
     ],
 )
-def test_what_is_no_call_stays_text(text):
-    assert parse(text) == (text.lstrip(), "", [])
+def test_what_is_no_call_stays_text_and_is_noted(text):
+    content, _, calls, malformed = read(text)
+    assert (content, calls) == (text, [])
+    assert malformed
 
 
-def test_a_call_without_its_end_tag_counts_when_it_is_complete():
-    _, _, calls = parse(CALL.removesuffix("</tool_call>"))
-    assert [call.name for call in calls] == ["ls"]
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("hermes", "a < b and <tool"),
+        ("hermes", "  spaces around  \n"),
+        ("llama3_json", '{"name": "unknown", "parameters": {}}'),
+        ("llama3_json", '{"answer": 4}'),
+        ("llama3_json", "{"),
+        ("llama3_pythonic", "[1] says that [ls] is"),
+        ("llama3_pythonic", "[link](ls)"),
+        ("json", "[1, 2]"),
+        ("json", 'Like this:\n```json\n{"a": 1}\n```\nYes.'),
+        ("mistral", "[TOOL_CALL] {}"),
+        ("qwen_xml", "<function> is a tag"),
+    ],
+)
+def test_what_may_well_be_text_is_text(form, text):
+    content, _, calls, malformed = read(text, form=form)
+    assert (content, calls, malformed) == (text.lstrip(), [], None)
+
+
+def test_a_good_call_behind_a_bad_one_is_read():
+    bad = "<tool_call>\nls /tmp\n"
+    content, _, calls, malformed = read(bad + CALL)
+    assert (content, told(calls)) == (bad.rstrip(), [LS])
+    assert malformed
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "arguments"),
+    [
+        ("hermes", '<tool_call>{"name": "ls", "arguments": {"path": "/t', '{"path": "/t'),
+        ("hermes", '<tool_call>{"name": "ls", "arguments": {"path": "/t"', '{"path": "/t"'),
+        ("hermes", '<tool_call>{"name": "ls", "arguments": {"n": 1', '{"n": 1'),
+        ("llama3_json", '{"name": "ls", "parameters": {"n": [', '{"n": ['),
+        ("llama3_pythonic", "[ls(n=3, path='/t", '{"n": 3'),
+        ("mistral", '[TOOL_CALLS]ls[ARGS]{"n": 4', '{"n": 4'),
+        ("qwen_xml", "<function=ls><parameter=path>\n/tmp/fi", '{"path": "/tmp/fi'),
+        ("json", '{"name": "ls", "arguments": {"n": 4}', None),
+    ],
+)
+def test_a_call_that_is_cut_off_keeps_what_there_is(form, text, arguments):
+    content, _, calls, malformed = read(text, form=form, is_cut=True)
+    assert content == ""
+    assert [name for _, name, _ in calls] == ["ls"]
+    assert malformed
+    assert calls[0][2] == ('{"n": 4}' if arguments is None else arguments)
+
+
+def test_a_complete_call_counts_though_its_tag_is_cut_off():
+    text = CALL.removesuffix("_call>")
+    content, _, calls, malformed = read(text, is_cut=True)
+    assert (content, told(calls), malformed) == ("", [LS], None)
+
+
+def test_a_call_that_goes_wrong_keeps_its_arguments_as_they_were_written():
+    text = '<tool_call>{"name": "ls", "arguments": {"path": /tmp}}</tool_call> so'
+    content, _, calls, malformed = read(text)
+    assert (content, calls[0][2]) == (" so", '{"path": /tmp}}')
+    assert malformed
 
 
 def test_without_tools_tags_are_text():
-    assert parse(CALL, has_tools=False) == (CALL, "", [])
+    assert read(CALL, form=None) == (CALL, "", [], None)
 
 
 def test_text_leaves_as_soon_as_it_is_certain():
-    parser = ReplyParser(has_tools=True, has_reasoning=False)
+    parser = ReplyParser(FORMATS["hermes"], None, tools=TOOLS)
     assert [d.content for d in parser.push("Hello <")] == ["Hello"]
     assert [d.content for d in parser.push("b> and")] == [" <b> and"]
 
 
+def test_a_call_leaves_name_first_and_arguments_as_they_come():
+    parser = ReplyParser(FORMATS["hermes"], None, tools=TOOLS, call_id=lambda: "c1")
+    assert parser.push('<tool_call>\n{"name": "ls", "arg') == []
+    (begun,) = parser.push('uments": {')
+    assert begun.call == (0, "{", "c1", "ls")
+    (grown,) = parser.push('"path": "/t')
+    assert grown.call == (0, '"path": "/t', None, None)
+    assert [d.call.arguments for d in parser.push('mp"}}</tool_call>')] == ['mp"}']
+    (other,) = parser.push('<tool_call>{"name": "cat"}')
+    assert other.call == (1, "{}", "c1", "cat")
+
+
+def test_text_parameters_leave_as_they_come():
+    parser = ReplyParser(FORMATS["qwen_xml"], None, tools=TOOLS)
+    parser.push("<tool_call><function=ls><parameter=path>\n")
+    deltas = parser.push("a long path with many characters")
+    assert "".join(d.call.arguments for d in deltas).startswith("a long path")
+
+
 def test_thoughts_are_kept_apart():
     text = f"<think>\nhm, <tool_call>?\n</think>\n\nYes <think> no {CALL}"
-    content, reasoning, calls = parse(text, has_reasoning=True)
+    content, reasoning, calls, _ = read(text, reasoning="think")
     assert (content, reasoning, len(calls)) == ("Yes <think> no", "hm, <tool_call>?", 1)
-    assert parse("so\n</think>\nyes", has_reasoning=True, opens_reasoning=True)[:2] == ("yes", "so")
-    assert parse("<think>never done", has_reasoning=True)[:2] == ("", "never done")
+    assert read("so\n</think>\nyes", reasoning="think", opens_reasoning=True)[:2] == ("yes", "so")
+    assert read("<think>never done", reasoning="think")[:2] == ("", "never done")
 
 
-PIECES = st.lists(
-    st.sampled_from([
-        "a", " ", "\n", "<", "<think>", "</think>", "<tool_call>", "</tool_call>", CALL,
-        '{"name": "f"}', "tool_call>", "</", "ü",
-    ]),
-    max_size=12,
-).map("".join)  # fmt: skip
+@pytest.mark.parametrize("name", REASONING)
+def test_every_family_of_thoughts_is_read(name):
+    begin, end = REASONING[name]
+    text = f"{begin}\nhm\n{end}\n\nyes"
+    assert read(text, reasoning=name)[:2] == ("yes", "hm")
+    assert read(*text, reasoning=name) == read(text, reasoning=name)
 
 
-@given(PIECES, st.lists(st.integers(0, 200), max_size=8), st.booleans())
-def test_cuts_change_nothing(text, cuts, has_reasoning):
+def test_a_bare_call_may_follow_a_thought():
+    text = '<think>hm</think>\n{"name": "cat", "parameters": {}}'
+    assert told(read(text, form="llama3_json", reasoning="think")[2]) == [CAT]
+    thought = "[THINK]hm[/THINK][cat()]"
+    assert told(read(thought, form="llama3_pythonic", reasoning="mistral")[2]) == [CAT]
+
+
+FRAGMENTS = sorted({
+    "a", " ", "\n", "<", "<think>", "</think>", "<tool_call>", "</tool_call>", '"', "}", "]", "{",
+    "[", "ü", "</", ";", ",", "[TOOL_CALLS]", "ls", "[ARGS]", "<|python_tag|>", "```json", "```",
+    '{"name": "ls", "arguments": ', '{"path": "/tmp"}', "<function=ls>", "<parameter=n>", "1",
+    "</parameter>", "</function>", "[ls(", "n=", ")", "'", *(text for _, text, _ in EXAMPLES),
+})  # fmt: skip
+TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join)
+CUTS = st.lists(st.integers(0, 300), max_size=8)
+
+
+@given(st.sampled_from(list(FORMATS)), TEXTS, CUTS, st.booleans(), st.booleans())
+def test_cuts_change_nothing(form, text, cuts, has_reasoning, is_cut):
     points = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = [text[a:b] for a, b in itertools.pairwise(points)]
-    whole = parse(text, has_reasoning=has_reasoning)
-    assert parse(*pieces, has_reasoning=has_reasoning) == whole
+    options = {"form": form, "reasoning": "think" if has_reasoning else None, "is_cut": is_cut}
+    whole = read(text, **options)
+    assert read(*pieces, **options) == whole
+    assert read(*text, **options) == whole
 
 
-@given(PIECES)
-def test_text_without_calls_is_kept_whole(text):
-    content, _, calls = parse(text)
+@given(st.sampled_from(list(FORMATS)), TEXTS)
+def test_text_without_calls_is_kept_whole(form, text):
+    content, _, calls, _ = read(text, form=form)
     if not calls:
         assert content == (text.lstrip() or text)
 
 
-def test_call_ids_are_letters_and_digits():
+@given(st.sampled_from(list(FORMATS)), TEXTS)
+def test_calls_that_are_not_malformed_have_json_arguments(form, text):
+    _, _, calls, malformed = read(text, form=form)
+    if malformed is None:
+        for _, _, arguments in calls:
+            json.loads(arguments)
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="<[{`", exclude_categories=("Cs",)))
+
+
+@given(WORDS, WORDS)
+def test_text_around_a_call_survives(before, after):
+    content, _, calls, _ = read(f"{before}{CALL}{after}")
+    assert told(calls) == [LS]
+    gap = after[: len(after) - len(after.lstrip())] if before.strip() or after.strip() else ""
+    expected = f"{before.strip()}{gap if after.strip() else ''}{after.strip()}"
+    assert content.strip() == expected.strip()
+
+
+def test_call_ids_are_nine_letters_and_digits():
     assert new_call_id().isalnum()
+    assert len(new_call_id()) == 9
     assert new_call_id() != new_call_id()

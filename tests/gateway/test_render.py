@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clawjax.gateway.formats.reasoning import REASONING
 from clawjax.gateway.render import Prior, Renderer
 from clawjax.models.template import ChatTemplate
 from clawjax.models.tokenizer import ChatTokenizer
@@ -112,8 +113,8 @@ def test_templates_that_cannot_be_continued_render_afresh(tokenizer, tmp_path, s
 
 
 def test_models_that_think_are_recognised(tokenizer, qwen_tokenizer):
-    assert Renderer(qwen_tokenizer).knows_reasoning()
-    assert not Renderer(tokenizer).knows_reasoning()
+    assert Renderer(qwen_tokenizer).formats.reasoning == REASONING["think"]
+    assert Renderer(tokenizer).formats.reasoning is None
     opened = qwen_tokenizer.encode("<|im_start|>assistant\n<think>\n")
     assert Renderer(qwen_tokenizer).opens_reasoning(opened)
     assert not Renderer(qwen_tokenizer).opens_reasoning(opened[:2])
@@ -121,7 +122,7 @@ def test_models_that_think_are_recognised(tokenizer, qwen_tokenizer):
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=12)
 STEP = st.tuples(
-    st.lists(st.integers(3, 300), max_size=6),
+    st.lists(st.integers(7, 300), max_size=6),  # no markup: thoughts are another matter
     st.sampled_from(["end", "length", "other end"]),
     TEXT,
     st.lists(st.builds(Message, st.sampled_from(["user", "tool"]), TEXT), min_size=1, max_size=3),
@@ -159,6 +160,45 @@ def test_the_reply_may_be_written_differently_in_the_history(tokenizer):
     assert len(prompts) == 1
     thought = replace(told[0], reasoning="hm")
     assert after(tokenizer, messages, ids, thought, [Message("user", "b")])[1] in prompts
+
+
+def test_thoughts_go_where_the_template_removes_them(qwen_tokenizer, tmp_path):
+    """A new question removes them; the results of a call leave them where the template does."""
+    messages = [Message("user", "hi")]
+    reply_ids = (
+        *qwen_tokenizer.encode("<think>\nhm\n</think>\n\nyes"),
+        end_of_turn(qwen_tokenizer),
+    )
+    reply, new = Message("assistant", "yes", reasoning="hm"), [Message("user", "more")]
+    _, longer = after(qwen_tokenizer, messages, reply_ids, reply, new)
+    assert longer == Renderer(qwen_tokenizer).prompt([*messages, reply, *new], None, None)
+    assert "hm" not in qwen_tokenizer.decode(longer)
+    keeping = with_template(
+        qwen_tokenizer,
+        tmp_path,
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if messages[-1].role == 'tool' %}"
+        "{{ m.content }}{% else %}{{ m.content.split('</think>')[-1] }}{% endif %}<|im_end|>\n"
+        "{% endfor %}<|im_start|>assistant\n",
+    )
+    for role, is_kept in (("tool", True), ("user", False)):
+        prompt, longer = after(keeping, messages, reply_ids, reply, [Message(role, "a.txt")])
+        assert (longer[: len(prompt) + len(reply_ids)] == prompt + reply_ids) is is_kept
+
+
+def test_tools_are_told_to_models_whose_template_does_not_know_them(tokenizer):
+    messages, reply = (
+        [Message("user", "hi")],
+        Message("assistant", "", (ToolCall("c", "ls", "{}"),)),
+    )
+    text = '<tool_call>\n{"name": "ls", "arguments": {}}\n</tool_call>'
+    reply_ids = (*tokenizer.encode(text), end_of_turn(tokenizer))
+    new = [Message("tool", "a.txt")]
+    prompt, longer = after(tokenizer, messages, reply_ids, reply, new, tools_json=TOOLS)
+    assert '"name": "ls"' in tokenizer.decode(prompt)
+    assert longer == Renderer(tokenizer).prompt([*messages, reply, *new], TOOLS, None)
+    assert tokenizer.decode(longer).endswith(
+        "<tool_response>\na.txt\n</tool_response>\nassistant\n"
+    )
 
 
 def test_control_tokens_in_names_calls_and_tools_are_text(qwen_tokenizer):

@@ -73,6 +73,7 @@ async def test_the_openai_client_talks_streams_and_calls_tools(make_gateway):
         assert final.finish_reason == "tool_calls"
         assert final.message.content == "I look."
         assert [entry.function.name for entry in final.message.tool_calls] == ["ls", "ls"]
+        assert {entry.function.arguments for entry in final.message.tool_calls} == {'{"path": "/"}'}
         assert len(final.logprobs.content) == len(gateway.turns()[-1].response_ids)
         assert "content.delta" in kinds
         assert [model.id async for model in client.models.list()] == [MODEL]

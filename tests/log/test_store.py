@@ -1,6 +1,7 @@
 """The turn log's invariants, on real SQLite files, and on PostgreSQL where there is one."""
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,8 @@ from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
     DropReason,
     FinishReason,
+    Grammar,
+    GrammarKind,
     Link,
     LinkKind,
     Message,
@@ -136,6 +139,23 @@ def test_a_turn_comes_back_as_it_was_written(log, history, reply, tokens, number
     assert found is not None
     assert found.turn == turn
     assert expand_versions(found.turn.token_versions) == tuple(v for _, _, v in tokens)
+
+
+def test_a_turn_with_a_grammar_comes_back_and_so_does_an_older_one(log):
+    grammar = Grammar(GrammarKind.JSON_SCHEMA, '{"type": "object"}')
+    held = make_turn(
+        sampling=SamplingParams(max_response_tokens=8, grammar=grammar),
+        reply=Message("assistant", "<tool_call>", malformed="a call without a name"),
+    )
+    log.append(held)
+    assert log.get("t1").turn == held
+    table, columns = codec.row(make_turn())
+    assert table.name == "turns"
+    for name, added in (("sampling", "grammar"), ("reply", "malformed")):
+        written = json.loads(columns[name])
+        del written[added]
+        columns[name] = json.dumps(written)
+    assert codec.decode_turn(columns) == make_turn()
 
 
 def test_all_events_of_a_turn_come_back_in_order(log):

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from clawjax.engine.server.answers import Json
 from clawjax.errors import ClawError, WireError
 from clawjax.gateway.completions import failure_of
-from clawjax.gateway.endpoints import exception_handlers
+from clawjax.gateway.failures import exception_handlers
 
 __all__ = ["RequireKey", "failure_body", "handlers"]
 

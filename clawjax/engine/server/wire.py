@@ -25,7 +25,7 @@ from clawjax.gateway.wire import (
     read_text,
     reject,
 )
-from clawjax.records import SamplingParams
+from clawjax.records import Grammar, GrammarKind, SamplingParams
 
 __all__ = ["SEED_RANGE", "GenerateCall", "Wanted", "as_ids", "parse_generate", "read_stops"]
 
@@ -43,10 +43,6 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     "repetition_penalty": (1,),
     "min_new_tokens": (0,),
     "stop_regex": ([], ""),
-    "json_schema": (),
-    "regex": (),
-    "ebnf": (),
-    "structural_tag": (),
     "logit_bias": ({},),
     "custom_params": ({},),
     "skip_special_tokens": (True,),
@@ -57,8 +53,16 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 """What SGLang knows besides, and the values at which it changes nothing; null does not either."""
 _HONOURED = {
     "max_new_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "stop_token_ids",
-    "ignore_eos", "n", "sampling_seed",
+    "ignore_eos", "n", "sampling_seed", "json_schema", "regex", "ebnf", "structural_tag",
 }  # fmt: skip
+_GRAMMARS = {
+    "json_schema": GrammarKind.JSON_SCHEMA,
+    "regex": GrammarKind.REGEX,
+    "ebnf": GrammarKind.LARK,
+    "structural_tag": GrammarKind.STRUCTURAL_TAG,
+}
+_ANY_JSON = "$$ANY$$"
+"""A schema that SGLang lets everything pass by."""
 _INPUTS = ("input_embeds", "image_data", "audio_data", "video_data")
 
 
@@ -267,7 +271,17 @@ def _sampling(params: JsonObject) -> SamplingParams:
         stop=read_stops(params),
         stop_token_ids=() if stop_ids is None else as_ids(stop_ids, "stop_token_ids"),
         ignore_eos=bool(read_flag(params, "ignore_eos")),
+        grammar=_grammar(params),
     )
+
+
+def _grammar(params: JsonObject) -> Grammar | None:
+    given = {name: text for name in _GRAMMARS if (text := read_text(params, name))}
+    if len(given) > 1:
+        reject("sampling_params", f"{' and '.join(given)} exclude one another: send one")
+    for name, text in given.items():
+        return Grammar(_GRAMMARS[name], "{}" if text == _ANY_JSON else text)
+    return None
 
 
 def _refuse_unknown(params: JsonObject) -> None:

@@ -111,7 +111,7 @@ class SglangEngine:
         Raises:
             WireError: over the context length, bad parameters (the server's words), too many
                 requests or no server in rotation (503).
-            EngineError: it was interrupted too often, or makes no sense.
+            EngineError: it was interrupted too often, or once within a grammar, or makes no sense.
         """
         limit = reply_limit(request, self._expected.vocab_size, self._expected.context_length)
         reply = Reply(request, limit, self._expected.tokenizer)
@@ -128,6 +128,8 @@ class SglangEngine:
                     self._pool.note(server, None)
                 except EngineError as error:
                     self._pool.note(server, error)
+                    if reply.tokens and request.sampling.grammar is not None:
+                        raise  # another server would begin the grammar anew
                     await trouble.survive(error, server, progress=len(reply.tokens) - known)
 
     async def score(self, request: ScoreRequest) -> tuple[float, ...]:

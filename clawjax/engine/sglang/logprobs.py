@@ -11,6 +11,9 @@ sglang-jax cddbf6f1):
 - SGLang up to 0.4.x with the flashinfer backend gives logits / temperature renormalised within
   top-p, but not within top-k or min-p: `TOP_P`.
 
+With a grammar, SGLang masks the logits before any of this, so whatever a server is, its log-probs
+may be of the tokens allowed or of all: they are of no known distribution.
+
 - clawjax's own engine server gives the same as `ORIGINAL`, and in a field of its own those of the
   distribution drawn from: `BOTH`.
 
@@ -85,6 +88,8 @@ def derive(
     `told` are those of the distribution drawn from, by servers of `BOTH`.
     """
     known = tuple(reported)
+    if sampling.grammar is not None:
+        return Logprobs(tuple(told or ()), known) if of is LogprobsOf.BOTH else Logprobs((), ())
     if sampling.temperature == 0:
         return Logprobs(known, known)
     is_cut = sampling.top_k > 0 or sampling.min_p > 0

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from clawjax.engine.sglang.failures import InterruptError, RefusedError
 from clawjax.errors import EngineError, WireError
 from clawjax.protocols import GenerateRequest, ScoreRequest
-from clawjax.records import FinishReason
+from clawjax.records import FinishReason, GrammarKind
 
 __all__ = [
     "SAMPLER_FIELD",
@@ -40,6 +40,13 @@ __all__ = [
 SAMPLER_FIELD = "output_token_sampler_logprobs"
 _TOO_LONG = ("context length", "longer than the model", "maximum allowed length")
 _BUSY = (429, 503)
+_GRAMMARS = {
+    GrammarKind.JSON_SCHEMA: "json_schema",
+    GrammarKind.REGEX: "regex",
+    GrammarKind.LARK: "ebnf",
+    GrammarKind.STRUCTURAL_TAG: "structural_tag",
+}
+"""SGLang's names. `ebnf` is Lark where the server has `--grammar-backend llguidance`."""
 _NAN = "NaN happened"
 """What SGLang calls the stop string of a reply whose logits were not finite."""
 
@@ -106,8 +113,9 @@ def generate_body(
     """Ask for the rest of a reply, `tokens` of which are known, up to `limit` tokens in all.
 
     At temperature 0 the filters are left out: they change nothing, and some servers would
-    renormalise log-probs by them.
+    renormalise log-probs by them. A grammar is of a whole reply: who has one cannot be continued.
     """
+    assert not (tokens and request.sampling.grammar), "a grammar begins where its reply does"
     sampling = request.sampling
     params: dict[str, object] = {
         "temperature": sampling.temperature,
@@ -127,6 +135,8 @@ def generate_body(
         params["ignore_eos"] = True
     if dialect.takes_seed:
         params["sampling_seed"] = request.seed
+    if sampling.grammar is not None:
+        params[_GRAMMARS[sampling.grammar.kind]] = sampling.grammar.text
     body: dict[str, object] = {
         "rid": rid,
         "input_ids": [*request.prompt_ids, *tokens],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -11,6 +12,7 @@ from clawjax.engine.server.app import create_app, new_backend
 from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.shelf import WeightShelf
 from clawjax.models.tiny import tiny_tokenizer
+from clawjax.records import Grammar, GrammarKind
 from clawjax.testing import FakeEngine
 
 SETTINGS = Settings(model_path="fake", model_name="fake")
@@ -74,6 +76,20 @@ async def test_any_engine_is_served(client: httpx.AsyncClient, engine: FakeEngin
     chat = {"messages": [{"role": "user", "content": "hi"}], "model": "fake"}
     said = (await client.post("/v1/chat/completions", json=chat)).json()
     assert said["choices"][0]["message"]["content"] == "hello you"
+
+
+async def test_a_grammar_reaches_the_engine(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    body = {"text": "hi", "sampling_params": {"json_schema": "{}"}}
+    assert (await client.post("/generate", json=body)).status_code == 200
+    chat = {"messages": [{"role": "user", "content": "hi"}], "model": "fake"}
+    schema = {"type": "object"}
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    await client.post("/v1/chat/completions", json={**chat, "response_format": wanted})
+    grammars = [request.sampling.grammar for request in engine.requests]
+    assert grammars == [
+        Grammar(GrammarKind.JSON_SCHEMA, "{}"),
+        Grammar(GrammarKind.JSON_SCHEMA, json.dumps(schema)),
+    ]
 
 
 @pytest.mark.parametrize("path", ["/pause_generation", "/continue_generation", "/flush_cache"])

@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clawjax.engine.server.wire import GenerateCall, parse_generate
+from clawjax.engine.sglang.wire import Dialect, Weights, generate_body
 from clawjax.errors import WireError
-from clawjax.records import SamplingParams
+from clawjax.protocols import GenerateRequest
+from clawjax.records import Grammar, GrammarKind, SamplingParams
 
 
 def parsed(**body: Any) -> GenerateCall:
@@ -94,7 +96,12 @@ def test_several_replies_follow_their_prompt_and_differ_in_seed() -> None:
         ({"text": "x", "sampling_params": {"top_p": 0}}, "leaves no token", "invalid_value"),
         ({"text": "x", "sampling_params": {"max_new_tokens": -1}}, "max_new", "invalid_value"),
         ({"text": "x", "sampling_params": {"nonsense": 1}}, "nonsense: is unknown", None),
-        ({"text": "x", "sampling_params": {"regex": "a+"}}, "regex: is not supported", None),
+        (
+            {"text": "x", "sampling_params": {"regex": "a+", "json_schema": "{}"}},
+            "json_schema and regex exclude one another",
+            None,
+        ),
+        ({"text": "x", "sampling_params": {"json_schema": {}}}, "got object", "invalid_type"),
         ({"text": "x", "sampling_params": {"repetition_penalty": 1.1}}, "not supported", None),
         ({"text": "x", "top_logprobs_num": 21}, "at most 20", "invalid_value"),
         (
@@ -109,6 +116,27 @@ def test_what_cannot_be_honoured_is_refused(body: dict, words: str, code: str | 
         parsed(**body)
     assert caught.value.status == 400
     assert code in (None, caught.value.code)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("json_schema", GrammarKind.JSON_SCHEMA),
+        ("regex", GrammarKind.REGEX),
+        ("ebnf", GrammarKind.LARK),
+        ("structural_tag", GrammarKind.STRUCTURAL_TAG),
+    ],
+)
+def test_grammars_are_taken(name: str, kind: GrammarKind) -> None:
+    [wanted] = parsed(text="x", sampling_params={name: "text"}).wanted
+    assert wanted.sampling.grammar == Grammar(kind, "text")
+    sent = generate_body(
+        GenerateRequest("r", (1,), wanted.sampling, 0),
+        rid="r", tokens=(), limit=8, stop_ids=(), dialect=Dialect(), weights=Weights(),
+    )  # fmt: skip
+    params = sent["sampling_params"]
+    assert isinstance(params, dict)
+    assert params[name] == "text"
 
 
 def test_what_changes_nothing_may_be_said() -> None:

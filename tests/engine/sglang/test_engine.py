@@ -23,7 +23,7 @@ from scripted_server import Fault, ScriptedServer
 from clawjax.engine.sglang.pool import affinity
 from clawjax.errors import ConfigError, EngineError, StoreError, WireError
 from clawjax.protocols import ScoreRequest
-from clawjax.records import FinishReason
+from clawjax.records import FinishReason, Grammar, GrammarKind
 
 
 @pytest.fixture
@@ -93,6 +93,17 @@ async def test_an_interrupted_reply_goes_on_from_the_tokens_so_far(server, kind,
     assert [r["sampling_params"]["max_new_tokens"] for r in streams] == [12, 12 - after, 10 - after]
     assert len({r["rid"] for r in streams}) == 3
     assert reply.cached_tokens == len(PROMPT) // 2
+
+
+async def test_a_reply_with_a_grammar_is_never_continued(server):
+    grammar = Grammar(GrammarKind.REGEX, "a+")
+    async with engine_of(server) as engine:
+        server.faults = [Fault("abort", 0), Fault("abort", 3)]
+        reply = Collected()
+        with pytest.raises(EngineError):
+            await collect(engine, request(grammar=grammar), into=reply)
+        assert len(reply.token_ids) == 3
+        assert server.faults == []
 
 
 async def test_a_server_that_stays_silent_is_told_to_stop_before_another_is_asked(server):

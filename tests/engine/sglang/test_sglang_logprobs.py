@@ -14,7 +14,7 @@ from clawjax.engine.sglang.logprobs import (
     classify,
     derive,
 )
-from clawjax.records import SamplingParams
+from clawjax.records import Grammar, GrammarKind, SamplingParams
 
 PLAIN = SamplingParams(8, temperature=1.0)
 REPORTED = (-0.5, -1.5)
@@ -51,6 +51,15 @@ def test_one_probe_tells_what_a_server_reports(of, scale):
 def test_greedy_is_at_temperature_1_everywhere(of):
     known = derive(of, replace(PLAIN, temperature=0.0, top_p=0.5), REPORTED)
     assert known == (REPORTED, REPORTED)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_grammar_leaves_nothing_known_but_what_is_told(temperature):
+    held = replace(PLAIN, temperature=temperature, grammar=Grammar(GrammarKind.REGEX, "a"))
+    for of in set(LogprobsOf) - {LogprobsOf.BOTH}:
+        assert derive(of, held, REPORTED) == ((), ())
+    told = (-0.1, -0.2)
+    assert derive(LogprobsOf.BOTH, held, REPORTED, told) == (told, REPORTED)
 
 
 def test_a_server_that_tells_both_is_believed():

@@ -1,0 +1,136 @@
+"""What a reply may or must be besides text: which tools it may call, which schema it satisfies.
+
+Owns the common form that every dialect's `tools`, `tool_choice` and response format are read to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple, cast
+
+from clawjax.errors import WireError
+from clawjax.gateway.wire import JsonObject, as_object, as_text, reject
+
+__all__ = [
+    "Offer",
+    "ToolChoice",
+    "listed_names",
+    "offer",
+    "read_response_format",
+    "read_schema",
+    "read_tool",
+    "read_tool_choice",
+]
+
+ToolChoice = Literal["auto", "none", "required"] | tuple[Literal["function"], str]
+"""Whether a tool may, must not or must be called, or which one must be."""
+
+_ANY_OBJECT: Mapping[str, object] = {"type": "object"}
+
+
+class Offer(NamedTuple):
+    """Which tools a reply may call."""
+
+    tools_json: str | None
+    choice: ToolChoice
+
+
+def offer(tools: Iterable[JsonObject], choice: ToolChoice) -> Offer:
+    """The tools to show, by what is to be done with them: none, all, or the one that is named.
+
+    Args:
+        tools: as `read_tool` gives them.
+        choice: what the client wants; without tools nothing is required.
+
+    Raises:
+        WireError: 400, the one that is named is not there.
+    """
+    by_name = {_name_of(tool): tool for tool in tools}
+    if isinstance(choice, tuple):
+        if choice[1] not in by_name:
+            known = listed_names(by_name)
+            reject("tool_choice", f"{json.dumps(choice[1])} is not among tools: {known}")
+        by_name = {choice[1]: by_name[choice[1]]}
+    if not by_name or choice == "none":
+        return Offer(None, "none" if choice == "none" else "auto")
+    text = json.dumps([*by_name.values()], ensure_ascii=False, separators=(",", ":"))
+    return Offer(as_text(text, "tools"), choice)
+
+
+def read_tool(value: object, field: str) -> JsonObject:
+    """A function's definition; a flat one, as for `/v1/responses`, is put into chat's form.
+
+    Raises:
+        WireError: 400, another kind of tool or one without a name.
+    """
+    tool = as_object(value, field)
+    if tool.get("type", "function") != "function":
+        kind = json.dumps(tool.get("type"))
+        reject(f"{field}.type", f"{kind} is not supported: expected function")
+    if tool.get("function") is None and isinstance(tool.get("name"), str):
+        flat = {key: entry for key, entry in tool.items() if key != "type"}
+        tool = {"type": "function", "function": flat}
+    function = as_object(tool.get("function"), f"{field}.function")
+    as_text(function.get("name"), f"{field}.function.name")
+    return tool
+
+
+def read_tool_choice(value: object) -> ToolChoice:
+    """OpenAI's `tool_choice`, with the function's name nested or flat.
+
+    Raises:
+        WireError: 400, anything else.
+    """
+    match value:
+        case None:
+            return "auto"
+        case "none" | "auto" | "required" as said:
+            return cast("ToolChoice", said)
+        case {"type": "function", "function": {"name": str() as name}}:
+            return ("function", name)
+        case {"type": "function", "name": str() as name}:
+            return ("function", name)
+        case _:
+            msg = "tool_choice: expected none, auto, required or a function that is among tools"
+            raise WireError(msg, param="tool_choice", code="invalid_value")
+
+
+def read_response_format(value: object, field: str) -> Mapping[str, object] | None:
+    """The schema in `{"type": "json_schema", "schema": {...}}`; any object for `json_object`.
+
+    Raises:
+        WireError: 400, another type or no schema.
+    """
+    if value is None:
+        return None
+    form = as_object(value, field)
+    match form.get("type"):
+        case None | "text":
+            return None
+        case "json_object":
+            return _ANY_OBJECT
+        case "json_schema":
+            return read_schema(form, field)
+        case kind:
+            known = "text, json_object or json_schema"
+            reject(f"{field}.type", f"{json.dumps(kind)[:40]} is unknown: expected {known}")
+
+
+def read_schema(holder: JsonObject, field: str) -> Mapping[str, object]:
+    """The schema in `holder["schema"]`; any object where there is none.
+
+    Raises:
+        WireError: 400, it is no object.
+    """
+    schema = holder.get("schema")
+    return _ANY_OBJECT if schema is None else as_object(schema, f"{field}.schema")
+
+
+def listed_names(names: Iterable[str]) -> str:
+    """Names for a message."""
+    return ", ".join(names) or "(none)"
+
+
+def _name_of(tool: JsonObject) -> str:
+    return cast("dict[str, str]", tool["function"])["name"]

@@ -1,0 +1,55 @@
+"""Tools for models whose chat template does not know them: told in the system message, as text.
+
+What the template would leave out is written in the format that replies are read by, so a model
+sees its earlier calls and their results as it wrote and got them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from clawjax.errors import WireError
+from clawjax.gateway.formats.base import CallFormat
+from clawjax.records import Message
+
+__all__ = ["knows_tools", "with_tools"]
+
+_PROBE = "zqtool"
+
+
+def knows_tools(render: Callable[[Sequence[Message], str | None], str]) -> bool:
+    """Whether a template tells the model about tools; one that refuses the question does."""
+    function = {"name": _PROBE, "description": "d", "parameters": {"type": "object"}}
+    tools_json = json.dumps([{"type": "function", "function": function}])
+    try:
+        return _PROBE in render((Message("user", "a"),), tools_json)
+    except WireError:
+        return True
+
+
+def with_tools(
+    messages: Sequence[Message], tools_json: str, calls: CallFormat
+) -> tuple[Message, ...]:
+    """Messages that say with text what tools there are, what was called and what came of it."""
+    told = [_as_text(message, calls) for message in messages]
+    first = told[0].content if told and told[0].role == "system" else ""
+    rest = told[1:] if first else told
+    return (Message("system", f"{first}\n\n{_said(tools_json, calls)}".strip()), *rest)
+
+
+def _said(tools_json: str, calls: CallFormat) -> str:
+    functions = "\n".join(json.dumps(tool["function"]) for tool in json.loads(tools_json))
+    example = calls.written("NAME", '{"ARGUMENT": "VALUE"}')
+    return f"You can call these functions:\n{functions}\nTo call one, write:\n{example}"
+
+
+def _as_text(message: Message, calls: CallFormat) -> Message:
+    if message.role == "tool":
+        return Message("user", f"<tool_response>\n{message.content}\n</tool_response>")
+    if not message.tool_calls:
+        return message
+    written = [calls.written(call.name, call.arguments) for call in message.tool_calls]
+    content = "\n".join(filter(None, [message.content, *written]))
+    return replace(message, content=content, tool_calls=())

@@ -1,0 +1,161 @@
+"""Whatever is drawn among the tokens that a grammar allows is of the grammar."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clawjax.engine.constraint import Grammars, masks
+from clawjax.errors import WireError
+from clawjax.models.tiny import tiny_tokenizer
+from clawjax.records import Grammar, GrammarKind
+
+TOKENIZER = tiny_tokenizer()
+VOCAB = TOKENIZER.vocab_size + 10
+"""Some logits stand for no token, as in many models."""
+GRAMMARS = Grammars(TOKENIZER, VOCAB)
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "path": {"type": "string", "maxLength": 6},
+        "depth": {"type": "integer", "minimum": 0, "maximum": 99},
+        "kind": {"enum": ["file", "folder"]},
+    },
+    "required": ["path", "kind"],
+    "additionalProperties": False,
+}
+
+
+def tag(form: object) -> Grammar:
+    return Grammar(GrammarKind.STRUCTURAL_TAG, json.dumps({"format": form}))
+
+
+def schema(value: object) -> Grammar:
+    return Grammar(GrammarKind.JSON_SCHEMA, json.dumps(value))
+
+
+def written(grammar: Grammar, seed: int, limit: int = 600) -> str:
+    """A reply of an evenly undecided policy, to its end."""
+    constraint = GRAMMARS.constraint(grammar)
+    rng = np.random.default_rng(seed)
+    ids: list[int] = []
+    while len(ids) < limit:
+        mask = masks([constraint], VOCAB)
+        assert mask is not None
+        assert constraint.trouble is None
+        bits = np.unpackbits(mask.view(np.uint8), bitorder="little")
+        allowed = np.flatnonzero(bits[:VOCAB])
+        assert allowed.max() < TOKENIZER.vocab_size
+        ends = [token for token in allowed if token in TOKENIZER.eos_ids]
+        token = int(ends[0] if ends else rng.choice(allowed))
+        if ends:
+            return TOKENIZER.decode(ids)
+        constraint.take(token)
+        ids.append(token)
+    raise AssertionError("it does not come to an end")
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32))
+def test_a_schema_is_kept_to(seed: int) -> None:
+    value = json.loads(written(schema(SCHEMA), seed))
+    assert {"path", "kind"} <= set(value) <= {"path", "kind", "depth"}
+    assert value["kind"] in ("file", "folder")
+    assert len(value["path"]) <= 6
+    assert 0 <= value.get("depth", 0) <= 99
+
+
+def test_white_space_is_bounded() -> None:
+    for seed in range(10):
+        text = written(schema(SCHEMA), seed)
+        assert not re.search(r"\s{18}", re.sub(r'"[^"]*"', "", text))
+
+
+@pytest.mark.parametrize(
+    ("grammar", "pattern"),
+    [
+        (Grammar(GrammarKind.REGEX, r"[ab]{3}/\d"), r"[ab]{3}/\d"),
+        (Grammar(GrammarKind.LARK, 'start: "x" /[0-9]{2}/'), r"x\d\d"),
+        (tag({"type": "const_string", "value": 'a "b"\n\\<end>'}), r'a "b"\n\\<end>'),
+        (tag({"type": "regex", "pattern": "a/b|c"}), "a/b|c"),
+        (
+            tag({"type": "or", "elements": [
+                {"type": "const_string", "value": "yes"},
+                {"type": "sequence", "elements": [
+                    {"type": "const_string", "value": "n"}, {"type": "regex", "pattern": "o{1,3}"}
+                ]},
+            ]}),
+            r"yes|no{1,3}",
+        ),
+        (
+            tag({"type": "tag", "begin": "<t>", "content": {"type": "json_schema",
+                 "json_schema": {"type": "boolean"}}, "end": "</t>"}),
+            r"<t>(true|false)</t>",
+        ),
+        (
+            tag({"type": "tags_with_separator", "separator": "; ", "at_least_one": True, "tags": [
+                {"type": "tag", "begin": "[", "content": {"type": "regex", "pattern": "x"},
+                 "end": "]"}
+            ]}),
+            r"\[x\](; \[x\])*",
+        ),
+        (
+            tag({"type": "qwen_xml_parameter", "json_schema": {
+                "properties": {"a": {"type": "integer"}, "b": {"enum": ["u", "v"]}},
+                "required": ["a"]}}),
+            r"<parameter=a>\n-?\d+\n</parameter>\n(<parameter=b>\n[uv]\n</parameter>\n)?",
+        ),
+    ],
+)  # fmt: skip
+def test_every_kind_is_understood(grammar: Grammar, pattern: str) -> None:
+    for seed in range(5):
+        assert re.fullmatch(pattern, written(grammar, seed))
+
+
+def test_any_text_goes_up_to_the_first_end() -> None:
+    form = {"type": "tag", "begin": "<q>", "content": {"type": "any_text"}, "end": "</q>"}
+    for text, is_of_it in (("<q>a\n<b></q>", True), ("<q></q>", True), ("<q></q></q>", False)):
+        constraint = GRAMMARS.constraint(tag(form))
+        for token in TOKENIZER.encode(text):
+            constraint.take(token)
+        assert (constraint.trouble is None) is is_of_it
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        schema({"type": "nothing"}),
+        schema([]),
+        Grammar(GrammarKind.JSON_SCHEMA, "{"),
+        Grammar(GrammarKind.REGEX, "("),
+        Grammar(GrammarKind.LARK, "start: nowhere"),
+        Grammar(GrammarKind.STRUCTURAL_TAG, "{}"),
+        tag({"type": "triggered_tags"}),
+        tag({"type": "sequence"}),
+        tag({"type": "tag", "begin": "<"}),
+        tag("text"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(grammar: Grammar) -> None:
+    with pytest.raises(WireError, match="grammar") as caught:
+        GRAMMARS.constraint(grammar)
+    assert caught.value.status == 400
+
+
+def test_rows_without_a_grammar_may_say_everything() -> None:
+    mask = masks([None, GRAMMARS.constraint(schema(True))], VOCAB)
+    assert mask is not None
+    assert (mask[0] == -1).all()
+    assert not (mask[1] == -1).all()
+    assert masks([None, None], VOCAB) is None
+
+
+def test_a_token_that_is_not_allowed_is_trouble() -> None:
+    constraint = GRAMMARS.constraint(schema({"type": "boolean"}))
+    constraint.take(TOKENIZER.encode("{")[0])
+    assert constraint.trouble is not None

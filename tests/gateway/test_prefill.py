@@ -1,0 +1,95 @@
+"""A last message of the assistant's is the beginning of the reply."""
+
+from dataclasses import astuple
+
+import pytest
+
+from clawjax.gateway.render import Renderer, prefill_of
+from clawjax.models.template import CHATML, ChatTemplate
+from clawjax.models.tokenizer import ChatTokenizer
+from clawjax.records import FinishReason, Message, ToolCall
+
+from .helpers import assistant, user
+
+HEAD = (Message("system", "s"), Message("user", "hi"))
+TOOLS = [{"type": "function", "function": {"name": "ls"}}]
+THINKS = CHATML.replace(
+    "<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>\n{% endif"
+)
+
+
+def begun(text: str, reasoning: str | None = None) -> tuple[Message, ...]:
+    return (*HEAD, Message("assistant", text, reasoning=reasoning))
+
+
+@pytest.mark.parametrize("text", ["Once", " upon ", "", "Ünïcode\n\n"])
+def test_the_prompt_stops_behind_the_text(tokenizer, text):
+    renderer = Renderer(tokenizer)
+    before = renderer.prompt(HEAD, None, None)
+    prompt = renderer.prompt(begun(text), None, None)
+    assert prompt[: len(before)] == before
+    assert tokenizer.decode(prompt[len(before) :], keep_special=True) == text
+
+
+def test_control_tokens_in_the_text_stay_text(tokenizer):
+    renderer = Renderer(tokenizer)
+    end = min(tokenizer.eos_ids)
+    before = renderer.prompt(HEAD, None, None)
+    behind = renderer.prompt(begun(tokenizer.special_text(end)), None, None)[len(before) :]
+    assert end not in behind
+    assert len(behind) > 1
+
+
+def test_a_thought_that_the_template_opens_is_closed_before_the_text(tokenizer):
+    thinking = ChatTokenizer(tokenizer._tokenizer, ChatTemplate(THINKS), eos_ids=tokenizer.eos_ids)
+    prompt = Renderer(thinking).prompt(begun("Yes", "hm"), None, None)
+    said = thinking.decode(prompt, keep_special=True)
+    assert said.endswith("assistant\n<think>\nhm\n</think>\n\nYes")
+
+
+def test_a_call_is_no_beginning():
+    call = Message("assistant", "x", tool_calls=(ToolCall("c", "ls", "{}"),))
+    assert prefill_of((*HEAD, call)) is None
+    assert prefill_of(HEAD) is None
+    assert prefill_of(begun("")) == ""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_reply_goes_on_from_the_text(make_gateway, qwen_tokenizer, stream):
+    """Its first space is its own, also where the parser looks for tags."""
+    gateway = make_gateway([" upon a time", "ok"], with_tokenizer=qwen_tokenizer)
+    history = [user("tell"), assistant("Once")]
+    response = await gateway.chat(*history, stream=stream)
+    assert '"content":" upon a time"' in response.text or stream
+    (turn,) = gateway.turns()
+    assert turn.reply.content == " upon a time"
+    text = qwen_tokenizer.decode(turn.prompt_ids, keep_special=True)
+    assert text.endswith("<|im_start|>assistant\nOnce")
+
+
+@pytest.mark.parametrize("at", [19, 38, 44])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_may_have_been_begun(make_gateway, qwen_tokenizer, at, stream):
+    """Its name and arguments are given whole, though the client has their beginning."""
+    call = '<tool_call>{"name": "ls", "arguments": {"path": "/"}}</tool_call>'
+    gateway = make_gateway([call[at:]], with_tokenizer=qwen_tokenizer)
+    response = await gateway.chat(
+        user("look"), assistant(call[:at]), tools=TOOLS, tool_choice="required", stream=stream
+    )
+    assert '"name":"ls"' in response.text
+    (turn,) = gateway.turns()
+    assert turn.finish_reason is FinishReason.TOOL_CALLS
+    ((_, name, arguments),) = map(astuple, turn.reply.tool_calls)
+    assert (name, arguments) == ("ls", '{"path": "/"}')
+    assert turn.reply.content == ""
+    assert turn.sampling.grammar is None  # it fits whole replies
+
+
+async def test_a_beginning_can_follow_a_known_reply(make_gateway):
+    gateway = make_gateway(["one", " more"])
+    await gateway.say(user("a"))
+    await gateway.say(user("a"), assistant("one"), user("b"), assistant("And"))
+    first, second = gateway.turns()
+    whole = first.prompt_ids + first.response_ids
+    assert second.parent_turn_id == first.turn_id
+    assert second.prompt_ids[: len(whole)] == whole
