@@ -31,9 +31,11 @@ from clawjax.gateway.endpoints import (
 )
 from clawjax.gateway.failures import exception_handlers
 from clawjax.gateway.feedback import FeedbackService
+from clawjax.gateway.limits import LimitHeaders, UnderWay
 from clawjax.gateway.middleware import CountRequests
 from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.render import Renderer, Tokenizer
+from clawjax.keys import KeyRing
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
 
@@ -59,8 +61,8 @@ class GatewayDeps:
     sampling_defaults: EngineConfig
     """Temperature, top-p and reply length where the client names none."""
     model_name: str
-    api_key: str | None = field(default=None, repr=False)
-    """Required of every caller where it is set."""
+    keys: KeyRing = field(default_factory=KeyRing)
+    """Who may ask; anybody where it has never had a key."""
     on_linked: Callable[[], None] = _nobody_to_wake
     """Called on the event loop when the log has something new for the judges."""
     loop_status: Callable[[], Mapping[str, object]] = _nothing
@@ -85,7 +87,10 @@ def create_app(deps: GatewayDeps) -> Starlette:
     )
     app = Starlette(
         routes=_routes(deps, collector),
-        middleware=[Middleware(CountRequests, count=deps.log.count)],
+        middleware=[
+            Middleware(CountRequests, count=deps.log.count),
+            Middleware(LimitHeaders, max_bytes=deps.config.limits.max_header_bytes),
+        ],
         exception_handlers=exception_handlers(),
         lifespan=_lifespan,
     )
@@ -95,7 +100,7 @@ def create_app(deps: GatewayDeps) -> Starlette:
 
 
 def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
-    authenticator = Authenticator(deps.api_key)
+    authenticator = Authenticator(deps.keys)
     chat = ChatService(
         deps.engine,
         Renderer(
@@ -106,6 +111,7 @@ def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
         collector,
         model_name=deps.model_name,
         request_timeout_s=deps.config.request_timeout_s,
+        max_prompt_tokens=deps.config.limits.max_prompt_tokens,
         clock=deps.clock,
     )
     feedback = FeedbackEndpoint(
@@ -142,6 +148,7 @@ def _reply_routes(
 ) -> list[Route]:
     """One path per dialect; all of them answer by the same service."""
     previous = PreviousResponses(deps.log)
+    under_way = UnderWay(deps.config.limits.max_requests_per_key)
 
     def route(path: str, dialect: Dialect) -> Route:
         endpoint = ChatEndpoint(
@@ -153,6 +160,7 @@ def _reply_routes(
             sampling_defaults=deps.sampling_defaults,
             dialect=dialect,
             previous=previous,
+            under_way=under_way,
         )
         return Route(path, endpoint, methods=["POST"])
 

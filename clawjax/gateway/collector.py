@@ -95,7 +95,7 @@ class Visit:
     prior: Prior | None = None
     """What the prompt may continue, token by token."""
     placement: Placement | None = None
-    """None where nobody remembers conversations."""
+    """None where nobody remembers the conversation."""
     committed: set[str] = field(default_factory=set)
     """Turns that are in the log, while nobody knows yet whether their replies arrive."""
 
@@ -147,6 +147,10 @@ class Collector:
 
         A visit that ends with an exception leaves its turns as replies that did not arrive.
         """
+        if not caller.is_logged:
+            unnamed = SessionRef(caller.scope, uuid.uuid4().hex)
+            yield Visit(unnamed, TurnKind.SIDE, arrived_at)
+            return
         asked = Asked(caller.scope, caller.origin, tuple(messages), tools_json, arrived_at)
         placement = self._linker.place(asked)
         session = placement.session or SessionRef(caller.scope, uuid.uuid4().hex)
@@ -206,7 +210,8 @@ class Collector:
         Raises:
             LogError: the turn is not in the log; the client must not take it for complete.
         """
-        assert visit.placement is not None
+        if visit.placement is None:
+            return
         link = visit.placement.link(turn.turn_id)
         records: list[Turn | Link | Outcome] = [turn, link]
         if (reason := _drop_reason(turn)) is not None:
@@ -219,7 +224,8 @@ class Collector:
 
         The caller is already failing, so a log that cannot be written is only reported.
         """
-        assert visit.placement is not None
+        if visit.placement is None:
+            return
         link = visit.placement.link(turn.turn_id)
         reason = DropReason.SIDE if turn.kind is TurnKind.SIDE else DropReason.CANCELLED
         outcome = Outcome(turn.turn_id, self._clock(), drop_reason=reason)

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from clawjax.config import EngineConfig, GatewayConfig
 from clawjax.errors import WireError
-from clawjax.gateway.auth import Authenticator
+from clawjax.gateway.auth import Authenticator, Principal
 from clawjax.gateway.caller import Caller, read_caller
 from clawjax.gateway.chat import ChatService
 from clawjax.gateway.completions import TokenBytes, failure_of, model_body
@@ -23,10 +23,12 @@ from clawjax.gateway.dialects.chat import CHAT
 from clawjax.gateway.dialects.protocol import Dialect
 from clawjax.gateway.failures import report
 from clawjax.gateway.feedback import FeedbackService, parse_feedback
+from clawjax.gateway.limits import UnderWay, check_size
 from clawjax.gateway.openai import ChatRequest
 from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.sinks import JsonSink, StreamSink
 from clawjax.gateway.wire import JsonObject, parse_object
+from clawjax.keys import Role
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
 
@@ -66,8 +68,10 @@ class ChatEndpoint:
         sampling_defaults: EngineConfig,
         dialect: Dialect = CHAT,
         previous: PreviousResponses | None = None,
+        under_way: UnderWay | None = None,
     ) -> None:
         self._chat = chat
+        self._under_way = under_way or UnderWay(None)
         self._dialect = dialect
         self._previous = previous
         self._authenticator = authenticator
@@ -79,12 +83,19 @@ class ChatEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; errors before the first byte are raised."""
         http = Request(scope, receive)
-        who = self._authenticator.scope_of(http.headers)
+        who = self._authenticator.admit(http.headers, Role.CHAT)
+        with self._under_way.enter(who.scope):
+            await self._serve(http, who, scope, receive, send)
+
+    async def _serve(
+        self, http: Request, who: Principal, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         body = await read_object(http, self._config.max_body_bytes)
         request = self._dialect.parse(body, self._sampling_defaults)
+        check_size(request, self._config.limits)
         if request.model is not None:
             check_model(request.model, self._model_name)
-        caller = read_caller(http.headers, body, scope=who)
+        caller = read_caller(http.headers, body, scope=who.scope, is_logged=who.is_logged)
         if request.prompt is not None:
             caller = replace(caller, origin=replace(caller.origin, said_kind=TurnKind.SIDE))
         if request.previous_response_id is not None and self._previous is not None:
@@ -140,7 +151,7 @@ class TokenCountEndpoint:
 
     async def count(self, request: Request) -> Response:
         """How many tokens the prompt of such a request has."""
-        self._authenticator.scope_of(request.headers)
+        self._authenticator.admit(request.headers, Role.CHAT)
         body = await read_object(request, self._max_body_bytes)
         asked = self._dialect.parse(body, self._sampling_defaults)
         return JSONResponse({"input_tokens": await self._chat.count_tokens(asked)})
@@ -158,7 +169,7 @@ class FeedbackEndpoint:
 
     async def give(self, request: Request) -> Response:
         """Record feedback on a reply."""
-        scope = self._authenticator.scope_of(request.headers)
+        scope = self._authenticator.admit(request.headers, Role.FEEDBACK).scope
         body = await read_object(request, self._max_body_bytes)
         return JSONResponse(await self._feedback.give(parse_feedback(body), scope))
 
@@ -176,12 +187,12 @@ class ModelsEndpoint:
 
     async def list_all(self, request: Request) -> Response:
         """The one model."""
-        self._authenticator.scope_of(request.headers)
+        self._authenticator.admit(request.headers)
         return JSONResponse({"object": "list", "data": [self._body()]})
 
     async def get_one(self, request: Request) -> Response:
         """The one model, if it is meant."""
-        self._authenticator.scope_of(request.headers)
+        self._authenticator.admit(request.headers)
         check_model(request.path_params["model_id"], self._model_name)
         return JSONResponse(self._body())
 
