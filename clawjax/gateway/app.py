@@ -24,6 +24,7 @@ from clawjax.gateway.dialects.text import TEXT
 from clawjax.gateway.endpoints import (
     ChatEndpoint,
     FeedbackEndpoint,
+    ForgetEndpoint,
     HealthEndpoint,
     ModelsEndpoint,
     RootEndpoint,
@@ -34,8 +35,11 @@ from clawjax.gateway.feedback import FeedbackService
 from clawjax.gateway.limits import LimitHeaders, UnderWay
 from clawjax.gateway.middleware import CountRequests
 from clawjax.gateway.previous import PreviousResponses
+from clawjax.gateway.redacting import RedactingLog
+from clawjax.gateway.redaction import Redactor
 from clawjax.gateway.render import Renderer, Tokenizer
 from clawjax.keys import KeyRing
+from clawjax.log.forgetting import Forgotten
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
 
@@ -69,6 +73,8 @@ class GatewayDeps:
     """The loops' states for `/healthz`."""
     turn_counts: Callable[[], Mapping[str, object]] = _nothing
     """The turn log's balance for `/healthz`; must not touch the log itself."""
+    forget: Callable[[str, str], Forgotten] | None = None
+    """Takes the session of a scope out of the log; None: nobody may ask for it over HTTP."""
     clock: Callable[[], float] = time.time
 
 
@@ -77,8 +83,9 @@ def create_app(deps: GatewayDeps) -> Starlette:
 
     Its lifespan rebuilds the open sessions from the log and closes idle ones.
     """
+    log = _log_of(deps)
     collector = Collector(
-        deps.log,
+        log,
         clock=deps.clock,
         on_linked=deps.on_linked,
         session_idle_s=deps.config.session_idle_s,
@@ -86,9 +93,9 @@ def create_app(deps: GatewayDeps) -> Starlette:
         default_kind=TurnKind(deps.config.default_turn_kind),
     )
     app = Starlette(
-        routes=_routes(deps, collector),
+        routes=_routes(deps, log, collector),
         middleware=[
-            Middleware(CountRequests, count=deps.log.count),
+            Middleware(CountRequests, count=log.count),
             Middleware(LimitHeaders, max_bytes=deps.config.limits.max_header_bytes),
         ],
         exception_handlers=exception_handlers(),
@@ -99,7 +106,13 @@ def create_app(deps: GatewayDeps) -> Starlette:
     return app
 
 
-def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
+def _log_of(deps: GatewayDeps) -> GatewayLog:
+    if not deps.config.redact:
+        return deps.log
+    return RedactingLog(deps.log, Redactor(deps.config.redact, deps.tokenizer.piece))
+
+
+def _routes(deps: GatewayDeps, log: GatewayLog, collector: Collector) -> list[Route]:
     authenticator = Authenticator(deps.keys)
     chat = ChatService(
         deps.engine,
@@ -115,7 +128,7 @@ def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
         clock=deps.clock,
     )
     feedback = FeedbackEndpoint(
-        FeedbackService(deps.log, collector, clock=deps.clock, on_linked=deps.on_linked),
+        FeedbackService(log, collector, clock=deps.clock, on_linked=deps.on_linked),
         authenticator,
         deps.config.max_body_bytes,
     )
@@ -139,6 +152,10 @@ def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
         Route("/v1/models/{model_id:path}", models.get_one, methods=["GET"]),
         Route("/healthz", health.check, methods=["GET"]),
     ]
+    if deps.forget is not None:
+        forgetting = ForgetEndpoint(deps.forget, collector.let_go, authenticator)
+        path = "/v1/sessions/{session_id:path}"
+        routes.append(Route(path, forgetting.forget, methods=["DELETE"]))
     root = RootEndpoint(deps.model_name, tuple(route.path for route in routes))
     return [*routes, Route("/", root.tell, methods=["GET"])]
 

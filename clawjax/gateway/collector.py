@@ -79,6 +79,10 @@ class GatewayLog(Protocol):
         """How turns were placed, by turn id; nothing of those logged before there were links."""
         ...
 
+    def forgotten(self, *, after: int) -> Sequence[tuple[int, str]]:
+        """Turns that are not there any more, beyond `after`: their numbers and ids, in order."""
+        ...
+
     def count(self, name: str, n: int = 1) -> None:
         """Add to a persistent counter."""
         ...
@@ -120,6 +124,7 @@ class Collector:
         self._clock = clock
         self._on_linked = on_linked
         self._session_idle_s = session_idle_s
+        self._forgotten = 0
 
     async def rebuild(self) -> None:
         """Recognise conversations that were open when the last process ended.
@@ -247,11 +252,26 @@ class Collector:
         await self._close_quietly(self._sessions.idle(self._clock() - self._session_idle_s))
 
     async def run_idle_closer(self) -> None:
-        """Call `close_idle` now and then, for ever."""
+        """Call `close_idle` and `let_go` now and then, for ever."""
         tick_s = min(self._session_idle_s / _TICKS_PER_IDLE, _LONGEST_TICK_S)
         while True:
             await asyncio.sleep(tick_s)
             await self.close_idle()
+            await self.let_go()
+
+    async def let_go(self) -> None:
+        """Recognise no conversation by turns that somebody wanted forgotten."""
+        try:
+            found = await asyncio.to_thread(self._log.forgotten, after=self._forgotten)
+        except LogError as error:
+            _log.error("what was forgotten is remembered for now: %s", error)
+            return
+        gone = {turn_id for _, turn_id in found}
+        nodes = [n for _, nodes in self._tree.sessions() for n in nodes if n.turn_id in gone]
+        for node in nodes:
+            self._tree.remove(node)
+            self._sessions.tidy(node.session)
+        self._forgotten = found[-1][0] if found else self._forgotten
 
     async def _drop_superseded(self, node: Node | None) -> None:
         """A retry takes the place of a reply that did not arrive.

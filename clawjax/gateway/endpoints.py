@@ -29,6 +29,7 @@ from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.sinks import JsonSink, StreamSink
 from clawjax.gateway.wire import JsonObject, parse_object
 from clawjax.keys import Role
+from clawjax.log.forgetting import Forgotten
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
 
@@ -36,6 +37,7 @@ __all__ = [
     "MODEL_ALIAS",
     "ChatEndpoint",
     "FeedbackEndpoint",
+    "ForgetEndpoint",
     "HealthEndpoint",
     "ModelsEndpoint",
     "RootEndpoint",
@@ -172,6 +174,32 @@ class FeedbackEndpoint:
         scope = self._authenticator.admit(request.headers, Role.FEEDBACK).scope
         body = await read_object(request, self._max_body_bytes)
         return JSONResponse(await self._feedback.give(parse_feedback(body), scope))
+
+
+class ForgetEndpoint:
+    """`DELETE /v1/sessions/{session_id}`."""
+
+    def __init__(
+        self,
+        forget: Callable[[str, str], Forgotten],
+        let_go: Callable[[], Coroutine[None, None, None]],
+        authenticator: Authenticator,
+    ) -> None:
+        self._forget = forget
+        self._let_go = let_go
+        self._authenticator = authenticator
+
+    async def forget(self, request: Request) -> Response:
+        """Take a session of the caller's own out of the log."""
+        scope = self._authenticator.admit(request.headers, Role.CHAT).scope
+        session_id = request.path_params["session_id"]
+        gone = await asyncio.to_thread(self._forget, scope, session_id)
+        if not gone.turn_ids:
+            msg = f"session {session_id[:80]!r} does not exist: use the name of one of this key's"
+            raise WireError(msg, status=404, code="not_found", param="session_id")
+        await self._let_go()
+        trained = {str(version): turns for version, turns in gone.trained.items()}
+        return JSONResponse({"forgotten": len(gone.turn_ids), "trained_versions": trained})
 
 
 class ModelsEndpoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from clawjax.errors import ConfigError
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.gateway.render import Tokenizer
 from clawjax.keys import KEY_FILE, KeyFile, KeyRing
+from clawjax.log.forgetting import forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.protocols import Engine
 
@@ -93,6 +95,9 @@ def build_app(
             sampling_defaults=config.engine,
             model_name=config.model.name,
             keys=open_keys(config),
+            forget=lambda scope, session_id: forget(
+                log, scope=scope, session_id=session_id, now=time.time()
+            ),
             on_linked=on_linked,
             loop_status=loop_status,
             turn_counts=turn_counts,

@@ -22,6 +22,7 @@ from sqlalchemy import make_url
 from clawjax.config import RunConfig
 from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError, LogError
+from clawjax.gateway.redaction import Redactor
 from clawjax.learner.objective import describe
 from clawjax.metrics.wandb import WandbMirror
 from clawjax.models.load import load_tokenizer
@@ -102,6 +103,7 @@ def _check_parts(config: RunConfig) -> None:
     """What is known to fail without reading a model, opening a port or writing a file."""
     open_keys(config)
     build_rewards(config.reward, env=os.environ)
+    Redactor(config.gateway.redact)
     if config.user.enabled:
         load_persona(config.user.persona)
 

@@ -15,6 +15,7 @@ from clawjax.config import EngineConfig, GatewayConfig, ModelConfig
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.gateway.collector import Collector
 from clawjax.keys import KeyRing
+from clawjax.log.forgetting import forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.models.load import load_tokenizer
 from clawjax.models.template import ChatTemplate
@@ -107,6 +108,9 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
             sampling_defaults=EngineConfig(max_response_tokens=64),
             model_name=MODEL,
             keys=keys or KeyRing(secret=api_key),
+            forget=lambda scope, session_id: forget(
+                log, scope=scope, session_id=session_id, now=2000.0
+            ),
             on_linked=lambda: woken.append(len(engine.requests)),
             loop_status=loop_status,
             **({} if clock is None else {"clock": clock}),

@@ -233,3 +233,25 @@ async def test_no_secret_is_in_the_log_or_in_what_is_answered(door, tmp_path, ca
     for secret in (made.secret, "ck-not-a-key-of-this-endpoint"):
         assert secret not in told
         assert secret.encode() not in stored
+
+
+async def test_another_keys_session_is_not_forgotten_and_ones_own_is(door):
+    door.add("other", *Role)
+    door.add("rater", Role.FEEDBACK)
+    path, client = "/v1/chat/completions", door.gateway.client
+    named = {**door.owner, "x-session-id": "di/ary"}
+    said = (await door.post(path, {"messages": [user("hi")]}, named)).json()
+    reply = said["choices"][0]["message"]["content"]
+    refused = await client.delete("/v1/sessions/di/ary", headers=door.other)
+    unknown = await client.delete("/v1/sessions/x", headers=door.other)
+    assert refused.status_code == unknown.status_code == 404
+    assert refused.text.replace("di/ary", "x") == unknown.text
+    assert (await client.delete("/v1/sessions/di/ary", headers=door.rater)).status_code == 403
+    assert len(door.gateway.turns()) == 1
+    gone = await client.delete("/v1/sessions/di/ary", headers=door.owner)
+    assert gone.json() == {"forgotten": 1, "trained_versions": {}}
+    assert door.gateway.turns() == []
+    history = [user("hi"), assistant(reply), user("and?")]
+    assert (await door.post(path, {"messages": history}, named)).status_code == 200
+    (turn,) = door.gateway.turns()
+    assert turn.parent_turn_id is None
