@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from clawjax.config import EngineConfig, GatewayConfig
+from clawjax.gateway.admin import KeysEndpoint
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.chat import ChatService
 from clawjax.gateway.collector import Collector, GatewayLog
@@ -143,6 +144,7 @@ def _routes(deps: GatewayDeps, log: GatewayLog, collector: Collector) -> list[Ro
         max_body_bytes=deps.config.max_body_bytes,
         sampling_defaults=deps.sampling_defaults,
     )
+    keys = KeysEndpoint(deps.keys, authenticator, deps.clock)
     routes = [
         *_reply_routes(deps, chat, authenticator),
         Route("/v1/messages/count_tokens", counting.count, methods=["POST"]),
@@ -150,6 +152,8 @@ def _routes(deps: GatewayDeps, log: GatewayLog, collector: Collector) -> list[Ro
         Route("/v1/models", models.list_all, methods=["GET"]),
         Route("/api/v1/models", models.list_all, methods=["GET"]),
         Route("/v1/models/{model_id:path}", models.get_one, methods=["GET"]),
+        Route("/v1/keys", keys.list_all, methods=["GET"]),
+        Route("/v1/keys/{key_id}", keys.revoke, methods=["DELETE"]),
         Route("/healthz", health.check, methods=["GET"]),
     ]
     if deps.forget is not None:

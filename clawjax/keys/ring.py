@@ -45,6 +45,11 @@ class KeyRing:
         return f"KeyRing(is_required={self._is_required}, keys={len(self._keys)})"
 
     @property
+    def file(self) -> KeyFile | None:
+        """Where keys are made and revoked."""
+        return self._file
+
+    @property
     def is_required(self) -> bool:
         """Whether requests need a key: there is one, or was, be it revoked."""
         self._refresh()

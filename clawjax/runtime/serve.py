@@ -43,6 +43,8 @@ _LOG_RETRY_S = 5.0
 _DAY_S = 86_400.0
 _RETENTION_TICK_S = 3600.0
 _THREADS = 32
+_HEADER_ROOM = 65_536
+"""What the server reads of headers beyond the limit, so that who is over it can be told so."""
 _GRACE_S = 30
 """How long replies may go on once the process was told to stop."""
 _LEARNER_SILENT_S = 10.0
@@ -123,6 +125,7 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
             port=config.gateway.port,
             log_config=None,
             access_log=False,
+            h11_max_incomplete_event_size=config.gateway.limits.max_header_bytes + _HEADER_ROOM,
             timeout_graceful_shutdown=_GRACE_S,
         )
     )

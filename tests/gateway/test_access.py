@@ -255,3 +255,26 @@ async def test_another_keys_session_is_not_forgotten_and_ones_own_is(door):
     assert (await door.post(path, {"messages": history}, named)).status_code == 200
     (turn,) = door.gateway.turns()
     assert turn.parent_turn_id is None
+
+
+async def test_keys_are_seen_and_revoked_by_admins_only(door):
+    door.add("talker", Role.CHAT, Role.FEEDBACK)
+    made = door.add("lost", Role.CHAT)
+    client, path = door.gateway.client, f"/v1/keys/{made.key.key_id}"
+    for headers, status in ((door.talker, 403), ({}, 401)):
+        assert (await client.get("/v1/keys", headers=headers)).status_code == status
+        assert (await client.delete(path, headers=headers)).status_code == status
+    listed = await client.get("/v1/keys", headers=door.owner)
+    assert [key["name"] for key in listed.json()["data"]] == ["owner", "talker", "lost"]
+    assert made.key.digest not in listed.text
+    assert (await client.delete(path, headers=door.owner)).json()["revoked_at"] is not None
+    assert (await client.delete(path, headers=door.owner)).status_code == 404
+    body = BODIES["/v1/chat/completions"]
+    assert (await door.post("/v1/chat/completions", body, door.lost)).status_code == 401
+
+
+async def test_an_admin_rates_nobody_elses_conversations(door):
+    door.add("admin", *Role)
+    said = await door.gateway.say(user("hi"), headers=door.owner)
+    rating = {"response_id": said["id"], "thumbs": "down"}
+    assert (await door.post("/v1/feedback", rating, door.admin)).status_code == 404

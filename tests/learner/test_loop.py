@@ -19,6 +19,7 @@ from clawjax.config import EngineConfig, ObjectiveConfig, OpdConfig, RewardConfi
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.learner.teacher import Lesson
+from clawjax.log.forgetting import forget
 from clawjax.models.load import LoadedModel
 from clawjax.records import (
     Sample,
@@ -317,3 +318,20 @@ def test_truncated_sampling_is_no_mismatch(run: Run) -> None:
         run.record(sample, 1.0, sampling=SamplingParams(max_response_tokens=8, top_p=0.5))
     assert run.learner().sweep()
     assert run.monitor.entries[0][1]["train/mismatch_tokens"] == 0
+
+
+def test_what_was_forgotten_while_a_step_began_is_not_trained_on(run: Run) -> None:
+    run.record_many(4)
+    learner = run.learner()
+    credit = learner.credit
+
+    def forgets_meanwhile(turns: Any, state: Any, ratios: Any) -> Any:
+        turn = turns[0].turn
+        forget(run.log, now=run.now, scope=turn.scope, session_id=turn.session_id)
+        return credit(turns, state, ratios)
+
+    learner.credit = forgets_meanwhile
+    learner.sweep()
+    assert run.trained() == {}
+    assert run.log.claimed() == 0
+    assert run.lineage() == []
