@@ -152,6 +152,9 @@ def check_keys(config: RunConfig) -> Finding:
     if not live and not has_variable:
         is_local = config.gateway.host in ("127.0.0.1", "localhost", "::1")
         text = f"none; gateway.host={config.gateway.host}"
+        if keys:
+            text = "all are revoked, so nobody may ask: `clawjax keys create RUN --name NAME`"
+            return Finding(Grade.DOUBTFUL if is_local else Grade.WRONG, text)
         if is_local:
             return Finding(Grade.DOUBTFUL, f"{text}: whoever uses this machine may ask")
         return Finding(Grade.WRONG, f"{text} needs one: `clawjax keys create RUN --name NAME`")

@@ -80,7 +80,7 @@ class GatewayLog(Protocol):
         ...
 
     def forgotten(self, *, after: int) -> Sequence[tuple[int, str]]:
-        """Turns that are not there any more, beyond `after`: their numbers and ids, in order."""
+        """Turns that are not there any more, beyond `after`: the next numbers and ids, in order."""
         ...
 
     def count(self, name: str, n: int = 1) -> None:
@@ -262,16 +262,15 @@ class Collector:
     async def let_go(self) -> None:
         """Recognise no conversation by turns that somebody wanted forgotten."""
         try:
-            found = await asyncio.to_thread(self._log.forgotten, after=self._forgotten)
+            while found := await asyncio.to_thread(self._log.forgotten, after=self._forgotten):
+                self._forgotten = found[-1][0]
+                gone = {turn_id for _, turn_id in found}
+                known = [node for _, nodes in self._tree.sessions() for node in nodes]
+                for node in (node for node in known if node.turn_id in gone):
+                    self._tree.remove(node)
+                    self._sessions.tidy(node.session)
         except LogError as error:
             _log.error("what was forgotten is remembered for now: %s", error)
-            return
-        gone = {turn_id for _, turn_id in found}
-        nodes = [n for _, nodes in self._tree.sessions() for n in nodes if n.turn_id in gone]
-        for node in nodes:
-            self._tree.remove(node)
-            self._sessions.tidy(node.session)
-        self._forgotten = found[-1][0] if found else self._forgotten
 
     async def _drop_superseded(self, node: Node | None) -> None:
         """A retry takes the place of a reply that did not arrive.

@@ -230,7 +230,7 @@ class Learner:
         if not self.objective.recalls_reactions:
             return
         self.reactions.remember((admitted.turn, admitted.score) for admitted in turns)
-        if gone := self.log.forgotten(after=self.forgotten):
+        while gone := self.log.forgotten(after=self.forgotten):
             self.forgotten = gone[-1][0]
             self.reactions.forget({turn_id for _, turn_id in gone})
 

@@ -19,7 +19,7 @@ class LearnerLog(TurnLog, Ledger, HasTurns, Protocol):
         ...
 
     def forgotten(self, *, after: int) -> Sequence[tuple[int, str]]:
-        """Turns that are not there any more, beyond `after`: their numbers and ids, in order."""
+        """Turns that are not there any more, beyond `after`: the next numbers and ids, in order."""
         ...
 
 

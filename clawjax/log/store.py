@@ -49,6 +49,8 @@ from clawjax.records import (
 
 __all__ = ["SqlTurnLog"]
 
+_MOST_FORGOTTEN = 10_000
+
 
 class SqlTurnLog:
     """`protocols.TurnLog` and `protocols.Ledger`. Thread-safe; several processes may share it."""
@@ -223,9 +225,9 @@ class SqlTurnLog:
         return {entry["turn_id"]: codec.decode_outcome(entry) for entry in found}
 
     def forgotten(self, *, after: int) -> list[tuple[int, str]]:
-        """Turns that are not here any more, beyond `after`: their numbers, which grow, and ids."""
+        """Turns not here any more, beyond `after`: the next numbers, which grow, and ids."""
         query = sa.select(forgotten).where(forgotten.c.seq > after).order_by(forgotten.c.seq)
-        return [(found["seq"], found["turn_id"]) for found in self.select(query)]
+        return [(e["seq"], e["turn_id"]) for e in self.select(query.limit(_MOST_FORGOTTEN))]
 
     def last_arrival(self) -> float | None:
         """Unix seconds at which the newest main request arrived."""

@@ -292,8 +292,25 @@ def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: Load
 def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None:
     run.record_many(2, score=1.0)
     run.record_many(1, first=2, score=-1.0)
+    built = recalling_learner(run)
+    assert built.teacher is not None
+    asked = run.log.turns()[2].turn
+    assert len(built.teacher.examples(asked)) == 2 * 2
+
+
+def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
+    run.record_many(3, score=1.0)
+    built = recalling_learner(run)
+    asked = run.log.turns()[2].turn
+    forget(run.log, now=run.now, scope=asked.scope, session_id=asked.session_id)
+    assert len(built.reactions.praised(asked.scope)) == 3
+    built._remember([])
+    assert built.reactions.praised(asked.scope) == []
+
+
+def recalling_learner(run: Run) -> Learner:
     opd = OpdConfig(hints=False, demonstrations=3, top_k=8)
-    built = build_learner(
+    return build_learner(
         model=run.model,
         objective=ObjectiveConfig(name="combined", w_opd=1.0, opd=opd),
         learner=config(),
@@ -306,9 +323,6 @@ def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None
         engine=EngineConfig(),
         fixed_text="",
     )
-    assert built.teacher is not None
-    asked = run.log.turns()[2].turn
-    assert len(built.teacher.examples(asked)) == 2 * 2
 
 
 def test_truncated_sampling_is_no_mismatch(run: Run) -> None:
