@@ -6,6 +6,7 @@
     ├── EngineError    generation failed or weights were refused
     ├── RewardError    a judge gave no usable verdict; becomes an abstention
     ├── LogError       the turn log cannot be read or written
+    │   └── ForgottenError   a turn was taken out of it on somebody's wish
     ├── StoreError     a weight version is missing, damaged or does not fit the model
     ├── EvalError      an evaluation cannot go on, or its result is not to be trusted
     └── LearnerError   a training step is not to be trusted; stops the learner
@@ -20,6 +21,7 @@ __all__ = [
     "ConfigError",
     "EngineError",
     "EvalError",
+    "ForgottenError",
     "LearnerError",
     "LogError",
     "RewardError",
@@ -71,6 +73,10 @@ class RewardError(ClawError, RuntimeError):
 
 class LogError(ClawError, RuntimeError):
     """The turn log cannot be opened, read or written."""
+
+
+class ForgottenError(LogError):
+    """A turn is not in the log any more, because somebody wanted it forgotten."""
 
 
 class StoreError(ClawError, RuntimeError):

@@ -105,6 +105,8 @@ class DropReason(StrEnum):
     LENGTH_MISMATCH = "length_mismatch"
     NO_LOGPROBS = "no_logprobs"
     """The engine could not tell how likely its tokens were, cut as their distribution was."""
+    REDACTED = "redacted"
+    """Its text had something that is not to be logged, which its tokens spell."""
     TOO_LONG = "too_long"
     NO_NEXT_STATE = "no_next_state"
     ABSTAINED = "abstained"

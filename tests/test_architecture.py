@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clawjax"
 FOUNDATION = {"records", "protocols", "errors", "config"}
-MIDDLE = FOUNDATION | {"engine", "linking", "models", "log", "metrics", "weights"}
+MIDDLE = FOUNDATION | {"engine", "keys", "linking", "models", "log", "metrics", "weights"}
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "models": FOUNDATION | {"models"},
+    "keys": FOUNDATION | {"keys", "weights"},
     "linking": FOUNDATION | {"linking"},
     "log": FOUNDATION | {"log"},
     "metrics": FOUNDATION | {"metrics"},
@@ -69,7 +70,8 @@ def test_only_entry_points_know_hydra(path):
 
 
 @pytest.mark.parametrize(
-    "part", ["gateway", "gateway.dialects", "linking", "log", "rewards", "plan", "engine.sglang"]
+    "part",
+    ["gateway", "gateway.dialects", "keys", "linking", "log", "rewards", "plan", "engine.sglang"],
 )
 def test_the_request_path_and_plans_load_no_jax(part):
     modules = [

@@ -21,6 +21,7 @@ from clawjax.config.evaluating import (
     EpisodesConfig,
     SuiteConfig,
 )
+from clawjax.config.guarding import MOST_CHOICES, LimitsConfig
 from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.linking import LinkingConfig
@@ -60,6 +61,7 @@ __all__ = [
     "AGENTS",
     "HINT_MODULES",
     "METHODS",
+    "MOST_CHOICES",
     "UNTRAINED",
     "USES_PROXIMAL",
     "AgentConfig",
@@ -78,6 +80,7 @@ __all__ = [
     "KlEstimator",
     "LaunchConfig",
     "LearnerConfig",
+    "LimitsConfig",
     "LinkingConfig",
     "LlmJudgeConfig",
     "LogConfig",

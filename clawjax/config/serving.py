@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, one_of, require, within
+from clawjax.config.guarding import LimitsConfig
 from clawjax.config.linking import LinkingConfig
 from clawjax.config.sglang import SglangConfig
 
@@ -112,7 +113,8 @@ class GatewayConfig:
     host: str = "127.0.0.1"
     port: int = 30000
     api_key_env: str = "CLAWJAX_API_KEY"
-    """Environment variable holding the bearer key; the key itself is never in a config."""
+    """Environment variable holding a key with all roles, beside those of the run's `keys.json`; the
+    key itself is never in a config."""
     session_idle_s: float = 900.0
     """A session with no request for so long is closed."""
     request_timeout_s: float = 600.0
@@ -124,6 +126,12 @@ class GatewayConfig:
     linking: LinkingConfig = field(default_factory=LinkingConfig)
     """How the side requests of clients are recognised."""
     max_body_bytes: int = 16_777_216
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    """What else one request, and one key, may ask for."""
+    redact: list[str] = field(default_factory=list)
+    """What is blanked out before anything is logged: `email`, `phone`, `card`, `key`, or
+    `package.module:function`, which takes a text and returns it without its secrets. A turn with
+    something to blank out is not trained on, as its tokens spell it."""
     tool_parser: str = "auto"
     """How the model writes calls: `auto` (as its chat template does) or one of TOOL_PARSERS."""
     reasoning_parser: str = "auto"
@@ -151,7 +159,12 @@ class LogConfig:
 
     url: str = "sqlite:///${run.dir}/turns.db"
     busy_timeout_s: float = 30.0
+    retention_days: float | None = None
+    """Turns older than this are forgotten, with their texts, tokens and verdicts; null keeps them.
+    What was learnt from them stays learnt."""
 
     def __post_init__(self) -> None:
         """Writers wait for one another."""
         at_least("log.busy_timeout_s", self.busy_timeout_s, 0.1)
+        if self.retention_days is not None:
+            at_least("log.retention_days", self.retention_days, 0.01)

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from clawjax.config import EngineConfig, GatewayConfig
+from clawjax.gateway.admin import KeysEndpoint
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.chat import ChatService
 from clawjax.gateway.collector import Collector, GatewayLog
@@ -24,6 +25,7 @@ from clawjax.gateway.dialects.text import TEXT
 from clawjax.gateway.endpoints import (
     ChatEndpoint,
     FeedbackEndpoint,
+    ForgetEndpoint,
     HealthEndpoint,
     ModelsEndpoint,
     RootEndpoint,
@@ -31,9 +33,14 @@ from clawjax.gateway.endpoints import (
 )
 from clawjax.gateway.failures import exception_handlers
 from clawjax.gateway.feedback import FeedbackService
+from clawjax.gateway.limits import LimitHeaders, UnderWay
 from clawjax.gateway.middleware import CountRequests
 from clawjax.gateway.previous import PreviousResponses
+from clawjax.gateway.redacting import RedactingLog
+from clawjax.gateway.redaction import Redactor
 from clawjax.gateway.render import Renderer, Tokenizer
+from clawjax.keys import KeyRing
+from clawjax.log.forgetting import Forgotten
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
 
@@ -59,14 +66,16 @@ class GatewayDeps:
     sampling_defaults: EngineConfig
     """Temperature, top-p and reply length where the client names none."""
     model_name: str
-    api_key: str | None = field(default=None, repr=False)
-    """Required of every caller where it is set."""
+    keys: KeyRing = field(default_factory=KeyRing)
+    """Who may ask; anybody where it has never had a key."""
     on_linked: Callable[[], None] = _nobody_to_wake
     """Called on the event loop when the log has something new for the judges."""
     loop_status: Callable[[], Mapping[str, object]] = _nothing
     """The loops' states for `/healthz`."""
     turn_counts: Callable[[], Mapping[str, object]] = _nothing
     """The turn log's balance for `/healthz`; must not touch the log itself."""
+    forget: Callable[[str, str], Forgotten] | None = None
+    """Takes the session of a scope out of the log; None: nobody may ask for it over HTTP."""
     clock: Callable[[], float] = time.time
 
 
@@ -75,8 +84,9 @@ def create_app(deps: GatewayDeps) -> Starlette:
 
     Its lifespan rebuilds the open sessions from the log and closes idle ones.
     """
+    log = _log_of(deps)
     collector = Collector(
-        deps.log,
+        log,
         clock=deps.clock,
         on_linked=deps.on_linked,
         session_idle_s=deps.config.session_idle_s,
@@ -84,8 +94,11 @@ def create_app(deps: GatewayDeps) -> Starlette:
         default_kind=TurnKind(deps.config.default_turn_kind),
     )
     app = Starlette(
-        routes=_routes(deps, collector),
-        middleware=[Middleware(CountRequests, count=deps.log.count)],
+        routes=_routes(deps, log, collector),
+        middleware=[
+            Middleware(CountRequests, count=log.count),
+            Middleware(LimitHeaders, max_bytes=deps.config.limits.max_header_bytes),
+        ],
         exception_handlers=exception_handlers(),
         lifespan=_lifespan,
     )
@@ -94,8 +107,14 @@ def create_app(deps: GatewayDeps) -> Starlette:
     return app
 
 
-def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
-    authenticator = Authenticator(deps.api_key)
+def _log_of(deps: GatewayDeps) -> GatewayLog:
+    if not deps.config.redact:
+        return deps.log
+    return RedactingLog(deps.log, Redactor(deps.config.redact, deps.tokenizer.piece))
+
+
+def _routes(deps: GatewayDeps, log: GatewayLog, collector: Collector) -> list[Route]:
+    authenticator = Authenticator(deps.keys)
     chat = ChatService(
         deps.engine,
         Renderer(
@@ -106,10 +125,11 @@ def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
         collector,
         model_name=deps.model_name,
         request_timeout_s=deps.config.request_timeout_s,
+        max_prompt_tokens=deps.config.limits.max_prompt_tokens,
         clock=deps.clock,
     )
     feedback = FeedbackEndpoint(
-        FeedbackService(deps.log, collector, clock=deps.clock, on_linked=deps.on_linked),
+        FeedbackService(log, collector, clock=deps.clock, on_linked=deps.on_linked),
         authenticator,
         deps.config.max_body_bytes,
     )
@@ -124,6 +144,7 @@ def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
         max_body_bytes=deps.config.max_body_bytes,
         sampling_defaults=deps.sampling_defaults,
     )
+    keys = KeysEndpoint(deps.keys, authenticator, deps.clock)
     routes = [
         *_reply_routes(deps, chat, authenticator),
         Route("/v1/messages/count_tokens", counting.count, methods=["POST"]),
@@ -131,8 +152,14 @@ def _routes(deps: GatewayDeps, collector: Collector) -> list[Route]:
         Route("/v1/models", models.list_all, methods=["GET"]),
         Route("/api/v1/models", models.list_all, methods=["GET"]),
         Route("/v1/models/{model_id:path}", models.get_one, methods=["GET"]),
+        Route("/v1/keys", keys.list_all, methods=["GET"]),
+        Route("/v1/keys/{key_id}", keys.revoke, methods=["DELETE"]),
         Route("/healthz", health.check, methods=["GET"]),
     ]
+    if deps.forget is not None:
+        forgetting = ForgetEndpoint(deps.forget, collector.let_go, authenticator)
+        path = "/v1/sessions/{session_id:path}"
+        routes.append(Route(path, forgetting.forget, methods=["DELETE"]))
     root = RootEndpoint(deps.model_name, tuple(route.path for route in routes))
     return [*routes, Route("/", root.tell, methods=["GET"])]
 
@@ -142,6 +169,7 @@ def _reply_routes(
 ) -> list[Route]:
     """One path per dialect; all of them answer by the same service."""
     previous = PreviousResponses(deps.log)
+    under_way = UnderWay(deps.config.limits.max_requests_per_key)
 
     def route(path: str, dialect: Dialect) -> Route:
         endpoint = ChatEndpoint(
@@ -153,6 +181,7 @@ def _reply_routes(
             sampling_defaults=deps.sampling_defaults,
             dialect=dialect,
             previous=previous,
+            under_way=under_way,
         )
         return Route(path, endpoint, methods=["POST"])
 

@@ -1,20 +1,19 @@
-"""Who is asking: the caller's key and the scope that turns are kept in.
+"""Who is asking: the caller's key, what it may do, and the scope that its turns are kept in.
 
 A key comes as OpenAI's clients send it (`Authorization: Bearer`) or as Anthropic's (`x-api-key`).
 
-Invariant: a credential is compared in constant time and never leaves this module; what does is a
-short digest.
+Invariant: a secret never leaves this module but to be compared; what does leave is a short digest.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from clawjax.errors import WireError
+from clawjax.keys import KeyRing, Role, digest_of
 
-__all__ = ["LOCAL_SCOPE", "Authenticator"]
+__all__ = ["LOCAL_SCOPE", "Authenticator", "Principal"]
 
 LOCAL_SCOPE = "local"
 """The scope of callers without a credential."""
@@ -23,30 +22,48 @@ _DIGEST_CHARACTERS = 16
 _BEARER = "bearer "
 
 
+class Principal(NamedTuple):
+    """Who asks."""
+
+    scope: str
+    """The key's id: sessions never cross it."""
+    is_logged: bool = True
+    """Whether what this key asks for is kept."""
+
+
 class Authenticator:
-    """Checks the caller's key where one is configured."""
+    """Checks the caller's key where one is required."""
 
-    def __init__(self, api_key: str | None) -> None:
-        self._api_key = api_key.encode() if api_key else None
+    def __init__(self, keys: KeyRing) -> None:
+        """Keys that are made or revoked later count as well."""
+        self._keys = keys
 
-    def __repr__(self) -> str:
-        return f"Authenticator(is_required={self._api_key is not None})"
-
-    def scope_of(self, headers: Mapping[str, str]) -> str:
-        """The caller's scope.
+    def admit(self, headers: Mapping[str, str], role: Role | None = None) -> Principal:
+        """The caller, if they may do what needs this role; None needs a key only.
 
         Raises:
-            WireError: 401, where a key is configured and not presented.
+            WireError: 401 without a key that is good, 403 where it lacks the role.
         """
         credential = _credential(headers)
-        if self._api_key is not None:
-            if not credential:
-                raise _unauthorized("missing bearer token")
-            if not hmac.compare_digest(credential, self._api_key):
-                raise _unauthorized("invalid api key")
+        if not self._keys.is_required:
+            return Principal(_scope(credential))
         if not credential:
-            return LOCAL_SCOPE
-        return hashlib.sha256(credential).hexdigest()[:_DIGEST_CHARACTERS]
+            raise _unauthorized("missing bearer token")
+        key = self._keys.find(credential)
+        if key is None:
+            raise _unauthorized("invalid api key")
+        if role is not None and role not in key.roles:
+            msg = (
+                f"key {key.key_id} has the roles {', '.join(sorted(key.roles))}, this needs "
+                f"{role}: use another key, or make one with `clawjax keys create`"
+            )
+            raise WireError(msg, status=403, code="missing_role", kind="permission_error")
+        return Principal(key.key_id, key.is_logged)
+
+
+def _scope(credential: bytes) -> str:
+    """Callers are told apart also where any credential will do."""
+    return digest_of(credential)[:_DIGEST_CHARACTERS] if credential else LOCAL_SCOPE
 
 
 def _credential(headers: Mapping[str, str]) -> bytes:

@@ -1,9 +1,9 @@
 """What a request says of its sender: scope, session, main or side, its end, its urgency.
 
 `read_caller` is the one place where headers and body fields are read for it, whatever the dialect.
-What is meant for clawjax (`X-Session-Id`, `X-Turn-Type`, `X-Session-Done`, `X-Priority` and their
-body twins) is refused where it cannot be honoured, headers winning over the body; what clients say
-for other reasons is a hint, and never a reason to refuse anything.
+What is meant for clawjax (`X-Session-Id`, `X-Turn-Type`, `X-Session-Done`, `X-Priority`,
+`X-No-Training` and their body twins) is refused where it cannot be honoured, headers winning over
+the body; what clients say for other reasons is a hint, and never a reason to refuse anything.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Caller:
     origin: Origin = field(default_factory=Origin)
     """What the linker goes by."""
     is_session_done: bool = False
+    is_logged: bool = True
+    """False: it is answered, and kept nowhere."""
     said_priority: int | None = None
     """The lower, the more urgent."""
 
@@ -39,8 +41,16 @@ class Caller:
         return int(kind is TurnKind.SIDE) if said is None else said
 
 
-def read_caller(headers: Mapping[str, str], body: JsonObject, *, scope: str) -> Caller:
+def read_caller(
+    headers: Mapping[str, str], body: JsonObject, *, scope: str, is_logged: bool = True
+) -> Caller:
     """Read the headers, by lower-case name, and the body of a request in any dialect.
+
+    Args:
+        headers: of the request.
+        body: of the request.
+        scope: whose it is.
+        is_logged: whether what they ask for is kept, unless the request itself says no.
 
     Raises:
         WireError: a value that cannot be honoured.
@@ -62,7 +72,8 @@ def read_caller(headers: Mapping[str, str], body: JsonObject, *, scope: str) -> 
             is_constrained=_is_constrained(body),
             model=model if isinstance(model, str) else None,
         ),
-        is_session_done=_is_session_done(headers, body),
+        is_session_done=_said(headers, body, "session_done"),
+        is_logged=is_logged and not _said(headers, body, "no_training"),
         said_priority=_said_priority(headers, body),
     )
 
@@ -97,9 +108,10 @@ def _is_constrained(body: JsonObject) -> bool:
     return isinstance(wanted, dict) and wanted.get("type") not in (None, "text")
 
 
-def _is_session_done(headers: Mapping[str, str], body: JsonObject) -> bool:
-    said = {"session_done": headers["x-session-done"]} if "x-session-done" in headers else body
-    return bool(read_flag(said, "session_done"))
+def _said(headers: Mapping[str, str], body: JsonObject, name: str) -> bool:
+    """A flag, by the header `x-` and its name, else by the body."""
+    header = f"x-{name.replace('_', '-')}"
+    return bool(read_flag({name: headers[header]} if header in headers else body, name))
 
 
 def _said_priority(headers: Mapping[str, str], body: JsonObject) -> int | None:

@@ -91,6 +91,7 @@ class ChatService:
         model_name: str,
         request_timeout_s: float,
         clock: Callable[[], float],
+        max_prompt_tokens: int | None = None,
         draw_seed: Callable[[], int] = lambda: secrets.randbelow(SEED_RANGE),
     ) -> None:
         self._engine = engine
@@ -99,6 +100,7 @@ class ChatService:
         self._model_name = model_name
         self._request_timeout_s = request_timeout_s
         self._clock = clock
+        self._max_prompt_tokens = max_prompt_tokens
         self._draw_seed = draw_seed
 
     async def answer(self, request: ChatRequest, caller: Caller, sink: Sink) -> None:
@@ -181,6 +183,13 @@ class ChatService:
             msg = (
                 f"this model's maximum context length is {limit} tokens, but the messages take "
                 f"{prompt_tokens}: shorten them so that at least 1 token is left for the reply"
+            )
+            raise WireError(msg, code="context_length_exceeded", param="messages")
+        most = self._max_prompt_tokens
+        if most is not None and prompt_tokens > most:
+            msg = (
+                f"the messages take {prompt_tokens} tokens, more than {most}: shorten them, or "
+                "raise gateway.limits.max_prompt_tokens"
             )
             raise WireError(msg, code="context_length_exceeded", param="messages")
         room = limit - prompt_tokens

@@ -79,6 +79,10 @@ class GatewayLog(Protocol):
         """How turns were placed, by turn id; nothing of those logged before there were links."""
         ...
 
+    def forgotten(self, *, after: int) -> Sequence[tuple[int, str]]:
+        """Turns that are not there any more, beyond `after`: the next numbers and ids, in order."""
+        ...
+
     def count(self, name: str, n: int = 1) -> None:
         """Add to a persistent counter."""
         ...
@@ -95,7 +99,7 @@ class Visit:
     prior: Prior | None = None
     """What the prompt may continue, token by token."""
     placement: Placement | None = None
-    """None where nobody remembers conversations."""
+    """None where nobody remembers the conversation."""
     committed: set[str] = field(default_factory=set)
     """Turns that are in the log, while nobody knows yet whether their replies arrive."""
 
@@ -120,6 +124,7 @@ class Collector:
         self._clock = clock
         self._on_linked = on_linked
         self._session_idle_s = session_idle_s
+        self._forgotten = 0
 
     async def rebuild(self) -> None:
         """Recognise conversations that were open when the last process ended.
@@ -147,6 +152,10 @@ class Collector:
 
         A visit that ends with an exception leaves its turns as replies that did not arrive.
         """
+        if not caller.is_logged:
+            unnamed = SessionRef(caller.scope, uuid.uuid4().hex)
+            yield Visit(unnamed, TurnKind.SIDE, arrived_at)
+            return
         asked = Asked(caller.scope, caller.origin, tuple(messages), tools_json, arrived_at)
         placement = self._linker.place(asked)
         session = placement.session or SessionRef(caller.scope, uuid.uuid4().hex)
@@ -206,7 +215,8 @@ class Collector:
         Raises:
             LogError: the turn is not in the log; the client must not take it for complete.
         """
-        assert visit.placement is not None
+        if visit.placement is None:
+            return
         link = visit.placement.link(turn.turn_id)
         records: list[Turn | Link | Outcome] = [turn, link]
         if (reason := _drop_reason(turn)) is not None:
@@ -219,7 +229,8 @@ class Collector:
 
         The caller is already failing, so a log that cannot be written is only reported.
         """
-        assert visit.placement is not None
+        if visit.placement is None:
+            return
         link = visit.placement.link(turn.turn_id)
         reason = DropReason.SIDE if turn.kind is TurnKind.SIDE else DropReason.CANCELLED
         outcome = Outcome(turn.turn_id, self._clock(), drop_reason=reason)
@@ -241,11 +252,25 @@ class Collector:
         await self._close_quietly(self._sessions.idle(self._clock() - self._session_idle_s))
 
     async def run_idle_closer(self) -> None:
-        """Call `close_idle` now and then, for ever."""
+        """Call `close_idle` and `let_go` now and then, for ever."""
         tick_s = min(self._session_idle_s / _TICKS_PER_IDLE, _LONGEST_TICK_S)
         while True:
             await asyncio.sleep(tick_s)
             await self.close_idle()
+            await self.let_go()
+
+    async def let_go(self) -> None:
+        """Recognise no conversation by turns that somebody wanted forgotten."""
+        try:
+            while found := await asyncio.to_thread(self._log.forgotten, after=self._forgotten):
+                self._forgotten = found[-1][0]
+                gone = {turn_id for _, turn_id in found}
+                known = [node for _, nodes in self._tree.sessions() for node in nodes]
+                for node in (node for node in known if node.turn_id in gone):
+                    self._tree.remove(node)
+                    self._sessions.tidy(node.session)
+        except LogError as error:
+            _log.error("what was forgotten is remembered for now: %s", error)
 
     async def _drop_superseded(self, node: Node | None) -> None:
         """A retry takes the place of a reply that did not arrive.

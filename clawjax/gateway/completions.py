@@ -33,6 +33,7 @@ TokenBytes = Callable[[int], bytes]
 
 _FAILURE_HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"www-authenticate": "Bearer"},
+    429: {"retry-after": "1"},
     503: {"retry-after": "1"},
 }
 

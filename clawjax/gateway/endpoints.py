@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from clawjax.config import EngineConfig, GatewayConfig
 from clawjax.errors import WireError
-from clawjax.gateway.auth import Authenticator
+from clawjax.gateway.auth import Authenticator, Principal
 from clawjax.gateway.caller import Caller, read_caller
 from clawjax.gateway.chat import ChatService
 from clawjax.gateway.completions import TokenBytes, failure_of, model_body
@@ -23,10 +23,13 @@ from clawjax.gateway.dialects.chat import CHAT
 from clawjax.gateway.dialects.protocol import Dialect
 from clawjax.gateway.failures import report
 from clawjax.gateway.feedback import FeedbackService, parse_feedback
+from clawjax.gateway.limits import UnderWay, check_size
 from clawjax.gateway.openai import ChatRequest
 from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.sinks import JsonSink, StreamSink
 from clawjax.gateway.wire import JsonObject, parse_object
+from clawjax.keys import Role
+from clawjax.log.forgetting import Forgotten
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
 
@@ -34,6 +37,7 @@ __all__ = [
     "MODEL_ALIAS",
     "ChatEndpoint",
     "FeedbackEndpoint",
+    "ForgetEndpoint",
     "HealthEndpoint",
     "ModelsEndpoint",
     "RootEndpoint",
@@ -66,8 +70,10 @@ class ChatEndpoint:
         sampling_defaults: EngineConfig,
         dialect: Dialect = CHAT,
         previous: PreviousResponses | None = None,
+        under_way: UnderWay | None = None,
     ) -> None:
         self._chat = chat
+        self._under_way = under_way or UnderWay(None)
         self._dialect = dialect
         self._previous = previous
         self._authenticator = authenticator
@@ -79,12 +85,19 @@ class ChatEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; errors before the first byte are raised."""
         http = Request(scope, receive)
-        who = self._authenticator.scope_of(http.headers)
+        who = self._authenticator.admit(http.headers, Role.CHAT)
+        with self._under_way.enter(who.scope):
+            await self._serve(http, who, scope, receive, send)
+
+    async def _serve(
+        self, http: Request, who: Principal, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         body = await read_object(http, self._config.max_body_bytes)
         request = self._dialect.parse(body, self._sampling_defaults)
+        check_size(request, self._config.limits)
         if request.model is not None:
             check_model(request.model, self._model_name)
-        caller = read_caller(http.headers, body, scope=who)
+        caller = read_caller(http.headers, body, scope=who.scope, is_logged=who.is_logged)
         if request.prompt is not None:
             caller = replace(caller, origin=replace(caller.origin, said_kind=TurnKind.SIDE))
         if request.previous_response_id is not None and self._previous is not None:
@@ -140,7 +153,7 @@ class TokenCountEndpoint:
 
     async def count(self, request: Request) -> Response:
         """How many tokens the prompt of such a request has."""
-        self._authenticator.scope_of(request.headers)
+        self._authenticator.admit(request.headers, Role.CHAT)
         body = await read_object(request, self._max_body_bytes)
         asked = self._dialect.parse(body, self._sampling_defaults)
         return JSONResponse({"input_tokens": await self._chat.count_tokens(asked)})
@@ -158,9 +171,35 @@ class FeedbackEndpoint:
 
     async def give(self, request: Request) -> Response:
         """Record feedback on a reply."""
-        scope = self._authenticator.scope_of(request.headers)
+        scope = self._authenticator.admit(request.headers, Role.FEEDBACK).scope
         body = await read_object(request, self._max_body_bytes)
         return JSONResponse(await self._feedback.give(parse_feedback(body), scope))
+
+
+class ForgetEndpoint:
+    """`DELETE /v1/sessions/{session_id}`."""
+
+    def __init__(
+        self,
+        forget: Callable[[str, str], Forgotten],
+        let_go: Callable[[], Coroutine[None, None, None]],
+        authenticator: Authenticator,
+    ) -> None:
+        self._forget = forget
+        self._let_go = let_go
+        self._authenticator = authenticator
+
+    async def forget(self, request: Request) -> Response:
+        """Take a session of the caller's own out of the log."""
+        scope = self._authenticator.admit(request.headers, Role.CHAT).scope
+        session_id = request.path_params["session_id"]
+        gone = await asyncio.to_thread(self._forget, scope, session_id)
+        if not gone.turn_ids:
+            msg = f"session {session_id[:80]!r} does not exist: use the name of one of this key's"
+            raise WireError(msg, status=404, code="not_found", param="session_id")
+        await self._let_go()
+        trained = {str(version): turns for version, turns in gone.trained.items()}
+        return JSONResponse({"forgotten": len(gone.turn_ids), "trained_versions": trained})
 
 
 class ModelsEndpoint:
@@ -176,12 +215,12 @@ class ModelsEndpoint:
 
     async def list_all(self, request: Request) -> Response:
         """The one model."""
-        self._authenticator.scope_of(request.headers)
+        self._authenticator.admit(request.headers)
         return JSONResponse({"object": "list", "data": [self._body()]})
 
     async def get_one(self, request: Request) -> Response:
         """The one model, if it is meant."""
-        self._authenticator.scope_of(request.headers)
+        self._authenticator.admit(request.headers)
         check_model(request.path_params["model_id"], self._model_name)
         return JSONResponse(self._body())
 

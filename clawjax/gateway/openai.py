@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from clawjax.config import EngineConfig
+from clawjax.config import MOST_CHOICES, EngineConfig
 from clawjax.errors import WireError
 from clawjax.gateway.offers import (
     Offer,
@@ -51,7 +51,7 @@ __all__ = [
 SEED_RANGE = 2**31
 """Seeds are taken modulo this, so that every sampler and database can hold them."""
 
-MAX_CHOICES = 8
+MAX_CHOICES = MOST_CHOICES
 MAX_TOP_LOGPROBS = 20
 _MAX_STOP_STRINGS = 16
 _SMALLEST_TOP_P = 1e-6

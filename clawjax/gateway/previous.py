@@ -23,7 +23,7 @@ class PreviousResponses:
         """The request with the whole conversation in its messages.
 
         Raises:
-            WireError: 400, there is no such response that has ended.
+            WireError: 404, there is no such response that has ended.
             LogError: the log cannot be read.
         """
         assert request.previous_response_id is not None
@@ -34,7 +34,12 @@ class PreviousResponses:
                 f"previous response {request.previous_response_id[:80]!r} is not known: use the "
                 "id of one that has ended, or send the conversation as input"
             )
-            raise WireError(msg, code="previous_response_not_found", param="previous_response_id")
+            raise WireError(
+                msg,
+                status=404,
+                code="previous_response_not_found",
+                param="previous_response_id",
+            )
         return resume(request, turn)
 
     def _find(self, response_id: str) -> Turn | None:

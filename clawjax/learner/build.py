@@ -12,12 +12,13 @@ from clawjax.errors import ConfigError
 from clawjax.learner.budget import DriftBudget
 from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit, combine
-from clawjax.learner.loop import Learner, LearnerLog
+from clawjax.learner.loop import Learner
 from clawjax.learner.practice import Practice
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import Reactions
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
+from clawjax.learner.seams import LearnerLog
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher
 from clawjax.log.replay import replay

@@ -13,12 +13,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.errors import ForgottenError
 from clawjax.learner.admission import Admit, Drop, admit
 from clawjax.learner.batching import Batch, evenly, make_batch
 from clawjax.learner.budget import Checked, DriftBudget
@@ -31,14 +31,15 @@ from clawjax.learner.practice import Practice
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import Reactions
 from clawjax.learner.scoring import Scorer
+from clawjax.learner.seams import LearnerLog, Stop
 from clawjax.learner.step import TrainState, TrainStep
 from clawjax.learner.teacher import HintTeacher, Lesson
-from clawjax.log.replay import HasTurns, to_sample
-from clawjax.protocols import Ledger, Monitor, TurnLog
+from clawjax.log.replay import to_sample
+from clawjax.protocols import Monitor
 from clawjax.records import DropReason, Outcome, Sample, Turn
 from clawjax.weights import Lineage
 
-__all__ = ["Learner", "LearnerLog", "Stop"]
+__all__ = ["Learner"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,26 +47,6 @@ _SWEEP_TURNS = 1024
 """Undecided turns looked at in one sweep; the oldest come first, none is forgotten."""
 _SWEEP_SHARE = 5
 """A sweep of t seconds is followed by a pause of at least so many times t."""
-
-
-class LearnerLog(TurnLog, Ledger, HasTurns, Protocol):
-    """The slice of the turn log that the learner uses."""
-
-    def last_arrival(self) -> float | None:
-        """Unix seconds at which the newest main request arrived."""
-        ...
-
-
-class Stop(Protocol):
-    """Asks the loop to end; `threading.Event` is one."""
-
-    def is_set(self) -> bool:
-        """Whether to end."""
-        ...
-
-    def wait(self, timeout: float) -> bool:
-        """Sleep, but not past the wish to end."""
-        ...
 
 
 @dataclass(slots=True)
@@ -94,6 +75,8 @@ class Learner:
     clock: Callable[[], float] = time.time
     progress: Progress = field(default_factory=Progress)
     lineage: Lineage = field(default_factory=Lineage)
+    forgotten: int = 0
+    """The newest of the forgotten turns that memory has heard of, by its number in the log."""
     held: int = 0
     """The version whose weights `state` has: the newest, unless the learner went back."""
 
@@ -208,7 +191,11 @@ class Learner:
             self.monitor.log(said, step=self.version, texts=effective.texts)
             return
         version = self.version + 1
-        self.log.claim(version, [sample.turn_id for sample in samples])
+        try:
+            self.log.claim(version, [sample.turn_id for sample in samples])
+        except ForgottenError as error:  # the next sweep does not see these turns
+            logger.info("no step after version %d: %s", self.version, error)
+            return
         metrics = self._step([*samples, *again], turns, self._step_bound(turns))
         metrics |= self._practise(turns)
         drift = self._drift(samples)
@@ -236,9 +223,16 @@ class Learner:
         )
 
     def _remember(self, turns: Sequence[AdmittedTurn]) -> None:
-        """What was liked or not is an example for its neighbours; praise is learnt from again."""
-        if self.objective.recalls_reactions:
-            self.reactions.remember((admitted.turn, admitted.score) for admitted in turns)
+        """What was liked or not is an example for its neighbours; praise is learnt from again.
+
+        What somebody wanted forgotten is neither.
+        """
+        if not self.objective.recalls_reactions:
+            return
+        self.reactions.remember((admitted.turn, admitted.score) for admitted in turns)
+        while gone := self.log.forgotten(after=self.forgotten):
+            self.forgotten = gone[-1][0]
+            self.reactions.forget({turn_id for _, turn_id in gone})
 
     def _step(
         self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn], bound: float | None

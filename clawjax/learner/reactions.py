@@ -7,7 +7,7 @@ newest stay, because tastes change, and so does what the policy can do.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
 from clawjax.records import Turn
@@ -40,6 +40,12 @@ class Reactions:
             is_new = all(turn.turn_id != other.turn.turn_id for other in known)
             if score is not None and is_new:
                 known.append(ScoredTurn(turn, score))
+
+    def forget(self, turn_ids: Set[str]) -> None:
+        """Remember these turns no longer."""
+        for scope, known in self._by_user.items():
+            kept = (one for one in known if one.turn.turn_id not in turn_ids)
+            self._by_user[scope] = deque(kept, maxlen=_KEPT)
 
     def of(self, scope: str) -> Sequence[ScoredTurn]:
         """All that is remembered of a user, oldest first."""

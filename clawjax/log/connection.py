@@ -5,6 +5,8 @@ Invariant: a transaction of a connection whose `info` says `writes` excludes eve
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,9 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clawjax.errors import LogError
 
-__all__ = ["connect", "parse_url", "snapshots"]
+__all__ = ["chunks", "connect", "overwrite", "parse_url", "reason_of", "snapshots"]
 
 _URL_FORMS = "write it as sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+
+_CHUNK = 500
+"""Keys per `IN (...)`; SQLite's limit on bound parameters is far above."""
 
 _WRITERS = 0x636C6177
 """PostgreSQL's lock that a writing transaction holds; any number of our own."""
@@ -60,6 +65,7 @@ def connect(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:
         connection.isolation_level = None  # transactions are begun below, not by the driver
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -98,3 +104,32 @@ def snapshots(engine: sa.Engine) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         return engine
     return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
+def overwrite(engine: sa.Engine) -> bool:
+    """Let nothing of what was deleted be left in the files; whether that was possible just now.
+
+    SQLite overwrites what is deleted, but the write-ahead log has it still. PostgreSQL keeps it
+    until a vacuum.
+    """
+    if engine.dialect.name != "sqlite":
+        return False
+    connection = engine.raw_connection()
+    try:
+        is_busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:  # locked for longer than the time-out
+        return False
+    finally:
+        connection.close()
+    return not is_busy
+
+
+def chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Keys in parts that fit into one query."""
+    for start in range(0, len(keys), _CHUNK):
+        yield keys[start : start + _CHUNK]
+
+
+def reason_of(error: Exception) -> str:
+    """What the database said."""
+    return str(getattr(error, "orig", None) or error)

@@ -1,7 +1,8 @@
 """The turn log's tables, declared once.
 
-Rows are only ever added. What moves are cursors, counters and claims: a claim is a training
-step's reservation of a turn, and becomes an outcome when that step is durable.
+Rows are only ever added, until somebody wants a turn forgotten. What moves are cursors, counters
+and claims: a claim is a training step's reservation of a turn, and becomes an outcome when that
+step is durable.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "claims",
     "counters",
     "cursors",
+    "forgotten",
     "links",
     "metadata",
     "next_states",
@@ -33,13 +35,13 @@ __all__ = [
     "verdicts",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Kept in the cursor `schema`; a log of a version that is not understood is refused."""
 
-UPGRADED_BY_TABLES = frozenset({2})
+UPGRADED_BY_TABLES = frozenset({2, 3})
 """Versions that only lack tables. Opening such a log adds them; rows stay as they are.
 
-2 has no `links`: its turns were placed, but why was not kept.
+2 has no `links`: its turns were placed, but why was not kept. 3 has no `forgotten`.
 """
 
 metadata = MetaData()
@@ -127,6 +129,16 @@ claims = Table(
     metadata,
     Column("turn_id", String, primary_key=True),
     Column("step", Integer, nullable=False, index=True),
+)
+
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("turn_id", String, unique=True, nullable=False),
+    Column("forgotten_at", Float, nullable=False),
+    Column("trained_version", Integer),
+    sqlite_autoincrement=True,
 )
 
 cursors = Table(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -18,15 +18,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
-from clawjax.errors import LogError
+from clawjax.errors import ForgottenError, LogError
 from clawjax.log import codec
-from clawjax.log.connection import connect, parse_url, snapshots
+from clawjax.log.connection import chunks, connect, overwrite, parse_url, reason_of, snapshots
+from clawjax.log.forgetting import forgotten_among
 from clawjax.log.schema import (
     SCHEMA_VERSION,
     UPGRADED_BY_TABLES,
     claims,
     counters,
     cursors,
+    forgotten,
     links,
     metadata,
     next_states,
@@ -47,8 +49,7 @@ from clawjax.records import (
 
 __all__ = ["SqlTurnLog"]
 
-_CHUNK = 500
-"""Keys per `IN (...)`; SQLite's limit on bound parameters is far above."""
+_MOST_FORGOTTEN = 10_000
 
 
 class SqlTurnLog:
@@ -80,7 +81,7 @@ class SqlTurnLog:
         try:
             engine = connect(parsed, busy_timeout_s)
             log = cls(engine, clock=clock)
-            with log._writing() as connection:
+            with log.writing() as connection:
                 metadata.create_all(connection)
                 log._insert(connection, cursors, [{"name": "schema", "position": SCHEMA_VERSION}])
         except ModuleNotFoundError as error:
@@ -91,7 +92,7 @@ class SqlTurnLog:
             raise LogError(msg) from error
         except (SQLAlchemyError, LogError) as error:
             msg = (
-                f"cannot open the turn log {shown}: {_reason(error)}: make sure that it exists "
+                f"cannot open the turn log {shown}: {reason_of(error)}: make sure that it exists "
                 "and can be written, or set log.url"
             )
             raise LogError(msg) from error
@@ -113,15 +114,17 @@ class SqlTurnLog:
     # --- writing -----------------------------------------------------------------------------
 
     def append(self, *records: codec.Record) -> None:
-        """Commit records in one transaction; a known key changes nothing."""
-        with self._writing() as connection:
+        """Commit records in one transaction; a known key, or a forgotten turn, changes nothing."""
+        with self.writing() as connection:
+            gone = forgotten_among(connection, {record.turn_id for record in records})
             for record in records:
-                table, values = codec.row(record)
-                self._insert(connection, table, [values])
+                if record.turn_id not in gone:
+                    table, values = codec.row(record)
+                    self._insert(connection, table, [values])
 
     def count(self, name: str, n: int = 1) -> None:
         """Add to a persistent counter."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             self._insert(connection, counters, [{"name": name, "value": 0}])
             connection.execute(
                 sa.update(counters)
@@ -131,7 +134,7 @@ class SqlTurnLog:
 
     def move_cursor(self, name: str, position: int) -> None:
         """Remember how far a reader has come; a cursor never moves back."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             self._insert(connection, cursors, [{"name": name, "position": position}])
             connection.execute(
                 sa.update(cursors)
@@ -221,6 +224,11 @@ class SqlTurnLog:
         found = self.select(sa.select(outcomes))
         return {entry["turn_id"]: codec.decode_outcome(entry) for entry in found}
 
+    def forgotten(self, *, after: int) -> list[tuple[int, str]]:
+        """Turns not here any more, beyond `after`: the next numbers, which grow, and ids."""
+        query = sa.select(forgotten).where(forgotten.c.seq > after).order_by(forgotten.c.seq)
+        return [(e["seq"], e["turn_id"]) for e in self.select(query.limit(_MOST_FORGOTTEN))]
+
     def last_arrival(self) -> float | None:
         """Unix seconds at which the newest main request arrived."""
         newest = sa.select(sa.func.max(turns.c.arrived_at).label("newest"))
@@ -271,13 +279,17 @@ class SqlTurnLog:
         """Reserve turns for a step.
 
         Raises:
+            ForgottenError: a turn is not there any more; nothing was claimed.
             LogError: a turn is already claimed or settled.
         """
         wanted = [{"turn_id": turn_id, "step": step} for turn_id in turn_ids]
-        with self._writing() as connection:
+        with self.writing() as connection:
+            if gone := forgotten_among(connection, turn_ids):
+                msg = f"{len(gone)} turns of step {step} were forgotten meanwhile"
+                raise ForgottenError(msg)
             taken = [
                 turn_id
-                for chunk in _chunks(turn_ids)
+                for chunk in chunks(turn_ids)
                 for table in (claims, outcomes)
                 for turn_id in connection.scalars(
                     sa.select(table.c.turn_id).where(table.c.turn_id.in_(chunk))
@@ -290,7 +302,7 @@ class SqlTurnLog:
 
     def settle(self, step: int, version: int) -> None:
         """Write `trained@version` for the step's turns, atomically; a second call does nothing."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             self._settle(connection, step, version)
 
     def claimed(self) -> int:
@@ -299,7 +311,7 @@ class SqlTurnLog:
 
     def recover(self, step: int) -> list[str]:
         """Settle claims up to `step`, release later ones; returns the released turn ids."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             steps = connection.scalars(
                 sa.select(claims.c.step).where(claims.c.step <= step).distinct()
             ).all()
@@ -319,6 +331,10 @@ class SqlTurnLog:
         ]
         self._insert(connection, outcomes, [codec.row(outcome)[1] for outcome in ended])
         connection.execute(sa.delete(claims).where(claims.c.step == step))
+
+    def overwrite(self) -> bool:
+        """Leave nothing of deleted rows in the database's files; whether that was possible now."""
+        return overwrite(self._engine)
 
     # --- helpers -----------------------------------------------------------------------------
 
@@ -340,7 +356,7 @@ class SqlTurnLog:
         self, table: sa.Table, turn_ids: Sequence[str], order: sa.Column[Any]
     ) -> dict[str, list[RowMapping]]:
         by_turn: dict[str, list[RowMapping]] = {}
-        for chunk in _chunks(turn_ids):
+        for chunk in chunks(turn_ids):
             query = sa.select(table).where(table.c.turn_id.in_(chunk)).order_by(order)
             for entry in self.select(query):
                 by_turn.setdefault(entry["turn_id"], []).append(entry)
@@ -365,11 +381,12 @@ class SqlTurnLog:
             with self._readers.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            msg = f"cannot read the turn log: {_reason(error)}"
+            msg = f"cannot read the turn log: {reason_of(error)}"
             raise LogError(msg) from error
 
     @contextmanager
-    def _writing(self) -> Generator[Connection]:
+    def writing(self) -> Generator[Connection]:
+        """A transaction, for the writers of this package."""
         try:
             with self._one_writer, self._engine.connect() as connection:
                 connection.info["writes"] = True
@@ -379,14 +396,5 @@ class SqlTurnLog:
                 finally:
                     connection.info["writes"] = False
         except SQLAlchemyError as error:
-            msg = f"cannot write the turn log: {_reason(error)}"
+            msg = f"cannot write the turn log: {reason_of(error)}"
             raise LogError(msg) from error
-
-
-def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(keys), _CHUNK):
-        yield keys[start : start + _CHUNK]
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error)

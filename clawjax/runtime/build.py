@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from clawjax.config import GatewayConfig, LogConfig, RunConfig
 from clawjax.errors import ConfigError
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.gateway.render import Tokenizer
+from clawjax.keys import KEY_FILE, KeyFile, KeyRing
+from clawjax.log.forgetting import forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.protocols import Engine
 
-__all__ = ["api_key", "bind", "build_app", "open_log", "use_compilation_cache"]
+__all__ = ["api_key", "bind", "build_app", "open_keys", "open_log", "use_compilation_cache"]
 
 
 def open_log(config: LogConfig) -> SqlTurnLog:
@@ -30,19 +33,33 @@ def open_log(config: LogConfig) -> SqlTurnLog:
 
 
 def api_key(config: GatewayConfig) -> str | None:
-    """The bearer key from the environment; None serves without one, on loopback only.
+    """The key from the environment, which our own clients use; None where there is none."""
+    return os.environ.get(config.api_key_env) or None
+
+
+def open_keys(config: RunConfig) -> KeyRing:
+    """The run's keys and the one from the environment; without any, loopback only is served.
 
     Raises:
-        ConfigError: other machines could reach the endpoint and there is no key.
+        ConfigError: other machines could reach the endpoint and there is no key; or our own client
+            would be refused; or the file of keys is damaged.
     """
-    key = os.environ.get(config.api_key_env) or None
-    if key is None and not _is_loopback(config.host):
+    gateway, folder = config.gateway, Path(config.run.dir)
+    ring = KeyRing(KeyFile(folder / KEY_FILE), secret=api_key(gateway))
+    if ring.is_empty and not _is_loopback(gateway.host):
         msg = (
-            f"gateway.host={config.host} is reachable from other machines, so a key is needed: "
-            f"set {config.api_key_env} in the environment, or use gateway.host=127.0.0.1"
+            f"gateway.host={gateway.host} is reachable from other machines, so a key is needed: "
+            f"make one with `clawjax keys create {folder} --name NAME`, set {gateway.api_key_env} "
+            "in the environment, or use gateway.host=127.0.0.1"
         )
         raise ConfigError(msg)
-    return key
+    if config.user.enabled and ring.is_required and api_key(gateway) is None:
+        msg = (
+            f"{folder / KEY_FILE} has keys, and the simulated user has none: set "
+            f"{gateway.api_key_env} in the environment"
+        )
+        raise ConfigError(msg)
+    return ring
 
 
 def build_app(
@@ -77,7 +94,10 @@ def build_app(
             config=config.gateway,
             sampling_defaults=config.engine,
             model_name=config.model.name,
-            api_key=api_key(config.gateway),
+            keys=open_keys(config),
+            forget=lambda scope, session_id: forget(
+                log, scope=scope, session_id=session_id, now=time.time()
+            ),
             on_linked=on_linked,
             loop_status=loop_status,
             turn_counts=turn_counts,

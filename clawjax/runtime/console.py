@@ -43,7 +43,9 @@ def connection_lines(config: RunConfig, *, has_key: bool) -> str:
     return "\n".join(
         (
             f"Serving {config.model.name} on {base_url}",
-            f"(the key is the value of {variable})" if has_key else "(any key will do)",
+            f"(the key is the value of {variable}, or one of `clawjax keys list {config.run.dir}`)"
+            if has_key
+            else "(any key will do)",
             "",
             "OpenAI client (Python):",
             f'  client = OpenAI(base_url="{base_url}", api_key={python_key})',

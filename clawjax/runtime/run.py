@@ -22,12 +22,13 @@ from sqlalchemy import make_url
 from clawjax.config import RunConfig
 from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError, LogError
+from clawjax.gateway.redaction import Redactor
 from clawjax.learner.objective import describe
 from clawjax.metrics.wandb import WandbMirror
 from clawjax.models.load import load_tokenizer
 from clawjax.plan import find_architecture, render_plan, require_fit
 from clawjax.rewards.registry import build_rewards
-from clawjax.runtime.build import api_key, bind, open_log
+from clawjax.runtime.build import bind, open_keys, open_log
 from clawjax.runtime.child import configure_logging, encode_config
 from clawjax.runtime.console import connection_lines
 from clawjax.runtime.job import personal_job, report_run
@@ -100,8 +101,9 @@ def _checked(config: RunConfig) -> RunConfig:
 
 def _check_parts(config: RunConfig) -> None:
     """What is known to fail without reading a model, opening a port or writing a file."""
-    api_key(config.gateway)
+    open_keys(config)
     build_rewards(config.reward, env=os.environ)
+    Redactor(config.gateway.redact)
     if config.user.enabled:
         load_persona(config.user.persona)
 
@@ -152,7 +154,7 @@ async def _job(config: RunConfig, paths: RunPaths, supervisor: Supervisor, watch
     if config.user.enabled:
         await personal_job(config, paths, supervisor, watch)
         return
-    watch.say(connection_lines(config, has_key=api_key(config.gateway) is not None))
+    watch.say(connection_lines(config, has_key=open_keys(config).is_required))
     await asyncio.Event().wait()  # until a signal
 
 

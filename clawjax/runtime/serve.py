@@ -19,6 +19,7 @@ import uvicorn
 from clawjax.config import RunConfig
 from clawjax.engine.watcher import follow_weights
 from clawjax.errors import ConfigError, EngineError, LogError
+from clawjax.log.forgetting import forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.protocols import Engine
@@ -39,7 +40,11 @@ _TICK_S = 1.0
 _REFRESH_SHARE = 20
 """A count of t seconds is followed by the next after at least so many times t."""
 _LOG_RETRY_S = 5.0
+_DAY_S = 86_400.0
+_RETENTION_TICK_S = 3600.0
 _THREADS = 32
+_HEADER_ROOM = 65_536
+"""What the server reads of headers beyond the limit, so that who is over it can be told so."""
 _GRACE_S = 30
 """How long replies may go on once the process was told to stop."""
 _LEARNER_SILENT_S = 10.0
@@ -120,6 +125,7 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
             port=config.gateway.port,
             log_config=None,
             access_log=False,
+            h11_max_incomplete_event_size=config.gateway.limits.max_header_bytes + _HEADER_ROOM,
             timeout_graceful_shutdown=_GRACE_S,
         )
     )
@@ -130,6 +136,7 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
                 group.create_task(
                     follow_weights(engine, store, poll_s=config.engine.poll_weights_s)
                 ),
+                group.create_task(_retain(log, config.log.retention_days)),
                 group.create_task(_gauges(config, log, engine, status, monitor, server)),
             ]
             await _answer(server, config)
@@ -153,6 +160,20 @@ async def _judge(judges: JudgeWorker) -> NoReturn:
         except LogError as error:
             _log.error("judging waits %.0f s: %s", _LOG_RETRY_S, error)
         await asyncio.sleep(_LOG_RETRY_S)
+
+
+async def _retain(log: SqlTurnLog, days: float | None) -> None:
+    """Forget turns that are older than so many days, for ever; None keeps them."""
+    while days is not None:
+        now = time.time()
+        try:
+            gone = await asyncio.to_thread(forget, log, now=now, before=now - days * _DAY_S)
+        except LogError as error:
+            _log.error("old turns are kept for now: %s", error)
+        else:
+            if gone.turn_ids:
+                _log.info("%d turns are older than %g days: forgotten", len(gone.turn_ids), days)
+        await asyncio.sleep(min(_RETENTION_TICK_S, days * _DAY_S))
 
 
 async def _answer(server: uvicorn.Server, config: RunConfig) -> None:

@@ -149,9 +149,10 @@ def test_every_command_has_a_line_of_help(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     shown = capsys.readouterr().out
+    width = max(map(len, known_commands()))
     for name, described in known_commands().items():
         assert described.endswith(".")
-        assert f"{name}  {described}"[:40] in shown
+        assert f"{name:{width}}  {described}"[:40] in shown
 
 
 def test_help_imports_no_library():

@@ -14,6 +14,8 @@ from starlette.applications import Starlette
 from clawjax.config import EngineConfig, GatewayConfig, ModelConfig
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.gateway.collector import Collector
+from clawjax.keys import KeyRing
+from clawjax.log.forgetting import forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.models.load import load_tokenizer
 from clawjax.models.template import ChatTemplate
@@ -86,6 +88,7 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
         replies: Sequence[str] = ("hello there", "second reply", "third reply"),
         *,
         api_key: str | None = None,
+        keys: KeyRing | None = None,
         with_log=None,
         with_tokenizer: ChatTokenizer | None = None,
         clock: Callable[[], float] | None = None,
@@ -104,7 +107,10 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
             config=GatewayConfig(**(config or {})),
             sampling_defaults=EngineConfig(max_response_tokens=64),
             model_name=MODEL,
-            api_key=api_key,
+            keys=keys or KeyRing(secret=api_key),
+            forget=lambda scope, session_id: forget(
+                log, scope=scope, session_id=session_id, now=2000.0
+            ),
             on_linked=lambda: woken.append(len(engine.requests)),
             loop_status=loop_status,
             **({} if clock is None else {"clock": clock}),

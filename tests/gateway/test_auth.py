@@ -4,6 +4,7 @@ import pytest
 
 from clawjax.errors import WireError
 from clawjax.gateway.auth import LOCAL_SCOPE, Authenticator
+from clawjax.keys import KeyRing
 
 
 @pytest.mark.parametrize(
@@ -20,16 +21,16 @@ from clawjax.gateway.auth import LOCAL_SCOPE, Authenticator
 def test_a_configured_key_is_required(header, said):
     headers = {} if header is None else {"authorization": header}
     with pytest.raises(WireError, match=said) as caught:
-        Authenticator("s3cret-key").scope_of(headers)
+        Authenticator(KeyRing(secret="s3cret-key")).admit(headers)
     assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
 
 
 @pytest.mark.parametrize("key", ["s3cret-key", None, ""])
 def test_scopes_tell_callers_apart_without_telling_who_they_are(key):
-    authenticator = Authenticator(key)
-    scope = authenticator.scope_of({"authorization": "bearer s3cret-key"})
+    authenticator = Authenticator(KeyRing(secret=key))
+    scope = authenticator.admit({"authorization": "bearer s3cret-key"}).scope
     assert scope not in ("", LOCAL_SCOPE)
     assert "s3cret" not in scope + repr(authenticator)
     if not key:
-        assert authenticator.scope_of({}) == LOCAL_SCOPE
-        assert authenticator.scope_of({"authorization": "Bearer other"}) != scope
+        assert authenticator.admit({}).scope == LOCAL_SCOPE
+        assert authenticator.admit({"authorization": "Bearer other"}).scope != scope

@@ -173,7 +173,7 @@ async def test_a_previous_response_is_gone_on_from(make_gateway):
         )
         await create(model=MODEL, input="c", previous_response_id=second.id)
         for key, wanted in (("other", first.id), ("k", "resp_unknown")):
-            with pytest.raises(openai.BadRequestError) as caught:
+            with pytest.raises(openai.NotFoundError) as caught:
                 await client_for(url, key).responses.create(
                     model=MODEL, input="b", previous_response_id=wanted
                 )

@@ -19,6 +19,7 @@ from clawjax.config import EngineConfig, ObjectiveConfig, OpdConfig, RewardConfi
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.learner.teacher import Lesson
+from clawjax.log.forgetting import forget
 from clawjax.models.load import LoadedModel
 from clawjax.records import (
     Sample,
@@ -291,8 +292,25 @@ def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: Load
 def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None:
     run.record_many(2, score=1.0)
     run.record_many(1, first=2, score=-1.0)
+    built = recalling_learner(run)
+    assert built.teacher is not None
+    asked = run.log.turns()[2].turn
+    assert len(built.teacher.examples(asked)) == 2 * 2
+
+
+def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
+    run.record_many(3, score=1.0)
+    built = recalling_learner(run)
+    asked = run.log.turns()[2].turn
+    forget(run.log, now=run.now, scope=asked.scope, session_id=asked.session_id)
+    assert len(built.reactions.praised(asked.scope)) == 3
+    built._remember([])
+    assert built.reactions.praised(asked.scope) == []
+
+
+def recalling_learner(run: Run) -> Learner:
     opd = OpdConfig(hints=False, demonstrations=3, top_k=8)
-    built = build_learner(
+    return build_learner(
         model=run.model,
         objective=ObjectiveConfig(name="combined", w_opd=1.0, opd=opd),
         learner=config(),
@@ -305,9 +323,6 @@ def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None
         engine=EngineConfig(),
         fixed_text="",
     )
-    assert built.teacher is not None
-    asked = run.log.turns()[2].turn
-    assert len(built.teacher.examples(asked)) == 2 * 2
 
 
 def test_truncated_sampling_is_no_mismatch(run: Run) -> None:
@@ -317,3 +332,20 @@ def test_truncated_sampling_is_no_mismatch(run: Run) -> None:
         run.record(sample, 1.0, sampling=SamplingParams(max_response_tokens=8, top_p=0.5))
     assert run.learner().sweep()
     assert run.monitor.entries[0][1]["train/mismatch_tokens"] == 0
+
+
+def test_what_was_forgotten_while_a_step_began_is_not_trained_on(run: Run) -> None:
+    run.record_many(4)
+    learner = run.learner()
+    credit = learner.credit
+
+    def forgets_meanwhile(turns: Any, state: Any, ratios: Any) -> Any:
+        turn = turns[0].turn
+        forget(run.log, now=run.now, scope=turn.scope, session_id=turn.session_id)
+        return credit(turns, state, ratios)
+
+    learner.credit = forgets_meanwhile
+    learner.sweep()
+    assert run.trained() == {}
+    assert run.log.claimed() == 0
+    assert run.lineage() == []

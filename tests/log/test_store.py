@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from clawjax.errors import LogError
 from clawjax.log import codec
 from clawjax.log.replay import replay, replay_samples, to_sample
+from clawjax.log.schema import SCHEMA_VERSION
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
     DropReason,
@@ -337,11 +338,11 @@ def test_how_turns_were_placed_comes_back(log):
 
 def test_a_log_from_before_there_were_links_is_opened_and_goes_on(log, url):
     log.append(make_turn("t1"), user_said("t1"))
-    with log._writing() as connection:
+    with log.writing() as connection:
         connection.execute(sa.text("DROP TABLE links"))
         connection.execute(sa.text("UPDATE cursors SET position = 2 WHERE name = 'schema'"))
     again = SqlTurnLog.open(url)
-    assert again.cursor("schema") == 3
+    assert again.cursor("schema") == SCHEMA_VERSION
     assert again.get("t1").turn == make_turn("t1")
     assert again.links(["t1"]) == {}
     again.append(make_turn("t2"), Link("t2", LinkKind.NEW, "why", "why main", Origin()))
@@ -380,7 +381,7 @@ def test_a_reader_never_passes_what_is_still_being_written(log):
     log.append(make_turn("t0"), make_turn("t1"))
     states = [NextState(f"t{n}", NextStateKind.USER, float(n)) for n in range(2)]
     with ThreadPoolExecutor(1) as pool:
-        with log._writing() as connection:
+        with log.writing() as connection:
             table, values = codec.row(states[0])
             log._insert(connection, table, [values])
             other = pool.submit(log.append, states[1])

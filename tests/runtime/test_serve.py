@@ -12,6 +12,7 @@ from clawjax.config import RunConfig, RunSection
 from clawjax.errors import EngineError, LogError
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.protocols import EngineStatus
+from clawjax.records import FinishReason, Message, SamplingParams, Turn, TurnKind
 from clawjax.runtime import serve
 from clawjax.runtime.paths import RunPaths, write_json
 from clawjax.testing import FakeEngine, RecordingMonitor, temporary_log
@@ -89,3 +90,43 @@ def test_a_learner_that_has_stopped_is_told_apart(tmp_path):
     assert status._learner()["state"] == "stopped"
     write_json(paths.learner_status, {"at": time.time()})
     assert status._learner()["state"] == "waiting"
+
+
+async def test_turns_are_kept_for_so_many_days(log, monkeypatch):
+    monkeypatch.setattr(serve, "_RETENTION_TICK_S", 0.01)
+    now = time.time()
+    log.append(make_turn("old", at=now - 3 * 86_400.0), make_turn("new", at=now))
+    retaining = asyncio.create_task(serve._retain(log, 2.0))
+    async with asyncio.timeout(60):
+        while log.get("old") is not None:  # noqa: ASYNC110 - the log has no event
+            await asyncio.sleep(0.01)
+    retaining.cancel()
+    assert log.get("new") is not None
+    await serve._retain(log, None)
+    assert log.counts().logged == 1
+
+
+def make_turn(turn_id: str, *, at: float) -> Turn:
+    return Turn(
+        turn_id=turn_id,
+        session_id="s",
+        parent_turn_id=None,
+        response_id=turn_id,
+        choice=0,
+        kind=TurnKind.MAIN,
+        scope="local",
+        model="policy",
+        messages=(Message("user", "hi"),),
+        tools_json=None,
+        reply=Message("assistant", "hello"),
+        prompt_ids=(1,),
+        response_ids=(2,),
+        sampler_logprobs=(-0.5,),
+        sampler_logprobs_t1=(-0.5,),
+        token_versions=(),
+        sampling=SamplingParams(8),
+        finish_reason=FinishReason.STOP,
+        arrived_at=at,
+        finished_at=at,
+        seed=0,
+    )

@@ -17,6 +17,7 @@ from clawjax.gateway.chat import ChatService
 from clawjax.gateway.collector import Visit
 from clawjax.gateway.endpoints import ChatEndpoint
 from clawjax.gateway.render import Renderer
+from clawjax.keys import KeyRing
 from clawjax.linking.tree import SessionRef
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import Engine
@@ -78,7 +79,7 @@ class ChatRoute:
         backend = self._startup.backend
         endpoint = ChatEndpoint(
             backend.chat,
-            Authenticator(None),  # the key was asked for before
+            Authenticator(KeyRing()),  # the key was asked for before
             model_name=self._settings.model_name,
             token_bytes=backend.tokenizer.piece,
             config=GatewayConfig(max_body_bytes=self._settings.max_body_bytes),

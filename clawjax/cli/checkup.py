@@ -1,0 +1,248 @@
+"""What `clawjax doctor` looks at: one function per thing, each with one finding.
+
+Invariant: nothing is changed but in a temporary folder, every wait has a time-out, and what is
+found wrong comes with the fix.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from enum import Enum
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+from clawjax.cli.run_config import read_health
+from clawjax.config import RunConfig
+from clawjax.errors import ClawError, ConfigError
+from clawjax.keys import KEY_FILE, KeyFile
+
+__all__ = [
+    "Finding",
+    "Grade",
+    "check_devices",
+    "check_disk",
+    "check_itself",
+    "check_judge",
+    "check_keys",
+    "check_model",
+    "check_port",
+    "check_versions",
+]
+
+_PACKAGES = ("clawjax", "jax", "jaxlib", "sqlalchemy", "starlette", "uvicorn", "tokenizers")
+_OLDEST_PYTHON = (3, 11)
+_LITTLE_DISK = 2 * 2**30
+_JUDGE_TIMEOUT_S = 3.0
+_LONG_SELF_TEST_S = 5.0
+
+
+class Grade(Enum):
+    """How a thing is."""
+
+    GOOD = "ok"
+    DOUBTFUL = "note"
+    WRONG = "WRONG"
+
+
+class Finding(NamedTuple):
+    """How a thing is, and why."""
+
+    grade: Grade
+    text: str
+
+
+def check_versions(_: RunConfig) -> Finding:
+    """Python and the packages that everything needs."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < _OLDEST_PYTHON:
+        return Finding(Grade.WRONG, f"Python {python} is too old: use 3.11 or newer")
+    found, missing = [f"Python {python}"], []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        return Finding(Grade.WRONG, f"not installed: {', '.join(missing)}: run `pip install -e .`")
+    return Finding(Grade.GOOD, ", ".join(found))
+
+
+def check_devices(_: RunConfig) -> Finding:
+    """What jax can compute on, without taking a GPU's memory."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        return Finding(Grade.WRONG, f"jax finds no device: {error}")
+    kinds = sorted({device.device_kind for device in devices})
+    return Finding(Grade.GOOD, f"{len(devices)} x {', '.join(kinds)} ({jax.default_backend()})")
+
+
+def check_port(config: RunConfig) -> Finding:
+    """Whether the endpoint can listen, or does."""
+    host, port = config.gateway.host, config.gateway.port
+    if read_health(config) is not None:
+        return Finding(Grade.GOOD, f"clawjax answers on {host}:{port}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return Finding(
+                Grade.WRONG,
+                f"{host}:{port} cannot be used ({error.strerror}): stop what listens there, or set "
+                "gateway.port",
+            )
+    return Finding(Grade.GOOD, f"{host}:{port} is free")
+
+
+def check_disk(config: RunConfig) -> Finding:
+    """Whether the run's folder has room and can be written."""
+    folder = Path(config.run.dir).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if not os.access(folder, os.W_OK):
+        return Finding(Grade.WRONG, f"{folder} cannot be written: fix its permissions")
+    text = f"{free / 2**30:.1f} GiB free in {folder}"
+    if free < _LITTLE_DISK:
+        return Finding(Grade.DOUBTFUL, f"{text}: make room, each version and checkpoint takes some")
+    return Finding(Grade.GOOD, text)
+
+
+def check_model(config: RunConfig) -> Finding:
+    """Whether the model's tokenizer and shape can be read; nothing is downloaded."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from clawjax.models.huggingface import is_hub_id
+    from clawjax.models.load import load_tokenizer
+
+    path = config.model.path
+    try:
+        tokenizer, _, _ = load_tokenizer(config.model)
+    except (ClawError, OSError) as error:
+        is_to_come = is_hub_id(path) and not Path(path).exists()
+        text = f"model.path={path}: {error}"
+        return Finding(Grade.DOUBTFUL if is_to_come else Grade.WRONG, text)
+    return Finding(Grade.GOOD, f"{config.model.path}: {tokenizer.vocab_size} tokens known")
+
+
+def check_keys(config: RunConfig) -> Finding:
+    """Whether those who can reach the endpoint need a key."""
+    file = KeyFile(Path(config.run.dir) / KEY_FILE)
+    try:
+        keys = file.read()
+    except ConfigError as error:
+        return Finding(Grade.WRONG, str(error))
+    live = sum(key.revoked_at is None for key in keys)
+    has_variable = bool(os.environ.get(config.gateway.api_key_env))
+    if keys and stat.S_IMODE(file.path.stat().st_mode) & 0o077:
+        return Finding(Grade.DOUBTFUL, f"others may read {file.path}: chmod 600 it")
+    if not live and not has_variable:
+        is_local = config.gateway.host in ("127.0.0.1", "localhost", "::1")
+        text = f"none; gateway.host={config.gateway.host}"
+        if keys:
+            text = "all are revoked, so nobody may ask: `clawjax keys create RUN --name NAME`"
+            return Finding(Grade.DOUBTFUL if is_local else Grade.WRONG, text)
+        if is_local:
+            return Finding(Grade.DOUBTFUL, f"{text}: whoever uses this machine may ask")
+        return Finding(Grade.WRONG, f"{text} needs one: `clawjax keys create RUN --name NAME`")
+    variable = f", one in {config.gateway.api_key_env}" if has_variable else ""
+    return Finding(Grade.GOOD, f"{live} live in {KEY_FILE}{variable}")
+
+
+def check_judge(config: RunConfig) -> Finding:
+    """Whether the judging model's endpoint answers, where one is used."""
+    using = [name for name in config.reward.modules if name in ("llm_judge", "hindsight")]
+    if not using:
+        return Finding(Grade.GOOD, f"{', '.join(config.reward.modules)}: no endpoint is needed")
+    judge = config.reward.llm_judge
+    request = urllib.request.Request(f"{judge.base_url.rstrip('/')}/models")
+    if key := os.environ.get(judge.api_key_env):
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=_JUDGE_TIMEOUT_S) as answer:
+            return Finding(Grade.GOOD, f"{judge.base_url} answers ({answer.status})")
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            text = f"{judge.base_url} refuses the key in {judge.api_key_env}: set the right one"
+            return Finding(Grade.WRONG, text)
+        return Finding(Grade.GOOD, f"{judge.base_url} answers ({error.code})")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "reason", error)
+        return Finding(
+            Grade.WRONG,
+            f"{judge.base_url} does not answer ({why}): start it, or set reward.llm_judge.base_url",
+        )
+
+
+def check_itself(_: RunConfig) -> Finding:
+    """Compute a gradient, write and read a turn log, publish and load weights."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="clawjax-doctor-") as folder:
+        try:
+            _try_computing()
+            _try_log(Path(folder))
+            _try_weights(Path(folder))
+        except (ClawError, OSError, ArithmeticError, RuntimeError) as error:
+            return Finding(Grade.WRONG, f"{type(error).__name__}: {error}")
+    seconds = time.monotonic() - began
+    text = f"computing, turn log and weight store work ({seconds:.1f} s)"
+    if seconds > _LONG_SELF_TEST_S:
+        return Finding(Grade.DOUBTFUL, f"{text}: slow, is the machine busy?")
+    return Finding(Grade.GOOD, text)
+
+
+def _try_computing() -> None:
+    """The gradient of sum(x^2) is 2x."""
+    import jax
+    import jax.numpy as jnp
+
+    def squares(x: jax.Array) -> jax.Array:
+        return jnp.sum(x * x)
+
+    x = jnp.arange(8, dtype=jnp.float32)
+    gradient = jax.jit(jax.grad(squares))(x)
+    if not bool(jnp.all(gradient == 2 * x)):
+        msg = f"the gradient of sum(x^2) at {x} came out as {gradient}"
+        raise ArithmeticError(msg)
+
+
+def _try_log(folder: Path) -> None:
+    from clawjax.log.store import SqlTurnLog
+
+    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
+    try:
+        log.count("doctor", 2)
+        if log.counters() != {"doctor": 2}:
+            msg = f"the turn log counted to 2 and has {log.counters()}"
+            raise RuntimeError(msg)
+    finally:
+        log.close()
+
+
+def _try_weights(folder: Path) -> None:
+    import numpy as np
+
+    from clawjax.weights import DirectoryWeightStore
+
+    store = DirectoryWeightStore(folder / "weights")
+    made = np.arange(8, dtype=np.float32)
+    store.publish(
+        {"weight": made}, version=1, parent=0, step=1, base_model="none", kind="full", config={}
+    )
+    _, tensors = store.load(1)
+    if not np.array_equal(tensors["weight"], made):
+        msg = "weights came back other than they were published"
+        raise RuntimeError(msg)

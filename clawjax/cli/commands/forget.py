@@ -1,0 +1,113 @@
+"""Take turns out of a run's log: of a session, of a key, or older than so many days.
+
+    clawjax forget runs/serve --session 7f52c0a1 --dry-run
+    clawjax forget runs/serve --key phone
+    clawjax forget runs/serve --older-than 30
+
+Removes texts, tokens, reactions and verdicts, and keeps what was not trained on yet from being so,
+also while the run goes on. Says which versions had trained on them: what these have learnt stays in
+them, and in every version that descends from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from clawjax.cli.run_log import add_log_arguments, open_log
+from clawjax.errors import ConfigError
+from clawjax.keys import KEY_FILE, KeyFile
+from clawjax.log.forgetting import Forgotten, forget
+from clawjax.log.store import SqlTurnLog
+from clawjax.weights import DirectoryWeightStore, Lineage
+
+__all__ = ["add_arguments", "run"]
+
+_DAY_S = 86_400.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The log, and which turns."""
+    add_log_arguments(parser)
+    parser.add_argument("--session", metavar="ID", help="its whole id; see `clawjax sessions`")
+    parser.add_argument("--key", help="all turns of this key: its id or name")
+    parser.add_argument("--older-than", type=float, metavar="DAYS", help="turns that ended before")
+    parser.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Forget, and say what that means."""
+    if options.session is None and options.key is None and options.older_than is None:
+        msg = "nothing is named: give --session, --key or --older-than"
+        raise ConfigError(msg)
+    log = open_log(options)
+    try:
+        gone = _forget(log, options)
+    finally:
+        log.close()
+    sys.stdout.writelines(f"{line}\n" for line in _told(gone, options))
+    return 0
+
+
+def _forget(log: SqlTurnLog, options: argparse.Namespace) -> Forgotten:
+    now = time.time()
+    return forget(
+        log,
+        now=now,
+        scope=None if options.key is None else _scope(options.run, options.key),
+        session_id=options.session,
+        before=None if options.older_than is None else now - options.older_than * _DAY_S,
+        is_dry=options.dry_run,
+    )
+
+
+def _scope(run: Path | None, which: str) -> str:
+    """The id of a key, revoked or not, by its id or name; what is no name is an id.
+
+    Raises:
+        ConfigError: several keys have had that name.
+    """
+    keys = () if run is None else KeyFile(run / KEY_FILE).read()
+    ids = [key.key_id for key in keys if which == key.name]
+    if len(ids) > 1:
+        msg = f"{which!r} names {len(ids)} keys: give the id of one, of {', '.join(ids)}"
+        raise ConfigError(msg)
+    return ids[0] if ids else which
+
+
+def _told(gone: Forgotten, options: argparse.Namespace) -> Iterator[str]:
+    verb = "would be forgotten" if options.dry_run else "forgotten"
+    yield f"{len(gone.turn_ids)} turns {verb}."
+    if gone.turn_ids and not options.dry_run and not gone.is_overwritten:
+        yield (
+            "The database's files may still have their bytes: a reader was busy (run the command "
+            "again when the run has stopped), or it is PostgreSQL (VACUUM FULL overwrites them)."
+        )
+    if not gone.trained:
+        yield "No version had trained on any of them."
+        return
+    counts = ", ".join(f"{version} ({turns} turns)" for version, turns in gone.trained.items())
+    yield f"Versions that had trained on them: {counts}."
+    folder = None if options.run is None else options.run / "weights"
+    if folder is not None and folder.is_dir():
+        yield _what_is_free_of_them(DirectoryWeightStore(folder), gone)
+
+
+def _what_is_free_of_them(store: DirectoryWeightStore, gone: Forgotten) -> str:
+    """Which versions have learnt from the turns, and which is the newest that has not."""
+    versions = store.versions()
+    lineage = Lineage.of(versions)
+    has_learnt = {
+        version.version
+        for version in versions
+        if any(lineage.descends(version.version, trained) for trained in gone.trained)
+    }
+    free = [v.version for v in versions if v.version not in has_learnt and v.refused is None]
+    return (
+        f"{len(has_learnt)} versions have learnt from them or descend from one that has; the "
+        f"newest that has not is {max(free, default=0)}: `clawjax rollback RUN "
+        f"{max(free, default=0)}` serves it, and training goes on from there."
+    )

@@ -1,0 +1,105 @@
+"""Say what a run is doing: its loops, its turns, its version, its keys.
+
+    clawjax status runs/serve
+    clawjax status runs/serve --json
+
+Exit code 0 while replies can be sampled, 1 otherwise. Works on runs that have stopped as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from clawjax.cli.run_config import base_url, kept_config, read_health
+from clawjax.keys import KEY_FILE, KeyFile
+from clawjax.log.store import SqlTurnLog
+from clawjax.weights import DirectoryWeightStore
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run and the form."""
+    parser.add_argument("run", type=Path, help="the run's folder, e.g. runs/serve")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print it."""
+    status = _status(options.run)
+    if options.json:
+        sys.stdout.write(json.dumps(status) + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in _lines(status))
+    return 0 if status["is_serving"] else 1
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    config = kept_config(folder)
+    health = read_health(config) or {}
+    return {
+        "run": str(folder),
+        "url": base_url(config),
+        "is_serving": bool(health.get("ok", False)),
+        "model": config.model.name,
+        "objective": config.objective.name,
+        "engine": health.get("engine", {}),
+        "loops": {name: loop.get("state") for name, loop in health.get("loops", {}).items()},
+        "turns": health.get("counts") or _counts(folder),
+        "weights": _weights(folder),
+        "live_keys": sum(key.revoked_at is None for key in KeyFile(folder / KEY_FILE).read()),
+    }
+
+
+def _counts(folder: Path) -> dict[str, Any]:
+    """The log's own balance; empty where the log is not in the folder."""
+    file = folder / "turns.db"
+    if not file.is_file():
+        return {}
+    log = SqlTurnLog.open(f"sqlite:///{file}")
+    try:
+        return log.counts()._asdict()
+    finally:
+        log.close()
+
+
+def _weights(folder: Path) -> dict[str, int]:
+    if not (folder / "weights").is_dir():
+        return {"served": 0, "made": 0, "refused": 0}
+    store = DirectoryWeightStore(folder / "weights")
+    versions, latest = store.versions(), store.latest()
+    return {
+        "served": 0 if latest is None else latest.version,
+        "made": len(versions),
+        "refused": sum(version.refused is not None for version in versions),
+    }
+
+
+def _lines(status: dict[str, Any]) -> Iterator[str]:
+    is_there = status["is_serving"] or bool(status["loops"])
+    state = "serving" if status["is_serving"] else "not able to answer" if is_there else "not there"
+    yield f"{status['run']}: {state}, {status['url']}, {status['model']}, {status['objective']}"
+    if engine := status["engine"]:
+        yield (
+            f"  engine   {engine['running']} running, {engine['waiting']} waiting, "
+            f"{engine['slots']} slots, {engine['tokens_per_s']} tokens/s"
+        )
+    if loops := status["loops"]:
+        yield "  loops    " + ", ".join(f"{name} {state}" for name, state in loops.items())
+    if turns := status["turns"]:
+        dropped = sum(turns["dropped"].values())
+        yield (
+            f"  turns    {turns['logged']} logged, {turns['trained']} trained, "
+            f"{dropped} dropped, {turns['pending']} pending"
+        )
+    weights = status["weights"]
+    yield (
+        f"  weights  version {weights['served']} served, {weights['made']} made, "
+        f"{weights['refused']} refused"
+    )
+    yield f"  keys     {status['live_keys']} live in {KEY_FILE}"

@@ -1,0 +1,57 @@
+"""The configuration that a run has kept in its folder, and the address that it serves."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from clawjax.config import RunConfig, to_run_config
+from clawjax.errors import ConfigError
+
+__all__ = ["base_url", "kept_config", "read_health"]
+
+_TIMEOUT_S = 3.0
+
+
+def kept_config(run: Path) -> RunConfig:
+    """What the run was started with.
+
+    Raises:
+        ConfigError: the folder has none, or one of another version of clawjax.
+    """
+    file = run / "config.yaml"
+    if not file.is_file():
+        msg = f"there is no {file}: name the folder of a run that was started, e.g. runs/serve"
+        raise ConfigError(msg)
+    loaded = OmegaConf.load(file)
+    assert isinstance(loaded, DictConfig)
+    return to_run_config(loaded)
+
+
+def base_url(config: RunConfig) -> str:
+    """Where this machine reaches the endpoint, without a path."""
+    host = config.gateway.host
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.gateway.port}"
+
+
+def read_health(config: RunConfig) -> dict[str, Any] | None:
+    """What `/healthz` says; None where nobody who speaks so answers within seconds."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{base_url(config)}/healthz", timeout=_TIMEOUT_S) as answer:
+            body = answer.read()
+    except urllib.error.HTTPError as error:  # 503: it is there, its engine is not
+        body = error.read()
+    except OSError:
+        return None
+    try:
+        health = json.loads(body)
+    except ValueError:
+        return None
+    return health if isinstance(health, dict) and "loops" in health else None

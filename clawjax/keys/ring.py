@@ -1,0 +1,85 @@
+"""The keys that are good right now, found by their secrets.
+
+Invariants: a change of the file counts from the next request on; secrets are compared in constant
+time, by their digests; where a key was ever required, one is: a file that vanishes or is damaged
+opens nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+
+from clawjax.errors import ConfigError
+from clawjax.keys.file import KeyFile
+from clawjax.keys.key import ALL_ROLES, Key, digest_of, key_of
+
+__all__ = ["KeyRing"]
+
+_log = logging.getLogger(__name__)
+
+
+class KeyRing:
+    """The file's keys, and one from the environment that may do everything."""
+
+    def __init__(self, file: KeyFile | None = None, *, secret: str | None = None) -> None:
+        """Read the file.
+
+        Args:
+            file: of keys; None where there are none.
+            secret: of one more key, with all roles; empty is none.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        self._environment: tuple[Key, ...] = ()
+        if secret:
+            named = key_of(secret, name="environment", roles=ALL_ROLES, created_at=0.0)
+            self._environment = (named,)
+        self._file = file
+        self._stamp = None if file is None else file.stamp()
+        self._keys = self._environment + (() if file is None else file.read())
+        self._is_required = bool(self._keys)
+
+    def __repr__(self) -> str:
+        return f"KeyRing(is_required={self._is_required}, keys={len(self._keys)})"
+
+    @property
+    def file(self) -> KeyFile | None:
+        """Where keys are made and revoked."""
+        return self._file
+
+    @property
+    def is_required(self) -> bool:
+        """Whether requests need a key: there is one, or was, be it revoked."""
+        self._refresh()
+        return self._is_required
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key is good."""
+        self._refresh()
+        return all(key.revoked_at is not None for key in self._keys)
+
+    def find(self, secret: bytes) -> Key | None:
+        """The live key with this secret. Looks at every key, whichever it is."""
+        self._refresh()
+        digest, found = digest_of(secret), None
+        for key in self._keys:
+            if hmac.compare_digest(digest, key.digest) and key.revoked_at is None:
+                found = key
+        return found
+
+    def _refresh(self) -> None:
+        """Read the file again where it has changed; a damaged one leaves the keys as they were."""
+        if self._file is None:
+            return
+        try:
+            stamp = self._file.stamp()
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            self._keys = self._environment + self._file.read()
+        except (ConfigError, OSError) as error:
+            _log.error("keys stay as they were: %s", error)
+        self._is_required = self._is_required or bool(self._keys)

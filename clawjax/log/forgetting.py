@@ -1,0 +1,123 @@
+"""Taking turns out of the log, so that nothing of what was said is left.
+
+The only exception to "rows are only ever added". What stays of a turn is its id in `forgotten`, and
+the version that had trained on it. Invariants: nothing is added to a forgotten turn, and none is
+trained on, by whoever still holds it in memory; `trained + dropped + pending == logged` holds for
+what is left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from clawjax.log.connection import chunks
+from clawjax.log.schema import claims, forgotten, links, next_states, outcomes, turns, verdicts
+
+if TYPE_CHECKING:
+    from clawjax.log.store import SqlTurnLog
+
+__all__ = ["Forgotten", "forget", "forgotten_among"]
+
+_OF_A_TURN = (next_states, links, verdicts, outcomes, claims, turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What is not in the log any more."""
+
+    turn_ids: tuple[str, ...]
+    trained: dict[int, int]
+    """How many of the turns each version had trained on, by version; one that is in training now
+    is counted, as it cannot be taken out of a step."""
+    is_overwritten: bool
+    """Whether the database's files have nothing of it. False: a reader or, in PostgreSQL, a vacuum
+    is still to come."""
+
+
+def forget(
+    log: SqlTurnLog,
+    *,
+    now: float,
+    scope: str | None = None,
+    session_id: str | None = None,
+    before: float | None = None,
+    is_dry: bool = False,
+) -> Forgotten:
+    """Remove the turns for which all that is given holds, and all that is known about them.
+
+    Args:
+        log: the turn log.
+        now: Unix seconds.
+        scope: of this key.
+        session_id: of this session.
+        before: that ended before, in Unix seconds. What a step is training on now is left.
+        is_dry: say what would be removed, and remove nothing.
+
+    Raises:
+        ValueError: nothing is given, which would be everything.
+        LogError: nothing was removed.
+    """
+    conditions = _conditions(scope, session_id, before)
+    if not conditions:
+        msg = "forgetting needs a scope, a session or a time"
+        raise ValueError(msg)
+    with log.writing() as connection:
+        query = sa.select(turns.c.turn_id).where(*conditions).order_by(turns.c.seq)
+        turn_ids = tuple(connection.scalars(query))
+        versions = dict(_versions(connection, turn_ids))
+        if not is_dry:
+            _remove(connection, turn_ids, versions, now)
+    is_overwritten = bool(turn_ids) and not is_dry and log.overwrite()
+    return Forgotten(turn_ids, dict(sorted(Counter(versions.values()).items())), is_overwritten)
+
+
+def forgotten_among(connection: Connection, turn_ids: Collection[str]) -> set[str]:
+    """Which of these turns have been forgotten."""
+    found: set[str] = set()
+    for part in chunks(tuple(turn_ids)):
+        is_one = forgotten.c.turn_id.in_(part)
+        found |= set(connection.scalars(sa.select(forgotten.c.turn_id).where(is_one)))
+    return found
+
+
+def _conditions(
+    scope: str | None, session_id: str | None, before: float | None
+) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    if scope is not None:
+        conditions.append(turns.c.scope == scope)
+    if session_id is not None:
+        conditions.append(turns.c.session_id == session_id)
+    if before is not None:
+        is_claimed = sa.exists().where(claims.c.turn_id == turns.c.turn_id)
+        conditions += [turns.c.finished_at < before, ~is_claimed]
+    return conditions
+
+
+def _versions(connection: Connection, turn_ids: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """Who was trained on, and in which version; a step makes the version of its number."""
+    for part in chunks(turn_ids):
+        for table, version in ((outcomes, outcomes.c.trained_version), (claims, claims.c.step)):
+            query = sa.select(table.c.turn_id, version).where(
+                table.c.turn_id.in_(part), version.is_not(None)
+            )
+            yield from ((row[0], row[1]) for row in connection.execute(query))
+
+
+def _remove(
+    connection: Connection, turn_ids: tuple[str, ...], versions: dict[str, int], now: float
+) -> None:
+    for part in chunks(turn_ids):
+        rows = [
+            {"turn_id": turn_id, "forgotten_at": now, "trained_version": versions.get(turn_id)}
+            for turn_id in part
+        ]
+        connection.execute(sa.insert(forgotten), rows)
+        for table in _OF_A_TURN:
+            connection.execute(sa.delete(table).where(table.c.turn_id.in_(part)))

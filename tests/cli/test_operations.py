@@ -1,0 +1,190 @@
+"""`clawjax status`, `doctor` and `export`."""
+
+import json
+import socket
+import stat
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from omegaconf import OmegaConf
+from test_cli import turn
+
+from clawjax.cli import main
+from clawjax.config import ModelConfig, RunConfig, RunSection
+from clawjax.keys import KEY_FILE, KeyFile, Role, new_key
+from clawjax.records import DropReason, Message, NextState, NextStateKind, Outcome, Verdict
+from clawjax.testing import temporary_log
+
+HEALTH = {
+    "ok": True,
+    "engine": {"running": 1, "waiting": 0, "slots": 8, "tokens_per_s": 20.5},
+    "loops": {"serve": {"state": "running"}, "learn": {"state": "waiting"}},
+    "counts": {"logged": 9, "trained": 4, "pending": 3, "dropped": {"side": 2}},
+}
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps(HEALTH if self.path == "/healthz" else {}).encode()
+        self.send_response(200 if self.path in ("/healthz", "/v1/models") else 404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def endpoint():
+    server = HTTPServer(("127.0.0.1", 0), Healthy)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join(30)
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def make_run(tmp_path, monkeypatch):
+    monkeypatch.delenv("CLAWJAX_API_KEY", raising=False)
+
+    def make(port: int, **gateway) -> str:
+        config = RunConfig(
+            run=RunSection(dir=str(tmp_path)), model=ModelConfig(path="random:llama")
+        )
+        config.gateway.port = port
+        for name, value in gateway.items():
+            setattr(config.gateway, name, value)
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+        log = temporary_log(tmp_path)
+        log.append(
+            turn("good"),
+            NextState("good", NextStateKind.USER, 110.0, (Message("user", "thanks"),)),
+            Verdict("good", "next_state", 0.8, 111.0),
+            Outcome("good", 112.0, trained_version=1),
+            turn("bad"),
+            Verdict("bad", "next_state", 1.0, 111.0),
+            NextState("bad", NextStateKind.FEEDBACK, 115.0, score=-1.0),
+            turn("unknown"),
+            Outcome("unknown", 112.0, drop_reason=DropReason.ABSTAINED),
+        )
+        log.close()
+        return str(tmp_path)
+
+    return make
+
+
+def test_the_status_of_a_run_that_serves(make_run, endpoint, tmp_path, capsys):
+    KeyFile(tmp_path / KEY_FILE).add(new_key("phone", [Role.CHAT], now=1.0).key)
+    assert main(["status", make_run(endpoint)]) == 0
+    said = capsys.readouterr().out
+    assert f"serving, http://127.0.0.1:{endpoint}" in said
+    assert "loops    serve running, learn waiting" in said
+    assert "9 logged, 4 trained, 2 dropped, 3 pending" in said
+    assert "1 live in keys.json" in said
+
+
+def test_the_status_of_a_run_that_has_stopped(make_run, free_port, capsys):
+    assert main(["status", make_run(free_port), "--json"]) == 1
+    status = json.loads(capsys.readouterr().out)
+    assert status["is_serving"] is False
+    assert (status["turns"]["logged"], status["turns"]["trained"]) == (3, 1)
+    assert status["weights"] == {"served": 0, "made": 0, "refused": 0}
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
+    assert main(["status", str(tmp_path)]) == 2
+    assert "name the folder of a run" in capsys.readouterr().err
+
+
+def test_a_machine_that_is_fit(make_run, free_port, capsys):
+    assert main(["doctor", make_run(free_port)]) == 0
+    said = capsys.readouterr().out
+    assert [line.split()[1] for line in said.splitlines()] == [
+        *("versions", "devices", "port", "disk", "model", "keys", "judge", "self-test")
+    ]
+    assert "WRONG" not in said
+    assert f"127.0.0.1:{free_port} is free" in said
+
+
+def test_what_is_wrong_comes_with_the_fix(make_run, tmp_path, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        run = make_run(taken.getsockname()[1])
+        config = OmegaConf.load(tmp_path / "config.yaml")
+        config.model.path = "/no/such/model"
+        config.reward.modules = ["llm_judge"]
+        config.reward.llm_judge.base_url = "http://127.0.0.1:9/v1"
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config))
+        (tmp_path / KEY_FILE).write_text("{")
+        assert main(["doctor", run]) == 1
+    said = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
+    assert "stop what listens there" in said["port"]
+    assert "/no/such/model" in said["model"]
+    assert "not readable as a file of keys" in said["keys"]
+    assert "does not answer" in said["judge"]
+    for name in ("port", "model", "keys", "judge"):
+        assert said[name].startswith("WRONG")
+
+
+def test_a_judge_that_answers_and_an_open_door(make_run, endpoint, tmp_path, capsys):
+    run = make_run(endpoint, host="0.0.0.0")
+    config = OmegaConf.load(tmp_path / "config.yaml")
+    config.reward.modules = ["llm_judge"]
+    config.reward.llm_judge.base_url = f"http://127.0.0.1:{endpoint}/v1"
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    assert main(["doctor", run]) == 1
+    said = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
+    assert "answers (200)" in said["judge"]
+    assert "clawjax answers on" in said["port"]
+    assert "clawjax keys create" in said["keys"]
+
+
+def exported(capsys, *words: str) -> list[dict]:
+    assert main(["export", *words]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_turns_are_exported_with_all_that_is_known_but_tokens(make_run, free_port, capsys):
+    good, bad, unknown = exported(capsys, "turns", make_run(free_port))
+    assert good["messages"][0]["content"] == "a secret"
+    assert good["next_states"][0]["messages"][0]["content"] == "thanks"
+    assert good["outcome"]["trained_version"] == 1
+    assert bad["outcome"] is None
+    assert unknown["outcome"]["drop_reason"] == "abstained"
+    assert "prompt_ids" not in good
+
+
+def test_examples_are_what_was_good_and_feedback_counts_before_verdicts(
+    make_run, free_port, capsys
+):
+    run = make_run(free_port)
+    (example,) = exported(capsys, "sft", run)
+    assert example == {
+        "messages": [
+            {"role": "user", "content": "a secret"},
+            {"role": "assistant", "content": "hello"},
+        ]
+    }
+    assert exported(capsys, "sft", run, "--min-score", "0.8") == []
+    assert len(exported(capsys, "sft", run, "--min-score", "-2")) == 2
+
+
+def test_a_file_of_what_people_said_is_for_its_owner(make_run, free_port, tmp_path, capsys):
+    run, out = make_run(free_port), tmp_path / "sft.jsonl"
+    assert main(["export", "sft", run, "--out", str(out)]) == 0
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert len(out.read_text().splitlines()) == 1
+    assert main(["export", "sft", run, "--out", str(out)]) == 2
+    assert "name a new file" in capsys.readouterr().err

@@ -1,0 +1,141 @@
+"""What is blanked out, what is not, and that nothing that is logged spells it."""
+
+import json
+import time
+
+import pytest
+
+from clawjax.errors import ConfigError, LogError
+from clawjax.gateway.redaction import RULES, Redactor
+from clawjax.records import DropReason
+
+from .helpers import assistant, user
+
+ALL = list(RULES)
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("write to ann.lee+x@mail.example.org, please", "write to [email], please"),
+        ("call +49 (0)30 1234567 now", "call [phone] now"),
+        ("call (555) 010-1234 or 555-010-1234", "call [phone] or [phone]"),
+        ("Tel. 030 1234567.", "Tel. [phone]."),
+        ("pay with 4111 1111 1111 1111!", "pay with [card]!"),
+        ("5500-0000-0000-0004", "[card]"),
+        ("378282246310005", "[card]"),
+        ("key=sk-proj-abcdefghijklmnop1234", "key=[key]"),
+        ("AKIAIOSFODNN7EXAMPLE and ghp_" + "a" * 36, "[key] and [key]"),
+        (f"bearer {JWT}", "bearer [key]"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\nx", "[key]\nx"),
+        ("-----BEGIN PRIVATE KEY-----\nMII", "[key]"),
+    ],
+)
+def test_what_is_blanked_out(text, clean):
+    assert Redactor(ALL).text(text) == clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a @ b, user@host, @name, 3.14@2",
+        "on 2026-11-26 at 10:45, version 1.2.3, 192.168.100.200",
+        "order 4111 1111 1111 1112",
+        "at 1764195555123 ms",
+        "x = 12345678901234567890123",
+        "chapters 10-20, pages 100-200, 1,000,000",
+        "task-sk-1 and sk-short; ask-me-anything-about-it-please",
+        "0.1234 5678 9012",
+        "2^31 = 2147483648",
+    ],
+)
+def test_what_is_left_alone(text):
+    assert Redactor(ALL).text(text) == text
+
+
+@pytest.mark.parametrize("piece", ["a", "a@", "a.", "1", "1 ", "+1", "eyJ", "-----BEGIN ", "sk-a"])
+def test_rules_take_time_in_proportion_to_the_text(piece):
+    redactor = Redactor(ALL)
+    took = []
+    for size in (20_000, 200_000):
+        text = piece * (size // len(piece))
+        began = time.process_time()
+        redactor.text(text)
+        took.append(time.process_time() - began)
+    assert took[1] < 40 * max(took[0], 0.005), took
+
+
+async def test_no_byte_of_what_is_blanked_out_is_logged_and_it_is_not_trained_on(
+    make_gateway, tmp_path
+):
+    secret = "ann@example.org"
+    gateway = make_gateway([f"is {secret} yours?"], config={"redact": ALL})
+    tools = [{"type": "function", "function": {"name": "f", "description": secret}}]
+    said = await gateway.say(user(f"I am {secret}"), tools=tools)
+    reply = said["choices"][0]["message"]["content"]
+    assert secret in reply, "the client gets what was said"
+    await gateway.say(user(f"I am {secret}"), assistant(reply), user(f"no, x{secret}"), tools=tools)
+    body = {"response_id": said["id"], "text": f"never say {secret}"}
+    assert (await gateway.client.post("/v1/feedback", json=body)).status_code == 200
+    first, second = gateway.turns()
+    assert first.messages[0].content == "I am [email]"
+    assert first.reply.content == "is [email] yours?"
+    assert json.loads(first.tools_json)[0]["function"]["description"] == "[email]"
+    assert first.prompt_ids == first.response_ids == first.sampler_logprobs == ()
+    assert gateway.log.outcome(first.turn_id).drop_reason is DropReason.REDACTED
+    assert second.parent_turn_id == first.turn_id, "recognised by what was said, not what is kept"
+    assert len(gateway.events(first.turn_id)) == 2
+    gateway.log.overwrite()
+    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"ann@example" not in stored
+
+
+async def test_a_turn_without_secrets_is_kept_as_it_is(make_gateway):
+    gateway = make_gateway(config={"redact": ALL})
+    await gateway.say(user("hi"))
+    (turn,) = gateway.turns()
+    assert len(turn.response_ids) == len(turn.sampler_logprobs) > 0
+    assert gateway.log.outcome(turn.turn_id) is None
+
+
+async def test_a_prompt_of_token_ids_is_read_too(make_gateway, tokenizer):
+    gateway = make_gateway(config={"redact": ALL})
+    ids = list(tokenizer.encode("I am ann@example.org"))
+    answer = await gateway.client.post("/v1/completions", json={"prompt": ids, "max_tokens": 20})
+    assert answer.status_code == 200, answer.text
+    (turn,) = gateway.turns()
+    assert turn.prompt_ids == ()
+
+
+async def test_it_goes_on_after_a_restart(make_gateway):
+    config = {"redact": ALL}
+    gateway = make_gateway(["hello"], config=config)
+    body = {"tools": [{"type": "function", "function": {"name": "f", "description": "a@b.org"}}]}
+    await gateway.say(user("I am a@b.org"), headers={"x-session-id": "s"}, **body)
+    again = make_gateway(["bye"], config=config)
+    await again.collector.rebuild()
+    history = [user("I am a@b.org"), assistant("hello"), user("and?")]
+    await again.say(*history, headers={"x-session-id": "s"}, **body)
+    assert [turn.session_id for turn in again.turns()] == ["s", "s"]
+
+
+def shout(text: str) -> str:
+    return text.replace("secret", "[x]")
+
+
+def fail(text: str) -> str:
+    raise RuntimeError(text)
+
+
+def test_a_rule_of_ones_own():
+    assert Redactor([f"{__name__}:shout"]).text("a secret") == "a [x]"
+    with pytest.raises(LogError, match="nothing is logged") as caught:
+        Redactor([f"{__name__}:fail"]).text("a secret")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["emails", "no.such:thing", f"{__name__}:ALL"])
+def test_a_rule_that_is_none_is_refused(name):
+    with pytest.raises(ConfigError, match=r"gateway\.redact"):
+        Redactor([name])

@@ -1,0 +1,167 @@
+"""What is forgotten is gone: from tables, files, queues and memories."""
+
+from dataclasses import replace
+
+import pytest
+
+from clawjax.errors import ForgottenError, LogError
+from clawjax.learner.reactions import Reactions
+from clawjax.log.forgetting import forget
+from clawjax.log.store import SqlTurnLog
+from clawjax.records import (
+    DropReason,
+    FinishReason,
+    Link,
+    LinkKind,
+    Message,
+    NextState,
+    NextStateKind,
+    Origin,
+    Outcome,
+    SamplingParams,
+    Turn,
+    TurnKind,
+    Verdict,
+)
+from clawjax.testing import temporary_log
+
+SECRET = "my mother's maiden name is Quetzalcoatl"
+
+
+def turn(turn_id: str, *, scope="key", session="s1", at=100.0) -> Turn:
+    return Turn(
+        turn_id=turn_id,
+        session_id=session,
+        parent_turn_id=None,
+        response_id=turn_id,
+        choice=0,
+        kind=TurnKind.MAIN,
+        scope=scope,
+        model="policy",
+        messages=(Message("user", f"{SECRET} {turn_id}"),),
+        tools_json=None,
+        reply=Message("assistant", SECRET),
+        prompt_ids=(1, 2, 3),
+        response_ids=(4, 5),
+        sampler_logprobs=(-0.5, -0.5),
+        sampler_logprobs_t1=(-0.5, -0.5),
+        token_versions=(),
+        sampling=SamplingParams(8),
+        finish_reason=FinishReason.STOP,
+        arrived_at=at,
+        finished_at=at,
+        seed=0,
+    )
+
+
+def everything(turn_id: str, **options):
+    return (
+        turn(turn_id, **options),
+        Link(turn_id, LinkKind.NEW, "new", "main", Origin()),
+        NextState(turn_id, NextStateKind.USER, 110.0, (Message("user", SECRET),)),
+        Verdict(turn_id, "module", 1.0, 111.0, hints=(SECRET,), explanation=SECRET),
+    )
+
+
+@pytest.fixture
+def log(tmp_path) -> SqlTurnLog:
+    log = temporary_log(tmp_path)
+    yield log
+    log.close()
+
+
+def test_a_session_goes_and_its_neighbours_stay(log):
+    log.append(*everything("t1"), *everything("t2", session="s2"), *everything("t3", scope="other"))
+    gone = forget(log, now=1.0, scope="key", session_id="s1")
+    assert gone.turn_ids == ("t1",)
+    assert log.get("t1") is None
+    assert log.links(["t1"]) == {}
+    assert [judged.turn.turn_id for judged in log.turns()] == ["t2", "t3"]
+    assert forget(log, now=1.0, scope="key").turn_ids == ("t2",)
+    assert forget(log, now=1.0, scope="key").turn_ids == ()
+    assert log.counts().logged == 1
+
+
+def test_the_versions_that_had_trained_on_it_are_named_and_the_balance_holds(log):
+    log.append(*everything("t1"), *everything("t2"), *everything("t3"), *everything("t4"))
+    log.append(*everything("t5", session="s2"))
+    log.append(
+        Outcome("t1", 1.0, trained_version=3),
+        Outcome("t2", 1.0, drop_reason=DropReason.STALE),
+        Outcome("t5", 1.0, trained_version=3),
+    )
+    log.claim(7, ["t3"])
+    gone = forget(log, now=1.0, session_id="s1")
+    assert gone.trained == {3: 1, 7: 1}
+    log.settle(7, 7)
+    counts = log.counts()
+    assert (counts.logged, counts.trained, counts.pending, counts.dropped) == (1, 1, 0, {})
+    assert (counts.linked, counts.scored) == (1, 1)
+
+
+def test_nothing_is_added_to_a_forgotten_turn_and_it_is_not_trained_on(log):
+    log.append(*everything("t1"), *everything("t2", session="s2"))
+    waiting = log.judged(limit=9)
+    forget(log, now=1.0, session_id="s1")
+    log.append(*everything("t1"), Outcome("t1", 1.0, trained_version=1))
+    assert log.get("t1") is None
+    assert log.outcome("t1") is None
+    assert [judged.turn.turn_id for judged in log.judged(limit=9)] == ["t2"]
+    with pytest.raises(ForgottenError, match="1 turns of step 1"):
+        log.claim(1, [judged.turn.turn_id for judged in waiting])
+    assert log.claimed() == 0
+    log.claim(1, ["t2"])
+    assert [turn_id for _, turn_id in log.forgotten(after=0)] == ["t1"]
+    assert log.forgotten(after=log.forgotten(after=0)[0][0]) == []
+
+
+def test_no_byte_of_it_is_left_in_the_files(log, tmp_path):
+    long = everything("t1")
+    long = (replace(long[0], messages=(Message("user", SECRET * 500),)), *long[1:])
+    log.append(*long)
+    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"Quetzalcoatl" in stored
+    assert forget(log, now=1.0, session_id="s1").is_overwritten
+    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"Quetzalcoatl" not in stored
+
+
+def test_what_is_old_goes_unless_it_is_in_training(log):
+    log.append(*everything("old"), *everything("new", at=500.0), *everything("busy"))
+    log.claim(1, ["busy"])
+    assert forget(log, now=600.0, before=200.0).turn_ids == ("old",)
+
+
+def test_a_dry_run_says_it_and_does_nothing(log):
+    log.append(*everything("t1"), Outcome("t1", 1.0, trained_version=3))
+    gone = forget(log, now=1.0, session_id="s1", is_dry=True)
+    assert (gone.turn_ids, gone.trained) == (("t1",), {3: 1})
+    assert log.get("t1") is not None
+
+
+def test_everything_is_not_forgotten_by_accident(log):
+    with pytest.raises(ValueError, match="needs a scope"):
+        forget(log, now=1.0)
+
+
+def test_a_log_of_an_earlier_version_can_forget(tmp_path):
+    log = temporary_log(tmp_path)
+    with log.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE forgotten")
+        connection.exec_driver_sql("UPDATE cursors SET position = 3 WHERE name = 'schema'")
+    log.close()
+    log = temporary_log(tmp_path)
+    log.append(*everything("t1"))
+    assert forget(log, now=1.0, session_id="s1").turn_ids == ("t1",)
+    log.close()
+
+
+def test_memories_of_it_are_taken_back():
+    reactions = Reactions()
+    reactions.remember([(turn("t1"), 1.0), (turn("t2"), 1.0)])
+    reactions.forget({"t1"})
+    assert [one.turn.turn_id for one in reactions.praised("key")] == ["t2"]
+
+
+def test_a_forgotten_turn_is_a_failure_of_the_log():
+    assert issubclass(ForgottenError, LogError)
