@@ -1,0 +1,170 @@
+"""Runs a recipe against a live gateway, and judges what the turn log has of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clients.engine import ScriptedEngine
+from clients.installing import NotInstalledError, folders_of, install, version_of
+from clients.judging import judged
+from clients.recipe import Recipe, filled
+from clients.script import Script
+
+from clawjax.config import EngineConfig, GatewayConfig, ModelConfig
+from clawjax.gateway.app import GatewayDeps, create_app
+from clawjax.log.replay import replay
+from clawjax.models.load import load_tokenizer
+from clawjax.runtime.loopback import serving
+from clawjax.testing import temporary_log
+
+__all__ = ["failed", "run"]
+
+Row = dict[str, Any]
+
+_MODEL = "policy"
+_PROGRAMS = Path(__file__).parent / "programs"
+_SHOWN = 300
+_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """What a client's commands did."""
+
+    output: str
+    trouble: str | None
+
+
+def run(recipe: Recipe) -> Row:
+    """Install a client, talk to it, and look into the log."""
+    try:
+        install(recipe)
+    except NotInstalledError as error:
+        return failed(recipe, f"cannot be installed: {error}")
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_play(recipe, Path(folder)))
+
+
+def failed(recipe: Recipe, reason: str) -> Row:
+    """The row of a client that did not get as far as the gateway."""
+    nothing = dict.fromkeys(("turns", "linked_right", "sides", "retries_doubled"), 0)
+    head = {"client": recipe.name, "version": version_of(recipe)}
+    return head | nothing | {"side_right": False, "ok": False, "reason": reason}
+
+
+async def _play(recipe: Recipe, folder: Path) -> Row:
+    logging.getLogger("clawjax").setLevel(logging.CRITICAL)  # one request is refused on purpose
+    script = Script(recipe)
+    engine = ScriptedEngine(load_tokenizer(ModelConfig(path="random:llama"))[0], script)
+    log = temporary_log(folder)
+    deps = GatewayDeps(
+        engine=engine,
+        tokenizer=engine.tokenizer,
+        log=log,
+        config=GatewayConfig(),
+        sampling_defaults=EngineConfig(),
+        model_name=_MODEL,
+    )
+    async with serving(create_app(deps)) as url:
+        ran = await _talk(script, url, folder)
+    links = log.links([*engine.moments])
+    row = judged(engine, list(replay(log)), links, output=ran.output, trouble=ran.trouble)
+    log.close()
+    return {"client": recipe.name, "version": version_of(recipe)} | row
+
+
+async def _talk(script: Script, url: str, folder: Path) -> _Ran:
+    recipe = script.recipe
+    home, work = folder / "home", folder / "work"
+    values = {
+        "URL": url,
+        "BASE": url.removesuffix("/v1"),
+        "MODEL": _MODEL,
+        "HOME": str(home),
+        "WORK": str(work),
+        "PROGRAMS": str(_PROGRAMS),
+    }
+    home.mkdir()
+    work.mkdir()
+    for name, text in recipe.files.items():
+        file = home / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(filled(text, values), encoding="utf-8")
+    environment = _environment(recipe, values)
+    output = ""
+    for command, typed in _commands(script):
+        words = [filled(word, values) for word in command]
+        said, trouble = await _run(words, typed, environment, work, recipe.timeout_s)
+        output += said
+        if trouble is not None:
+            return _Ran(output, f"{words[0]} {trouble}: {said.strip()[-_SHOWN:]}")
+    return _Ran(output, None)
+
+
+def _environment(recipe: Recipe, values: dict[str, str]) -> dict[str, str]:
+    """Of its own: nothing but the way to its programs and what the recipe sets."""
+    path = [*map(str, folders_of(recipe)), os.environ["PATH"]]
+    home = values["HOME"]
+    own = {name: filled(value, values) for name, value in recipe.environment.items()}
+    return {
+        "PATH": os.pathsep.join(path),
+        "HOME": home,
+        "TMPDIR": values["WORK"],
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "NO_COLOR": "1",
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONUTF8": "1",
+    } | own
+
+
+def _commands(script: Script) -> Iterator[tuple[list[str], str]]:
+    """Each with what is typed into it."""
+    recipe = script.recipe
+    texts = [text for name in recipe.conversations for text in script.texts(name)]
+    if recipe.holds_all:
+        typed = "".join(f"{text}\n" for text in texts)
+        yield (([*recipe.command], typed) if recipe.is_typed else ([*recipe.command, *texts], ""))
+        return
+    for name in recipe.conversations:
+        for number, text in enumerate(script.texts(name)):
+            words = recipe.goes_on if number and recipe.goes_on else recipe.command
+            yield [filled(word, {"TEXT": text, "NAME": name}) for word in words], ""
+
+
+async def _run(
+    words: list[str], typed: str, environment: dict[str, str], work: Path, timeout_s: float
+) -> tuple[str, str | None]:
+    """What a command printed, and what went wrong with it. It takes its children with it."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment,
+            cwd=work,
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        return "", "is not among the client's programs"
+    asked = asyncio.ensure_future(process.communicate(typed.encode()))
+    done, _ = await asyncio.wait([asked], timeout=timeout_s)
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # nothing of it is left
+    async with asyncio.timeout(_PATIENCE_S):
+        printed, _ = await asked
+    said = printed.decode("utf-8", "replace")
+    if not done:
+        return said, f"was not done after {timeout_s:.0f} s"
+    return said, None if process.returncode == 0 else f"ended with {process.returncode}"
