@@ -11,15 +11,12 @@ was said. About 15 minutes with the installations. `--quick` runs those that are
 from __future__ import annotations
 
 import argparse
-import importlib
-from pathlib import Path
 
 from _compare import one_line
 from _result import Goal, write_result
-from clients.recipe import Recipe
+from clients.recipes import all_recipes
 from clients.runner import run
 
-_RECIPES = Path(__file__).parent / "clients" / "recipes"
 _LEAST = 12
 
 NOTES = {
@@ -61,13 +58,6 @@ def main() -> None:
         command="python benchmarks/clients.py" + (" --quick" if options.quick else ""),
         notes=NOTES,
     )
-
-
-def all_recipes() -> dict[str, Recipe]:
-    """Every client there is a recipe for, by name, the quick ones first."""
-    modules = sorted(file.stem for file in _RECIPES.glob("[!_]*.py"))
-    found = [importlib.import_module(f"clients.recipes.{name}").RECIPE for name in modules]
-    return {recipe.name: recipe for recipe in sorted(found, key=lambda r: not r.is_quick)}
 
 
 if __name__ == "__main__":

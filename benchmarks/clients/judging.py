@@ -4,111 +4,119 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from clients.engine import ScriptedEngine
-from clients.script import SIDE, Script
-
 from clawjax.records import JudgedTurn, Link, TurnKind
+from clients.script import SIDE, Moment, Script
 
-__all__ = ["judged"]
-
-Row = dict[str, Any]
+__all__ = ["Seen", "Served", "judge"]
 
 
-def judged(
-    engine: ScriptedEngine,
-    logged: Sequence[JudgedTurn],
-    links: Mapping[str, Link],
-    *,
-    output: str,
-    trouble: str | None,
-) -> Row:
-    """The counts of a client, whether all is well, and what is not.
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request as the engine saw it, whatever the log says."""
 
-    Args:
-        engine: what was really asked and said.
-        logged: the turn log.
-        links: how its turns were placed.
-        output: what the client showed.
-        trouble: of its commands.
-    """
-    script, moments = engine.script, engine.moments
-    main = [one for one in logged if moments[one.turn.turn_id] is not SIDE]
-    said = Counter(moments[one.turn.turn_id] for one in main)
-    sides = len(logged) - len(main)
-    right = sum(_is_linked_right(one, engine) for one in main)
-    misjudged = [one for one in logged if not _is_judged_right(one, engine)]
-    doubled = sum(count - 1 for count in said.values())
-    troubles = [
-        *([] if trouble is None else [trouble]),
-        *[f"not in the script: {stranger}" for stranger in engine.strangers],
-        *[f"the answer {mark} did not arrive" for mark in script.unanswered(output)],
-        *[f"{_name(m)} was not logged" for m in script.expected() if m not in said],
-        *[f"{_name(m)} was logged {n} times" for m, n in said.items() if n > 1],
-        *[_placed(one, links, engine) for one in main if not _is_linked_right(one, engine)],
-        *[f"{_name(moments[t.turn_id])} is {t.kind}" for t, *_ in map(_parts, misjudged)],
-        *[f"{one.turn.turn_id} is not what was drawn" for one in logged if not _is_exact(one, engine)],
-        *_unlike(script, engine, sides),
-    ]
+    moment: Moment
+    prompt_ids: tuple[int, ...]
+    drawn: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What happened while a client was talking."""
+
+    script: Script
+    served: dict[str, Served] = field(default_factory=dict)
+    """By the request's id, which is the turn's."""
+    refused: set[Moment] = field(default_factory=set)
+    strangers: list[str] = field(default_factory=list)
+    """Requests that are not in the script."""
+    output: str = ""
+    """Whatever the client showed."""
+    trouble: str | None = None
+    """Of its commands."""
+
+
+def judge(seen: Seen, logged: Sequence[JudgedTurn], links: Mapping[str, Link]) -> dict[str, Any]:
+    """The counts of a client, whether all is well, and what is not."""
+    turns = [_Logged(seen, one, links[one.turn.turn_id]) for one in logged]
+    main = [turn for turn in turns if turn.moment != SIDE]
+    troubles = list(_troubles(seen, turns))
     return {
         "turns": len(main),
-        "linked_right": right,
-        "sides": sides,
-        "side_right": not misjudged,
-        "retries_doubled": doubled,
-        "links": dict(Counter(links[one.turn.turn_id].kind.value for one in main)),
-        "keys": sorted({links[one.turn.turn_id].origin.key_source or "none" for one in main}),
+        "linked_right": sum(turn.is_linked_right() for turn in main),
+        "sides": len(turns) - len(main),
+        "side_right": all(turn.is_kind_right() for turn in turns),
+        "retries_doubled": len(main) - len({turn.moment for turn in main}),
+        "links": dict(Counter(turn.link.kind.value for turn in main)),
+        "keys": sorted({turn.link.origin.key_source or "none" for turn in main}),
         "ok": not troubles,
         "reason": "; ".join(troubles),
     }
 
 
-def _parts(one: JudgedTurn) -> tuple[Any, ...]:
-    return (one.turn,)
+@dataclass(frozen=True, slots=True)
+class _Logged:
+    """A turn of the log, beside what was really asked and said."""
+
+    seen: Seen
+    judged: JudgedTurn
+    link: Link
+
+    @property
+    def moment(self) -> Moment:
+        return self.seen.served[self.judged.turn.turn_id].moment
+
+    @property
+    def before(self) -> Moment | None:
+        """The reply that the log has it go on from."""
+        parent = self.judged.turn.parent_turn_id
+        return None if parent is None else self.seen.served[parent].moment
+
+    def is_linked_right(self) -> bool:
+        """It goes on from the right reply, and what came after it is what the script has there."""
+        script = self.seen.script
+        if self.before != script.before(self.moment):
+            return False
+        mark = script.reaction_to(self.moment)
+        reactions = [m.content for state in self.judged.next_states for m in state.messages]
+        return not reactions if mark is None else any(mark in text for text in reactions)
+
+    def is_kind_right(self) -> bool:
+        return (self.judged.turn.kind is TurnKind.SIDE) == (self.moment == SIDE)
+
+    def is_exact(self) -> bool:
+        """Its ids are those that the engine was given and those that it drew."""
+        turn, served = self.judged.turn, self.seen.served[self.judged.turn.turn_id]
+        return turn.prompt_ids == served.prompt_ids and turn.response_ids == tuple(served.drawn)
+
+    def troubles(self) -> Iterator[str]:
+        name = self.moment.name
+        if self.moment != SIDE and not self.is_linked_right():
+            behind = "nothing" if self.before is None else self.before.name
+            states = len(self.judged.next_states)
+            reason = f"{self.link.kind}: {self.link.reason}"
+            yield f"{name} goes on from {behind} ({reason}) and has {states} next states"
+        if not self.is_kind_right():
+            yield f"{name} is {self.judged.turn.kind} ({self.link.turn_kind_reason})"
+        if not self.is_exact():
+            yield f"{name} is logged with other ids than were drawn"
 
 
-def _name(moment: tuple[str, int, bool]) -> str:
-    conversation, step, is_call = moment
-    return f"{conversation}{step}" + (" (call)" if is_call else "")
-
-
-def _is_linked_right(one: JudgedTurn, engine: ScriptedEngine) -> bool:
-    """It goes on from the right reply, and what came after it is what the script has there."""
-    script, moment = engine.script, engine.moments[one.turn.turn_id]
-    parent = one.turn.parent_turn_id
-    found = None if parent is None else engine.moments.get(parent)
-    if found != script.before(moment):
-        return False
-    mark = script.reaction_to(moment)
-    reactions = [m.content for state in one.next_states for m in state.messages]
-    return not reactions if mark is None else any(mark in text for text in reactions)
-
-
-def _is_judged_right(one: JudgedTurn, engine: ScriptedEngine) -> bool:
-    is_side = engine.moments[one.turn.turn_id] is SIDE
-    return (one.turn.kind is TurnKind.SIDE) == is_side
-
-
-def _is_exact(one: JudgedTurn, engine: ScriptedEngine) -> bool:
-    """Its ids are those that the engine was given and those that it drew."""
-    turn = one.turn
-    is_drawn = turn.response_ids == tuple(engine.drawn[turn.turn_id])
-    return is_drawn and turn.prompt_ids == engine.given[turn.turn_id]
-
-
-def _placed(one: JudgedTurn, links: Mapping[str, Link], engine: ScriptedEngine) -> str:
-    turn, link = one.turn, links[one.turn.turn_id]
-    parent = None if turn.parent_turn_id is None else engine.moments.get(turn.parent_turn_id)
-    behind = "nothing" if parent is None else _name(parent)
-    return f"{_name(engine.moments[turn.turn_id])} goes on from {behind} ({link.kind}: {link.reason})"
-
-
-def _unlike(script: Script, engine: ScriptedEngine, sides: int) -> Iterator[str]:
-    """Where the client did not do what its recipe says."""
-    recipe = script.recipe
-    if sides < recipe.least_sides:
-        yield f"{sides} side requests, the recipe has {recipe.least_sides}"
-    refusable = {moment for moment in script.expected() if script.is_refused(moment)}
-    for moment in sorted(refusable - engine.refused):
-        yield f"{_name(moment)} was not asked for"
+def _troubles(seen: Seen, turns: Sequence[_Logged]) -> Iterator[str]:
+    script = seen.script
+    if seen.trouble is not None:
+        yield seen.trouble
+    yield from (f"not in the script: {stranger}" for stranger in seen.strangers)
+    yield from (f"the answer {mark} did not arrive" for mark in script.unanswered(seen.output))
+    said = Counter(turn.moment for turn in turns)
+    for moment in script.expected():
+        if said[moment] != 1:
+            yield f"{moment.name} was logged {said[moment]} times"
+        if script.is_refused(moment) and moment not in seen.refused:
+            yield f"{moment.name} was never refused"
+    if said[SIDE] < script.recipe.least_sides:
+        yield f"{said[SIDE]} requests of its own, the recipe has {script.recipe.least_sides}"
+    for turn in turns:
+        yield from turn.troubles()

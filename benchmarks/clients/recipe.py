@@ -13,9 +13,6 @@ from dataclasses import dataclass, field
 
 __all__ = ["ANSWERS", "Here", "Npm", "Pip", "Recipe", "Tool", "filled"]
 
-CONTEXT_LENGTH = 200_000
-"""What clients are told of it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Here:
@@ -72,6 +69,8 @@ class Recipe:
     arguments, or as lines of its input where `is_typed`."""
     goes_on: tuple[str, ...] = ()
     """Says another thing in the same conversation; empty: as the first."""
+    then: tuple[tuple[str, ...], ...] = ()
+    """Commands at the end in which nothing is said: what makes it mind its own business."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Settings, by path in the home folder."""
     environment: Mapping[str, str] = field(default_factory=dict)

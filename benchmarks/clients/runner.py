@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-from clients.engine import ScriptedEngine
-from clients.installing import NotInstalledError, folders_of, install, version_of
-from clients.judging import judged
-from clients.recipe import Recipe, filled
-from clients.script import Script
 
 from clawjax.config import EngineConfig, GatewayConfig, ModelConfig
 from clawjax.gateway.app import GatewayDeps, create_app
@@ -24,6 +18,11 @@ from clawjax.log.replay import replay
 from clawjax.models.load import load_tokenizer
 from clawjax.runtime.loopback import serving
 from clawjax.testing import temporary_log
+from clients.engine import ScriptedEngine
+from clients.installing import NotInstalledError, folders_of, install, version_of
+from clients.judging import Seen, judge
+from clients.recipe import Recipe, filled
+from clients.script import Script
 
 __all__ = ["failed", "run"]
 
@@ -33,14 +32,6 @@ _MODEL = "policy"
 _PROGRAMS = Path(__file__).parent / "programs"
 _SHOWN = 300
 _PATIENCE_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Ran:
-    """What a client's commands did."""
-
-    output: str
-    trouble: str | None
 
 
 def run(recipe: Recipe) -> Row:
@@ -62,27 +53,28 @@ def failed(recipe: Recipe, reason: str) -> Row:
 
 async def _play(recipe: Recipe, folder: Path) -> Row:
     logging.getLogger("clawjax").setLevel(logging.CRITICAL)  # one request is refused on purpose
-    script = Script(recipe)
-    engine = ScriptedEngine(load_tokenizer(ModelConfig(path="random:llama"))[0], script)
+    seen = Seen(Script(recipe))
+    tokenizer = load_tokenizer(ModelConfig(path="random:llama"))[0]
     log = temporary_log(folder)
     deps = GatewayDeps(
-        engine=engine,
-        tokenizer=engine.tokenizer,
+        engine=ScriptedEngine(tokenizer, seen),
+        tokenizer=tokenizer,
         log=log,
         config=GatewayConfig(),
         sampling_defaults=EngineConfig(),
         model_name=_MODEL,
     )
     async with serving(create_app(deps)) as url:
-        ran = await _talk(script, url, folder)
-    links = log.links([*engine.moments])
-    row = judged(engine, list(replay(log)), links, output=ran.output, trouble=ran.trouble)
+        await _talk(seen, url, folder)
+    logged = list(replay(log))
+    row = judge(seen, logged, log.links([one.turn.turn_id for one in logged]))
     log.close()
     return {"client": recipe.name, "version": version_of(recipe)} | row
 
 
-async def _talk(script: Script, url: str, folder: Path) -> _Ran:
-    recipe = script.recipe
+async def _talk(seen: Seen, url: str, folder: Path) -> None:
+    """Run the client's commands, until one fails."""
+    recipe = seen.script.recipe
     home, work = folder / "home", folder / "work"
     values = {
         "URL": url,
@@ -99,14 +91,13 @@ async def _talk(script: Script, url: str, folder: Path) -> _Ran:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(filled(text, values), encoding="utf-8")
     environment = _environment(recipe, values)
-    output = ""
-    for command, typed in _commands(script):
+    for command, typed in _commands(seen.script):
         words = [filled(word, values) for word in command]
         said, trouble = await _run(words, typed, environment, work, recipe.timeout_s)
-        output += said
+        seen.output += said
         if trouble is not None:
-            return _Ran(output, f"{words[0]} {trouble}: {said.strip()[-_SHOWN:]}")
-    return _Ran(output, None)
+            seen.trouble = f"{words[0]} {trouble}: {said.strip()[-_SHOWN:]}"
+            return
 
 
 def _environment(recipe: Recipe, values: dict[str, str]) -> dict[str, str]:
@@ -126,18 +117,19 @@ def _environment(recipe: Recipe, values: dict[str, str]) -> dict[str, str]:
     } | own
 
 
-def _commands(script: Script) -> Iterator[tuple[list[str], str]]:
+def _commands(script: Script) -> Iterator[tuple[Sequence[str], str]]:
     """Each with what is typed into it."""
     recipe = script.recipe
     texts = [text for name in recipe.conversations for text in script.texts(name)]
-    if recipe.holds_all:
-        typed = "".join(f"{text}\n" for text in texts)
-        yield (([*recipe.command], typed) if recipe.is_typed else ([*recipe.command, *texts], ""))
-        return
-    for name in recipe.conversations:
-        for number, text in enumerate(script.texts(name)):
+    if recipe.is_typed:
+        yield recipe.command, "".join(f"{text}\n" for text in texts)
+    elif recipe.holds_all:
+        yield (*recipe.command, *texts), ""
+    else:
+        for number, text in enumerate(texts):
             words = recipe.goes_on if number and recipe.goes_on else recipe.command
-            yield [filled(word, {"TEXT": text, "NAME": name}) for word in words], ""
+            yield [filled(word, {"TEXT": text}) for word in words], ""
+    yield from ((words, "") for words in recipe.then)
 
 
 async def _run(
@@ -158,10 +150,8 @@ async def _run(
         return "", "is not among the client's programs"
     asked = asyncio.ensure_future(process.communicate(typed.encode()))
     done, _ = await asyncio.wait([asked], timeout=timeout_s)
-    try:
+    with contextlib.suppress(ProcessLookupError):  # nothing of it is left
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # nothing of it is left
     async with asyncio.timeout(_PATIENCE_S):
         printed, _ = await asked
     said = printed.decode("utf-8", "replace")

@@ -28,6 +28,11 @@ class Moment(NamedTuple):
     step: int
     is_call: bool
 
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.conversation}{self.step}" + (" (call)" if self.is_call else "")
+
     def mark(self, letter: str) -> str:
         """Of what is said (q), of the tool's result (t) or of the answer (a)."""
         return f"{self.conversation}{self.step}{letter}"
@@ -96,7 +101,7 @@ class Script:
 
     def reply(self, moment: Moment) -> str:
         """What the model says."""
-        if moment is SIDE:
+        if moment == SIDE:
             return "A short title"
         if moment.is_call:
             assert self.recipe.tool is not None

@@ -1,4 +1,4 @@
-"""Claude Code, by the Messages API; it names its sessions."""
+"""Claude Code, by the Messages API; it names its sessions, and is told to compact one at last."""
 
 from clients.recipe import Npm, Recipe, Tool
 
@@ -17,5 +17,8 @@ RECIPE = Recipe(
     },
     command=(*_ASK, "-p", "@TEXT@"),
     goes_on=(*_ASK, "-c", "-p", "@TEXT@"),
+    then=((*_ASK, "-c", "-p", "/compact"),),
+    sides={"compaction": "CRITICAL: Respond with TEXT ONLY"},
+    least_sides=1,
     tool=Tool("Bash", "command", others={"description": "Looks it up"}),
 )

@@ -1,4 +1,7 @@
-"""nanobot; the id that it sends is its process's, not a session's."""
+"""nanobot, at last told to begin anew, which it notes down by itself.
+
+The id that it sends is its process's, not a session's.
+"""
 
 from clients.recipe import Pip, Recipe, Tool
 
@@ -12,5 +15,8 @@ RECIPE = Recipe(
 """
     },
     command=("nanobot", "agent", "-s", "cli:heron", "-m", "@TEXT@"),
+    then=(("nanobot", "agent", "-s", "cli:heron", "-m", "/new"),),
     tool=Tool("exec", "command"),
+    sides={"checkpoint": "Create a compact replacement checkpoint"},
+    least_sides=1,
 )
