@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from clients.engine import ScriptedEngine
@@ -28,6 +29,16 @@ from clawjax.records import (
     TurnKind,
 )
 
+PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
+VALUES = {
+    "URL": "http://127.0.0.1:30000/v1",
+    "BASE": "http://127.0.0.1:30000",
+    "MODEL": "policy",
+    "WORK": "~/agent",
+    "PROGRAMS": "../benchmarks/clients/programs",
+}
+TOLD = ("ANTHROPIC_", "CLAUDE_", "CLAWJAX_", "OPENAI_")
+VARIANTS = ("openclaw-compacting",)
 TOOL = Tool("look_up", "text", "{}")
 RECIPE = Recipe(name="mine", install=Here("openai"), command=("mine",), tool=TOOL)
 CALL, ANSWER = Moment("heron", 1, True), Moment("heron", 1, False)
@@ -209,6 +220,19 @@ def test_what_cannot_be_installed_is_a_row(monkeypatch, tmp_path):
     with pytest.raises(NotInstalledError):
         install(recipe)
     assert failed(recipe, "why")["reason"] == "why"
+
+
+@pytest.mark.parametrize("name", all_recipes())
+def test_the_page_shows_what_is_tried(name):
+    recipe, page = all_recipes()[name], PAGE.read_text(encoding="utf-8")
+    for path, text in recipe.files.items():
+        if not path.endswith((".py", "keys.json")) and name not in VARIANTS:
+            assert filled(text, VALUES).strip() in page
+    for variable, value in recipe.environment.items():
+        if variable.startswith(TOLD):
+            assert f"export {variable}={filled(value, VALUES)}\n" in page
+    programs = [word for word in recipe.command if "@PROGRAMS@" in word]
+    assert all(f"({filled(word, VALUES)})" in page for word in programs)
 
 
 def test_recipes_are_complete():
