@@ -35,15 +35,15 @@ def install(recipe: Recipe) -> None:
             return
         case Pip() as wanted:
             if version_of(recipe) != wanted.version:
-                folder = str(INSTALLED / recipe.name)
+                folder = str(INSTALLED / wanted.folder)
                 _run(sys.executable, "-m", "venv", "--clear", folder)
                 package = f"{wanted.package}{wanted.extra}=={wanted.version}"
                 _run(f"{folder}/bin/python", "-m", "pip", "install", "-q", package)
         case Npm() as wanted:
-            if not _package_file("node", _NODE.package).exists():
-                _npm_install("node", _NODE)
+            if not _package_file(_NODE).exists():
+                _npm_install(_NODE)
             if version_of(recipe) != wanted.version:
-                _npm_install(recipe.name, wanted)
+                _npm_install(wanted)
 
 
 def version_of(recipe: Recipe) -> str | None:
@@ -51,12 +51,13 @@ def version_of(recipe: Recipe) -> str | None:
     match recipe.install:
         case Here(package):
             return importlib.metadata.version(package)
-        case Pip(package):
-            libraries = INSTALLED.joinpath(recipe.name, "lib").glob("python*/site-packages")
-            found = importlib.metadata.distributions(name=package, path=[*map(str, libraries)])
+        case Pip() as wanted:
+            libraries = INSTALLED.joinpath(wanted.folder, "lib").glob("python*/site-packages")
+            path = [*map(str, libraries)]
+            found = importlib.metadata.distributions(name=wanted.package, path=path)
             return next((distribution.version for distribution in found), None)
-        case Npm(package):
-            file = _package_file(recipe.name, package)
+        case Npm() as wanted:
+            file = _package_file(wanted)
             return json.loads(file.read_text("utf-8"))["version"] if file.exists() else None
 
 
@@ -65,26 +66,29 @@ def folders_of(recipe: Recipe) -> list[Path]:
     match recipe.install:
         case Here():
             return [Path(sys.executable).parent]
-        case Pip():
-            return [INSTALLED / recipe.name / "bin"]
-        case Npm():
-            node = INSTALLED / "node" / "node_modules" / "node" / "bin"
-            return [INSTALLED / recipe.name / "node_modules" / ".bin", node]
+        case Pip() as wanted:
+            return [INSTALLED / wanted.folder / "bin"]
+        case Npm() as wanted:
+            return [INSTALLED / wanted.folder / "node_modules" / ".bin", _node_folder()]
 
 
-def _package_file(name: str, package: str) -> Path:
-    return INSTALLED / name / "node_modules" / package / "package.json"
+def _package_file(wanted: Npm) -> Path:
+    return INSTALLED / wanted.folder / "node_modules" / wanted.package / "package.json"
 
 
-def _npm_install(name: str, wanted: Npm) -> None:
-    prefix = str(INSTALLED / name)
+def _node_folder() -> Path:
+    return _package_file(_NODE).parent / "bin"
+
+
+def _npm_install(wanted: Npm) -> None:
+    prefix = str(INSTALLED / wanted.folder)
     package = f"{wanted.package}@{wanted.version}"
     _run("npm", "install", "--prefix", prefix, "--no-audit", "--no-fund", package)
 
 
 def _run(*command: str) -> None:
-    node = INSTALLED / "node" / "node_modules" / "node" / "bin"
-    environment = os.environ | {"PATH": f"{node}{os.pathsep}{os.environ['PATH']}"}
+    path = f"{_node_folder()}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
     try:
         subprocess.run(
             command, check=True, capture_output=True, timeout=_TIMEOUT_S, env=environment

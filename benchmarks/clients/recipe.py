@@ -29,6 +29,11 @@ class Pip:
     version: str
     extra: str = ""
 
+    @property
+    def folder(self) -> str:
+        """Where it is kept."""
+        return self.package
+
 
 @dataclass(frozen=True, slots=True)
 class Npm:
@@ -36,6 +41,11 @@ class Npm:
 
     package: str
     version: str
+
+    @property
+    def folder(self) -> str:
+        """Where it is kept."""
+        return self.package.replace("/", "+")
 
 
 @dataclass(frozen=True, slots=True)
