@@ -3,9 +3,8 @@
 import json
 from dataclasses import replace
 
-from clients.recipes import openclaw
-
 from clawjax.runtime.console import openclaw_settings
+from clients.recipes import openclaw
 
 _SETTINGS = openclaw_settings(
     "@URL@", "any", model="@MODEL@", context_length=65_536, max_response_tokens=4096
