@@ -25,8 +25,9 @@ NOTES = {
     "side_right": "what is the client's own business was logged as side, and nothing else",
     "retries_doubled": "turns that were logged more than once",
     "links, keys": "how turns were placed, and where the session's name was read",
-    "ok": "the client ended well and showed every answer, all of the above is right, and the ids "
-    "that were logged are those that the engine was given and drew",
+    "ok": "the client ended well and showed every answer, all of the above is right, each "
+    "conversation is a session, and the ids that were logged are those that the engine was given "
+    "and drew",
 }
 
 

@@ -120,3 +120,13 @@ def _troubles(seen: Seen, turns: Sequence[_Logged]) -> Iterator[str]:
         yield f"{said[SIDE]} requests of its own, the recipe has {script.recipe.least_sides}"
     for turn in turns:
         yield from turn.troubles()
+    yield from _mixed_up([turn for turn in turns if turn.moment != SIDE])
+
+
+def _mixed_up(main: Sequence[_Logged]) -> Iterator[str]:
+    """Where conversations and sessions are not one to one."""
+    pairs = {(turn.moment.conversation, turn.judged.turn.session_id) for turn in main}
+    conversations = Counter(conversation for conversation, _ in pairs)
+    sessions = Counter(session for _, session in pairs)
+    yield from (f"{name} is {n} sessions" for name, n in conversations.items() if n > 1)
+    yield from (f"a session has {n} conversations" for n in sessions.values() if n > 1)

@@ -127,6 +127,10 @@ def told(make_turn):
     return seen, logged, links
 
 
+def replace_recipe(seen, **changes):
+    return replace(seen, script=Script(replace(seen.script.recipe, **changes)))
+
+
 def changed(logged, number, **changes):
     one = logged[number]
     turn_changes = {k: v for k, v in changes.items() if k != "next_states"}
@@ -150,6 +154,7 @@ def test_all_is_well(told):
         ({"parent_turn_id": "heron3"}, "heron2 goes on from heron3"),
         ({"next_states": ()}, "heron2 goes on from heron1 .* has 0 next states"),
         ({"kind": TurnKind.SIDE}, "heron2 is side"),
+        ({"session_id": "another"}, "heron is 2 sessions"),
         ({"response_ids": (4,)}, "heron2 is logged with other ids"),
         ({"prompt_ids": (1,)}, "heron2 is logged with other ids"),
     ],
@@ -168,6 +173,16 @@ def test_turns_logged_twice_or_never_are_noticed(told):
     row = judge(seen, [*logged, logged[1]], links)
     assert (row["retries_doubled"], row["reason"]) == (1, "heron2 was logged 2 times")
     assert "heron3 was logged 0 times" in judge(seen, logged[:2], links)["reason"]
+
+
+def test_conversations_in_one_session_are_noticed(told):
+    seen, logged, links = told
+    name = logged[2].turn.turn_id
+    seen.served[name] = Served(Moment("wren", 3, False), (1, 2), [3])
+    assert (
+        "a session has 2 conversations"
+        in judge(replace_recipe(seen, conversations=("heron", "wren")), logged, links)["reason"]
+    )
 
 
 def test_what_the_client_did_is_noticed(told):
