@@ -139,7 +139,7 @@ def clients(result: Result) -> str:
             row["version"] or "",
             f"{row['linked_right']} of {row['turns']}",
             str(row["sides"]),
-            ", ".join(row.get("keys", ())),
+            ", ".join(row["keys"]),
             "yes" if row["ok"] else f"**no**: {row['reason']}".replace("|", "\\|"),
         ]
         for row in result["rows"]

@@ -48,7 +48,8 @@ def failed(recipe: Recipe, reason: str) -> Row:
     """The row of a client that did not get as far as the gateway."""
     nothing = dict.fromkeys(("turns", "linked_right", "sides", "retries_doubled"), 0)
     head = {"client": recipe.name, "version": version_of(recipe)}
-    return head | nothing | {"side_right": False, "ok": False, "reason": reason}
+    placed = {"side_right": False, "links": {}, "keys": []}
+    return head | nothing | placed | {"ok": False, "reason": reason}
 
 
 async def _play(recipe: Recipe, folder: Path) -> Row:
@@ -152,9 +153,11 @@ async def _run(
     done, _ = await asyncio.wait([asked], timeout=timeout_s)
     with contextlib.suppress(ProcessLookupError):  # nothing of it is left
         os.killpg(process.pid, signal.SIGKILL)
-    async with asyncio.timeout(_PATIENCE_S):
-        printed, _ = await asked
-    said = printed.decode("utf-8", "replace")
+    ended, _ = await asyncio.wait([asked], timeout=_PATIENCE_S)
+    if not ended:
+        asked.cancel()
+        return "", "left processes behind that hold its output"
+    said = asked.result()[0].decode("utf-8", "replace")
     if not done:
         return said, f"was not done after {timeout_s:.0f} s"
     return said, None if process.returncode == 0 else f"ended with {process.returncode}"

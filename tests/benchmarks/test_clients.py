@@ -228,13 +228,25 @@ def test_clients_that_fail_say_why(command, reason):
     assert row["turns"] == 0
 
 
+def test_a_client_takes_its_children_with_it():
+    """They hold its output, and would be waited for."""
+    code = "import subprocess; subprocess.Popen(['sleep', '600']); print('bye', flush=True)"
+    row = run(replace(RECIPE, command=("python", "-c", code), timeout_s=10.0))
+    assert "was not done after 10 s: bye" in row["reason"]
+
+
 def test_what_cannot_be_installed_is_a_row(monkeypatch, tmp_path):
     recipe = replace(RECIPE, install=Pip("no such package", "1"))
     monkeypatch.setattr("clients.installing.INSTALLED", tmp_path)
     monkeypatch.setattr("clients.installing.sys.executable", shutil.which("false"))
     with pytest.raises(NotInstalledError):
         install(recipe)
-    assert failed(recipe, "why")["reason"] == "why"
+    row = failed(recipe, "why")
+    assert (row["ok"], row["reason"], row["version"]) == (False, "why", None)
+
+
+def test_rows_have_the_same_columns(told):
+    assert {"client", "version", *judge(*told)} == set(failed(RECIPE, "why"))
 
 
 @pytest.mark.parametrize("name", all_recipes())
