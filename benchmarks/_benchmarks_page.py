@@ -15,6 +15,7 @@ Result = Mapping[str, Any]
 
 MINUTES = {
     "ablations": 80,
+    "clients": 20,
     "conformance": 3,
     "decode": 10,
     "feedback_to_served": 8,

@@ -24,7 +24,7 @@ from clawjax.evals.plot import plot_curves
 
 FOLDER = Path(__file__).resolve().parent
 PAGE, README = FOLDER.parent / "docs" / "results.md", FOLDER / "README.md"
-PERSONAL, ABLATIONS = "personal", "ablations"
+PERSONAL, ABLATIONS, CLIENTS = "personal", "ablations", "clients"
 
 Result = Mapping[str, Any]
 
@@ -58,6 +58,8 @@ def render(results: Mapping[str, Result]) -> str:
         parts += personal_sections(results[PERSONAL])
     if ABLATIONS in results:
         parts += ["## Ablations of the objectives", ablations(results[ABLATIONS])]
+    if CLIENTS in results:
+        parts += ["## Clients", clients(results[CLIENTS])]
     parts += ["## All goals", goals(results), provenance(results)]
     return "\n\n".join(parts) + "\n"
 
@@ -127,6 +129,23 @@ def ablation_cells(rows: Sequence[Result]) -> list[str]:
         interval(bootstrap_mean(gains) if gains else None, "+.2f"),
         mean("kl_per_token", ".3f"),
     ]
+
+
+def clients(result: Result) -> str:
+    """One row per client, as it was installed."""
+    lines = [
+        [
+            row["client"],
+            row["version"] or "",
+            f"{row['linked_right']} of {row['turns']}",
+            str(row["sides"]),
+            ", ".join(row["keys"]),
+            "yes" if row["ok"] else f"**no**: {row['reason']}".replace("|", "\\|"),
+        ]
+        for row in result["rows"]
+    ]
+    head = ["client", "version", "turns linked right", "side requests", "session's name", "works"]
+    return f"`{result['command']}`; set up as in [clients.md](clients.md).\n\n{table(head, lines)}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,33 @@ import json
 
 from clawjax.config import RunConfig
 
-__all__ = ["connection_lines"]
+__all__ = ["connection_lines", "openclaw_settings"]
+
+
+def openclaw_settings(
+    base_url: str, api_key: str, *, model: str, context_length: int, max_response_tokens: int
+) -> dict[str, object]:
+    """What `openclaw.json` has to have; `supportsPromptCacheKey` makes it name its sessions."""
+    served = {
+        "id": model,
+        "name": model,
+        "reasoning": False,
+        "input": ["text"],
+        "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
+        "contextWindow": context_length,
+        "maxTokens": max_response_tokens,
+        "compat": {"supportsPromptCacheKey": True},
+    }
+    provider = {
+        "baseUrl": base_url,
+        "apiKey": api_key,
+        "api": "openai-completions",
+        "models": [served],
+    }
+    return {
+        "agents": {"defaults": {"model": {"primary": f"clawjax/{model}"}}},
+        "models": {"mode": "merge", "providers": {"clawjax": provider}},
+    }
 
 
 def connection_lines(config: RunConfig, *, has_key: bool) -> str:
@@ -20,26 +46,13 @@ def connection_lines(config: RunConfig, *, has_key: bool) -> str:
     base_url = f"http://{host}:{config.gateway.port}/v1"
     variable = config.gateway.api_key_env
     python_key = f'os.environ["{variable}"]' if has_key else '"none"'
-    model = {
-        "id": config.model.name,
-        "name": config.model.name,
-        "reasoning": False,
-        "input": ["text"],
-        "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
-        "contextWindow": config.model.context_length,
-        "maxTokens": config.engine.max_response_tokens,
-        "compat": {"supportsPromptCacheKey": True},
-    }
-    provider = {
-        "baseUrl": base_url,
-        "apiKey": f"${{{variable}}}" if has_key else "none",
-        "api": "openai-completions",
-        "models": [model],
-    }
-    openclaw = {
-        "agents": {"defaults": {"model": {"primary": f"clawjax/{config.model.name}"}}},
-        "models": {"mode": "merge", "providers": {"clawjax": provider}},
-    }
+    openclaw = openclaw_settings(
+        base_url,
+        f"${{{variable}}}" if has_key else "none",
+        model=config.model.name,
+        context_length=config.model.context_length,
+        max_response_tokens=config.engine.max_response_tokens,
+    )
     return "\n".join(
         (
             f"Serving {config.model.name} on {base_url}",

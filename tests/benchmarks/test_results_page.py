@@ -131,6 +131,15 @@ def test_ablations_are_means_over_trials() -> None:
     assert line(page, "| baseline | none") == "| baseline | none | 1 / 1 | 0.50 |  |  | 0.125 |"
 
 
+def test_clients_that_do_not_work_say_why() -> None:
+    row = {"client": "a", "version": "1.2", "turns": 5, "linked_right": 5, "sides": 1}
+    good = row | {"keys": ["session-id"], "ok": True, "reason": ""}
+    bad = row | {"client": "b", "version": None, "keys": [], "ok": False, "reason": "x | y"}
+    page = render({"clients": result([good, bad])})
+    assert line(page, "| a |") == "| a | 1.2 | 5 of 5 | 1 | session-id | yes |"
+    assert line(page, "| b |") == "| b |  | 5 of 5 | 1 |  | **no**: x \\| y |"
+
+
 def test_a_goal_that_was_not_measured_is_not_met() -> None:
     page = render({"other": result([])})
     assert "| other | a\\|b | <= 1 | not measured u | **not met** |" in page

@@ -36,3 +36,8 @@ def test_a_key_is_named_by_its_variable(monkeypatch):
         "hunter2",
         "http://127.0.0.1:31234/v1/",
     )
+
+
+def test_openclaw_is_told_to_name_its_sessions():
+    (model,) = provider(connection_lines(CONFIG, has_key=False))["models"]
+    assert model["compat"]["supportsPromptCacheKey"] is True

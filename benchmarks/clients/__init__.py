@@ -1,0 +1,1 @@
+"""Real clients, as their registries ship them, against a live gateway."""

@@ -1,0 +1,34 @@
+"""A conversation by LiteLLM."""
+
+import json
+import sys
+
+import litellm
+
+url, model, *texts = sys.argv[1:]
+parameters = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+function = {"name": "look_up", "description": "Looks a text up.", "parameters": parameters}
+
+
+def ask(messages):
+    answer = litellm.completion(
+        model=f"openai/{model}",
+        api_base=url,
+        api_key="any",
+        messages=messages,
+        tools=[{"type": "function", "function": function}],
+        num_retries=2,
+    )
+    return answer.choices[0].message
+
+
+messages = []
+for text in texts:
+    messages.append({"role": "user", "content": text})
+    while (message := ask(messages)).tool_calls:
+        messages.append(message)
+        for call in message.tool_calls:
+            found = json.loads(call.function.arguments)["text"]
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": found})
+    messages.append(message)
+    print(message.content)
