@@ -30,7 +30,7 @@ def test_every_prompt_fits_the_shapes_that_are_compiled(
         return np.zeros(0)
 
     monkeypatch.setattr(decoder, "_forward", forward)
-    monkeypatch.setattr(decoder, "_sample", lambda logits, rows: Drawn(*rows[:5]))
+    monkeypatch.setattr(decoder, "_sample", lambda logits, rows, mask: Drawn(*rows[:5]))
     for total in range(1, context_length):
         start, prompt = 0, np.zeros(total, np.int32)
         while start < total:
