@@ -1,12 +1,18 @@
 """Our shop and forum in a real browser: what an agent may do, and what is scored."""
 
+import json
+
 import pytest
 
-from clawjax.evals.agents.scripted import following
+from clawjax.errors import ConfigError
+from clawjax.evals.agents.scripted import following, oracle_agent
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
-from clawjax.evals.suites.webarena.suite import build_local
+from clawjax.evals.suites.webarena.local.server import LocalSites
+from clawjax.evals.suites.webarena.local.store import DATA
+from clawjax.evals.suites.webarena.records import PLACEHOLDERS
+from clawjax.evals.suites.webarena.suite import build, build_local
 from clawjax.evals.web.chromium import browser_problem
 from clawjax.evals.web.grammar import read_action
 
@@ -131,3 +137,39 @@ async def test_every_action_of_the_tools_is_carried_out(tmp_path):
     assert [each.is_valid for each in results] == [*[True] * 6, False, True]
     assert "Hearth & Handle" in results[2].observation.splitlines()[0]
     assert "Pans" in results[3].observation.splitlines()[0]
+
+
+async def test_sites_are_found_by_address_and_logged_in_by_stored_state(tmp_path):
+    sites = LocalSites()
+    try:
+        for name, chosen in (("shopping", ["shopping"]), ("reddit", ["reddit"])):
+            state = json.dumps(sites.storage_state(chosen))
+            (tmp_path / f"{name}_state.json").write_text(state)
+        addresses = {name: sites.sites[PLACEHOLDERS[name]] for name in ("shopping", "reddit")}
+        suite = build(
+            {
+                "path": str(DATA / "tasks.json"),
+                "sites": addresses,
+                "states": str(tmp_path),
+                "shopping_admin": sites.shopping_admin,
+                "hosts": [],
+                "settle_s": 0.05,
+            }
+        )
+        chosen = Selection(task_ids=("6", "10", "16"))
+        store = EpisodeStore(tmp_path / "episodes")
+        episodes = await run(suite, oracle_agent(suite), store, chosen, concurrency=1)
+    finally:
+        sites.close()
+    assert [each.score.value for each in episodes] == [1.0, 1.0, 1.0]
+    assert {each.trajectory.after["sites"]["__REDDIT__"] for each in episodes} == {
+        addresses["reddit"]
+    }
+
+
+def test_tasks_whose_site_or_judge_is_not_there_are_left_out():
+    path = str(DATA / "tasks.json")
+    shop_only = build({"path": path, "sites": {"shopping": "http://127.0.0.1:1"}})
+    assert len(shop_only.tasks) == 13
+    with pytest.raises(ConfigError, match="no task can be played"):
+        build({"path": path, "sites": {"map": "http://127.0.0.1:1"}})
