@@ -2,7 +2,7 @@
 PYTHON_BIN := .venv/bin/python
 ARGS ?=
 
-.PHONY: demo serve test check bench-check format lock setup clean
+.PHONY: demo serve test check bench-check format lock setup setup-web clean
 
 demo: setup  ## The main job: a simulated user talks to the model until it has learnt the wish.
 	$(PYTHON_BIN) experiments/run.py experiment=personal_demo $(ARGS)
@@ -28,9 +28,14 @@ format: setup
 lock:  ## Pin every dependency again, for all supported Pythons.
 	uv pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
 		requirements/base.in requirements/dev.in -o requirements.lock
+	uv pip compile --universal --generate-hashes --no-deps --python-version 3.11 --no-annotate --no-header \
+		requirements/web.in -o requirements/web.lock
 
 setup:
 	@bash scripts/setup.sh
+
+setup-web:  ## Playwright, a Chromium and task files, for suite=web, webarena and miniwob.
+	@bash scripts/setup_web.sh
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -35,5 +35,6 @@ setup(
         "delta": ["backports.zstd>=1"],
         "dev": requirements("dev.in"),
         "postgres": ["psycopg[binary]>=3.2"],
+        "web": ["playwright>=1.50"],
     },
 )

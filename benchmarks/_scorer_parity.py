@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from _result import Goal
+from _webarena_parity import compare, evaluators_file
 
 from clawjax.evals.suites.agentbench.dbbench.dataset import read_entries, tables_of
 from clawjax.evals.suites.agentbench.dbbench.mysql import MySQL
 from clawjax.evals.suites.agentbench.dbbench.rules import CHANGES, EDITIONS, is_right, same_hash
 from clawjax.evals.suites.agentbench.overall import overall_score
+from clawjax.evals.suites.webarena.records import find_tasks
 
 __all__ = ["CHECKS", "Parity", "goal_of", "row_of"]
 
@@ -61,7 +63,22 @@ def overall() -> Parity:
     return Parity(source, len(differences), agreeing, max(differences))
 
 
-CHECKS: dict[str, Callable[[], Parity]] = {"dbbench": dbbench, "overall": overall}
+def webarena() -> Parity:
+    """All tasks, with evidence that has to pass and some that has to fail, beside the published."""
+    source = "WebArena, 812 tasks, beside the published evaluators of libwebarena 0.0.5"
+    evaluators = evaluators_file()
+    if evaluators is None:
+        return Parity(source, gap="libwebarena is not installed: bash scripts/setup_web.sh")
+    found = compare(find_tasks().read_bytes(), evaluators)
+    agreeing = set(found["agreeing"]) - set(found["unexpected"])
+    return Parity(source, sum(map(len, found.values())) - len(found["unexpected"]), len(agreeing))
+
+
+CHECKS: dict[str, Callable[[], Parity]] = {
+    "dbbench": dbbench,
+    "overall": overall,
+    "webarena": webarena,
+}
 
 
 def row_of(name: str, parity: Parity) -> dict[str, Any]:

@@ -18,8 +18,11 @@ SUITES: dict[str, str] = {
     "dbbench": "clawjax.evals.suites.agentbench.dbbench.suite:build",
     "gaia": "clawjax.evals.suites.gaia.suite:build",
     "household": "clawjax.evals.suites.agentbench.household.suite:build",
+    "miniwob": "clawjax.evals.suites.miniwob.suite:build",
     "os": "clawjax.evals.suites.agentbench.system.suite:build",
     "tau": "clawjax.evals.suites.tau.suite:build",
+    "web": "clawjax.evals.suites.webarena.suite:build_local",
+    "webarena": "clawjax.evals.suites.webarena.suite:build",
 }
 """`module:function` that makes the suite from its options (`suite.options`); imported on demand."""
 

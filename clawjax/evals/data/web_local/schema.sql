@@ -1,0 +1,13 @@
+CREATE TABLE products (id INTEGER PRIMARY KEY, sku TEXT, name TEXT, category TEXT, cents INTEGER, stock INTEGER, about TEXT);
+CREATE TABLE reviews (id INTEGER PRIMARY KEY, product INTEGER, nickname TEXT, stars INTEGER, title TEXT, text TEXT);
+CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT, password TEXT, street TEXT, city TEXT, postcode TEXT);
+CREATE TABLE orders (id INTEGER PRIMARY KEY, number TEXT, customer INTEGER, placed TEXT, status TEXT, shipping TEXT);
+CREATE TABLE order_items (id INTEGER PRIMARY KEY, order_id INTEGER, product INTEGER, quantity INTEGER, cents INTEGER);
+CREATE TABLE carts (id INTEGER PRIMARY KEY, customer INTEGER, product INTEGER, quantity INTEGER);
+CREATE TABLE wishes (id INTEGER PRIMARY KEY, customer INTEGER, product INTEGER);
+CREATE TABLE members (id INTEGER PRIMARY KEY, name TEXT, about TEXT);
+CREATE TABLE forums (id INTEGER PRIMARY KEY, name TEXT, about TEXT);
+CREATE TABLE posts (id INTEGER PRIMARY KEY, forum TEXT, author TEXT, title TEXT, text TEXT, votes INTEGER);
+CREATE TABLE comments (id INTEGER PRIMARY KEY, post INTEGER, author TEXT, text TEXT);
+CREATE TABLE votes (id INTEGER PRIMARY KEY, post INTEGER, member TEXT);
+CREATE TABLE subscriptions (id INTEGER PRIMARY KEY, member TEXT, forum TEXT);

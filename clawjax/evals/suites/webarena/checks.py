@@ -1,0 +1,68 @@
+"""What `program_html` targets look at, read from the real pages after the last step.
+
+The order of things is the published evaluator's: the target's page, its preparing actions, its
+locator. JavaScript and helpers are the task file's; nothing of the agent's is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from clawjax.evals.suites.webarena.helpers import Context, call_helper
+from clawjax.evals.web.session import Session
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+__all__ = ["content_of"]
+
+_FUNCTION = "func:"
+_SCRIPTS = ("document.", "[...document.")
+
+
+def content_of(target: Mapping[str, Any], session: Session, context: Context) -> str:
+    """What a target finds; empty where its locator fails on this page.
+
+    Args:
+        target: `url`, `locator` and `prep_actions`, with addresses in place of placeholders.
+        session: the agent's window, with its last page in front.
+        context: for helpers.
+
+    Raises:
+        ValueError: a locator that is neither empty, nor JavaScript, nor a helper.
+        playwright.sync_api.Error: the target's page cannot be opened.
+    """
+    url: str = target["url"]
+    if url.startswith(_FUNCTION):
+        url = call_helper(url.removeprefix(_FUNCTION), context)
+    page = session.page if url == "last" else session.other_page(url)
+    try:
+        return html.unescape(_located(target, page, context))
+    finally:
+        if page is not session.page:
+            page.close()
+
+
+def _located(target: Mapping[str, Any], page: Page, context: Context) -> str:
+    from playwright.sync_api import Error
+
+    locator: str = target["locator"]
+    if not locator.strip():
+        return page.content()
+    if locator.startswith(_FUNCTION):
+        return call_helper(locator.removeprefix(_FUNCTION), replace(context, page=page))
+    if not locator.startswith(_SCRIPTS):
+        msg = f"unknown locator {locator!r}"
+        raise ValueError(msg)
+    with contextlib.suppress(Error):  # as published: the locator is tried all the same
+        for action in target["prep_actions"]:
+            page.evaluate(f"() => {action}")
+    try:
+        found = page.evaluate(f"() => {locator}")
+    except Error:
+        return ""  # as published: the page is another one than the target expects
+    return str(found)

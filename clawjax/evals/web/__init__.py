@@ -1,0 +1,1 @@
+"""What an agent can do in a browser: Chromium, its accessibility tree, and WebArena's actions."""

@@ -1,0 +1,61 @@
+"""MiniWoB++: seeds and reward of AgentLab's protocol, on the real pages where installed."""
+
+import pytest
+
+from clawjax.errors import ConfigError, UnavailableError
+from clawjax.evals.agents.scripted import following
+from clawjax.evals.harness.runner import Selection, run
+from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.harness.tasks import Action
+from clawjax.evals.suites.miniwob.pages import LEFT_OUT, find_pages, page_seed, repeat_seeds
+from clawjax.evals.suites.miniwob.solutions import RULES
+from clawjax.evals.suites.miniwob.suite import build
+
+
+@pytest.fixture(scope="module")
+def suite():
+    try:
+        return build({"tasks": "all"})
+    except UnavailableError as missing:
+        pytest.skip(str(missing))
+
+
+def test_seeds_are_the_benchmarks():
+    seeds = repeat_seeds(["a", "b"], 5)
+    assert all(0 <= each < 34 for row in seeds for each in row)  # 2 ^ 32 is 34
+    assert seeds == [[28, 14, 7, 20, 18], [22, 10, 10, 23, 23]]
+    assert page_seed(0) == 985772
+
+
+def test_another_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"core/core\.js"):
+        find_pages(str(tmp_path))
+
+
+def test_all_tasks_of_the_protocol_are_there(suite):
+    names = {task.options["page"] for task in suite.tasks}
+    assert len(names) == 125
+    assert len(suite.tasks) == 625
+    assert not names & LEFT_OUT
+    assert set(RULES) <= names
+    solved = {task.options["page"] for task in suite.tasks if task.reference.actions}
+    assert solved == set(RULES)
+    assert all(task.limits.turns == 10 for task in suite.tasks)
+
+
+async def test_only_a_positive_raw_reward_counts(suite, tmp_path):
+    wrong = (Action("click_at", {"x": 5, "y": 5}), Action("press", {"keys": "Tab"}))
+    plans = {
+        "right": lambda task: task.reference.actions,
+        "wrong": lambda task: (*wrong, Action("press", {"keys": "Tab"}), *[ENTER] * 2),
+    }
+    values = {}
+    for name, plan in plans.items():
+        agent = following(suite, name, plan)
+        chosen = Selection(task_ids=("click-test-2.0",))
+        [episode] = await run(suite, agent, EpisodeStore(tmp_path / name), chosen, concurrency=1)
+        values[name] = (episode.score.value, episode.trajectory.after["raw_reward"])
+    assert values == {"right": (1.0, 1.0), "wrong": (0.0, -1.0)}
+
+
+ENTER = Action("press", {"keys": "Enter"})

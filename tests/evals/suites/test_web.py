@@ -1,0 +1,175 @@
+"""Our shop and forum in a real browser: what an agent may do, and what is scored."""
+
+import json
+
+import pytest
+
+from clawjax.errors import ConfigError
+from clawjax.evals.agents.scripted import following, oracle_agent
+from clawjax.evals.harness.runner import Selection, run
+from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.harness.tasks import Action
+from clawjax.evals.suites.webarena.local.server import LocalSites
+from clawjax.evals.suites.webarena.local.store import DATA
+from clawjax.evals.suites.webarena.records import PLACEHOLDERS
+from clawjax.evals.suites.webarena.suite import build, build_local
+from clawjax.evals.web.chromium import browser_problem
+from clawjax.evals.web.grammar import read_action
+
+pytestmark = pytest.mark.skipif(browser_problem() is not None, reason=str(browser_problem()))
+
+PUT = [
+    "goto [__SHOPPING__/product/10]",
+    "type [textbox 'Quantity'] [{n}] [0]",
+    "click [button 'Add to cart']",
+]
+
+
+async def play(folder, *plans):
+    """Episodes of (task, lines of the grammar) pairs, in one browser one after the other."""
+    suite = build_local({})
+    found = []
+    for number, (task_id, lines) in enumerate(plans):
+        actions = [read_action(line) for line in lines]
+        agent = following(suite, f"planned-{number}", lambda task, actions=actions: actions)
+        chosen = Selection(task_ids=(task_id,))
+        found += await run(suite, agent, EpisodeStore(folder / str(number)), chosen, concurrency=1)
+    return suite, found
+
+
+async def test_the_state_of_the_shop_is_scored_and_the_rest_is_a_side_effect(tmp_path):
+    two = [line.format(n=2) for line in PUT]
+    suite, episodes = await play(
+        tmp_path,
+        ("7", [*two, "stop [Done]"]),
+        ("7", [*[line.format(n=1) for line in PUT], "stop [Done]"]),
+        ("7", [*two, "goto [__SHOPPING__/product/1]", "click [button 'Add to wish list']"]),
+    )
+    assert [each.score.value for each in episodes] == [1.0, 0.0, 1.0]
+    effects = [suite.side_effects(each.task, each.trajectory) for each in episodes]
+    assert effects == [(), (), ("wishes[2]",)]
+
+
+async def test_pages_of_others_files_and_scripts_are_not_opened(tmp_path):
+    urls = ("file:///etc/passwd", "javascript:1", "data:text/html,x", "http://127.0.0.1:9/")
+    _, [episode] = await play(tmp_path, ("0", [*(f"goto [{url}]" for url in urls), "stop [x]"]))
+    results = [each.result for each in episode.trajectory.executed]
+    for url, result in zip(urls, results, strict=False):
+        assert not result.is_valid
+        assert "may not be opened" in result.error, url
+        assert "Hearth & Handle" in result.observation
+    assert "root:" not in str(results)
+
+
+async def test_what_a_user_writes_is_shown_and_not_run(tmp_path):
+    comment = "<script>document.title='owned'</script><b>x</b>"
+    _, [episode] = await play(
+        tmp_path,
+        (
+            "17",
+            [
+                "goto [__REDDIT__/f/kitchen/12/]",
+                f"type [textbox 'Comment'] [{comment}] [0]",
+                "click [button 'Publish comment']",
+                "stop [Done]",
+            ],
+        ),
+    )
+    last = episode.trajectory.executed[-2].result.observation
+    assert "<b>x</b>" in last
+    assert "Tab 0 (current): Season a pan" in last
+
+
+async def test_an_episode_that_repeats_itself_or_runs_out_is_scored_by_its_final_state(tmp_path):
+    _, episodes = await play(
+        tmp_path,
+        ("4", ["goto [__SHOPPING__/category/teapots?sort=price]", *["scroll [down]"] * 9]),
+        ("0", ["click [9999]", "click [link 'nowhere']", "stop [$46.20]"]),
+    )
+    assert [each.score.value for each in episodes] == [1.0, 1.0]
+    assert len(episodes[0].trajectory.executed) == 4
+    missing = episodes[1].trajectory.executed[0].result
+    assert not missing.is_valid
+    assert "no element '9999'" in missing.error
+
+
+async def test_tabs_come_and_go(tmp_path):
+    _, [episode] = await play(
+        tmp_path,
+        (
+            "21",
+            [
+                "tab_focus [1]",
+                "new_tab",
+                "goto [__REDDIT__/f/baking]",
+                "close_tab",
+                "tab_focus [5]",
+                "stop []",
+            ],
+        ),
+    )
+    first = episode.trajectory.first_observation
+    assert first.startswith("Tab 0 (current): Crumbs | Tab 1: Hearth & Handle")
+    results = [each.result for each in episode.trajectory.executed]
+    assert results[0].observation.startswith("Tab 0: Crumbs | Tab 1 (current): Hearth & Handle")
+    assert results[2].observation.startswith("Tab 0: Crumbs | Tab 1: Hearth & Handle | Tab 2 (c")
+    assert results[3].observation.count("Tab ") == 2
+    assert not results[4].is_valid
+
+
+async def test_every_action_of_the_tools_is_carried_out(tmp_path):
+    actions = [
+        Action("hover", {"element": "link 'Cart'"}),
+        Action("click", {"element": "link 'pans'"}),
+        Action("go_back"),
+        Action("go_forward"),
+        Action("press", {"keys": "Control+a"}),
+        Action("scroll", {"direction": "up"}),
+        Action("press", {"keys": "NoSuchKey"}),
+        Action.answer(""),
+    ]
+    suite = build_local({})
+    agent = following(suite, "tools", lambda task: actions)
+    [episode] = await run(
+        suite, agent, EpisodeStore(tmp_path), Selection(task_ids=("5",)), concurrency=1
+    )
+    results = [each.result for each in episode.trajectory.executed]
+    assert [each.is_valid for each in results] == [*[True] * 6, False, True]
+    assert "Hearth & Handle" in results[2].observation.splitlines()[0]
+    assert "Pans" in results[3].observation.splitlines()[0]
+
+
+async def test_sites_are_found_by_address_and_logged_in_by_stored_state(tmp_path):
+    sites = LocalSites()
+    try:
+        for name, chosen in (("shopping", ["shopping"]), ("reddit", ["reddit"])):
+            state = json.dumps(sites.storage_state(chosen))
+            (tmp_path / f"{name}_state.json").write_text(state)
+        addresses = {name: sites.sites[PLACEHOLDERS[name]] for name in ("shopping", "reddit")}
+        suite = build(
+            {
+                "path": str(DATA / "tasks.json"),
+                "sites": addresses,
+                "states": str(tmp_path),
+                "shopping_admin": sites.shopping_admin,
+                "hosts": [],
+                "settle_s": 0.05,
+            }
+        )
+        chosen = Selection(task_ids=("6", "10", "16"))
+        store = EpisodeStore(tmp_path / "episodes")
+        episodes = await run(suite, oracle_agent(suite), store, chosen, concurrency=1)
+    finally:
+        sites.close()
+    assert [each.score.value for each in episodes] == [1.0, 1.0, 1.0]
+    assert {each.trajectory.after["sites"]["__REDDIT__"] for each in episodes} == {
+        addresses["reddit"]
+    }
+
+
+def test_tasks_whose_site_or_judge_is_not_there_are_left_out():
+    path = str(DATA / "tasks.json")
+    shop_only = build({"path": path, "sites": {"shopping": "http://127.0.0.1:1"}})
+    assert len(shop_only.tasks) == 13
+    with pytest.raises(ConfigError, match="no task can be played"):
+        build({"path": path, "sites": {"map": "http://127.0.0.1:1"}})
