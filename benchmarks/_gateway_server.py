@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-import httpx
 import uvicorn
+from _child import running_script
 
 from clawjax.config import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 from clawjax.gateway.app import GatewayDeps, create_app
@@ -37,9 +35,6 @@ __all__ = ["MODEL", "NullEngine", "running_gateway"]
 
 MODEL = "null"
 
-_START_TIMEOUT_S = 120.0
-_STOP_TIMEOUT_S = 20.0
-_LOOK_S = 0.05
 _CONTEXT = 32_768
 _TOKEN, _TEXT = 72, "word "
 
@@ -97,36 +92,15 @@ def _chunk(tokens: int, reason: FinishReason | None) -> TokenChunk:
     )
 
 
-@contextmanager
-def running_gateway(port: int, folder: Path, tokens_per_s: float = 0.0) -> Generator[str]:
+def running_gateway(
+    port: int, folder: Path, tokens_per_s: float = 0.0
+) -> AbstractContextManager[str]:
     """The gateway's address, while it runs.
 
     Raises:
         RuntimeError: it does not start.
     """
-    arguments = [str(port), str(folder), str(tokens_per_s)]
-    process = subprocess.Popen([sys.executable, __file__, *arguments])
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_ready(process, url)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(_STOP_TIMEOUT_S)
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    with httpx.Client(base_url=url, trust_env=False) as client:
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                client.get("/healthz", timeout=1.0).raise_for_status()
-            except httpx.HTTPError:
-                time.sleep(_LOOK_S)
-            else:
-                return
-    msg = f"the gateway at {url} has not started within {_START_TIMEOUT_S:.0f} s"
-    raise RuntimeError(msg)
+    return running_script(__file__, port, [str(folder), str(tokens_per_s)], look="/healthz")
 
 
 def main() -> None:

@@ -8,16 +8,13 @@ what a delivery costs whatever engine is behind it.
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import uvicorn
+from _child import running_script
 from safetensors.numpy import load_file
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,40 +23,14 @@ from starlette.routing import Route
 
 __all__ = ["running_server"]
 
-_START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 10.0
-_LOOK_S = 0.02
 
-
-@contextmanager
-def running_server(port: int) -> Generator[str]:
+def running_server(port: int) -> AbstractContextManager[str]:
     """The server's address, while it runs.
 
     Raises:
         RuntimeError: it does not start.
     """
-    process = subprocess.Popen([sys.executable, __file__, str(port)])
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_ready(process, url)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(_STOP_TIMEOUT_S)
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    with httpx.Client(base_url=url, trust_env=False) as client:
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                client.get("/get_model_info", timeout=1.0).raise_for_status()
-            except httpx.HTTPError:
-                time.sleep(_LOOK_S)
-            else:
-                return
-    msg = f"the server at {url} did not start"
-    raise RuntimeError(msg)
+    return running_script(__file__, port, [], look="/get_model_info")
 
 
 class _Weights:

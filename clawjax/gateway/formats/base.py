@@ -24,6 +24,7 @@ __all__ = [
     "Reading",
     "Tools",
     "arguments_of",
+    "calls_of",
     "parameters_of",
     "tools_of",
 ]
@@ -257,6 +258,47 @@ def arguments_of(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else {}
+
+
+def calls_of(
+    tools: Tools,
+    begin: Callable[[str], str],
+    end: str,
+    *,
+    separator: str,
+    is_one: bool,
+    content: Callable[[Form], Form] | None = None,
+) -> Form:
+    """At least one call of these functions.
+
+    Args:
+        tools: what may be called.
+        begin: what is written before a function's arguments.
+        end: what is written behind them.
+        separator: between two calls.
+        is_one: whether the first is the last.
+        content: how arguments of a schema are written; as JSON where it is None.
+    """
+    write = content or _as_json
+    return {
+        "type": "tags_with_separator",
+        "tags": [
+            {
+                "type": "tag",
+                "begin": begin(name),
+                "content": write(parameters_of(schema)),
+                "end": end,
+            }
+            for name, schema in tools.items()
+        ],
+        "separator": separator,
+        "at_least_one": True,
+        "stop_after_first": is_one,
+    }
+
+
+def _as_json(schema: Form) -> Form:
+    return {"type": "json_schema", "json_schema": schema}
 
 
 def parameters_of(schema: Mapping[str, Any]) -> Form:

@@ -14,7 +14,7 @@ from clawjax.gateway.formats.base import (
     Malformed,
     Reading,
     Tools,
-    parameters_of,
+    calls_of,
 )
 from clawjax.gateway.formats.json_calls import call_list, rescued
 
@@ -41,21 +41,13 @@ class Hermes:
 
     def form(self, tools: Tools, *, is_one: bool) -> Form:
         """Calls one below the other."""
-        return {
-            "type": "tags_with_separator",
-            "tags": [
-                {
-                    "type": "tag",
-                    "begin": f'{_TAG}\n{{"name": {json.dumps(name)}, "arguments": ',
-                    "content": {"type": "json_schema", "json_schema": parameters_of(schema)},
-                    "end": f"}}\n{_END}",
-                }
-                for name, schema in tools.items()
-            ],
-            "separator": "\n",
-            "at_least_one": True,
-            "stop_after_first": is_one,
-        }
+        return calls_of(
+            tools,
+            lambda name: f'{_TAG}\n{{"name": {json.dumps(name)}, "arguments": ',
+            f"}}\n{_END}",
+            separator="\n",
+            is_one=is_one,
+        )
 
     def written(self, name: str, arguments: str) -> str:
         """A call between its tags."""

@@ -15,7 +15,7 @@ from clawjax.gateway.formats.base import (
     Malformed,
     Reading,
     Tools,
-    parameters_of,
+    calls_of,
 )
 from clawjax.gateway.formats.json_calls import call_object, rescued
 
@@ -45,21 +45,13 @@ class LlamaJson:
 
     def form(self, tools: Tools, *, is_one: bool) -> Form:
         """Calls without the tag."""
-        return {
-            "type": "tags_with_separator",
-            "tags": [
-                {
-                    "type": "tag",
-                    "begin": f'{{"name": {json.dumps(name)}, "parameters": ',
-                    "content": {"type": "json_schema", "json_schema": parameters_of(schema)},
-                    "end": "}",
-                }
-                for name, schema in tools.items()
-            ],
-            "separator": "; ",
-            "at_least_one": True,
-            "stop_after_first": is_one,
-        }
+        return calls_of(
+            tools,
+            lambda name: f'{{"name": {json.dumps(name)}, "parameters": ',
+            "}",
+            separator="; ",
+            is_one=is_one,
+        )
 
     def written(self, name: str, arguments: str) -> str:
         """A call."""

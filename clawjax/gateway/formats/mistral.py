@@ -16,7 +16,7 @@ from clawjax.gateway.formats.base import (
     Malformed,
     Reading,
     Tools,
-    parameters_of,
+    calls_of,
 )
 from clawjax.gateway.formats.json_calls import call_list, rescued, value
 from clawjax.gateway.formats.plain_json import PLAIN_JSON, enclosed
@@ -52,21 +52,7 @@ class Mistral:
         if not self._has_args:
             calls = PLAIN_JSON.form(tools, is_one=is_one)
             return enclosed(f"{_TAG} ", enclosed("[", calls, "]") if is_one else calls, "")
-        return {
-            "type": "tags_with_separator",
-            "tags": [
-                {
-                    "type": "tag",
-                    "begin": f"{_TAG}{name}{_ARGS}",
-                    "content": {"type": "json_schema", "json_schema": parameters_of(schema)},
-                    "end": "",
-                }
-                for name, schema in tools.items()
-            ],
-            "separator": "",
-            "at_least_one": True,
-            "stop_after_first": is_one,
-        }
+        return calls_of(tools, lambda name: f"{_TAG}{name}{_ARGS}", "", separator="", is_one=is_one)
 
     def written(self, name: str, arguments: str) -> str:
         """A call."""

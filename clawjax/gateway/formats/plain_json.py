@@ -14,7 +14,7 @@ from clawjax.gateway.formats.base import (
     Malformed,
     Reading,
     Tools,
-    parameters_of,
+    calls_of,
 )
 from clawjax.gateway.formats.hermes import closing
 from clawjax.gateway.formats.json_calls import call_list, rescued
@@ -45,21 +45,13 @@ class PlainJson:
 
     def form(self, tools: Tools, *, is_one: bool) -> Form:
         """A call, or a list of calls."""
-        calls: Form = {
-            "type": "tags_with_separator",
-            "tags": [
-                {
-                    "type": "tag",
-                    "begin": f'{{"name": {json.dumps(name)}, "arguments": ',
-                    "content": {"type": "json_schema", "json_schema": parameters_of(schema)},
-                    "end": "}",
-                }
-                for name, schema in tools.items()
-            ],
-            "separator": ", ",
-            "at_least_one": True,
-            "stop_after_first": is_one,
-        }
+        calls = calls_of(
+            tools,
+            lambda name: f'{{"name": {json.dumps(name)}, "arguments": ',
+            "}",
+            separator=", ",
+            is_one=is_one,
+        )
         return calls if is_one else enclosed("[", calls, "]")
 
     def written(self, name: str, arguments: str) -> str:

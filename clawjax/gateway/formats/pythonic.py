@@ -19,7 +19,7 @@ from clawjax.gateway.formats.base import (
     Reading,
     Tools,
     arguments_of,
-    parameters_of,
+    calls_of,
 )
 
 __all__ = ["PYTHONIC", "Pythonic"]
@@ -52,21 +52,14 @@ class Pythonic:
 
     def form(self, tools: Tools, *, is_one: bool) -> Form:
         """A list of calls with all required arguments in their order."""
-        calls = {
-            "type": "tags_with_separator",
-            "tags": [
-                {
-                    "type": "tag",
-                    "begin": f"{name}(",
-                    "content": _arguments_form(parameters_of(schema)),
-                    "end": ")",
-                }
-                for name, schema in tools.items()
-            ],
-            "separator": ", ",
-            "at_least_one": True,
-            "stop_after_first": is_one,
-        }
+        calls = calls_of(
+            tools,
+            lambda name: f"{name}(",
+            ")",
+            separator=", ",
+            is_one=is_one,
+            content=_arguments_form,
+        )
         return {"type": "tag", "begin": "[", "content": calls, "end": "]"}
 
     def written(self, name: str, arguments: str) -> str:

@@ -20,7 +20,7 @@ from clawjax.gateway.formats.base import (
     Reading,
     Tools,
     arguments_of,
-    parameters_of,
+    calls_of,
 )
 from clawjax.gateway.formats.hermes import closing
 
@@ -59,21 +59,14 @@ class QwenXml:
 
     def form(self, tools: Tools, *, is_one: bool) -> Form:
         """Calls one below the other."""
-        return {
-            "type": "tags_with_separator",
-            "tags": [
-                {
-                    "type": "tag",
-                    "begin": f"{_TAG}\n{_FUNCTION}{name}>\n",
-                    "content": {"type": "qwen_xml_parameter", "json_schema": parameters_of(schema)},
-                    "end": f"{_FUNCTION_END}\n{_END}",
-                }
-                for name, schema in tools.items()
-            ],
-            "separator": "\n",
-            "at_least_one": True,
-            "stop_after_first": is_one,
-        }
+        return calls_of(
+            tools,
+            lambda name: f"{_TAG}\n{_FUNCTION}{name}>\n",
+            f"{_FUNCTION_END}\n{_END}",
+            separator="\n",
+            is_one=is_one,
+            content=lambda schema: {"type": "qwen_xml_parameter", "json_schema": schema},
+        )
 
     def written(self, name: str, arguments: str) -> str:
         """A call; what is no text is JSON."""
