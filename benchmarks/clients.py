@@ -11,6 +11,7 @@ was said. About 15 minutes with the installations. `--quick` runs those that are
 from __future__ import annotations
 
 import argparse
+import logging
 
 from _compare import one_line
 from _result import Goal, write_result
@@ -32,6 +33,7 @@ NOTES = {
 
 
 def main() -> None:
+    logging.getLogger("clawjax").setLevel(logging.CRITICAL)  # one request is refused on purpose
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", metavar="NAME")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import tempfile
@@ -53,7 +52,6 @@ def failed(recipe: Recipe, reason: str) -> Row:
 
 
 async def _play(recipe: Recipe, folder: Path) -> Row:
-    logging.getLogger("clawjax").setLevel(logging.CRITICAL)  # one request is refused on purpose
     seen = Seen(Script(recipe))
     tokenizer = load_tokenizer(ModelConfig(path="random:llama"))[0]
     log = temporary_log(folder)
