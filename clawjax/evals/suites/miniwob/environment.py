@@ -15,8 +15,8 @@ from typing import Any
 from clawjax.evals.harness.tasks import ANSWER, Action, Setup
 from clawjax.evals.harness.trajectory import StepResult
 from clawjax.evals.suites.miniwob.pages import PageServer, page_seed
-from clawjax.evals.web.chromium import started
-from clawjax.evals.web.session import RefusedError, Session
+from clawjax.evals.web.session import RefusedError
+from clawjax.evals.web.windows import Windows
 
 __all__ = ["MiniWobEnvironment"]
 
@@ -53,30 +53,27 @@ class MiniWobEnvironment:
         self._exits = contextlib.ExitStack()
         self._server = PageServer(Path(pages))
         self._exits.callback(self._server.close)
-        self._browser = self._exits.enter_context(started(["127.0.0.1"]))
+        self._windows = self._exits.enter_context(Windows(["127.0.0.1"]))
         self._settle_s = settle_s
-        self._session: Session | None = None
         self._url = ""
         self._end: dict[str, Any] = {}
 
     def reset(self, setup: Setup) -> str:
         """The goal, and the page."""
-        self._leave()
-        self._session = Session(
-            self._browser,
+        window = self._windows.open(
             origins=[self._server.url],
             settle_s=self._settle_s,
             viewport=_VIEWPORT,
         )
         self._url = f"{self._server.url}/miniwob/{setup.options['page']}.html"
-        self._session.open([self._url])
-        page = self._session.page
+        window.open([self._url])
+        page = window.page
         page.evaluate(_START, [page_seed(setup.options["seed"]), _EPISODE_MS])
         page.wait_for_function("() => WOB_TASK_READY", timeout=_READY_MS)
         goal = page.evaluate(_GOAL)
         text = goal["utterance"] if isinstance(goal, dict) else goal
         self._end = self._state()
-        return f"Goal: {text}\n\n{self._session.look().text}"
+        return f"Goal: {text}\n\n{window.look().text}"
 
     def step(self, action: Action) -> StepResult:
         """One action of the suite's tools."""
@@ -84,13 +81,13 @@ class MiniWobEnvironment:
             return StepResult("", is_done=True)
         problem: str | None = None
         try:
-            self._window.carry_out(action)
+            self._windows.current.carry_out(action)
         except RefusedError as refused:
             problem = str(refused)
         self._end = self._state()
         if self._end["is_done"]:
             return StepResult("The episode is over.", is_done=True, reward=self._end["reward"])
-        seen = self._window.look().text
+        seen = self._windows.current.look().text
         state = hashlib.sha256(seen.encode()).hexdigest()
         text = (
             seen if problem is None else f"{action.name} was not carried out: {problem}\n\n{seen}"
@@ -107,22 +104,11 @@ class MiniWobEnvironment:
 
     def close(self) -> None:
         """End window, browser and server."""
-        self._leave()
         self._exits.close()
-
-    @property
-    def _window(self) -> Session:
-        assert self._session is not None, "reset comes first"
-        return self._session
-
-    def _leave(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
 
     def _state(self) -> dict[str, Any]:
         """Leaving the page ends the episode without reward."""
-        page = self._window.page
+        page = self._windows.current.page
         if page.url != self._url:
             return {"raw_reward": 0.0, "reward": 0.0, "is_done": True, "reason": "left the page"}
         raw, is_done, reason = page.evaluate(_STATE)

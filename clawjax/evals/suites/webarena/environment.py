@@ -18,8 +18,8 @@ from clawjax.evals.suites.webarena.checks import content_of
 from clawjax.evals.suites.webarena.helpers import Context
 from clawjax.evals.suites.webarena.local.server import LocalSites
 from clawjax.evals.suites.webarena.records import at_sites, placed
-from clawjax.evals.web.chromium import started
-from clawjax.evals.web.session import RefusedError, Session
+from clawjax.evals.web.session import RefusedError
+from clawjax.evals.web.windows import Windows
 
 __all__ = ["WebArenaEnvironment"]
 
@@ -56,24 +56,22 @@ class WebArenaEnvironment:
         self._admin = shopping_admin or (self._local.shopping_admin if self._local else {})
         own = [urlsplit(url).hostname or "" for url in self._sites.values()]
         known = None if hosts is None else [*hosts, *own]
-        self._browser = self._exits.enter_context(started(known))
-        self._session: Session | None = None
+        self._windows = self._exits.enter_context(Windows(known))
         self._taken: list[Action] = []
 
     def reset(self, setup: Setup) -> str:
         """A new window with the task's first pages; our own sites begin afresh."""
-        self._leave()
+        self._windows.leave()
         options = setup.options
         if self._local is not None:
             self._local.world.begin()
         self._taken = []
-        self._session = Session(
-            self._browser,
+        window = self._windows.open(
             origins=list(self._sites.values()),
             storage_state=self._state(options["storage_state"], options["sites"]),
             settle_s=self._settle_s,
         )
-        self._session.open([at_sites(url, self._sites) for url in options["start_urls"]])
+        window.open([at_sites(url, self._sites) for url in options["start_urls"]])
         return self._look()
 
     def step(self, action: Action) -> StepResult:
@@ -87,11 +85,11 @@ class WebArenaEnvironment:
         }
         problem: str | None = None
         try:
-            self._window.carry_out(Action(action.name, given))
+            self._windows.current.carry_out(Action(action.name, given))
         except RefusedError as refused:
             problem = str(refused)
         text = self._look()
-        state = hashlib.sha256(f"{self._window.page.url}\n{text}".encode()).hexdigest()
+        state = hashlib.sha256(f"{self._windows.current.page.url}\n{text}".encode()).hexdigest()
         if self._repeats():
             return StepResult(f"The same action {self._repetitions} times.", is_done=True)
         if problem is not None:
@@ -100,33 +98,22 @@ class WebArenaEnvironment:
 
     def snapshot(self) -> Mapping[str, Any]:
         """Where the agent is; of our own sites also a digest per row of the database."""
-        found = {"url": self._window.page.url, "sites": self._sites}
+        found = {"url": self._windows.current.page.url, "sites": self._sites}
         return found if self._local is None else {**found, "rows": self._local.world.digests()}
 
     def inspect(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """What each of `targets` finds."""
-        context = Context(self._window.page.url, self._sites, self._admin)
+        context = Context(self._windows.current.page.url, self._sites, self._admin)
         return {
             "contents": [
-                content_of(placed(dict(target), self._sites), self._window, context)
+                content_of(placed(dict(target), self._sites), self._windows.current, context)
                 for target in request["targets"]
             ]
         }
 
     def close(self) -> None:
         """End window, browser and sites."""
-        self._leave()
         self._exits.close()
-
-    @property
-    def _window(self) -> Session:
-        assert self._session is not None, "reset comes first"
-        return self._session
-
-    def _leave(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
 
     def _state(self, name: str | None, sites: Sequence[str]) -> Any:
         if name is None:
@@ -136,8 +123,9 @@ class WebArenaEnvironment:
         return str(Path(self._states or ".") / name)
 
     def _look(self) -> str:
-        seen = self._window.look()
-        return f"{self._window.tabs()}\n\n{seen.text}\n\nURL: {self._window.page.url}"
+        window = self._windows.current
+        seen = window.look()
+        return f"{window.tabs()}\n\n{seen.text}\n\nURL: {window.page.url}"
 
     def _repeats(self) -> bool:
         """The published harness's early stop."""
