@@ -19,6 +19,8 @@ class PracticeConfig:
     """Earlier questions of a round."""
     samples: int = 4
     """Answers to each, which are compared with one another."""
+    kept: int | None = None
+    """How many of these are learnt from, those whose predicted scores vary most; None: all."""
     max_response_tokens: int = 128
     max_reply_kl: float = 4.0
     """Exact KL(after || before) that a perfectly known taste may lead to per version, in nats per
@@ -27,6 +29,9 @@ class PracticeConfig:
     """Reactions before a user is practised for ..."""
     min_of_each: int = 2
     """... and of praise and of complaint at least so many."""
+    min_foresight: float = 0.0
+    """What a taste has to be known to, as a correlation: what is foreseen by less moves a policy by
+    next to nothing and costs as much."""
 
     def __post_init__(self) -> None:
         """Reject rounds that compare nothing."""
@@ -37,7 +42,22 @@ class PracticeConfig:
         at_least("objective.practice.min_scored", self.min_scored, 2)
         at_least("objective.practice.min_of_each", self.min_of_each, 1)
         require(
+            self.kept is None or 2 <= self.kept <= self.samples,
+            f"objective.practice.kept={self.kept} of objective.practice.samples={self.samples}: "
+            "use 2 or more, as one answer is compared with nothing, or null for all",
+        )
+        require(
+            0 <= self.min_foresight < 1,
+            f"objective.practice.min_foresight={self.min_foresight} is no correlation to be "
+            "reached: use 0 or more and less than 1",
+        )
+        require(
             0 < self.max_reply_kl < float("inf"),
             f"objective.practice.max_reply_kl={self.max_reply_kl} is no distance: use a number "
             "above 0, e.g. 4",
         )
+
+    @property
+    def learnt_from(self) -> int:
+        """Answers to each question, of those that were drawn."""
+        return self.samples if self.kept is None else self.kept

@@ -135,17 +135,25 @@ class Practice:
             return Rehearsal((), None, 0.0)
         samples = self._answers([turn for _, turn in tried], trainable, version, rng)
         scores = self._predicted([taste for taste, _ in tried], samples)
-        credits = group.tilted(
-            group.rloo(scores, [turn.turn_id for _, turn in tried]), self._negative_weight
-        )
-        credited = [
-            replace(sample, credit=(credit,) * len(sample.response_ids))
-            for sample, credit in zip(samples, credits, strict=True)
-            if credit != 0.0
-        ]
+        credited = self._credited(samples, scores, [turn.turn_id for _, turn in tried])
         foreseen = min(known.foresight for known, _ in chosen)
         reach = self._config.max_reply_kl * (foreseen / self._config.rounds) ** 2
         return Rehearsal(credited, fmean(scores), reach)
+
+    def _credited(
+        self, samples: Sequence[Sample], scores: Sequence[float], questions: Sequence[str]
+    ) -> list[Sample]:
+        """Those that teach something, each compared with the others to its question."""
+        places = group.most_varied(scores, questions, kept=self._config.learnt_from)
+        credits = group.tilted(
+            group.rloo([scores[p] for p in places], [questions[p] for p in places]),
+            self._negative_weight,
+        )
+        return [
+            replace(samples[place], credit=(credit,) * len(samples[place].response_ids))
+            for place, credit in zip(places, credits, strict=True)
+            if credit != 0.0
+        ]
 
     def _taste(self, scope: str) -> KnownTaste | None:
         """Fitted on all reactions that are remembered; None where they tell too little."""
@@ -156,7 +164,7 @@ class Practice:
             return None
         found, scores = self._views_of(scope, known), [one.score for one in known]
         foreseen = foresight(found, scores)
-        if foreseen <= 0.0:
+        if foreseen <= self._config.min_foresight:
             return None
         return KnownTaste(fit_taste(found, scores), foreseen)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from learner_records import make_turn
@@ -115,6 +117,28 @@ def test_answers_are_the_policys_own(run: Run) -> None:
     assert again == found
 
 
+def test_of_the_answers_to_a_question_the_best_and_the_worst_are_learnt_from(run: Run) -> None:
+    pupil = Pupil(run, replace(PRACTICE, kept=2))
+    pupil.hears(40)
+    trainable = pupil.learner.state.trainable
+    found = pupil.rehearse(["local"], trainable, version=0, seed=1)
+    credits: dict[tuple[int, ...], list[float]] = {}
+    for sample in found.samples:
+        assert sample.credit is not None
+        credits.setdefault(sample.prompt_ids, []).append(sample.credit[0])
+    assert all(len(both) == 2 and sum(both) == pytest.approx(0.0) for both in credits.values())
+    every = Pupil(run)
+    every.reactions.remember((one.turn, one.score) for one in pupil.reactions.of("local"))
+    drawn = every.rehearse(["local"], trainable, version=0, seed=1)
+    assert {sample.response_ids for sample in found.samples} <= {
+        sample.response_ids for sample in drawn.samples
+    }
+    gap = {p: max(both) for p, both in credits.items()}
+    assert all(
+        gap[sample.prompt_ids] >= abs(sample.credit[0]) for sample in drawn.samples if sample.credit
+    )
+
+
 def test_who_said_too_little_or_one_thing_only_is_not_practised_for(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(7)
@@ -129,6 +153,9 @@ def test_who_said_too_little_or_one_thing_only_is_not_practised_for(run: Run) ->
     grumpy.remember((turn, -1.0) for turn in _turns(20))
     pupil.practice._reactions = grumpy
     assert pupil.rehearse(["local"], trainable, version=0, seed=0).samples == ()
+    strict = Pupil(run, replace(PRACTICE, min_foresight=0.999))
+    strict.hears(40)
+    assert strict.rehearse(["local"], trainable, version=0, seed=0).samples == ()
 
 
 def _turns(count: int) -> list[Turn]:
@@ -138,6 +165,12 @@ def _turns(count: int) -> list[Turn]:
 def test_practice_that_cannot_be_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"objective\.practice\.rounds=1 adds to the term of"):
         ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, practice=PracticeConfig(rounds=1))
+    with pytest.raises(
+        ConfigError, match=r"practice\.kept=1 of objective\.practice\.samples=4: use 2"
+    ):
+        PracticeConfig(kept=1)
+    with pytest.raises(ConfigError, match=r"practice\.min_foresight=1 is no correlation"):
+        PracticeConfig(min_foresight=1)
     with pytest.raises(ConfigError, match=r"practice\.max_reply_kl=inf is no distance"):
         PracticeConfig(max_reply_kl=float("inf"))
     practising = ObjectiveConfig(practice=PracticeConfig(rounds=1))

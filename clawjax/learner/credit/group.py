@@ -19,6 +19,7 @@ __all__ = [
     "dr_grpo",
     "dynamic_filter",
     "grpo",
+    "most_varied",
     "preferences",
     "reinforce_pp",
     "rloo",
@@ -130,6 +131,31 @@ def preferences(scores: Sequence[float], groups: Sequence[Hashable]) -> tuple[Pa
         for chosen, rejected in itertools.permutations(places, 2)
         if scores[chosen] > scores[rejected]
     )
+
+
+def most_varied(
+    scores: Sequence[float], groups: Sequence[Hashable], *, kept: int
+) -> tuple[int, ...]:
+    """Places of the `kept` turns of each group whose scores vary most; all of smaller groups.
+
+    These are always the highest and the lowest ones, and of two the best and the worst: most of
+    what a group teaches for a part of the passes. How many from each end, the variance decides;
+    of equal variances the one with more from the top.
+
+    Reference: max-variance down-sampling, Xu et al. 2025, arXiv:2504.13818, section 3.2.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(groups):
+        members.setdefault(key, []).append(place)
+    return tuple(sorted(p for places in members.values() for p in _spread(scores, places, kept)))
+
+
+def _spread(scores: Sequence[float], places: Sequence[int], kept: int) -> list[int]:
+    if len(places) <= kept:
+        return list(places)
+    ranked = sorted(places, key=lambda place: scores[place], reverse=True)
+    ends = (ranked[:top] + ranked[len(ranked) - kept + top :] for top in range(kept, -1, -1))
+    return max(ends, key=lambda chosen: _deviation([scores[place] for place in chosen]))
 
 
 class Filtered(StrEnum):
