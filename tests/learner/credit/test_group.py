@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from clawjax.learner.credit.group import (
     dr_grpo,
     dynamic_filter,
     grpo,
+    most_varied,
     reinforce_pp,
     rloo,
     tilted,
@@ -143,3 +146,19 @@ def test_every_turn_needs_a_group() -> None:
 def test_what_is_blamed_may_count_less_than_what_is_praised() -> None:
     assert tilted((0.5, -1.0, 0.0), 0.25) == (0.5, -0.25, 0.0)
     assert tilted((0.5, -1.0), 1.0) == (0.5, -1.0)
+
+
+def test_most_varied_keeps_the_ends_of_each_group():
+    assert most_varied([1, 2, 3, 4, 9, 0], [*"aaaabb"], kept=2) == (0, 3, 4, 5)
+    assert most_varied([0, 1, 9, 10], [*"aaaa"], kept=3) == (0, 2, 3)
+    assert most_varied([5, 5, 5], [*"aaa"], kept=2) == (0, 1)
+    assert most_varied([], [], kept=2) == ()
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=7), st.integers(2, 5))
+def test_no_subset_of_a_group_varies_more(scores, kept):
+    places = most_varied(scores, ["a"] * len(scores), kept=kept)
+    assert len(places) == min(kept, len(scores))
+    found = np.var([scores[place] for place in places])
+    others = itertools.combinations(scores, len(places))
+    assert found == pytest.approx(max(np.var(other) for other in others))
