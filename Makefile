@@ -1,6 +1,7 @@
 # What a newcomer types. Every target sets up .venv first if that is not done.
 PYTHON_BIN := .venv/bin/python
 ARGS ?=
+WORKERS ?= 2
 
 .PHONY: demo serve test check bench-check format lock setup setup-web clean
 
@@ -10,8 +11,8 @@ demo: setup  ## The main job: a simulated user talks to the model until it has l
 serve: setup  ## The four loops on 127.0.0.1:30000 until Ctrl-C.
 	$(PYTHON_BIN) experiments/run.py experiment=serve $(ARGS)
 
-test: setup  ## The whole test suite.
-	$(PYTHON_BIN) -m pytest $(ARGS)
+test: setup  ## The whole test suite, two files at a time (WORKERS).
+	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup  ## Lint, formatting and types.
 	.venv/bin/ruff check .
