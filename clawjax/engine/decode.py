@@ -22,7 +22,7 @@ from jax import Array
 
 from clawjax.config import EngineConfig
 from clawjax.engine.kv import Cache, copied, new_cache
-from clawjax.engine.programs import Shape, burst, decode, prefill, score
+from clawjax.engine.programs import Shape, burst, decode, mixed, prefill, score
 from clawjax.engine.sampling import Drawn, SamplingRows, Scored, no_mask, sample
 from clawjax.models.architecture import Architecture
 from clawjax.models.transformer import Params, Transformer
@@ -63,6 +63,7 @@ class Decoder:
             self._small_chunk = self._chunk
         self.reads = self._chunk // self._small_chunk
         """Prompts that can be read together: what a step costs has one bound, many or one."""
+        self._mixed_chunk = max(self._small_chunk // 2, min(_SMALLEST_CHUNK, self._small_chunk))
         self.burst = config.tokens_per_dispatch
         """Tokens that a row draws while the host does nothing, where it is asked to."""
         capacity = -(-context_length // self._chunk) * self._chunk
@@ -96,9 +97,12 @@ class Decoder:
             for size, live in itertools.product(sizes, self._live_buckets)
             if size[1] <= live
         )
+        mixed = itertools.product(
+            ["mixed"], self._mixed_rows, [self._mixed_chunk], self._live_buckets
+        )
         copies = itertools.product(["copy"], [1], [1], self._live_buckets)
         samples = (("sample", rows) for rows in self._sampled_rows)
-        return frozenset(itertools.starmap(Shape, [*decode, *prefill, *copies, *samples]))
+        return frozenset(itertools.starmap(Shape, [*decode, *mixed, *prefill, *copies, *samples]))
 
     def masked_shapes(self) -> frozenset[Shape]:
         """Those that only replies with a grammar need."""
@@ -140,7 +144,6 @@ class Decoder:
         rows: SamplingRows[np.ndarray],
         *,
         mask: np.ndarray | None = None,
-        is_brief: bool = False,
     ) -> tuple[list[int], Drawn[np.ndarray] | None]:
         """Read the next chunk of some prompts; where that is the last, draw what comes next.
 
@@ -151,7 +154,6 @@ class Decoder:
             reads: 1 to `self.reads` of them, in different rows.
             rows: sampling parameters of these.
             mask: what each of these may draw (`constraint.masks`); None allows everything.
-            is_brief: never read more than a quarter of a chunk of each.
 
         Returns:
             How many tokens of each prompt are read now; and what was drawn, host arrays of one row
@@ -159,7 +161,7 @@ class Decoder:
             and is None where none is.
         """
         total = [len(read.prompt) for read in reads]
-        size = self._size(total[0] - reads[0].start, is_brief=is_brief or len(reads) > 1)
+        size = self._size(total[0] - reads[0].start, is_brief=len(reads) > 1)
         wanted = 1 if len(reads) == 1 else self.reads
         reads = [*reads, *[reads[0]] * (wanted - len(reads))]  # the same once more changes nothing
         starts = [min(read.start, self.capacity - size) for read in reads]
@@ -246,6 +248,47 @@ class Decoder:
             return Drawn(*(column[None] for column in drawn))
         return jax.device_get(self._forward(shape, params, *fed, first))
 
+    def mixed(
+        self,
+        params: Params,
+        tokens: np.ndarray,
+        positions: np.ndarray,
+        rows: SamplingRows[np.ndarray],
+        read: Read,
+        *,
+        count: int,
+        live: int,
+        mask: np.ndarray | None = None,
+    ) -> tuple[int, Drawn[np.ndarray]]:
+        """A step of `decode` in which one row reads a little of its prompt instead.
+
+        That costs hardly more than decoding: a step takes as long as reading the weights does.
+
+        Args:
+            params: the policy.
+            tokens: `[slots]` int32.
+            positions: `[slots]` int32; the row that reads names its next position.
+            rows: sampling parameters of all slots, of the row that reads as well.
+            read: the prompt of that row.
+            count: rows that matter, the one that reads among them.
+            live: tokens in the longest row that decodes, the new one included.
+            mask: what each slot may draw; None allows everything.
+
+        Returns:
+            How many tokens of the prompt are read now; and arrays `[R]`, where what the row that
+            reads has drawn means something only if that is all of it.
+        """
+        size = next(rows for rows in self._mixed_rows if rows >= count)
+        start = min(read.start, self.capacity - self._mixed_chunk)
+        part = read.prompt[start : start + self._mixed_chunk]
+        padded = np.zeros(self._mixed_chunk, np.int32)
+        padded[: len(part)] = part
+        where = np.asarray([read.slot, start, len(part)], np.int32)
+        shape = Shape("mixed", size, self._mixed_chunk, self._live(live))
+        fed = tokens[:size].copy(), positions[:size].copy(), padded, where
+        logits = self._forward(shape, params, *fed)
+        return start + len(part), self._sample(logits, _resized(rows, size), mask)
+
     def _size(self, left: int, *, is_brief: bool) -> int:
         """Tokens of a chunk while `left` are to be read."""
         return self._chunk if left > self._chunk // 2 and not is_brief else self._small_chunk
@@ -257,6 +300,11 @@ class Decoder:
         """Logits `[R, V]`, or what a burst has drawn; left on the device."""
         self._cache, result = self._program(shape, params)(params, self._cache, *arguments)
         return result
+
+    @property
+    def _mixed_rows(self) -> list[int]:
+        """Row counts where one reads while more decode: of three rows at least."""
+        return [rows for rows in self._row_buckets if rows > 2]
 
     @property
     def _sampled_rows(self) -> set[int]:
@@ -299,6 +347,9 @@ class Decoder:
             ids = np.zeros((1, shape.tokens + 1), np.int32)
             examples = (ids, np.zeros(2, np.int32), np.bool_(False))
             program = functools.partial(score, self._model, shape)
+        elif shape.kind == "mixed":
+            examples = (row, row, np.zeros(shape.tokens, np.int32), np.zeros(3, np.int32))
+            program = functools.partial(mixed, self._model, shape)
         elif shape.tokens == 1:
             examples = (row, row)
             program = functools.partial(decode, self._model, shape)

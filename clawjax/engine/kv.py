@@ -8,6 +8,7 @@ positions up to its own. So padding and idle rows may write at the row's next po
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ __all__ = [
     "cache_bytes",
     "copied",
     "decode_attend",
+    "mixed_attend",
     "new_cache",
     "prefill_attend",
 ]
@@ -37,6 +39,9 @@ class LayerCache(NamedTuple):
 
 Cache = tuple[LayerCache, ...]
 """One `LayerCache` per layer."""
+
+_MOST_AT_ONCE = 512
+"""Positions that a chunk looks at together where how many there are is not compiled in."""
 
 
 def new_cache(arch: Architecture, *, rows: int, capacity: int) -> Cache:
@@ -96,15 +101,8 @@ def prefill_attend(slots: Array, starts: Array, length: int, *, live: int) -> At
         length: tokens in a chunk, padding included.
         live: how many cache positions are looked at; at least `start + length`.
     """
-    rows = slots.shape[0]
     queries = starts[:, None] + jnp.arange(length)
     visible = jnp.arange(live) <= queries[:, :, None]
-
-    def write(buffer: Array, values: Array) -> Array:
-        for row in range(rows):  # one scatter would copy the buffer on a CPU
-            where = (slots[row], 0, starts[row], 0)
-            buffer = jax.lax.dynamic_update_slice(buffer, values[row : row + 1], where)
-        return buffer
 
     def read(buffer: Array) -> Array:
         size = (1, buffer.shape[1], live, buffer.shape[3])
@@ -112,10 +110,80 @@ def prefill_attend(slots: Array, starts: Array, length: int, *, live: int) -> At
         return jnp.concatenate(parts)
 
     def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
-        cache = LayerCache(write(cache.k, k.swapaxes(1, 2)), write(cache.v, v.swapaxes(1, 2)))
+        cache = _written(cache, k, v, slots, starts)
         return _mix(q, read(cache.k), read(cache.v), visible), cache
 
     return attend
+
+
+def mixed_attend(positions: Array, slot: Array, start: Array, *, live: int) -> Attend:
+    """Attention of `decode_attend` and, behind it in the same sequence, of one prompt's chunk.
+
+    The queries are `[1, R + T, H, D]`: one token in each of the first `R` rows, then `T` prompt
+    tokens of row `slot`. Where that is one of the `R`, what it decodes means nothing.
+
+    Args:
+        positions: `[R]` where each row's token goes.
+        slot: scalar, the row that the chunk belongs to.
+        start: scalar, position of its first token; `start + T` never exceeds the capacity.
+        live: how many positions the `R` rows look at. The chunk looks at as many as it needs.
+    """
+    rows = positions.shape[0]
+    decode = decode_attend(positions, live=live)
+
+    def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
+        fed_q, fed_k, fed_v = (part[0, :rows, None] for part in (q, k, v))
+        one, cache = decode(fed_q, fed_k, fed_v, cache)
+        cache = _written(cache, k[:, rows:], v[:, rows:], slot[None], start[None])
+        many = _mix_in_blocks(q[0, rows:], cache, slot, start)
+        return jnp.concatenate([one[:, 0], many])[None], cache
+
+    return attend
+
+
+def _written(cache: LayerCache, k: Array, v: Array, slots: Array, starts: Array) -> LayerCache:
+    """The cache with `k, v [R, T, K, D]` in rows `slots [R]` from positions `starts [R]` on."""
+
+    def write(buffer: Array, values: Array) -> Array:
+        for row in range(len(values)):  # one scatter would copy the buffer on a CPU
+            where = (slots[row], 0, starts[row], 0)
+            buffer = jax.lax.dynamic_update_slice(buffer, values[row : row + 1], where)
+        return buffer
+
+    return LayerCache(write(cache.k, k.swapaxes(1, 2)), write(cache.v, v.swapaxes(1, 2)))
+
+
+def _mix_in_blocks(q: Array, cache: LayerCache, slot: Array, start: Array) -> Array:
+    """Causal attention of `q [T, H, D]`, from position `start` on, over a row of the cache.
+
+    Softmax is summed up block by block (arXiv:1805.02867), so that one program serves any length.
+    """
+    length, heads, dim = q.shape
+    _, kv_heads, capacity, _ = cache.k.shape
+    block = math.gcd(capacity, _MOST_AT_ONCE)
+    grouped = q.reshape(length, kv_heads, -1, dim).transpose(1, 2, 0, 3).reshape(kv_heads, -1, dim)
+    queries = jnp.tile(start + jnp.arange(length), heads // kv_heads)
+
+    def add(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        highest, total, mixed = carry
+        where = (slot, 0, index * block, 0)
+        k, v = (
+            jax.lax.dynamic_slice(buffer, where, (1, kv_heads, block, dim))[0] for buffer in cache
+        )
+        scores = jnp.einsum("kqd,ksd->kqs", grouped, k) * dim**-0.5
+        is_visible = index * block + jnp.arange(block) <= queries[:, None]
+        scores = jnp.where(is_visible, scores, jnp.finfo(jnp.float32).min)
+        above = jnp.maximum(highest, scores.max(axis=-1))
+        weights, shrunk = jnp.exp(scores - above[..., None]), jnp.exp(highest - above)
+        mixed = mixed * shrunk[..., None] + jnp.einsum("kqs,ksd->kqd", weights, v)
+        return above, total * shrunk + weights.sum(axis=-1), mixed
+
+    rows = grouped.shape[:2]
+    nothing = jnp.full(rows, -jnp.inf), jnp.zeros(rows), jnp.zeros((*rows, dim))
+    blocks = (start + length + block - 1) // block
+    _, total, mixed = jax.lax.fori_loop(0, blocks, add, nothing)
+    mixed = (mixed / total[..., None]).reshape(kv_heads, -1, length, dim)
+    return mixed.transpose(2, 0, 1, 3).reshape(length, heads, dim)
 
 
 def _mix(q: Array, k: Array, v: Array, mask: Array) -> Array:

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from clawjax.engine import sampling
-from clawjax.engine.kv import Cache, LayerCache, decode_attend, prefill_attend
+from clawjax.engine.kv import Cache, LayerCache, decode_attend, mixed_attend, prefill_attend
 from clawjax.engine.sampling import Drawn, SamplingRows, Scored, sample
 from clawjax.models.transformer import Attend, Params, Transformer
 
-__all__ = ["Shape", "burst", "decode", "prefill", "score"]
+__all__ = ["Shape", "burst", "decode", "mixed", "prefill", "score"]
 
 _SCORED_AT_ONCE = 128
 """Positions whose logits exist at one time: 25 MB at a vocabulary of 49,152."""
@@ -28,7 +28,7 @@ class Shape(NamedTuple):
     """What a program is compiled for."""
 
     kind: str
-    """`decode`, `prefill`, `copy`, `sample`, `masked` or `score`."""
+    """`decode`, `mixed`, `prefill`, `copy`, `sample`, `masked` or `score`."""
     rows: int
     """Rows that are computed together."""
     tokens: int = 1
@@ -73,6 +73,33 @@ def burst(
     steps = jnp.arange(shape.tokens, dtype=jnp.int32)
     (cache, _), drawn = jax.lax.scan(advance, (cache, tokens), steps)
     return cache, drawn
+
+
+def mixed(
+    model: Transformer,
+    shape: Shape,
+    params: Params,
+    cache: Cache,
+    tokens: Array,
+    positions: Array,
+    token_ids: Array,
+    where: Array,
+) -> tuple[Cache, Array]:
+    """`decode`, except that one row reads a chunk of its prompt: one pass over the weights for all.
+
+    `token_ids [T]` are the chunk, `where [3]` its row, the position of its first token and its
+    number of real tokens; in `tokens [R]` and `positions [R]` that row stands idle. Returns logits
+    `[R, V]`, in that row of what follows the chunk.
+
+    Reference: chunked prefills piggybacked on decodes, Agrawal et al. 2024, arXiv:2403.02310.
+    """
+    slot, start, count = where
+    attend = mixed_attend(positions, slot, start, live=shape.live)
+    read = start + jnp.arange(shape.tokens, dtype=jnp.int32)
+    ids, places = jnp.concatenate([tokens, token_ids]), jnp.concatenate([positions, read])
+    cache, hidden = _hidden(model, params, cache, ids[None], places[None], attend)
+    rows = hidden[0, : shape.rows].at[slot].set(hidden[0, shape.rows + count - 1])
+    return cache, model.bind({"params": params}).logits(rows)
 
 
 def prefill(

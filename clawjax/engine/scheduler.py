@@ -2,9 +2,10 @@
 
 Owns the slots and every reply under way. Invariants: of what is equally urgent, first come is first
 served; what is more urgent takes a slot from what is less, which goes on later where it was;
-between two decode steps at most one prompt chunk runs, so a long prompt cannot stall the others; a
-slot is free again in the step in which its request ends or is found cancelled; prompt tokens are
-never cut. Lives in the worker thread; knows neither asyncio nor threads.
+between two decode steps at most one prompt chunk runs, and while most replies are being written a
+small one within each step, so a long prompt cannot stall the others; a slot is free again in the
+step in which its request ends or is found cancelled; prompt tokens are never cut. Lives in the
+worker thread; knows neither asyncio nor threads.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clawjax.engine.constraint import masks
+from clawjax.engine.constraint import Constraint, masks
 from clawjax.engine.decode import Decoder, idle_rows
 from clawjax.engine.prefixes import PrefixTable
 from clawjax.engine.replies import Delivery, Job, Reply, alternatives, last_chunk, rank_of
@@ -99,10 +100,18 @@ class Scheduler:
         self._submitted += 1
 
     def step(self) -> list[Delivery]:
-        """Drop the cancelled, admit, run one prompt chunk and one decode step."""
+        """Drop the cancelled, admit, run one prompt chunk and one decode step.
+
+        While more replies are being written than wait to be read, these come first: they go on as
+        if alone while one prompt is read along, a little in each step.
+        """
         self._drop_cancelled()
         self._admit()
-        return self._prefill() + self._decode()
+        pending = sorted((r for r in self._slots if r and not r.is_decoding), key=rank_of)
+        is_brief = len(pending) < self.running - len(pending)
+        if pending and is_brief and not pending[0].is_scoring:
+            return self._decode_and_read(pending[0])
+        return self._prefill(pending, is_brief=is_brief) + self._decode()
 
     def retract_all(self) -> None:
         """Send everybody back to the queue with what they have; they are read again later."""
@@ -169,20 +178,17 @@ class Scheduler:
             reply.cached = placement.held
         self._slots[slot] = reply
 
-    def _prefill(self) -> list[Delivery]:
+    def _prefill(self, pending: Sequence[Reply], *, is_brief: bool) -> list[Delivery]:
         """One chunk of what is to be read or scored: of the most urgent, or a little of several.
 
-        Together where the most urgent one has so little left that it would not fill a chunk. While
-        more replies are under way than wait to be read, these come first: a quarter, of one.
+        Together where the most urgent one has so little left that it would not fill a chunk.
         """
-        pending = sorted((r for r in self._slots if r and not r.is_decoding), key=rank_of)
         if not pending:
             return []
-        is_brief = len(pending) < self.running - len(pending)
         if pending[0].is_scoring:
             return self._score(pending[0], is_brief=is_brief)
         pending = [running for running in pending if not running.is_scoring]
-        together = pending[: 1 if is_brief else self._decoder.together(pending[0].left)]
+        together = pending[: self._decoder.together(pending[0].left)]
         reads = [running.read for running in together]
         rows = [running.sampling_row() for running in together]
         columns = SamplingRows(*map(np.concatenate, zip(*rows, strict=True)))
@@ -191,17 +197,47 @@ class Scheduler:
             reads,
             columns,
             mask=masks([running.job.constraint for running in together], self._decoder.vocab),
-            is_brief=is_brief,
         )
         delivered = []
         for index, (running, held) in enumerate(zip(together, done, strict=False)):
-            running.prefilled = self._positions[running.slot] = held
-            self._prefixes.hold(running.slot, running.sequence[:held])
+            self._book_read(running, held)
             if running.is_decoding and drawn is not None:
-                for column, values in zip(self._rows, rows[index], strict=True):
-                    column[running.slot] = values[0]
+                self._set_row(running)
                 delivered.append(self._take(running, drawn, index))
         return delivered
+
+    def _decode_and_read(self, reading: Reply) -> list[Delivery]:
+        """The next token of every reply under way, and a little of a prompt in the same step."""
+        active = [r for r in self._slots if r is not None and r.is_decoding]
+        self._set_row(reading)
+        held, drawn = self._decoder.mixed(
+            self.weights.params,
+            self._tokens,
+            self._positions,
+            self._rows,
+            reading.read,
+            count=max(active[-1].slot, reading.slot) + 1,
+            live=max(int(self._positions[r.slot]) for r in active) + 1,
+            mask=self._mask([*active, reading]),
+        )
+        delivered = []
+        for running in active:
+            self._positions[running.slot] += 1
+            delivered.append(self._take(running, drawn, running.slot))
+        self._book_read(reading, held)
+        if reading.is_decoding:
+            delivered.append(self._take(reading, drawn, reading.slot))
+        return delivered
+
+    def _book_read(self, running: Reply, held: int) -> None:
+        """Note how much of a prompt the cache holds now."""
+        running.prefilled = self._positions[running.slot] = held
+        self._prefixes.hold(running.slot, running.sequence[:held])
+
+    def _set_row(self, running: Reply) -> None:
+        """Its slot draws as its request wants."""
+        for column, values in zip(self._rows, running.sampling_row(), strict=True):
+            column[running.slot] = values[0]
 
     def _score(self, running: Reply, *, is_brief: bool) -> list[Delivery]:
         """Read one chunk, and see how likely what follows each of its tokens was."""
@@ -212,8 +248,7 @@ class Scheduler:
             is_brief=is_brief,
         )
         running.book_scores(scored)
-        running.prefilled = self._positions[running.slot] = held
-        self._prefixes.hold(running.slot, running.sequence[:held])
+        self._book_read(running, held)
         if running.left:
             return []
         self._release(running)
@@ -234,7 +269,7 @@ class Scheduler:
             count=active[-1].slot + 1,
             live=longest + steps,
             steps=steps,
-            mask=self._mask(),
+            mask=self._mask(active),
         )
         delivered = []
         for step in range(steps):
@@ -245,10 +280,12 @@ class Scheduler:
                     delivered.append(self._take(running, now, running.slot))
         return delivered
 
-    def _mask(self) -> np.ndarray | None:
+    def _mask(self, drawing: Sequence[Reply]) -> np.ndarray | None:
         """What each slot may draw in a decode step."""
-        decoding = [r if r is not None and r.is_decoding else None for r in self._slots]
-        return masks([r and r.job.constraint for r in decoding], self._decoder.vocab)
+        constraints: list[Constraint | None] = [None] * len(self._slots)
+        for running in drawing:
+            constraints[running.slot] = running.job.constraint
+        return masks(constraints, self._decoder.vocab)
 
     def _steps(self, active: Sequence[Reply], longest: int) -> int:
         """How many tokens to draw before anything else is looked at."""

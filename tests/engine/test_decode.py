@@ -21,7 +21,7 @@ def test_every_prompt_fits_the_shapes_that_are_compiled(
     chunk: int,
     buckets: list[int],
 ) -> None:
-    config = EngineConfig(slots=2, prefill_chunk=chunk, live_buckets=buckets, tokens_per_dispatch=3)
+    config = EngineConfig(slots=3, prefill_chunk=chunk, live_buckets=buckets, tokens_per_dispatch=3)
     decoder = Decoder(model.architecture, context_length, config)
     ran: list[Shape] = []
 
@@ -42,6 +42,11 @@ def test_every_prompt_fits_the_shapes_that_are_compiled(
                 both = [Read(prompt, 0, before), short]
                 done, _ = decoder.prefill(None, both, idle_rows(2))
                 assert done == [min(total, before + ran[-1].tokens), before + 1]
+        start, fed = 0, np.zeros(3, np.int32)
+        while start < total:
+            before, read = start, Read(prompt, 2, start)
+            start, _ = decoder.mixed(None, fed, fed, idle_rows(3), read, count=3, live=total)
+            assert before < start <= total
         decoder.decode(None, prompt, prompt, idle_rows(2), count=1, live=total + 1)
         if total + 3 <= decoder.capacity:
             decoder.decode(None, prompt, prompt, idle_rows(2), count=2, live=total + 3, steps=3)

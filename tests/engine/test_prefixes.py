@@ -115,14 +115,20 @@ class Counting:
     """How many prompt tokens a scheduler reads."""
 
     def __init__(self, decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.tokens, original = 0, decoder.prefill
+        self.tokens, original, along = 0, decoder.prefill, decoder.mixed
 
         def prefill(params: Params, reads: Sequence[Read], rows: Any, **rest: Any) -> Any:
             done, drawn = original(params, reads, rows, **rest)
             self.tokens += sum(done) - sum(read.start for read in reads)
             return done, drawn
 
+        def mixed(*fed: Any, **rest: Any) -> Any:
+            done, drawn = along(*fed, **rest)
+            self.tokens += done - fed[-1].start
+            return done, drawn
+
         monkeypatch.setattr(decoder, "prefill", prefill)
+        monkeypatch.setattr(decoder, "mixed", mixed)
 
 
 @pytest.fixture

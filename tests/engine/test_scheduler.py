@@ -108,6 +108,34 @@ def test_a_long_prompt_does_not_stall_a_running_reply(scheduler: Scheduler) -> N
     assert len(replies[running].ids) == before + steps
 
 
+@pytest.mark.parametrize("length", [1, 9, 33, 80, 110])
+def test_a_prompt_that_is_read_along_is_read_as_if_alone(
+    scheduler: Scheduler, model: LoadedModel, logits_of: LogitsOf, length: int
+) -> None:
+    asked = request(prompt(length, seed=length), 12, seed=5, temperature=0.8)
+    [alone] = run(scheduler, asked)
+    scheduler.flush()
+    others = [request(prompt(3 + i, seed=i), 60, seed=i, temperature=1.0) for i in range(2)]
+    replies: dict[Job, Reply] = {}
+    running = [submit(scheduler, one) for one in others]
+    while not all(job in replies for job in running):
+        step(scheduler, replies)
+    before = [len(replies[job].ids) for job in running]
+    late = submit(scheduler, asked)
+    steps = 0
+    while late not in replies:
+        step(scheduler, replies)
+        steps += 1
+    after = [len(replies[job].ids) for job in running]
+    assert after == [count + steps for count in before], "nobody waits, and nobody runs ahead"
+    while not scheduler.is_idle:
+        step(scheduler, replies)
+    assert replies[late].ids == alone.ids
+    np.testing.assert_allclose(replies[late].logprobs, alone.logprobs, atol=1e-4)
+    owners = zip([*others, asked], [*running, late], strict=True)
+    assert_consistent(logits_of, model.params, {one: replies[job] for one, job in owners})
+
+
 def test_admission_is_first_come_first_served(scheduler: Scheduler) -> None:
     replies: dict[Job, Reply] = {}
     jobs = [submit(scheduler, request(prompt(3 + i), 3)) for i in range(8)]
