@@ -9,6 +9,7 @@ positions up to its own. So padding and idle rows may write at the row's next po
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -77,17 +78,11 @@ def decode_attend(positions: Array, *, live: int) -> Attend:
         positions: `[R]` where each row's token goes; it sees itself and everything before.
         live: how many cache positions are looked at; above every active row's position.
     """
-    rows = positions.shape[0]
-    visible = jnp.arange(live)[None, :] <= positions[:, None]
+    rows, mix = positions.shape[0], _decode_mix(positions, live=live)
 
     def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
-        index = jnp.arange(rows)
-        cache = LayerCache(
-            cache.k.at[index, :, positions].set(k[:, 0]),
-            cache.v.at[index, :, positions].set(v[:, 0]),
-        )
-        past_k, past_v = cache.k[:rows, :, :live], cache.v[:rows, :, :live]
-        return _mix_one(q[:, 0], past_k, past_v, visible)[:, None], cache
+        cache = _put(cache, k[:, 0], v[:, 0], jnp.arange(rows), positions)
+        return mix(q[:, 0], cache)[:, None], cache
 
     return attend
 
@@ -129,16 +124,32 @@ def mixed_attend(positions: Array, slot: Array, start: Array, *, live: int) -> A
         live: how many positions the `R` rows look at. The chunk looks at as many as it needs.
     """
     rows = positions.shape[0]
-    decode = decode_attend(positions, live=live)
+    mix = _decode_mix(positions, live=live)
 
     def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
-        fed_q, fed_k, fed_v = (part[0, :rows, None] for part in (q, k, v))
-        one, cache = decode(fed_q, fed_k, fed_v, cache)
-        cache = _written(cache, k[:, rows:], v[:, rows:], slot[None], start[None])
-        many = _mix_in_blocks(q[0, rows:], cache, slot, start)
-        return jnp.concatenate([one[:, 0], many])[None], cache
+        # One scatter for both: XLA would copy the buffers between two writes.
+        chunk = jnp.arange(q.shape[1] - rows)
+        owners = jnp.concatenate([jnp.arange(rows), jnp.full_like(chunk, slot)])
+        nowhere = cache.k.shape[2]
+        places = jnp.concatenate([positions.at[slot].set(nowhere, mode="drop"), start + chunk])
+        cache = _put(cache, k[0], v[0], owners, places)
+        one, many = mix(q[0, :rows], cache), _mix_in_blocks(q[0, rows:], cache, slot, start)
+        return jnp.concatenate([one, many])[None], cache
 
     return attend
+
+
+def _decode_mix(positions: Array, *, live: int) -> Callable[[Array, LayerCache], Array]:
+    """Attention of one query per row, `q [R, H, D]`, over the first rows of the cache."""
+    rows = positions.shape[0]
+    visible = jnp.arange(live)[None, :] <= positions[:, None]
+    return lambda q, cache: _mix_one(q, cache.k[:rows, :, :live], cache.v[:rows, :, :live], visible)
+
+
+def _put(cache: LayerCache, k: Array, v: Array, rows: Array, positions: Array) -> LayerCache:
+    """The cache with `k, v [N, K, D]` at `positions [N]` of `rows [N]`, where there are such."""
+    where = (rows, slice(None), positions)
+    return LayerCache(cache.k.at[where].set(k, mode="drop"), cache.v.at[where].set(v, mode="drop"))
 
 
 def _written(cache: LayerCache, k: Array, v: Array, slots: Array, starts: Array) -> LayerCache:
@@ -164,11 +175,14 @@ def _mix_in_blocks(q: Array, cache: LayerCache, slot: Array, start: Array) -> Ar
     grouped = q.reshape(length, kv_heads, -1, dim).transpose(1, 2, 0, 3).reshape(kv_heads, -1, dim)
     queries = jnp.tile(start + jnp.arange(length), heads // kv_heads)
 
+    # A loop that saw the cache itself would copy all of it, as it is donated.
+    keys, values = (jax.lax.dynamic_index_in_dim(buffer, slot, keepdims=False) for buffer in cache)
+
     def add(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         highest, total, mixed = carry
-        where = (slot, 0, index * block, 0)
         k, v = (
-            jax.lax.dynamic_slice(buffer, where, (1, kv_heads, block, dim))[0] for buffer in cache
+            jax.lax.dynamic_slice_in_dim(row, index * block, block, axis=1)
+            for row in (keys, values)
         )
         scores = jnp.einsum("kqd,ksd->kqs", grouped, k) * dim**-0.5
         is_visible = index * block + jnp.arange(block) <= queries[:, None]
