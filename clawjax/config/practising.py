@@ -32,6 +32,11 @@ class PracticeConfig:
     min_foresight: float = 0.0
     """What a taste has to be known to, as a correlation: what is foreseen by less moves a policy by
     next to nothing and costs as much."""
+    blind_share: float | None = None
+    """Bounds the step on the reactions themselves as well, for what is noise for practice is noise
+    for that: what is foreseen to a correlation of r leads the share r squared of
+    `learner.drift.max_step_reply_kl`, and this one where less, or nothing, is foreseen. None: all
+    of it, whatever is known."""
 
     def __post_init__(self) -> None:
         """Reject rounds that compare nothing."""
@@ -50,6 +55,11 @@ class PracticeConfig:
             0 <= self.min_foresight < 1,
             f"objective.practice.min_foresight={self.min_foresight} is no correlation to be "
             "reached: use 0 or more and less than 1",
+        )
+        require(
+            self.blind_share is None or 0 < self.blind_share <= 1,
+            f"objective.practice.blind_share={self.blind_share} is no share of a step: use a "
+            "number above 0 up to 1, or null",
         )
         require(
             0 < self.max_reply_kl < float("inf"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -27,7 +27,7 @@ from clawjax.learner.contentment import is_content, mean_score, step_share
 from clawjax.learner.credit import AdmittedTurn, CreditFunction
 from clawjax.learner.effective import effective_objective
 from clawjax.learner.imitation import replayed
-from clawjax.learner.practice import Practice
+from clawjax.learner.practice import KnownTaste, Practice
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import Reactions
 from clawjax.learner.scoring import Scorer
@@ -185,7 +185,7 @@ class Learner:
         effective = effective_objective(
             self.objective, turns, credited, lesson, replayed=len(again)
         )
-        said = {**credited.metrics, **_skipped(lesson)}
+        said = {**credited.metrics, **lesson.metrics}
         if not samples:
             logger.info("no step after version %d: %s", self.version, effective)
             self.monitor.log(said, step=self.version, texts=effective.texts)
@@ -196,8 +196,10 @@ class Learner:
         except ForgottenError as error:  # the next sweep does not see these turns
             logger.info("no step after version %d: %s", self.version, error)
             return
-        metrics = self._step([*samples, *again], turns, self._step_bound(turns))
-        metrics |= self._practise(turns)
+        scopes = [admitted.turn.scope for admitted in turns]
+        tastes = {} if self.practice is None else self.practice.tastes(scopes)
+        metrics = self._step([*samples, *again], turns, self._step_bound(turns, tastes))
+        metrics |= self._practise(turns, tastes)
         drift = self._drift(samples)
         self.progress = Progress(
             credit=credited.state,
@@ -253,11 +255,12 @@ class Learner:
         self.state = self.state._replace(trainable=shortened.trainable)
         return metrics | shortened.metrics
 
-    def _practise(self, turns: Sequence[AdmittedTurn]) -> dict[str, float]:
+    def _practise(
+        self, turns: Sequence[AdmittedTurn], tastes: Mapping[str, KnownTaste]
+    ) -> dict[str, float]:
         """Go on with answers nobody asked for, an update each, all part of the same version."""
         if self.practice is None:
             return {}
-        tastes = self.practice.tastes(admitted.turn.scope for admitted in turns)
         metrics = {"train/practised": 0.0}
         for seed in self.practice.seeds(self.version):
             found = self.practice.rehearse(
@@ -272,12 +275,18 @@ class Learner:
                 metrics["train/practice_reach"] = found.reach
         return metrics
 
-    def _step_bound(self, turns: Sequence[AdmittedTurn]) -> float | None:
+    def _step_bound(
+        self, turns: Sequence[AdmittedTurn], tastes: Mapping[str, KnownTaste]
+    ) -> float | None:
         """How far an update may lead, in nats per reply; None where that is not limited."""
         bound = self.config.drift.max_step_reply_kl
-        if bound is None or not self.config.drift.eases:
-            return bound
-        return bound * step_share(turns, self.config.rest_above)
+        if bound is None:
+            return None
+        if self.config.drift.eases:
+            bound *= step_share(turns, self.config.rest_above)
+        if self.practice is not None:
+            bound *= self.practice.step_share([a.turn.scope for a in turns], tastes)
+        return bound
 
     def _rest(self, turns: Sequence[AdmittedTurn]) -> None:
         """Settle turns without a step."""
@@ -388,7 +397,3 @@ def _aged(sample: Sample, age: Callable[[int], int], version: int) -> Sample:
     """The sample as if no version had been given up: its versions are `age` below `version`."""
     versions = tuple(version - age(sampled) for sampled in sample.token_versions)
     return replace(sample, token_versions=versions)
-
-
-def _skipped(lesson: Lesson) -> dict[str, float]:
-    return {f"train/opd_skipped/{why}": float(count) for why, count in lesson.skipped.items()}

@@ -112,6 +112,17 @@ class Practice:
         found = {scope: self._taste(scope) for scope in dict.fromkeys(scopes)}
         return {scope: known for scope, known in found.items() if known is not None}
 
+    def step_share(self, scopes: Sequence[str], tastes: Mapping[str, KnownTaste]) -> float:
+        """How much of a step on the reactions of these users, one per turn, is no step in the dark.
+
+        The mean over turns, of the square of what is foreseen and of `blind_share` the larger.
+        """
+        least = self._config.blind_share
+        if least is None or not scopes:
+            return 1.0
+        foreseen = (tastes[scope].foresight if scope in tastes else 0.0 for scope in scopes)
+        return fmean(max(least, each**2) for each in foreseen)
+
     def rehearse(
         self, tastes: Mapping[str, KnownTaste], trainable: Params, *, version: int, seed: int
     ) -> Rehearsal:

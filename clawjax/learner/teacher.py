@@ -41,6 +41,11 @@ class Lesson(NamedTuple):
     skipped: Mapping[str, int]
     """How many turns have no teacher, by reason."""
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The latter, as they are logged."""
+        return {f"train/opd_skipped/{why}": float(count) for why, count in self.skipped.items()}
+
 
 class _Case(NamedTuple):
     """A turn that can be taught."""

@@ -10,6 +10,7 @@ from learner_records import make_turn
 from learner_runs import LORA, Run, config
 
 from clawjax.config import (
+    DriftConfig,
     EngineConfig,
     LearnerConfig,
     MeshConfig,
@@ -18,6 +19,7 @@ from clawjax.config import (
     RunConfig,
 )
 from clawjax.errors import ConfigError
+from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.loop import Learner
 from clawjax.learner.practice import Practice, Rehearsal
 from clawjax.learner.reactions import Reactions
@@ -171,6 +173,8 @@ def test_practice_that_cannot_be_is_refused() -> None:
         PracticeConfig(kept=1)
     with pytest.raises(ConfigError, match=r"practice\.min_foresight=1 is no correlation"):
         PracticeConfig(min_foresight=1)
+    with pytest.raises(ConfigError, match=r"practice\.blind_share=0 is no share"):
+        PracticeConfig(blind_share=0)
     with pytest.raises(ConfigError, match=r"practice\.max_reply_kl=inf is no distance"):
         PracticeConfig(max_reply_kl=float("inf"))
     practising = ObjectiveConfig(practice=PracticeConfig(rounds=1))
@@ -188,3 +192,21 @@ def test_a_taste_is_followed_as_far_as_it_is_known(run: Run) -> None:
     both = ["local", "other"]
     less = pupil.rehearse(both, pupil.learner.state.trainable, version=0, seed=0)
     assert 0.0 < less.reach < known.reach
+
+
+def test_a_step_in_the_dark_is_a_short_one(run: Run) -> None:
+    pupil = Pupil(run, replace(PRACTICE, blind_share=0.1))
+    pupil.hears(120)
+    tastes = pupil.practice.tastes(["local"])
+    known = tastes["local"].foresight ** 2
+    assert known > 0.1
+    assert pupil.practice.step_share(["local"], tastes) == pytest.approx(known)
+    assert pupil.practice.step_share(["new"], tastes) == pytest.approx(0.1)
+    mixed = ["local", "local", "local", "new"]
+    assert pupil.practice.step_share(mixed, tastes) == pytest.approx(0.75 * known + 0.25 * 0.1)
+    assert Pupil(run).practice.step_share(["new"], {}) == 1.0, "bounded only where it is asked for"
+    learner = run.learner(drift=DriftConfig(max_step_reply_kl=4.0))
+    turns = [AdmittedTurn(make_turn(f"t{n}"), -1.0, (), ready_at=0.0) for n in range(3)]
+    assert learner._step_bound(turns, {}) == 4.0
+    learner.practice = pupil.practice
+    assert learner._step_bound(turns, {}) == pytest.approx(0.4)
