@@ -4,10 +4,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from clawjax.config import RunConfig
@@ -22,18 +25,28 @@ def register_schema() -> None:
 
 
 def guarded(job: Callable[[], T]) -> T:
-    """Do the job; a mistake in the configuration exits with 2, any other failure with 1."""
+    """Do the job; a mistake in the configuration exits with 2, any other failure with 1.
+
+    A job of a multirun raises instead, so that the others of its batch are done all the same.
+    """
     try:
         return job()
-    except ConfigError as error:
+    except Exception as error:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise
+        sys.exit(tell(error))
+
+
+def tell(error: Exception) -> int:
+    """Say what went wrong; the exit code."""
+    if isinstance(error, ConfigError):
         print(f"Configuration error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except ClawError as error:
+        return 2
+    if isinstance(error, ClawError):
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except Exception:
-        traceback.print_exc()
-        sys.exit(1)
+    else:
+        traceback.print_exception(error)
+    return 1
 
 
 def start(main: Callable[[], object]) -> None:
@@ -42,6 +55,9 @@ def start(main: Callable[[], object]) -> None:
     # The judge computes in numpy, beside engine and learner: threads of its own would only spin for
     # cores that those have. Read when numpy is imported, here and in the processes started.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # A launcher's job may start in a process that was not started from this folder.
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     try:
         main()
     except (HydraException, OmegaConfBaseException) as error:
@@ -53,6 +69,8 @@ def start(main: Callable[[], object]) -> None:
             "set CLAWJAX_RUNS to a folder that can be written",
             file=sys.stderr,
         )
+    except Exception as error:  # of a job of a multirun
+        sys.exit(tell(error))
     else:
         return
     sys.exit(2)

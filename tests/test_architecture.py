@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "envs": MIDDLE | {"envs"},
     "plan": FOUNDATION | {"models", "plan"},
     "evals": MIDDLE | {"evals", "envs"},
-    "cli": MIDDLE | {"cli"},
+    "sweeps": FOUNDATION | {"metrics", "sweeps", "weights"},
+    "cli": MIDDLE | {"cli", "sweeps"},
     "testing": MIDDLE,
 }
 

@@ -14,7 +14,8 @@ from clawjax.errors import ConfigError
 from clawjax.runtime.child import encode_config
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "local")
+FOLDERS = {path.name for path in CONF.iterdir() if path.is_dir()}
+GROUPS = sorted(FOLDERS - {"local", "hydra", "sweep"})  # those two are no part of a run
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 VARIANTS = [
     f"{group}={path.stem}"

@@ -114,6 +114,9 @@ KEYS: tuple[Key, ...] = (
     Key("eval/style_score", "share", "mean style score on held-out prompts"),
     Key("eval/mean_words", "words", "mean reply length on held-out prompts"),
     Key("eval/kl_per_token", "nats/token", "exact KL to the base model on those replies"),
+    # Evaluations, as they go on; sweeps prune by these and optimise the last one.
+    Key("evaluation/score", "score", "mean over what was scored so far, then the final score"),
+    Key("evaluation/parts", "parts", "episodes or trials that it is the mean of"),
     # Suites of tasks, by name; `step` is the policy version where there is one.
     Key("suite/*", "share", "`suite/NAME/success`, `score` and `unscored` of the episodes played"),
     # What a simulated user saw, once per turn.

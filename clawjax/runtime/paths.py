@@ -48,6 +48,11 @@ class RunPaths:
         return self.root / "metrics.jsonl"
 
     @property
+    def score(self) -> Path:
+        """What the run is worth, `{"score": ...}`; there once it is over."""
+        return self.root / "score.json"
+
+    @property
     def learner_status(self) -> Path:
         """The learner's heartbeat."""
         return self.root / "learner_status.json"

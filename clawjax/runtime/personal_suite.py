@@ -7,6 +7,7 @@ with the trials that are missing, and one that was cut off in the middle is begu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -33,12 +34,13 @@ from clawjax.evals.series import judge_agreement, lost_replies
 from clawjax.learner.objective import describe
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
-from clawjax.metrics.jsonl import read_jsonl
+from clawjax.metrics.jsonl import JsonlMonitor, read_jsonl
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.runtime.build import api_key, use_compilation_cache
 from clawjax.runtime.lockstep import Lockstep
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.provenance import git_sha
+from clawjax.runtime.scoring import RunningScore, finish, mirror
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["Trial", "conversation", "run_suite", "sessions_to_stable", "trials"]
@@ -90,7 +92,9 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
     use_compilation_cache(config)
     model = load_model(config.model, seed=config.run.seed)
     results = []
-    with paths.locked():
+    monitor = JsonlMonitor(paths.metrics, source="evaluation")
+    running = RunningScore(monitor)
+    with paths.locked(), contextlib.closing(monitor):
         for trial in trials(config):
             chosen = configs[trial.method]
             file = paths.root / "trials" / f"{trial.name}.json"
@@ -104,6 +108,9 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
             sys.stdout.write(f"{trial.name}: style {result['style']['style_score']:.2f}\n")
             sys.stdout.flush()
             results.append(result)
+            running.add(result["style"]["style_score"])
+        finish(paths, [result["style"]["style_score"] for result in results])
+        mirror(config, paths)
     return results
 
 

@@ -33,6 +33,7 @@ from clawjax.runtime.child import configure_logging, encode_config
 from clawjax.runtime.console import connection_lines
 from clawjax.runtime.job import personal_job, report_run
 from clawjax.runtime.paths import RunPaths
+from clawjax.runtime.scoring import finish
 from clawjax.runtime.supervisor import Supervisor
 from clawjax.runtime.watch import Watch
 
@@ -68,6 +69,7 @@ def run(config: RunConfig) -> float | None:
             mirror = thread.submit(_mirror, config, paths)
             if asyncio.run(_supervise(config, paths, mirror)):
                 report = report_run(config, paths, objective)
+                finish(paths, [report["after"]["style_score"]])
             if (begun := mirror.result()) is not None:
                 begun.finish(summary=report, plot=paths.root / "report.png")
     if report is None:

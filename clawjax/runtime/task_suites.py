@@ -24,6 +24,7 @@ from clawjax.evals.suites import build_suite
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.runtime.agents import Measured, open_agents
 from clawjax.runtime.paths import RunPaths
+from clawjax.runtime.scoring import RunningScore, finish, mirror
 
 __all__ = ["run_task_suites"]
 
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[dict[str, Any]]:
     """Play each of `suites` with the agent of `config`; their summaries.
+
+    The mean of their scores is the evaluation's (`score.json`).
 
     Of several, those that this machine cannot play are left out, and the log says why.
 
@@ -43,20 +46,24 @@ def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[di
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
     with paths.locked():
-        return asyncio.run(_run(config, suites, paths))
+        summaries = asyncio.run(_run(config, suites, paths))
+        finish(paths, [summary["score"]["value"] for summary in summaries])
+        mirror(config, paths)
+    return summaries
 
 
 async def _run(
     config: RunConfig, suites: Sequence[SuiteConfig], paths: RunPaths
 ) -> list[dict[str, Any]]:
     monitor = JsonlMonitor(paths.metrics, source="evaluation")
+    running = RunningScore(monitor)
     played: list[SuiteConfig] = []
     summaries: list[dict[str, Any]] = []
     try:
         async with open_agents(config, paths) as measured:
             for chosen in suites:
                 try:
-                    summary = await _one(config, chosen, measured, paths)
+                    summary = await _one(config, chosen, measured, paths, running)
                 except UnavailableError as missing:
                     if len(suites) == 1:
                         raise
@@ -81,7 +88,11 @@ async def _run(
 
 
 async def _one(
-    config: RunConfig, chosen: SuiteConfig, measured: Measured, paths: RunPaths
+    config: RunConfig,
+    chosen: SuiteConfig,
+    measured: Measured,
+    paths: RunPaths,
+    running: RunningScore,
 ) -> dict[str, Any]:
     suite = build_suite(chosen.name, chosen.options)
     store = EpisodeStore(paths.root / chosen.name)
@@ -95,7 +106,13 @@ async def _one(
     settings = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
     async with measured.agent(suite) as agent:
         episodes = await run(
-            suite, agent, store, selection, concurrency=chosen.concurrency, settings=settings
+            suite,
+            agent,
+            store,
+            selection,
+            concurrency=chosen.concurrency,
+            settings=settings,
+            on_score=lambda score: running.add(score.value),
         )
     return write_report(suite, episodes, store, prices=_prices(config))
 

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import random
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -88,6 +88,7 @@ async def run(
     *,
     concurrency: int = 4,
     settings: Mapping[str, Any] | None = None,
+    on_score: Callable[[Score], None] = lambda score: None,
 ) -> list[Episode]:
     """Play and score what is missing.
 
@@ -98,6 +99,7 @@ async def run(
         selection: which tasks, how often.
         concurrency: episodes at once.
         settings: of the agent, for the manifest.
+        on_score: told of each score as soon as it is there, those on record first.
 
     Returns:
         All episodes of the selection, by task and trial.
@@ -123,7 +125,11 @@ async def run(
         for task, trial in wanted
         if _is_missing(held.get((task.task_id, trial)))
     ]
-    await _play_all(suite, agent, store, missing, selection.seed, concurrency)
+    again = {(task.task_id, trial) for task, trial, _ in missing}
+    kept = [(task, trial) for task, trial in wanted if (task.task_id, trial) not in again]
+    for episode in await _collect(suite, store, kept):
+        on_score(episode.score)
+    await _play_all(suite, agent, store, missing, selection.seed, concurrency, on_score)
     return await _collect(suite, store, wanted)
 
 
@@ -171,6 +177,7 @@ async def _play_all(
     missing: Sequence[tuple[Task, int, int]],
     seed: int,
     concurrency: int,
+    on_score: Callable[[Score], None],
 ) -> None:
     session = hashlib.sha256(str(store.folder.resolve()).encode()).hexdigest()[:12]
     async with EnvironmentPool.open(suite.launch, concurrency) as pool:
@@ -189,7 +196,9 @@ async def _play_all(
                     session=session,
                     keep=store.keep,
                 )
-                store.keep_score(trajectory, await score(suite, task, trajectory))
+                made = await score(suite, task, trajectory)
+                store.keep_score(trajectory, made)
+                on_score(made)
                 _log.info("%s %d: %s", task.task_id, trial, trajectory.outcome)
 
         async with asyncio.TaskGroup() as group:

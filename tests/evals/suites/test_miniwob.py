@@ -8,7 +8,7 @@ from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.suites.miniwob.pages import LEFT_OUT, find_pages, page_seed, repeat_seeds
-from clawjax.evals.suites.miniwob.solutions import RULES
+from clawjax.evals.suites.miniwob.rules import RULES
 from clawjax.evals.suites.miniwob.suite import build
 
 

@@ -1,0 +1,275 @@
+"""An Optuna study whose trials are programs: it survives being killed, and goes on.
+
+Owns a sweep's folder: `sweep.json` (what is tried), `study.db`, `trials/NNNN/`. Invariants: a trial
+that was cut off is failed and tried again with the same values in the same folder; one folder has
+one driver at a time; the value of a trial is the evaluation's score.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clawjax.config.sweeping import SweepConfig
+from clawjax.errors import ConfigError, EvalError, UnavailableError
+from clawjax.sweeps.space import Dimension, assignments, grid, suggest, write_space
+from clawjax.sweeps.trial import (
+    TrialFailedError,
+    TrialPrunedError,
+    TrialStoppedError,
+    end_leftover,
+    run_trial,
+)
+from clawjax.weights.disk import lock
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial, Trial
+
+__all__ = ["MANIFEST", "open_study", "run_sweep"]
+
+MANIFEST = "sweep.json"
+_BUSY_S = 60
+"""How long SQLite waits for another writer, seconds."""
+
+
+def run_sweep(
+    config: SweepConfig, space: Mapping[str, Dimension], fixed: Sequence[str]
+) -> tuple[Study, bool]:
+    """Try until there are `config.trials` results; the study, and whether it is complete.
+
+    Args:
+        config: `dir` holds the sweep; one that is there is gone on with.
+        space: what is tried.
+        fixed: overrides of every trial.
+
+    Raises:
+        ConfigError: nothing to sweep, the folder holds another sweep, or another process has it.
+        EvalError: `config.max_failures` trials in a row failed.
+    """
+    if not space:
+        msg = "nothing is swept: give a key a range, e.g. 'learner.learning_rate=interval(0, 1)'"
+        raise ConfigError(msg)
+    folder = Path(config.dir).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as held, _stop_signals() as stopping:
+        if not lock(held, wait_s=0.0, poll_s=0.1):
+            raise ConfigError(f"sweep.dir={folder} is in use by another process: stop it first")
+        _claim(folder, config, space, fixed)
+        study = _create(config, folder, space)
+        driver = _Driver(config, space, fixed, folder, stopping.is_set)
+        driver.take_back(study)
+        driver.optimise(study)
+    if driver.failures >= config.max_failures:
+        raise EvalError(f"{driver.failures} trials in a row failed, the last one: {driver.why}")
+    return study, not stopping.is_set()
+
+
+def open_study(folder: Path, storage: str | None, name: str) -> Study:
+    """The study of a sweep's folder, for reading.
+
+    Raises:
+        UnavailableError: Optuna is not installed.
+    """
+    optuna = _optuna()
+    return optuna.load_study(study_name=name, storage=_storage(folder, storage))
+
+
+class _Driver:
+    """Runs the trials of one folder."""
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        space: Mapping[str, Dimension],
+        fixed: Sequence[str],
+        folder: Path,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._config, self._space, self._fixed = config, space, fixed
+        self._folder, self._is_stopping = folder, is_stopping
+        self._name = f"{socket.gethostname()}:{folder}"
+        self.failures = 0
+        """In a row."""
+        self.why = ""
+
+    def take_back(self, study: Study) -> None:
+        """Fail what an earlier driver of this folder left running, and queue it again."""
+        from optuna.trial import TrialState
+
+        nobody = self._name if self._config.storage is None else None
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get("driver", nobody) == self._name:
+                if "folder" in trial.user_attrs:
+                    end_leftover(Path(trial.user_attrs["folder"]))
+                study._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
+                study.tell(trial.number, state=TrialState.FAIL)
+        trials = study.get_trials(deepcopy=False)
+        retried = {trial.user_attrs.get("retry_of") for trial in trials}
+        for trial in trials:
+            attributes = trial.user_attrs
+            attempt = attributes.get("attempt", 0)
+            is_open = attributes.get("interrupted") and trial.number not in retried
+            if is_open and attempt < self._config.retries:
+                kept = {key: attributes[key] for key in ("folder",) if key in attributes}
+                again = {"retry_of": trial.number, "attempt": attempt + 1}
+                study.enqueue_trial(trial.params, user_attrs=kept | again)
+
+    def optimise(self, study: Study) -> None:
+        from optuna.study import MaxTrialsCallback
+        from optuna.trial import TrialState
+
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
+        if len(study.get_trials(deepcopy=False, states=ended)) >= self._config.trials:
+            return
+        study.optimize(
+            self._objective,
+            n_trials=None,
+            n_jobs=self._config.jobs,
+            catch=(TrialFailedError, TrialStoppedError),
+            callbacks=[MaxTrialsCallback(self._config.trials, states=ended), self._after],
+        )
+
+    def _objective(self, trial: Trial) -> float:
+        import optuna
+
+        default = self._folder / "trials" / f"{trial.number:04d}"
+        folder = Path(trial.user_attrs.get("folder", default))
+        trial.set_user_attr("folder", str(folder))
+        trial.set_user_attr("driver", self._name)
+        values = suggest(trial, self._space)
+
+        def is_hopeless(value: float, step: int) -> bool:
+            trial.report(value, step)
+            return trial.should_prune()
+
+        overrides = [*self._fixed, *assignments(values), f"hydra.run.dir={folder}"]
+        try:
+            return run_trial(
+                [sys.executable, self._config.entry, *overrides],
+                folder,
+                timeout_s=self._config.timeout_s,
+                is_hopeless=is_hopeless,
+                is_stopping=self._is_stopping,
+            )
+        except TrialPrunedError as pruned:
+            raise optuna.TrialPruned(str(pruned)) from pruned
+        except TrialStoppedError:
+            trial.set_user_attr("interrupted", True)
+            raise
+        except TrialFailedError as failed:
+            trial.set_user_attr("error", str(failed))
+            raise
+
+    def _after(self, study: Study, trial: FrozenTrial) -> None:
+        why = trial.user_attrs.get("error")
+        self.failures = 0 if why is None else self.failures + 1
+        self.why = why or ""
+        if self._is_stopping() or self.failures >= self._config.max_failures:
+            study.stop()
+
+
+def _create(config: SweepConfig, folder: Path, space: Mapping[str, Dimension]) -> Study:
+    optuna = _optuna()
+    study = optuna.create_study(
+        study_name=config.name,
+        storage=_storage(folder, config.storage),
+        direction="minimize" if config.minimise else "maximize",
+        pruner=_pruner(config),
+        load_if_exists=True,
+    )
+    study.sampler = _sampler(config, space, len(study.get_trials(deepcopy=False)))
+    return study
+
+
+def _sampler(config: SweepConfig, space: Mapping[str, Dimension], n_before: int) -> BaseSampler:
+    """Seeded by the trials before as well: a sweep that goes on does not draw the same again."""
+    from optuna import samplers
+
+    seed = config.seed + n_before
+    match config.sampler:
+        case "random":
+            return samplers.RandomSampler(seed=seed)
+        case "grid":
+            return samplers.GridSampler(grid(space), seed=config.seed)
+    return samplers.TPESampler(seed=seed, constant_liar=config.jobs > 1)
+
+
+def _pruner(config: SweepConfig) -> BasePruner:
+    from optuna import pruners
+
+    match config.pruner:
+        case "none":
+            return pruners.NopPruner()
+        case "hyperband":
+            return pruners.HyperbandPruner()
+    return pruners.MedianPruner(config.pruner_trials, n_warmup_steps=config.pruner_steps)
+
+
+def _storage(folder: Path, url: str | None) -> Any:
+    from optuna.storages import RDBStorage
+
+    if url is not None:
+        return RDBStorage(url)
+    waiting = {"connect_args": {"timeout": _BUSY_S}}
+    return RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs=waiting)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as missing:
+        msg = "sweeps need Optuna, which is not installed: pip install clawjax[sweep]"
+        raise UnavailableError(msg) from missing
+    return optuna
+
+
+def _claim(
+    folder: Path, config: SweepConfig, space: Mapping[str, Dimension], fixed: Sequence[str]
+) -> None:
+    """Write down what is swept here; a second time it has to be the same."""
+    wanted = {
+        "name": config.name,
+        "storage": config.storage,
+        "entry": config.entry,
+        "fixed": list(fixed),
+        "space": write_space(space),
+        "is_minimised": config.minimise,
+    }
+    wanted = json.loads(json.dumps(wanted))
+    path = folder / MANIFEST
+    if not path.exists():
+        aside = path.with_name(f"{MANIFEST}.tmp")
+        aside.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+        os.replace(aside, path)
+        return
+    held = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in wanted.items():
+        if held.get(key) != value:
+            msg = f"{folder} holds another sweep ({key}: {held.get(key)!r} there, {value!r} now)"
+            raise ConfigError(f"{msg}: use another sweep.name")
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Set by an interrupt or a request to terminate: trials that run are ended, and kept."""
+    stopping = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stopping.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,77 @@
+r"""Search for settings: `python experiments/sweep.py sweep=tiny`.
+
+Or any keys of any entry point, given ranges on the command line:
+
+    python experiments/sweep.py sweep.name=mine sweep.trials=30 suite=tiny model=tiny \
+        'learner.learning_rate=tag(log, interval(1e-4, 1e-2))' 'objective=choice(binary_rl, opd)'
+
+Each trial is a run of `sweep.entry` in a process of its own; the value that is optimised is the
+evaluation's score. The same command goes on where it stopped, however that was. Exit codes: 0
+done, 1 failed or stopped, 2 the configuration or this machine does not allow it.
+"""
+
+import sys
+from pathlib import Path
+
+from _entry import tell
+from _space import parse_arguments, read_space, split_space
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from clawjax.config.sweeping import SweepConfig, SweepRoot
+from clawjax.errors import ConfigError
+from clawjax.sweeps.record import read_sweep
+from clawjax.sweeps.study import run_sweep
+from clawjax.sweeps.summary import importance, plot, render
+
+_CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+def main(arguments: list[str]) -> int:
+    """Sweep, then say what came of it; the exit code."""
+    try:
+        config, space, fixed = read_arguments(arguments)
+        _, is_complete = run_sweep(config, space, fixed)
+    except Exception as error:
+        return tell(error)
+    folder = Path(config.dir)
+    record = read_sweep(folder)
+    weights = importance(record)
+    (folder / "summary.md").write_text(render(record, weights), encoding="utf-8")
+    plot(record, weights, folder / "importance.png")
+    print(render(record, weights))
+    if not is_complete:
+        print("Stopped; the same command goes on.", file=sys.stderr)
+    return 0 if is_complete else 1
+
+
+def read_arguments(arguments: list[str]):  # noqa: ANN201 - three values of three modules
+    """The sweep, what it tries, and what all its trials have in common.
+
+    Raises:
+        ConfigError: an argument that is wrong.
+    """
+    try:
+        own, others = parse_arguments(arguments)
+        config = compose_sweep(own)
+        space, fixed = split_space(others)
+        return config, read_space(config.space) | space, [*config.fixed, *fixed]
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error.__context__
+        raise ConfigError(f"{error}" if cause is None else f"{error} {cause}") from error
+
+
+def compose_sweep(overrides: list[str]) -> SweepConfig:
+    """`conf/sweep.yaml` with one of `conf/sweep/`, as an object."""
+    ConfigStore.instance().store(name="sweep_schema", node=SweepRoot)
+    with initialize_config_dir(str(_CONF), version_base="1.3"):
+        root = OmegaConf.to_object(compose("sweep", overrides))
+    assert isinstance(root, SweepRoot)
+    return root.sweep
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

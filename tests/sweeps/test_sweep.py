@@ -1,0 +1,169 @@
+"""Sweeps: what may be tried, a study that is killed and goes on, and the summary."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clawjax.cli import main as command
+from clawjax.errors import ConfigError
+from clawjax.sweeps.record import best, command_line, read_sweep
+from clawjax.sweeps.space import Choice, Interval, grid, read_space, write_space
+
+pytest.importorskip("optuna")
+
+ROOT = Path(__file__).parents[2]
+OBJECTIVE = Path(__file__).with_name("objective.py")
+sys.path.insert(0, str(ROOT / "experiments"))
+
+from sweep import read_arguments  # noqa: E402
+
+
+def arguments(folder, *more):
+    return [
+        f"sweep.dir={folder}",
+        f"sweep.entry={OBJECTIVE}",
+        "x=interval(0, 10)",
+        "mode=choice(a, b)",
+        *more,
+    ]
+
+
+def sweep(folder, *more):
+    """The driver, as a person starts it."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "experiments" / "sweep.py"), *arguments(folder, *more)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def states(folder):
+    with sqlite3.connect(folder / "study.db") as database:
+        return [state for (state,) in database.execute("select state from trials order by number")]
+
+
+def wait_for(condition, process):
+    until = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < until, "it took over five minutes"
+        time.sleep(0.02)
+
+
+def test_ranges_are_read_in_hydras_grammar():
+    _, space, fixed = read_arguments(
+        [
+            "suite=tau",
+            "a=tag(log, interval(1e-5, 1e-2))",
+            "b=int(interval(1, 8))",
+            "c=range(1, 4)",
+            "d=range(0.0, 1.0, 0.25)",
+            "objective=binary_rl,opd",
+            "+e=choice([1,2],'x y')",
+        ]
+    )
+    assert fixed == ["suite=tau"]
+    assert space == {
+        "a": Interval(1e-5, 1e-2, is_log=True),
+        "b": Interval(1, 8, is_whole=True),
+        "c": Interval(1, 3, is_whole=True, step=1),  # without its end, as in Hydra
+        "d": Interval(0, 0.75, step=0.25),
+        "objective": Choice(("binary_rl", "opd")),
+        "+e": Choice(("[1,2]", "x\\ y")),
+    }
+    assert read_space(json.loads(json.dumps(write_space(space)))) == space
+    assert grid({"c": space["c"], "d": space["d"]}) == {"c": [1, 2, 3], "d": [0, 0.25, 0.5, 0.75]}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("hydra.sweep.dir=x", "a trial's folder is the sweep's"),
+        ("x=interval(3, 1)", "is empty"),
+        ("x=tag(log, interval(0, 1))", "has no logarithm"),
+        ("x=choice(a)", "a choice among"),
+        ("sweep.trials=0", "sweep.trials=0 is too small"),
+        ("sweep.sampler=magic", "sweep.sampler='magic' is unknown"),
+        ("sweep.trails=3", "trails"),
+        ("+sweep.space.x=3", "is no range"),
+    ],
+)
+def test_what_cannot_be_swept_is_named(given, message):
+    with pytest.raises(ConfigError, match=message):
+        read_arguments([given])
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "conf" / "sweep").glob("*.yaml")))
+def test_shipped_sweeps_compose(name):
+    config, space, fixed = read_arguments([f"sweep={name}", "sweep.dir=/tmp/x"])
+    assert config.name == name
+    assert len(space) >= 2
+    assert any(each.startswith("suite=") for each in fixed)
+
+
+def test_a_sweep_that_is_killed_goes_on(tmp_path, capsys):
+    killed = sweep(tmp_path, "sweep.trials=6", "pause=0.1", "sweep.pruner=none")
+    wait_for(lambda: (tmp_path / "trials/0001/process.json").exists(), killed)
+    wait_for((tmp_path / "trials/0001/metrics.jsonl").exists, killed)
+    orphan = json.loads((tmp_path / "trials/0001/process.json").read_text())["pid"]
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(300)
+    assert states(tmp_path) == ["COMPLETE", "RUNNING"]
+    other = sweep(tmp_path, "sweep.trials=6", "pause=0", "sweep.pruner=none")
+    assert "holds another sweep" in other.communicate(timeout=300)[0]
+    assert other.returncode == 2
+
+    again = sweep(tmp_path, "sweep.trials=6", "pause=0.1", "sweep.pruner=none", "sweep.jobs=3")
+    said, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    found = states(tmp_path)
+    assert found[:3] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert found.count("COMPLETE") >= 6
+    with pytest.raises(ProcessLookupError):
+        os.kill(orphan, 0)
+
+    record = read_sweep(tmp_path)
+    rows = record.rows
+    assert rows[1].values == rows[2].values
+    assert rows[1].state == "cut off, tried again"
+    assert len({str(row.values) for row in rows}) == len(rows) - 1  # nothing is drawn twice
+    top = best(record)
+    assert top is not None
+    expected = -abs(float(top.values["x"]) - 3) - (top.values["mode"] != "b")
+    assert top.score == pytest.approx(expected)
+    assert command(["sweep", "summary", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert command_line(record, top) in told
+    assert "Importance (PED-ANOVA" in told
+    assert (tmp_path / "importance.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_trials_are_pruned_and_failures_end_the_sweep(tmp_path):
+    pruned = sweep(
+        tmp_path / "a", "sweep.trials=8", "pause=0.12", "sweep.pruner_trials=2", "sweep.jobs=2",
+        "sweep.sampler=random", "sweep.pruner_steps=0",
+    )  # fmt: skip
+    failing = sweep(tmp_path / "b", "sweep.trials=8", "pause=0", "+die=1", "sweep.max_failures=2")
+    said, _ = failing.communicate(timeout=300)
+    assert failing.returncode == 1
+    assert "2 trials in a row failed" in said
+    assert "no such luck" in said
+    said, _ = pruned.communicate(timeout=300)
+    assert pruned.returncode == 0, said
+    assert "PRUNED" in states(tmp_path / "a")
+    for row in read_sweep(tmp_path / "a").rows:
+        has_score = (tmp_path / "a" / "trials" / f"{int(row.name):04d}" / "score.json").exists()
+        assert has_score or row.state != "complete"
+
+
+def test_a_folder_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="holds no sweep"):
+        read_sweep(tmp_path)
