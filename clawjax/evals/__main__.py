@@ -2,9 +2,12 @@
 
     python -m clawjax.evals rescore runs/gaia/gaia
     python -m clawjax.evals compare runs/before/gaia runs/after/gaia
+    python -m clawjax.evals judge runs/gaia/gaia --base-url http://host/v1 --model NAME --votes 3
 
 `rescore` scores every trajectory of a folder again, with the scorer of today, and writes its
-reports anew. `compare` tells whether the second agent is better than the first.
+reports anew. `compare` tells whether the second agent is better than the first. `judge` asks a
+model about every trajectory that it has not judged yet, and reports how far it agrees with the
+scores.
 """
 
 from __future__ import annotations
@@ -12,17 +15,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clawjax.errors import ClawError, ConfigError
+from clawjax.evals.asking import Asker
 from clawjax.evals.compare import compare, render_comparison
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode, on_record, rescore
 from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.judging import judge_episodes
 from clawjax.evals.reporting import write_report
-from clawjax.evals.reporting.markdown import render_overview
+from clawjax.evals.reporting.markdown import render_overview, render_summary
 from clawjax.evals.suites import build_suite
 
 __all__ = ["main"]
@@ -34,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "rescore":
             told = _rescore(options.folder)
+        elif options.command == "judge":
+            told = _judge(options)
         else:
             told = render_comparison(compare(_read(options.a), _read(options.b)))
     except ClawError as error:
@@ -55,6 +63,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     both = commands.add_parser("compare", help="two evaluations of the same suite")
     both.add_argument("a", type=Path)
     both.add_argument("b", type=Path)
+    judge = commands.add_parser("judge", help="a model's opinion of what is on record")
+    judge.add_argument("folder", type=Path)
+    judge.add_argument("--base-url", required=True, help="OpenAI-compatible, e.g. http://host/v1")
+    judge.add_argument("--model", required=True, help="the name that it is served by")
+    judge.add_argument("--votes", type=int, default=1, help="replies per trajectory")
+    judge.add_argument("--api-key-env", default="CLAWJAX_JUDGE_KEY", help="variable with its key")
     return parser.parse_args(arguments)
 
 
@@ -62,6 +76,15 @@ def _rescore(folder: Path) -> str:
     suite, store = _open(folder)
     episodes = asyncio.run(rescore(suite, store))
     return render_overview([write_report(suite, episodes, store)])
+
+
+def _judge(options: argparse.Namespace) -> str:
+    suite, store = _open(options.folder)
+    episodes = on_record(suite, store)
+    key = os.environ.get(options.api_key_env) or "none"
+    asker = Asker(options.base_url, options.model, api_key=key)
+    added = asyncio.run(judge_episodes(episodes, store, asker, votes=options.votes))
+    return f"{added} judged\n\n{render_summary(write_report(suite, episodes, store))}"
 
 
 def _read(folder: Path) -> list[Episode]:

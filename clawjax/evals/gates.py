@@ -17,6 +17,7 @@ from clawjax.evals.agents.scripted import (
     noop_agent,
     oracle_agent,
 )
+from clawjax.evals.harness.process import EnvironmentPool
 from clawjax.evals.harness.protocols import Agent, Suite
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
@@ -46,23 +47,33 @@ class Gate(NamedTuple):
 
 
 async def gates(
-    suite: Suite, folder: Path, *, limit: int | None = None, concurrency: int = 2
+    suite: Suite,
+    folder: Path,
+    *,
+    limit: int | None = None,
+    others: int | None = None,
+    concurrency: int = 2,
 ) -> AsyncIterator[Gate]:
-    """Measure all gates of a suite.
+    """Measure all gates of a suite, all in the same environments, one agent after the other.
 
     Args:
         suite: whose.
         folder: where the episodes are kept.
         limit: so many tasks, chosen as `Selection` does; None: all.
+        others: so many for everybody but the oracle; None: as many.
         concurrency: episodes at once.
     """
-    for agent, target in _agents(suite):
-        store = EpisodeStore(folder / suite.name / agent.name.replace(":", "_"))
-        episodes = await run(suite, agent, store, Selection(limit=limit), concurrency=concurrency)
-        scores = [each.score.value for each in episodes]
-        known = [score for score in scores if score is not None]
-        mean = fmean(known) if known and len(known) == len(scores) else None
-        yield Gate(suite.name, agent.name, mean, target, len(scores))
+    async with EnvironmentPool.open(suite.launch, concurrency) as pool:
+        for agent, target in _agents(suite):
+            store = EpisodeStore(folder / suite.name / agent.name.replace(":", "_"))
+            tasks = limit if agent.name == "oracle" else others or limit
+            episodes = await run(
+                suite, agent, store, Selection(limit=tasks), concurrency=concurrency, pool=pool
+            )
+            scores = [each.score.value for each in episodes]
+            known = [score for score in scores if score is not None]
+            mean = fmean(known) if known and len(known) == len(scores) else None
+            yield Gate(suite.name, agent.name, mean, target, len(scores))
 
 
 def _agents(suite: Suite) -> list[tuple[Agent, float]]:

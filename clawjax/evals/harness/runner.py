@@ -12,6 +12,7 @@ import logging
 import random
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -89,6 +90,7 @@ async def run(
     concurrency: int = 4,
     settings: Mapping[str, Any] | None = None,
     on_score: Callable[[Score], None] = lambda score: None,
+    pool: EnvironmentPool | None = None,
 ) -> list[Episode]:
     """Play and score what is missing.
 
@@ -100,6 +102,7 @@ async def run(
         concurrency: episodes at once.
         settings: of the agent, for the manifest.
         on_score: told of each score as soon as it is there, those on record first.
+        pool: environments of this suite that somebody else ends; None: some for this run.
 
     Returns:
         All episodes of the selection, by task and trial.
@@ -129,7 +132,10 @@ async def run(
     kept = [(task, trial) for task, trial in wanted if (task.task_id, trial) not in again]
     for episode in await _collect(suite, store, kept):
         on_score(episode.score)
-    await _play_all(suite, agent, store, missing, selection.seed, concurrency, on_score)
+    async with AsyncExitStack() as exits:
+        if pool is None:
+            pool = await exits.enter_async_context(EnvironmentPool.open(suite.launch, concurrency))
+        await _play_all(suite, agent, store, missing, selection.seed, concurrency, on_score, pool)
     return await _collect(suite, store, wanted)
 
 
@@ -178,32 +184,32 @@ async def _play_all(
     seed: int,
     concurrency: int,
     on_score: Callable[[Score], None],
+    pool: EnvironmentPool,
 ) -> None:
     session = hashlib.sha256(str(store.folder.resolve()).encode()).hexdigest()[:12]
-    async with EnvironmentPool.open(suite.launch, concurrency) as pool:
-        gate = asyncio.Semaphore(concurrency)
+    gate = asyncio.Semaphore(concurrency)
 
-        async def one(task: Task, trial: int, attempt: int) -> None:
-            async with gate:
-                trajectory = await play(
-                    suite,
-                    task,
-                    agent,
-                    pool,
-                    trial=trial,
-                    attempt=attempt,
-                    seed=_episode_seed(seed, task.task_id, trial),
-                    session=session,
-                    keep=store.keep,
-                )
-                made = await score(suite, task, trajectory)
-                store.keep_score(trajectory, made)
-                on_score(made)
-                _log.info("%s %d: %s", task.task_id, trial, trajectory.outcome)
+    async def one(task: Task, trial: int, attempt: int) -> None:
+        async with gate:
+            trajectory = await play(
+                suite,
+                task,
+                agent,
+                pool,
+                trial=trial,
+                attempt=attempt,
+                seed=_episode_seed(seed, task.task_id, trial),
+                session=session,
+                keep=store.keep,
+            )
+            made = await score(suite, task, trajectory)
+            store.keep_score(trajectory, made)
+            on_score(made)
+            _log.info("%s %d: %s", task.task_id, trial, trajectory.outcome)
 
-        async with asyncio.TaskGroup() as group:
-            for task, trial, attempt in missing:
-                group.create_task(one(task, trial, attempt))
+    async with asyncio.TaskGroup() as group:
+        for task, trial, attempt in missing:
+            group.create_task(one(task, trial, attempt))
 
 
 async def _collect(

@@ -184,7 +184,8 @@ class Score:
     parts: Mapping[str, float | None] = field(default_factory=dict)
     explanation: str = ""
     judged: float | None = None
-    """A judge's opinion, kept apart from `value`."""
+    """A judge's opinion, kept apart from `value`: share of its votes for success."""
+    judged_because: str = ""
     error: str | None = None
     """Why there is no value, where the scorer broke down."""
 

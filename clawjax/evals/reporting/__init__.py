@@ -10,6 +10,7 @@ from typing import Any
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode
 from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.judging import with_opinions
 from clawjax.evals.metrics.summary import Prices, summarise
 from clawjax.evals.reporting.markdown import render_summary
 from clawjax.evals.reporting.page import render_html
@@ -24,7 +25,11 @@ def write_report(
     *,
     prices: Prices | None = None,
 ) -> dict[str, Any]:
-    """Write `report.json`, `report.md` and `report.html` beside the trajectories; the summary."""
+    """Write `report.json`, `report.md` and `report.html` beside the trajectories; the summary.
+
+    What judges said of the episodes is in all three, beside the scores.
+    """
+    episodes = with_opinions(episodes, store)
     summary = summarise(suite, episodes, prices=prices)
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
     store.write("report.json", text)

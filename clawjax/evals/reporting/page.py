@@ -13,7 +13,7 @@ from typing import Any
 
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode
-from clawjax.evals.harness.trajectory import Step, effective_outcome
+from clawjax.evals.harness.trajectory import Score, Step, effective_outcome
 from clawjax.evals.reporting.markdown import Summary
 
 __all__ = ["render_html"]
@@ -82,10 +82,17 @@ def _episode(episode: Episode, suite: Suite) -> str:
         _block("Ended by", trajectory.detail),
         _block("Score", " ".join(filter(None, (score.explanation, score.error)))),
         _block("Parts of the score", json.dumps(dict(score.parts)) if score.parts else None),
+        _block("A judge's opinion", _opinion(score)),
         _block("Side effects", "\n".join(effects)),
         "</details>",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _opinion(score: Score) -> str | None:
+    if score.judged is None:
+        return None
+    return f"{score.judged:.2f} of its votes for success; {score.judged_because}"
 
 
 def _step(number: int, step: Step) -> str:

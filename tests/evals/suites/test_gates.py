@@ -14,7 +14,8 @@ async def test_the_gates_of_every_suite_hold(tmp_path, name):
     except ConfigError as missing:
         pytest.skip(f"{name}: {missing}")
     assert suite.exploits
-    found = [gate async for gate in gates(suite, tmp_path, limit=4)]
+    # A sample: benchmarks/suite_gates.py plays all tasks.
+    found = [gate async for gate in gates(suite, tmp_path, limit=4, others=2)]
     assert [gate for gate in found if not gate.holds] == []
 
 
