@@ -28,7 +28,7 @@ format: setup
 
 lock:  ## Pin every dependency again, for all supported Pythons.
 	uv pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
-		requirements/base.in requirements/dev.in -o requirements.lock
+		requirements/base.in requirements/dev.in requirements/sweep.in -o requirements.lock
 	uv pip compile --universal --generate-hashes --no-deps --python-version 3.11 --no-annotate --no-header \
 		requirements/web.in -o requirements/web.lock
 

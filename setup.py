@@ -34,7 +34,10 @@ setup(
     extras_require={
         "delta": ["backports.zstd>=1"],
         "dev": requirements("dev.in"),
+        "gaia": ["pyarrow>=18"],
         "postgres": ["psycopg[binary]>=3.2"],
+        "ray": ["ray>=2.50"],
+        "sweep": requirements("sweep.in"),
         "web": ["playwright>=1.50"],
     },
 )

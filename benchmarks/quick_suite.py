@@ -110,22 +110,16 @@ def goals(rows: Sequence[Mapping[str, Any]], seconds: float) -> list[Goal]:
 def render(rows: Sequence[Mapping[str, Any]], overrides: Sequence[str]) -> str:
     """The page in the docs."""
     head = ["suite", "tasks", "success (95 %)", "score", "steps", "format", "action", "ended by"]
-    listed = [_line(row) for row in rows]
     agents = sorted({str(row["agent"]) for row in rows if row["is_played"]})
-    command = f"python experiments/evaluate.py {' '.join(overrides)}"
-    return (
-        "\n\n".join(
-            [
-                "# A few tasks of every suite",
-                f"Played by `{', '.join(agents) or 'nobody'}`, a handful of tasks each, so that intervals "
-                f"are wide. {_verdict(rows)}The pages show each trajectory step by step; view them from a "
-                "checkout.",
-                table(head, listed),
-                f"```bash\n{command}\n{COMMAND}   # this page\n```",
-            ]
-        )
-        + "\n"
-    )
+    parts = [
+        "# A few tasks of every suite",
+        f"Played by `{', '.join(agents) or 'nobody'}`, a handful of tasks each, so that intervals "
+        f"are wide. {_verdict(rows)}The pages show each trajectory step by step; view them from "
+        "a checkout.",
+        table(head, [_line(row) for row in rows]),
+        f"```bash\npython experiments/evaluate.py {' '.join(overrides)}\n{COMMAND}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
