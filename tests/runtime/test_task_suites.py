@@ -42,7 +42,13 @@ def test_suites_make_one_table_and_metrics(tmp_path, capsys):
     assert [summary["success"]["value"] for summary in found] == [1.0, 1.0]
     assert (tmp_path / "results.md").read_text() == capsys.readouterr().out
     logged = read_jsonl(tmp_path / "metrics.jsonl")
-    assert logged[0]["suite/tau/success"] == logged[1]["suite/gaia/success"] == 1.0
+    by_key = {key: entry[key] for entry in logged for key in entry}
+    assert by_key["suite/tau/success"] == by_key["suite/gaia/success"] == 1.0
+    assert [entry["evaluation/parts"] for entry in logged if "evaluation/parts" in entry] == [
+        1, 2, 3, 4,
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "score.json").read_text()) == {"score": 1.0}
+    assert by_key["evaluation/score"] == 1.0
 
 
 def test_of_several_those_that_this_machine_lacks_are_left_out(tmp_path, monkeypatch):
@@ -85,6 +91,7 @@ def test_an_endpoint_that_is_away_fails_the_run_and_counts_nothing(tmp_path):
     away = {"kind": "endpoint", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
     with pytest.raises(EvalError, match="100% of the episodes of tau broke down"):
         run_task_suites(config(tmp_path, **away), [chosen()])
+    assert not (tmp_path / "score.json").exists()
     report = json.loads((tmp_path / "tau" / "report.json").read_text())
     assert (report["scored"], report["success"]["value"]) == (0, None)
 

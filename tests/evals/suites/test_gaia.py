@@ -4,11 +4,12 @@ import contextlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from clawjax.errors import ConfigError
+from clawjax.errors import ConfigError, UnavailableError
 from clawjax.evals.agents.scripted import exploit_agent
 from clawjax.evals.harness.calculator import calculate
 from clawjax.evals.harness.outcome import Outcome
@@ -73,6 +74,30 @@ def official(folder, **changed):
 def test_official_files_are_read(tmp_path):
     [task] = build(official(tmp_path)).tasks
     assert (task.task_id, task.reference.answer, task.metadata) == ("abc", "3", {"level": 2})
+
+
+def test_parquet_is_read_where_pyarrow_is_there(tmp_path):
+    official(tmp_path)
+    entry = json.loads((tmp_path / "metadata.jsonl").read_text())
+    (tmp_path / "metadata.jsonl").rename(tmp_path / "kept.jsonl")
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {name: [value, value] for name, value in entry.items()}
+    columns["task_id"] = ["abc", "def"]
+    parquet.write_table(pyarrow.table(columns), tmp_path / "metadata.parquet")
+    suite = build({"path": str(tmp_path)})
+    assert [task.task_id for task in suite.tasks] == ["abc", "def"]
+    assert suite.tasks[1].metadata == {"level": 2}
+    (tmp_path / "metadata.parquet").write_bytes(b"PAR?")
+    with pytest.raises(ConfigError, match=r"metadata\.parquet cannot be read"):
+        build({"path": str(tmp_path)})
+
+
+def test_parquet_without_pyarrow_says_what_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "metadata.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UnavailableError, match=r"pip install clawjax\[gaia\]"):
+        build({"path": str(tmp_path)})
 
 
 def test_a_missing_attachment_or_folder_is_named(tmp_path):

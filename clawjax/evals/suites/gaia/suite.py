@@ -6,8 +6,6 @@ shipped. Published answers of theirs can be looked up: accuracy on them is no pr
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import random
 from collections.abc import Mapping, Sequence
@@ -29,6 +27,7 @@ from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Limits, Reference
 from clawjax.evals.harness.trajectory import AgentTurn, Message, Score, Trajectory
 from clawjax.evals.suites import read_options
 from clawjax.evals.suites.gaia.exploits import EXPLOITS
+from clawjax.evals.suites.gaia.records import read_records
 from clawjax.evals.suites.gaia.scoring import is_match
 
 __all__ = ["OPEN", "VERSION", "GaiaOptions", "build", "load"]
@@ -60,7 +59,8 @@ class GaiaOptions:
     """`suite.options` of GAIA."""
 
     path: str | None = None
-    """Folder with the official `metadata.jsonl` and the attachments; None: our own questions."""
+    """Folder with the official metadata (JSONL or Parquet) and the attachments; None: our own
+    questions."""
     level: int | None = None
     """1, 2 or 3; None: all."""
     python: str = "auto"
@@ -111,28 +111,20 @@ def load(folder: Path, *, tools: Sequence[Tool], limits: Limits) -> list[Task]:
     """Tasks of a folder in the official format (`2023/validation` of the data set).
 
     Raises:
-        ConfigError: no `metadata.jsonl`, a line that is no question, or an attachment is missing.
+        ConfigError: no records, one that is no question, or an attachment is missing.
     """
-    file = folder / "metadata.jsonl"
-    if not file.exists():
-        msg = (
-            f"{folder} has no metadata.jsonl: set suite.options.path to a folder of the official "
-            "data set, e.g. .../2023/validation, or to nothing for our own questions"
-        )
-        raise ConfigError(msg)
-    content = file.read_bytes()
-    version = hashlib.sha256(content).hexdigest()
-    lines = [line for line in content.decode("utf-8").splitlines() if line.strip()]
-    return [_task(line, folder, tuple(tools), limits, version) for line in lines]
+    found = read_records(folder)
+    return [_task(entry, folder, tuple(tools), limits, found.version) for entry in found.entries]
 
 
-def _task(line: str, folder: Path, tools: tuple[Tool, ...], limits: Limits, version: str) -> Task:
-    entry = json.loads(line)
+def _task(
+    entry: Mapping[str, Any], folder: Path, tools: tuple[Tool, ...], limits: Limits, version: str
+) -> Task:
     try:
         question, gold = entry["Question"], str(entry["Final answer"])
         task_id, level = entry["task_id"], int(entry["Level"])
     except (KeyError, TypeError) as error:
-        msg = f"{folder}/metadata.jsonl has a line without {error}: it is not GAIA's format"
+        msg = f"{folder} has a record without {error}: it is not GAIA's format"
         raise ConfigError(msg) from error
     attached = entry.get("file_name") or None
     if attached and not (folder / attached).is_file():
