@@ -59,3 +59,24 @@ async def test_only_a_positive_raw_reward_counts(suite, tmp_path):
 
 
 ENTER = Action("press", {"keys": "Enter"})
+
+
+FORM = """[2] RootWebArea 'Multi Layouts Task' focused: True
+\t[46] StaticText 'Movie Search'
+\t[4] textbox '' required: False
+\t[47] StaticText 'Director:'
+\t[5] textbox '' required: False
+\t[48] StaticText 'Released Date'
+\t[6] textbox '' required: False
+\t[49] StaticText 'Movie Genre'
+\t[50] StaticText 'Go!'"""
+
+
+def test_a_rule_fills_in_a_form_by_its_labels():
+    goal = "Search for satire movies directed by Tate from year 1987."
+    *typed, end = RULES["multi-layouts"](goal, FORM)
+    assert [action.arguments["text"] for action in typed] == ["Tate", "1987", "satire"]
+    assert [action.arguments["element"] for action in typed] == [
+        f"textbox '' {n}" for n in range(3)
+    ]
+    assert end == Action("click", {"element": "StaticText 'Go!' 0"})

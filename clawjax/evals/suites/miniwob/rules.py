@@ -107,23 +107,17 @@ def nodes(page: str) -> list[tuple[str, str]]:
 
 
 def _movies(goal: str, page: str) -> list[Action]:
-    """Fill in a form whose labels are before their fields, or after them; then the last thing."""
+    """A form whose labels come in the order of its fields, before or after each; then its end."""
     match = re.match(r"Search for (.*) movies directed by (.*) from year (\d+)\.", goal)
     assert match is not None
-    values = dict(zip(("genre", "director", "year"), match.groups(), strict=True))
-    labels: list[str] = []
-    kinds: list[str] = []
-    for role, name in nodes(page):
-        label = next((key for key in values if key in name.lower().replace("released date", "year")
-                      and role in ("StaticText", "rowheader")), None)  # fmt: skip
-        if label is not None:
-            labels.append(label)
-        if label is not None or role == "textbox":
-            kinds.append(role)
-    typed = [type_into(values[label], index) for index, label in enumerate(labels)]
-    assert len(typed) == kinds.count("textbox") == len(values), page
+    genre, director, year = match.groups()
+    values = {"genre": genre, "director": director, "year": year, "date": year}
+    labels = [name.lower() for role, name in nodes(page) if role in ("StaticText", "rowheader")]
+    wanted = [values[key] for label in labels for key in values if key in re.findall(r"\w+", label)]
+    assert len(wanted) == len(named(page, "textbox")), page
     role, name = nodes(page)[-1]
-    return [*typed, Action("click", {"element": f"{role} {name!r} 0"})]
+    end = Action("click", {"element": f"{role} {name!r} 0"})
+    return [*(type_into(value, index) for index, value in enumerate(wanted)), end]
 
 
 def _cells(page: str) -> dict[str, str]:
