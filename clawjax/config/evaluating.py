@@ -76,6 +76,8 @@ class AgentConfig:
     """Of one reply."""
     timeout_s: float = 300.0
     """Of one attempt at one reply."""
+    retries: int = 4
+    """Further attempts at a reply where the server is unreachable or answers 5xx."""
     exploit: str | None = None
     """`exploit`: which of the suite's."""
     replay: str | None = None
@@ -107,6 +109,7 @@ class AgentConfig:
         within("agent.temperature", self.temperature, 0.0, 2.0)
         at_least("agent.max_tokens", self.max_tokens, 1)
         at_least("agent.timeout_s", self.timeout_s, 1.0)
+        at_least("agent.retries", self.retries, 0)
 
 
 @dataclass

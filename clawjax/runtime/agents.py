@@ -54,6 +54,7 @@ class Measured(NamedTuple):
             sampling=sampling,
             api_key=self.key,
             timeout_s=config.timeout_s,
+            retries=config.retries,
         ) as agent:
             yield agent
 

@@ -88,7 +88,7 @@ def test_the_policy_is_measured_and_nothing_of_it_is_trained_on(tmp_path):
 
 
 def test_an_endpoint_that_is_away_fails_the_run_and_counts_nothing(tmp_path):
-    away = {"kind": "endpoint", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
+    away = {"kind": "endpoint", "model": "m", "base_url": "http://127.0.0.1:9/v1", "retries": 0}
     with pytest.raises(EvalError, match="100% of the episodes of tau broke down"):
         run_task_suites(config(tmp_path, **away), [chosen()])
     assert not (tmp_path / "score.json").exists()

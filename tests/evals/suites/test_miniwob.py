@@ -4,6 +4,7 @@ import pytest
 
 from clawjax.errors import ConfigError, UnavailableError
 from clawjax.evals.agents.scripted import following
+from clawjax.evals.harness.process import EnvironmentPool
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
@@ -50,11 +51,12 @@ async def test_only_a_positive_raw_reward_counts(suite, tmp_path):
         "wrong": lambda task: (*wrong, Action("press", {"keys": "Tab"}), *[ENTER] * 2),
     }
     values = {}
-    for name, plan in plans.items():
-        agent = following(suite, name, plan)
-        chosen = Selection(task_ids=("click-test-2.0",))
-        [episode] = await run(suite, agent, EpisodeStore(tmp_path / name), chosen, concurrency=1)
-        values[name] = (episode.score.value, episode.trajectory.after["raw_reward"])
+    chosen = Selection(task_ids=("click-test-2.0",))
+    async with EnvironmentPool.open(suite.launch, 1) as pool:
+        for name, plan in plans.items():
+            agent, store = following(suite, name, plan), EpisodeStore(tmp_path / name)
+            [episode] = await run(suite, agent, store, chosen, concurrency=1, pool=pool)
+            values[name] = (episode.score.value, episode.trajectory.after["raw_reward"])
     assert values == {"right": (1.0, 1.0), "wrong": (0.0, -1.0)}
 
 

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import pytest_asyncio
 
 from clawjax.errors import ConfigError
 from clawjax.evals.agents.scripted import following, oracle_agent
+from clawjax.evals.harness.process import EnvironmentPool
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
@@ -16,7 +18,10 @@ from clawjax.evals.suites.webarena.suite import build, build_local
 from clawjax.evals.web.chromium import browser_problem
 from clawjax.evals.web.grammar import read_action
 
-pytestmark = pytest.mark.skipif(browser_problem() is not None, reason=str(browser_problem()))
+pytestmark = [
+    pytest.mark.skipif(browser_problem() is not None, reason=str(browser_problem())),
+    pytest.mark.asyncio(loop_scope="module"),  # one browser for all
+]
 
 PUT = [
     "goto [__SHOPPING__/product/10]",
@@ -25,22 +30,36 @@ PUT = [
 ]
 
 
-async def play(folder, *plans):
-    """Episodes of (task, lines of the grammar) pairs, in one browser one after the other."""
-    suite = build_local({})
-    found = []
-    for number, (task_id, lines) in enumerate(plans):
-        actions = [read_action(line) for line in lines]
-        agent = following(suite, f"planned-{number}", lambda task, actions=actions: actions)
-        chosen = Selection(task_ids=(task_id,))
-        found += await run(suite, agent, EpisodeStore(folder / str(number)), chosen, concurrency=1)
-    return suite, found
+@pytest.fixture(scope="module")
+def suite():
+    return build_local({})
 
 
-async def test_the_state_of_the_shop_is_scored_and_the_rest_is_a_side_effect(tmp_path):
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(suite):
+    async with EnvironmentPool.open(suite.launch, 1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def play(suite, pool, tmp_path):
+    """Plays (task, actions or lines of the grammar) pairs, one after the other."""
+
+    async def play(*plans):
+        found = []
+        for number, (task_id, given) in enumerate(plans):
+            actions = [read_action(each) if isinstance(each, str) else each for each in given]
+            agent = following(suite, f"planned-{number}", lambda task, actions=actions: actions)
+            chosen, store = Selection(task_ids=(task_id,)), EpisodeStore(tmp_path / str(number))
+            found += await run(suite, agent, store, chosen, concurrency=1, pool=pool)
+        return found
+
+    return play
+
+
+async def test_the_state_of_the_shop_is_scored_and_the_rest_is_a_side_effect(suite, play):
     two = [line.format(n=2) for line in PUT]
-    suite, episodes = await play(
-        tmp_path,
+    episodes = await play(
         ("7", [*two, "stop [Done]"]),
         ("7", [*[line.format(n=1) for line in PUT], "stop [Done]"]),
         ("7", [*two, "goto [__SHOPPING__/product/1]", "click [button 'Add to wish list']"]),
@@ -50,9 +69,9 @@ async def test_the_state_of_the_shop_is_scored_and_the_rest_is_a_side_effect(tmp
     assert effects == [(), (), ("wishes[2]",)]
 
 
-async def test_pages_of_others_files_and_scripts_are_not_opened(tmp_path):
+async def test_pages_of_others_files_and_scripts_are_not_opened(play):
     urls = ("file:///etc/passwd", "javascript:1", "data:text/html,x", "http://127.0.0.1:9/")
-    _, [episode] = await play(tmp_path, ("0", [*(f"goto [{url}]" for url in urls), "stop [x]"]))
+    [episode] = await play(("0", [*(f"goto [{url}]" for url in urls), "stop [x]"]))
     results = [each.result for each in episode.trajectory.executed]
     for url, result in zip(urls, results, strict=False):
         assert not result.is_valid
@@ -61,10 +80,9 @@ async def test_pages_of_others_files_and_scripts_are_not_opened(tmp_path):
     assert "root:" not in str(results)
 
 
-async def test_what_a_user_writes_is_shown_and_not_run(tmp_path):
+async def test_what_a_user_writes_is_shown_and_not_run(play):
     comment = "<script>document.title='owned'</script><b>x</b>"
-    _, [episode] = await play(
-        tmp_path,
+    [episode] = await play(
         (
             "17",
             [
@@ -80,9 +98,8 @@ async def test_what_a_user_writes_is_shown_and_not_run(tmp_path):
     assert "Tab 0 (current): Season a pan" in last
 
 
-async def test_an_episode_that_repeats_itself_or_runs_out_is_scored_by_its_final_state(tmp_path):
-    _, episodes = await play(
-        tmp_path,
+async def test_an_episode_that_repeats_itself_or_runs_out_is_scored_by_its_final_state(play):
+    episodes = await play(
         ("4", ["goto [__SHOPPING__/category/teapots?sort=price]", *["scroll [down]"] * 9]),
         ("0", ["click [9999]", "click [link 'nowhere']", "stop [$46.20]"]),
     )
@@ -93,9 +110,8 @@ async def test_an_episode_that_repeats_itself_or_runs_out_is_scored_by_its_final
     assert "no element '9999'" in missing.error
 
 
-async def test_tabs_come_and_go(tmp_path):
-    _, [episode] = await play(
-        tmp_path,
+async def test_tabs_come_and_go(play):
+    [episode] = await play(
         (
             "21",
             [
@@ -117,7 +133,7 @@ async def test_tabs_come_and_go(tmp_path):
     assert not results[4].is_valid
 
 
-async def test_every_action_of_the_tools_is_carried_out(tmp_path):
+async def test_every_action_of_the_tools_is_carried_out(play):
     actions = [
         Action("hover", {"element": "link 'Cart'"}),
         Action("click", {"element": "link 'pans'"}),
@@ -128,11 +144,7 @@ async def test_every_action_of_the_tools_is_carried_out(tmp_path):
         Action("press", {"keys": "NoSuchKey"}),
         Action.answer(""),
     ]
-    suite = build_local({})
-    agent = following(suite, "tools", lambda task: actions)
-    [episode] = await run(
-        suite, agent, EpisodeStore(tmp_path), Selection(task_ids=("5",)), concurrency=1
-    )
+    [episode] = await play(("5", actions))
     results = [each.result for each in episode.trajectory.executed]
     assert [each.is_valid for each in results] == [*[True] * 6, False, True]
     assert "Hearth & Handle" in results[2].observation.splitlines()[0]
@@ -167,7 +179,7 @@ async def test_sites_are_found_by_address_and_logged_in_by_stored_state(tmp_path
     }
 
 
-def test_tasks_whose_site_or_judge_is_not_there_are_left_out():
+async def test_tasks_whose_site_or_judge_is_not_there_are_left_out():
     path = str(DATA / "tasks.json")
     shop_only = build({"path": path, "sites": {"shopping": "http://127.0.0.1:1"}})
     assert len(shop_only.tasks) == 13

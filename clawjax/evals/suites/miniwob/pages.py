@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,14 @@ def find_pages(path: str | None) -> Path:
         ConfigError: the folder is another one.
     """
     if path is None:
-        spec = importlib.util.find_spec("miniwob")
-        folders = spec.submodule_search_locations if spec else None
-        if not folders:
+        try:  # by the distribution: a module of that name may be another's
+            path = str(metadata.distribution("miniwob").locate_file("miniwob/html"))
+        except metadata.PackageNotFoundError as missing:
             msg = (
                 "MiniWoB++'s pages are not installed: pip install --no-deps miniwob==1.1.0, or set "
                 "suite.options.path to its html folder"
             )
-            raise UnavailableError(msg)
-        path = str(Path(next(iter(folders))) / "html")
+            raise UnavailableError(msg) from missing
     folder = Path(path).resolve()
     if not (folder / "core" / "core.js").is_file():
         msg = f"suite.options.path={path!r} is no html folder of MiniWoB++: it has no core/core.js"
