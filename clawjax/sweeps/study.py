@@ -14,7 +14,9 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import Trial, TrialState
 
 __all__ = ["MANIFEST", "open_study", "run_sweep"]
 
@@ -99,6 +101,11 @@ class _Driver:
         self._config, self._space, self._fixed = config, space, fixed
         self._folder, self._is_stopping = folder, is_stopping
         self._name = f"{socket.gethostname()}:{folder}"
+        self._lock = threading.Lock()
+        """Of the study, and of what follows."""
+        self._running = 0
+        self._errors: dict[int, str] = {}
+        self._wanted = min(config.trials, _most(config, space))
         self.failures = 0
         """In a row."""
         self.why = ""
@@ -126,57 +133,87 @@ class _Driver:
                 study.enqueue_trial(trial.params, user_attrs=kept | again)
 
     def optimise(self, study: Study) -> None:
-        from optuna.study import MaxTrialsCallback
+        """Keep `jobs` trials running until there are enough results.
+
+        Trials are drawn and told one at a time: on SQLite, two that are drawn at once may be one.
+        """
+        with ThreadPoolExecutor(self._config.jobs, "trial") as workers:
+            for done in [workers.submit(self._work, study) for _ in range(self._config.jobs)]:
+                done.result()
+
+    def _work(self, study: Study) -> None:
+        while (trial := self._next(study)) is not None:
+            state, score = self._result(trial)
+            with self._lock:
+                study.tell(trial, score, state)
+                self._running -= 1
+                why = self._errors.get(trial.number)
+                self.failures = 0 if why is None else self.failures + 1
+                self.why = why or ""
+            told = "" if score is None else f", score {score:.4g}"
+            sys.stdout.write(f"trial {trial.number}: {state.name.lower()}{told}\n")
+            sys.stdout.flush()
+
+    def _next(self, study: Study) -> Trial | None:
         from optuna.trial import TrialState
 
         ended = (TrialState.COMPLETE, TrialState.PRUNED)
-        if len(study.get_trials(deepcopy=False, states=ended)) >= self._config.trials:
-            return
-        study.optimize(
-            self._objective,
-            n_trials=None,
-            n_jobs=self._config.jobs,
-            catch=(TrialFailedError, TrialStoppedError),
-            callbacks=[MaxTrialsCallback(self._config.trials, states=ended), self._after],
-        )
+        with self._lock:
+            under_way = len(study.get_trials(deepcopy=False, states=ended)) + self._running
+            is_over = self._is_stopping() or self.failures >= self._config.max_failures
+            if is_over or under_way >= self._wanted:
+                return None
+            trial = study.ask()
+            folder = trial.user_attrs.get("folder")
+            if folder is None:
+                folder = str(self._folder / "trials" / f"{trial.number:04d}")
+            trial.set_user_attr("folder", folder)
+            trial.set_user_attr("driver", self._name)
+            suggest(trial, self._space)
+            self._running += 1
+            return trial
 
-    def _objective(self, trial: Trial) -> float:
-        import optuna
+    def _result(self, trial: Trial) -> tuple[TrialState, float | None]:
+        from optuna.trial import TrialState
 
-        default = self._folder / "trials" / f"{trial.number:04d}"
-        folder = Path(trial.user_attrs.get("folder", default))
-        trial.set_user_attr("folder", str(folder))
-        trial.set_user_attr("driver", self._name)
-        values = suggest(trial, self._space)
+        folder = Path(trial.user_attrs["folder"])
+        overrides = [*self._fixed, *assignments(trial.params), f"hydra.run.dir={folder}"]
 
         def is_hopeless(value: float, step: int) -> bool:
-            trial.report(value, step)
-            return trial.should_prune()
+            with self._lock:
+                trial.report(value, step)
+                return trial.should_prune()
 
-        overrides = [*self._fixed, *assignments(values), f"hydra.run.dir={folder}"]
         try:
-            return run_trial(
+            score = run_trial(
                 [sys.executable, self._config.entry, *overrides],
                 folder,
                 timeout_s=self._config.timeout_s,
                 is_hopeless=is_hopeless,
                 is_stopping=self._is_stopping,
             )
-        except TrialPrunedError as pruned:
-            raise optuna.TrialPruned(str(pruned)) from pruned
+        except TrialPrunedError:
+            return TrialState.PRUNED, None
         except TrialStoppedError:
             trial.set_user_attr("interrupted", True)
-            raise
+            return TrialState.FAIL, None
         except TrialFailedError as failed:
             trial.set_user_attr("error", str(failed))
-            raise
+            self._errors[trial.number] = str(failed)
+            return TrialState.FAIL, None
+        return TrialState.COMPLETE, score
 
-    def _after(self, study: Study, trial: FrozenTrial) -> None:
-        why = trial.user_attrs.get("error")
-        self.failures = 0 if why is None else self.failures + 1
-        self.why = why or ""
-        if self._is_stopping() or self.failures >= self._config.max_failures:
-            study.stop()
+
+def _most(config: SweepConfig, space: Mapping[str, Dimension]) -> int:
+    """How many trials there can be."""
+    if config.sampler != "grid":
+        return config.trials
+    return len(_grid(space))
+
+
+def _grid(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
+    listed = grid(space)
+    return [dict(zip(listed, values, strict=True)) for values in product(*listed.values())]
 
 
 def _create(config: SweepConfig, folder: Path, space: Mapping[str, Dimension]) -> Study:
@@ -188,20 +225,20 @@ def _create(config: SweepConfig, folder: Path, space: Mapping[str, Dimension]) -
         pruner=_pruner(config),
         load_if_exists=True,
     )
-    study.sampler = _sampler(config, space, len(study.get_trials(deepcopy=False)))
+    study.sampler = _sampler(config, len(study.get_trials(deepcopy=False)))
+    if config.sampler == "grid":  # Optuna's own grid needs its own loop
+        for values in _grid(space):
+            study.enqueue_trial(values, skip_if_exists=True)
     return study
 
 
-def _sampler(config: SweepConfig, space: Mapping[str, Dimension], n_before: int) -> BaseSampler:
+def _sampler(config: SweepConfig, n_before: int) -> BaseSampler:
     """Seeded by the trials before as well: a sweep that goes on does not draw the same again."""
     from optuna import samplers
 
     seed = config.seed + n_before
-    match config.sampler:
-        case "random":
-            return samplers.RandomSampler(seed=seed)
-        case "grid":
-            return samplers.GridSampler(grid(space), seed=config.seed)
+    if config.sampler in ("random", "grid"):
+        return samplers.RandomSampler(seed=seed)
     return samplers.TPESampler(seed=seed, constant_liar=config.jobs > 1)
 
 

@@ -126,7 +126,7 @@ def test_a_sweep_that_is_killed_goes_on(tmp_path, capsys):
     assert again.returncode == 0, said
     found = states(tmp_path)
     assert found[:3] == ["COMPLETE", "FAIL", "COMPLETE"]
-    assert found.count("COMPLETE") >= 6
+    assert found.count("COMPLETE") == 6
     with pytest.raises(ProcessLookupError):
         os.kill(orphan, 0)
 
@@ -162,6 +162,33 @@ def test_trials_are_pruned_and_failures_end_the_sweep(tmp_path):
     for row in read_sweep(tmp_path / "a").rows:
         has_score = (tmp_path / "a" / "trials" / f"{int(row.name):04d}" / "score.json").exists()
         assert has_score or row.state != "complete"
+
+
+def test_a_grid_is_walked_once_and_not_again(tmp_path):
+    for _ in range(2):
+        done = subprocess.run(
+            [
+                sys.executable,
+                str(ROOT / "experiments" / "sweep.py"),
+                f"sweep.dir={tmp_path}",
+                f"sweep.entry={OBJECTIVE}",
+                "sweep.sampler=grid",
+                "sweep.jobs=2",
+                "x=range(1, 3)",
+                "mode=a,b",
+                "pause=0",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        rows = read_sweep(tmp_path).rows
+        assert sorted((row.values["x"], row.values["mode"]) for row in rows) == [
+            ("1", "a"), ("1", "b"), ("2", "a"), ("2", "b"),
+        ]  # fmt: skip
+        assert {row.state for row in rows} == {"complete"}
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
