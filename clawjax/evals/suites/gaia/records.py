@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,9 +41,10 @@ def read_records(folder: Path) -> Records:
             "questions"
         )
         raise ConfigError(msg)
+    read = _lines if file.suffix == ".jsonl" else _table_reader(file)
     content = file.read_bytes()
     try:
-        entries = _lines(content) if file.suffix == ".jsonl" else _table(file)
+        entries = read(content)
     except ValueError as error:  # JSON's and Arrow's
         msg = f"{file} cannot be read ({error}): fetch it again"
         raise ConfigError(msg) from error
@@ -53,10 +55,10 @@ def _lines(content: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
 
 
-def _table(file: Path) -> list[dict[str, Any]]:
+def _table_reader(file: Path) -> Callable[[bytes], list[dict[str, Any]]]:
     try:
-        from pyarrow import parquet  # pyright: ignore[reportMissingImports] - an extra
+        from pyarrow import BufferReader, parquet  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as missing:
         msg = f"{file} is Parquet, which needs pyarrow: pip install clawjax[gaia]"
         raise UnavailableError(msg) from missing
-    return parquet.read_table(file).to_pylist()
+    return lambda content: parquet.read_table(BufferReader(content)).to_pylist()
