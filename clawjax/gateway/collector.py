@@ -249,7 +249,7 @@ class Collector:
 
     async def close_idle(self) -> None:
         """Close the sessions that nobody has visited for `session_idle_s`."""
-        await self._close_quietly(self._sessions.idle(self._clock() - self._session_idle_s))
+        await self._close_quietly(self._sessions.idle(self._clock(), self._session_idle_s))
 
     async def run_idle_closer(self) -> None:
         """Call `close_idle` and `let_go` now and then, for ever."""

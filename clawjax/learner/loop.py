@@ -373,14 +373,18 @@ class Learner:
         )
 
     def _is_due(self, ready: Sequence[AdmittedTurn], now: float) -> bool:
-        """A full batch; or enough turns, and either one has waited long or traffic rests."""
+        """A full batch; or enough turns, and either one has waited long or traffic rests.
+
+        A clock that went back holds nothing up: a time that is as far ahead counts as past.
+        """
         if len(ready) >= self.config.batch_turns:
             return True
         if len(ready) < self.config.min_turns:
             return False
-        has_waited = now - min(admitted.ready_at for admitted in ready) >= self.config.max_wait_s
+        waited_s = max(abs(now - admitted.ready_at) for admitted in ready)
         arrived_at = self.log.last_arrival()
-        return has_waited or arrived_at is None or now - arrived_at >= self.config.idle_s
+        rests = arrived_at is None or abs(now - arrived_at) >= self.config.idle_s
+        return waited_s >= self.config.max_wait_s or rests
 
     def _progress_metrics(self, turns: Sequence[AdmittedTurn]) -> dict[str, float]:
         mean = mean_score(turns)

@@ -160,6 +160,23 @@ async def test_idle_sessions_are_closed_once_and_can_go_on(make_gateway):
     assert kinds == [NextStateKind.SESSION_CLOSED, NextStateKind.USER]
 
 
+async def test_a_clock_that_goes_back_closes_nothing_early_and_keeps_nothing_open(make_gateway):
+    now = [10_000.0]
+    gateway = make_gateway(clock=lambda: now[0], config={"session_idle_s": 60})
+    (first,) = await talk(gateway, "a")
+    now[0] = 1000.0
+    await gateway.collector.close_idle()
+    assert gateway.events(first.turn_id) == (), "its clock begins anew"
+    now[0] += 59
+    second = await gateway.say(user("a"), assistant("hello there"), user("b"))
+    assert second["session_id"] == first.session_id
+    now[0] += 61
+    await gateway.collector.close_idle()
+    (answered, closed) = (gateway.events(turn.turn_id) for turn in gateway.turns())
+    assert [event.kind for event in answered] == [NextStateKind.USER]
+    assert [event.kind for event in closed] == [NextStateKind.SESSION_CLOSED]
+
+
 async def test_a_new_process_goes_on_where_the_last_one_was_killed(make_gateway):
     before = make_gateway()
     first, second = await talk(before, "a", "b")
