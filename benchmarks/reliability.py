@@ -13,6 +13,8 @@ writes no result; `--quick` shows that the script works.
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 
 from _result import write_result
 from reliability.parts import FULL, NOTES, PARTS, QUICK, goals, measure
@@ -23,6 +25,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=PARTS)
     options = parser.parse_args()
+    # What was started is stopped also when somebody ends this script.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     parts = (options.only,) if options.only else PARTS
     rows = [row for part in parts for row in measure(part, QUICK if options.quick else FULL)]
     if options.only:

@@ -2,8 +2,9 @@
 
     python benchmarks/render_results.py
 
-From the committed results. Invariant: the pages are functions of `benchmarks/results/*.json` and of the scripts' docstrings, so
-that a number on them is one of theirs; a result that is not there leaves its section out.
+Invariant: the pages are functions of the committed `benchmarks/results/*.json` and of the scripts'
+docstrings, so that a number on them is one of theirs; a result that is not there leaves its section
+out.
 """
 
 from __future__ import annotations

@@ -27,7 +27,16 @@ from clawjax.metrics.jsonl import read_jsonl
 
 from .talking import Answer, ask, connected, messages_of
 
-__all__ = ["IDLE", "REFERENCE", "TRAINING", "Size", "as_refused", "availability", "row_of"]
+__all__ = [
+    "IDLE",
+    "REFERENCE",
+    "TRAINING",
+    "Size",
+    "as_refused",
+    "availability",
+    "overrides",
+    "row_of",
+]
 
 IDLE, TRAINING, REFERENCE = "idle", "training", "reference, emulated"
 Row = dict[str, Any]

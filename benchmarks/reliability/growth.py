@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-__all__ = ["Look", "compiled", "peak_ratio", "sampled", "slope", "watched"]
+__all__ = ["Look", "compiled", "peak_ratio", "sampled", "slope", "wait_until", "watched"]
 
 _COMPILING = re.compile(r"\bCompiling (?:jit\()?\S+ (?:for|with)")
 """What jax says with JAX_LOG_COMPILES, once for each program."""

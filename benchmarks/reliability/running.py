@@ -30,7 +30,7 @@ SERVE, LEARN, RUN = "serve", "learn", "run"
 """Gateway, engine and judges; the learner; the supervisor of both."""
 _MODULES = {SERVE: "clawjax.runtime.serve", LEARN: "clawjax.runtime.learn"}
 _POLL_S = 0.1
-_START_TIMEOUT_S = 600.0
+_START_TIMEOUT_S = 1800.0
 _STOP_TIMEOUT_S = 180.0
 """Each of the loops' processes has a minute."""
 _ORPHANS_TIMEOUT_S = 120.0

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-__all__ = ["Answer", "Memory", "Person", "Talk", "ask", "messages_of"]
+__all__ = ["Answer", "Memory", "Person", "Talk", "ask", "connected", "messages_of"]
 
 _TIMEOUT_S = 120.0
 _AGAIN_S = 0.3

@@ -26,7 +26,7 @@ class Patience:
     """When it was last started, by the caller's clock."""
     restarts: int = 0
     """Since it last ran for `STABLE_S`; those that count against `max_restarts`."""
-    _deaths: int = 0
+    deaths: int = 0
     """As many, and those that do not count."""
 
     def wait_s(self, now: float, *, counts: bool = True) -> float | None:
@@ -38,11 +38,11 @@ class Patience:
                 the disk: then it is tried for as long as that takes.
         """
         if now - self.began_at >= STABLE_S:
-            self.restarts = self._deaths = 0
+            self.restarts = self.deaths = 0
         if counts and self.restarts >= self.max_restarts:
             return None
-        wait_s = min(2.0 ** (self._deaths - 1), self.max_wait_s) if self._deaths else 0.0
-        self._deaths += 1
+        wait_s = min(2.0 ** (self.deaths - 1), self.max_wait_s) if self.deaths else 0.0
+        self.deaths += 1
         self.restarts += counts
         self.began_at = now + wait_s
         return wait_s

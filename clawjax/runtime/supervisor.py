@@ -159,9 +159,10 @@ class Supervisor:
 
     def _bury(self, child: _Child, code: int) -> None:
         """Decide when a child that has died is started again, if at all."""
-        if code == EXIT_CONFIG:
+        has_worked = child.patience.deaths > 0
+        if code == EXIT_CONFIG and (child.is_needed or not has_worked):
             raise ConfigError(self.tail(child.name, 1).removeprefix("Configuration error: "))
-        if code == EXIT_DISTRUST:
+        if code in (EXIT_CONFIG, EXIT_DISTRUST):
             words = self._last_words(child, code)
             self._leave(child, f"{child.name} has stopped, the rest goes on: {words}")
             return

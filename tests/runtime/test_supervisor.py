@@ -144,6 +144,17 @@ def test_a_process_that_others_can_do_without_is_left_stopped_after_growing_paus
     run.supervisor.stop_all()
 
 
+def test_what_the_configuration_did_not_rule_out_before_leaves_serving_alone(paths, tmp_path):
+    run = Clockwork(paths, "broken", is_needed=False)
+    run.supervisor.wait("learn")
+    (tmp_path / "broken.py").write_text((tmp_path / "misconfigured.py").read_text())
+    run.lives_again_after(0)
+    run.supervisor.wait("learn")
+    run.supervisor.poll()
+    assert "no such thing" in run.supervisor.left_stopped("learn")
+    run.supervisor.stop_all()
+
+
 def test_a_disk_that_is_full_is_waited_for(paths):
     run = Clockwork(paths, "full")
     for wait_s in (0, 1, 2, 3, 3):
