@@ -31,9 +31,11 @@ OVERRIDES = (
 """Sessions close soon, so that every turn comes to an end; nobody gives up on a process."""
 TALK = Talk(turns=4, tokens=24)
 _LONGEST_LIFE_S = 6.0
-"""A process is killed at a moment within so long of when all were there again."""
+"""A process is killed at a moment within so long of when people were answered again."""
+_LEAST_ANSWERS = 8
+"""That is when so many replies were read since all processes are there again."""
 _IN_THE_START = 0.25
-"""Share of the kills that do not wait until all are there again."""
+"""Share of the kills that do not wait for that."""
 _DRAIN_TIMEOUT_S = 300.0
 _SETTLED_S = 15.0
 """Longer than a session stays open; a queue that has not moved for so long does not move."""
@@ -101,24 +103,29 @@ async def _kill_under_load(
     run: Run, memory: Memory, kills: int, people: int, seed: int
 ) -> tuple[dict[str, int], float]:
     rng = random.Random(seed)
-    killed = dict.fromkeys((SERVE, LEARN, RUN), 0)
+    killed: dict[str, int] = {SERVE: 0, LEARN: 0, RUN: 0}
     async with _people(run.base_url, memory, people, seed):
         for name in _order(kills, rng):
             if rng.random() >= _IN_THE_START:
-                await asyncio.to_thread(run.until, run.is_whole)
+                await asyncio.to_thread(_until_answered, run, memory)
             await asyncio.sleep(rng.uniform(0.0, _LONGEST_LIFE_S))
             await asyncio.to_thread(run.kill, name)
             killed[name] += 1
             print(f"killed {name} ({sum(killed.values())} of {kills})", flush=True)
-        await asyncio.to_thread(run.until, run.is_whole)
-        await asyncio.sleep(_LONGEST_LIFE_S)
+        await asyncio.to_thread(_until_answered, run, memory)
         stop_s = await asyncio.to_thread(run.stop)
     return killed, stop_s
 
 
+def _until_answered(run: Run, memory: Memory) -> None:
+    run.until(run.is_whole)
+    before = len(memory.answered)
+    run.until(lambda: len(memory.answered) >= before + _LEAST_ANSWERS)
+
+
 def _order(kills: int, rng: random.Random) -> Sequence[str]:
-    """Each as often as the others, except for the supervisor, which is killed half as often."""
-    names = [(SERVE, LEARN, SERVE, LEARN, RUN)[number % 5] for number in range(kills)]
+    """In random order; the supervisor half as often as the others."""
+    names = [(SERVE, LEARN, RUN, SERVE, LEARN)[number % 5] for number in range(kills)]
     rng.shuffle(names)
     return names
 
