@@ -96,6 +96,11 @@ PROMISES = (
         ("tests/gateway/test_collector.py",),
     ),
     Promise(
+        "A conversation goes on in its session after a crash, also where its reply died with it",
+        "at start the turns that no other goes on from are read from the log",
+        ("tests/gateway/test_collector.py", "tests/log/test_store.py"),
+    ),
+    Promise(
         "Two requests at the same time in one session do not mix",
         "a reaction is linked once; each reply has a parent of its own",
         ("tests/gateway/test_collector.py", "tests/gateway/test_server.py"),

@@ -193,6 +193,24 @@ async def test_a_new_process_goes_on_where_the_last_one_was_killed(make_gateway)
     assert reaction.messages[0].content == "c"
 
 
+async def test_a_new_process_knows_a_conversation_whose_reply_died_with_the_last_one(make_gateway):
+    """The reaction was linked, its reply was not made: the client sends the same again."""
+    before = make_gateway(["hello there"])
+    (first,) = await talk(before, "a")
+    history = [user("a"), assistant("hello there"), user("b")]
+    caller = Caller(first.scope, Origin(client="python-httpx"))
+    messages = (*first.messages, first.reply, Message("user", "b"))
+    with before.collector.visit(caller, messages, None, 5.0) as visit:
+        await before.collector.link(visit)  # and then: kill -9
+    after = make_gateway(["later"])
+    await after.collector.rebuild()
+    body = await after.say(*history, headers={"x-stainless-retry-count": "1"})
+    assert body["session_id"] == first.session_id
+    assert after.turns()[1].parent_turn_id == first.turn_id
+    assert [event.kind for event in after.events(first.turn_id)] == [NextStateKind.USER]
+    assert "unknown_shapes" not in after.log.counters()
+
+
 async def test_a_new_process_closes_no_session_twice(make_gateway):
     now = [1000.0]
     for _ in range(2):
