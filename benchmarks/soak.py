@@ -162,9 +162,7 @@ async def _talk(loops: Loops, memory: Memory, size: Size, turns: int) -> None:
 
 def _open(log: SqlTurnLog) -> int:
     """Turns that nothing has come after; those that were forgotten are not there."""
-    newest = log.open_turns(limit=100_000)
-    found = (log.get(turn.turn_id) for turn in newest)
-    return sum(judged is not None and not judged.next_states for judged in found)
+    return sum(not judged.next_states for judged in log.open_turns(limit=100_000))
 
 
 def _lengths(loops: Loops) -> dict[str, int]:

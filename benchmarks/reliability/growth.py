@@ -15,8 +15,8 @@ import psutil
 
 __all__ = ["Look", "compiled", "peak_ratio", "sampled", "slope", "wait_until", "watched"]
 
-_COMPILING = re.compile(r"\bCompiling (?:jit\()?\S+ (?:for|with)")
-"""What jax says with JAX_LOG_COMPILES, once for each program."""
+_COMPILING = re.compile(r" jax\._src\.interpreters\.pxla: Compiling \S+ with ")
+"""What jax says with JAX_LOG_COMPILES, once for each program in the form of our own logs."""
 _EVERY_S = 1.0
 MIB = 2**20
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from clawjax.log.schema import turns
@@ -10,7 +12,7 @@ from clawjax.records import FinishReason, TurnKind
 __all__ = ["newest_leaves"]
 
 
-def newest_leaves(limit: int) -> sa.Select:
+def newest_leaves(limit: int) -> sa.Select[Any]:
     """The newest main turns that no other main turn goes on from, newest first.
 
     One that was answered, but whose answer got no reply (the process died before, or the client

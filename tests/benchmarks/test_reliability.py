@@ -130,6 +130,7 @@ def test_memory_that_stays_has_no_slope() -> None:
 def test_a_program_that_is_compiled_is_one_line() -> None:
     lines = [
         "2026 WARNING jax._src.interpreters.pxla: Compiling jit(step) with global shapes and types",
+        "WARNING:2026:jax._src.interpreters.pxla:713: Compiling jit(step) with global shapes",
         "2026 WARNING jax._src.dispatch: Finished tracing + transforming step for pjit in 0.01 sec",
         "2026 WARNING jax._src.dispatch: Finished XLA compilation of jit(step) in 0.1 sec",
         "2026 INFO clawjax.learner.loop: version 1: 4 turns",
