@@ -118,7 +118,8 @@ def measure(folder: Path, size: Size) -> dict[str, Any]:
         wait_until(lambda: not _open(loops.log), 6 * IDLE_S)
         left = _open(loops.log)
     for name, lines in new.items():
-        print(*(f"{name}: {line}" for line in lines), sep="\n")
+        for line in lines:
+            print(f"{name}: {line[:160]}")
     seconds = time.monotonic() - began
     return {
         "turns": len(memory.answered),
