@@ -31,9 +31,11 @@ MINUTES = {
     "personal": 720,
     "personal_demo": 30,
     "quick_suite": 8,
+    "reliability": 25,
     "rollouts": 5,
     "scaling": 10,
     "scorer_parity": 1,
+    "soak": 10,
     "startup": 4,
     "suite_gates": 10,
     "teacher_reads": 32,
@@ -95,8 +97,8 @@ _BEFORE = """\
 One script per claim. Each writes `results/NAME.json`: rows, goals with their values, command,
 commit and machine. Whether a goal is met is computed, and a missed goal stays in the list. The
 table is made from those files and the first lines of the scripts by
-`python benchmarks/render_results.py`, which makes [docs/results.md](../docs/results.md) as well;
-tests hold both to the files."""
+`python benchmarks/render_results.py`, which makes [docs/results.md](../docs/results.md) and
+[docs/reliability.md](../docs/reliability.md) as well; tests hold them to the files."""
 
 _AFTER = """\
 Minutes are about what a script takes on two quiet CPU cores. All take `--quick`, which shows that

@@ -81,6 +81,10 @@ class Loops:
         """End the learning process once the step under way is done."""
         self._supervisor.stop("learn")
 
+    def pid(self, name: str) -> int:
+        """The process id of `serve` or `learn`."""
+        return self._supervisor.pid(name)
+
     def until(self, holds: Callable[[], bool], timeout_s: float) -> None:
         """Wait.
 

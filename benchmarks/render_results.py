@@ -1,9 +1,10 @@
-"""Writes `docs/results.md`, its pictures and `benchmarks/README.md` from the committed results.
+"""Writes `docs/results.md`, its pictures, `docs/reliability.md` and `benchmarks/README.md`.
 
     python benchmarks/render_results.py
 
-Invariant: the pages are functions of `benchmarks/results/*.json` and of the scripts' docstrings, so
-that a number on them is one of theirs; a result that is not there leaves its section out.
+Invariant: the pages are functions of the committed `benchmarks/results/*.json` and of the scripts'
+docstrings, so that a number on them is one of theirs; a result that is not there leaves its section
+out.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from _benchmarks_page import render_readme, scripts
 from _markdown import commit, interval, number, table
 from _personal_page import CURVES, panels, personal_sections
 from _result import RESULTS
+from reliability.page import render_reliability
 
 from clawjax.evals.personal import bootstrap_mean
 from clawjax.evals.plot import plot_curves
 
 FOLDER = Path(__file__).resolve().parent
 PAGE, README = FOLDER.parent / "docs" / "results.md", FOLDER / "README.md"
+RELIABILITY_PAGE = PAGE.with_name("reliability.md")
 PERSONAL, ABLATIONS, CLIENTS = "personal", "ablations", "clients"
 
 Result = Mapping[str, Any]
@@ -37,8 +40,9 @@ def main() -> None:
         plot_curves(picture, panels(results[PERSONAL]))
         print(f"written: docs/{CURVES}")
     PAGE.write_text(render(results), encoding="utf-8")
+    RELIABILITY_PAGE.write_text(render_reliability(results), encoding="utf-8")
     README.write_text(render_readme(scripts(FOLDER), results), encoding="utf-8")
-    print("written: docs/results.md, benchmarks/README.md")
+    print("written: docs/results.md, docs/reliability.md, benchmarks/README.md")
 
 
 def read_results(folder: Path) -> dict[str, Result]:

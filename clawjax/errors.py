@@ -7,7 +7,7 @@
     ├── RewardError    a judge gave no usable verdict; becomes an abstention
     ├── LogError       the turn log cannot be read or written
     │   └── ForgottenError   a turn was taken out of it on somebody's wish
-    ├── StoreError     a weight version is missing, damaged or does not fit the model
+    ├── StoreError     weights are missing, damaged, do not fit or cannot be written
     ├── EvalError      an evaluation cannot go on, or its result is not to be trusted
     └── LearnerError   a training step is not to be trusted; stops the learner
 
@@ -80,7 +80,7 @@ class ForgottenError(LogError):
 
 
 class StoreError(ClawError, RuntimeError):
-    """A weight version is missing, incomplete, or fails its checksum."""
+    """A weight version or a checkpoint is missing, damaged, or cannot be written."""
 
 
 class EvalError(ClawError, RuntimeError):

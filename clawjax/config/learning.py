@@ -135,6 +135,9 @@ class LearnerConfig:
     max_steps: int | None = None
     """Stop training (not serving) after so many steps."""
     keep_checkpoints: int = 2
+    keep_versions: int | None = None
+    """How many of the newest versions stay in the weight store, beside the one served; null keeps
+    all. What is gone cannot be gone back to."""
     poll_s: float = 0.25
     nice: int = 5
     """CPU niceness of the learner's process, so that serving goes first."""
@@ -174,6 +177,8 @@ class LearnerConfig:
         )
         at_least("learner.max_steps", self.max_steps or 1, 1)
         at_least("learner.keep_checkpoints", self.keep_checkpoints, 1)
+        if self.keep_versions is not None:
+            at_least("learner.keep_versions", self.keep_versions, 2)
         at_least("learner.poll_s", self.poll_s, 0.001)
         within("learner.nice", self.nice, -20, 19)
         at_least("learner.cpu_cores", self.cpu_cores or 1, 1)

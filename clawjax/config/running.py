@@ -94,11 +94,16 @@ class RunSection:
     plan: bool = False
     """Print what the run would take of its devices (`hardware`) and exit."""
     max_restarts: int = 5
-    """How often a loop's process is started again in a row; ten minutes of life clear the count."""
+    """How often a loop, or its process, is started again in a row; ten minutes of life clear the
+    count. Then the run ends with its last words; a loop that serving can do without is left stopped
+    instead. Trouble with the turn log or the disk does not count."""
+    max_restart_wait_s: float = 30.0
+    """The first start anew is at once; after that the pause doubles from 1 s up to this."""
 
     def __post_init__(self) -> None:
         """Reject a number of restarts that is none."""
         at_least("run.max_restarts", self.max_restarts, 0)
+        at_least("run.max_restart_wait_s", self.max_restart_wait_s, 0.0)
 
 
 @dataclass

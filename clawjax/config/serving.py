@@ -167,4 +167,4 @@ class LogConfig:
         """Writers wait for one another."""
         at_least("log.busy_timeout_s", self.busy_timeout_s, 0.1)
         if self.retention_days is not None:
-            at_least("log.retention_days", self.retention_days, 0.01)
+            at_least("log.retention_days", self.retention_days, 0.0005)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -45,6 +47,8 @@ from clawjax.protocols import Engine
 from clawjax.records import TurnKind
 
 __all__ = ["GatewayDeps", "create_app"]
+
+_log = logging.getLogger(__name__)
 
 
 def _nothing() -> Mapping[str, object]:
@@ -198,6 +202,15 @@ async def _lifespan(app: Starlette) -> AsyncGenerator[None]:
     collector: Collector = app.state.collector
     await collector.rebuild()
     async with asyncio.TaskGroup() as group:
-        closing = group.create_task(collector.run_idle_closer())
+        closing = group.create_task(_close_idle_sessions(collector))
         yield
         closing.cancel()
+
+
+async def _close_idle_sessions(collector: Collector) -> NoReturn:
+    """Whatever happens on the way; it rests before it looks again."""
+    while True:
+        try:
+            await collector.run_idle_closer()
+        except Exception:
+            _log.exception("idle sessions stay open for now")

@@ -48,6 +48,7 @@ _log = logging.getLogger(__name__)
 _REBUILT_TURNS = 4096
 _LONGEST_TICK_S = 30.0
 _TICKS_PER_IDLE = 4
+_ANSWERS = (NextStateKind.USER, NextStateKind.TOOL)
 _UNKNOWN_SHAPES = "unknown_shapes"
 """Counts the requests that no rule of linking explains."""
 
@@ -71,8 +72,8 @@ class GatewayLog(Protocol):
         """The turn behind a response id."""
         ...
 
-    def open_turns(self, *, limit: int) -> Sequence[Turn]:
-        """The newest main turns that nobody has answered, oldest first."""
+    def open_turns(self, *, limit: int) -> Sequence[JudgedTurn]:
+        """The newest main turns that no other goes on from, oldest first."""
         ...
 
     def links(self, turn_ids: Sequence[str]) -> Mapping[str, Link]:
@@ -132,12 +133,13 @@ class Collector:
         Raises:
             LogError: the log cannot be read.
         """
-        turns = await asyncio.to_thread(self._log.open_turns, limit=_REBUILT_TURNS)
-        links = await asyncio.to_thread(self._log.links, [turn.turn_id for turn in turns])
-        for turn in turns:
+        found = await asyncio.to_thread(self._log.open_turns, limit=_REBUILT_TURNS)
+        links = await asyncio.to_thread(self._log.links, [one.turn.turn_id for one in found])
+        for turn, states in ((one.turn, one.next_states) for one in found):
             link = links.get(turn.turn_id)
             if link is not None and turn.finish_reason is not FinishReason.CANCELLED:
-                self._linker.add(turn, link)
+                node = self._linker.add(turn, link).node
+                node.is_answered = any(state.kind in _ANSWERS for state in states)
                 self._sessions.touch(SessionRef(turn.scope, turn.session_id), turn.finished_at)
 
     @contextmanager
@@ -249,7 +251,7 @@ class Collector:
 
     async def close_idle(self) -> None:
         """Close the sessions that nobody has visited for `session_idle_s`."""
-        await self._close_quietly(self._sessions.idle(self._clock() - self._session_idle_s))
+        await self._close_quietly(self._sessions.idle(self._clock(), self._session_idle_s))
 
     async def run_idle_closer(self) -> None:
         """Call `close_idle` and `let_go` now and then, for ever."""

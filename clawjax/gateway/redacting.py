@@ -52,8 +52,8 @@ class RedactingLog:
         """The turn behind a response id."""
         return self._log.find_response(response_id, choice)
 
-    def open_turns(self, *, limit: int) -> Sequence[Turn]:
-        """The newest main turns that nobody has answered, oldest first."""
+    def open_turns(self, *, limit: int) -> Sequence[JudgedTurn]:
+        """The newest main turns that no other goes on from, oldest first."""
         return self._log.open_turns(limit=limit)
 
     def links(self, turn_ids: Sequence[str]) -> Mapping[str, Link]:

@@ -57,11 +57,17 @@ class Sessions:
         """The turns of a session that nothing has come after."""
         return [node for node in self._tree.session(session) if node.is_open]
 
-    def idle(self, before: float) -> list[Node]:
-        """Open turns of the sessions without a request since `before`."""
+    def idle(self, now: float, idle_s: float) -> list[Node]:
+        """Open turns of the sessions without a request for `idle_s`.
+
+        Where the clock went back, what was last seen later than now counts as seen now: its
+        session is neither closed early nor kept until the clock has caught up.
+        """
+        for use in self._uses.values():
+            use.last_active = min(use.last_active, now)
         return [
             node
             for session, use in self._uses.items()
-            if use.last_active <= before and not use.in_flight
+            if use.last_active <= now - idle_s and not use.in_flight
             for node in self.open_turns(session)
         ]

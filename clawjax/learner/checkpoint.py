@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
-from clawjax.errors import LearnerError
+from clawjax.errors import LearnerError, StoreError
 from clawjax.learner.credit import CreditState
 from clawjax.learner.digest import checksum, is_spread, sha256
 from clawjax.learner.step import TrainState
@@ -78,7 +78,7 @@ class Checkpoints:
         """Make the state durable under its step.
 
         Raises:
-            LearnerError: the disk refuses.
+            StoreError: the disk refuses.
         """
         step = int(state.step)
         meta = {
@@ -97,11 +97,17 @@ class Checkpoints:
         try:
             is_saved = self._manager.save(step, args=arguments, force=True)
         except (OSError, ValueError) as error:
-            msg = f"checkpoint {step} cannot be written to {self._root}: {error}"
-            raise LearnerError(msg) from error
+            msg = (
+                f"checkpoint {step} cannot be written to {self._root}: {error}: make room there, "
+                "or make it writable"
+            )
+            raise StoreError(msg) from error
         if not is_saved:
-            msg = f"checkpoint {step} was not written to {self._root}: the step exists already"
-            raise LearnerError(msg)
+            msg = (
+                f"checkpoint {step} was not written to {self._root}: the step exists already: "
+                "move it away"
+            )
+            raise StoreError(msg)
 
     def restore(self, example: TrainState) -> Restored | None:
         """The newest checkpoint that can be read; None where there is none.

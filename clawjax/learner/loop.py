@@ -34,6 +34,7 @@ from clawjax.learner.scoring import Scorer
 from clawjax.learner.seams import LearnerLog, Stop
 from clawjax.learner.step import TrainState, TrainStep
 from clawjax.learner.teacher import HintTeacher, Lesson
+from clawjax.learner.timing import is_due
 from clawjax.log.replay import to_sample
 from clawjax.protocols import Monitor
 from clawjax.records import DropReason, Outcome, Sample, Turn
@@ -162,7 +163,8 @@ class Learner:
                     drops.append(Outcome(judged.turn.turn_id, now, drop_reason=reason))
         if drops:
             self.log.append(*drops)
-        if not self._is_due(ready, now):
+        arrived_at = self.log.last_arrival()
+        if not is_due(ready, now=now, arrived_at=arrived_at, config=self.config):
             return False
         was = self.version
         self.train(ready[: self.config.batch_turns])
@@ -371,16 +373,6 @@ class Learner:
             support=self.objective.opd.support_size if self.objective.uses_teacher else 0,
             truncated=frozenset(a.turn.turn_id for a in turns if a.turn.sampling.is_truncated),
         )
-
-    def _is_due(self, ready: Sequence[AdmittedTurn], now: float) -> bool:
-        """A full batch; or enough turns, and either one has waited long or traffic rests."""
-        if len(ready) >= self.config.batch_turns:
-            return True
-        if len(ready) < self.config.min_turns:
-            return False
-        has_waited = now - min(admitted.ready_at for admitted in ready) >= self.config.max_wait_s
-        arrived_at = self.log.last_arrival()
-        return has_waited or arrived_at is None or now - arrived_at >= self.config.idle_s
 
     def _progress_metrics(self, turns: Sequence[AdmittedTurn]) -> dict[str, float]:
         mean = mean_score(turns)

@@ -22,6 +22,7 @@ from clawjax.errors import ForgottenError, LogError
 from clawjax.log import codec
 from clawjax.log.connection import chunks, connect, overwrite, parse_url, reason_of, snapshots
 from clawjax.log.forgetting import forgotten_among
+from clawjax.log.leaves import newest_leaves
 from clawjax.log.schema import (
     SCHEMA_VERSION,
     UPGRADED_BY_TABLES,
@@ -41,9 +42,7 @@ from clawjax.records import (
     JudgedTurn,
     Link,
     LinkedTurn,
-    NextStateKind,
     Outcome,
-    Turn,
     TurnKind,
 )
 
@@ -186,19 +185,9 @@ class SqlTurnLog:
         query = sa.select(turns).where(turns.c.seq > after).order_by(turns.c.seq).limit(limit)
         return self._with_events(self.select(query))
 
-    def open_turns(self, *, limit: int) -> list[Turn]:
-        """The newest main turns that nobody has answered yet, oldest first."""
-        is_answered = sa.exists().where(
-            next_states.c.turn_id == turns.c.turn_id,
-            next_states.c.kind.in_((NextStateKind.USER, NextStateKind.TOOL)),
-        )
-        query = (
-            sa.select(turns)
-            .where(turns.c.kind == TurnKind.MAIN, ~is_answered)
-            .order_by(turns.c.seq.desc())
-            .limit(limit)
-        )
-        return [codec.decode_turn(found) for found in reversed(self.select(query))]
+    def open_turns(self, *, limit: int) -> list[JudgedTurn]:
+        """The newest main turns that no other goes on from, oldest first, answered or not."""
+        return self._with_events(self.select(newest_leaves(limit))[::-1])
 
     def links(self, turn_ids: Sequence[str]) -> dict[str, Link]:
         """How turns were placed, by turn id; nothing of those logged before there were links."""

@@ -18,12 +18,13 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from clawjax.config import RunConfig, to_run_config
-from clawjax.errors import ClawError, ConfigError, LearnerError
+from clawjax.errors import ClawError, ConfigError, LearnerError, LogError, StoreError
 from clawjax.runtime.paths import RunPaths
 
 __all__ = [
     "EXIT_CONFIG",
     "EXIT_DISTRUST",
+    "EXIT_STORAGE",
     "PARENT_PID",
     "configure_logging",
     "encode_config",
@@ -37,6 +38,8 @@ _PARENT = int(os.environ.get(PARENT_PID) or os.getppid())
 EXIT_CONFIG = 2
 EXIT_DISTRUST = 3
 """A training step is not to be trusted: trying again would give the same."""
+EXIT_STORAGE = 4
+"""The turn log or the disk failed: starting again helps, once that is over."""
 
 
 def encode_config(config: RunConfig) -> str:
@@ -66,7 +69,7 @@ def configure_logging(file: Path | None = None) -> None:
 
 
 def run_child(body: Callable[[RunConfig, RunPaths], None]) -> None:
-    """Run a process's body; exit 2 or 3 where starting it again would not help."""
+    """Run a process's body; exit 2 or 3 where starting it again would not help, 4 where later."""
     configure_logging()
     try:
         config = to_run_config(json.loads(sys.stdin.readline()))
@@ -77,7 +80,14 @@ def run_child(body: Callable[[RunConfig, RunPaths], None]) -> None:
     except LearnerError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_DISTRUST)
+    except (LogError, StoreError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_STORAGE)
     except ClawError as error:
         traceback.print_exc()
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(1)
+    except Exception as error:  # its text may be anything: the last line, which is told, has none
+        traceback.print_exc()
+        sys.stderr.write(f"ended by an unexpected {type(error).__name__}\n")
         sys.exit(1)

@@ -31,7 +31,9 @@ def join(config: RunConfig, paths: RunPaths) -> None:
     """
     paths.prepare()
     name = _name(config.learner.distributed)
-    supervisor = Supervisor(paths, config.run.max_restarts)
+    supervisor = Supervisor(
+        paths, config.run.max_restarts, config.run.max_restart_wait_s, is_noted=False
+    )
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -41,10 +43,11 @@ def join(config: RunConfig, paths: RunPaths) -> None:
     try:
         while not (supervisor.has_ended(name) or stopped.wait(_POLL_S)):
             supervisor.poll()
+        reason = supervisor.left_stopped(name)
     finally:
         supervisor.stop_all()
-    if supervisor.notices:
-        raise ClawError("\n".join(supervisor.notices))
+    if reason:
+        raise ClawError(reason)
 
 
 def _name(config: DistributedConfig) -> str:

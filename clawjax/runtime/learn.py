@@ -122,6 +122,7 @@ def _build(
     Raises:
         ConfigError: the folder's checkpoints are of another model or method.
     """
+    store = DirectoryWeightStore(paths.weights, keep=config.learner.keep_versions)
     try:
         return build_learner(
             model=load_model(config.model, seed=config.run.seed, mesh=config.learner.mesh),
@@ -129,7 +130,7 @@ def _build(
             learner=config.learner,
             reward=config.reward,
             log=led(log, "log"),
-            store=led(DirectoryWeightStore(paths.weights), "store", own=("load",)),
+            store=led(store, "store", own=("load",)),
             monitor=led(monitor, "monitor"),
             run_dir=paths.root,
             seed=config.run.seed,

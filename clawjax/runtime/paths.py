@@ -58,6 +58,11 @@ class RunPaths:
         return self.root / "learner_status.json"
 
     @property
+    def processes(self) -> Path:
+        """What has become of each process, by the supervisor."""
+        return self.root / "processes.json"
+
+    @property
     def clock(self) -> Path:
         """Seconds and peak memory of earlier starts of this run."""
         return self.root / "clock.json"

@@ -133,12 +133,12 @@ async def _supervise(
     config: RunConfig, paths: RunPaths, mirror: Future[WandbMirror | None]
 ) -> bool:
     """Returns whether the job was finished, rather than stopped by a signal."""
-    supervisor = Supervisor(paths, config.run.max_restarts)
+    supervisor = Supervisor(paths, config.run.max_restarts, config.run.max_restart_wait_s)
     wire = encode_config(config)
     with Watch(config, paths, supervisor, mirror) as watch:
         try:
             supervisor.start("serve", "clawjax.runtime.serve", stdin=wire)
-            supervisor.start("learn", "clawjax.runtime.learn", stdin=wire)
+            supervisor.start("learn", "clawjax.runtime.learn", stdin=wire, is_needed=False)
             async with asyncio.TaskGroup() as group:
                 looking = group.create_task(watch.run())
                 finished = await _until_signalled(_job(config, paths, supervisor, watch))

@@ -1,7 +1,8 @@
 """The serving process: engine, gateway, judges, and the weights that arrive.
 
-`python -m clawjax.runtime.serve`, configuration on standard input. Invariant: when it is told to
-stop it takes no new requests, finishes those it has, and then leaves.
+`python -m clawjax.runtime.serve`, configuration on standard input. Invariants: when it is told to
+stop it takes no new requests, finishes those it has, and then leaves; a loop beside serving that
+fails is started again by itself, and is no reason to stop serving.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NoReturn
 
 import uvicorn
@@ -29,6 +31,7 @@ from clawjax.rewards.worker import JudgeWorker
 from clawjax.runtime.build import build_app, open_log
 from clawjax.runtime.child import parent_is_alive, run_child
 from clawjax.runtime.engines import open_engine
+from clawjax.runtime.keeping import Keeper
 from clawjax.runtime.paths import RunPaths, read_json
 from clawjax.weights import DirectoryWeightStore
 
@@ -39,7 +42,6 @@ _log = logging.getLogger(__name__)
 _TICK_S = 1.0
 _REFRESH_SHARE = 20
 """A count of t seconds is followed by the next after at least so many times t."""
-_LOG_RETRY_S = 5.0
 _DAY_S = 86_400.0
 _RETENTION_TICK_S = 3600.0
 _THREADS = 32
@@ -54,10 +56,13 @@ _LEARNER_SILENT_S = 10.0
 class Status:
     """What `/healthz` says of the loops, read once a second off the request path."""
 
-    def __init__(self, engine: Engine, judges: JudgeWorker, paths: RunPaths) -> None:
+    def __init__(
+        self, engine: Engine, judges: JudgeWorker, keeper: Keeper, paths: RunPaths
+    ) -> None:
         """Nothing is known of the log before the first `refresh`."""
         self._engine = engine
         self._judges = judges
+        self._keeper = keeper
         self._paths = paths
         self._counts: Counts | None = None
         self._claimed = 0
@@ -73,25 +78,30 @@ class Status:
         return {} if self._counts is None else self._counts._asdict()
 
     def loops(self) -> dict[str, Any]:
-        """What each loop is doing."""
+        """What each loop is doing, and why one of them does nothing."""
         engine, judges = self._engine.status(), self._judges.status()
-        return {
+        loops: dict[str, dict[str, Any]] = {
             "serve": {"state": "running" if engine.running else "idle"},
             "collect": {"state": "ok"},
             "judge": {"state": "running" if judges.in_flight else "idle", **asdict(judges)},
             "learn": self._learner(),
         }
+        for name, trouble in self._keeper.troubles.items():
+            loops[name] = loops.get(name, {}) | trouble
+        return loops
 
     def _learner(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"claimed": self._claimed}
+        told = read_json(self._paths.processes).get("learn", {})
+        if told.get("state") in ("restarting", "stopped"):
+            return found | told
         pulse = read_json(self._paths.learner_status)
-        silent_s = time.time() - pulse.get("at", 0.0)
+        silent_s = abs(time.time() - pulse.get("at", 0.0))
         if "stopped" in pulse:
-            state = "stopped"
-        elif self._claimed:
-            state = "training"
-        else:
-            state = "waiting" if silent_s < _LEARNER_SILENT_S else "starting"
-        return {"state": state, "claimed": self._claimed}
+            return found | {"state": "stopped", "reason": pulse["stopped"]}
+        if self._claimed:
+            return found | {"state": "training"}
+        return found | {"state": "waiting" if silent_s < _LEARNER_SILENT_S else "starting"}
 
 
 def serve(config: RunConfig, paths: RunPaths) -> None:
@@ -108,7 +118,8 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
     engine, tokenizer = await open_engine(config, paths, store)
     rewards = build_rewards(config.reward, env=os.environ)
     judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
-    status = Status(engine, judges, paths)
+    keeper = Keeper(max_restarts=config.run.max_restarts, max_wait_s=config.run.max_restart_wait_s)
+    status = Status(engine, judges, keeper, paths)
     app = build_app(
         config,
         engine,
@@ -129,14 +140,17 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
             timeout_graceful_shutdown=_GRACE_S,
         )
     )
+    poll_s = config.engine.poll_weights_s
     try:
         async with asyncio.TaskGroup() as group:
             background = [
-                group.create_task(_judge(judges)),
+                group.create_task(keeper.keep("judge", judges.run)),
                 group.create_task(
-                    follow_weights(engine, store, poll_s=config.engine.poll_weights_s)
+                    keeper.keep("weights", partial(follow_weights, engine, store, poll_s=poll_s))
                 ),
-                group.create_task(_retain(log, config.log.retention_days)),
+                group.create_task(
+                    keeper.keep("retain", partial(_retain, log, config.log.retention_days))
+                ),
                 group.create_task(_gauges(config, log, engine, status, monitor, server)),
             ]
             await _answer(server, config)
@@ -152,27 +166,17 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
         log.close()
 
 
-async def _judge(judges: JudgeWorker) -> NoReturn:
-    """Judge for ever; a log that cannot be written, e.g. for want of space, is tried again."""
-    while True:
-        try:
-            await judges.run()
-        except LogError as error:
-            _log.error("judging waits %.0f s: %s", _LOG_RETRY_S, error)
-        await asyncio.sleep(_LOG_RETRY_S)
-
-
 async def _retain(log: SqlTurnLog, days: float | None) -> None:
-    """Forget turns that are older than so many days, for ever; None keeps them."""
+    """Forget turns that are older than so many days, for ever; None keeps them.
+
+    Raises:
+        LogError: old turns are kept for now.
+    """
     while days is not None:
         now = time.time()
-        try:
-            gone = await asyncio.to_thread(forget, log, now=now, before=now - days * _DAY_S)
-        except LogError as error:
-            _log.error("old turns are kept for now: %s", error)
-        else:
-            if gone.turn_ids:
-                _log.info("%d turns are older than %g days: forgotten", len(gone.turn_ids), days)
+        gone = await asyncio.to_thread(forget, log, now=now, before=now - days * _DAY_S)
+        if gone.turn_ids:
+            _log.info("%d turns are older than %g days: forgotten", len(gone.turn_ids), days)
         await asyncio.sleep(min(_RETENTION_TICK_S, days * _DAY_S))
 
 

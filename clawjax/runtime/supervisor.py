@@ -1,7 +1,9 @@
 """Starts the loops' processes, starts them again when they die, and stops them in order.
 
-A learner that distrusts its own step is left stopped, and serving goes on without it.
-Invariant: no process outlives the supervisor's `stop`; none is signalled that it did not start.
+Who dies again soon is started again after growing pauses. A process that the others can do without,
+the learner, is left stopped when it keeps dying or distrusts its own step, and serving goes on.
+Invariants: no process outlives the supervisor's `stop`; none is signalled that it did not start;
+what has become of each is in `RunPaths.processes`, for `/healthz` and `clawjax status`.
 """
 
 from __future__ import annotations
@@ -18,15 +20,16 @@ from dataclasses import dataclass, field
 import psutil
 
 from clawjax.errors import ClawError, ConfigError
-from clawjax.runtime.child import EXIT_CONFIG, EXIT_DISTRUST, PARENT_PID
-from clawjax.runtime.paths import RunPaths
+from clawjax.runtime.child import EXIT_CONFIG, EXIT_DISTRUST, EXIT_STORAGE, PARENT_PID
+from clawjax.runtime.paths import RunPaths, note_json
+from clawjax.runtime.patience import Patience
 
 __all__ = ["Supervisor"]
 
 _log = logging.getLogger(__name__)
 
-_STABLE_S = 600.0
-"""A process that ran for so long is not one that keeps dying: its restarts are counted anew."""
+_STOP_TIMEOUT_S = 60.0
+"""How long each process may take to end once it was asked to."""
 
 
 @dataclass
@@ -36,10 +39,14 @@ class _Child:
     stdin: str
     is_restarted: bool
     process: subprocess.Popen[bytes]
-    started_at: float
+    patience: Patience
     may_end: bool = False
-    restarts: int = 0
-    """Since it last ran for `_STABLE_S`."""
+    is_needed: bool = True
+    due_at: float | None = None
+    """When it is started again; None while it runs."""
+    state: str = "running"
+    reason: str = ""
+    """Its last words, where it does not run."""
 
 
 @dataclass
@@ -48,6 +55,9 @@ class Supervisor:
 
     paths: RunPaths
     max_restarts: int
+    max_restart_wait_s: float = 30.0
+    is_noted: bool = True
+    """Whether it is this supervisor whose children `RunPaths.processes` is about."""
     clock: Callable[[], float] = time.monotonic
     rss_bytes: int = 0
     """Sum over this process and its children, as of the last `poll`."""
@@ -64,6 +74,7 @@ class Supervisor:
         stdin: str,
         is_restarted: bool = True,
         may_end: bool = False,
+        is_needed: bool = True,
     ) -> None:
         """Run `python -m ARGUMENTS` with `stdin`, its output appended to the process log.
 
@@ -73,18 +84,26 @@ class Supervisor:
             stdin: sent to it, then closed.
             is_restarted: whether it is started again when it dies; otherwise it may end.
             may_end: whether it is done, rather than dead, when it ends with 0.
+            is_needed: whether the run ends when it keeps dying; otherwise it is left stopped.
         """
-        process = self._spawn(name, arguments, stdin)
         self._children[name] = _Child(
-            name, arguments, stdin, is_restarted, process, self.clock(), may_end
+            name,
+            arguments,
+            stdin,
+            is_restarted,
+            self._spawn(name, arguments, stdin),
+            Patience(self.max_restarts, self.max_restart_wait_s, self.clock()),
+            may_end,
+            is_needed,
         )
+        self._note()
 
     def poll(self) -> None:
         """Measure memory and start again what died.
 
         Raises:
             ConfigError: a child said that its configuration cannot run.
-            ClawError: a child died more often than `max_restarts`, each time soon.
+            ClawError: a child that is needed died more often than `max_restarts`, each time soon.
         """
         self._measure()
         for child in self._children.values():
@@ -92,12 +111,20 @@ class Supervisor:
             if code == 0 and child.may_end:
                 child.is_restarted = False
             elif code is not None and child.is_restarted:
-                self._restart(child, code)
+                if child.due_at is None:
+                    self._bury(child, code)
+                if child.due_at is not None and self.clock() >= child.due_at:
+                    self._revive(child)
 
     def has_ended(self, name: str) -> bool:
         """Whether a child has ended and is not started again, as of the last `poll`."""
         child = self._children[name]
         return not child.is_restarted and child.process.poll() is not None
+
+    def left_stopped(self, name: str) -> str:
+        """Why a child is not started again although it is not done; empty where that is not so."""
+        child = self._children[name]
+        return child.reason if child.state == "stopped" else ""
 
     def wait(self, name: str) -> int:
         """Block until a child ends; returns its exit code."""
@@ -107,7 +134,7 @@ class Supervisor:
         """The process id of a running child."""
         return self._children[name].process.pid
 
-    def stop(self, *names: str, timeout_s: float = 60.0) -> None:
+    def stop(self, *names: str, timeout_s: float = _STOP_TIMEOUT_S) -> None:
         """End children in the order given: ask, wait, then insist."""
         for name in names:
             child = self._children.pop(name, None)
@@ -130,28 +157,72 @@ class Supervisor:
         text = self.paths.process_log(name).read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
-    def _restart(self, child: _Child, code: int) -> None:
-        if code == EXIT_CONFIG:
+    def _bury(self, child: _Child, code: int) -> None:
+        """Decide when a child that has died is started again, if at all."""
+        has_worked = child.patience.deaths > 0
+        if code == EXIT_CONFIG and (child.is_needed or not has_worked):
             raise ConfigError(self.tail(child.name, 1).removeprefix("Configuration error: "))
-        if code == EXIT_DISTRUST:
-            child.is_restarted = False
-            notice = f"{child.name} has stopped, the rest goes on: {self.tail(child.name, 1)}"
-            _log.error("%s", notice)
-            self.notices.append(notice)
+        if code in (EXIT_CONFIG, EXIT_DISTRUST):
+            words = self._last_words(child, code)
+            self._leave(child, f"{child.name} has stopped, the rest goes on: {words}")
             return
-        if self.clock() - child.started_at >= _STABLE_S:
-            child.restarts = 0
-        if child.restarts >= self.max_restarts:
-            msg = (
-                f"{child.name} died {child.restarts + 1} times (last exit code {code}; "
-                f"run.max_restarts={self.max_restarts}). The end of its log:\n"
-                f"{self.tail(child.name)}"
-            )
+        is_storage = code == EXIT_STORAGE
+        wait_s = child.patience.wait_s(self.clock(), counts=not is_storage)
+        if wait_s is None:
+            self._give_up(child, code)
+            return
+        child.due_at = self.clock() + wait_s
+        child.state, child.reason = "restarting", self._last_words(child, code)
+        number = child.patience.restarts
+        _log.warning(
+            "%s ended with code %s: restart %d in %.0f s", child.name, code, number, wait_s
+        )
+        if is_storage:
+            self.notices.append(f"{child.name} begins again in {wait_s:.0f} s: {child.reason}")
+        self._note()
+
+    def _give_up(self, child: _Child, code: int) -> None:
+        died = (
+            f"{child.name} died {child.patience.restarts + 1} times (last exit code {code}; "
+            f"run.max_restarts={self.max_restarts})"
+        )
+        if child.is_needed:
+            msg = f"{died}. The end of its log:\n{self.tail(child.name)}"
             raise ClawError(msg)
-        child.restarts += 1
-        child.started_at = self.clock()
-        _log.warning("%s ended with code %s: restart %d", child.name, code, child.restarts)
+        words, file = self._last_words(child, code), self.paths.process_log(child.name)
+        self._leave(child, f"{died}, the rest goes on: {words} ({file} has more)")
+
+    def _leave(self, child: _Child, notice: str) -> None:
+        """It is not started again; say so where people look."""
+        child.is_restarted = False
+        child.state, child.reason = "stopped", notice
+        _log.error("%s", notice)
+        self.notices.append(notice)
+        self._note()
+
+    def _revive(self, child: _Child) -> None:
         child.process = self._spawn(child.name, child.arguments, child.stdin)
+        child.due_at = None
+        child.state, child.reason = "running", ""
+        self._note()
+
+    def _last_words(self, child: _Child, code: int) -> str:
+        """Of a process that was killed, what it logged last says nothing."""
+        return f"killed by signal {-code}" if code < 0 else self.tail(child.name, 1)
+
+    def _note(self) -> None:
+        """Where `/healthz`, which another process answers, and `clawjax status` find it."""
+        if not self.is_noted:
+            return
+        told = {
+            child.name: {
+                "state": child.state,
+                "restarts": child.patience.restarts,
+                "reason": child.reason,
+            }
+            for child in self._children.values()
+        }
+        note_json(self.paths.processes, told)
 
     def _spawn(self, name: str, arguments: tuple[str, ...], stdin: str) -> subprocess.Popen[bytes]:
         with self.paths.process_log(name).open("ab") as log:

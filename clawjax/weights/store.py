@@ -49,9 +49,18 @@ class DirectoryWeightStore:
     One process makes versions, any may point to another one, any number read.
     """
 
-    def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
-        """Name the directory; nothing is created before the first `publish`."""
+    def __init__(
+        self, root: Path, *, keep: int | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Name the directory; nothing is created before the first `publish`.
+
+        Args:
+            root: the directory.
+            keep: how many versions `publish` leaves beside the one served; None leaves all.
+            clock: Unix seconds.
+        """
         self.root = Path(root)
+        self._keep = keep
         self._clock = clock
         self._pointer = Pointer(self.root)
         self._complaints: set[str] = set()
@@ -106,6 +115,7 @@ class DirectoryWeightStore:
                     self._write(version, {**contents, MANIFEST: to_json(found)})
                 made = to_version(self._path(version), found)
                 self._advance(made, served)
+                self._make_room()
         return made
 
     def latest(self) -> WeightVersion | None:
@@ -262,6 +272,19 @@ class DirectoryWeightStore:
         ):
             self._pointer.move(made.version)
 
+    def _make_room(self) -> None:
+        """Remove all but the newest, and whatever is served.
+
+        A reader is never in need of others: it begins with what is served, and looks again where
+        that is gone before it was read.
+        """
+        if self._keep is None:
+            return
+        served = self._served()
+        for number in self._numbers()[self._keep :]:
+            if number not in served:
+                self._discard(self._path(number))
+
     def _published(self, version: int, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
         """The manifest if exactly this is there already; what is damaged is moved away."""
         path = self._path(version)
@@ -297,7 +320,7 @@ class DirectoryWeightStore:
 
     def _discard(self, path: Path) -> None:
         """Rename first, so that no reader meets half a directory."""
-        aside = self.root / f"{_ASIDE}damaged-{path.name}-{os.getpid()}"
+        aside = self.root / f"{_ASIDE}discarded-{path.name}-{os.getpid()}"
         os.replace(path, aside)
         shutil.rmtree(aside)
 

@@ -5,6 +5,7 @@ import socket
 import stat
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -92,6 +93,25 @@ def test_the_status_of_a_run_that_serves(make_run, endpoint, tmp_path, capsys):
     assert "loops    serve running, learn waiting" in said
     assert "9 logged, 4 trained, 2 dropped, 3 pending" in said
     assert "1 live in keys.json" in said
+
+
+def test_the_status_says_which_loop_stands_still_and_why(make_run, endpoint, free_port, capsys):
+    run = Path(make_run(endpoint))
+    stopped = {"state": "stopped", "restarts": 5, "reason": "learn died 6 times: out of memory"}
+    HEALTH["loops"]["learn"] = stopped
+    try:
+        assert main(["status", str(run)]) == 0
+    finally:
+        HEALTH["loops"]["learn"] = {"state": "waiting"}
+    said = capsys.readouterr().out
+    assert "loops    serve running, learn stopped\n           learn: learn died 6 times" in said
+    waits = {"state": "restarting", "restarts": 0, "reason": "disk is full"}
+    (run / "processes.json").write_text(json.dumps({"serve": waits, "learn": {"state": "running"}}))
+    make_run(free_port)
+    assert main(["status", str(run)]) == 1
+    said = capsys.readouterr().out
+    assert "not there" in said
+    assert "loops    serve restarting\n           serve: disk is full" in said
 
 
 def test_the_status_of_a_run_that_has_stopped(make_run, free_port, capsys):

@@ -160,6 +160,23 @@ async def test_idle_sessions_are_closed_once_and_can_go_on(make_gateway):
     assert kinds == [NextStateKind.SESSION_CLOSED, NextStateKind.USER]
 
 
+async def test_a_clock_that_goes_back_closes_nothing_early_and_keeps_nothing_open(make_gateway):
+    now = [10_000.0]
+    gateway = make_gateway(clock=lambda: now[0], config={"session_idle_s": 60})
+    (first,) = await talk(gateway, "a")
+    now[0] = 1000.0
+    await gateway.collector.close_idle()
+    assert gateway.events(first.turn_id) == (), "its clock begins anew"
+    now[0] += 59
+    second = await gateway.say(user("a"), assistant("hello there"), user("b"))
+    assert second["session_id"] == first.session_id
+    now[0] += 61
+    await gateway.collector.close_idle()
+    (answered, closed) = (gateway.events(turn.turn_id) for turn in gateway.turns())
+    assert [event.kind for event in answered] == [NextStateKind.USER]
+    assert [event.kind for event in closed] == [NextStateKind.SESSION_CLOSED]
+
+
 async def test_a_new_process_goes_on_where_the_last_one_was_killed(make_gateway):
     before = make_gateway()
     first, second = await talk(before, "a", "b")
@@ -174,6 +191,24 @@ async def test_a_new_process_goes_on_where_the_last_one_was_killed(make_gateway)
     assert third.prompt_ids[: len(whole)] == whole
     (reaction,) = after.events(second.turn_id)
     assert reaction.messages[0].content == "c"
+
+
+async def test_a_new_process_knows_a_conversation_whose_reply_died_with_the_last_one(make_gateway):
+    """The reaction was linked, its reply was not made: the client sends the same again."""
+    before = make_gateway(["hello there"])
+    (first,) = await talk(before, "a")
+    history = [user("a"), assistant("hello there"), user("b")]
+    caller = Caller(first.scope, Origin(client="python-httpx"))
+    messages = (*first.messages, first.reply, Message("user", "b"))
+    with before.collector.visit(caller, messages, None, 5.0) as visit:
+        await before.collector.link(visit)  # and then: kill -9
+    after = make_gateway(["later"])
+    await after.collector.rebuild()
+    body = await after.say(*history, headers={"x-stainless-retry-count": "1"})
+    assert body["session_id"] == first.session_id
+    assert after.turns()[1].parent_turn_id == first.turn_id
+    assert [event.kind for event in after.events(first.turn_id)] == [NextStateKind.USER]
+    assert "unknown_shapes" not in after.log.counters()
 
 
 async def test_a_new_process_closes_no_session_twice(make_gateway):

@@ -200,6 +200,24 @@ async def test_the_idle_closer_survives_a_log_that_cannot_be_written(make_gatewa
         await until(lambda: log.counts().linked == 1)
 
 
+async def test_the_idle_closer_survives_what_nobody_expected(make_gateway, log, monkeypatch):
+    gateway = make_gateway(config={"session_idle_s": 1})
+    close_idle, looks = gateway.collector.close_idle, []
+
+    async def fails_at_first() -> None:
+        looks.append(1)
+        if len(looks) == 1:
+            msg = "odd"
+            raise ValueError(msg)
+        await close_idle()
+
+    monkeypatch.setattr(gateway.collector, "close_idle", fails_at_first)
+    async with serving(gateway.app) as url:
+        await client_for(url).chat.completions.create(model=MODEL, messages=[user("a")])
+        await until(lambda: log.counts().linked == 1)
+    assert len(looks) > 1
+
+
 async def test_requests_at_the_same_time_keep_apart(make_gateway):
     gateway = make_gateway([f"reply {i}" for i in range(12)], token_delay_s=0.001)
     async with serving(gateway.app) as url:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -11,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from clawjax.errors import LearnerError
+from clawjax.errors import LearnerError, StoreError
 from clawjax.learner.checkpoint import Checkpoints, Progress
 from clawjax.learner.credit import CreditState
 from clawjax.learner.step import TrainState
@@ -95,6 +98,42 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_used(
     again = opened(tmp_path).restore(state(0))
     assert again is not None
     assert int(again.state.step) == 2
+
+
+def test_a_checkpoint_that_is_half_written_is_none(tmp_path: Path) -> None:
+    """What a crash leaves: a part of it under Orbax's name for what is not complete."""
+    saved(tmp_path, 1, 2)
+    folder = tmp_path / "checkpoints"
+    half = folder / "3.orbax-checkpoint-tmp"
+    shutil.copytree(folder / "2", half)
+    (half / "_CHECKPOINT_METADATA").unlink()
+    for file in list((half / "state").rglob("*"))[::2]:
+        if file.is_file():
+            file.unlink()
+    checkpoints = opened(tmp_path)
+    restored = checkpoints.restore(state(0))
+    assert restored is not None
+    jax.tree.map(np.testing.assert_array_equal, restored.state, state(2))
+    checkpoints.save(state(3), PROGRESS)
+    assert sorted(path.name for path in folder.iterdir()) == ["2", "3"]
+
+
+def test_a_disk_that_is_full_is_trouble_with_storage_and_not_with_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = opened(tmp_path)
+    checkpoints.save(state(1), PROGRESS)
+
+    def full(*_: object, **__: object) -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(checkpoints._manager, "save", full)
+        with pytest.raises(StoreError, match="No space left on device: make room"):
+            checkpoints.save(state(2), PROGRESS)
+    restored = opened(tmp_path).restore(state(0))
+    assert restored is not None
+    assert int(restored.state.step) == 1
 
 
 def test_altered_numbers_do_not_pass(tmp_path: Path) -> None:

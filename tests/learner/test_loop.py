@@ -87,6 +87,16 @@ def test_when_a_step_starts(run: Run) -> None:
     assert run.trained() == {"t00": 1, "t01": 1, "t02": 2, "t03": 2, "t04": 2}
 
 
+def test_a_clock_that_goes_back_holds_no_step_up(run: Run) -> None:
+    learner = run.learner()
+    run.record_many(2)
+    run.now -= 20
+    assert not learner.sweep(), "for so little no step is begun"
+    run.now -= 3600
+    assert learner.sweep()
+    assert run.trained() == {"t00": 1, "t01": 1}
+
+
 def test_the_oldest_ready_turn_waits_no_longer_than_max_wait(run: Run) -> None:
     learner = run.learner()
     run.record_many(2)

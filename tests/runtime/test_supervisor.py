@@ -1,14 +1,18 @@
 """Real child processes: started, watched, started again, stopped."""
 
+import io
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from clawjax.errors import ClawError, ConfigError
+from clawjax.errors import ClawError, ConfigError, LearnerError, LogError, StoreError
+from clawjax.runtime import child
+from clawjax.runtime.child import EXIT_CONFIG, EXIT_DISTRUST, EXIT_STORAGE
 from clawjax.runtime.paths import RunPaths, note_json, read_json, write_json
 from clawjax.runtime.supervisor import Supervisor
 
@@ -26,6 +30,7 @@ def paths(tmp_path, monkeypatch) -> RunPaths:
             "import sys; sys.stderr.write('Configuration error: no such thing'); sys.exit(2)"
         ),
         "broken": "import sys; sys.stderr.write('boom'); sys.exit(1)",
+        "full": "import sys; print('disk is full'); sys.exit(4)",
         "distrustful": "import sys; sys.stderr.write('step 3 is odd'); sys.exit(3)",
         "parent": "import os; print(os.environ['CLAWJAX_PARENT_PID'], os.getppid())",
     }.items():
@@ -38,7 +43,7 @@ def paths(tmp_path, monkeypatch) -> RunPaths:
 
 @pytest.fixture
 def supervisor(paths):
-    supervisor = Supervisor(paths, max_restarts=2)
+    supervisor = Supervisor(paths, max_restarts=2, max_restart_wait_s=0.0)
     yield supervisor
     supervisor.stop_all()
 
@@ -84,20 +89,106 @@ def test_a_process_that_keeps_dying_ends_the_run_with_its_last_words(supervisor)
         eventually(lambda: supervisor.poll() is not None)
 
 
+class Clockwork:
+    """A supervisor whose time a test moves, and its only child."""
+
+    def __init__(self, paths: RunPaths, module: str, **options) -> None:
+        self.now = 0.0
+        self.supervisor = Supervisor(
+            paths, max_restarts=2, max_restart_wait_s=3.0, clock=lambda: self.now
+        )
+        self.supervisor.start("learn", module, stdin="", **options)
+
+    def lives_again_after(self, wait_s: float) -> None:
+        """Let the child die; it is started again after so long and not before."""
+        dead = self.supervisor.pid("learn")
+        self.supervisor.wait("learn")
+        self.supervisor.poll()
+        if wait_s:
+            self.now += wait_s - 0.01
+            self.supervisor.poll()
+            assert self.supervisor.pid("learn") == dead
+            self.now += 0.02
+            self.supervisor.poll()
+        assert self.supervisor.pid("learn") != dead
+
+
 def test_a_process_that_dies_now_and_then_is_always_started_again(paths):
-    now = [0.0]
-    supervisor = Supervisor(paths, max_restarts=1, clock=lambda: now[0])
-    supervisor.start("worker", "broken", stdin="")
+    run = Clockwork(paths, "broken")
     for _ in range(4):
-        first = supervisor.pid("worker")
-        assert supervisor.wait("worker") == 1
-        now[0] += 601
-        supervisor.poll()
-        assert supervisor.pid("worker") != first
-    supervisor.wait("worker")
-    with pytest.raises(ClawError, match="died 2 times"):
-        supervisor.poll()
-    supervisor.stop_all()
+        run.now += 601
+        run.lives_again_after(0)
+    run.lives_again_after(1)
+    run.supervisor.wait("learn")
+    with pytest.raises(ClawError, match="died 3 times"):
+        run.supervisor.poll()
+    run.supervisor.stop_all()
+
+
+def test_a_process_that_others_can_do_without_is_left_stopped_after_growing_pauses(paths):
+    run = Clockwork(paths, "broken", is_needed=False)
+    run.lives_again_after(0)
+    run.lives_again_after(1)
+    assert read_json(paths.processes)["learn"]["state"] == "running"
+    run.supervisor.wait("learn")
+    run.supervisor.poll()
+    assert run.supervisor.has_ended("learn")
+    (notice,) = run.supervisor.notices
+    assert notice == run.supervisor.left_stopped("learn")
+    assert notice.startswith("learn died 3 times (last exit code 1; run.max_restarts=2), the rest ")
+    assert "the rest goes on: boomboomboom (" in notice
+    assert read_json(paths.processes) == {
+        "learn": {"state": "stopped", "restarts": 2, "reason": notice}
+    }
+    run.supervisor.poll()
+    run.supervisor.stop_all()
+
+
+def test_what_the_configuration_did_not_rule_out_before_leaves_serving_alone(paths, tmp_path):
+    run = Clockwork(paths, "broken", is_needed=False)
+    run.supervisor.wait("learn")
+    (tmp_path / "broken.py").write_text((tmp_path / "misconfigured.py").read_text())
+    run.lives_again_after(0)
+    run.supervisor.wait("learn")
+    run.supervisor.poll()
+    assert "no such thing" in run.supervisor.left_stopped("learn")
+    run.supervisor.stop_all()
+
+
+def test_a_disk_that_is_full_is_waited_for(paths):
+    run = Clockwork(paths, "full")
+    for wait_s in (0, 1, 2, 3, 3):
+        run.lives_again_after(wait_s)
+    run.supervisor.wait("learn")
+    run.supervisor.poll()
+    told = read_json(paths.processes)["learn"]
+    assert told == {"state": "restarting", "restarts": 0, "reason": "disk is full"}
+    assert run.supervisor.notices[-1] == "learn begins again in 3 s: disk is full"
+    run.supervisor.stop_all()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "last_words"),
+    [
+        (LogError("disk is full"), EXIT_STORAGE, "disk is full"),
+        (StoreError("disk is full"), EXIT_STORAGE, "disk is full"),
+        (LearnerError("step 3 is odd"), EXIT_DISTRUST, "step 3 is odd"),
+        (ConfigError("no such thing"), EXIT_CONFIG, "Configuration error: no such thing"),
+        (ClawError("odd"), 1, "ClawError: odd"),
+        (ValueError("what somebody said"), 1, "ended by an unexpected ValueError"),
+    ],
+)
+def test_a_process_says_at_its_end_what_would_help(error, code, last_words, monkeypatch, capsys):
+    monkeypatch.setattr(child, "configure_logging", lambda: None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"run": {"dir": "unused"}}'))
+
+    def fail(*_) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        child.run_child(fail)
+    assert ended.value.code == code
+    assert capsys.readouterr().err.splitlines()[-1] == last_words
 
 
 def test_bad_configuration_is_not_tried_again(supervisor):

@@ -108,6 +108,25 @@ def test_rolls_back_to_any_version(store: DirectoryWeightStore, version: int) ->
     assert served(store) == 3
 
 
+def test_only_so_many_versions_are_kept_and_always_the_one_served(tmp_path: Path) -> None:
+    store = DirectoryWeightStore(tmp_path / "weights", keep=2)
+    for version in (1, 2, 3):
+        publish(store, version)
+    assert [found.version for found in store.versions()] == [2, 3]
+    store.point_to(2)
+    for version in (4, 5, 6):
+        publish(store, version, parent=3)
+    assert [found.version for found in store.versions()] == [2, 5, 6]
+    assert served(store) == 2
+    publish(store, 7, parent=2)
+    assert served(store) == 7
+    assert [found.version for found in store.versions()] == [6, 7]
+    with pytest.raises(StoreError, match="holds no version 2: choose one of 0, 6, 7"):
+        store.point_to(2)
+    names = {path.name for path in store.root.iterdir()}
+    assert names == {"000006", "000007", "LATEST", "ROLLBACKS", ".lock"}
+
+
 def test_version_0_is_the_base_model_without_tensors(store: DirectoryWeightStore) -> None:
     publish(store, 1)
     store.point_to(0)

@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
 def _status(folder: Path) -> dict[str, Any]:
     config = kept_config(folder)
     health = read_health(config) or {}
+    loops = health.get("loops") or _processes(folder)
     return {
         "run": str(folder),
         "url": base_url(config),
@@ -49,11 +50,21 @@ def _status(folder: Path) -> dict[str, Any]:
         "model": config.model.name,
         "objective": config.objective.name,
         "engine": health.get("engine", {}),
-        "loops": {name: loop.get("state") for name, loop in health.get("loops", {}).items()},
+        "loops": {name: loop.get("state") for name, loop in loops.items()},
+        "reasons": {name: loop["reason"] for name, loop in loops.items() if loop.get("reason")},
         "turns": health.get("counts") or _counts(folder),
         "weights": _weights(folder),
         "live_keys": sum(key.revoked_at is None for key in KeyFile(folder / KEY_FILE).read()),
     }
+
+
+def _processes(folder: Path) -> dict[str, dict[str, Any]]:
+    """Those that were not running when the run's supervisor last looked."""
+    try:
+        told = json.loads((folder / "processes.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {name: state for name, state in told.items() if state["state"] != "running"}
 
 
 def _counts(folder: Path) -> dict[str, Any]:
@@ -81,7 +92,7 @@ def _weights(folder: Path) -> dict[str, int]:
 
 
 def _lines(status: dict[str, Any]) -> Iterator[str]:
-    is_there = status["is_serving"] or bool(status["loops"])
+    is_there = status["is_serving"] or bool(status["engine"])
     state = "serving" if status["is_serving"] else "not able to answer" if is_there else "not there"
     yield f"{status['run']}: {state}, {status['url']}, {status['model']}, {status['objective']}"
     if engine := status["engine"]:
@@ -91,6 +102,8 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         )
     if loops := status["loops"]:
         yield "  loops    " + ", ".join(f"{name} {state}" for name, state in loops.items())
+    for name, reason in status["reasons"].items():
+        yield f"           {name}: {reason}"
     if turns := status["turns"]:
         dropped = sum(turns["dropped"].values())
         yield (

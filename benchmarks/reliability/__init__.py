@@ -1,0 +1,1 @@
+"""Faults made on purpose, under load, and what came of them."""
