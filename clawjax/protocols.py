@@ -58,6 +58,9 @@ class GenerateRequest:
     session_id: str | None = None
     """Requests of one session share a beginning: an engine with several caches keeps them together.
     None: not known."""
+    cache_scope: str | None = None
+    """What was read for another scope is not reused: the time to the first token would tell one
+    caller how another's prompt begins. None is a scope like any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class ScoreRequest:
     response_ids: tuple[int, ...]
     """At least one; prompt and response fit the context together."""
     priority: int = 0
+    """As for `GenerateRequest`."""
+    cache_scope: str | None = None
     """As for `GenerateRequest`."""
 
 
@@ -190,7 +195,10 @@ class TurnLog(Protocol):
         ...
 
     def judged(self, *, limit: int) -> Sequence[JudgedTurn]:
-        """Turns with a verdict and without outcome or claim, oldest first."""
+        """Turns with a verdict and without outcome or claim, oldest first.
+
+        Where there are more than `limit`, every scope has its oldest among them.
+        """
         ...
 
     def counts(self) -> Counts:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from clawjax.errors import ConfigError
 
-__all__ = ["at_least", "one_of", "require", "within"]
+__all__ = ["above", "at_least", "at_least_or_null", "one_of", "require", "within"]
 
 
 def require(condition: bool, message: str) -> None:
@@ -18,6 +18,17 @@ def require(condition: bool, message: str) -> None:
 def at_least(name: str, value: float, minimum: float) -> None:
     """Check one number."""
     require(value >= minimum, f"{name}={value} is too small: the minimum is {minimum}")
+
+
+def at_least_or_null(name: str, value: float | None, minimum: float) -> None:
+    """Check one number that may be absent."""
+    if value is not None:
+        require(value >= minimum, f"{name}={value} is too small: use {minimum} or more, or null")
+
+
+def above(name: str, value: float, limit: float) -> None:
+    """Check one number against an open bound."""
+    require(value > limit, f"{name}={value} is too small: use more than {limit}")
 
 
 def one_of(name: str, value: str, allowed: Sequence[str]) -> None:

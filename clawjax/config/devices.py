@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from clawjax.config.checks import at_least, require
+from clawjax.config.checks import at_least, at_least_or_null, require
 
 __all__ = ["AttentionKernel", "ComputeDtype", "DistributedConfig", "MeshConfig", "Remat"]
 
@@ -76,7 +76,7 @@ class DistributedConfig:
         """Reject groups that cannot come together."""
         at_least("learner.distributed.timeout_s", self.timeout_s, 1.0)
         at_least("learner.distributed.silence_timeout_s", self.silence_timeout_s, 5.0)
-        at_least("learner.distributed.processes", self.processes or 1, 1)
+        at_least_or_null("learner.distributed.processes", self.processes, 1)
         if self.process_id is not None:
             count = self.processes
             require(
@@ -87,8 +87,9 @@ class DistributedConfig:
         given = (self.coordinator, self.processes, self.process_id)
         require(
             all(value is None for value in given) or None not in given,
-            "learner.distributed names some of coordinator, processes and process_id "
-            f"({', '.join(map(str, given))}): give all three, or none to have them found out",
+            f"learner.distributed.coordinator={self.coordinator}, learner.distributed.processes="
+            f"{self.processes} and learner.distributed.process_id={self.process_id} belong "
+            "together: give all three, or none to have them found out",
         )
 
 

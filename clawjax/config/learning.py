@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clawjax.config.checks import at_least, require, within
+from clawjax.config.checks import above, at_least, at_least_or_null, require, within
 from clawjax.config.devices import (
     AttentionKernel,
     ComputeDtype,
@@ -14,6 +14,9 @@ from clawjax.config.devices import (
 )
 
 __all__ = ["DriftConfig", "LearnerConfig", "LoraConfig"]
+
+_MOST_MEMORY = 0.999_999
+"""Of a moment's past that Adam keeps: with all of it, nothing new would count."""
 
 
 @dataclass
@@ -37,6 +40,7 @@ class LoraConfig:
     def __post_init__(self) -> None:
         """Reject adapters that adapt nothing."""
         at_least("learner.lora.rank", self.rank, 1)
+        above("learner.lora.alpha", self.alpha, 0.0)
         require(bool(self.targets), "learner.lora.targets is empty: name at least one layer")
 
 
@@ -102,6 +106,11 @@ class LearnerConfig:
     """the oldest has waited so long, or"""
     idle_s: float = 30.0
     """no request has arrived for so long."""
+    max_key_share: float | None = 0.5
+    """No key has more of a batch while turns of other keys wait; what is over it waits for the next
+    batch. Who is alone has all of it, and nobody has less than an even split. Null sets no cap."""
+    max_session_share: float | None = None
+    """The same for one session among those that wait, of whatever keys."""
     mini_batch_turns: int | None = None
     """An update takes its turns in several optimiser steps of about so many turns each; null takes
     them all in one."""
@@ -161,7 +170,13 @@ class LearnerConfig:
             f"learner.min_turns={self.min_turns} must be between 1 and "
             f"learner.batch_turns={self.batch_turns}",
         )
-        at_least("learner.mini_batch_turns", self.mini_batch_turns or 1, 1)
+        for name, share in (
+            ("learner.max_key_share", self.max_key_share),
+            ("learner.max_session_share", self.max_session_share),
+        ):
+            if share is not None:
+                within(name, share, 0.01, 1.0)
+        at_least_or_null("learner.mini_batch_turns", self.mini_batch_turns, 1)
         at_least("learner.epochs", self.epochs, 1)
         if self.rest_above is not None:
             within("learner.rest_above", self.rest_above, -1.0, 1.0)
@@ -172,16 +187,19 @@ class LearnerConfig:
         at_least("learner.micro_batch_tokens", self.micro_batch_tokens, 1)
         at_least("learner.learning_rate", self.learning_rate, 0.0)
         at_least("learner.warmup_steps", self.warmup_steps, 0)
-        require(
-            self.adam_eps > 0, f"learner.adam_eps={self.adam_eps} divides by 0: raise it above 0"
-        )
-        at_least("learner.max_steps", self.max_steps or 1, 1)
+        at_least("learner.weight_decay", self.weight_decay, 0.0)
+        within("learner.beta1", self.beta1, 0.0, _MOST_MEMORY)
+        within("learner.beta2", self.beta2, 0.0, _MOST_MEMORY)
+        above("learner.adam_eps", self.adam_eps, 0.0)
+        above("learner.max_grad_norm", self.max_grad_norm, 0.0)
+        above("learner.max_mismatch", self.max_mismatch, 0.0)
+        at_least_or_null("learner.max_steps", self.max_steps, 1)
         at_least("learner.keep_checkpoints", self.keep_checkpoints, 1)
         if self.keep_versions is not None:
             at_least("learner.keep_versions", self.keep_versions, 2)
         at_least("learner.poll_s", self.poll_s, 0.001)
         within("learner.nice", self.nice, -20, 19)
-        at_least("learner.cpu_cores", self.cpu_cores or 1, 1)
+        at_least_or_null("learner.cpu_cores", self.cpu_cores, 1)
         require(
             self.length_buckets == sorted(set(self.length_buckets)),
             f"learner.length_buckets={self.length_buckets} have to ascend: sort them",

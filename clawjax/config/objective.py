@@ -122,8 +122,9 @@ class OffPolicyConfig:
         at_least("objective.off_policy.cap", self.cap, 1.0)
         require(
             0 <= self.low < 1 < self.high,
-            f"objective.off_policy keeps ratios from low={self.low} to high={self.high}, which "
-            "leaves out 1, where sampler and policy agree: choose low < 1 < high",
+            f"objective.off_policy.low={self.low} and objective.off_policy.high={self.high} keep "
+            "ratios between them, which leaves out 1, where sampler and policy agree: choose "
+            "0 <= low < 1 < high",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clawjax.config.checks import at_least, require, within
+from clawjax.config.checks import at_least, at_least_or_null, require, within
 
 __all__ = ["HINT_MODULES", "LlmJudgeConfig", "NextStateConfig", "RewardConfig", "RulesConfig"]
 
@@ -31,6 +31,12 @@ class RulesConfig:
     """The reply's last number, boxed expression or whole text has to equal this."""
     weights: dict[str, float] = field(default_factory=dict)
     """Weight per check by the names above; 1 where absent."""
+
+    def __post_init__(self) -> None:
+        """Nothing has fewer words than none; what contradicts itself the judge says."""
+        at_least_or_null("reward.rules.max_words", self.max_words, 0)
+        at_least_or_null("reward.rules.min_words", self.min_words, 0)
+        at_least_or_null("reward.rules.max_paragraphs", self.max_paragraphs, 0)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from clawjax.config.learning import LearnerConfig
 from clawjax.config.objective import ObjectiveConfig
 from clawjax.config.rewarding import RewardConfig
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
+from clawjax.config.shape import check_shape
 from clawjax.errors import ConfigError
 
 __all__ = ["MonitorConfig", "RunConfig", "RunSection", "UserConfig", "WandbMode", "to_run_config"]
@@ -171,6 +172,8 @@ def to_run_config(config: DictConfig | dict[str, Any]) -> RunConfig:
     Raises:
         ConfigError: an unknown key, a wrong type, or values that contradict each other.
     """
+    plain = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
+    check_shape(RunConfig, plain)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(RunConfig), config)
         run_config = OmegaConf.to_object(merged)

@@ -58,6 +58,10 @@ class EngineConfig:
     kept_prefixes: int = 4
     """Conversations kept in the cache besides those in the slots, so that they need not be read
     again when they go on; each takes the memory of a slot."""
+    shares_prefixes: bool = False
+    """Whether what was read for one key is reused for others whose prompts begin alike. It saves
+    time where many keys have one system prompt, and lets a key learn, from the time to its first
+    token and `cached_tokens`, that somebody else's prompt begins as its own does."""
     prefill_chunk: int = 128
     """Prompt tokens processed between two decode steps, of one prompt or of several."""
     tokens_per_dispatch: int = 1
@@ -132,6 +136,9 @@ class GatewayConfig:
     """What is blanked out before anything is logged: `email`, `phone`, `card`, `key`, or
     `package.module:function`, which takes a text and returns it without its secrets. A turn with
     something to blank out is not trained on, as its tokens spell it."""
+    metrics: str = "open"
+    """Who may read `/metrics`: everybody who reaches the port (`open`), as with `/healthz`, keys with
+    the role `admin` (`admin`), or nobody (`off`)."""
     tool_parser: str = "auto"
     """How the model writes calls: `auto` (as its chat template does) or one of TOOL_PARSERS."""
     reasoning_parser: str = "auto"
@@ -144,6 +151,7 @@ class GatewayConfig:
         at_least("gateway.request_timeout_s", self.request_timeout_s, 1)
         at_least("gateway.keep_alive_s", self.keep_alive_s, 0.01)
         at_least("gateway.max_body_bytes", self.max_body_bytes, 1)
+        one_of("gateway.metrics", self.metrics, ("open", "admin", "off"))
         one_of("gateway.tool_parser", self.tool_parser, ("auto", *TOOL_PARSERS))
         reasoning = ("auto", "none", *REASONING_PARSERS)
         one_of("gateway.reasoning_parser", self.reasoning_parser, reasoning)

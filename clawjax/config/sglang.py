@@ -122,7 +122,7 @@ class SglangConfig:
         for url in (*self.urls, *([] if self.router is None else [self.router])):
             require(
                 url.startswith(("http://", "https://")),
-                f"engine.sglang: {url!r} is no URL: write http://HOST:PORT",
+                f"engine.sglang.urls or engine.sglang.router: {url!r} is no URL: write http://HOST:PORT",
             )
         require(
             len({url.rstrip("/") for url in self.urls}) == len(self.urls),

@@ -2,7 +2,8 @@
 
 Owns the account of the cache's rows: the first ones decode, the others only keep what would be
 overwritten. Invariants: what a row is said to hold was computed by the weights in use; of what is
-kept, the least recently used goes first. Plain bookkeeping: knows no device.
+kept, the least recently used goes first; nothing is found, or known to be kept, across scopes, so
+that one caller's waiting tells nothing of another's prompt. Plain bookkeeping: knows no device.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class PrefixTable:
         """Nothing is held yet; fewer than `shortest` tokens are not worth a copy."""
         self._slots, self._shortest = slots, shortest
         self._rows: list[np.ndarray] = [_NOTHING] * (slots + kept)
+        self._scopes: list[str | None] = [None] * (slots + kept)
+        """Whose tokens a row holds."""
         self._used = [0] * (slots + kept)
         self._clock = itertools.count(1)
 
@@ -47,7 +50,7 @@ class PrefixTable:
         return len(self._rows[row])
 
     def hold(self, row: int, tokens: np.ndarray) -> None:
-        """A row now holds these tokens and nothing else."""
+        """A row now holds these tokens and nothing else, of the scope it was placed for."""
         self._rows[row] = tokens
         self._used[row] = next(self._clock)
 
@@ -55,23 +58,27 @@ class PrefixTable:
         """Nothing in the cache is of any use: the weights have changed."""
         self._rows = [_NOTHING] * len(self._rows)
 
-    def place(self, prompt: np.ndarray, row: int) -> Placement:
-        """Make room for a prompt in a row and find where its beginning is held.
+    def place(self, prompt: np.ndarray, row: int, scope: str | None = None) -> Placement:
+        """Make room for a prompt in a row and find where its beginning is held for its scope.
 
         The account is brought up to date as if the copies were done, and the row holds what the
         prompt shares with it.
         """
-        source, shared = self._longest(prompt, row)
+        source, shared = self._longest(prompt, row, scope)
         copies = self._save(row, keeps=shared if source == row else 0, spare=source)
         if source != row and shared:
             copies.append(Copy(source, row, shared))
             self._used[source] = next(self._clock)
+        self._scopes[row] = scope
         self.hold(row, prompt[:shared])
         return Placement(tuple(copies), shared)
 
-    def _longest(self, prompt: np.ndarray, row: int) -> tuple[int, int]:
+    def _longest(self, prompt: np.ndarray, row: int, scope: str | None) -> tuple[int, int]:
         """Which row shares most with the prompt, its own where that is as good; and how much."""
-        shared = [_shared(tokens, prompt[:-1]) for tokens in self._rows]
+        shared = [
+            _shared(tokens, prompt[:-1]) if self._scopes[index] == scope else 0
+            for index, tokens in enumerate(self._rows)
+        ]
         best = max(range(len(shared)), key=lambda other: (shared[other], other == row))
         return (best, shared[best]) if shared[best] >= self._shortest else (row, 0)
 
@@ -80,14 +87,19 @@ class PrefixTable:
 
         The row `spare` is not overwritten.
         """
-        tokens = self._rows[row]
-        others = [other for index, other in enumerate(self._rows) if index != row]
+        tokens, scope = self._rows[row], self._scopes[row]
+        others = [
+            other
+            for index, other in enumerate(self._rows)
+            if index != row and self._scopes[index] == scope
+        ]
         is_known = any(_shared(other, tokens) == len(tokens) for other in others)
         stores = [store for store in range(self._slots, len(self._rows)) if store != spare]
         if len(tokens) - keeps < self._shortest or is_known or not stores:
             return []
         store = min(stores, key=lambda other: (len(self._rows[other]) > 0, self._used[other]))
         self._rows[store], self._used[store] = tokens, self._used[row]
+        self._scopes[store] = scope
         return [Copy(row, store, len(tokens))]
 
 

@@ -169,7 +169,7 @@ class Scheduler:
     def _seat(self, reply: Reply, slot: int) -> None:
         """Put a reply into a free slot, with what the cache holds of it."""
         reply.slot, reply.sequence, reply.is_mixed = slot, reply.tokens, False
-        placement = self._prefixes.place(reply.known, slot)
+        placement = self._prefixes.place(reply.known, slot, reply.job.request.cache_scope)
         for copy in placement.copies:
             self._decoder.copy(*copy)
         self._positions[slot] = placement.held

@@ -37,12 +37,15 @@ from clawjax.gateway.failures import exception_handlers
 from clawjax.gateway.feedback import FeedbackService
 from clawjax.gateway.limits import LimitHeaders, UnderWay
 from clawjax.gateway.middleware import CountRequests
+from clawjax.gateway.openapi import OpenApiEndpoint
 from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.redacting import RedactingLog
 from clawjax.gateway.redaction import Redactor
 from clawjax.gateway.render import Renderer, Tokenizer
+from clawjax.gateway.telemetry import MeasuredRequests, MetricsEndpoint, Telemetry
 from clawjax.keys import KeyRing
 from clawjax.log.forgetting import Forgotten
+from clawjax.metrics.prometheus import Report
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
 
@@ -68,7 +71,8 @@ class GatewayDeps:
     log: GatewayLog
     config: GatewayConfig
     sampling_defaults: EngineConfig
-    """Temperature, top-p and reply length where the client names none."""
+    """Temperature, top-p and reply length where the client names none; whether keys share a cache of
+    prefixes."""
     model_name: str
     keys: KeyRing = field(default_factory=KeyRing)
     """Who may ask; anybody where it has never had a key."""
@@ -78,6 +82,8 @@ class GatewayDeps:
     """The loops' states for `/healthz`."""
     turn_counts: Callable[[], Mapping[str, object]] = _nothing
     """The turn log's balance for `/healthz`; must not touch the log itself."""
+    latest_metrics: Callable[[], Mapping[str, float]] = dict
+    """The newest value of every key in `metrics.jsonl`, for `/metrics`; must not read the file."""
     forget: Callable[[str, str], Forgotten] | None = None
     """Takes the session of a scope out of the log; None: nobody may ask for it over HTTP."""
     clock: Callable[[], float] = time.time
@@ -97,9 +103,16 @@ def create_app(deps: GatewayDeps) -> Starlette:
         linking=deps.config.linking,
         default_kind=TurnKind(deps.config.default_turn_kind),
     )
+    telemetry = Telemetry(
+        lambda: Report(
+            deps.engine.status(), deps.loop_status(), deps.turn_counts(), deps.latest_metrics()
+        )
+    )
+    routes = _routes(deps, log, collector, telemetry)
     app = Starlette(
-        routes=_routes(deps, log, collector),
+        routes=routes,
         middleware=[
+            Middleware(MeasuredRequests, telemetry=telemetry, routes=routes),
             Middleware(CountRequests, count=log.count),
             Middleware(LimitHeaders, max_bytes=deps.config.limits.max_header_bytes),
         ],
@@ -117,7 +130,9 @@ def _log_of(deps: GatewayDeps) -> GatewayLog:
     return RedactingLog(deps.log, Redactor(deps.config.redact, deps.tokenizer.piece))
 
 
-def _routes(deps: GatewayDeps, log: GatewayLog, collector: Collector) -> list[Route]:
+def _routes(
+    deps: GatewayDeps, log: GatewayLog, collector: Collector, telemetry: Telemetry
+) -> list[Route]:
     authenticator = Authenticator(deps.keys)
     chat = ChatService(
         deps.engine,
@@ -130,6 +145,7 @@ def _routes(deps: GatewayDeps, log: GatewayLog, collector: Collector) -> list[Ro
         model_name=deps.model_name,
         request_timeout_s=deps.config.request_timeout_s,
         max_prompt_tokens=deps.config.limits.max_prompt_tokens,
+        shares_prefixes=deps.sampling_defaults.shares_prefixes,
         clock=deps.clock,
     )
     feedback = FeedbackEndpoint(
@@ -150,7 +166,7 @@ def _routes(deps: GatewayDeps, log: GatewayLog, collector: Collector) -> list[Ro
     )
     keys = KeysEndpoint(deps.keys, authenticator, deps.clock)
     routes = [
-        *_reply_routes(deps, chat, authenticator),
+        *_reply_routes(deps, chat, authenticator, telemetry),
         Route("/v1/messages/count_tokens", counting.count, methods=["POST"]),
         Route("/v1/feedback", feedback.give, methods=["POST"]),
         Route("/v1/models", models.list_all, methods=["GET"]),
@@ -160,16 +176,24 @@ def _routes(deps: GatewayDeps, log: GatewayLog, collector: Collector) -> list[Ro
         Route("/v1/keys/{key_id}", keys.revoke, methods=["DELETE"]),
         Route("/healthz", health.check, methods=["GET"]),
     ]
+    if deps.config.metrics != "off":
+        metrics = MetricsEndpoint(
+            telemetry, authenticator, needs_admin=deps.config.metrics == "admin"
+        )
+        routes.append(Route("/metrics", metrics.tell, methods=["GET"]))
     if deps.forget is not None:
         forgetting = ForgetEndpoint(deps.forget, collector.let_go, authenticator)
         path = "/v1/sessions/{session_id:path}"
         routes.append(Route(path, forgetting.forget, methods=["DELETE"]))
+    described = OpenApiEndpoint(routes, deps.config)
+    routes.append(Route("/openapi.json", described.tell, methods=["GET"]))
     root = RootEndpoint(deps.model_name, tuple(route.path for route in routes))
-    return [*routes, Route("/", root.tell, methods=["GET"])]
+    routes.append(Route("/", root.tell, methods=["GET"]))
+    return routes
 
 
 def _reply_routes(
-    deps: GatewayDeps, chat: ChatService, authenticator: Authenticator
+    deps: GatewayDeps, chat: ChatService, authenticator: Authenticator, telemetry: Telemetry
 ) -> list[Route]:
     """One path per dialect; all of them answer by the same service."""
     previous = PreviousResponses(deps.log)
@@ -186,6 +210,7 @@ def _reply_routes(
             dialect=dialect,
             previous=previous,
             under_way=under_way,
+            telemetry=telemetry,
         )
         return Route(path, endpoint, methods=["POST"])
 

@@ -19,6 +19,8 @@ __all__ = ["Caller", "read_caller"]
 
 _LAST_PRIORITY = 9
 _MOST_RETRIES = 1000
+_LONGEST_NUMBER = 4
+"""Characters of a number in a header; Python refuses to read very long ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def _said_kind(headers: Mapping[str, str], body: JsonObject) -> TurnKind | None:
 def _retries(headers: Mapping[str, str]) -> int:
     """How often the client's own library has sent this request before."""
     count = headers.get("x-stainless-retry-count", "").strip()
-    is_count = count.isascii() and count.isdecimal() and len(count) <= 4
+    is_count = count.isascii() and count.isdecimal() and len(count) <= _LONGEST_NUMBER
     return min(int(count), _MOST_RETRIES) if is_count else 0
 
 
@@ -118,6 +120,6 @@ def _said_priority(headers: Mapping[str, str], body: JsonObject) -> int | None:
     if "x-priority" not in headers:
         return read_integer(body, "priority", 0, _LAST_PRIORITY)
     text = headers["x-priority"].strip()
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > _LONGEST_NUMBER:
         reject("priority", f"expected an integer from 0 (first) to {_LAST_PRIORITY}")
     return read_integer({"priority": int(text)}, "priority", 0, _LAST_PRIORITY)

@@ -92,6 +92,7 @@ class ChatService:
         request_timeout_s: float,
         clock: Callable[[], float],
         max_prompt_tokens: int | None = None,
+        shares_prefixes: bool = False,
         draw_seed: Callable[[], int] = lambda: secrets.randbelow(SEED_RANGE),
     ) -> None:
         self._engine = engine
@@ -101,6 +102,7 @@ class ChatService:
         self._request_timeout_s = request_timeout_s
         self._clock = clock
         self._max_prompt_tokens = max_prompt_tokens
+        self._shares_prefixes = shares_prefixes
         self._draw_seed = draw_seed
 
     async def answer(self, request: ChatRequest, caller: Caller, sink: Sink) -> None:
@@ -250,6 +252,7 @@ class ChatService:
                 top_logprobs=exchange.top_logprobs,
                 priority=exchange.priority,
                 session_id=exchange.session_id,
+                cache_scope=None if self._shares_prefixes else exchange.scope,
             )
         )
         async with aclosing(cast("AsyncGenerator[TokenChunk]", stream)) as chunks:

@@ -6,6 +6,7 @@ Holds no state of conversations. Invariant: a client that leaves cancels what wa
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from clawjax.config import EngineConfig, GatewayConfig
 from clawjax.errors import WireError
 from clawjax.gateway.auth import Authenticator, Principal
 from clawjax.gateway.caller import Caller, read_caller
-from clawjax.gateway.chat import ChatService
+from clawjax.gateway.chat import ChatService, Sink
 from clawjax.gateway.completions import TokenBytes, failure_of, model_body
 from clawjax.gateway.dialects.chat import CHAT
 from clawjax.gateway.dialects.protocol import Dialect
@@ -27,6 +28,7 @@ from clawjax.gateway.limits import UnderWay, check_size
 from clawjax.gateway.openai import ChatRequest
 from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.sinks import JsonSink, StreamSink
+from clawjax.gateway.telemetry import MeasuredSink, Telemetry
 from clawjax.gateway.wire import JsonObject, parse_object
 from clawjax.keys import Role
 from clawjax.log.forgetting import Forgotten
@@ -71,9 +73,11 @@ class ChatEndpoint:
         dialect: Dialect = CHAT,
         previous: PreviousResponses | None = None,
         under_way: UnderWay | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._chat = chat
         self._under_way = under_way or UnderWay(None)
+        self._telemetry = telemetry
         self._dialect = dialect
         self._previous = previous
         self._authenticator = authenticator
@@ -92,6 +96,7 @@ class ChatEndpoint:
     async def _serve(
         self, http: Request, who: Principal, scope: Scope, receive: Receive, send: Send
     ) -> None:
+        arrived = time.monotonic()
         body = await read_object(http, self._config.max_body_bytes)
         request = self._dialect.parse(body, self._sampling_defaults)
         check_size(request, self._config.limits)
@@ -103,13 +108,17 @@ class ChatEndpoint:
         if request.previous_response_id is not None and self._previous is not None:
             request = await self._previous.resume(request, caller.scope)
         if request.is_stream:
-            await self._stream(request, caller, receive, send)
+            await self._stream(request, caller, receive, send, arrived)
         else:
             sink = JsonSink(self._dialect, request, self._token_bytes, scope, receive, send)
-            await run_while_connected(self._chat.answer(request, caller, sink), receive)
+            work = self._chat.answer(request, caller, self._measured(sink, arrived))
+            await run_while_connected(work, receive)
+
+    def _measured(self, sink: Sink, arrived: float) -> Sink:
+        return sink if self._telemetry is None else MeasuredSink(sink, self._telemetry, arrived)
 
     async def _stream(
-        self, request: ChatRequest, caller: Caller, receive: Receive, send: Send
+        self, request: ChatRequest, caller: Caller, receive: Receive, send: Send, arrived: float
     ) -> None:
         sink = StreamSink(
             self._dialect,
@@ -118,12 +127,14 @@ class ChatEndpoint:
             send,
             keep_alive_s=self._config.keep_alive_s,
         )
-        work = self._answer(request, caller, sink)
+        work = self._answer(request, caller, sink, arrived)
         await run_while_connected(work, receive, beside=sink.keep_alive())
 
-    async def _answer(self, request: ChatRequest, caller: Caller, sink: StreamSink) -> None:
+    async def _answer(
+        self, request: ChatRequest, caller: Caller, sink: StreamSink, arrived: float
+    ) -> None:
         try:
-            await self._chat.answer(request, caller, sink)
+            await self._chat.answer(request, caller, self._measured(sink, arrived))
         except Exception as error:
             if not sink.has_started:
                 raise
@@ -294,7 +305,7 @@ async def read_object(request: Request, max_bytes: int) -> JsonObject:
         WireError: 413 over the limit, 408 where it does not arrive, 400 where it is no JSON object.
     """
     announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > max_bytes:
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > max_bytes):
         raise _too_large(max_bytes)
     try:
         async with asyncio.timeout(_BODY_TIMEOUT_S):

@@ -64,7 +64,7 @@ def parse_object(body: bytes) -> JsonObject:
         WireError: not JSON, not UTF-8, or not an object.
     """
     try:
-        decoded: object = json.loads(body)
+        decoded: object = json.loads(body, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         msg = f"the body is not valid UTF-8 (byte {error.start}): send JSON in UTF-8"
         raise WireError(msg, code="invalid_json") from error
@@ -77,6 +77,11 @@ def parse_object(body: bytes) -> JsonObject:
         msg = "the body is not usable JSON: it is nested too deeply or has a number too long"
         raise WireError(msg, code="invalid_json") from error
     return as_object(decoded, "body")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    msg = f"{name} is not JSON (RFC 8259): leave the field out, or send a number"
+    raise WireError(msg, code="invalid_json")
 
 
 def as_object(value: object, field: str) -> JsonObject:

@@ -32,6 +32,7 @@ from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import Reactions
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.seams import LearnerLog, Stop
+from clawjax.learner.shares import largest_key_share, share_out
 from clawjax.learner.step import TrainState, TrainStep
 from clawjax.learner.teacher import HintTeacher, Lesson
 from clawjax.learner.timing import is_due
@@ -163,11 +164,12 @@ class Learner:
                     drops.append(Outcome(judged.turn.turn_id, now, drop_reason=reason))
         if drops:
             self.log.append(*drops)
+        turns = share_out(ready, self.config)
         arrived_at = self.log.last_arrival()
-        if not is_due(ready, now=now, arrived_at=arrived_at, config=self.config):
+        if not is_due(turns, now=now, arrived_at=arrived_at, config=self.config):
             return False
         was = self.version
-        self.train(ready[: self.config.batch_turns])
+        self.train(turns)
         return self.version > was
 
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
@@ -382,6 +384,7 @@ class Learner:
             "train/tokens_total": float(self.progress.tokens),
             "train/version": float(self.version),
             "train/refused": float(len(self.lineage.refused)),
+            "train/largest_key_share": largest_key_share(turns),
         }
 
 

@@ -37,6 +37,7 @@ from clawjax.log.schema import (
     turns,
     verdicts,
 )
+from clawjax.log.undecided import undecided
 from clawjax.records import (
     Counts,
     JudgedTurn,
@@ -163,17 +164,8 @@ class SqlTurnLog:
         ]
 
     def judged(self, *, limit: int) -> list[JudgedTurn]:
-        """Turns with a verdict and without outcome or claim, oldest first."""
-        has_verdict = sa.exists().where(verdicts.c.turn_id == turns.c.turn_id)
-        is_settled = sa.exists().where(outcomes.c.turn_id == turns.c.turn_id)
-        is_claimed = sa.exists().where(claims.c.turn_id == turns.c.turn_id)
-        query = (
-            sa.select(turns)
-            .where(has_verdict, ~is_settled, ~is_claimed)
-            .order_by(turns.c.seq)
-            .limit(limit)
-        )
-        return self._with_events(self.select(query))
+        """Turns with a verdict and without outcome or claim, oldest first, of all scopes alike."""
+        return self._with_events(self.select(undecided(limit)))
 
     def get(self, turn_id: str) -> JudgedTurn | None:
         """One turn with all that is known about it."""

@@ -50,6 +50,7 @@ KEYS: tuple[Key, ...] = (
     Key("train/staleness_mean", "versions", "mean distance between sampling and training"),
     Key("train/staleness_max", "versions", "the largest in the batch"),
     Key("train/turns", "turns", "turns in the batch"),
+    Key("train/largest_key_share", "share", "of the batch, of the key that most of it is of"),
     Key("train/rl_turns", "turns", "those with a score"),
     Key("train/opd_turns", "turns", "those with a hint that was taught by"),
     Key("train/opd_skipped/*", "turns", "those without, by reason, e.g. `no_hint`"),

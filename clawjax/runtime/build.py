@@ -71,6 +71,7 @@ def build_app(
     on_linked: Callable[[], None],
     loop_status: Callable[[], Mapping[str, object]] = dict,
     turn_counts: Callable[[], Mapping[str, object]] = dict,
+    latest_metrics: Callable[[], Mapping[str, float]] = dict,
 ) -> Starlette:
     """The endpoint.
 
@@ -82,6 +83,7 @@ def build_app(
         on_linked: called when there is something new to judge.
         loop_status: the loops' states, for `/healthz`.
         turn_counts: the log's balance, for `/healthz`.
+        latest_metrics: what the run's processes measured last, for `/metrics`.
 
     Raises:
         ConfigError: other machines could reach the endpoint and there is no key.
@@ -101,6 +103,7 @@ def build_app(
             on_linked=on_linked,
             loop_status=loop_status,
             turn_counts=turn_counts,
+            latest_metrics=latest_metrics,
         )
     )
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -24,6 +25,7 @@ from clawjax.errors import ConfigError, EngineError, LogError
 from clawjax.log.forgetting import forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.metrics.live import LatestMetrics
 from clawjax.protocols import Engine
 from clawjax.records import Counts
 from clawjax.rewards.registry import build_rewards
@@ -66,9 +68,12 @@ class Status:
         self._paths = paths
         self._counts: Counts | None = None
         self._claimed = 0
+        self._metrics = LatestMetrics(paths.metrics)
+        self._latest: Mapping[str, float] = {}
 
     def refresh(self, log: SqlTurnLog) -> Counts:
-        """Read the log's balance; call from a worker thread."""
+        """Read the log's balance and what was measured; call from a worker thread."""
+        self._latest = dict(self._metrics.read())
         self._counts = log.counts()
         self._claimed = log.claimed()
         return self._counts
@@ -76,6 +81,10 @@ class Status:
     def counts(self) -> dict[str, Any]:
         """The latest known balance; empty before the first look."""
         return {} if self._counts is None else self._counts._asdict()
+
+    def latest(self) -> Mapping[str, float]:
+        """What the run's processes measured last."""
+        return self._latest
 
     def loops(self) -> dict[str, Any]:
         """What each loop is doing, and why one of them does nothing."""
@@ -128,6 +137,7 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
         on_linked=judges.wake,
         loop_status=status.loops,
         turn_counts=status.counts,
+        latest_metrics=status.latest,
     )
     server = uvicorn.Server(
         uvicorn.Config(

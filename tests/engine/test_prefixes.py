@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,19 @@ def test_short_beginnings_are_not_worth_a_copy() -> None:
     assert table.place(count(start=30, stop=50), 0) == ((), 0)  # nor is what is lost worth keeping
 
 
+def test_what_was_read_for_one_key_is_not_found_by_another() -> None:
+    table = PrefixTable(2, 2, shortest=4)
+    table.place(count(stop=12), 0, "a")
+    table.hold(0, count(stop=12))
+    assert table.place(count(stop=20), 1, "b") == ((), 0)
+    table.hold(1, count(stop=20))
+    assert table.place(count(stop=30), 1, "a") == ((Copy(1, 2, 20), Copy(0, 1, 12)), 12), (
+        "a row that another key's row covers is kept all the same"
+    )
+    assert table.place(count(stop=30), 0, "b") == ((Copy(2, 0, 20),), 20), "from the store"
+    assert table.place(count(stop=30), 1, None).held == 0
+
+
 def test_other_weights_make_everything_worthless() -> None:
     table = PrefixTable(1, 1, shortest=4)
     table.hold(0, count(stop=12))
@@ -95,14 +109,19 @@ def test_the_account_says_what_a_device_would_hold(data: st.DataObject) -> None:
     slots, kept = 3, 2
     table = PrefixTable(slots, kept, shortest=3)
     device = [np.full(16, -1, np.int32) for _ in range(slots + kept)]
+    owner: list[str | None] = [None] * (slots + kept)
     for _ in range(data.draw(st.integers(1, 25))):
         tokens = np.asarray(
             data.draw(st.lists(st.integers(0, 1), min_size=1, max_size=14)), np.int32
         )
         row = data.draw(st.integers(0, slots - 1))
-        placed = table.place(tokens, row)
+        scope = data.draw(st.sampled_from([None, "a"]))
+        placed = table.place(tokens, row, scope)
         for source, target, length in placed.copies:
             device[target][:length] = device[source][:length]
+            owner[target] = owner[source]
+        assert not placed.held or owner[row] == scope
+        owner[row] = scope
         assert placed.held < len(tokens)
         np.testing.assert_array_equal(device[row][: placed.held], tokens[: placed.held])
         device[row][: len(tokens)] = tokens
@@ -173,6 +192,16 @@ def test_what_many_prompts_begin_with_is_read_once_while_all_of_them_run(
     assert read.tokens == 5 * 6
     pairs = zip(asked, jobs, strict=True)
     assert_consistent(logits_of, model.params, {one: replies[job] for one, job in pairs})
+
+
+def test_each_key_reads_the_same_prompt_for_itself(scheduler: Scheduler, read: Counting) -> None:
+    asked = replace(request(prompt(60), 4, seed=1), cache_scope="a")
+    run(scheduler, asked)
+    read.tokens = 0
+    [reply] = run(scheduler, replace(asked, cache_scope="b"))
+    assert (read.tokens, reply.chunks[0].cached_tokens) == (60, 0)
+    [again] = run(scheduler, replace(asked, cache_scope="a"))
+    assert again.chunks[0].cached_tokens == 59
 
 
 def test_conversations_beyond_the_slots_come_back_from_the_store(

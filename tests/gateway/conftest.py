@@ -94,6 +94,7 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
         clock: Callable[[], float] | None = None,
         loop_status=dict,
         config: dict | None = None,
+        sampling: dict | None = None,
         **engine_options,
     ) -> Gateway:
         chosen = with_tokenizer or tokenizer
@@ -105,7 +106,7 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
             tokenizer=chosen,
             log=used_log,
             config=GatewayConfig(**(config or {})),
-            sampling_defaults=EngineConfig(max_response_tokens=64),
+            sampling_defaults=EngineConfig(**{"max_response_tokens": 64} | (sampling or {})),
             model_name=MODEL,
             keys=keys or KeyRing(secret=api_key),
             forget=lambda scope, session_id: forget(

@@ -189,6 +189,19 @@ async def test_what_is_too_much_names_its_limit(make_gateway, limits, body, said
     assert gateway.turns() == []
 
 
+async def test_keys_share_no_cache_of_prompts_unless_the_operator_wants_it(make_gateway, tmp_path):
+    door = Door(make_gateway, tmp_path)
+    other = door.add("other", *Role)
+    owner = door.file.read()[0]
+    for headers in (door.owner, door.other):
+        await door.gateway.say(user("hi"), headers=headers)
+    scopes = [request.cache_scope for request in door.gateway.engine.requests]
+    assert scopes == [owner.key_id, other.key.key_id]
+    sharing = Door(make_gateway, tmp_path / "b", sampling={"shares_prefixes": True})
+    await sharing.gateway.say(user("hi"), headers=sharing.owner)
+    assert sharing.gateway.engine.requests[0].cache_scope is None
+
+
 async def test_headers_have_a_limit(make_gateway):
     gateway = make_gateway(config={"limits": LimitsConfig(max_header_bytes=1024)})
     answer = await gateway.chat(user("hi"), headers={"x-filler": "a" * 1024})

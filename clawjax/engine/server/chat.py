@@ -63,6 +63,7 @@ def new_chat(engine: Engine, tokenizer: ChatTokenizer, settings: Settings) -> Ch
         model_name=settings.model_name,
         request_timeout_s=settings.request_timeout_s,
         clock=time.time,
+        shares_prefixes=True,  # one key, one owner
     )
 
 

@@ -26,7 +26,7 @@ __all__ = ["CompletionsRoute", "completion_call"]
 _DEFAULT_TOKENS = 16
 """OpenAI's."""
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "stop", "stop_token_ids", "ignore_eos", "n")
-_OTHERS = ("rid", "stream", "priority", "lora_path")
+_OTHERS = ("rid", "stream", "priority", "lora_path", "extra_key")
 _UNSUPPORTED = ("echo", "suffix", "best_of")
 
 

@@ -158,6 +158,7 @@ class Generator:
             seed=wanted.seed,
             top_logprobs=wanted.top_logprobs,
             priority=wanted.priority,
+            cache_scope=wanted.extra_key,
         )
         stream = self._engine.generate(request)
         async with aclosing(cast("AsyncGenerator[TokenChunk]", stream)) as chunks:
@@ -172,7 +173,11 @@ class Generator:
     async def _score(self, wanted: Wanted, prompt_ids: tuple[int, ...], start: int) -> TokenChunk:
         """What follows the token at `start`, of which nothing is asked."""
         request = ScoreRequest(
-            wanted.rid, prompt_ids[: start + 1], prompt_ids[start + 1 :], wanted.priority
+            wanted.rid,
+            prompt_ids[: start + 1],
+            prompt_ids[start + 1 :],
+            wanted.priority,
+            wanted.extra_key,
         )
         if isinstance(self._engine, ControlledEngine) or wanted.top_logprobs:
             return await controlled(self._engine).read(request, top_logprobs=wanted.top_logprobs)

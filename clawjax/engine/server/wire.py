@@ -87,6 +87,8 @@ class Wanted:
     has_token_texts: bool = True
     priority: int = 0
     lora_path: str | None = None
+    extra_key: str | None = None
+    """What was cached for a request with another one is not reused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ def _each(body: JsonObject, name: str, count: int) -> Sequence[object]:
 
 def _fields(body: JsonObject, count: int) -> dict[str, Sequence[object]]:
     single = ("return_text_in_logprobs", "priority")
-    several = ("return_logprob", "logprob_start_len", "top_logprobs_num", "lora_path")
+    several = ("return_logprob", "logprob_start_len", "top_logprobs_num", "lora_path", "extra_key")
     if any(_each(body, "token_ids_logprob", count)):
         reject("token_ids_logprob", "is not supported: use top_logprobs_num")
     return {name: [body.get(name)] * count for name in single} | {
@@ -247,6 +249,7 @@ def _wanted(
         has_token_texts=texts is not False,
         priority=read_integer(fields, "priority", -(2**31), 2**31) or 0,
         lora_path=read_text(fields, "lora_path"),
+        extra_key=read_text(fields, "extra_key"),
     )
 
 

@@ -69,9 +69,10 @@ class Weights(NamedTuple):
     adapter: str | None = None
     """`lora_path`: the LoRA adapter; None where the weights are whole."""
 
-    def fields(self) -> dict[str, object]:
-        """As the body has them."""
-        named = {"extra_key": self.cache_key, "lora_path": self.adapter}
+    def fields(self, cache_scope: str | None = None) -> dict[str, object]:
+        """As the body has them; what was cached for another scope is not found either."""
+        parts = [part for part in (self.cache_key, cache_scope) if part is not None]
+        named = {"extra_key": "/".join(parts) or None, "lora_path": self.adapter}
         return {name: value for name, value in named.items() if value is not None}
 
 
@@ -147,7 +148,7 @@ def generate_body(
     }
     if request.top_logprobs:
         body["top_logprobs_num"] = request.top_logprobs
-    return body | weights.fields() | _priority(request.priority, dialect)
+    return body | weights.fields(request.cache_scope) | _priority(request.priority, dialect)
 
 
 def score_body(
@@ -166,7 +167,7 @@ def score_body(
         "return_text_in_logprobs": False,
         "logprob_start_len": len(request.prompt_ids) - 1,
     }
-    return body | weights.fields() | _priority(request.priority, dialect)
+    return body | weights.fields(request.cache_scope) | _priority(request.priority, dialect)
 
 
 def read_scores(payload: Mapping[str, Any], request: ScoreRequest) -> tuple[float, ...]:

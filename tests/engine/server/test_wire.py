@@ -141,7 +141,8 @@ def test_grammars_are_taken(name: str, kind: GrammarKind) -> None:
 
 def test_what_changes_nothing_may_be_said() -> None:
     params = {"repetition_penalty": 1.0, "frequency_penalty": 0, "json_schema": None, "regex": None}
-    parsed(text="x", sampling_params=params, extra_key="y", image_data=None)
+    [wanted] = parsed(text="x", sampling_params=params, extra_key="y", image_data=None).wanted
+    assert wanted.extra_key == "y"
 
 
 SCALARS = st.sampled_from(
@@ -149,7 +150,7 @@ SCALARS = st.sampled_from(
 )
 NAMES = [
     "text", "input_ids", "rid", "stream", "return_logprob", "lora_path", "logprob_start_len",
-    "top_logprobs_num", "sampling_params", "priority",
+    "top_logprobs_num", "sampling_params", "priority", "extra_key",
 ]  # fmt: skip
 
 

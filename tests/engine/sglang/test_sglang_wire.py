@@ -118,6 +118,12 @@ def test_weights_are_named_where_there_is_something_to_name():
     assert (body["extra_key"], body["lora_path"]) == ("clawjax-000002", "clawjax-000002")
 
 
+def test_what_is_cached_is_named_by_weights_and_scope():
+    asked = GenerateRequest("r", (1,), SamplingParams(1), seed=0, cache_scope="k1")
+    assert body_of(asked, weights=Weights("clawjax-000002"))["extra_key"] == "clawjax-000002/k1"
+    assert body_of(asked)["extra_key"] == "k1"
+
+
 def test_lists_that_lag_behind_or_run_ahead_are_read_as_far_as_they_go():
     stream = TokenStream()
     assert stream.push(meta(2, entries(5))).token_ids == (5,)

@@ -1,0 +1,30 @@
+"""Which turns the learner looks at: judged, neither settled nor claimed.
+
+Owns the query. Invariant: where there are more than asked for, every scope has its oldest ones
+among them, as many as there is room for, so that nobody's backlog hides what others said.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from clawjax.log.schema import claims, outcomes, turns, verdicts
+
+__all__ = ["undecided"]
+
+
+def undecided(limit: int) -> sa.Select[Any]:
+    """At most `limit` rows of `turns`, oldest first."""
+    has_verdict = sa.exists().where(verdicts.c.turn_id == turns.c.turn_id)
+    is_settled = sa.exists().where(outcomes.c.turn_id == turns.c.turn_id)
+    is_claimed = sa.exists().where(claims.c.turn_id == turns.c.turn_id)
+    before_it = sa.func.row_number().over(partition_by=turns.c.scope, order_by=turns.c.seq)
+    chosen = (
+        sa.select(turns.c.seq)
+        .where(has_verdict, ~is_settled, ~is_claimed)
+        .order_by(before_it, turns.c.seq)
+        .limit(limit)
+    )
+    return sa.select(turns).where(turns.c.seq.in_(chosen)).order_by(turns.c.seq)
