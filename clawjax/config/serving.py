@@ -137,8 +137,8 @@ class GatewayConfig:
     `package.module:function`, which takes a text and returns it without its secrets. A turn with
     something to blank out is not trained on, as its tokens spell it."""
     metrics: str = "open"
-    """Who may read `/metrics`: everybody who reaches the port (`open`), as with `/healthz`, keys with
-    the role `admin` (`admin`), or nobody (`off`)."""
+    """Who may read `/metrics`: everybody who reaches the port (`open`), as with `/healthz`, keys
+    with the role `admin` (`admin`), or nobody (`off`)."""
     tool_parser: str = "auto"
     """How the model writes calls: `auto` (as its chat template does) or one of TOOL_PARSERS."""
     reasoning_parser: str = "auto"

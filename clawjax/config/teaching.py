@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from clawjax.config.checks import at_least, require, within
+from clawjax.config.checks import above, at_least, require, within
 
 __all__ = ["DpoConfig", "HintChoice", "OpdConfig", "OpdForm", "Support", "Teacher"]
 
@@ -96,10 +96,7 @@ class OpdConfig:
             "nothing that the policy does not know: use either",
         )
         at_least("objective.opd.top_k", self.top_k, 1)
-        require(
-            self.max_difference > 0,
-            f"objective.opd.max_difference={self.max_difference} silences the teacher: raise it",
-        )
+        above("objective.opd.max_difference", self.max_difference, 0.0)
         within("objective.opd.praised_above", self.praised_above, 0.0, 1.0)
         at_least("objective.opd.guidance", self.guidance, 0.0)
         require(

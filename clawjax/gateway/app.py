@@ -71,8 +71,8 @@ class GatewayDeps:
     log: GatewayLog
     config: GatewayConfig
     sampling_defaults: EngineConfig
-    """Temperature, top-p and reply length where the client names none; whether keys share a cache of
-    prefixes."""
+    """Temperature, top-p and reply length where the client names none; whether keys share a cache
+    of prefixes."""
     model_name: str
     keys: KeyRing = field(default_factory=KeyRing)
     """Who may ask; anybody where it has never had a key."""

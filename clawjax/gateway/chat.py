@@ -134,9 +134,9 @@ class ChatService:
 
     async def _open(self, request: ChatRequest, caller: Caller, visit: Visit) -> Exchange:
         prompt_ids = await asyncio.to_thread(self._prompt, request, visit.prior)
-        await self._collector.link(visit)
         sampling = self._clamped(request.sampling, len(prompt_ids))
         sampling = replace(sampling, grammar=self._grammar(request, prompt_ids))
+        await self._collector.link(visit)  # behind the checks: who is refused has said nothing
         seed = request.sampling.seed
         return Exchange(
             response_id=f"{request.id_prefix}{uuid.uuid4().hex}",

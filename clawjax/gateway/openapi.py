@@ -54,9 +54,7 @@ def _parameters(*named: tuple[str, Json, str], where: str) -> list[Json]:
 def _reply(path: str, summary: str, schema: Json) -> None:
     headers = _parameters(*_REPLY_HEADERS, where="header")
     streams = {"application/json": {"schema": {"type": "object"}}, "text/event-stream": {}}
-    _describe(
-        path, "post", summary, parameters=headers, requestBody=_body(schema), content=streams
-    )
+    _describe(path, "post", summary, parameters=headers, requestBody=_body(schema), content=streams)
 
 
 _reply("/v1/chat/completions", "Answer a chat, as OpenAI does", bodies.CHAT)
@@ -69,9 +67,7 @@ _describe(
     "How many tokens such a request's prompt has",
     requestBody=_body(bodies.MESSAGES),
 )
-_describe(
-    "/v1/feedback", "post", "Rate a reply that was given", requestBody=_body(bodies.FEEDBACK)
-)
+_describe("/v1/feedback", "post", "Rate a reply that was given", requestBody=_body(bodies.FEEDBACK))
 _describe("/v1/models", "get", "The model that is served")
 _describe("/api/v1/models", "get", "The same, where LM Studio's clients look")
 _NAME: Json = {"type": "string", "minLength": 1}

@@ -60,7 +60,7 @@ class Telemetry:
         )
         self.tokens = Counter(
             "clawjax_tokens",
-            "tokens of finished replies: of prompts, those of them found in the prefix cache, drawn",
+            "of finished replies: in prompts, of those found in the prefix cache, drawn",
             ("kind",),
             registry=self.registry,
         )
@@ -114,7 +114,8 @@ class MeasuredSink:
 
     async def finish(self, reply: Reply) -> None:
         """Count a reply that is complete and durable, and hand on."""
-        assert self._exchange is not None and reply.finish_reason is not None
+        assert self._exchange is not None
+        assert reply.finish_reason is not None
         telemetry, exchange = self._telemetry, self._exchange
         telemetry.tokens.labels("prompt").inc(len(exchange.prompt_ids))
         telemetry.tokens.labels("cached").inc(reply.cached_tokens)
@@ -158,7 +159,9 @@ class MeasuredRequests:
             self._telemetry.seconds.labels(path).observe(time.monotonic() - began)
 
     def _path(self, scope: Mapping[str, object]) -> str:
-        found = (route.path for route in self._routes if route.matches(dict(scope))[0] is Match.FULL)
+        found = (
+            route.path for route in self._routes if route.matches(dict(scope))[0] is Match.FULL
+        )
         return next(found, _ELSEWHERE)
 
 

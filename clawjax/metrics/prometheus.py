@@ -57,7 +57,9 @@ def _engine(status: EngineStatus) -> Iterator[Metric]:
     yield _gauge("clawjax_engine_running", "replies being drawn", status.running)
     yield _gauge("clawjax_engine_waiting", "requests that wait for a slot", status.waiting)
     yield _gauge("clawjax_engine_slots", "replies that can be drawn together", status.slots)
-    yield _gauge("clawjax_engine_generated_tokens", "tokens drawn since start", status.generated_tokens)
+    yield _gauge(
+        "clawjax_engine_generated_tokens", "tokens drawn since start", status.generated_tokens
+    )
     yield _gauge("clawjax_engine_tokens_per_second", "tokens drawn per second", status.tokens_per_s)
 
 
@@ -122,4 +124,3 @@ def _latest(values: Mapping[str, float]) -> Iterator[Metric]:
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, help_text, value=float(value))
-

@@ -2,7 +2,8 @@
 
 Everything that a user, a tool or the policy wrote is fenced: it stands between markers that carry
 a nonce drawn for this one call and stripped from the text itself, so no text can close its own
-fence. A verdict is only ever read from the judge's own words.
+fence. A verdict is only ever read from the judge's own words: what could be read as one is written
+a little differently in the fence, so that a judge who quotes it does not repeat it.
 """
 
 from __future__ import annotations
@@ -80,17 +81,21 @@ after a hint, or with \\boxed{{-1}}."""
 
 HINT_DIGEST = hashlib.sha256(f"{_HINT_SYSTEM}\n{_HINT_USER}".encode()).hexdigest()
 
+_LONGEST_NAME = 64
 _SHORTEST_HINT = 10
 """Characters; a hint that is no longer says nothing."""
 _HINT = re.compile(r"\[HINT_START\](.*?)\[HINT_END\]", re.DOTALL)
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _THINKING = re.compile(r"\A.*</think>", re.DOTALL)
+_READ_AS_VERDICT = re.compile(r"\\boxed(?=\{)|\[HINT_(?=START\]|END\])|<(?=/?think>)")
+"""Beginnings of what is looked for in a judge's answer; a space behind them breaks it."""
 _VOTES = {"+1": 1.0, "1": 1.0, "-1": -1.0, "0": 0.0}
 
 
 def fence(name: str, text: str, nonce: str) -> str:
     """Put foreign text between this call's markers; of the name only plain letters are kept."""
-    name, body = _without(nonce, re.sub(r"[^\w ]", "", name)), _without(nonce, text)
+    name = _without(nonce, re.sub(r"[^\w ]", "", name))[:_LONGEST_NAME]
+    body = _READ_AS_VERDICT.sub(r"\g<0> ", _without(nonce, text))
     if len(body) > MAX_CHARS:
         body = f"{body[: MAX_CHARS // 2]}\n[...]\n{body[-MAX_CHARS // 2 :]}"
     return f"<<{nonce} {name}>>\n{body}\n<</{nonce}>>"
@@ -108,7 +113,7 @@ def build_hint_messages(turn: Turn, next_state: NextState, *, nonce: str) -> lis
 
 def stands_by_hint(answer: str) -> bool | None:
     r"""Whether the last `\boxed{}` says that there is a hint; None where it says nothing."""
-    boxed = _BOXED.findall(_THINKING.sub("", answer))
+    boxed = _BOXED.findall(_conclusion(answer))
     return {"1": True, "+1": True, "-1": False}.get(boxed[-1].strip()) if boxed else None
 
 
@@ -117,7 +122,7 @@ def parse_hint(answer: str) -> str | None:
 
     As in OpenClaw-RL, what is not longer than ten characters is no hint.
     """
-    hints = _HINT.findall(_THINKING.sub("", answer))
+    hints = _HINT.findall(_conclusion(answer))
     if not hints or not stands_by_hint(answer):
         return None
     hint = " ".join(hints[-1].split())
@@ -145,8 +150,15 @@ def _chat(
 
 def parse_vote(answer: str) -> float | None:
     r"""Read +1, -1 or 0 from the judge's last `\boxed{}`; anything else is no vote."""
-    boxed = _BOXED.findall(_THINKING.sub("", answer))
+    boxed = _BOXED.findall(_conclusion(answer))
     return _VOTES.get(boxed[-1].strip()) if boxed else None
+
+
+def _conclusion(answer: str) -> str:
+    """What follows the thoughts; nothing where they never end."""
+    if answer.lstrip().startswith("<think>") and "</think>" not in answer:
+        return ""
+    return _THINKING.sub("", answer)
 
 
 def _without(nonce: str, text: str) -> str:

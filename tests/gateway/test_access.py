@@ -197,7 +197,9 @@ async def test_keys_share_no_cache_of_prompts_unless_the_operator_wants_it(make_
         await door.gateway.say(user("hi"), headers=headers)
     scopes = [request.cache_scope for request in door.gateway.engine.requests]
     assert scopes == [owner.key_id, other.key.key_id]
-    sharing = Door(make_gateway, tmp_path / "b", sampling={"shares_prefixes": True})
+    folder = tmp_path / "sharing"
+    folder.mkdir()
+    sharing = Door(make_gateway, folder, sampling={"shares_prefixes": True})
     await sharing.gateway.say(user("hi"), headers=sharing.owner)
     assert sharing.gateway.engine.requests[0].cache_scope is None
 

@@ -1,0 +1,260 @@
+"""An endpoint to throw things at, and the rules that every answer has to keep.
+
+Owns `Target.send`: whatever is sent, the answer comes in time, is no 5xx, and a request that is
+refused leaves nothing in the log. Gateway, keys, templates, grammars and log are real, the server
+is uvicorn; only the drawing of tokens is scripted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+
+from clawjax.config import EngineConfig, GatewayConfig, LimitsConfig, ModelConfig
+from clawjax.engine.constraint import Grammars
+from clawjax.engine.requests import check_scoring, reply_limit
+from clawjax.gateway.app import GatewayDeps, create_app
+from clawjax.keys import KEY_FILE, KeyFile, KeyRing, NewKey, Role, new_key
+from clawjax.log.forgetting import forget
+from clawjax.models.load import load_tokenizer
+from clawjax.models.tokenizer import ChatTokenizer
+from clawjax.protocols import (
+    EngineStatus,
+    GenerateRequest,
+    ScoreRequest,
+    TokenChunk,
+    WeightVersion,
+)
+from clawjax.records import FinishReason
+from clawjax.testing import temporary_log
+
+__all__ = ["BrokenError", "Tally", "Target", "fuzzed"]
+
+CONTEXT = 512
+SLOWEST_S = 30.0
+"""A request that is not answered within this hangs."""
+_REPLIES = (
+    "hello there",
+    "",
+    '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>',
+    '<tool_call>\n{"name": ',
+    "<think>hm</think>42 \U0001f600",
+)
+_START_TIMEOUT_S = 60.0
+_ENGINES_OWN = '"invalid_grammar"'
+"""The one refusal that comes after the reaction in a request was taken."""
+
+
+class BrokenError(AssertionError):
+    """A rule was broken; the message has the request."""
+
+
+class Tally(NamedTuple):
+    """What came of the cases so far."""
+
+    cases: int
+    statuses: Counter[int]
+    slowest_s: float
+
+
+class Rows(NamedTuple):
+    """What the log holds."""
+
+    turns: int
+    linked: int
+
+
+class ScriptedEngine:
+    """Refuses what the embedded engine refuses, and says something scripted to the rest."""
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        """Nothing has been said."""
+        self._tokenizer = tokenizer
+        self._grammars = Grammars(tokenizer, tokenizer.vocab_size)
+        self._said = 0
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
+        """The next of a few replies."""
+        limit = reply_limit(request, self._tokenizer.vocab_size, CONTEXT)
+        if request.sampling.grammar is not None:
+            await asyncio.to_thread(self._grammars.constraint, request.sampling.grammar)
+        text = _REPLIES[self._said % len(_REPLIES)]
+        self._said += 1
+        tokens = (*self._tokenizer.encode(text), min(self._tokenizer.eos_ids))[:limit]
+        show = self._tokenizer.detokenizer()
+        for index, token in enumerate(tokens):
+            is_end = token in self._tokenizer.eos_ids
+            is_last = index + 1 == len(tokens)
+            shown = "" if is_end else show.push(token)
+            reason = FinishReason.STOP if is_end else FinishReason.LENGTH
+            yield TokenChunk(
+                (token,), (-0.5,), (-1.0,), (0,), shown + (show.flush() if is_last else ""),
+                finish_reason=reason if is_last else None,
+                top_logprobs=(((token, -1.0),) * request.top_logprobs,)
+                if request.top_logprobs
+                else (),
+            )  # fmt: skip
+
+    async def score(self, request: ScoreRequest) -> tuple[float, ...]:
+        """All alike."""
+        check_scoring(request, self._tokenizer.vocab_size, CONTEXT)
+        return (-1.0,) * len(request.response_ids)
+
+    async def swap(self, weights: WeightVersion) -> None:
+        """There are none."""
+
+    def status(self) -> EngineStatus:
+        """Always idle."""
+        return EngineStatus(0, 0, 0, 64, CONTEXT, 0, 0.0)
+
+    async def aclose(self) -> None:
+        """There is nothing to free."""
+
+
+class Target:
+    """The endpoint, from outside and from inside."""
+
+    def __init__(self, url: str, folder: Path, app: Starlette, keys: Mapping[str, NewKey]) -> None:
+        """Known under `url`."""
+        self.url = url
+        self.app = app
+        self.keys = keys
+        self.log = temporary_log(folder)
+        self.client = httpx.Client(base_url=url, timeout=SLOWEST_S, trust_env=False)
+        self._cases = 0
+        self._statuses: Counter[int] = Counter()
+        self._slowest_s = 0.0
+
+    @property
+    def tally(self) -> Tally:
+        """What came of the cases so far."""
+        return Tally(self._cases, Counter(self._statuses), self._slowest_s)
+
+    def headers(self, who: str) -> dict[str, str]:
+        """What a key's holder sends."""
+        return {"authorization": f"Bearer {self.keys[who].secret}"}
+
+    def rows(self) -> Rows:
+        """What the log holds now."""
+        counts = self.log.counts()
+        return Rows(counts.logged, counts.linked)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> httpx.Response:
+        """One case.
+
+        Raises:
+            BrokenError: a 5xx, no answer in time, or something in the log of a refused request.
+        """
+        before, began = self.rows(), time.monotonic()
+        shown = f"{method} {path[:200]} {dict(headers or {})} {(content or b'')[:2000]!r}"
+        try:
+            answer = self.client.request(method, path, headers=headers, content=content)
+        except httpx.TimeoutException as error:
+            msg = f"no answer within {SLOWEST_S:.0f} s: {shown}"
+            raise BrokenError(msg) from error
+        except httpx.RemoteProtocolError as error:
+            msg = f"the connection was dropped ({error}): {shown}"
+            raise BrokenError(msg) from error
+        self.note(answer.status_code, time.monotonic() - began)
+        self.check(answer.status_code, before, f"{shown}\n{answer.text[:500]}")
+        return answer
+
+    def note(self, status: int, seconds: float) -> None:
+        """Count a case."""
+        self._cases += 1
+        self._statuses[status] += 1
+        self._slowest_s = max(self._slowest_s, seconds)
+
+    def check(self, status: int, before: Rows, shown: str) -> None:
+        """The rules for what was answered.
+
+        Raises:
+            BrokenError: one does not hold.
+        """
+        if status >= 500:
+            msg = f"{status} for {shown}"
+            raise BrokenError(msg)
+        if status < 400:
+            return
+        after = self.rows()
+        if _ENGINES_OWN in shown:  # it was heard, and the engine could not answer as it was asked
+            after = after._replace(linked=before.linked)
+        if after != before:
+            msg = f"refused with {status}, and the log went from {before} to {after}: {shown}"
+            raise BrokenError(msg)
+
+
+@contextmanager
+def fuzzed(folder: Path) -> Iterator[Target]:
+    """Serve an endpoint on a free port of the loopback, in a thread.
+
+    Raises:
+        TimeoutError: it does not start.
+    """
+    file = KeyFile(folder / KEY_FILE)
+    keys = {
+        "owner": new_key("owner", Role, now=1.0),
+        "other": new_key("other", Role, now=1.0),
+        "guest": new_key("guest", Role, now=1.0, is_logged=False),
+        "talker": new_key("talker", [Role.CHAT], now=1.0),
+    }
+    for made in keys.values():
+        file.add(made.key)
+    log = temporary_log(folder)
+    tokenizer, *_ = load_tokenizer(ModelConfig(path="random:llama"))
+    app = create_app(
+        GatewayDeps(
+            engine=ScriptedEngine(tokenizer),
+            tokenizer=tokenizer,
+            log=log,
+            config=GatewayConfig(limits=LimitsConfig(max_messages=64, max_header_bytes=16_384)),
+            sampling_defaults=EngineConfig(max_response_tokens=64),
+            model_name="fuzzed",
+            keys=KeyRing(file),
+            forget=lambda scope, session_id: forget(
+                log, scope=scope, session_id=session_id, now=time.time()
+            ),
+        )
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=0,
+            log_config=None,
+            access_log=False,
+            h11_max_incomplete_event_size=65_536,
+        )
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not server.started:
+            if time.monotonic() > deadline:
+                msg = f"the endpoint does not start within {_START_TIMEOUT_S:.0f} s"
+                raise TimeoutError(msg)
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Target(f"http://127.0.0.1:{port}", folder, app, keys)
+    finally:
+        server.should_exit = True
+        thread.join(_START_TIMEOUT_S)
+        log.close()
