@@ -3,7 +3,7 @@ PYTHON_BIN := .venv/bin/python
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo serve test check bench-check format lock setup setup-web clean
+.PHONY: demo serve test check audit bench-check format lock setup setup-web clean
 
 demo: setup  ## The main job: a simulated user talks to the model until it has learnt the wish.
 	$(PYTHON_BIN) experiments/run.py experiment=personal_demo $(ARGS)
@@ -19,6 +19,9 @@ check: setup  ## Lint, formatting and types.
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
 
+audit: setup  ## Secrets, pickles, and known weaknesses of the pinned dependencies.
+	$(PYTHON_BIN) scripts/audit.py --online
+
 bench-check: setup  ## Is it as fast as the committed baseline? About two minutes on a quiet machine.
 	$(PYTHON_BIN) benchmarks/check.py $(ARGS)
 
@@ -31,6 +34,8 @@ lock:  ## Pin every dependency again, for all supported Pythons.
 		requirements/base.in requirements/dev.in requirements/sweep.in -o requirements.lock
 	uv pip compile --universal --generate-hashes --no-deps --python-version 3.11 --no-annotate --no-header \
 		requirements/web.in -o requirements/web.lock
+	uv pip compile --universal --generate-hashes --no-deps --python-version 3.11 --no-annotate --no-header \
+		requirements/fuzz.in -o requirements/fuzz.lock
 
 setup:
 	@bash scripts/setup.sh

@@ -34,6 +34,7 @@ setup(
     extras_require={
         "delta": ["backports.zstd>=1"],
         "dev": requirements("dev.in"),
+        "fuzz": requirements("fuzz.in"),
         "gaia": ["pyarrow>=18"],
         "postgres": ["psycopg[binary]>=3.2"],
         "ray": ["ray>=2.50"],

@@ -52,7 +52,7 @@ class Normalisation(StrEnum):
 
     turn_mean = "turn_mean"
     """Every turn the same, shared equally among its tokens."""
-    token_mean = "token_mean"
+    token_mean = "token_mean"  # noqa: S105 - of a text
     """Every token the same."""
     constant = "constant"
     """Every token the same, a turn of `constant_tokens` counting as one turn, whatever the

@@ -72,6 +72,10 @@ class LlmJudgeConfig:
 
     def __post_init__(self) -> None:
         """Reject what cannot vote."""
+        require(
+            self.base_url.startswith(("http://", "https://")),
+            f"reward.llm_judge.base_url={self.base_url!r} is no URL: write http://HOST:PORT/v1",
+        )
         at_least("reward.llm_judge.votes", self.votes, 1)
         at_least("reward.llm_judge.max_tokens", self.max_tokens, 1)
         within("reward.llm_judge.temperature", self.temperature, 0.0, 2.0)

@@ -34,7 +34,7 @@ class HintChoice(StrEnum):
 class OpdForm(StrEnum):
     """How the teacher is followed."""
 
-    token = "token"
+    token = "token"  # noqa: S105 - of a text
     """By the log-prob difference at the sampled tokens, as an advantage."""
     top_k = "top_k"
     """By the reverse KL over `top_k` tokens and one bin for all others."""

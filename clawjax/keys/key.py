@@ -18,7 +18,7 @@ from clawjax.errors import ConfigError
 
 __all__ = ["ALL_ROLES", "SECRET_PREFIX", "Key", "NewKey", "Role", "digest_of", "new_key"]
 
-SECRET_PREFIX = "ck-"
+SECRET_PREFIX = "ck-"  # noqa: S105 - what secrets begin with
 """Tells a key of ours from others' in a text; see `clawjax.gateway.redaction`."""
 _SECRET_BYTES = 32
 _ID_CHARACTERS = 16

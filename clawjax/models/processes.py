@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import sys
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from jax.experimental import multihost_utils
 
 from clawjax.config import DistributedConfig
 from clawjax.errors import ClawError, ConfigError, LearnerError
+from clawjax.models.told import packed, unpacked
 
 __all__ = [
     "agree",
@@ -141,8 +141,8 @@ def whole(leaf: Any) -> np.ndarray:
 def led_call(function: Callable[..., T], name: str) -> Callable[..., T]:
     """The function, run by the leader alone; every process gets what it returns or raises.
 
-    Only what the leader passes counts. Values have to be picklable; of an exception that is not,
-    the others are told what it says.
+    Only what the leader passes counts. Values have to be such as `told` can tell; of an exception
+    that is not, the others are told what it says.
     """
     if jax.process_count() == 1:
         return function
@@ -151,10 +151,10 @@ def led_call(function: Callable[..., T], name: str) -> Callable[..., T]:
         message, own_error = b"", None
         if is_leader():
             try:
-                message = pickle.dumps((function(*arguments, **keywords), None))
+                message = packed((function(*arguments, **keywords), None))
             except Exception as error:  # told to the others, and raised by all
                 message, own_error = _complaint(name, error), error
-        value, error = pickle.loads(_told(name, message))
+        value, error = unpacked(_told(name, message))
         if error is not None:
             raise own_error or error
         return value
@@ -193,10 +193,12 @@ class _Led:
 def _complaint(about: str, error: Exception) -> bytes:
     """A message that has all raise the error."""
     try:
-        return pickle.dumps((None, error))
-    except Exception:  # pickle raises whatever the parts of an exception raise
+        message = packed((None, error))
+        unpacked(message)
+    except Exception:  # an exception's parts raise whatever they do, or are no values
         said = LearnerError(f"{about} failed in process 0: {type(error).__name__}: {error}")
-        return pickle.dumps((None, said))
+        return packed((None, said))
+    return message
 
 
 def _told(about: str, message: bytes) -> bytes:

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from clawjax.config import RunConfig, to_run_config
 from clawjax.errors import ClawError, ConfigError, LearnerError, LogError, StoreError
+from clawjax.runtime.logs import FORMATS, PlainLines
 from clawjax.runtime.paths import RunPaths
 
 __all__ = [
@@ -56,14 +57,11 @@ def parent_is_alive() -> bool:
 
 
 def configure_logging(file: Path | None = None) -> None:
-    """Plain lines to `file`, or to standard error, which the supervisor sends to a file."""
+    """Lines to `file`, or to standard error, which the supervisor sends to a file."""
     handler = logging.StreamHandler() if file is None else logging.FileHandler(file)
-    logging.basicConfig(
-        level=os.environ.get("CLAWJAX_LOG_LEVEL", "INFO"),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=[handler],
-        force=True,
-    )
+    handler.setFormatter(FORMATS.get(os.environ.get("CLAWJAX_LOG_FORMAT", ""), PlainLines)())
+    level = os.environ.get("CLAWJAX_LOG_LEVEL", "INFO")
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("httpx", "httpx2", "httpcore", "jax", "absl", "orbax", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

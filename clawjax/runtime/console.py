@@ -42,7 +42,7 @@ def connection_lines(config: RunConfig, *, has_key: bool) -> str:
         config: of the run.
         has_key: whether a key is required; it is named by its variable, never shown.
     """
-    host = "127.0.0.1" if config.gateway.host in ("0.0.0.0", "::") else config.gateway.host
+    host = "127.0.0.1" if config.gateway.host in ("0.0.0.0", "::") else config.gateway.host  # noqa: S104
     base_url = f"http://{host}:{config.gateway.port}/v1"
     variable = config.gateway.api_key_env
     python_key = f'os.environ["{variable}"]' if has_key else '"none"'

@@ -48,7 +48,7 @@ class Watch:
     ) -> None:
         """Prepare; `run` does the looking. Nothing is mirrored before `mirror` has begun."""
         gateway = config.gateway
-        host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host
+        host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host  # noqa: S104
         self._url = f"http://{host}:{gateway.port}/healthz"
         self._paths = paths
         self._supervisor = supervisor

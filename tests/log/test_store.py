@@ -367,7 +367,7 @@ def test_a_log_of_another_schema_is_refused(log, url):
 
 def test_passwords_stay_out_of_messages():
     with pytest.raises(LogError) as caught:
-        SqlTurnLog.open("postgresql+psycopg://me:hunter2@127.0.0.1:1/x")
+        SqlTurnLog.open("postgresql+psycopg://me:hunter2@127.0.0.1:1/x")  # made-up-secret
     assert "hunter2" not in str(caught.value)
 
 
@@ -380,7 +380,7 @@ def test_other_databases_are_refused(url):
 def test_a_missing_driver_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(LogError, match=r'pip install "psycopg\[binary\]"') as caught:
-        SqlTurnLog.open("postgresql+psycopg://user:secret@127.0.0.1:1/turns")
+        SqlTurnLog.open("postgresql+psycopg://user:secret@127.0.0.1:1/turns")  # made-up-secret
     assert "secret" not in str(caught.value)
 
 
