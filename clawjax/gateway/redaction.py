@@ -160,10 +160,11 @@ class Redactor:
         """JSON stays JSON: what is blanked out of a number makes it a string."""
         try:
             value = json.loads(text)
+            clean = self._value(value)
+            is_clean = clean == value
         except (ValueError, RecursionError):
             return self.text(text)
-        clean = self._value(value)
-        if clean == value:
+        if is_clean:
             return text
         return json.dumps(clean, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 

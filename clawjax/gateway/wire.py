@@ -7,12 +7,13 @@ and what is expected. An absent key and an explicit null are the same thing: `No
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NoReturn, cast
 
 from clawjax.errors import WireError
 
 __all__ = [
+    "MOST_NESTED",
     "JsonObject",
     "as_object",
     "as_text",
@@ -28,6 +29,8 @@ __all__ = [
 
 JsonObject = Mapping[str, object]
 
+MOST_NESTED = 128
+"""Levels of a body: what templates, grammars and redaction walk through is bounded by it."""
 _SHOWN_CHARACTERS = 40
 _TRUE_WORDS = ("1", "true", "yes", "on")
 _FALSE_WORDS = ("", "0", "false", "no", "off")
@@ -76,7 +79,28 @@ def parse_object(body: bytes) -> JsonObject:
     except (RecursionError, ValueError) as error:
         msg = "the body is not usable JSON: it is nested too deeply or has a number too long"
         raise WireError(msg, code="invalid_json") from error
+    if _is_deeper(decoded, MOST_NESTED):
+        msg = f"the body is nested more than {MOST_NESTED} levels deep: send a flatter one"
+        raise WireError(msg, code="invalid_json")
     return as_object(decoded, "body")
+
+
+def _is_deeper(value: object, limit: int) -> bool:
+    """Whether containers are within containers more often than that; needs no stack itself."""
+    level: list[object] = [value] if isinstance(value, dict | list) else []
+    for _ in range(limit + 1):
+        level = [
+            inner for outer in level for inner in _entries(outer) if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _entries(container: object) -> Iterable[object]:
+    if isinstance(container, dict):
+        return cast("dict[str, object]", container).values()
+    return cast("list[object]", container)
 
 
 def _refuse_constant(name: str) -> NoReturn:

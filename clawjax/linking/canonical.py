@@ -151,9 +151,17 @@ def _assistant(message: Message, position: int) -> Entry:
 def _call(call: ToolCall) -> Call:
     try:
         decoded: object = json.loads(call.arguments)
+        return call.name, json.dumps(decoded, sort_keys=True, ensure_ascii=False)
     except (ValueError, RecursionError):
         return call.name, call.arguments.strip()
-    return call.name, json.dumps(decoded, sort_keys=True, ensure_ascii=False)
+
+
+def _as_json(arguments: object) -> str | None:
+    """A Python literal as JSON; None where it is more than that."""
+    try:
+        return json.dumps(arguments)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _calls_in_text(text: str) -> tuple[Call, ...]:
@@ -166,8 +174,10 @@ def _calls_in_text(text: str) -> tuple[Call, ...]:
     for entry in cast("list[object]", listed if isinstance(listed, list) else []):
         match entry:
             case {"function": {"name": str() as name, "arguments": arguments}}:
-                text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-                calls.append(_call(ToolCall("", name, text)))
+                written = arguments if isinstance(arguments, str) else _as_json(arguments)
+                if written is None:
+                    return ()
+                calls.append(_call(ToolCall("", name, written)))
             case _:
                 return ()
     return tuple(dict.fromkeys(calls))

@@ -35,6 +35,7 @@ _RENDER_ERRORS = (
     ValueError,
     LookupError,
     AttributeError,
+    RecursionError,
 )
 """Whatever a template may stumble over in a conversation it was not written for."""
 
@@ -189,6 +190,6 @@ def _arguments(text: str) -> dict[str, Any] | str:
     """Parsed where it is a JSON object; as the model wrote it otherwise."""
     try:
         parsed = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
     return parsed if isinstance(parsed, dict) else text
