@@ -95,8 +95,8 @@ _HEADER_NAMES = (
     "x-stainless-retry-count", "content-type", "accept", "x-api-key", "authorization",
 )  # fmt: skip
 _HEADER_VALUES = st.one_of(
-    st.sampled_from(["", "1", "true", "main", "9" * 5000, "-1", "\xff" * 20, "a" * 300, "Bearer "]),
-    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30),
+    st.sampled_from(["", "1", "true", "main", "9" * 5000, "-1", "\xff" * 20, "a" * 300, "Bearer"]),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30).map(str.strip),
 )
 
 
