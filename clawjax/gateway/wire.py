@@ -88,7 +88,7 @@ def parse_object(body: bytes) -> JsonObject:
 def _is_deeper(value: object, limit: int) -> bool:
     """Whether containers are within containers more often than that; needs no stack itself."""
     level: list[object] = [value] if isinstance(value, dict | list) else []
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [
             inner for outer in level for inner in _entries(outer) if isinstance(inner, dict | list)
         ]

@@ -45,11 +45,11 @@ def test_the_description_has_every_route_with_its_methods(target: Target) -> Non
 
 
 def test_what_clients_send_in_earnest_is_what_the_description_says(target: Target) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     described = target.client.get("/openapi.json").json()["paths"]
     for path, body in EXAMPLES.items():
         content = described[path]["post"]["requestBody"]["content"]
-        jsonschema.validate(body, content["application/json"]["schema"])
+        schema = content["application/json"]["schema"]
+        assert set(schema["required"]) <= set(body) <= set(schema["properties"])
         answer = target.client.post(path, json=body, headers=target.headers("owner"))
         assert answer.status_code == 200, answer.text
 
