@@ -169,7 +169,7 @@ def _paths(target: Target, examples: int) -> None:
 def _conversations(target: Target, examples: int) -> None:
     machine = conversations(target)
     run_state_machine_as_test(
-        machine, settings=_settings(max(3, examples // 40), stateful_step_count=STEPS)
+        machine, settings=_settings(max(6, examples // 40), stateful_step_count=STEPS)
     )
 
 
