@@ -12,6 +12,7 @@ from clawjax.errors import EngineError, LogError, WireError
 from clawjax.gateway.formats.base import CallDelta
 from clawjax.gateway.parse import ReplyDelta
 from clawjax.gateway.reply import Exchange, Reply, TokenLogprob
+from clawjax.openai_form import call_form
 from clawjax.records import ToolCall
 
 __all__ = [
@@ -197,5 +198,4 @@ def _choice(reply: Reply, token_bytes: TokenBytes | None) -> Json:
 
 
 def _tool_call(call: ToolCall) -> Json:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.call_id, "type": "function", "function": function}
+    return call_form(call.call_id, call.name, call.arguments)
