@@ -39,8 +39,8 @@ from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.redacting import RedactingLog
 from clawjax.gateway.redaction import Redactor
 from clawjax.gateway.render import Renderer, Tokenizer
+from clawjax.gateway.stored import Forget, stored_routes
 from clawjax.keys import KeyRing
-from clawjax.log.forgetting import Forgotten
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
 
@@ -74,8 +74,8 @@ class GatewayDeps:
     """The loops' states for `/healthz`."""
     turn_counts: Callable[[], Mapping[str, object]] = _nothing
     """The turn log's balance for `/healthz`; must not touch the log itself."""
-    forget: Callable[[str, str], Forgotten] | None = None
-    """Takes the session of a scope out of the log; None: nobody may ask for it over HTTP."""
+    forget: Forget | None = None
+    """Takes a session or a response out of the log; None: nobody may ask for it over HTTP."""
     clock: Callable[[], float] = time.time
 
 
@@ -145,8 +145,10 @@ def _routes(deps: GatewayDeps, log: GatewayLog, collector: Collector) -> list[Ro
         sampling_defaults=deps.sampling_defaults,
     )
     keys = KeysEndpoint(deps.keys, authenticator, deps.clock)
+    previous = PreviousResponses(log)
     routes = [
-        *_reply_routes(deps, chat, authenticator),
+        *_reply_routes(deps, chat, authenticator, previous),
+        *stored_routes(previous, authenticator, deps.forget, collector.let_go),
         Route("/v1/messages/count_tokens", counting.count, methods=["POST"]),
         Route("/v1/feedback", feedback.give, methods=["POST"]),
         Route("/v1/models", models.list_all, methods=["GET"]),
@@ -160,15 +162,17 @@ def _routes(deps: GatewayDeps, log: GatewayLog, collector: Collector) -> list[Ro
         forgetting = ForgetEndpoint(deps.forget, collector.let_go, authenticator)
         path = "/v1/sessions/{session_id:path}"
         routes.append(Route(path, forgetting.forget, methods=["DELETE"]))
-    root = RootEndpoint(deps.model_name, tuple(route.path for route in routes))
+    root = RootEndpoint(deps.model_name, tuple(dict.fromkeys(route.path for route in routes)))
     return [*routes, Route("/", root.tell, methods=["GET"])]
 
 
 def _reply_routes(
-    deps: GatewayDeps, chat: ChatService, authenticator: Authenticator
+    deps: GatewayDeps,
+    chat: ChatService,
+    authenticator: Authenticator,
+    previous: PreviousResponses,
 ) -> list[Route]:
     """One path per dialect; all of them answer by the same service."""
-    previous = PreviousResponses(deps.log)
     under_way = UnderWay(deps.config.limits.max_requests_per_key)
 
     def route(path: str, dialect: Dialect) -> Route:
