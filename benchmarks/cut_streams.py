@@ -32,7 +32,8 @@ NOTES = {
 
 
 def main() -> None:
-    logging.getLogger("clawjax").setLevel(logging.CRITICAL)  # streams break off on purpose
+    for loud in ("clawjax", "uvicorn.error"):  # streams break off on purpose
+        logging.getLogger(loud).setLevel(logging.CRITICAL)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", metavar="NAME")

@@ -37,9 +37,7 @@ TINY_CONTEXT, DEFAULT_CONTEXT = 16_384, 8_192
 DEFAULT_PROMPT = 7_000
 """Tokens of the longest prompt that SmolLM2 is given."""
 REPLY_TOKENS = 16
-ENGINE = EngineConfig(
-    slots=2, kept_prefixes=4, live_buckets=[128, 512, 1024, 2048, 4096, 8192, 16_384]
-)
+ENGINE = EngineConfig(slots=2, kept_prefixes=4, live_buckets=[1024, 4096, 8192, 16_384])
 COLD_REQUEST = (1, 1)
 """Session and number of the one request that no engine can know anything of."""
 
