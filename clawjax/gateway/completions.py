@@ -71,7 +71,8 @@ def failure_of(error: Exception) -> Failure:
         case WireError():
             return Failure(error.status, error.message, error.kind, error.code, error.param)
         case EngineError():
-            return Failure(503, str(error), code="engine_unavailable")
+            # In a stream these words are all that agents know to ask again by: there is no status.
+            return Failure(503, f"service unavailable: {error}", code="engine_unavailable")
         case LogError():
             msg = "the turn log cannot be read or written, see the server's log: try again later"
             return Failure(500, msg, code="log_unavailable")
