@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import httpx
 
+from clawjax.engine.sglang.launch import tethered
+
 __all__ = ["running_script"]
 
 _START_TIMEOUT_S = 120.0
@@ -32,7 +34,7 @@ def running_script(
     Raises:
         RuntimeError: it does not start.
     """
-    process = subprocess.Popen([sys.executable, script, str(port), *arguments])
+    process = subprocess.Popen(tethered([sys.executable, script, str(port), *arguments]))
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_until_ready(process, url, look)

@@ -92,7 +92,7 @@ class Reply:
 class Served:
     """A running engine, and the event loop that it lives in."""
 
-    engine: Engine
+    engine: EmbeddedEngine
     runner: asyncio.Runner
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

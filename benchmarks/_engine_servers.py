@@ -1,6 +1,6 @@
 """Engine servers, and a router before them, in processes of their own; killed and started again.
 
-Invariant: what was started is stopped, however the measurement ends.
+Invariant: what was started is stopped, however the measurement ends; being killed is one way.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+
+from clawjax.engine.sglang.launch import tethered
 
 __all__ = ["EngineServer", "find_router", "free_port", "running_router", "running_servers"]
 
@@ -51,7 +53,9 @@ class EngineServer:
         """Start it, perhaps again; see `until_ready`."""
         command = [sys.executable, "-m", "clawjax.engine.server", f"--port={self.port}"]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([*command, *self.options], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                tethered([*command, *self.options]), stdout=log, stderr=log
+            )
 
     def until_ready(self) -> None:
         """Wait until it answers.
@@ -127,7 +131,7 @@ def running_router(program: str, urls: Sequence[str], folder: Path) -> Generator
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        process = subprocess.Popen(tethered(command), stdout=output, stderr=output)
     try:
         _until_healthy(url, process, log)
         yield url

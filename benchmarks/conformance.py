@@ -1,24 +1,32 @@
 """Do servers speak SGLang's protocol, and are their log-probs those of their own scoring?
 
-    python benchmarks/conformance.py [--sglang-url http://HOST:PORT [--sglang-api-key KEY]]
+    python benchmarks/conformance.py [--sglang-jax PYTHON]
+        [--sglang-url http://HOST:PORT [--sglang-api-key KEY]]
 
 Runs `tests/conformance`, one row per test: against `python -m clawjax.engine.server` with a tiny
-random model, started in a process of its own, and then against the server at the URL, if one is
+random model, started in a process of its own; then against the real sglang-jax, started by
+`clawjax.engine.sglang_jax` with such a model, where PYTHON is the interpreter of an environment
+that has it (`_sglang_jax.py` says how one is made); and against the server at the URL, if one is
 given. The shapes are those of recorded answers of sglang-jax. Takes some minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
 import pytest
 from _result import Goal, largest, write_result
+from _sglang_jax import running_sglang_jax, write_model
 
 CASES = Path(__file__).parents[1] / "tests" / "conformance"
-OURS = "clawjax.engine.server"
+OURS, LAUNCHED = "clawjax.engine.server", "sglang-jax by clawjax.engine.sglang_jax"
+ROOM = ("--context-length=512", "--max-total-tokens=4096", "--max-running-requests=4",
+        "--precompile-bs-paddings=4")  # fmt: skip
+"""What the cases take."""
 PARITY = 1e-4
 MEASURED = "largest difference of log-probs"
 NOTES = {
@@ -55,11 +63,15 @@ class Collected:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sglang-jax", metavar="PYTHON")
     parser.add_argument("--sglang-url")
     parser.add_argument("--sglang-api-key")
     options = parser.parse_args()
     rows = run(OURS, [])
     measured = goals(OURS, rows)
+    if options.sglang_jax:
+        found = run_launched(options.sglang_jax)
+        rows, measured = rows + found, measured + goals(LAUNCHED, found)
     if options.sglang_url:
         arguments = ["--sglang-url", options.sglang_url]
         if options.sglang_api_key:
@@ -67,14 +79,24 @@ def main() -> None:
         theirs = name_of(options.sglang_url, options.sglang_api_key)
         found = run(theirs, arguments)
         rows, measured = rows + found, measured + goals(theirs, found)
-    command = "python benchmarks/conformance.py"
     write_result(
         "conformance",
         rows,
         measured,
-        command=f"{command} --sglang-url URL" if options.sglang_url else command,
+        command="python benchmarks/conformance.py"
+        + (" --sglang-jax PYTHON" if options.sglang_jax else "")
+        + (" --sglang-url URL" if options.sglang_url else ""),
         notes=NOTES,
     )
+
+
+def run_launched(python: str) -> list[Row]:
+    """All cases against the real sglang-jax with a tiny random model."""
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        model = write_model(Path(folder) / "model", seed=0)
+        log = Path(folder) / "server.log"
+        with running_sglang_jax(python, model, log, options=ROOM) as url:
+            return run(LAUNCHED, ["--sglang-url", url])
 
 
 def run(server: str, arguments: Sequence[str]) -> list[Row]:

@@ -112,6 +112,15 @@ class EngineStatus:
     tokens_per_s: float
     """Over the last seconds with traffic; 0 when idle."""
     is_healthy: bool = True
+    prompt_tokens: int = 0
+    """Of the replies that have begun since the start."""
+    cached_tokens: int = 0
+    """Of those, the ones that had been read before and were not read again."""
+
+    @property
+    def prefix_hit_rate(self) -> float | None:
+        """The share of prompt tokens that need not be read; None where there was no prompt."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
 
 
 @runtime_checkable

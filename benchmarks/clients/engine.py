@@ -14,6 +14,8 @@ from clients.judging import Seen, Served
 __all__ = ["ScriptedEngine"]
 
 _CONTEXT = 1_000_000
+_CUT_AFTER = 8
+"""Tokens of an answer that breaks off: some words, none of them its mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class ScriptedEngine:
     seen: Seen
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
-        """Say it; refuse the first request of a moment that is to be refused."""
+        """Say it; refuse, or break off, the first request of a moment that is to fail."""
         seen, script = self.seen, self.seen.script
         try:
             moment = script.moment_of(self.tokenizer.decode(request.prompt_ids))
@@ -37,7 +39,15 @@ class ScriptedEngine:
             raise EngineError(msg)
         served = Served(moment, request.prompt_ids)
         seen.served[request.request_id] = served
-        fake = FakeEngine(self.tokenizer, [script.reply(moment)], context_length=_CONTEXT)
+        is_cut = script.is_cut(moment) and moment not in seen.cut
+        if is_cut:
+            seen.cut.add(moment)
+        fake = FakeEngine(
+            self.tokenizer,
+            [script.reply(moment)],
+            context_length=_CONTEXT,
+            fails_after=_CUT_AFTER if is_cut else None,
+        )
         async for chunk in fake.generate(request):
             served.drawn.extend(chunk.token_ids)
             yield chunk

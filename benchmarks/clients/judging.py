@@ -30,6 +30,8 @@ class Seen:
     served: dict[str, Served] = field(default_factory=dict)
     """By the request's id, which is the turn's."""
     refused: set[Moment] = field(default_factory=set)
+    cut: set[Moment] = field(default_factory=set)
+    """Answers that have broken off."""
     strangers: list[str] = field(default_factory=list)
     """Requests that are not in the script."""
     output: str = ""

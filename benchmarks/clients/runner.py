@@ -17,11 +17,12 @@ from clawjax.log.replay import replay
 from clawjax.models.load import load_tokenizer
 from clawjax.runtime.loopback import serving
 from clawjax.testing import temporary_log
+from clients.cutting import judge_cut
 from clients.engine import ScriptedEngine
 from clients.installing import NotInstalledError, folders_of, install, version_of
 from clients.judging import Seen, judge
 from clients.recipe import Recipe, filled
-from clients.script import Script
+from clients.script import Fault, Script
 
 __all__ = ["failed", "run"]
 
@@ -33,14 +34,14 @@ _SHOWN = 300
 _PATIENCE_S = 10.0
 
 
-def run(recipe: Recipe) -> Row:
+def run(recipe: Recipe, fault: Fault = Fault.REFUSED) -> Row:
     """Install a client, talk to it, and look into the log."""
     try:
         install(recipe)
     except NotInstalledError as error:
         return failed(recipe, f"cannot be installed: {error}")
     with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(_play(recipe, Path(folder)))
+        return asyncio.run(_play(Script(recipe, fault), Path(folder)))
 
 
 def failed(recipe: Recipe, reason: str) -> Row:
@@ -51,8 +52,8 @@ def failed(recipe: Recipe, reason: str) -> Row:
     return head | nothing | placed | {"ok": False, "reason": reason}
 
 
-async def _play(recipe: Recipe, folder: Path) -> Row:
-    seen = Seen(Script(recipe))
+async def _play(script: Script, folder: Path) -> Row:
+    seen, recipe = Seen(script), script.recipe
     tokenizer = load_tokenizer(ModelConfig(path="random:llama"))[0]
     log = temporary_log(folder)
     deps = GatewayDeps(
@@ -66,7 +67,11 @@ async def _play(recipe: Recipe, folder: Path) -> Row:
     async with serving(create_app(deps)) as url:
         await _talk(seen, url, folder)
     logged = list(replay(log))
-    row = judge(seen, logged, log.links([one.turn.turn_id for one in logged]))
+    links = log.links([one.turn.turn_id for one in logged])
+    if script.fault is Fault.CUT:
+        row = judge_cut(seen, logged, links, log.outcomes())
+    else:
+        row = judge(seen, logged, links)
     log.close()
     return {"client": recipe.name, "version": version_of(recipe)} | row
 

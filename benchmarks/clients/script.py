@@ -2,7 +2,8 @@
 
 Every text carries a mark that occurs nowhere else, so that a prompt tells which moment of which
 conversation it is, whatever the client did to the history. Three things are said: the first and
-the third have the model call a tool before it answers; the second is refused once with 503.
+the third have the model call a tool before it answers; the second fails once: it is refused with
+503, or its answer breaks off.
 """
 
 from __future__ import annotations
@@ -10,15 +11,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
 from clients.recipe import Recipe
 
-__all__ = ["SIDE", "Moment", "Script"]
+__all__ = ["SIDE", "Fault", "Moment", "Script"]
 
 _STEPS = (1, 2, 3)
 _CALLING = (1, 3)
-_REFUSED = 2
+_FAILING = 2
+
+
+class Fault(Enum):
+    """How a moment fails, once."""
+
+    REFUSED = "refused"
+    CUT = "cut"
 
 
 class Moment(NamedTuple):
@@ -47,6 +56,7 @@ class Script:
     """The conversations of a recipe."""
 
     recipe: Recipe
+    fault: Fault = Fault.REFUSED
 
     def texts(self, conversation: str) -> list[str]:
         """What the person says."""
@@ -111,7 +121,12 @@ class Script:
 
     def is_refused(self, moment: Moment) -> bool:
         """Whether it is answered 503 at first."""
-        return self.recipe.retries and moment.step == _REFUSED
+        is_refusing = self.recipe.retries and self.fault is Fault.REFUSED
+        return is_refusing and moment.step == _FAILING
+
+    def is_cut(self, moment: Moment) -> bool:
+        """Whether its answer breaks off at first."""
+        return self.fault is Fault.CUT and moment.step == _FAILING
 
     def unanswered(self, output: str) -> Sequence[str]:
         """Marks of the answers that the client did not show."""

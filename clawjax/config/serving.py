@@ -58,6 +58,9 @@ class EngineConfig:
     kept_prefixes: int = 4
     """Conversations kept in the cache besides those in the slots, so that they need not be read
     again when they go on; each takes the memory of a slot."""
+    reuse_prefixes: bool = True
+    """Read a prompt only from where it is new. False reads every prompt from its start, and keeps
+    no conversations: to measure, or where it is suspected."""
     shares_prefixes: bool = False
     """Whether what was read for one key is reused for others whose prompts begin alike. It saves
     time where many keys have one system prompt, and lets a key learn, from the time to its first
@@ -84,6 +87,11 @@ class EngineConfig:
     """Where compiled programs are kept between runs; null keeps none."""
     poll_weights_s: float = 0.25
     """How often `LATEST` is looked at."""
+
+    @property
+    def cache_rows(self) -> int:
+        """Rows of the cache, each as long as the context: slots, and what is kept beside them."""
+        return self.slots + (self.kept_prefixes if self.reuse_prefixes else 0)
 
     def __post_init__(self) -> None:
         """Reject what cannot be served."""

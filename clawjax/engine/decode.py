@@ -52,7 +52,7 @@ class Decoder:
     def __init__(self, arch: Architecture, context_length: int, config: EngineConfig) -> None:
         """Allocate the cache; nothing is compiled yet."""
         self.slots = config.slots
-        self.kept = config.kept_prefixes
+        self.kept = config.cache_rows - config.slots
         self._live_buckets = sorted(
             {length for length in config.live_buckets if length < context_length} | {context_length}
         )
@@ -70,8 +70,7 @@ class Decoder:
         self.capacity = self._live_buckets[-1] = capacity
         """Positions of a row."""
         self._model = Transformer(arch)
-        rows = config.slots + config.kept_prefixes
-        self._cache: Cache = new_cache(arch, rows=rows, capacity=capacity)
+        self._cache: Cache = new_cache(arch, rows=config.cache_rows, capacity=capacity)
         self._layout = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self._cache)
         """What programs are compiled for: the cache itself changes hands with each call."""
         self._programs: dict[Shape, Any] = {}

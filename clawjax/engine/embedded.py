@@ -226,6 +226,8 @@ class EmbeddedEngine:
             generated_tokens=worker.generated_tokens,
             tokens_per_s=worker.tokens_per_s,
             is_healthy=worker.trouble is None,
+            prompt_tokens=worker.prompt_tokens,
+            cached_tokens=worker.cached_tokens,
         )
 
     async def aclose(self) -> None:
@@ -254,6 +256,7 @@ class EmbeddedEngine:
             Weights(params, 0),
             eos_ids=model.tokenizer.eos_ids,
             new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
+            reuse_prefixes=config.reuse_prefixes,
         )
 
     async def _constraint(self, grammar: Grammar) -> Constraint:

@@ -9,6 +9,7 @@ that one caller's waiting tells nothing of another's prompt. Plain bookkeeping: 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -36,9 +37,15 @@ class Placement(NamedTuple):
 class PrefixTable:
     """Tokens by row; `slots` rows that decode, then `kept` rows that store."""
 
-    def __init__(self, slots: int, kept: int, *, shortest: int = 16) -> None:
-        """Nothing is held yet; fewer than `shortest` tokens are not worth a copy."""
-        self._slots, self._shortest = slots, shortest
+    def __init__(
+        self, slots: int, kept: int, *, shortest: int = 16, is_reusing: bool = True
+    ) -> None:
+        """Nothing is held yet; fewer than `shortest` tokens are not worth a copy.
+
+        Unless `is_reusing`, no row is ever looked at for what it holds.
+        """
+        self._slots = slots
+        self._shortest = shortest if is_reusing else math.inf
         self._rows: list[np.ndarray] = [_NOTHING] * (slots + kept)
         self._scopes: list[str | None] = [None] * (slots + kept)
         """Whose tokens a row holds."""

@@ -49,16 +49,29 @@ class Scheduler:
         *,
         eos_ids: frozenset[int],
         new_text: Callable[[tuple[str, ...]], ReplyText],
+        reuse_prefixes: bool = True,
     ) -> None:
-        """Start with all slots free; `new_text` begins a reply with the given stop strings."""
+        """Start with all slots free.
+
+        Args:
+            decoder: draws; nobody else may use it.
+            weights: the policy.
+            eos_ids: tokens that end a reply.
+            new_text: begins a reply's text, with the given stop strings.
+            reuse_prefixes: whether a prompt is read only from where it is new.
+        """
         self.weights = weights
+        self.prompt_tokens = 0
+        """Of the replies that have begun."""
+        self.cached_tokens = 0
+        """Of those, tokens that the cache held."""
         self._decoder = decoder
         self._eos_ids = eos_ids
         self._new_text = new_text
         self._waiting: list[Reply] = []
         self._submitted = 0
         self._slots: list[Reply | None] = [None] * decoder.slots
-        self._prefixes = PrefixTable(decoder.slots, decoder.kept)
+        self._prefixes = PrefixTable(decoder.slots, decoder.kept, is_reusing=reuse_prefixes)
         self._tokens = np.zeros(decoder.slots, np.int32)
         self._positions = np.zeros(decoder.slots, np.int32)
         self._rows = idle_rows(decoder.slots)
@@ -313,6 +326,10 @@ class Scheduler:
         request = running.job.request
         assert isinstance(request, GenerateRequest), "what is scored is never decoded"
         wanted = request.top_logprobs
+        is_first = len(running.drawn) == 1
+        if is_first:
+            self.prompt_tokens += len(running.prompt)
+            self.cached_tokens += running.cached
         chunk = TokenChunk(
             token_ids=(token,),
             sampler_logprobs=(float(drawn.logprob[row]),),
@@ -325,7 +342,7 @@ class Scheduler:
                 if wanted
                 else ()
             ),
-            cached_tokens=running.cached if len(running.drawn) == 1 else 0,
+            cached_tokens=running.cached if is_first else 0,
         )
         return Delivery(running.job, chunk)
 

@@ -68,6 +68,8 @@ class Worker:
         self.running = 0
         self.generated_tokens = 0
         self.tokens_per_s = 0.0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
         self._failure: str | None = None
         self._build = build
         self._deliver = deliver
@@ -170,6 +172,8 @@ class Worker:
         self.version = scheduler.weights.version
         self.running = scheduler.running
         self.generated_tokens += tokens
+        self.prompt_tokens = scheduler.prompt_tokens
+        self.cached_tokens = scheduler.cached_tokens
         if tokens:
             self._recent.append((now, tokens))
         while self._recent and now - self._recent[0][0] > _RATE_WINDOW_S:

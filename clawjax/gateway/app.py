@@ -42,9 +42,9 @@ from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.redacting import RedactingLog
 from clawjax.gateway.redaction import Redactor
 from clawjax.gateway.render import Renderer, Tokenizer
+from clawjax.gateway.stored import Forget, stored_routes
 from clawjax.gateway.telemetry import MeasuredRequests, MetricsEndpoint, Telemetry
 from clawjax.keys import KeyRing
-from clawjax.log.forgetting import Forgotten
 from clawjax.metrics.prometheus import Report
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
@@ -84,8 +84,8 @@ class GatewayDeps:
     """The turn log's balance for `/healthz`; must not touch the log itself."""
     latest_metrics: Callable[[], Mapping[str, float]] = dict
     """The newest value of every key in `metrics.jsonl`, for `/metrics`; must not read the file."""
-    forget: Callable[[str, str], Forgotten] | None = None
-    """Takes the session of a scope out of the log; None: nobody may ask for it over HTTP."""
+    forget: Forget | None = None
+    """Takes a session or a response out of the log; None: nobody may ask for it over HTTP."""
     clock: Callable[[], float] = time.time
 
 
@@ -165,8 +165,10 @@ def _routes(
         sampling_defaults=deps.sampling_defaults,
     )
     keys = KeysEndpoint(deps.keys, authenticator, deps.clock)
+    previous = PreviousResponses(log)
     routes = [
-        *_reply_routes(deps, chat, authenticator, telemetry),
+        *_reply_routes(deps, chat, authenticator, previous, telemetry),
+        *stored_routes(previous, authenticator, deps.forget, collector.let_go),
         Route("/v1/messages/count_tokens", counting.count, methods=["POST"]),
         Route("/v1/feedback", feedback.give, methods=["POST"]),
         Route("/v1/models", models.list_all, methods=["GET"]),
@@ -187,16 +189,18 @@ def _routes(
         routes.append(Route(path, forgetting.forget, methods=["DELETE"]))
     described = OpenApiEndpoint(routes, deps.config)
     routes.append(Route("/openapi.json", described.tell, methods=["GET"]))
-    root = RootEndpoint(deps.model_name, tuple(route.path for route in routes))
-    routes.append(Route("/", root.tell, methods=["GET"]))
-    return routes
+    root = RootEndpoint(deps.model_name, tuple(dict.fromkeys(route.path for route in routes)))
+    return [*routes, Route("/", root.tell, methods=["GET"])]
 
 
 def _reply_routes(
-    deps: GatewayDeps, chat: ChatService, authenticator: Authenticator, telemetry: Telemetry
+    deps: GatewayDeps,
+    chat: ChatService,
+    authenticator: Authenticator,
+    previous: PreviousResponses,
+    telemetry: Telemetry,
 ) -> list[Route]:
     """One path per dialect; all of them answer by the same service."""
-    previous = PreviousResponses(deps.log)
     under_way = UnderWay(deps.config.limits.max_requests_per_key)
 
     def route(path: str, dialect: Dialect) -> Route:

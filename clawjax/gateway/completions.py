@@ -12,6 +12,7 @@ from clawjax.errors import EngineError, LogError, WireError
 from clawjax.gateway.formats.base import CallDelta
 from clawjax.gateway.parse import ReplyDelta
 from clawjax.gateway.reply import Exchange, Reply, TokenLogprob
+from clawjax.openai_form import call_form
 from clawjax.records import ToolCall
 
 __all__ = [
@@ -70,7 +71,8 @@ def failure_of(error: Exception) -> Failure:
         case WireError():
             return Failure(error.status, error.message, error.kind, error.code, error.param)
         case EngineError():
-            return Failure(503, str(error), code="engine_unavailable")
+            # In a stream these words are all that agents know to ask again by: there is no status.
+            return Failure(503, f"service unavailable: {error}", code="engine_unavailable")
         case LogError():
             msg = "the turn log cannot be read or written, see the server's log: try again later"
             return Failure(500, msg, code="log_unavailable")
@@ -197,5 +199,4 @@ def _choice(reply: Reply, token_bytes: TokenBytes | None) -> Json:
 
 
 def _tool_call(call: ToolCall) -> Json:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.call_id, "type": "function", "function": function}
+    return call_form(call.call_id, call.name, call.arguments)

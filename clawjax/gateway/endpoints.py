@@ -28,10 +28,10 @@ from clawjax.gateway.limits import UnderWay, check_size
 from clawjax.gateway.openai import ChatRequest
 from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.sinks import JsonSink, StreamSink
+from clawjax.gateway.stored import Forget
 from clawjax.gateway.telemetry import MeasuredSink, Telemetry
 from clawjax.gateway.wire import JsonObject, parse_object
 from clawjax.keys import Role
-from clawjax.log.forgetting import Forgotten
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
 
@@ -192,7 +192,7 @@ class ForgetEndpoint:
 
     def __init__(
         self,
-        forget: Callable[[str, str], Forgotten],
+        forget: Forget,
         let_go: Callable[[], Coroutine[None, None, None]],
         authenticator: Authenticator,
     ) -> None:
@@ -204,7 +204,7 @@ class ForgetEndpoint:
         """Take a session of the caller's own out of the log."""
         scope = self._authenticator.admit(request.headers, Role.CHAT).scope
         session_id = request.path_params["session_id"]
-        gone = await asyncio.to_thread(self._forget, scope, session_id)
+        gone = await asyncio.to_thread(self._forget, scope, session_id=session_id)
         if not gone.turn_ids:
             msg = f"session {session_id[:80]!r} does not exist: use the name of one of this key's"
             raise WireError(msg, status=404, code="not_found", param="session_id")
@@ -280,6 +280,9 @@ class HealthEndpoint:
                 "context_length": status.context_length,
                 "generated_tokens": status.generated_tokens,
                 "tokens_per_s": round(status.tokens_per_s, 2),
+                "prompt_tokens": status.prompt_tokens,
+                "cached_tokens": status.cached_tokens,
+                "prefix_hit_rate": status.prefix_hit_rate,
             },
             "loops": dict(self._loop_status()),
             "counts": dict(self._turn_counts()),

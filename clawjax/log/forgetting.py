@@ -46,6 +46,7 @@ def forget(
     now: float,
     scope: str | None = None,
     session_id: str | None = None,
+    response_id: str | None = None,
     before: float | None = None,
     is_dry: bool = False,
 ) -> Forgotten:
@@ -56,6 +57,7 @@ def forget(
         now: Unix seconds.
         scope: of this key.
         session_id: of this session.
+        response_id: that made this response. What was said later still quotes it.
         before: that ended before, in Unix seconds. What a step is training on now is left.
         is_dry: say what would be removed, and remove nothing.
 
@@ -63,9 +65,9 @@ def forget(
         ValueError: nothing is given, which would be everything.
         LogError: nothing was removed.
     """
-    conditions = _conditions(scope, session_id, before)
+    conditions = _conditions(scope, session_id, response_id, before)
     if not conditions:
-        msg = "forgetting needs a scope, a session or a time"
+        msg = "forgetting needs a scope, a session, a response or a time"
         raise ValueError(msg)
     with log.writing() as connection:
         query = sa.select(turns.c.turn_id).where(*conditions).order_by(turns.c.seq)
@@ -87,13 +89,15 @@ def forgotten_among(connection: Connection, turn_ids: Collection[str]) -> set[st
 
 
 def _conditions(
-    scope: str | None, session_id: str | None, before: float | None
+    scope: str | None, session_id: str | None, response_id: str | None, before: float | None
 ) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = []
     if scope is not None:
         conditions.append(turns.c.scope == scope)
     if session_id is not None:
         conditions.append(turns.c.session_id == session_id)
+    if response_id is not None:
+        conditions.append(turns.c.response_id == response_id)
     if before is not None:
         is_claimed = sa.exists().where(claims.c.turn_id == turns.c.turn_id)
         conditions += [turns.c.finished_at < before, ~is_claimed]

@@ -84,6 +84,9 @@ KEYS: tuple[Key, ...] = (
     Key("engine/waiting", "requests", "requests queued for a slot"),
     Key("engine/tokens_per_s", "tokens/s", "decoding speed over the last seconds with traffic"),
     Key("engine/generated_tokens", "tokens", "tokens generated since start"),
+    Key("engine/prompt_tokens", "tokens", "prompt tokens of the replies begun since start"),
+    Key("engine/cached_tokens", "tokens", "of those, not read again: their beginning was known"),
+    Key("engine/prefix_hit_rate", "share", "their share; absent before the first prompt"),
     # The turn log's balance, every `monitor.interval_s`.
     Key("log/logged", "turns", "turns in the log"),
     Key("log/trained", "turns", "turns trained on"),

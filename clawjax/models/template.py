@@ -18,7 +18,8 @@ import jinja2.parser
 import jinja2.sandbox
 
 from clawjax.errors import ConfigError, WireError
-from clawjax.records import Message, ToolCall
+from clawjax.openai_form import call_form
+from clawjax.records import Message
 
 __all__ = ["CHATML", "ChatTemplate"]
 
@@ -158,7 +159,10 @@ def _as_dict(message: Message) -> dict[str, Any]:
     """A message as templates expect it; what is absent is not a key."""
     fields: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
-        fields["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+        fields["tool_calls"] = [
+            call_form(call.call_id, call.name, _arguments(call.arguments))
+            for call in message.tool_calls
+        ]
     if message.tool_call_id is not None:
         fields["tool_call_id"] = message.tool_call_id
     if message.name is not None:
@@ -179,11 +183,6 @@ def _marked(value: Any, mark: Callable[[str], str]) -> Any:
             return {mark(key): _marked(entry, mark) for key, entry in value.items()}
         case _:
             return value
-
-
-def _tool_call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": _arguments(call.arguments)}
-    return {"id": call.call_id, "type": "function", "function": function}
 
 
 def _arguments(text: str) -> dict[str, Any] | str:

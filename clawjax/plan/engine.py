@@ -70,7 +70,7 @@ def _embedded(arch: Architecture, config: RunConfig) -> EnginePlan:
     """
     engine, dtype = config.engine, "engine.weights_dtype"
     served = served_bytes(arch, engine.weights_dtype)
-    rows = engine.slots + engine.kept_prefixes
+    rows = engine.cache_rows
     chunk = min(engine.prefill_chunk, config.model.context_length)
     capacity = -(-config.model.context_length // chunk) * chunk
     cache = rows * capacity * cache_token_bytes(arch, _FLOAT)

@@ -97,8 +97,12 @@ def build_app(
             sampling_defaults=config.engine,
             model_name=config.model.name,
             keys=open_keys(config),
-            forget=lambda scope, session_id: forget(
-                log, scope=scope, session_id=session_id, now=time.time()
+            forget=lambda scope, *, session_id=None, response_id=None: forget(
+                log,
+                scope=scope,
+                session_id=session_id,
+                response_id=response_id,
+                now=time.time(),
             ),
             on_linked=on_linked,
             loop_status=loop_status,

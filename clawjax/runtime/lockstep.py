@@ -26,6 +26,7 @@ from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import LoadedModel
+from clawjax.protocols import Engine
 from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.runtime.build import build_app, open_log
 from clawjax.runtime.in_process import judges_and_learner
@@ -49,7 +50,7 @@ class Lockstep:
     base_url: str
     """Of the endpoint, e.g. `http://127.0.0.1:41234/v1`."""
     log: SqlTurnLog
-    _engine: EmbeddedEngine
+    _engine: Engine
     _judges: JudgeWorker
     _learner: Learner
     _store: DirectoryWeightStore
@@ -57,16 +58,23 @@ class Lockstep:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, config: RunConfig, paths: RunPaths, model: LoadedModel
+        cls, config: RunConfig, paths: RunPaths, model: LoadedModel, engine: Engine | None = None
     ) -> AsyncIterator[Lockstep]:
         """Put everything together; a folder that holds an earlier run is gone on with.
 
+        Args:
+            config: of the run.
+            paths: its folder.
+            model: what learns.
+            engine: who samples, with the weights of that folder; the caller closes it. None: the
+                embedded engine.
+
         Raises:
-            ConfigError: an engine that is not in this process.
+            ConfigError: an engine that is not in this process, and is not given.
             EngineError, LearnerError, LogError: a part cannot be started.
         """
         require(
-            config.engine.kind == "embedded",
+            engine is not None or config.engine.kind == "embedded",
             f"engine.kind={config.engine.kind} cannot be measured in lockstep, which talks, judges "
             "and trains in one process: use engine=embedded",
         )
@@ -80,8 +88,9 @@ class Lockstep:
             judges, learner = await judges_and_learner(
                 stack, config, paths, model, log=log, store=store, monitor=monitor
             )
-            engine = await EmbeddedEngine.start(model, config.engine, store)
-            stack.push_async_callback(engine.aclose)
+            if engine is None:
+                engine = await EmbeddedEngine.start(model, config.engine, store)
+                stack.push_async_callback(engine.aclose)
             app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
             async with serving(app) as base_url, asyncio.TaskGroup() as group:
                 judging = group.create_task(judges.run())

@@ -243,12 +243,16 @@ def _look(status: Status, log: SqlTurnLog) -> tuple[Counts, dict[str, int]] | No
 
 def _gauge_metrics(engine: Engine, counts: Counts, counters: dict[str, int]) -> dict[str, float]:
     serving = engine.status()
+    hit_rate = serving.prefix_hit_rate
     return {
         "engine/version": float(serving.version),
         "engine/running": float(serving.running),
         "engine/waiting": float(serving.waiting),
         "engine/tokens_per_s": serving.tokens_per_s,
         "engine/generated_tokens": float(serving.generated_tokens),
+        "engine/prompt_tokens": float(serving.prompt_tokens),
+        "engine/cached_tokens": float(serving.cached_tokens),
+        **({} if hit_rate is None else {"engine/prefix_hit_rate": hit_rate}),
         "log/logged": float(counts.logged),
         "log/trained": float(counts.trained),
         "log/pending": float(counts.pending),

@@ -19,7 +19,13 @@ from clawjax.testing import temporary_log
 
 HEALTH = {
     "ok": True,
-    "engine": {"running": 1, "waiting": 0, "slots": 8, "tokens_per_s": 20.5},
+    "engine": {
+        "running": 1,
+        "waiting": 0,
+        "slots": 8,
+        "tokens_per_s": 20.5,
+        "prefix_hit_rate": 0.5,
+    },
     "loops": {"serve": {"state": "running"}, "learn": {"state": "waiting"}},
     "counts": {"logged": 9, "trained": 4, "pending": 3, "dropped": {"side": 2}},
 }
@@ -90,6 +96,7 @@ def test_the_status_of_a_run_that_serves(make_run, endpoint, tmp_path, capsys):
     assert main(["status", make_run(endpoint)]) == 0
     said = capsys.readouterr().out
     assert f"serving, http://127.0.0.1:{endpoint}" in said
+    assert "8 slots, 20.5 tokens/s, 50% of prompt tokens known before" in said
     assert "loops    serve running, learn waiting" in said
     assert "9 logged, 4 trained, 2 dropped, 3 pending" in said
     assert "1 live in keys.json" in said

@@ -19,6 +19,8 @@ from typing import Any
 
 import httpx
 
+from clawjax.engine.sglang.launch import tethered
+
 ROOT = Path(__file__).parents[2]
 EXCHANGES = {
     one["name"]: one
@@ -124,7 +126,9 @@ def launched(
     variables = {**os.environ, **dict(pair.split("=", 1) for pair in environment)}
     variables |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, cwd=ROOT)
+        process = subprocess.Popen(
+            tethered(command), stdout=log, stderr=log, env=variables, cwd=ROOT
+        )
         try:
             yield process, f"http://127.0.0.1:{port}"
         finally:

@@ -26,6 +26,7 @@ from clawjax.engine.decode import Decoder, Read
 from clawjax.engine.prefixes import Copy, PrefixTable
 from clawjax.engine.replies import Job
 from clawjax.engine.scheduler import Scheduler, Weights
+from clawjax.engine.text import ReplyText
 from clawjax.models.load import LoadedModel
 from clawjax.models.transformer import Params
 
@@ -169,6 +170,32 @@ def test_a_conversation_reads_only_what_is_new(
     [answer] = run(scheduler, second)
     assert read.tokens == len(more) - (60 + 8 - 1)  # the last token drawn was never fed
     assert_consistent(logits_of, model.params, {second: answer})
+
+
+def test_the_share_of_known_tokens_is_counted_and_reuse_can_be_switched_off(
+    model: LoadedModel, decoder: Decoder, scheduler: Scheduler, read: Counting
+) -> None:
+    forgetful = Scheduler(
+        decoder,
+        Weights(model.params, 0),
+        eos_ids=model.tokenizer.eos_ids,
+        new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
+        reuse_prefixes=False,
+    )
+    first = request(prompt(60), 8, seed=1)
+    replies, read_by = {}, {}
+    for one in (scheduler, forgetful):
+        read.tokens = 0
+        [reply] = run(one, first)
+        second = request((*first.prompt_ids, *reply.ids, *prompt(5, seed=9)), 8, seed=2)
+        replies[one] = [reply, *run(one, second)]
+        read_by[one] = read.tokens
+    counts = [(one.prompt_tokens, one.cached_tokens) for one in (scheduler, forgetful)]
+    assert counts == [(60 + 73, 60 + 8 - 1), (60 + 73, 0)]
+    assert read_by[forgetful] == read_by[scheduler] + 60 + 8 - 1
+    assert [[r.ids for r in one] for one in replies.values()] == [
+        [r.ids for r in replies[scheduler]]
+    ] * 2
 
 
 def test_what_many_prompts_begin_with_is_read_once_while_all_of_them_run(

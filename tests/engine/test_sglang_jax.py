@@ -4,26 +4,20 @@
 """
 
 import ast
-import json
 import os
-import signal
-import socket
-import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import numpy as np
 import pytest
+from _sglang_jax import running_sglang_jax, write_model
 from safetensors.numpy import save_file
 
 from clawjax.engine import sglang_jax
 from clawjax.engine.sglang_jax import Move, WeightsError, canonical_path, moves, weight_files
-from clawjax.models.architecture import Architecture
 from clawjax.models.layout import leaves
-from clawjax.models.registry import config_from_architecture
-from clawjax.models.tiny import tiny_architecture, tiny_tokenizer
+from clawjax.models.tiny import tiny_architecture
 
 FILE = Path(sglang_jax.__file__)
 PYTHON = os.environ.get("CLAWJAX_SGLANG_JAX")
@@ -129,39 +123,7 @@ def test_the_file_can_be_copied_to_a_host_without_clawjax():
 
 # The real thing.
 
-ARCH = Architecture(  # the native attention of sglang-jax wants heads of 128
-    family="qwen3",
-    vocab_size=tiny_tokenizer().vocab_size,
-    hidden_size=256,
-    intermediate_size=512,
-    num_layers=2,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=128,
-    max_positions=4096,
-    norm_eps=1e-6,
-    is_tied=False,
-    has_qk_norm=True,
-)
 PROMPT = list(range(5, 45))
-
-
-def write_model(directory: Path, seed: int) -> Path:
-    rng = np.random.default_rng(seed)
-    tensors = {
-        leaf.tensor: (
-            np.ones(leaf.shape) if len(leaf.shape) == 1 else rng.normal(0, 0.06, leaf.shape)
-        ).astype(np.float32)
-        for leaf in leaves(ARCH)
-    }
-    directory.mkdir()
-    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-    config = config_from_architecture(ARCH) | {"bos_token_id": 0, "eos_token_id": 2}
-    (directory / "config.json").write_text(json.dumps(config))
-    tiny_tokenizer()._tokenizer.save(str(directory / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>"}
-    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
-    return directory
 
 
 @pytest.fixture(scope="module")
@@ -170,44 +132,12 @@ def server(tmp_path_factory):
         pytest.skip("CLAWJAX_SGLANG_JAX names no environment with sglang-jax")
     root = tmp_path_factory.mktemp("sglang_jax")
     models = [write_model(root / f"model_{seed}", seed) for seed in (0, 1)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = (
-        "--device cpu --dtype float32 --attention-backend native --page-size 16 "
-        "--max-total-tokens 1024 --max-prefill-tokens 64 --chunked-prefill-size 64 "
-        "--precompile-bs-paddings 2 --precompile-token-paddings 64 --max-running-requests 2 "
-        f"--mem-fraction-static 0.3 --skip-server-warmup --host 127.0.0.1 --port {port}"
-    )
-    command = [PYTHON, str(FILE), "--model-path", str(models[0]), *options.split()]
-    with (root / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"},
-            start_new_session=True,
-        )
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300.0)
-    try:
-        wait_for(client, process, root / "server.log")
+    options = ("--max-total-tokens=1024", "--max-running-requests=2", "--precompile-bs-paddings=2")
+    with (
+        running_sglang_jax(PYTHON, models[0], root / "server.log", options=options) as url,
+        httpx.Client(base_url=url, timeout=300.0) as client,
+    ):
         yield SimpleNamespace(client=client, models=models)
-    finally:
-        client.close()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
-
-
-def wait_for(client, process, log):
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-3000:]
-        try:
-            if client.get("/get_model_info", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(1)
-    pytest.fail(log.read_text()[-3000:])
 
 
 def reply(client):

@@ -109,9 +109,7 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
             sampling_defaults=EngineConfig(**{"max_response_tokens": 64} | (sampling or {})),
             model_name=MODEL,
             keys=keys or KeyRing(secret=api_key),
-            forget=lambda scope, session_id: forget(
-                log, scope=scope, session_id=session_id, now=2000.0
-            ),
+            forget=lambda scope, **which: forget(log, scope=scope, now=2000.0, **which),
             on_linked=lambda: woken.append(len(engine.requests)),
             loop_status=loop_status,
             **({} if clock is None else {"clock": clock}),

@@ -130,6 +130,7 @@ async def test_health_tells_of_the_loops_without_a_key(make_gateway):
     assert response.json()["ok"] is True
     assert response.json()["loops"] == {"learner": "idle"}
     assert (response.json()["version"], response.json()["engine"]["slots"]) == (0, 64)
+    assert response.json()["engine"]["prefix_hit_rate"] is None
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/feedback", "/v1/models"])

@@ -199,3 +199,74 @@ async def test_a_reply_that_was_cut_is_incomplete(make_gateway):
         assert response.status == "incomplete"
         assert response.incomplete_details.reason == "max_output_tokens"
     assert last.type == "response.incomplete"
+
+
+async def test_a_stored_response_is_told_again_and_deleted_by_its_own_key(
+    make_gateway, qwen_tokenizer
+):
+    said = f"<think>\nhm, wait\n</think>\n\nI look.\n{CALL}"
+    gateway = make_gateway([said, "Nothing there."], with_tokenizer=qwen_tokenizer)
+    asked = {"model": MODEL, "instructions": "be kind", "max_output_tokens": 250, "tools": [TOOL]}
+    async with serving(gateway.app) as url:
+        client = client_for(url)
+        first = await client.responses.create(input="look", **asked)
+        result = {"type": "function_call_output", "call_id": first.output[2].call_id, "output": "-"}
+        second = await client.responses.create(
+            input=[result], previous_response_id=first.id, **asked
+        )
+        again = await client.responses.retrieve(first.id)
+        items = client.responses.input_items
+        page = await items.list(second.id, limit=2)
+        oldest_first = [item async for item in await items.list(second.id, limit=2, order="asc")]
+        with pytest.raises(openai.BadRequestError, match="is no item of this response"):
+            await items.list(second.id, after="msg_unknown")
+        for refused in ("retrieve", "delete"):
+            with pytest.raises(openai.NotFoundError, match="not known"):
+                await getattr(client_for(url, "other").responses, refused)(first.id)
+        await client.responses.delete(first.id)
+        for gone in (client.responses.retrieve, client.responses.delete, items.list):
+            with pytest.raises(openai.NotFoundError):
+                await gone(first.id)
+        assert (await client.responses.retrieve(second.id)).output_text == "Nothing there."
+    given, told = first.to_dict(), again.to_dict()
+    assert told.pop("usage")["total_tokens"] == given.pop("usage")["total_tokens"]
+    told["tools"][0].pop("strict")
+    assert told == given
+    assert [item.type for item in oldest_first] == [
+        "message", "reasoning", "message", "function_call", "function_call_output",
+    ]  # fmt: skip
+    assert len({item.id for item in oldest_first}) == 5
+    assert page.data == oldest_first[:2:-1]
+    assert (page.has_more, oldest_first[0].content[0].text) == (True, "look")
+    assert [turn.response_id for turn in gateway.turns()] == [second.id]
+
+
+async def test_what_was_not_to_be_stored_or_is_no_response_is_not_told(make_gateway):
+    gateway = make_gateway(["one", "two", "three"])
+    async with serving(gateway.app) as url:
+        client = client_for(url)
+        unstored = await client.responses.create(model=MODEL, input="a", store=False)
+        chat = await client.chat.completions.create(model=MODEL, messages=[user("b")])
+        for unknown in (unstored.id, chat.id, "resp_0"):
+            with pytest.raises(openai.NotFoundError) as caught:
+                await client.responses.retrieve(unknown)
+            assert caught.value.code == "response_not_found"
+        with pytest.raises(openai.BadRequestError, match="not streamed again"):
+            await client.responses.retrieve(unstored.id, stream=True)
+        goes_on = await client.responses.create(
+            model=MODEL, input="c", previous_response_id=unstored.id
+        )
+        assert (await client.responses.retrieve(goes_on.id)).output_text == "three"
+
+
+async def test_a_response_that_broke_off_is_told_as_cancelled(make_gateway):
+    gateway = make_gateway(["one two three"], fails_after=2)
+    async with serving(gateway.app) as url:
+        client = client_for(url)
+        events = await client.responses.create(model=MODEL, input="a", stream=True)
+        while (event := await anext(events)).type != "response.failed":
+            pass
+        told = await client.responses.retrieve(event.response.id)
+        await events.close()
+    assert (told.status, told.output[0].status) == ("cancelled", "incomplete")
+    assert 0 < len(told.output_text) < len("one two three")

@@ -24,6 +24,7 @@ from clawjax.cli.run_log import add_log_arguments, open_log
 from clawjax.errors import LogError
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
+from clawjax.openai_form import call_form
 from clawjax.records import FinishReason, JudgedTurn, Message, NextStateKind, TurnKind
 
 __all__ = ["add_arguments", "run"]
@@ -114,11 +115,6 @@ def _plain(message: Message) -> dict[str, Any]:
         plain["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
         plain["tool_calls"] = [
-            {
-                "id": call.call_id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
+            call_form(call.call_id, call.name, call.arguments) for call in message.tool_calls
         ]
     return plain

@@ -98,7 +98,7 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     if engine := status["engine"]:
         yield (
             f"  engine   {engine['running']} running, {engine['waiting']} waiting, "
-            f"{engine['slots']} slots, {engine['tokens_per_s']} tokens/s"
+            f"{engine['slots']} slots, {engine['tokens_per_s']} tokens/s{_known(engine)}"
         )
     if loops := status["loops"]:
         yield "  loops    " + ", ".join(f"{name} {state}" for name, state in loops.items())
@@ -116,3 +116,9 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         f"{weights['refused']} refused"
     )
     yield f"  keys     {status['live_keys']} live in {KEY_FILE}"
+
+
+def _known(engine: dict[str, Any]) -> str:
+    """How much of the prompts need not be read, where there were any."""
+    rate = engine.get("prefix_hit_rate")
+    return "" if rate is None else f", {rate:.0%} of prompt tokens known before"

@@ -145,6 +145,7 @@ def _launch(options: argparse.Namespace) -> Launch:
             slots=options.max_running_requests,
             max_waiting=options.max_queued_requests,
             kept_prefixes=options.kept_prefixes,
+            reuse_prefixes=not options.disable_radix_cache,
             prefill_chunk=options.chunked_prefill_size,
             weights_dtype=options.dtype,
             warm_up=not options.skip_server_warmup,
@@ -184,6 +185,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--max-running-requests", type=int, default=engine.slots)
     add("--max-queued-requests", type=int, default=4096, help="more are refused with 503")
     add("--kept-prefixes", type=int, default=engine.kept_prefixes)
+    add("--disable-radix-cache", action="store_true", help="read every prompt from its start")
     add("--chunked-prefill-size", type=int, default=engine.prefill_chunk)
     add("--dtype", default=engine.weights_dtype, help="of the weights: float32 or bfloat16")
     add("--stream-interval", type=int, default=1, help="tokens between two events of a stream")

@@ -121,6 +121,8 @@ class ControlRoutes:
                     "waiting": status.waiting,
                     "generated_tokens": status.generated_tokens,
                     "last_gen_throughput": round(status.tokens_per_s, 2),
+                    "prompt_tokens": status.prompt_tokens,
+                    "cached_tokens": status.cached_tokens,
                 }
             ],
         }

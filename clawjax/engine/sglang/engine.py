@@ -92,6 +92,8 @@ class SglangEngine:
         self._connections = connections
         self._launched = launched
         self._rate = _Rate()
+        self._prompt_tokens = 0
+        self._cached_tokens = 0
         self._open = 0
         self._version = rotation.wanted.version
         self._watches = [
@@ -177,6 +179,8 @@ class SglangEngine:
             generated_tokens=self._rate.total,
             tokens_per_s=self._rate.per_s(time.monotonic()),
             is_healthy=self._is_watched and not self._has_lost_all,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
         )
 
     async def aclose(self) -> None:
@@ -237,7 +241,7 @@ class SglangEngine:
                         chunk = reply.add(piece, versions=versions, of=server.logprobs_of)
                         may_run = piece.end.reason is None and piece.end.aborted is None
                         if chunk is not None:
-                            self._rate.add(time.monotonic(), len(chunk.token_ids))
+                            self._count(reply, chunk)
                             yield chunk
                         if reply.is_finished:
                             return
@@ -249,6 +253,12 @@ class SglangEngine:
         finally:
             if may_run:
                 await self._pool.abort(server, rid)
+
+    def _count(self, reply: Reply, chunk: TokenChunk) -> None:
+        self._rate.add(time.monotonic(), len(chunk.token_ids))
+        if len(reply.tokens) == len(chunk.token_ids):  # the first that came of it
+            self._prompt_tokens += len(reply.request.prompt_ids)
+            self._cached_tokens += chunk.cached_tokens
 
     async def _score(
         self, server: Server, request: ScoreRequest, attempt: int

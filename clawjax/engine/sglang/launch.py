@@ -12,13 +12,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clawjax.config import LaunchConfig
 from clawjax.errors import ConfigError
 
-__all__ = ["Launched", "command_line", "server_url"]
+__all__ = ["Launched", "command_line", "server_url", "tethered"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,10 +106,7 @@ class Launched:
         logger.info("starting %s: %s", self.url, " ".join(self._command))
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                str(_TETHER),
-                str(os.getpid()),
-                *self._command,
+                *tethered(self._command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -148,6 +145,14 @@ class Launched:
                 logger.warning("%s does not stop on %s", self.url, number.name)
             else:
                 return
+
+
+def tethered(command: Sequence[str]) -> list[str]:
+    """The command of a program that ends when the thread that starts it does, however it ends.
+
+    On Linux the process that is started becomes the program; see `tether`.
+    """
+    return [sys.executable, str(_TETHER), str(os.getpid()), *command]
 
 
 def server_url(config: LaunchConfig, index: int) -> str:

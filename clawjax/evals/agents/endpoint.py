@@ -19,6 +19,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from clawjax.evals.harness.failures import AgentFailure, ContextLimitReached
 from clawjax.evals.harness.tasks import Brief, Tool
 from clawjax.evals.harness.trajectory import AgentTurn, Message, RawCall, Usage
+from clawjax.openai_form import call_form
 
 __all__ = ["EndpointAgent", "Sampling", "chat_messages", "open_endpoint"]
 
@@ -118,8 +119,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 def _wire_call(call: RawCall) -> dict[str, Any]:
     """Servers refuse arguments that are no JSON object, also those their own model wrote."""
-    function = {"name": call.name, "arguments": call.arguments if _is_object(call) else "{}"}
-    return {"id": call.call_id, "type": "function", "function": function}
+    return call_form(call.call_id, call.name, call.arguments if _is_object(call) else "{}")
 
 
 def _is_object(call: RawCall) -> bool:

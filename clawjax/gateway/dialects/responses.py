@@ -2,7 +2,7 @@
 
 A reply comes back as several items (thought, text, calls), which become one assistant message
 again. An answer's id tells whether its messages begin with instructions, as those of one request
-do not count for the next (`previous_response_id`).
+do not count for the next (`previous_response_id`), and whether its client wanted it stored.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from clawjax.gateway.wire import (
 )
 from clawjax.records import Message, ToolCall, Turn
 
-__all__ = ["parse_responses_request", "resume"]
+__all__ = ["is_instructed", "is_stored", "parse_responses_request", "resume"]
 
 _PREFIX = "resp_"
-_INSTRUCTED = "resp_i"
-"""What follows is hexadecimal, so the two are told apart."""
+_INSTRUCTED, _NOT_STORED = "i", "n"
+"""Signs behind the prefix, in this order. What follows them is hexadecimal, so they are told from
+it."""
 
 _ROLES = {"user": "user", "system": "system", "developer": "system", "assistant": "assistant"}
 _ECHOED = ("instructions", "metadata", "parallel_tool_calls", "previous_response_id", "reasoning",
@@ -71,7 +72,7 @@ def parse_responses_request(body: JsonObject, defaults: EngineConfig) -> ChatReq
         tool_choice=offered.choice,
         is_parallel=read_flag(body, "parallel_tool_calls") is not False,
         response_format=read_response_format(form.get("format"), "text.format"),
-        id_prefix=_INSTRUCTED if lead else _PREFIX,
+        id_prefix=_id_prefix(is_led=bool(lead), is_kept=read_flag(body, "store") is not False),
         previous_response_id=read_text(body, "previous_response_id") or None,
         echo={name: body[name] for name in _ECHOED if body.get(name) is not None},
         notes=(*_note("tools", others), *_note("input items", items.ignored)),
@@ -80,10 +81,25 @@ def parse_responses_request(body: JsonObject, defaults: EngineConfig) -> ChatReq
 
 def resume(request: ChatRequest, turn: Turn) -> ChatRequest:
     """The request with all that was said up to and in `turn` before its own messages."""
-    own = int(request.id_prefix == _INSTRUCTED)
-    past = turn.messages[int(turn.response_id.startswith(_INSTRUCTED)) :]
+    own = int(is_instructed(request.id_prefix))
+    past = turn.messages[int(is_instructed(turn.response_id)) :]
     lead, new = request.messages[:own], request.messages[own:]
     return replace(request, messages=(*lead, *past, turn.reply, *new))
+
+
+def is_instructed(response_id: str) -> bool:
+    """Whether a response's messages begin with the instructions of its own request."""
+    return response_id.startswith(_PREFIX + _INSTRUCTED)
+
+
+def is_stored(response_id: str) -> bool:
+    """Whether this is the id of a response that its client did not ask to be let go."""
+    signs = response_id.removeprefix(_PREFIX).removeprefix(_INSTRUCTED)
+    return response_id.startswith(_PREFIX) and not signs.startswith(_NOT_STORED)
+
+
+def _id_prefix(*, is_led: bool, is_kept: bool) -> str:
+    return _PREFIX + (_INSTRUCTED if is_led else "") + ("" if is_kept else _NOT_STORED)
 
 
 def _note(what: str, kinds: Sequence[str]) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ Invariant: the items of the last event are those that were streamed, in the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from clawjax.gateway.completions import Failure, Json
 from clawjax.gateway.dialects.protocol import Asked, Dialect, event
@@ -21,23 +21,26 @@ from clawjax.gateway.dialects.responses_items import (
     thought_item,
 )
 from clawjax.gateway.parse import ReplyDelta
-from clawjax.gateway.reply import Reply
-from clawjax.records import FinishReason
+from clawjax.gateway.reply import Exchange, Reply
+from clawjax.records import FinishReason, Message, Turn
 
-__all__ = ["RESPONSES"]
+__all__ = ["RESPONSES", "Counted", "finished_body", "item_id", "output_items"]
+
+
+class Counted(NamedTuple):
+    """Tokens of a response."""
+
+    prompt: int
+    reply: int
+    cached: int | None
+    """Of the prompt, read before; None: nobody knows any more."""
+    reasoning: int | None
+    """Of the reply; None as well."""
 
 
 def _answer(asked: Asked, replies: Sequence[Reply]) -> Json:
     (reply,) = replies
-    said = reply.message
-    items: list[Json] = []
-    if said.reasoning is not None:
-        items.append(thought_item(_item_id(asked, "rs", 0), said.reasoning))
-    if said.content or not said.tool_calls:
-        items.append(message_item(_item_id(asked, "msg", len(items)), said.content))
-    for call in said.tool_calls:
-        items.append(call_item(_item_id(asked, "fc", len(items)), call, call.arguments))
-    return _finished(asked, reply, items)
+    return _finished(asked, reply, output_items(asked.exchange.response_id, reply.message))
 
 
 class _Writer:
@@ -124,7 +127,8 @@ class _Writer:
 
     def _next_id(self, prefix: str) -> str:
         """For an item that begins when the open one is done."""
-        return _item_id(self._asked, prefix, len(self._items) + (self._open is not None))
+        place = len(self._items) + (self._open is not None)
+        return item_id(self._asked.exchange.response_id, prefix, f"n{place}")
 
     def _event(self, kind: str, **fields: Any) -> str:
         body = {"type": kind, "sequence_number": self._sequence, **fields}
@@ -135,15 +139,50 @@ class _Writer:
 # --- bodies --------------------------------------------------------------------------------------
 
 
+def output_items(response_id: str, said: Message) -> list[Json]:
+    """What a whole reply consists of: the thought, the text, the calls."""
+    items: list[Json] = []
+    if said.reasoning is not None:
+        items.append(thought_item(item_id(response_id, "rs", "n0"), said.reasoning))
+    if said.content or not said.tool_calls:
+        items.append(message_item(item_id(response_id, "msg", f"n{len(items)}"), said.content))
+    calls = enumerate(said.tool_calls, start=len(items))
+    items += [call_item(item_id(response_id, "fc", f"n{n}"), c, c.arguments) for n, c in calls]
+    return items
+
+
+def finished_body(
+    of: Exchange | Turn,
+    finish_reason: FinishReason | None,
+    items: Sequence[Json],
+    echo: Mapping[str, object],
+    counted: Counted,
+) -> Json:
+    """A response that has ended; `echo` is what its request asked for."""
+    ending: Json = {"status": "completed"}
+    if finish_reason is FinishReason.LENGTH:
+        details = {"reason": "max_output_tokens"}
+        ending = {"status": "incomplete", "incomplete_details": details}
+    return {**_body(of, items, echo), **ending, "usage": _usage(counted)}
+
+
+def item_id(response_id: str, prefix: str, place: str) -> str:
+    """Letters and digits behind the prefix; the response's own with the item's place."""
+    return f"{prefix}_{response_id.partition('_')[2]}{place}"
+
+
 def _head(asked: Asked, items: Sequence[Json]) -> Json:
+    return _body(asked.exchange, items, asked.request.echo)
+
+
+def _body(of: Exchange | Turn, items: Sequence[Json], echo: Mapping[str, object]) -> Json:
     """What every form of the response has; clients' types insist on most of it."""
-    request, exchange = asked.request, asked.exchange
     return {
-        "id": exchange.response_id,
+        "id": of.response_id,
         "object": "response",
-        "created_at": int(exchange.arrived_at),
-        "model": exchange.model,
-        "session_id": exchange.session_id,
+        "created_at": int(of.arrived_at),
+        "model": of.model,
+        "session_id": of.session_id,
         "error": None,
         "incomplete_details": None,
         "instructions": None,
@@ -157,38 +196,34 @@ def _head(asked: Asked, items: Sequence[Json]) -> Json:
         "tool_choice": "auto",
         "tools": [],
         "user": None,
-        **request.echo,
+        **echo,
         "background": False,
         "output": list(items),
-        "temperature": exchange.sampling.temperature,
-        "top_p": exchange.sampling.top_p,
+        "temperature": of.sampling.temperature,
+        "top_p": of.sampling.top_p,
         "truncation": "disabled",
         "usage": None,
     }
 
 
 def _finished(asked: Asked, reply: Reply, items: Sequence[Json]) -> Json:
-    ending: Json = {"status": "completed"}
-    if reply.finish_reason is FinishReason.LENGTH:
-        details = {"reason": "max_output_tokens"}
-        ending = {"status": "incomplete", "incomplete_details": details}
-    return {**_head(asked, items), **ending, "usage": _usage(asked, reply)}
+    counted = Counted(
+        prompt=len(asked.exchange.prompt_ids),
+        reply=reply.tokens,
+        cached=reply.cached_tokens,
+        reasoning=reply.reasoning_tokens,
+    )
+    return finished_body(asked.exchange, reply.finish_reason, items, asked.request.echo, counted)
 
 
-def _usage(asked: Asked, reply: Reply) -> Json:
-    prompt = len(asked.exchange.prompt_ids)
+def _usage(counted: Counted) -> Json:
     return {
-        "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": reply.cached_tokens},
-        "output_tokens": reply.tokens,
-        "output_tokens_details": {"reasoning_tokens": reply.reasoning_tokens},
-        "total_tokens": prompt + reply.tokens,
+        "input_tokens": counted.prompt,
+        "input_tokens_details": {"cached_tokens": counted.cached},
+        "output_tokens": counted.reply,
+        "output_tokens_details": {"reasoning_tokens": counted.reasoning},
+        "total_tokens": counted.prompt + counted.reply,
     }
-
-
-def _item_id(asked: Asked, prefix: str, index: int) -> str:
-    """Letters and digits behind the prefix; the response's own with the item's place."""
-    return f"{prefix}_{asked.exchange.response_id.partition('_')[2]}n{index}"
 
 
 RESPONSES = Dialect(parse=parse_responses_request, answer=_answer, stream=_Writer)

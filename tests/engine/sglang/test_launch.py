@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sampled_replies import collect, config, engine_of, request, until
+from sampled_replies import collect, config, engine_of, request
 
 from clawjax.config import LaunchConfig
 from clawjax.engine.sglang.launch import command_line
@@ -71,31 +71,48 @@ async def test_a_program_that_is_not_there_is_named(tmp_path):
 
 
 _LEAVES = """
-import asyncio, os, sys
-from pathlib import Path
-from clawjax.config import LaunchConfig
-from clawjax.engine.sglang.launch import Launched
+import os, subprocess, sys
+from clawjax.engine.sglang.launch import tethered
 
-async def main():
-    config = LaunchConfig(servers=1, command=[sys.executable, "-c", "import time; time.sleep(60)"])
-    one = Launched(config, 0, model="m", served_name="m", context_length=64,
-                   log=Path(sys.argv[1]), on_exit=print)
-    await one.start()
-    print(one._process.pid, flush=True)
-    os._exit(1)
-
-asyncio.run(main())
+way, *command = sys.argv[1:]
+stand_by = f"from clawjax.engine.sglang import tether; tether.stand_by({os.getpid()}, {command})"
+ways = {"become": tethered(command), "stand by": [sys.executable, "-c", stand_by]}
+process = subprocess.Popen(ways[way], stdout=subprocess.PIPE, text=True)
+print(process.stdout.readline(), flush=True)
+os._exit(1)
 """
+_SERVES = """
+import os, sys
+from clawjax.engine.server.__main__ import main
+
+print(os.getpid(), flush=True)
+sys.exit(main(sys.argv[1:]))
+"""
+_SLEEPS = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's doing")
-async def test_a_server_does_not_outlive_a_process_that_dies(tmp_path):
+@pytest.mark.parametrize(
+    ("way", "program"),
+    [
+        pytest.param(
+            "become",
+            [_SERVES, "--model-path=random:llama", "--skip-server-warmup", "--port=0"],
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="the kernel's doing"),
+        ),
+        ("stand by", [_SLEEPS]),
+    ],
+    ids=["an engine server", "any program, without the kernel's help"],
+)
+async def test_a_server_does_not_outlive_a_process_that_dies(way, program):
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _LEAVES, str(tmp_path / "log"), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-c", _LEAVES, way, sys.executable, "-c", *program),
+        stdout=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(30):
-        out, _ = await process.communicate()
-    await until(lambda: not is_alive(int(out)))
+    async with asyncio.timeout(300):
+        pid = int(await process.stdout.readline())
+        await process.wait()
+        while is_alive(pid):  # noqa: ASYNC110 - it is not ours to wait for
+            await asyncio.sleep(0.05)
 
 
 def test_the_command_line_has_what_both_servers_take():
