@@ -228,9 +228,7 @@ def fuzzed(folder: Path) -> Iterator[Target]:
             sampling_defaults=EngineConfig(max_response_tokens=64),
             model_name="fuzzed",
             keys=KeyRing(file),
-            forget=lambda scope, session_id: forget(
-                log, scope=scope, session_id=session_id, now=time.time()
-            ),
+            forget=lambda scope, **chosen: forget(log, scope=scope, now=time.time(), **chosen),
         )
     )
     server = uvicorn.Server(

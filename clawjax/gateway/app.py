@@ -190,7 +190,8 @@ def _routes(
     described = OpenApiEndpoint(routes, deps.config)
     routes.append(Route("/openapi.json", described.tell, methods=["GET"]))
     root = RootEndpoint(deps.model_name, tuple(dict.fromkeys(route.path for route in routes)))
-    return [*routes, Route("/", root.tell, methods=["GET"])]
+    routes.append(Route("/", root.tell, methods=["GET"]))
+    return routes
 
 
 def _reply_routes(

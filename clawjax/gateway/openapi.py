@@ -61,6 +61,35 @@ _reply("/v1/chat/completions", "Answer a chat, as OpenAI does", bodies.CHAT)
 _reply("/v1/responses", "Answer a chat, as OpenAI's Responses do", bodies.RESPONSES)
 _reply("/v1/messages", "Answer a chat, as Anthropic does", bodies.MESSAGES)
 _reply("/v1/completions", "Go on with a text, as OpenAI does", bodies.TEXT)
+_RESPONSE = _parameters(
+    ("response_id", {"type": "string", "pattern": "^[^/]+$"}, "as the response said"), where="path"
+)
+_describe(
+    "/v1/responses/{response_id}",
+    "get",
+    "A response of the caller's own, told again",
+    parameters=_RESPONSE,
+)
+_describe(
+    "/v1/responses/{response_id}",
+    "delete",
+    "Forget a response of the caller's own",
+    parameters=_RESPONSE,
+)
+_describe(
+    "/v1/responses/{response_id}/input_items",
+    "get",
+    "What it answered, page by page",
+    parameters=[
+        *_RESPONSE,
+        *_parameters(
+            ("order", {"enum": ["asc", "desc"]}, "desc where there is none"),
+            ("limit", {"type": "integer", "minimum": 1, "maximum": 100}, "items of a page"),
+            ("after", {"type": "string"}, "the last item of the page before"),
+            where="query",
+        ),
+    ],
+)
 _describe(
     "/v1/messages/count_tokens",
     "post",
