@@ -143,6 +143,11 @@ class RunConfig:
                 "objective",
             )
         require(
+            not self.objective.steps.is_on or self.reward.may_label_steps,
+            f"objective.steps.scheme={self.objective.steps.scheme.value} credits steps, which none "
+            f"of reward.modules={self.reward.modules} labels: add process, or set it to none",
+        )
+        require(
             not self.objective.is_dpo or self.learner.mini_batch_turns is None,
             f"objective=dpo compares replies across a whole update, which "
             f"learner.mini_batch_turns={self.learner.mini_batch_turns} divides: set it to null",

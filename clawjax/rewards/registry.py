@@ -16,7 +16,16 @@ from clawjax.rewards.reaction_model import ReactionModel
 
 __all__ = ["NAMES", "build_rewards"]
 
-NAMES = ("rules", "next_state", "llm_judge", "feedback", "quote", "hindsight")
+NAMES = (
+    "rules",
+    "next_state",
+    "llm_judge",
+    "feedback",
+    "quote",
+    "hindsight",
+    "process",
+    "human",
+)
 """Modules that come with clawjax; anything else is `package.module:factory`."""
 
 
@@ -84,6 +93,14 @@ class _Builder:
                 from clawjax.rewards.llm_judge import LlmJudgeReward
 
                 return LlmJudgeReward(self._config.llm_judge, env=self._env)
+            case "process":
+                from clawjax.rewards.process import ProcessReward
+
+                return ProcessReward(self._config.process)
+            case "human":
+                from clawjax.rewards.human import HumanReward
+
+                return HumanReward(self._config.human)
             case _:
                 return _custom(name, self._config)
 

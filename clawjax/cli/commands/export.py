@@ -21,6 +21,7 @@ from statistics import fmean
 from typing import Any
 
 from clawjax.cli.run_log import add_log_arguments, open_log
+from clawjax.config import HUMAN
 from clawjax.errors import LogError
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
@@ -98,7 +99,10 @@ def _examples(log: SqlTurnLog, min_score: float) -> Iterator[dict[str, Any]]:
 
 
 def score_of(judged: JudgedTurn) -> float | None:
-    """The first explicit score, else the mean of the verdicts; None where nobody gave one."""
+    """People's review, else the first explicit score, else the mean of the verdicts, else None."""
+    for verdict in judged.verdicts:
+        if verdict.module == HUMAN and verdict.score is not None:
+            return verdict.score
     for state in judged.next_states:
         if state.kind is NextStateKind.FEEDBACK and state.score is not None:
             return state.score
