@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "review": FOUNDATION | {"log", "review"},
     "metrics": FOUNDATION | {"metrics"},
     "weights": FOUNDATION | {"weights"},
+    "data": FOUNDATION | {"data", "linking", "log"},
     "engine": FOUNDATION | {"engine", "models", "weights"},
     "engine/server": MIDDLE | {"gateway"},  # a front end like the gateway; no engine knows of it
     "gateway": MIDDLE | {"gateway"},

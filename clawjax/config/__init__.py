@@ -56,6 +56,7 @@ from clawjax.config.running import (
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 from clawjax.config.sglang import LaunchConfig, SglangConfig
 from clawjax.config.stepping import StepScheme, StepsConfig
+from clawjax.config.synthesizing import FilterConfig, SynthesisConfig
 from clawjax.config.teaching import DpoConfig, HintChoice, OpdConfig, OpdForm, Support, Teacher
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "DriftConfig",
     "EngineConfig",
     "EpisodesConfig",
+    "FilterConfig",
     "GatewayConfig",
     "HardwareConfig",
     "HintChoice",
@@ -113,6 +115,7 @@ __all__ = [
     "StepsConfig",
     "SuiteConfig",
     "Support",
+    "SynthesisConfig",
     "Teacher",
     "UserConfig",
     "WandbMode",

@@ -17,6 +17,7 @@ from clawjax.config.objective import ObjectiveConfig
 from clawjax.config.rewarding import RewardConfig
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 from clawjax.config.shape import check_shape
+from clawjax.config.synthesizing import SynthesisConfig
 from clawjax.errors import ConfigError
 
 __all__ = ["MonitorConfig", "RunConfig", "RunSection", "UserConfig", "WandbMode", "to_run_config"]
@@ -124,6 +125,7 @@ class RunConfig:
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 
     def __post_init__(self) -> None:
         """Check what no group can check alone."""

@@ -34,7 +34,16 @@ from clawjax.records import JudgedTurn, Message, StepAspect
 from clawjax.review.label import Label
 from clawjax.review.queue import ReviewQueue
 
-__all__ = ["FORMAT", "described", "lines", "read_label", "read_lines", "steps_from", "steps_told"]
+__all__ = [
+    "FORMAT",
+    "described",
+    "lines",
+    "message_form",
+    "read_label",
+    "read_lines",
+    "steps_from",
+    "steps_told",
+]
 
 FORMAT = "clawjax.review/1"
 
@@ -62,9 +71,9 @@ def described(judged: JudgedTurn, reasons: Sequence[str]) -> dict[str, Any]:
         "format": FORMAT,
         "turn_id": turn.turn_id,
         "reasons": list(reasons),
-        "messages": [_plain(message) for message in turn.messages],
-        "reply": _plain(turn.reply),
-        "next": [_plain(m) for state in judged.next_states for m in state.messages],
+        "messages": [message_form(message) for message in turn.messages],
+        "reply": message_form(turn.reply),
+        "next": [message_form(m) for state in judged.next_states for m in state.messages],
         "judges": {verdict.module: verdict.score for verdict in judged.verdicts},
     }
 
@@ -142,8 +151,8 @@ def _told(label: Label | None) -> dict[str, Any] | None:
     return told
 
 
-def _plain(message: Message) -> dict[str, Any]:
-    """A message in OpenAI's form, without what it does not have."""
+def message_form(message: Message) -> dict[str, Any]:
+    """A message in OpenAI's form, without what it does not have; thoughts are left out."""
     told: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.name is not None:
         told["name"] = message.name
