@@ -1,9 +1,9 @@
 """Make up conversations to warm up with: `python experiments/synthesize.py`.
 
-Plays `synthesis.dialogues` of them, personas against any OpenAI-compatible endpoint (`synthesis.base_url`), leaves out what is
-repeated, leaked, too long or in another language, and writes `synthetic.jsonl` into the run's
-folder; the same command goes on where it stopped. Exit codes: 0 done, 2 the configuration does not
-allow it, 1 anything else, e.g. an endpoint that does not answer.
+Plays personas against any OpenAI-compatible endpoint (`synthesis.base_url`), so many conversations
+as `synthesis.dialogues` says, leaves out what is repeated, leaked, too long or in another language,
+and writes `synthetic.jsonl` into the run's folder. The same command goes on where it stopped. Exit
+codes: 0 done, 2 the configuration does not allow it, 1 anything else.
 """
 
 from pathlib import Path

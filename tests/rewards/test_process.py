@@ -39,8 +39,8 @@ TOOLS = json.dumps(
 _ORDER = [aspect.value for aspect in StepAspect]
 
 
-def call(name: str, **arguments: Any) -> ToolCall:
-    return ToolCall(f"c-{name}", name, json.dumps(arguments))
+def call(tool: str, /, **arguments: Any) -> ToolCall:
+    return ToolCall(f"c-{tool}", tool, json.dumps(arguments))
 
 
 def step(
