@@ -334,7 +334,7 @@ def main() -> None:
             f"1, after {scale.updates} updates of {scale.tasks} tasks x {scale.group} attempts; "
             "mean over seeds",
             "success_ci95": "tasks resampled with all their seeds, 2000 times",
-            "gain": "success less that of outcome only on the same tasks and seeds; paired interval",
+            "gain": "success less that of outcome only, same tasks and seeds; paired interval",
             "contestants": "one credit each (clawjax.learner.credit.steps), all else equal: the "
             "outcome's advantage is GRPO's over the attempts at a task; process weight "
             f"{WEIGHT:g}, of step_bucket 1 as in OpenClaw-RL",

@@ -80,7 +80,7 @@ class ProcessConfig:
     """Regular expressions: a tool's error that has one found came of the order of calls."""
     errors: list[str] = field(
         default_factory=lambda: [
-            r"\A\W*(error|exception|failed|failure|traceback|invalid|denied)\b",
+            r"\A[^\w\"]*(error|exception|failed|failure|traceback|invalid|denied)\b",
             r'"?(error|exception)"?\s*:\s*(?!\s*(null|none|false|""|\{\}|\[\]))',
             r'"?(ok|success|successful)"?\s*:\s*false',
             r"\bexit (code|status):?\s*[1-9]",
