@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -63,6 +63,7 @@ LEARNER = LearnerConfig(
     max_tokens=64,
     learning_rate=3e-4,
 )
+IMITATOR = replace(LEARNER, learning_rate=2e-3, warmup_steps=20)
 MISTAKES = 0.3
 RULES = ProcessConfig()
 WEIGHT = 0.5
@@ -122,10 +123,10 @@ class Bench:
         """What the policy reads, as tokens."""
         return tuple(self.model.tokenizer.encode(told))
 
-    def train_step(self, objective: ObjectiveConfig) -> TrainStep:
+    def train_step(self, objective: ObjectiveConfig, learner: LearnerConfig) -> TrainStep:
         """A step for an objective, all weights."""
         return TrainStep(
-            self.model, objective=objective, learner=LEARNER, failed_dir=self.failed_dir
+            self.model, objective=objective, learner=learner, failed_dir=self.failed_dir
         )
 
     def attempt(
@@ -154,7 +155,7 @@ def imitate(bench: Bench, scale: Scale, seed: int) -> Params:
     objective = ObjectiveConfig(
         name="sft", policy_loss=PolicyLoss.sft, kl_coef=0.0, baseline=Baseline.none
     )
-    learner = bench.train_step(objective)
+    learner = bench.train_step(objective, IMITATOR)
     state = learner.init(seed)
     rng = random.Random(f"clerk:{seed}")
     tasks = desk_tasks(scale.imitation * 16, seed=seed, is_held_out=False)
@@ -192,7 +193,8 @@ def practise(
     bench: Bench, start: Params, objective: ObjectiveConfig, scale: Scale, seed: int
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Train from `start`; the curve of success, and the last success of each held-out task."""
-    learner, credit, memory = bench.train_step(objective), build_credit(objective), CreditState()
+    learner = bench.train_step(objective, LEARNER)
+    credit, memory = build_credit(objective), CreditState()
     state = learner.restart(learner.init(seed), start, step=0)
     curve = [{"update": 0, "success": fmean(measured(bench, state, scale, seed).values())}]
     for update in range(1, scale.updates + 1):

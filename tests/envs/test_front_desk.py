@@ -31,7 +31,7 @@ def test_the_solution_solves_it_and_every_step_of_it_is_good():
     assert [act(attempt, text) for text in texts] == [1.0] * 4
     assert attempt.desk.is_solved
     assert attempt.outcome == 1.0
-    assert attempt.told == "ax:fap\nopn\nbxb\nsaa\n"
+    assert attempt.told == "ax:fap\nopo\nbxb\nsaa\n"
     assert attempt.steps[-1].turn.parent_turn_id == attempt.steps[-2].turn.turn_id
 
 
