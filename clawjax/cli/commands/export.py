@@ -6,9 +6,9 @@
 
 `turns` has all that is known of each turn, without its tokens. `trajectories` has the tasks in
 which tools were called: their steps with results, labels and who gave these, and the outcome.
-`sft` has the main turns whose score
-is above `--min-score`: `{"messages": [...], "tools": [...]}`, as OpenAI's fine-tuning and TRL read
-it, the reply last. Explicit feedback counts before verdicts. These files hold what people said.
+`sft` has the main turns whose score is above `--min-score`: `{"messages": [...], "tools": [...]}`,
+as OpenAI's fine-tuning and TRL read it, the reply last. What people who reviewed a turn said counts
+before explicit feedback, and this before verdicts. These files hold what people said.
 """
 
 from __future__ import annotations
