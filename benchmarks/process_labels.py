@@ -83,7 +83,7 @@ class Scale(NamedTuple):
     """Updates between evaluations."""
 
 
-FULL = Scale(seeds=3, imitation=600, updates=40, tasks=8, group=6, held_out=64, every=10)
+FULL = Scale(seeds=3, imitation=300, updates=40, tasks=8, group=6, held_out=64, every=10)
 QUICK = Scale(seeds=1, imitation=20, updates=2, tasks=2, group=2, held_out=4, every=2)
 
 

@@ -25,10 +25,8 @@ __all__ = [
     "NextStateKind",
     "Origin",
     "Outcome",
-    "ReviewRequest",
     "Sample",
     "SamplingParams",
-    "StepAspect",
     "TeacherSays",
     "ToolCall",
     "Turn",
@@ -76,25 +74,6 @@ class NextStateKind(StrEnum):
     ENVIRONMENT = "environment"
     FEEDBACK = "feedback"
     SESSION_CLOSED = "session_closed"
-
-
-class StepAspect(StrEnum):
-    """What a step of a longer task is labelled for."""
-
-    CALL_NAME = "call_name"
-    """The right tool was called."""
-    CALL_ARGUMENTS = "call_arguments"
-    """With the right arguments."""
-    CALL_ORDER = "call_order"
-    """At the right time: what it needs was there, and it had not been done yet."""
-    RESULT_USED = "result_used"
-    """It makes use of what the step before found out."""
-    COHERENCE = "coherence"
-    """It follows from the plan and from what was last observed."""
-    PROGRESS = "progress"
-    """The task is nearer to its end than before."""
-    SAFETY = "safety"
-    """Nothing was done that must not be."""
 
 
 class LinkKind(StrEnum):
@@ -303,26 +282,12 @@ class Verdict:
     hints: tuple[str, ...] = ()
     """Instructions, best first, each of which in hindsight would have made the turn right."""
     step_labels: tuple[float | None, ...] = ()
-    """What the turn is worth as a step of a longer task: one value in [-1, 1] per `StepAspect`, in
-    its order, None where an aspect does not apply; empty where the module labels no steps."""
+    """What the turn is worth as a step of a longer task: one value in [-1, 1] per
+    `config.StepAspect`, in order, None where it does not apply; empty where no step is labelled."""
     votes: tuple[float | None, ...] = ()
     explanation: str = ""
     prompt_digest: str | None = None
     """sha256 of the judge prompt template or model, so that a re-judge can tell them apart."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewRequest:
-    """That people are to judge a turn. Key: `turn_id`; a second request changes nothing."""
-
-    turn_id: str
-    reasons: tuple[str, ...]
-    """Why, in words of `clawjax.review.reasons`."""
-    asked_at: float
-    held_until: float
-    """Unix seconds up to which training waits for them."""
-    people: int = 1
-    """How many have to agree."""
 
 
 @dataclass(frozen=True, slots=True)

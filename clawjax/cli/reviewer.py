@@ -15,8 +15,9 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from clawjax.config import StepAspect
 from clawjax.errors import ReviewError
-from clawjax.records import Message, StepAspect
+from clawjax.records import Message
 from clawjax.review.exchange import steps_from
 from clawjax.review.label import Label
 from clawjax.review.queue import Claimed, ReviewQueue

@@ -55,7 +55,7 @@ from clawjax.config.running import (
 )
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 from clawjax.config.sglang import LaunchConfig, SglangConfig
-from clawjax.config.stepping import StepScheme, StepsConfig
+from clawjax.config.stepping import StepAspect, StepScheme, StepsConfig
 from clawjax.config.synthesizing import FilterConfig, SynthesisConfig
 from clawjax.config.teaching import DpoConfig, HintChoice, OpdConfig, OpdForm, Support, Teacher
 
@@ -111,6 +111,7 @@ __all__ = [
     "RunConfig",
     "RunSection",
     "SglangConfig",
+    "StepAspect",
     "StepScheme",
     "StepsConfig",
     "SuiteConfig",

@@ -66,7 +66,7 @@ class ProcessConfig:
     """How a step's labels are found and weighed (`clawjax.rewards.steps`)."""
 
     weights: dict[str, float] = field(default_factory=dict)
-    """Weight per aspect (`clawjax.records.StepAspect`) in the step's score; 1 where absent. Of
+    """Weight per aspect (`clawjax.config.StepAspect`) in the step's score; 1 where absent. Of
     weight 0: labelled, without a say."""
     order_errors: list[str] = field(
         default_factory=lambda: [

@@ -1,4 +1,4 @@
-"""Knobs of credit for the steps of a task."""
+"""What the steps of a task are labelled for, and knobs of credit for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,26 @@ from enum import StrEnum
 
 from clawjax.config.checks import at_least
 
-__all__ = ["StepScheme", "StepsConfig"]
+__all__ = ["StepAspect", "StepScheme", "StepsConfig"]
+
+
+class StepAspect(StrEnum):
+    """What a step of a longer task is labelled for."""
+
+    CALL_NAME = "call_name"
+    """The right tool was called."""
+    CALL_ARGUMENTS = "call_arguments"
+    """With the right arguments."""
+    CALL_ORDER = "call_order"
+    """At the right time: what it needs was there, and it had not been done yet."""
+    RESULT_USED = "result_used"
+    """It makes use of what the step before found out."""
+    COHERENCE = "coherence"
+    """It follows from the plan and from what was last observed."""
+    PROGRESS = "progress"
+    """The task is nearer to its end than before."""
+    SAFETY = "safety"
+    """Nothing was done that must not be."""
 
 
 class StepScheme(StrEnum):

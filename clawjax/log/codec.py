@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Table
 
 from clawjax.log import schema
+from clawjax.log.holding import ReviewRequest
 from clawjax.records import (
     DropReason,
     FinishReason,
@@ -23,7 +24,6 @@ from clawjax.records import (
     NextStateKind,
     Origin,
     Outcome,
-    ReviewRequest,
     SamplingParams,
     ToolCall,
     Turn,

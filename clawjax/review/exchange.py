@@ -12,7 +12,7 @@ Owns the format `clawjax.review/1`, one object per line:
     label     null where nobody has said anything, else
       reviewer     who
       score        -1 to 1; null: cannot tell
-      steps        per aspect of `clawjax.records.StepAspect`, -1 to 1; those left out: no opinion
+      steps        per aspect of `clawjax.config.StepAspect`, -1 to 1; those left out: no opinion
       hints        what the assistant should have been told beforehand, best first
       note         free text
       labelled_at  Unix seconds
@@ -28,9 +28,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from clawjax.config import StepAspect
 from clawjax.errors import LogError
 from clawjax.log.store import SqlTurnLog
-from clawjax.records import JudgedTurn, Message, StepAspect
+from clawjax.records import JudgedTurn, Message
 from clawjax.review.label import Label
 from clawjax.review.queue import ReviewQueue
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
-from clawjax.config import HUMAN
-from clawjax.records import StepAspect, Verdict
+from clawjax.config import HUMAN, StepAspect
+from clawjax.records import Verdict
 
 __all__ = ["MOST_PEOPLE", "Label", "Settled", "category", "settle", "steps_of"]
 

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from clawjax.config import HUMAN
 from clawjax.errors import ReviewError
 from clawjax.log import codec
+from clawjax.log.holding import ReviewRequest
 from clawjax.log.schema import (
     claims,
     outcomes,
@@ -29,7 +30,7 @@ from clawjax.log.schema import (
     verdicts,
 )
 from clawjax.log.store import SqlTurnLog
-from clawjax.records import JudgedTurn, ReviewRequest
+from clawjax.records import JudgedTurn
 from clawjax.review.label import Label, settle
 
 __all__ = ["Claimed", "QueueCounts", "ReviewQueue", "Standing"]

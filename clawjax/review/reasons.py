@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import fmean, pstdev
 
-from clawjax.config import HUMAN, PROCESS, HumanConfig
-from clawjax.records import ReviewRequest, StepAspect, Verdict
+from clawjax.config import HUMAN, PROCESS, HumanConfig, StepAspect
+from clawjax.log.holding import ReviewRequest
+from clawjax.records import Verdict
 
 __all__ = [
     "contradicts_outcome",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from clawjax.config import HUMAN
-from clawjax.records import StepAspect, Verdict
+from clawjax.config import HUMAN, StepAspect
+from clawjax.records import Verdict
 
 __all__ = ["corrected", "process_score", "step_score"]
 

@@ -10,7 +10,7 @@ Owns the format `clawjax.trajectory/1`, one object per line:
       turn_id   the turn
       reply     an assistant message
       results   tool messages that answer it
-      labels    per aspect of `clawjax.records.StepAspect`, -1 to 1
+      labels    per aspect of `clawjax.config.StepAspect`, -1 to 1
       by        per aspect: the module that said so; `human` where people corrected it
       score     the step's worth, -1 to 1 or null, every aspect weighing the same
       judges    score per reward module, null where it abstained
@@ -26,10 +26,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from clawjax.config import HUMAN, PROCESS
+from clawjax.config import HUMAN, PROCESS, StepAspect
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
-from clawjax.records import JudgedTurn, NextStateKind, Outcome, StepAspect, TurnKind, Verdict
+from clawjax.records import JudgedTurn, NextStateKind, Outcome, TurnKind, Verdict
 from clawjax.review.exchange import message_form
 from clawjax.review.steps import process_score
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 from clawjax.config import HUMAN, HumanConfig
 from clawjax.errors import RewardError
-from clawjax.records import NextState, ReviewRequest, Turn, Verdict
+from clawjax.log.holding import ReviewRequest
+from clawjax.records import NextState, Turn, Verdict
 from clawjax.review.reasons import request_for
 
 __all__ = ["HumanReward"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 
-from clawjax.config import PROCESS, ProcessConfig
+from clawjax.config import PROCESS, ProcessConfig, StepAspect
 from clawjax.errors import ConfigError
-from clawjax.records import NextState, NextStateKind, StepAspect, Turn, Verdict
+from clawjax.records import NextState, NextStateKind, Turn, Verdict
 from clawjax.review.steps import step_score
 from clawjax.rewards.episode import episode_of
 from clawjax.rewards.steps import step_labels

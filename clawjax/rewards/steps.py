@@ -1,6 +1,6 @@
 """Labels of a step, made by rules from the turn and what came of it.
 
-Pure; one small function per aspect (`clawjax.records.StepAspect`). They are what people start from,
+Pure; one small function per aspect (`clawjax.config.StepAspect`). They are what people start from,
 not the truth: each says what it can see, and None where it sees nothing. Of several calls in a step
 each counts the same. Where the right calls are known, `against_reference` knows better.
 """
@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from clawjax.config import ProcessConfig
-from clawjax.records import StepAspect, ToolCall
+from clawjax.config import ProcessConfig, StepAspect
+from clawjax.records import ToolCall
 from clawjax.rewards.episode import Called, Episode, arguments_of, key_of
 from clawjax.rewards.schemas import violations
 
@@ -92,8 +92,8 @@ def call_order(episode: Episode, config: ProcessConfig) -> float | None:
 def result_used(episode: Episode) -> float | None:
     """1 where something that the step before has found out is used, be it in a call or in words.
 
-    An answer without it is -1, a further call 0: its use may be still to come. None where the step
-    before found nothing out.
+    An answer without it is -1, a further call None: its use may be still to come. None also where
+    the step before found nothing out.
     """
     if not episode.earlier:
         return None
@@ -104,7 +104,7 @@ def result_used(episode: Episode) -> float | None:
     used = _tokens(" ".join([episode.text, *(each.call.arguments for each in episode.calls)]))
     if new & used:
         return 1.0
-    return 0.0 if episode.calls else -1.0
+    return None if episode.calls else -1.0
 
 
 def coherence(episode: Episode, config: ProcessConfig) -> float | None:

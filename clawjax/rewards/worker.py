@@ -19,8 +19,9 @@ from typing import NoReturn, Protocol
 
 from clawjax.config import RewardConfig
 from clawjax.errors import RewardError
+from clawjax.log.holding import ReviewRequest
 from clawjax.protocols import Monitor, Reward
-from clawjax.records import JudgedTurn, LinkedTurn, ReviewRequest, Verdict
+from clawjax.records import JudgedTurn, LinkedTurn, Verdict
 from clawjax.rewards.human import HumanReward
 
 __all__ = ["CURSOR", "JudgeLog", "JudgeStatus", "JudgeWorker"]

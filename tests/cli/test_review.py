@@ -9,7 +9,8 @@ from test_cli import turn
 
 from clawjax.cli import main
 from clawjax.cli.reviewer import TerminalReviewer
-from clawjax.records import Message, NextState, NextStateKind, ReviewRequest, Verdict
+from clawjax.log.holding import ReviewRequest
+from clawjax.records import Message, NextState, NextStateKind, Verdict
 from clawjax.review.queue import ReviewQueue
 from clawjax.testing import temporary_log
 

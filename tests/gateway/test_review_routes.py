@@ -8,7 +8,8 @@ import pytest
 from clawjax.config import EngineConfig, GatewayConfig
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.keys import KEY_FILE, KeyFile, KeyRing, Role, new_key
-from clawjax.records import NextState, NextStateKind, ReviewRequest
+from clawjax.log.holding import ReviewRequest
+from clawjax.records import NextState, NextStateKind
 from clawjax.review.queue import ReviewQueue
 from clawjax.testing import FakeEngine
 

@@ -9,14 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learner_records import judged, make_turn, next_state, verdict
 
-from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig, StepScheme, StepsConfig
+from clawjax.config import (
+    LearnerConfig,
+    ObjectiveConfig,
+    RewardConfig,
+    StepAspect,
+    StepScheme,
+    StepsConfig,
+)
 from clawjax.learner.admission import Admit, Decision, Drop, Wait, admit
 from clawjax.records import (
     DropReason,
     FinishReason,
     JudgedTurn,
     NextStateKind,
-    StepAspect,
     Turn,
     TurnKind,
     Verdict,

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from review_records import label, said
 
-from clawjax.config import HUMAN
-from clawjax.records import StepAspect
+from clawjax.config import HUMAN, StepAspect
 from clawjax.review.agreement import between_people, cohen_kappa, of_judges
 from clawjax.review.label import settle
 from clawjax.review.steps import corrected, process_score, step_score

@@ -12,9 +12,10 @@ from review_records import label, reaction, reviewed_turn, said
 from clawjax.config import HUMAN
 from clawjax.errors import LogError, ReviewError
 from clawjax.log.forgetting import forget
+from clawjax.log.holding import ReviewRequest
 from clawjax.log.schema import SCHEMA_VERSION, review_items, review_labels, review_leases
 from clawjax.log.store import SqlTurnLog
-from clawjax.records import Outcome, ReviewRequest
+from clawjax.records import Outcome
 from clawjax.review.exchange import lines, read_lines
 from clawjax.review.queue import ReviewQueue
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from review_records import said
 
-from clawjax.config import HumanConfig
-from clawjax.records import StepAspect
+from clawjax.config import HumanConfig, StepAspect
 from clawjax.review.reasons import (
     contradicts_outcome,
     ensemble_disagrees,

@@ -6,16 +6,8 @@ import json
 
 from review_records import reaction, reviewed_turn, said
 
-from clawjax.config import HUMAN
-from clawjax.records import (
-    Message,
-    NextState,
-    NextStateKind,
-    Outcome,
-    StepAspect,
-    ToolCall,
-    Turn,
-)
+from clawjax.config import HUMAN, StepAspect
+from clawjax.records import Message, NextState, NextStateKind, Outcome, ToolCall, Turn
 from clawjax.review.trajectories import trajectories
 from clawjax.testing import temporary_log
 
