@@ -24,6 +24,7 @@ setup(
     packages=find_packages(include=["clawjax", "clawjax.*"]),
     package_data={
         "clawjax": ["py.typed"],
+        "clawjax.data": ["*.yaml"],
         "clawjax.envs": ["personas/*.yaml"],
         "clawjax.evals": ["data/*", "data/*/*"],
         "clawjax.plan": ["*.json"],

@@ -6,7 +6,8 @@
     ├── EngineError    generation failed or weights were refused
     ├── RewardError    a judge gave no usable verdict; becomes an abstention
     ├── LogError       the turn log cannot be read or written
-    │   └── ForgottenError   a turn was taken out of it on somebody's wish
+    │   ├── ForgottenError   a turn was taken out of it on somebody's wish
+    │   └── ReviewError      a turn is not this person's to label
     ├── StoreError     weights are missing, damaged, do not fit or cannot be written
     ├── EvalError      an evaluation cannot go on, or its result is not to be trusted
     └── LearnerError   a training step is not to be trusted; stops the learner
@@ -24,6 +25,7 @@ __all__ = [
     "ForgottenError",
     "LearnerError",
     "LogError",
+    "ReviewError",
     "RewardError",
     "StoreError",
     "WireError",
@@ -77,6 +79,10 @@ class LogError(ClawError, RuntimeError):
 
 class ForgottenError(LogError):
     """A turn is not in the log any more, because somebody wanted it forgotten."""
+
+
+class ReviewError(LogError):
+    """A turn is not this person's to label: not there, not claimed by them, or labelled already."""
 
 
 class StoreError(ClawError, RuntimeError):

@@ -281,7 +281,9 @@ class Verdict:
     judged_at: float
     hints: tuple[str, ...] = ()
     """Instructions, best first, each of which in hindsight would have made the turn right."""
-    step_labels: tuple[float, ...] = ()
+    step_labels: tuple[float | None, ...] = ()
+    """What the turn is worth as a step of a longer task: one value in [-1, 1] per
+    `config.StepAspect`, in order, None where it does not apply; empty where no step is labelled."""
     votes: tuple[float | None, ...] = ()
     explanation: str = ""
     prompt_digest: str | None = None

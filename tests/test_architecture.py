@@ -10,15 +10,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clawjax"
 FOUNDATION = {"records", "protocols", "errors", "config", "openai_form"}
-MIDDLE = FOUNDATION | {"engine", "keys", "linking", "models", "log", "metrics", "weights"}
+STORAGE = {"engine", "keys", "linking", "models", "log", "metrics", "weights"}
+MIDDLE = FOUNDATION | STORAGE | {"review"}
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "models": FOUNDATION | {"models"},
     "keys": FOUNDATION | {"keys", "weights"},
     "linking": FOUNDATION | {"linking"},
     "log": FOUNDATION | {"log"},
+    "review": FOUNDATION | {"log", "review"},
     "metrics": FOUNDATION | {"metrics"},
     "weights": FOUNDATION | {"weights"},
+    "data": FOUNDATION | {"data", "linking", "log"},
     "engine": FOUNDATION | {"engine", "models", "weights"},
     "engine/server": MIDDLE | {"gateway"},  # a front end like the gateway; no engine knows of it
     "gateway": MIDDLE | {"gateway"},
@@ -72,7 +75,10 @@ def test_only_entry_points_know_hydra(path):
 
 @pytest.mark.parametrize(
     "part",
-    ["gateway", "gateway.dialects", "keys", "linking", "log", "rewards", "plan", "engine.sglang"],
+    [
+        *("gateway", "gateway.dialects", "keys", "linking", "log", "review", "rewards", "plan"),
+        "engine.sglang",
+    ],
 )
 def test_the_request_path_and_plans_load_no_jax(part):
     modules = [

@@ -37,6 +37,7 @@ from clawjax.config.objective import (
     PolicyLoss,
 )
 from clawjax.config.practising import PracticeConfig
+from clawjax.config.reviewing import HUMAN, PROCESS, HumanConfig, ProcessConfig
 from clawjax.config.rewarding import (
     HINT_MODULES,
     LlmJudgeConfig,
@@ -54,14 +55,18 @@ from clawjax.config.running import (
 )
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 from clawjax.config.sglang import LaunchConfig, SglangConfig
+from clawjax.config.stepping import StepAspect, StepScheme, StepsConfig
+from clawjax.config.synthesizing import FilterConfig, SynthesisConfig
 from clawjax.config.teaching import DpoConfig, HintChoice, OpdConfig, OpdForm, Support, Teacher
 
 __all__ = [
     "AGAINST_ITSELF",
     "AGENTS",
     "HINT_MODULES",
+    "HUMAN",
     "METHODS",
     "MOST_CHOICES",
+    "PROCESS",
     "UNTRAINED",
     "USES_PROXIMAL",
     "AgentConfig",
@@ -74,9 +79,11 @@ __all__ = [
     "DriftConfig",
     "EngineConfig",
     "EpisodesConfig",
+    "FilterConfig",
     "GatewayConfig",
     "HardwareConfig",
     "HintChoice",
+    "HumanConfig",
     "KlEstimator",
     "LaunchConfig",
     "LearnerConfig",
@@ -97,14 +104,19 @@ __all__ = [
     "OpdForm",
     "PolicyLoss",
     "PracticeConfig",
+    "ProcessConfig",
     "Remat",
     "RewardConfig",
     "RulesConfig",
     "RunConfig",
     "RunSection",
     "SglangConfig",
+    "StepAspect",
+    "StepScheme",
+    "StepsConfig",
     "SuiteConfig",
     "Support",
+    "SynthesisConfig",
     "Teacher",
     "UserConfig",
     "WandbMode",

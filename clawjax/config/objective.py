@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from clawjax.config.checks import at_least, require, within
 from clawjax.config.practising import PracticeConfig
+from clawjax.config.stepping import StepsConfig
 from clawjax.config.teaching import DpoConfig, OpdConfig, OpdForm
 
 __all__ = [
@@ -190,6 +191,7 @@ class ObjectiveConfig:
     opd: OpdConfig = field(default_factory=OpdConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)
     practice: PracticeConfig = field(default_factory=PracticeConfig)
+    steps: StepsConfig = field(default_factory=StepsConfig)
 
     def __post_init__(self) -> None:
         """Reject objectives that cannot run as configured."""
@@ -215,6 +217,11 @@ class ObjectiveConfig:
                 f"objective.{key}={value} adds to the term of scores, which "
                 f"objective.name={self.name} does not have: use binary_rl or combined, or 0",
             )
+        require(
+            not self.steps.is_on or self.name in ("binary_rl", "combined"),
+            f"objective.steps.scheme={self.steps.scheme.value} credits steps by scores, which "
+            f"objective.name={self.name} has no use for: use binary_rl or combined, or none",
+        )
         require(
             self.deviation_floor > 0,
             f"objective.deviation_floor={self.deviation_floor} divides by 0: raise it",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, at_least_or_null, require, within
+from clawjax.config.reviewing import HUMAN, PROCESS, HumanConfig, ProcessConfig
 
 __all__ = ["HINT_MODULES", "LlmJudgeConfig", "NextStateConfig", "RewardConfig", "RulesConfig"]
 
@@ -69,6 +70,10 @@ class LlmJudgeConfig:
     timeout_s: float = 60.0
     retries: int = 2
     max_concurrency: int = 4
+    examples: int = 0
+    """So many turns that people have labelled are shown to the judge before it votes ..."""
+    examples_file: str = ""
+    """... the newest of this file, which `clawjax review RUN --export FILE` writes."""
 
     def __post_init__(self) -> None:
         """Reject what cannot vote."""
@@ -82,15 +87,25 @@ class LlmJudgeConfig:
         at_least("reward.llm_judge.timeout_s", self.timeout_s, 0.1)
         at_least("reward.llm_judge.max_concurrency", self.max_concurrency, 1)
         at_least("reward.llm_judge.retries", self.retries, 0)
+        at_least("reward.llm_judge.examples", self.examples, 0)
+        require(
+            self.examples == 0 or bool(self.examples_file),
+            f"reward.llm_judge.examples={self.examples} needs reward.llm_judge.examples_file: name "
+            "what `clawjax review RUN --export FILE` wrote, or set examples=0",
+        )
 
 
 @dataclass
 class RewardConfig:
-    """Where reward comes from. Explicit feedback always wins over the other modules."""
+    """Where reward comes from.
+
+    Explicit feedback always wins over the other modules, and people who review turns (`human`) over
+    that.
+    """
 
     modules: list[str] = field(default_factory=lambda: ["next_state", "feedback", "quote"])
-    """Names (rules, next_state, llm_judge, feedback; quote and hindsight for hints) or import
-    paths `package.module:factory`."""
+    """Names (rules, next_state, llm_judge, feedback; quote and hindsight for hints; process for
+    steps; human for people) or import paths `package.module:factory`."""
     weights: dict[str, float] = field(default_factory=dict)
     """Weight per module where several score a turn; 1 where absent."""
     max_concurrency: int = 4
@@ -98,6 +113,8 @@ class RewardConfig:
     rules: RulesConfig = field(default_factory=RulesConfig)
     next_state: NextStateConfig = field(default_factory=NextStateConfig)
     llm_judge: LlmJudgeConfig = field(default_factory=LlmJudgeConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    human: HumanConfig = field(default_factory=HumanConfig)
 
     def __post_init__(self) -> None:
         """Nothing to learn from is a mistake."""
@@ -110,7 +127,17 @@ class RewardConfig:
     @property
     def may_give_hints(self) -> bool:
         """Whether a module is known to give hints, or is somebody's own."""
-        return any(name in HINT_MODULES or ":" in name for name in self.modules)
+        return any(name in (*HINT_MODULES, HUMAN) or ":" in name for name in self.modules)
+
+    @property
+    def may_label_steps(self) -> bool:
+        """Whether a module labels turns as steps, or is somebody's own."""
+        return any(name == PROCESS or ":" in name for name in self.modules)
+
+    @property
+    def asks_people(self) -> bool:
+        """Whether there is a review queue."""
+        return HUMAN in self.modules
 
     @property
     def may_give_scores(self) -> bool:

@@ -17,6 +17,7 @@ from clawjax.config.objective import ObjectiveConfig
 from clawjax.config.rewarding import RewardConfig
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 from clawjax.config.shape import check_shape
+from clawjax.config.synthesizing import SynthesisConfig
 from clawjax.errors import ConfigError
 
 __all__ = ["MonitorConfig", "RunConfig", "RunSection", "UserConfig", "WandbMode", "to_run_config"]
@@ -124,6 +125,7 @@ class RunConfig:
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 
     def __post_init__(self) -> None:
         """Check what no group can check alone."""
@@ -142,6 +144,11 @@ class RunConfig:
                 f"reward.modules={self.reward.modules} gives: add one that does, or use another "
                 "objective",
             )
+        require(
+            not self.objective.steps.is_on or self.reward.may_label_steps,
+            f"objective.steps.scheme={self.objective.steps.scheme.value} credits steps, which none "
+            f"of reward.modules={self.reward.modules} labels: add process, or set it to none",
+        )
         require(
             not self.objective.is_dpo or self.learner.mini_batch_turns is None,
             f"objective=dpo compares replies across a whole update, which "

@@ -42,12 +42,14 @@ from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.redacting import RedactingLog
 from clawjax.gateway.redaction import Redactor
 from clawjax.gateway.render import Renderer, Tokenizer
+from clawjax.gateway.review import review_routes
 from clawjax.gateway.stored import Forget, stored_routes
 from clawjax.gateway.telemetry import MeasuredRequests, MetricsEndpoint, Telemetry
 from clawjax.keys import KeyRing
 from clawjax.metrics.prometheus import Report
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
+from clawjax.review.queue import ReviewQueue
 
 __all__ = ["GatewayDeps", "create_app"]
 
@@ -86,6 +88,8 @@ class GatewayDeps:
     """The newest value of every key in `metrics.jsonl`, for `/metrics`; must not read the file."""
     forget: Forget | None = None
     """Takes a session or a response out of the log; None: nobody may ask for it over HTTP."""
+    review: ReviewQueue | None = None
+    """What people are to judge; None: nobody is asked."""
     clock: Callable[[], float] = time.time
 
 
@@ -187,6 +191,9 @@ def _routes(
         forgetting = ForgetEndpoint(deps.forget, collector.let_go, authenticator)
         path = "/v1/sessions/{session_id:path}"
         routes.append(Route(path, forgetting.forget, methods=["DELETE"]))
+    if deps.review is not None:
+        max_bytes = deps.config.max_body_bytes
+        routes += review_routes(deps.review, authenticator, deps.clock, max_bytes)
     described = OpenApiEndpoint(routes, deps.config)
     routes.append(Route("/openapi.json", described.tell, methods=["GET"]))
     root = RootEndpoint(deps.model_name, tuple(dict.fromkeys(route.path for route in routes)))

@@ -33,7 +33,8 @@ class Role(StrEnum):
     FEEDBACK = "feedback"
     """Rate the replies of its own sessions."""
     ADMIN = "admin"
-    """See the list of keys and revoke them. It opens nobody else's sessions."""
+    """See the list of keys and revoke them; where people review turns (`reward.modules` has
+    `human`), read and label those in the review queue, whoever's. It opens no other sessions."""
 
 
 ALL_ROLES = frozenset(Role)

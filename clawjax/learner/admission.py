@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.config import PROCESS, LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.credit.base import AdmittedTurn
 from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK, combine
 from clawjax.records import (
@@ -21,6 +21,7 @@ from clawjax.records import (
     TurnKind,
     Verdict,
 )
+from clawjax.review.steps import process_score
 
 __all__ = ["Admit", "Decision", "Drop", "Wait", "admit"]
 
@@ -70,17 +71,33 @@ def admit(
     if _awaits_feedback(judged, reward):
         return Wait()
     asks_score = objective.uses_scores or objective.uses_demonstrations
-    score = combine(judged.verdicts, reward.weights) if asks_score else None
+    verdicts, process = _apart(judged.verdicts, objective, reward)
+    score = combine(verdicts, reward.weights) if asks_score else None
     hints = _hints(judged.verdicts) if objective.uses_hints else ()
-    if score is not None or hints:
-        said = [v.judged_at for v in judged.verdicts if v.score is not None or v.hints]
-        return Admit(AdmittedTurn(judged.turn, score, hints, ready_at=max(said)))
+    if score is not None or hints or process is not None:
+        said = [v.judged_at for v in judged.verdicts if _says_something(v)]
+        return Admit(AdmittedTurn(judged.turn, score, hints, max(said), process))
     if not judged.verdicts or not judged.next_states:
         return Wait()
     if all(s.kind is NextStateKind.SESSION_CLOSED for s in judged.next_states):
         return Drop(DropReason.NO_NEXT_STATE)
     has_score = any(verdict.score is not None for verdict in judged.verdicts)
     return Drop(DropReason.NO_SIGNAL if has_score else DropReason.ABSTAINED)
+
+
+def _apart(
+    verdicts: Sequence[Verdict], objective: ObjectiveConfig, reward: RewardConfig
+) -> tuple[Sequence[Verdict], float | None]:
+    """The verdicts on how it went, and what the turn is worth as a step, where that is credited."""
+    if not objective.steps.is_on:
+        return verdicts, None
+    outcomes = [verdict for verdict in verdicts if verdict.module != PROCESS]
+    return outcomes, process_score(verdicts, reward.process.weights)
+
+
+def _says_something(verdict: Verdict) -> bool:
+    has_label = any(label is not None for label in verdict.step_labels)
+    return verdict.score is not None or bool(verdict.hints) or has_label
 
 
 def _hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from clawjax.config import (
     AGAINST_ITSELF,
     HINT_MODULES,
+    HUMAN,
+    PROCESS,
     USES_PROXIMAL,
     Baseline,
     DpoConfig,
@@ -24,6 +26,7 @@ from clawjax.config import (
     OpdForm,
     PolicyLoss,
     RewardConfig,
+    StepScheme,
     Teacher,
 )
 from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK
@@ -177,7 +180,8 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
             "q(y) = logp_new(y | x) - logp_base(y | x)",
         ]
     if objective.uses_scores:
-        lines.append(_BASELINES[objective.baseline][0].format(floor=objective.deviation_floor))
+        baseline = _BASELINES[objective.baseline][0].format(floor=objective.deviation_floor)
+        lines += [baseline] if not objective.steps.is_on else _step_definitions(objective, baseline)
         if objective.negative_weight < 1:
             lines.append(f"A < 0 counts {objective.negative_weight:g} A")
     if objective.uses_teacher and objective.opd.form is OpdForm.token:
@@ -186,6 +190,30 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
     if _has_advantages(objective):
         lines += _ratio_definitions(objective)
     return lines
+
+
+def _step_definitions(objective: ObjectiveConfig, baseline: str) -> list[str]:
+    """What `A` of a step is; `o` is its trajectory's outcome, `p` its own worth."""
+    weight, floor = objective.steps.process_weight, objective.deviation_floor
+    match objective.steps.scheme:
+        case StepScheme.step_bucket:
+            return [f"A = (r - mean_B(r)) / (std_B(r) + 1e-06), r = o + {weight:g} p"]
+        case StepScheme.pooled:
+            scaled = f"z(x) = (x - mean_G(x)) / max(std_G(x), {floor:g})"
+            return [f"A = z(o) + {weight:g} sum over this and later steps of z(p)", scaled]
+        case _:
+            return [f"A = A_o + {weight:g} (p - mean_G(p))", f"{baseline} for A_o, with s = o"]
+
+
+def _step_words(objective: ObjectiveConfig) -> list[str]:
+    by_number = objective.steps.scheme is StepScheme.step_bucket
+    return [
+        "o: the newest s of the turns of an episode, from the user's message to the answer; p in "
+        "[-1, 1]: a turn's labels as a step, by people where they gave any, else by process",
+        "B: the steps of the same number in the episodes of the same task"
+        if by_number
+        else "G: the episodes of the same task",
+    ]
 
 
 def _ratio_definitions(objective: ObjectiveConfig) -> list[str]:
@@ -249,19 +277,23 @@ def _mean_words(objective: ObjectiveConfig) -> str:
 def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
     words = _BASELINES[objective.baseline][1]
     if _is_sft(objective):
-        return [f"only praised turns: those with a positive score by {_score(reward)}"]
+        return [f"only praised turns: those with a positive score by {_score(objective, reward)}"]
     if objective.is_dpo:
         return [
-            f"s in [-1, 1]: {_score(reward)}",
+            f"s in [-1, 1]: {_score(objective, reward)}",
             "pairs: every two replies y in a batch to the same prompt x of the same user whose s "
             "differ; chosen is the one with the higher; replies without a partner are dropped",
             "logp of a reply: the sum over its tokens, at the temperature they were drawn at; "
             "base: the frozen base model",
         ]
     lines = [
-        f"s in [-1, 1]: {_score(reward)}; abstentions are never in a batch",
+        f"s in [-1, 1]: {_score(objective, reward)}; abstentions are never in a batch",
         words.format(decay=objective.ema_decay, floor=objective.deviation_floor),
     ]
+    if objective.steps.is_on:
+        if objective.steps.scheme is not StepScheme.separate:
+            lines.pop()  # that scheme has a baseline of its own
+        lines += _step_words(objective)
     if objective.replay_praised > 0:
         lines.append(
             f"with each batch at most {objective.replay_praised} earlier praised turns of its "
@@ -335,10 +367,15 @@ def _kl_words(objective: ObjectiveConfig) -> list[str]:
     return [f"d = logp_base - logp_new: KL to the base model by the {name} estimator"]
 
 
-def _score(reward: RewardConfig) -> str:
-    others = [name for name in reward.modules if name not in (EXPLICIT_FEEDBACK, *HINT_MODULES)]
+def _score(objective: ObjectiveConfig, reward: RewardConfig) -> str:
+    apart = (PROCESS,) if objective.steps.is_on else ()
+    silent = (HUMAN, EXPLICIT_FEEDBACK, *HINT_MODULES, *apart)
+    others = [name for name in reward.modules if name not in silent]
     weighted = " + ".join(f"{reward.weights.get(name, 1.0):g} {name}" for name in others)
     mean = f"the weighted mean of {weighted}" if len(others) > 1 else "".join(others)
-    if EXPLICIT_FEEDBACK not in reward.modules:
+    people = ["people's review"] if HUMAN in reward.modules else []
+    user = ["explicit feedback"] if EXPLICIT_FEEDBACK in reward.modules else []
+    overruling = " where there is any, else ".join([*people, *user])
+    if not overruling:
         return mean
-    return f"explicit feedback where there is any, else {mean}" if others else "explicit feedback"
+    return f"{overruling} where there is any, else {mean}" if others else overruling

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Table
 
 from clawjax.log import schema
+from clawjax.log.holding import ReviewRequest
 from clawjax.records import (
     DropReason,
     FinishReason,
@@ -41,7 +42,7 @@ __all__ = [
     "row",
 ]
 
-Record = Turn | NextState | Verdict | Outcome | Link
+Record = Turn | NextState | Verdict | Outcome | Link | ReviewRequest
 Row = Mapping[Any, Any]
 
 _INTEGERS = "i"
@@ -69,6 +70,8 @@ def row(record: Record) -> tuple[Table, dict[str, Any]]:
             return schema.outcomes, _plain(record)
         case Link():
             return schema.links, {**_plain(record), "origin": _dump(asdict(record.origin))}
+        case ReviewRequest():
+            return schema.review_items, {**_plain(record), "reasons": _dump(record.reasons)}
 
 
 def decode_turn(row: Row) -> Turn:

@@ -17,14 +17,26 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from clawjax.log.connection import chunks
-from clawjax.log.schema import claims, forgotten, links, next_states, outcomes, turns, verdicts
+from clawjax.log.schema import (
+    claims,
+    forgotten,
+    links,
+    next_states,
+    outcomes,
+    review_items,
+    review_labels,
+    review_leases,
+    turns,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     from clawjax.log.store import SqlTurnLog
 
 __all__ = ["Forgotten", "forget", "forgotten_among"]
 
-_OF_A_TURN = (next_states, links, verdicts, outcomes, claims, turns)
+_REVIEWS = (review_items, review_leases, review_labels)
+_OF_A_TURN = (next_states, links, verdicts, outcomes, claims, *_REVIEWS, turns)
 
 
 @dataclass(frozen=True, slots=True)

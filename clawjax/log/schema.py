@@ -2,12 +2,14 @@
 
 Rows are only ever added, until somebody wants a turn forgotten. What moves are cursors, counters
 and claims: a claim is a training step's reservation of a turn, and becomes an outcome when that
-step is durable.
+step is durable. People may change their minds: a label that is taken back stays with the time of
+that, and the verdict of module `human`, which labels make, follows them (`clawjax.review.queue`).
 """
 
 from __future__ import annotations
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Float,
     Index,
@@ -31,17 +33,21 @@ __all__ = [
     "metadata",
     "next_states",
     "outcomes",
+    "review_items",
+    "review_labels",
+    "review_leases",
     "turns",
     "verdicts",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Kept in the cursor `schema`; a log of a version that is not understood is refused."""
 
-UPGRADED_BY_TABLES = frozenset({2, 3})
+UPGRADED_BY_TABLES = frozenset({2, 3, 4})
 """Versions that only lack tables. Opening such a log adds them; rows stay as they are.
 
-2 has no `links`: its turns were placed, but why was not kept. 3 has no `forgotten`.
+2 has no `links`: its turns were placed, but why was not kept. 3 has no `forgotten`. 4 has no
+review queue.
 """
 
 metadata = MetaData()
@@ -138,6 +144,42 @@ forgotten = Table(
     Column("turn_id", String, unique=True, nullable=False),
     Column("forgotten_at", Float, nullable=False),
     Column("trained_version", Integer),
+    sqlite_autoincrement=True,
+)
+
+review_items = Table(
+    "review_items",
+    metadata,
+    Column("turn_id", String, primary_key=True),
+    Column("reasons", Text, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("held_until", Float, nullable=False),
+    Column("people", Integer, nullable=False),
+    Column("closed_at", Float),
+    Index("review_items_by_state", "closed_at", "asked_at"),
+)
+
+review_leases = Table(
+    "review_leases",
+    metadata,
+    Column("turn_id", String, primary_key=True),
+    Column("reviewer", String, primary_key=True),
+    Column("expires_at", Float, nullable=False),
+)
+
+review_labels = Table(
+    "review_labels",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("turn_id", String, nullable=False, index=True),
+    Column("reviewer", String, nullable=False),
+    Column("is_skip", Boolean, nullable=False),
+    Column("score", Float),
+    Column("steps", Text, nullable=False),
+    Column("hints", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("labelled_at", Float, nullable=False),
+    Column("undone_at", Float),
     sqlite_autoincrement=True,
 )
 

@@ -164,8 +164,11 @@ class SqlTurnLog:
         ]
 
     def judged(self, *, limit: int) -> list[JudgedTurn]:
-        """Turns with a verdict and without outcome or claim, oldest first, of all scopes alike."""
-        return self._with_events(self.select(undecided(limit)))
+        """Turns with a verdict and without outcome or claim, oldest first, of all scopes alike.
+
+        Those that people are to judge are held back for a while (`clawjax.log.holding`).
+        """
+        return self._with_events(self.select(undecided(limit, now=self._clock())))
 
     def get(self, turn_id: str) -> JudgedTurn | None:
         """One turn with all that is known about it."""
@@ -188,11 +191,8 @@ class SqlTurnLog:
 
     def find_response(self, response_id: str, choice: int = 0) -> str | None:
         """The turn behind a response id that a client was given."""
-        found = self.select(
-            sa.select(turns.c.turn_id).where(
-                turns.c.response_id == response_id, turns.c.choice == choice
-            )
-        )
+        is_it = (turns.c.response_id == response_id) & (turns.c.choice == choice)
+        found = self.select(sa.select(turns.c.turn_id).where(is_it))
         return cast(str, found[0]["turn_id"]) if found else None
 
     def outcome(self, turn_id: str) -> Outcome | None:

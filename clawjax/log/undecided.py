@@ -10,20 +10,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from clawjax.log.holding import is_held
 from clawjax.log.schema import claims, outcomes, turns, verdicts
 
 __all__ = ["undecided"]
 
 
-def undecided(limit: int) -> sa.Select[Any]:
-    """At most `limit` rows of `turns`, oldest first."""
+def undecided(limit: int, *, now: float) -> sa.Select[Any]:
+    """At most `limit` rows of `turns`, oldest first; without those held for people at `now`."""
     has_verdict = sa.exists().where(verdicts.c.turn_id == turns.c.turn_id)
     is_settled = sa.exists().where(outcomes.c.turn_id == turns.c.turn_id)
     is_claimed = sa.exists().where(claims.c.turn_id == turns.c.turn_id)
     before_it = sa.func.row_number().over(partition_by=turns.c.scope, order_by=turns.c.seq)
     chosen = (
         sa.select(turns.c.seq)
-        .where(has_verdict, ~is_settled, ~is_claimed)
+        .where(has_verdict, ~is_settled, ~is_claimed, ~is_held(now))
         .order_by(before_it, turns.c.seq)
         .limit(limit)
     )

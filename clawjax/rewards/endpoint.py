@@ -19,7 +19,7 @@ import httpx
 from clawjax.config import LlmJudgeConfig
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 
-__all__ = ["Answer", "EndpointReward", "JudgeEndpoint"]
+__all__ = ["BACKOFF_S", "Answer", "EndpointReward", "JudgeEndpoint", "new_nonce"]
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +114,11 @@ def _read(response: httpx.Response) -> Answer:
     return Answer(content) if isinstance(content, str) else Answer(None, "an answer without text")
 
 
+def new_nonce() -> str:
+    """What fences the material of one call."""
+    return secrets.token_hex(8)
+
+
 class EndpointReward(ABC):
     """A reward module that asks an endpoint about whatever came after a reply."""
 
@@ -124,7 +129,7 @@ class EndpointReward(ABC):
         config: LlmJudgeConfig,
         *,
         env: Mapping[str, str],
-        make_nonce: Callable[[], str] = lambda: secrets.token_hex(8),
+        make_nonce: Callable[[], str] = new_nonce,
         backoff_s: float = BACKOFF_S,
     ) -> None:
         """Read the key from `env`; nothing is sent before the first turn."""

@@ -6,12 +6,13 @@ Invariant: a vote that failed or cannot be read is None and never counts as 0.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from clawjax.config import LlmJudgeConfig
 from clawjax.records import NextState, Turn, Verdict
-from clawjax.rewards.endpoint import Answer, EndpointReward
-from clawjax.rewards.prompts import PROMPT_DIGEST, build_messages, parse_vote
+from clawjax.rewards.endpoint import BACKOFF_S, Answer, EndpointReward, new_nonce
+from clawjax.rewards.prompts import Example, build_messages, parse_vote, prompt_digest
 
 __all__ = ["LlmJudgeReward", "majority"]
 
@@ -37,9 +38,23 @@ class LlmJudgeReward(EndpointReward):
 
     name = "llm_judge"
 
+    def __init__(
+        self,
+        config: LlmJudgeConfig,
+        *,
+        env: Mapping[str, str],
+        examples: Sequence[Example] = (),
+        make_nonce: Callable[[], str] = new_nonce,
+        backoff_s: float = BACKOFF_S,
+    ) -> None:
+        """As every module that asks; shows the judge `examples` before each turn."""
+        super().__init__(config, env=env, make_nonce=make_nonce, backoff_s=backoff_s)
+        self._examples = tuple(examples)
+
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
         """Collect the votes; a tie, a majority of 0 and no valid vote abstain."""
-        messages = build_messages(turn, next_state, nonce=self._make_nonce())
+        nonce = self._make_nonce()
+        messages = build_messages(turn, next_state, nonce=nonce, examples=self._examples)
         answers = [_vote(answer) for answer in await self._endpoint.ask_all(messages)]
         votes = tuple(answer.vote for answer in answers)
         decided = majority(votes)
@@ -50,7 +65,7 @@ class LlmJudgeReward(EndpointReward):
             judged_at=time.time(),
             votes=votes,
             explanation=_explain(answers, decided),
-            prompt_digest=PROMPT_DIGEST,
+            prompt_digest=prompt_digest(self._examples),
         )
 
 

@@ -11,18 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from clawjax.records import Message, NextState, Turn
 
 __all__ = [
     "HINT_DIGEST",
     "PROMPT_DIGEST",
+    "Example",
     "build_hint_messages",
     "build_messages",
     "fence",
     "parse_hint",
     "parse_vote",
+    "prompt_digest",
     "stands_by_hint",
 ]
 
@@ -60,6 +63,11 @@ or \\boxed{{0}}."""
 
 PROMPT_DIGEST = hashlib.sha256(f"{_SYSTEM}\n{_USER}".encode()).hexdigest()
 """sha256 of the template, recorded with every verdict."""
+
+_EXAMPLES_SYSTEM = """
+
+Blocks whose names begin with EXAMPLE show other replies. After each of these stands the verdict \
+that people gave on it: judge as they do."""
 
 _HINT_SYSTEM = f"""\
 You read one reply of an AI assistant and what happened next, and say what the assistant should \
@@ -101,9 +109,51 @@ def fence(name: str, text: str, nonce: str) -> str:
     return f"<<{nonce} {name}>>\n{body}\n<</{nonce}>>"
 
 
-def build_messages(turn: Turn, next_state: NextState, *, nonce: str) -> list[dict[str, str]]:
-    """The judge's chat: the task with a tail of its history, the reply, and what came next."""
-    return _chat(_SYSTEM, _USER, turn, next_state, nonce)
+class Example(NamedTuple):
+    """A reply that people have judged."""
+
+    request: Message
+    reply: Message
+    following: tuple[Message, ...]
+    """What came after it."""
+    score: float
+    """In [-1, 1], not 0."""
+
+
+def prompt_digest(examples: Sequence[Example] = ()) -> str:
+    """sha256 of the template with these examples; that of the template alone without."""
+    if not examples:
+        return PROMPT_DIGEST
+    shown = "\n\n".join(_example_blocks(examples, nonce="0"))
+    return hashlib.sha256(f"{PROMPT_DIGEST}{_EXAMPLES_SYSTEM}{shown}".encode()).hexdigest()
+
+
+def build_messages(
+    turn: Turn, next_state: NextState, *, nonce: str, examples: Sequence[Example] = ()
+) -> list[dict[str, str]]:
+    """The judge's chat: the task with a tail of its history, the reply, and what came next.
+
+    Examples come before it, their texts fenced, the people's verdicts on them not.
+    """
+    system, user = _chat(_SYSTEM, _USER, turn, next_state, nonce)
+    if not examples:
+        return [system, user]
+    shown = "\n\n".join(_example_blocks(examples, nonce))
+    return [
+        {**system, "content": system["content"] + _EXAMPLES_SYSTEM},
+        {**user, "content": f"{shown}\n\n{user['content']}"},
+    ]
+
+
+def _example_blocks(examples: Sequence[Example], nonce: str) -> Iterator[str]:
+    for number, example in enumerate(examples, start=1):
+        name = f"EXAMPLE {number}"
+        yield fence(f"{name} REQUEST {example.request.role}", _text(example.request), nonce)
+        yield fence(f"{name} REPLY", _text(example.reply), nonce)
+        for message in example.following:
+            yield fence(f"{name} NEXT {message.role}", _text(message), nonce)
+        vote = "+1" if example.score > 0 else "-1"
+        yield f"People's verdict on example {number}: \\boxed{{{vote}}}"
 
 
 def build_hint_messages(turn: Turn, next_state: NextState, *, nonce: str) -> list[dict[str, str]]:

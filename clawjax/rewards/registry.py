@@ -6,17 +6,29 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import cast
 
 from clawjax.config import RewardConfig
 from clawjax.errors import ConfigError
 from clawjax.protocols import Reward
+from clawjax.rewards.examples import read_examples
 from clawjax.rewards.next_state import NextStateReward
+from clawjax.rewards.prompts import Example
 from clawjax.rewards.reaction_model import ReactionModel
 
 __all__ = ["NAMES", "build_rewards"]
 
-NAMES = ("rules", "next_state", "llm_judge", "feedback", "quote", "hindsight")
+NAMES = (
+    "rules",
+    "next_state",
+    "llm_judge",
+    "feedback",
+    "quote",
+    "hindsight",
+    "process",
+    "human",
+)
 """Modules that come with clawjax; anything else is `package.module:factory`."""
 
 
@@ -60,6 +72,11 @@ class _Builder:
     def _next_state(self) -> NextStateReward:
         return NextStateReward(self._config.next_state, self._reactions)
 
+    @property
+    def _examples(self) -> tuple[Example, ...]:
+        config = self._config.llm_judge
+        return read_examples(Path(config.examples_file), config.examples) if config.examples else ()
+
     def build(self, name: str) -> Reward:
         match name:
             case "rules":
@@ -83,7 +100,17 @@ class _Builder:
             case "llm_judge":
                 from clawjax.rewards.llm_judge import LlmJudgeReward
 
-                return LlmJudgeReward(self._config.llm_judge, env=self._env)
+                return LlmJudgeReward(
+                    self._config.llm_judge, env=self._env, examples=self._examples
+                )
+            case "process":
+                from clawjax.rewards.process import ProcessReward
+
+                return ProcessReward(self._config.process)
+            case "human":
+                from clawjax.rewards.human import HumanReward
+
+                return HumanReward(self._config.human)
             case _:
                 return _custom(name, self._config)
 

@@ -2,6 +2,7 @@
 
 Invariant: the cursor moves only past events whose verdicts are all committed, in order. A crash
 in between means judging again, which changes nothing: verdicts are keyed by turn and module.
+What people are to see is asked in the transaction that commits the verdicts, never after it.
 A module that fails is an abstention on record; it never stops the loop.
 """
 
@@ -18,8 +19,10 @@ from typing import NoReturn, Protocol
 
 from clawjax.config import RewardConfig
 from clawjax.errors import RewardError
+from clawjax.log.holding import ReviewRequest
 from clawjax.protocols import Monitor, Reward
-from clawjax.records import LinkedTurn, Verdict
+from clawjax.records import JudgedTurn, LinkedTurn, Verdict
+from clawjax.rewards.human import HumanReward
 
 __all__ = ["CURSOR", "JudgeLog", "JudgeStatus", "JudgeWorker"]
 
@@ -38,8 +41,12 @@ class JudgeLog(Protocol):
         """Main turns with something after them, in order, beyond `after`."""
         ...
 
-    def append(self, *records: Verdict) -> None:
-        """Commit before returning; a known key changes nothing."""
+    def append(self, *records: Verdict | ReviewRequest) -> None:
+        """Commit together, before returning; a known key changes nothing."""
+        ...
+
+    def get(self, turn_id: str) -> JudgedTurn | None:
+        """One turn with all that is known about it."""
         ...
 
     def cursor(self, name: str) -> int:
@@ -89,6 +96,7 @@ class JudgeWorker:
         """Judge what `log` holds; `poll_s` is how long it goes unread without `wake`."""
         self._log = log
         self._rewards = tuple(rewards)
+        self._people = next((each for each in rewards if isinstance(each, HumanReward)), None)
         self._config = config
         self._monitor = monitor
         self._poll_s = poll_s
@@ -164,12 +172,22 @@ class JudgeWorker:
             self._in_flight += 1
             try:
                 verdicts = await self._judge(event.linked)
-                await asyncio.to_thread(self._log.append, *verdicts)
+                await asyncio.to_thread(self._commit, event.linked.turn.turn_id, verdicts)
             finally:
                 self._in_flight -= 1
         event.is_done = True
         self._report(event.linked, verdicts)
         await self._advance()
+
+    def _commit(self, turn_id: str, verdicts: Sequence[Verdict]) -> None:
+        """Verdicts, and whether people are to see the turn by all that is known of it now."""
+        asked = None
+        if self._people is not None:
+            known = self._log.get(turn_id)
+            earlier = () if known is None else known.verdicts
+            by_module = {verdict.module: verdict for verdict in (*verdicts, *earlier)}
+            asked = self._people.request(turn_id, tuple(by_module.values()))
+        self._log.append(*verdicts, *(() if asked is None else (asked,)))
 
     async def _advance(self) -> None:
         """Drop finished events from the window's front and commit the place of the last."""

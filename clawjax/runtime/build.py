@@ -19,6 +19,7 @@ from clawjax.keys import KEY_FILE, KeyFile, KeyRing
 from clawjax.log.forgetting import forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.protocols import Engine
+from clawjax.review.queue import ReviewQueue
 
 __all__ = ["api_key", "bind", "build_app", "open_keys", "open_log", "use_compilation_cache"]
 
@@ -104,6 +105,9 @@ def build_app(
                 response_id=response_id,
                 now=time.time(),
             ),
+            review=ReviewQueue(log, lease_s=config.reward.human.lease_s)
+            if config.reward.asks_people
+            else None,
             on_linked=on_linked,
             loop_status=loop_status,
             turn_counts=turn_counts,

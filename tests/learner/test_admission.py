@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learner_records import judged, make_turn, next_state, verdict
 
-from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.config import (
+    LearnerConfig,
+    ObjectiveConfig,
+    RewardConfig,
+    StepAspect,
+    StepScheme,
+    StepsConfig,
+)
 from clawjax.learner.admission import Admit, Decision, Drop, Wait, admit
 from clawjax.records import (
     DropReason,
@@ -213,3 +220,21 @@ def test_a_hint_without_a_score_is_enough_where_hints_are_learnt_from() -> None:
 
 def test_praise_says_nothing_to_an_objective_that_learns_from_hints_alone() -> None:
     assert decide(praised(make_turn()), objective=OPD) == Drop(DropReason.NO_SIGNAL)
+
+
+def test_a_step_is_admitted_for_its_labels_which_people_correct() -> None:
+    labels = tuple(1.0 if aspect is StepAspect.PROGRESS else None for aspect in StepAspect)
+    people = tuple(-1.0 if aspect is StepAspect.PROGRESS else None for aspect in StepAspect)
+    process = dataclasses.replace(verdict(1.0, module="process"), step_labels=labels)
+    review = dataclasses.replace(verdict(None, module="human"), step_labels=people)
+    stepwise = ObjectiveConfig(steps=StepsConfig(scheme=StepScheme.separate))
+    turn = judged(None, [next_state(NextStateKind.TOOL)], [process])
+    decision = decide(turn, objective=stepwise)
+    assert isinstance(decision, Admit)
+    assert (decision.admitted.score, decision.admitted.process) == (None, 1.0)
+    decision = decide(judged(None, turn.next_states, [process, review]), objective=stepwise)
+    assert isinstance(decision, Admit)
+    assert decision.admitted.process == -1.0
+    decision = decide(turn)
+    assert isinstance(decision, Admit)
+    assert (decision.admitted.score, decision.admitted.process) == (1.0, None)

@@ -20,6 +20,9 @@ from clawjax.config import (
     OpdForm,
     PolicyLoss,
     RewardConfig,
+    RunConfig,
+    StepScheme,
+    StepsConfig,
     Teacher,
 )
 from clawjax.errors import ConfigError
@@ -156,3 +159,31 @@ def test_what_a_step_did_without_is_left_out_of_its_formula() -> None:
 def test_entropy_and_estimators_are_said() -> None:
     assert "- 0.01 mean[ H(new) ]" in text(ObjectiveConfig(entropy_coef=0.01))
     assert "0.02 mean[ d^2 / 2 ]" in text(ObjectiveConfig(kl_estimator=KlEstimator.k2))
+
+
+def test_credit_of_steps_is_said() -> None:
+    reward = RewardConfig(modules=["next_state", "feedback", "process", "human"])
+
+    def said(scheme: StepScheme) -> str:
+        objective = ObjectiveConfig(
+            baseline=Baseline.dr_grpo, steps=StepsConfig(scheme=scheme, process_weight=0.5)
+        )
+        return describe(objective, LearnerConfig(), reward)
+
+    separate = said(StepScheme.separate)
+    assert "  A = A_o + 0.5 (p - mean_G(p))\n  A = s - mean_G(s) for A_o, with s = o\n" in separate
+    assert (
+        "people's review where there is any, else explicit feedback where there is any, else "
+        "next_state; abstentions" in separate
+    )
+    assert "baseline: the mean score of the replies to the same prompt" in separate
+    bucketed = said(StepScheme.step_bucket)
+    assert "A = (r - mean_B(r)) / (std_B(r) + 1e-06), r = o + 0.5 p" in bucketed
+    assert "baseline" not in bucketed
+    assert "sum over this and later steps of z(p)" in said(StepScheme.pooled)
+    with pytest.raises(ConfigError, match=r"none of reward\.modules"):
+        RunConfig(objective=ObjectiveConfig(steps=StepsConfig(scheme=StepScheme.separate)))
+    with pytest.raises(ConfigError, match="name=sft has no use for"):
+        ObjectiveConfig(
+            name="sft", policy_loss=PolicyLoss.sft, steps=StepsConfig(scheme=StepScheme.pooled)
+        )

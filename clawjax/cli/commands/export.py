@@ -1,31 +1,34 @@
-"""Write a run's turns, or those worth imitating as fine-tuning examples, as JSON lines.
+"""Write a run's turns, its tasks step by step, or what is worth imitating, as JSON lines.
 
     clawjax export turns runs/serve > turns.jsonl
+    clawjax export trajectories runs/serve > trajectories.jsonl
     clawjax export sft runs/serve --min-score 0.5 --out sft.jsonl
 
-`turns` has all that is known of each turn, without its tokens. `sft` has the main turns whose score
-is above `--min-score`: `{"messages": [...], "tools": [...]}`, as OpenAI's fine-tuning and TRL read
-it, the reply last. Explicit feedback counts before verdicts. These files hold what people said.
+`turns` has all that is known of each turn, without its tokens. `trajectories` has the tasks in
+which tools were called: their steps with results, labels and who gave these, and the outcome.
+`sft` has the main turns whose score is above `--min-score`: `{"messages": [...], "tools": [...]}`,
+as OpenAI's fine-tuning and TRL read it, the reply last. What people who reviewed a turn said counts
+before explicit feedback, and this before verdicts. These files hold what people said.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from clawjax.cli.new_file import write_lines
 from clawjax.cli.run_log import add_log_arguments, open_log
-from clawjax.errors import LogError
+from clawjax.config import HUMAN
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
-from clawjax.openai_form import call_form
-from clawjax.records import FinishReason, JudgedTurn, Message, NextStateKind, TurnKind
+from clawjax.records import FinishReason, JudgedTurn, NextStateKind, TurnKind
+from clawjax.review.exchange import message_form
+from clawjax.review.trajectories import trajectories
 
 __all__ = ["add_arguments", "run"]
 
@@ -41,7 +44,7 @@ _USABLE = (FinishReason.STOP, FinishReason.TOOL_CALLS)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, of which log, to where."""
-    parser.add_argument("what", choices=("turns", "sft"), help="everything, or good examples")
+    parser.add_argument("what", choices=tuple(_KINDS), help="see above")
     add_log_arguments(parser)
     parser.add_argument("--out", type=Path, help="a new file, only you may read it; else stdout")
     parser.add_argument("--min-score", type=float, default=0.0, help="of sft: above this")
@@ -51,29 +54,13 @@ def run(options: argparse.Namespace) -> int:
     """Write them."""
     log = open_log(options)
     try:
-        found = _turns(log) if options.what == "turns" else _examples(log, options.min_score)
-        lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in found)
-        if options.out is None:
-            sys.stdout.writelines(lines)
-        else:
-            _write(options.out, lines)
+        write_lines(options.out, _KINDS[options.what](log, options))
     finally:
         log.close()
     return 0
 
 
-def _write(out: Path, lines: Iterable[str]) -> None:
-    """Raises LogError where the file is there already or cannot be made."""
-    try:
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.writelines(lines)
-    except OSError as error:
-        msg = f"--out {out} cannot be written ({error.strerror}): name a new file"
-        raise LogError(msg) from error
-
-
-def _turns(log: SqlTurnLog) -> Iterator[dict[str, Any]]:
+def _turns(log: SqlTurnLog, _: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for judged in replay(log):
         turn = {name: v for name, v in asdict(judged.turn).items() if name not in _OF_TOKENS}
         outcome = log.outcome(judged.turn.turn_id)
@@ -85,20 +72,29 @@ def _turns(log: SqlTurnLog) -> Iterator[dict[str, Any]]:
         }
 
 
-def _examples(log: SqlTurnLog, min_score: float) -> Iterator[dict[str, Any]]:
+def _trajectories(log: SqlTurnLog, _: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    return trajectories(log)
+
+
+def _examples(log: SqlTurnLog, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for judged in replay(log):
         turn, score = judged.turn, score_of(judged)
         is_usable = turn.kind is TurnKind.MAIN and turn.finish_reason in _USABLE
-        if not is_usable or score is None or score <= min_score:
+        if not is_usable or score is None or score <= options.min_score:
             continue
-        example: dict[str, Any] = {"messages": [_plain(m) for m in (*turn.messages, turn.reply)]}
+        example: dict[str, Any] = {
+            "messages": [message_form(m) for m in (*turn.messages, turn.reply)]
+        }
         if turn.tools_json is not None:
             example["tools"] = json.loads(turn.tools_json)
         yield example
 
 
 def score_of(judged: JudgedTurn) -> float | None:
-    """The first explicit score, else the mean of the verdicts; None where nobody gave one."""
+    """People's review, else the first explicit score, else the mean of the verdicts, else None."""
+    for verdict in judged.verdicts:
+        if verdict.module == HUMAN and verdict.score is not None:
+            return verdict.score
     for state in judged.next_states:
         if state.kind is NextStateKind.FEEDBACK and state.score is not None:
             return state.score
@@ -106,15 +102,5 @@ def score_of(judged: JudgedTurn) -> float | None:
     return fmean(scores) if scores else None
 
 
-def _plain(message: Message) -> dict[str, Any]:
-    """A message in OpenAI's form; thoughts are not examples of what to say."""
-    plain: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.name is not None:
-        plain["name"] = message.name
-    if message.tool_call_id is not None:
-        plain["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        plain["tool_calls"] = [
-            call_form(call.call_id, call.name, call.arguments) for call in message.tool_calls
-        ]
-    return plain
+_KINDS = {"turns": _turns, "trajectories": _trajectories, "sft": _examples}
+"""What can be exported."""

@@ -17,6 +17,7 @@ from clawjax.learner.credit.binary_rl import binary_rl
 from clawjax.learner.credit.combine import combine
 from clawjax.learner.credit.dpo import dpo
 from clawjax.learner.credit.praised_only import praised_only
+from clawjax.learner.credit.stepwise import stepwise
 
 __all__ = [
     "AdmittedTurn",
@@ -37,7 +38,7 @@ def build_credit(config: ObjectiveConfig) -> CreditFunction:
         return praised_only
     if config.is_dpo:
         return partial(dpo, config=config.dpo)
-    return partial(binary_rl, config=config)
+    return partial(stepwise if config.steps.is_on else binary_rl, config=config)
 
 
 def _no_credit(turns: Sequence[AdmittedTurn], state: CreditState, _: LogRatios) -> Credited:

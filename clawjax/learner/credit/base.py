@@ -16,7 +16,7 @@ __all__ = ["AdmittedTurn", "CreditFunction", "CreditState", "Credited", "LogRati
 
 
 class AdmittedTurn(NamedTuple):
-    """A turn that can be learnt from: it has a score, or hints, or both."""
+    """A turn that can be learnt from: it has a score, or hints, or a label as a step."""
 
     turn: Turn
     score: float | None
@@ -25,6 +25,9 @@ class AdmittedTurn(NamedTuple):
     """Best first; empty where the objective learns from scores alone."""
     ready_at: float
     """Unix seconds of the last verdict that says something."""
+    process: float | None = None
+    """What the turn is worth as a step, in [-1, 1]; None where nobody labelled it, or the objective
+    credits no steps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ REINFORCE with scores in [-1, 1] (Williams 1992). What a baseline does to a batc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from clawjax.config import Baseline, ObjectiveConfig
 from clawjax.learner.credit import group
 from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios
 
-__all__ = ["advantages", "binary_rl"]
+__all__ = ["advance", "advantages", "binary_rl"]
 
 _GROUPED = (Baseline.grpo, Baseline.dr_grpo, Baseline.rloo, Baseline.reinforce_pp)
 
@@ -49,7 +49,7 @@ def binary_rl(
         (found[_id(turn)],) * len(turn.turn.response_ids) if _id(turn) in found else None
         for turn in turns
     )
-    return Credited(credit, CreditState(_advance(state.ema_scores, scored, config.ema_decay)))
+    return Credited(credit, CreditState(advance(state.ema_scores, scored, config.ema_decay)))
 
 
 def _id(turn: AdmittedTurn) -> str:
@@ -64,11 +64,23 @@ def _filtered(turns: Sequence[AdmittedTurn], baseline: Baseline) -> Sequence[gro
 
 
 def advantages(
-    turns: Sequence[AdmittedTurn], state: CreditState, config: ObjectiveConfig
+    turns: Sequence[AdmittedTurn],
+    state: CreditState,
+    config: ObjectiveConfig,
+    *,
+    groups: Sequence[Hashable] | None = None,
 ) -> tuple[float, ...]:
-    """One per scored turn; a moving average sees earlier batches only."""
+    """One per scored turn; a moving average sees earlier batches only.
+
+    Args:
+        turns: with scores.
+        state: what earlier batches left.
+        config: which baseline.
+        groups: what a group is for the baselines that have groups, one key per turn; None: the
+            replies to one prompt.
+    """
     scores, floor = _scores(turns), config.deviation_floor
-    groups = [turn.turn.prompt_ids for turn in turns]
+    groups = [turn.turn.prompt_ids for turn in turns] if groups is None else groups
     n, total = len(scores), sum(scores)
     match config.baseline:
         case Baseline.none:
@@ -94,7 +106,7 @@ def advantages(
             return group.reinforce_pp(scores, groups=groups, floor=floor)
 
 
-def _advance(
+def advance(
     means: Mapping[str, float], turns: Sequence[AdmittedTurn], decay: float
 ) -> dict[str, float]:
     """`m <- decay m + (1 - decay) mean(scores)` for each user in the batch."""

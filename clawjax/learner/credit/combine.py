@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from clawjax.config import HUMAN
 from clawjax.records import Verdict
 
 __all__ = ["EXPLICIT_FEEDBACK", "combine"]
 
 EXPLICIT_FEEDBACK = "feedback"
-"""The module whose score, given by a person on purpose, overrules all others."""
+"""The module whose score, given by the user on purpose, overrules all others but a review's."""
+_OVERRULING = (HUMAN, EXPLICIT_FEEDBACK)
 
 
 def combine(verdicts: Sequence[Verdict], weights: Mapping[str, float]) -> float | None:
-    """Explicit feedback where there is any, else the weighted mean of the scores there are.
+    """People's review, else explicit feedback, else the weighted mean of the scores there are.
 
     Args:
         verdicts: at most one per module.
@@ -26,8 +28,9 @@ def combine(verdicts: Sequence[Verdict], weights: Mapping[str, float]) -> float 
         A score in [-1, 1], or None where every module with a say abstained.
     """
     scores = {v.module: v.score for v in verdicts if v.score is not None}
-    if EXPLICIT_FEEDBACK in scores:
-        return scores[EXPLICIT_FEEDBACK]
+    for module in _OVERRULING:
+        if module in scores:
+            return scores[module]
     total = sum(weights.get(module, 1.0) for module in scores)
     if total <= 0:
         return None

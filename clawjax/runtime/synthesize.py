@@ -1,0 +1,208 @@
+"""Made-up conversations into a file: plans, an endpoint that plays them, filters, JSON lines.
+
+Owns in the run's folder `dialogues.jsonl`, what became of each plan, and `synthetic.jsonl`, the
+rows of those that were kept. Invariants: plans depend on the seed and the settings alone and are
+settled once each, in order, so that the same command goes on where it stopped; the rows are made
+anew of what was settled, so that a run that was killed leaves no half of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clawjax.config import SynthesisConfig
+from clawjax.data.endpoint import EndpointChat
+from clawjax.data.filters import DialogueFilter
+from clawjax.data.synthetic import (
+    Chat,
+    Dialogue,
+    Exchange,
+    Plan,
+    load_ingredients,
+    plans,
+    play,
+    rows_of,
+)
+from clawjax.envs.persona import load_persona, shipped_personas
+from clawjax.errors import ConfigError, EngineError
+from clawjax.evals.material import closed_questions, neutral_prompts
+from clawjax.rewards.language import detect_language
+
+__all__ = ["DIALOGUES", "ROWS", "held_out_prompts", "synthesize", "synthesized"]
+
+_log = logging.getLogger(__name__)
+
+DIALOGUES = "dialogues.jsonl"
+ROWS = "synthetic.jsonl"
+_KEPT = "kept"
+_SILENT = "endpoint"
+"""What became of a plan that the endpoint did not play to its end."""
+_GIVE_UP = 3
+"""So many rounds in a row without any conversation end the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What became of a plan; one line of `dialogues.jsonl`."""
+
+    source: str
+    became: str
+    exchanges: tuple[Exchange, ...]
+
+
+def synthesized(config: SynthesisConfig, folder: Path, *, seed: int) -> dict[str, int]:
+    """`synthesize` by the configured endpoint."""
+    with asyncio.Runner() as runner:
+        chat = EndpointChat(config, env=os.environ)
+        try:
+            return synthesize(config, folder, chat, seed=seed, runner=runner)
+        finally:
+            runner.run(chat.aclose())
+
+
+def synthesize(
+    config: SynthesisConfig, folder: Path, chat: Chat, *, seed: int, runner: asyncio.Runner
+) -> dict[str, int]:
+    """Play the plans that are not settled yet, and write the rows of all that were kept.
+
+    Returns:
+        Dialogues by what became of them: `kept`, a reason of the filters, or `endpoint`; and
+        `rows`, the lines of `synthetic.jsonl`.
+
+    Raises:
+        ConfigError: ingredients or held-out prompts cannot be used, or the folder has
+            conversations of other settings.
+        EngineError: the endpoint does not answer.
+    """
+    file = Path(config.ingredients) if config.ingredients else None
+    ingredients = load_ingredients(file, personas=config.personas)
+    planned = list(plans(ingredients, config.dialogues, seed=seed))
+    gate = DialogueFilter(
+        config.filters, held_out=held_out_prompts(config.held_out), language_of=detect_language
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    settled = _settled_before(folder / DIALOGUES, planned)
+    for each in settled:
+        if each.became == _KEPT:
+            gate.check(*_texts(each.exchanges))
+    with (folder / DIALOGUES).open("w", encoding="utf-8") as stream:
+        stream.writelines(map(_line, settled))
+        for each in _played(planned[len(settled) :], chat, gate, config, runner):
+            settled.append(each)
+            stream.write(_line(each))
+            stream.flush()
+    rows = list(_rows(planned, settled))
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / ROWS).write_text(text, encoding="utf-8")
+    return {**Counter(each.became for each in settled), "rows": len(rows)}
+
+
+def held_out_prompts(files: Sequence[str]) -> list[str]:
+    """What must not be trained on: what clawjax measures by, and the lines of these files.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    own = [
+        *neutral_prompts(),
+        *(question.prompt for question in closed_questions()),
+        *(p for name in shipped_personas() for p in load_persona(name).held_out_prompts),
+    ]
+    return [*own, *(line for file in files for line in _lines(Path(file)))]
+
+
+def _played(
+    planned: Sequence[Plan],
+    chat: Chat,
+    gate: DialogueFilter,
+    config: SynthesisConfig,
+    runner: asyncio.Runner,
+) -> Iterator[_Settled]:
+    """Settle plans in order, `concurrency` at once."""
+    silent = 0
+    for start in range(0, len(planned), config.concurrency):
+        part = planned[start : start + config.concurrency]
+        dialogues = runner.run(_round(part, chat, config))
+        silent = 0 if any(dialogues) else silent + 1
+        if silent == _GIVE_UP:
+            msg = (
+                f"{config.base_url} has played no conversation to its end in {silent} rounds: see "
+                "the log, and check synthesis.base_url, model and max_tokens"
+            )
+            raise EngineError(msg)
+        for plan, dialogue in zip(part, dialogues, strict=True):
+            if dialogue is None:
+                yield _Settled(plan.source, _SILENT, ())
+                continue
+            reason = gate.check(*_texts(dialogue.exchanges))
+            became = _KEPT if reason is None else reason.value
+            yield _Settled(plan.source, became, dialogue.exchanges)
+
+
+async def _round(
+    part: Sequence[Plan], chat: Chat, config: SynthesisConfig
+) -> list[Dialogue | None]:
+    return await asyncio.gather(*(_attempt(plan, chat, config) for plan in part))
+
+
+async def _attempt(plan: Plan, chat: Chat, config: SynthesisConfig) -> Dialogue | None:
+    try:
+        return await play(plan, chat, turns=config.turns, with_plain=config.form == "preferences")
+    except EngineError as error:
+        _log.warning("%s: %s", plan.source, error)
+        return None
+
+
+def _texts(exchanges: Sequence[Exchange]) -> tuple[list[str], list[str]]:
+    """Requests and replies, for the filters; a plain reply is one that is trained away from."""
+    return [e.request for e in exchanges], [e.reply for e in exchanges]
+
+
+def _rows(planned: Sequence[Plan], settled: Sequence[_Settled]) -> Iterator[dict[str, Any]]:
+    for plan, each in zip(planned, settled, strict=True):
+        if each.became == _KEPT:
+            yield from rows_of(Dialogue(plan, each.exchanges))
+
+
+def _settled_before(file: Path, planned: Sequence[Plan]) -> list[_Settled]:
+    """What an earlier run of the same settings has settled, but for a line cut off by its end.
+
+    Raises:
+        ConfigError: it was of other settings.
+    """
+    found: list[_Settled] = []
+    for line, plan in zip(_lines(file) if file.exists() else (), planned, strict=False):
+        try:
+            told = json.loads(line)
+        except ValueError:
+            break
+        if told["source"] != plan.source:
+            msg = (
+                f"{file} has conversations of other settings or another seed: use another "
+                "run.name, or remove it"
+            )
+            raise ConfigError(msg)
+        exchanges = tuple(Exchange(**each) for each in told["exchanges"])
+        found.append(_Settled(told["source"], told["became"], exchanges))
+    return found
+
+
+def _line(settled: _Settled) -> str:
+    told = asdict(settled) | {"exchanges": [each._asdict() for each in settled.exchanges]}
+    return json.dumps(told, ensure_ascii=False) + "\n"
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{file} cannot be read ({error}): check synthesis.held_out and run.dir"
+        raise ConfigError(msg) from error

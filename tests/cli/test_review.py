@@ -1,0 +1,113 @@
+"""`clawjax review`, and the terminal reviewer as a person would use it."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+from test_cli import turn
+
+from clawjax.cli import main
+from clawjax.cli.reviewer import TerminalReviewer
+from clawjax.log.holding import ReviewRequest
+from clawjax.records import Message, NextState, NextStateKind, Verdict
+from clawjax.review.queue import ReviewQueue
+from clawjax.testing import temporary_log
+
+
+@pytest.fixture
+def run_folder(tmp_path) -> str:
+    log = temporary_log(tmp_path)
+    for number, turn_id in enumerate(("t1", "t2", "t3")):
+        log.append(
+            turn(turn_id),
+            NextState(turn_id, NextStateKind.USER, 110.0, (Message("user", "\x1b[2Jthanks"),)),
+            Verdict(turn_id, "llm_judge", 0.4, 111.0, explanation="majority +1"),
+            ReviewRequest(turn_id, ("votes split",), 120.0 + number, 130.0),
+        )
+    log.close()
+    return str(tmp_path)
+
+
+def review(folder: str, *lines: str, reviewer: str = "anna") -> str:
+    """What the terminal shows while these lines are typed."""
+    log = temporary_log(folder)
+    shown = io.StringIO()
+    typed = iter(lines)
+
+    def read() -> str:
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    console = Console(file=shown, width=100)
+    TerminalReviewer(
+        ReviewQueue(log, lease_s=60.0), reviewer, console=console, read=read, clock=lambda: 200.0
+    ).run()
+    log.close()
+    return shown.getvalue()
+
+
+def test_a_person_labels_one_turn_after_the_other(run_folder, capsys):
+    shown = review(
+        run_folder,
+        *("v", "h Be brief.", "l progress=-1", "n so", "-"),  # t3
+        *("+", "u"),  # t2, taken back in t1
+        *("-0.5", "s"),  # t2 again, then t1 skipped
+    )
+    assert shown.index("turn t3") < shown.index("turn t2")
+    assert "votes split" in shown
+    assert "\x1b[2J" not in shown
+    assert "llm_judge: +0.40  majority +1" in shown
+    assert "took back turn t2" in shown
+    assert "2 labelled." in shown
+    assert main(["review", run_folder, "--export", "-", "--open"]) == 0
+    told = {
+        line["turn_id"]: line["label"]
+        for line in map(json.loads, capsys.readouterr().out.splitlines())
+    }
+    assert told["t3"] == {
+        "reviewer": "anna",
+        "score": -1.0,
+        "labelled_at": 200.0,
+        "steps": {"progress": -1.0},
+        "hints": ["Be brief."],
+        "note": "so",
+    }
+    assert told["t2"]["score"] == -0.5
+    assert told["t1"] is None
+
+
+def test_what_is_typed_wrongly_changes_nothing(run_folder):
+    shown = review(run_folder, "l speed=1", "l progress=9", "2", "what", "q")
+    assert shown.count("cannot tell") == 5  # the help, at first and once per mistake
+    assert "0 labelled." in shown
+    assert "llm_judge" not in shown  # nobody asked what judges said
+
+
+def test_labels_are_reported_imported_and_asked_for(run_folder, tmp_path, capsys):
+    review(run_folder, "+", "+", "-")
+    assert main(["review", run_folder, "--report", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    judge = report["judges"]["llm_judge"]
+    assert (judge["n"], judge["abstained"]) == (3, 0.0)
+    assert judge["right"] == pytest.approx(2 / 3)
+    assert report["queue"]["settled"] == 3
+    assert main(["review", run_folder, "--report"]) == 0
+    assert "llm_judge            3      0.00   0.67" in capsys.readouterr().out
+
+    file = tmp_path / "labels.jsonl"
+    assert main(["review", run_folder, "--export", str(file)]) == 0
+    assert file.stat().st_mode & 0o077 == 0
+    assert main(["review", run_folder, "--export", str(file)]) == 2
+    assert "name a new file" in capsys.readouterr().err
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[0]["label"]["reviewer"] = "ben"
+    again = tmp_path / "again.jsonl"
+    again.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["review", run_folder, "--import", str(again)]) == 0
+    assert "1 labels read, 2 were there already" in capsys.readouterr().out
+    assert main(["review", run_folder, "--add", "nobody"]) == 2
+    assert "no turn 'nobody'" in capsys.readouterr().err
+    assert main(["review", run_folder, "--add", "t1"]) == 0
