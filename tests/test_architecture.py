@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clawjax"
 FOUNDATION = {"records", "protocols", "errors", "config"}
-MIDDLE = FOUNDATION | {"engine", "keys", "linking", "models", "log", "metrics", "weights"}
+MIDDLE = FOUNDATION | {"data", "engine", "keys", "linking", "models", "log", "metrics", "weights"}
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "models": FOUNDATION | {"models"},
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "log": FOUNDATION | {"log"},
     "metrics": FOUNDATION | {"metrics"},
     "weights": FOUNDATION | {"weights"},
+    "data": FOUNDATION | {"data", "log"},
     "engine": FOUNDATION | {"engine", "models", "weights"},
     "engine/server": MIDDLE | {"gateway"},  # a front end like the gateway; no engine knows of it
     "gateway": MIDDLE | {"gateway"},
@@ -71,7 +72,17 @@ def test_only_entry_points_know_hydra(path):
 
 @pytest.mark.parametrize(
     "part",
-    ["gateway", "gateway.dialects", "keys", "linking", "log", "rewards", "plan", "engine.sglang"],
+    [
+        "data",
+        "gateway",
+        "gateway.dialects",
+        "keys",
+        "linking",
+        "log",
+        "rewards",
+        "plan",
+        "engine.sglang",
+    ],
 )
 def test_the_request_path_and_plans_load_no_jax(part):
     modules = [
