@@ -7,6 +7,7 @@
     ├── RewardError    a judge gave no usable verdict; becomes an abstention
     ├── LogError       the turn log cannot be read or written
     │   └── ForgottenError   a turn was taken out of it on somebody's wish
+    ├── DataError      a data set cannot be read, or has nothing to learn from
     ├── StoreError     a weight version is missing, damaged or does not fit the model
     ├── EvalError      an evaluation cannot go on, or its result is not to be trusted
     └── LearnerError   a training step is not to be trusted; stops the learner
@@ -19,6 +20,7 @@ from __future__ import annotations
 __all__ = [
     "ClawError",
     "ConfigError",
+    "DataError",
     "EngineError",
     "EvalError",
     "ForgottenError",
@@ -77,6 +79,10 @@ class LogError(ClawError, RuntimeError):
 
 class ForgottenError(LogError):
     """A turn is not in the log any more, because somebody wanted it forgotten."""
+
+
+class DataError(ClawError, ValueError):
+    """A data set cannot be read or written, or leaves nothing to learn from."""
 
 
 class StoreError(ClawError, RuntimeError):

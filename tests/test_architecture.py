@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "log": FOUNDATION | {"log"},
     "metrics": FOUNDATION | {"metrics"},
     "weights": FOUNDATION | {"weights"},
-    "data": FOUNDATION | {"data", "log"},
+    "data": FOUNDATION | {"data", "linking", "log"},
     "engine": FOUNDATION | {"engine", "models", "weights"},
     "engine/server": MIDDLE | {"gateway"},  # a front end like the gateway; no engine knows of it
     "gateway": MIDDLE | {"gateway"},

@@ -7,6 +7,7 @@ differ; who said so is kept with it, and so is whose conversation it was.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +15,23 @@ from enum import StrEnum
 
 from clawjax.records import Message
 
-__all__ = ["Preference", "Provenance", "Rated", "Row", "preferences_of"]
+__all__ = ["Preference", "Provenance", "Rated", "Row", "RowError", "preferences_of"]
+
+
+class RowError(ValueError):
+    """A row that nobody can learn from: to be left out."""
+
+    def __init__(self, reason: str, source: str = "") -> None:
+        """Say why, in words that are the same for all rows with this fault."""
+        super().__init__(f"row {source!r} is of no use: {reason}")
+        self.reason = reason
 
 
 class Provenance(StrEnum):
     """Who judged."""
 
     HUMAN = "human"
-    """A person who was asked: a label, a review, a correction."""
+    """A person who was asked: a label, a review."""
     AI = "ai"
     """A judge or a constitution, about replies in real conversations."""
     SYNTHETIC = "synthetic"
@@ -52,17 +62,15 @@ class Preference:
         """Refuse what nobody can learn from.
 
         Raises:
-            ValueError: no prompt, equal replies, replies that nobody gave, a margin not above 0.
+            RowError: no prompt, equal replies, replies that nobody gave, a margin not above 0.
         """
         _check_prompt(self.prompt, self.source)
         _check_reply(self.chosen, self.source)
         _check_reply(self.rejected, self.source)
         if _content(self.chosen) == _content(self.rejected):
-            msg = f"preference {self.source!r}: both replies are the same: leave it out"
-            raise ValueError(msg)
+            raise RowError("both replies are the same", self.source)
         if self.margin is not None and not (math.isfinite(self.margin) and self.margin > 0):
-            msg = f"preference {self.source!r}: its margin is {self.margin}: above 0, or None"
-            raise ValueError(msg)
+            raise RowError("its margin is not above 0", self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +92,12 @@ class Rated:
         """Refuse what nobody can learn from.
 
         Raises:
-            ValueError: no prompt, a reply that nobody gave, a score outside [-1, 1].
+            RowError: no prompt, a reply that nobody gave, a score outside [-1, 1].
         """
         _check_prompt(self.prompt, self.source)
         _check_reply(self.reply, self.source)
         if not -1 <= self.score <= 1:
-            msg = f"rated reply {self.source!r}: its score is {self.score}: between -1 and 1"
-            raise ValueError(msg)
+            raise RowError("its score is not between -1 and 1", self.source)
 
     @property
     def is_liked(self) -> bool:
@@ -107,28 +114,28 @@ def preferences_of(replies: Sequence[Rated]) -> list[Preference]:
 
     Provenance, source and tools are the better one's; the margin is the difference of their scores.
     """
-    found = []
-    for index, first in enumerate(replies):
-        for second in replies[index + 1 :]:
-            better, worse = sorted((first, second), key=lambda rated: -rated.score)
-            is_about_the_same = (first.prompt, first.user) == (second.prompt, second.user)
-            if not is_about_the_same or better.score == worse.score:
-                continue
-            if _content(better.reply) == _content(worse.reply):
-                continue
-            found.append(
-                Preference(
-                    prompt=better.prompt,
-                    chosen=better.reply,
-                    rejected=worse.reply,
-                    provenance=better.provenance,
-                    user=better.user,
-                    source=better.source,
-                    margin=better.score - worse.score,
-                    tools_json=better.tools_json,
-                )
-            )
-    return found
+    groups: dict[tuple[object, ...], list[Rated]] = {}
+    for rated in replies:
+        groups.setdefault((rated.prompt, rated.user, rated.tools_json), []).append(rated)
+    return [
+        _preference(better, worse)
+        for group in groups.values()
+        for better, worse in itertools.permutations(group, 2)
+        if better.score > worse.score and _content(better.reply) != _content(worse.reply)
+    ]
+
+
+def _preference(better: Rated, worse: Rated) -> Preference:
+    return Preference(
+        prompt=better.prompt,
+        chosen=better.reply,
+        rejected=worse.reply,
+        provenance=better.provenance,
+        user=better.user,
+        source=better.source,
+        margin=better.score - worse.score,
+        tools_json=better.tools_json,
+    )
 
 
 def _content(reply: Message) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -138,14 +145,11 @@ def _content(reply: Message) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 def _check_prompt(prompt: Sequence[Message], source: str) -> None:
     if not prompt:
-        msg = f"row {source!r}: it has no prompt: give the messages that were answered"
-        raise ValueError(msg)
+        raise RowError("it has no prompt", source)
 
 
 def _check_reply(reply: Message, source: str) -> None:
     if reply.role != "assistant":
-        msg = f"row {source!r}: a reply has the role {reply.role!r}: it has to be 'assistant'"
-        raise ValueError(msg)
+        raise RowError("a reply is not the assistant's", source)
     if not reply.content and not reply.tool_calls:
-        msg = f"row {source!r}: a reply is empty: leave it out"
-        raise ValueError(msg)
+        raise RowError("a reply is empty", source)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from clawjax.data.preferences import Preference, Provenance, Rated, preferences_of
+from clawjax.data.preferences import Preference, Provenance, Rated, RowError, preferences_of
 from clawjax.records import Message, ToolCall
 
 PROMPT = (Message("user", "How far is the moon?"),)
@@ -27,14 +27,14 @@ def preference() -> Preference:
     [
         ({"prompt": ()}, "no prompt"),
         ({"rejected": said("384,400 km.")}, "both replies are the same"),
-        ({"chosen": Message("user", "384,400 km.")}, "role 'user'"),
+        ({"chosen": Message("user", "384,400 km.")}, "not the assistant's"),
         ({"chosen": said("")}, "is empty"),
         ({"margin": 0.0}, "margin"),
         ({"margin": float("nan")}, "margin"),
     ],
 )
 def test_what_nobody_can_learn_from_is_refused(changes, fault):
-    with pytest.raises(ValueError, match=fault):
+    with pytest.raises(RowError, match=fault):
         replace(preference(), **changes)
 
 
@@ -42,12 +42,12 @@ def test_calls_that_differ_in_their_ids_only_are_the_same_reply():
     def calling(call_id: str) -> Message:
         return Message("assistant", tool_calls=(ToolCall(call_id, "look", "{}"),))
 
-    with pytest.raises(ValueError, match="both replies are the same"):
+    with pytest.raises(RowError, match="both replies are the same"):
         replace(preference(), chosen=calling("a"), rejected=calling("b"))
 
 
 def test_scores_outside_the_scale_are_refused():
-    with pytest.raises(ValueError, match="between -1 and 1"):
+    with pytest.raises(RowError, match="not between -1 and 1"):
         rated("Far.", 5.0)
 
 

@@ -1,30 +1,34 @@
-"""Write a run's turns, or those worth imitating as fine-tuning examples, as JSON lines.
+"""Write a run's turns, or what they teach (examples, preferences), as JSON lines.
 
     clawjax export turns runs/serve > turns.jsonl
     clawjax export sft runs/serve --min-score 0.5 --out sft.jsonl
+    clawjax export preferences runs/serve --shape trl --out preferences.jsonl
 
 `turns` has all that is known of each turn, without its tokens. `sft` has the main turns whose score
-is above `--min-score`: `{"messages": [...], "tools": [...]}`, as OpenAI's fine-tuning and TRL read
-it, the reply last. Explicit feedback counts before verdicts. These files hold what people said.
+is above `--min-score`, and the replies that users wrote in the place of ours:
+`{"messages": [...], "tools": [...]}`, as OpenAI's fine-tuning and TRL read it, the reply last.
+`preferences` has those edits over what was there before, and replies to the same prompt whose
+scores differ; in the shapes `kto` and `ultrafeedback`, every reply with a score. A label by a
+person who was asked counts before a user's thumb, and this before verdicts. These files hold what
+people said.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from clawjax.cli.run_log import add_log_arguments, open_log
-from clawjax.errors import LogError
+from clawjax.data.files import write_lines
+from clawjax.data.formats import SHAPES, form_of, forms_of
+from clawjax.data.from_log import praised, preferred, rated_of
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
-from clawjax.records import FinishReason, JudgedTurn, Message, NextStateKind, TurnKind
 
 __all__ = ["add_arguments", "run"]
 
@@ -35,41 +39,50 @@ _OF_TOKENS = (
     "sampler_logprobs_t1",
     "token_versions",
 )
-_USABLE = (FinishReason.STOP, FinishReason.TOOL_CALLS)
+_PAIRED = ("trl", "hh")
+"""Shapes whose lines are pairs."""
+_OF_OURS = ("provenance", "user", "source", "score")
+"""Keys that OpenAI's fine-tuning does not know."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, of which log, to where."""
-    parser.add_argument("what", choices=("turns", "sft"), help="everything, or good examples")
+    kinds = ("turns", "sft", "preferences")
+    parser.add_argument("what", choices=kinds, help="everything, good examples, or comparisons")
     add_log_arguments(parser)
     parser.add_argument("--out", type=Path, help="a new file, only you may read it; else stdout")
     parser.add_argument("--min-score", type=float, default=0.0, help="of sft: above this")
+    parser.add_argument(
+        "--shape", choices=SHAPES, default="trl", help="of preferences; see docs/offline.md"
+    )
+    parser.add_argument(
+        "--with-provenance", action="store_true", help="of sft: say who judged and whose it was"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Write them."""
     log = open_log(options)
     try:
-        found = _turns(log) if options.what == "turns" else _examples(log, options.min_score)
-        lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in found)
+        found = _lines(log, options)
         if options.out is None:
-            sys.stdout.writelines(lines)
+            sys.stdout.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in found)
         else:
-            _write(options.out, lines)
+            write_lines(options.out, found)
     finally:
         log.close()
     return 0
 
 
-def _write(out: Path, lines: Iterable[str]) -> None:
-    """Raises LogError where the file is there already or cannot be made."""
-    try:
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.writelines(lines)
-    except OSError as error:
-        msg = f"--out {out} cannot be written ({error.strerror}): name a new file"
-        raise LogError(msg) from error
+def _lines(log: SqlTurnLog, options: argparse.Namespace) -> Iterable[dict[str, Any]]:
+    match options.what:
+        case "turns":
+            return _turns(log)
+        case "sft":
+            return _examples(log, options.min_score, has_provenance=options.with_provenance)
+        case _:
+            is_paired = options.shape in _PAIRED
+            return forms_of(preferred(log) if is_paired else list(rated_of(log)), options.shape)
 
 
 def _turns(log: SqlTurnLog) -> Iterator[dict[str, Any]]:
@@ -84,41 +97,9 @@ def _turns(log: SqlTurnLog) -> Iterator[dict[str, Any]]:
         }
 
 
-def _examples(log: SqlTurnLog, min_score: float) -> Iterator[dict[str, Any]]:
-    for judged in replay(log):
-        turn, score = judged.turn, score_of(judged)
-        is_usable = turn.kind is TurnKind.MAIN and turn.finish_reason in _USABLE
-        if not is_usable or score is None or score <= min_score:
-            continue
-        example: dict[str, Any] = {"messages": [_plain(m) for m in (*turn.messages, turn.reply)]}
-        if turn.tools_json is not None:
-            example["tools"] = json.loads(turn.tools_json)
-        yield example
-
-
-def score_of(judged: JudgedTurn) -> float | None:
-    """The first explicit score, else the mean of the verdicts; None where nobody gave one."""
-    for state in judged.next_states:
-        if state.kind is NextStateKind.FEEDBACK and state.score is not None:
-            return state.score
-    scores = [verdict.score for verdict in judged.verdicts if verdict.score is not None]
-    return fmean(scores) if scores else None
-
-
-def _plain(message: Message) -> dict[str, Any]:
-    """A message in OpenAI's form; thoughts are not examples of what to say."""
-    plain: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.name is not None:
-        plain["name"] = message.name
-    if message.tool_call_id is not None:
-        plain["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        plain["tool_calls"] = [
-            {
-                "id": call.call_id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
-    return plain
+def _examples(
+    log: SqlTurnLog, min_score: float, *, has_provenance: bool
+) -> Iterator[dict[str, Any]]:
+    for rated in praised(log, min_score=min_score):
+        form = form_of(rated, "sft")
+        yield form if has_provenance else {k: v for k, v in form.items() if k not in _OF_OURS}
