@@ -36,6 +36,7 @@ from clawjax.config.objective import (
     OffPolicyPreset,
     PolicyLoss,
 )
+from clawjax.config.offline import OfflineConfig
 from clawjax.config.practising import PracticeConfig
 from clawjax.config.rewarding import (
     HINT_MODULES,
@@ -93,6 +94,7 @@ __all__ = [
     "ObjectiveConfig",
     "OffPolicyConfig",
     "OffPolicyPreset",
+    "OfflineConfig",
     "OpdConfig",
     "OpdForm",
     "PolicyLoss",

@@ -109,10 +109,14 @@ Row = Preference | Rated
 """One line of a data set."""
 
 
-def preferences_of(replies: Sequence[Rated]) -> list[Preference]:
+def preferences_of(replies: Sequence[Rated], *, min_margin: float = 0.0) -> list[Preference]:
     """Every two replies to the same prompt of the same user whose scores differ, better over worse.
 
     Provenance, source and tools are the better one's; the margin is the difference of their scores.
+
+    Args:
+        replies: any number.
+        min_margin: scores that differ, but by less, tell nothing: graded judges are not exact.
     """
     groups: dict[tuple[object, ...], list[Rated]] = {}
     for rated in replies:
@@ -121,7 +125,9 @@ def preferences_of(replies: Sequence[Rated]) -> list[Preference]:
         _preference(better, worse)
         for group in groups.values()
         for better, worse in itertools.permutations(group, 2)
-        if better.score > worse.score and _content(better.reply) != _content(worse.reply)
+        if better.score - worse.score >= min_margin
+        and better.score > worse.score
+        and _content(better.reply) != _content(worse.reply)
     ]
 
 
