@@ -1,6 +1,6 @@
 """Turn preference files of any common shape into a clean data set: deduplicated, split by user.
 
-    clawjax import train.jsonl.d/*.jsonl --provenance human --out data/hh
+    clawjax import hh-rlhf/*.jsonl --provenance human --out data/hh
     clawjax import preferences.jsonl --held-out 0.2 --split-by prompt --out data/mine
 
 Shapes are told apart line by line: TRL's chosen and rejected, HH-RLHF, UltraFeedback, KTO's thumbs,

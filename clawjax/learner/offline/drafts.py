@@ -16,8 +16,10 @@ from clawjax.learner.offline.encoding import Encoded
 from clawjax.learner.scoring import Model
 from clawjax.models.transformer import Params
 from clawjax.records import (
+    DropReason,
     FinishReason,
     Message,
+    Outcome,
     Sample,
     SamplingParams,
     Turn,
@@ -75,8 +77,13 @@ class Source(Protocol):
         ...
 
 
-def logged(draft: Draft, *, version: int, model: str, now: float) -> tuple[Turn, Verdict]:
-    """What the turn log keeps of a draft whose log-probs are of a policy version."""
+def logged(
+    draft: Draft, *, version: int, model: str, now: float
+) -> tuple[Turn | Verdict | Outcome, ...]:
+    """What the turn log keeps of a draft whose log-probs are of a policy version.
+
+    One without a score has ended: nobody will react to it.
+    """
     turn = Turn(
         turn_id=draft.turn_id,
         session_id=draft.turn_id,
@@ -100,7 +107,10 @@ def logged(draft: Draft, *, version: int, model: str, now: float) -> tuple[Turn,
         finished_at=now,
         seed=draft.sampling.seed or 0,
     )
-    return turn, Verdict(draft.turn_id, draft.judge, draft.score, now, explanation=draft.note)
+    verdict = Verdict(draft.turn_id, draft.judge, draft.score, now, explanation=draft.note)
+    if draft.score is not None:
+        return turn, verdict
+    return turn, verdict, Outcome(draft.turn_id, now, drop_reason=DropReason.ABSTAINED)
 
 
 def plain_sample(turn_id: str, encoded: Encoded) -> Sample:

@@ -40,10 +40,6 @@ class OfflineLog(LearnerLog, Protocol):
         """Remember how far a reader has come."""
         ...
 
-    def outcome(self, turn_id: str) -> Outcome | None:
-        """How a turn ended; None while it is pending."""
-        ...
-
 
 @dataclass(slots=True)
 class OfflineTrainer:
@@ -85,7 +81,7 @@ class OfflineTrainer:
                 "once: lower offline.batch_rows or offline.samples"
             )
             raise DataError(msg)
-        records: list[Turn | Verdict] = []
+        records: list[Turn | Verdict | Outcome] = []
         for draft in drawn.drafts:
             records += logged(
                 draft, version=policy.version, model=self.model_name, now=self.clock()
