@@ -46,13 +46,14 @@ from clawjax.learner.offline.trainer import MOST_REPLIES, OfflineTrainer
 from clawjax.learner.offline.written import WrittenReplies
 from clawjax.learner.publish import Publisher
 from clawjax.learner.sampler import Sampler
+from clawjax.learner.seams import Stop
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.records import SamplingParams
 from clawjax.rewards.pair_model import PairModel, packaged_features
 from clawjax.runtime.build import open_log, use_compilation_cache
-from clawjax.runtime.paths import RunPaths, write_json
+from clawjax.runtime.paths import RunPaths, read_json, write_json
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["RowSets", "load_rows", "train_offline", "train_on"]
@@ -121,10 +122,10 @@ def train_on(
     model: LoadedModel,
     rows: RowSets,
     *,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
     reward: ReplyScorer | None = None,
 ) -> dict[str, Any]:
-    """Train in a run's folder, or go on there; what was measured before and after.
+    """Train in a run's folder, or go on there; what was measured before the run and after it.
 
     Args:
         config: `objective` says how, `offline` how much.
@@ -139,6 +140,7 @@ def train_on(
     """
     config = _without_waits(_checked(config, is_given=True))
     _save(config, paths)
+    report_file = paths.root / "offline.json"
     with ExitStack() as stack:
         log = open_log(config.log)
         stack.callback(log.close)
@@ -157,7 +159,10 @@ def train_on(
             model_name=config.model.name,
             batches=prepared.batches,
         )
-        before = _measure(prepared.held_out, learner, monitor)
+        before = read_json(report_file).get("before")
+        if before is None:
+            before = _measure(prepared.held_out, learner, monitor)
+            write_json(report_file, {"before": before})
         is_done = trainer.run(stop or threading.Event())
         after = _measure(prepared.held_out, learner, monitor)
         report = {
@@ -172,7 +177,7 @@ def train_on(
             "before": before,
             "after": after,
         }
-    write_json(paths.root / "offline.json", report)
+    write_json(report_file, report)
     return report
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from clawjax.data.preferences import Preference, Rated, Row, RowError, preferences_of
 from clawjax.learner.offline.encoding import Encoded, encode_prompt, encode_reply
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.records import Message
 
-__all__ = ["Material", "examples_of", "pairs_of", "questions_of", "read_material"]
-
-R = TypeVar("R", Preference, Rated)
+__all__ = [
+    "Material",
+    "examples_of",
+    "pairs_of",
+    "questions_of",
+    "read_material",
+    "replies_of",
+]
 
 
 class Material(NamedTuple):
