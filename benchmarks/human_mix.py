@@ -31,6 +31,8 @@ RUNS = Path(os.environ.get("CLAWJAX_RUNS", ROOT / "runs"))
 SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 QUESTIONS, SAMPLES = 24, 4
 LEAST_SEEDS = 3
+WORTH = 0.05
+"""Of the style score: one more reply in twenty meets the wish."""
 NOTES = {
     "share": "of the replies whose label is the persona's own; 0: the judge alone, 1: people alone",
     "labels": "replies with a label; the judge abstains on some",
@@ -135,7 +137,9 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
     whole = shares[1.0]["over_judge"]
     tenth = shares.get(0.1, {}).get("over_judge")
     return [
-        Goal("style with people alone less that with the judge alone", ">=", 0.0, whole, "score"),
+        Goal(
+            "style with people alone less that with the judge alone", ">=", WORTH, whole, "score"
+        ),
         Goal(
             "part of that which 10 % of their labels bring",
             ">=",
