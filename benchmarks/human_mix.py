@@ -49,7 +49,7 @@ NOTES = {
 def main() -> None:
     """Collect, label, train, compare."""
     options = parsed()
-    questions, samples = (6, 2) if options.quick else (QUESTIONS, SAMPLES)
+    questions, samples = (6, 4) if options.quick else (QUESTIONS, SAMPLES)
     shares = (0.0, 0.5, 1.0) if options.quick else SHARES
     name = options.run_name or ("human_mix_tiny" if options.quick else "human_mix")
     arms = Arms(RUNS / name, is_quick=options.quick, questions=questions, samples=samples)
@@ -75,9 +75,10 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--run-name", default=None)
-    parser.add_argument("--persona", default="you")
+    parser.add_argument("--persona", default=None)
     parser.add_argument("--seeds", type=lambda text: text.split(","), default=None)
     options = parser.parse_args(arguments)
+    options.persona = options.persona or ("brief" if options.quick else "you")
     options.seeds = options.seeds or (["0"] if options.quick else ["0", "1", "2"])
     return options
 

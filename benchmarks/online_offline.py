@@ -95,7 +95,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Every offline cell, seed by seed."""
-    questions, samples = (6, 2) if options.quick else (QUESTIONS, SAMPLES)
+    questions, samples = (6, 4) if options.quick else (QUESTIONS, SAMPLES)
     arms = Arms(
         RUNS / f"{options.run_name}_offline",
         is_quick=options.quick,
