@@ -8,6 +8,7 @@
     ├── LogError       the turn log cannot be read or written
     │   ├── ForgottenError   a turn was taken out of it on somebody's wish
     │   └── ReviewError      a turn is not this person's to label
+    ├── DataError      a data set cannot be read, or has nothing to learn from
     ├── StoreError     weights are missing, damaged, do not fit or cannot be written
     ├── EvalError      an evaluation cannot go on, or its result is not to be trusted
     └── LearnerError   a training step is not to be trusted; stops the learner
@@ -20,6 +21,7 @@ from __future__ import annotations
 __all__ = [
     "ClawError",
     "ConfigError",
+    "DataError",
     "EngineError",
     "EvalError",
     "ForgottenError",
@@ -83,6 +85,10 @@ class ForgottenError(LogError):
 
 class ReviewError(LogError):
     """A turn is not this person's to label: not there, not claimed by them, or labelled already."""
+
+
+class DataError(ClawError, ValueError):
+    """A data set cannot be read or written, or leaves nothing to learn from."""
 
 
 class StoreError(ClawError, RuntimeError):

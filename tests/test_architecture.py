@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clawjax"
 FOUNDATION = {"records", "protocols", "errors", "config", "openai_form"}
-STORAGE = {"engine", "keys", "linking", "models", "log", "metrics", "weights"}
+STORAGE = {"data", "engine", "keys", "linking", "models", "log", "metrics", "weights"}
 MIDDLE = FOUNDATION | STORAGE | {"review"}
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
@@ -76,7 +76,8 @@ def test_only_entry_points_know_hydra(path):
 @pytest.mark.parametrize(
     "part",
     [
-        *("gateway", "gateway.dialects", "keys", "linking", "log", "review", "rewards", "plan"),
+        *("data", "gateway", "gateway.dialects", "keys", "linking", "log", "review", "rewards"),
+        "plan",
         "engine.sglang",
     ],
 )

@@ -36,6 +36,7 @@ from clawjax.config.objective import (
     OffPolicyPreset,
     PolicyLoss,
 )
+from clawjax.config.offline import OfflineConfig
 from clawjax.config.practising import PracticeConfig
 from clawjax.config.reviewing import HUMAN, PROCESS, HumanConfig, ProcessConfig
 from clawjax.config.rewarding import (
@@ -100,6 +101,7 @@ __all__ = [
     "ObjectiveConfig",
     "OffPolicyConfig",
     "OffPolicyPreset",
+    "OfflineConfig",
     "OpdConfig",
     "OpdForm",
     "PolicyLoss",

@@ -14,6 +14,7 @@ from clawjax.config.evaluating import AgentConfig, SuiteConfig
 from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import LearnerConfig
 from clawjax.config.objective import ObjectiveConfig
+from clawjax.config.offline import OfflineConfig
 from clawjax.config.rewarding import RewardConfig
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
 from clawjax.config.shape import check_shape
@@ -124,6 +125,7 @@ class RunConfig:
     user: UserConfig = field(default_factory=UserConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    offline: OfflineConfig = field(default_factory=OfflineConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 

@@ -81,6 +81,14 @@ KEYS: tuple[Key, ...] = (
     Key(
         "drift/nll_increase", "nats/token", "by how much a fixed text is less likely than at first"
     ),
+    # Training on data sets, once per batch.
+    Key("data/share/*", "share", "of the batch's rows, by provenance, e.g. `data/share/human`"),
+    Key("data/epoch", "epochs", "how often every row has been taken"),
+    Key("data/unscored", "replies", "drawn replies that the reward model could not tell about"),
+    # Held-out rows of such a run, at its start and its end.
+    Key("offline/nll_per_token", "nats/token", "of examples and chosen replies"),
+    Key("offline/margin", "nats", "mean log-ratio to the base of chosen less rejected replies"),
+    Key("offline/accuracy", "share", "pairs with a margin above 0, ties counting half"),
     # The engine, every `monitor.interval_s`.
     Key("engine/version", "version", "policy version being served"),
     Key("engine/running", "requests", "requests being decoded"),

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 
 from clawjax.config import UNTRAINED, EpisodesConfig, RunConfig
-from clawjax.envs.persona import load_persona
+from clawjax.envs.persona import Persona, load_persona
 from clawjax.errors import ConfigError
 from clawjax.evals.asking import Asker
 from clawjax.evals.drift import kl_from_base, logged_exchanges, policy_params
@@ -43,7 +43,7 @@ from clawjax.runtime.provenance import git_sha
 from clawjax.runtime.scoring import RunningScore, finish, mirror
 from clawjax.weights import DirectoryWeightStore
 
-__all__ = ["Trial", "conversation", "run_suite", "sessions_to_stable", "trials"]
+__all__ = ["Trial", "conversation", "measured", "run_suite", "sessions_to_stable", "trials"]
 
 _NEUTRAL_TOKENS = 64
 _PROMPTED = "You are a helpful assistant. The user {wish}."
@@ -121,7 +121,7 @@ def _digest(config: RunConfig, trial: Trial) -> str:
     """
     kept = dataclasses.asdict(config)
     idle = _LEARNING if trial.method in UNTRAINED else ()
-    for group in ("run", "log", "monitor", "agent", *idle):
+    for group in ("run", "log", "monitor", "agent", "offline", *idle):
         del kept[group]
     of_tasks = [field.name for field in dataclasses.fields(EpisodesConfig)]
     for choice in ("personas", "methods", "seeds", *of_tasks):
@@ -180,33 +180,52 @@ async def _live(
         for number in range(suite.updates if is_trained else 0):
             await lockstep.round(persona, (number + 1) * suite.turns_per_update)
         await lockstep.catch_up()
-        asker = Asker(
-            lockstep.base_url,
-            config.model.name,
-            api_key=api_key(config.gateway) or "none",
-            concurrency=config.engine.slots,
-        )
-        style = await evaluate_style(
-            asker,
-            persona,
-            n=suite.held_out,
-            seed=trial.seed,
-            temperature=config.user.temperature,
-            max_tokens=config.user.max_tokens,
-            system=_PROMPTED.format(wish=persona.description)
-            if trial.method == "prompted"
-            else None,
-        )
-        retention = await _retention(asker, config, lockstep, model, paths)
+        told = _PROMPTED.format(wish=persona.description) if trial.method == "prompted" else None
+        found = await measured(lockstep, model, persona, seed=trial.seed, system=told)
         training = (
             conversation(lockstep.log, paths.root, suite.turns_per_update) if is_trained else None
         )
-        return {
-            "style": _summary(style),
-            "retention": retention,
-            "training": training,
-            "version": lockstep.version,
-        }
+        return found | {"training": training}
+
+
+async def measured(
+    lockstep: Lockstep,
+    model: LoadedModel,
+    persona: Persona,
+    *,
+    seed: int,
+    system: str | None = None,
+) -> dict[str, Any]:
+    """What the policy that is served does for a persona, and what it has kept.
+
+    Args:
+        lockstep: serves it; its configuration says how much is asked.
+        model: the base.
+        persona: whose held-out prompts are asked.
+        seed: of sampling.
+        system: a system message before each of them.
+
+    Raises:
+        EngineError: a prompt got no reply.
+    """
+    config = lockstep.config
+    asker = Asker(
+        lockstep.base_url,
+        config.model.name,
+        api_key=api_key(config.gateway) or "none",
+        concurrency=config.engine.slots,
+    )
+    style = await evaluate_style(
+        asker,
+        persona,
+        n=config.suite.held_out,
+        seed=seed,
+        temperature=config.user.temperature,
+        max_tokens=config.user.max_tokens,
+        system=system,
+    )
+    retention = await _retention(asker, config, lockstep, model, lockstep.paths)
+    return {"style": _summary(style), "retention": retention, "version": lockstep.version}
 
 
 def _summary(style: StyleResult) -> dict[str, Any]:

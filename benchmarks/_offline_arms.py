@@ -1,0 +1,161 @@
+"""Cells of the offline benchmarks: one persona, seed and way to train; each is measured once.
+
+A cell's file has the shape of a trial of the personal suite, so that both can be compared. A
+benchmark that was interrupted goes on with the cells that are missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from _config import composed
+from _feedback import Event, collect
+
+from clawjax.config import RunConfig
+from clawjax.data.preferences import Rated
+from clawjax.envs.persona import load_persona
+from clawjax.errors import DataError
+from clawjax.learner.objective import describe
+from clawjax.models.load import LoadedModel, load_model
+from clawjax.runtime.build import use_compilation_cache
+from clawjax.runtime.lockstep import Lockstep
+from clawjax.runtime.offline import RowSets, train_on
+from clawjax.runtime.paths import RunPaths, write_json
+from clawjax.runtime.personal_suite import measured
+from clawjax.runtime.provenance import git_sha
+
+__all__ = ["SIZES", "TINY", "Arms"]
+
+TINY = ("suite=tiny", "model=tiny", "engine=tiny", "learner=tiny", "user.max_tokens=16")
+SIZES = {
+    "sft": ("offline.batch_rows=8", "offline.batches=8"),
+    "dpo": ("offline.batch_rows=8", "offline.batches=6", "learner.mini_batch_turns=null"),
+    "rlhf": ("offline.batch_rows=4", "offline.samples=4", "offline.batches=6"),
+}
+"""How much is learnt: in 6 to 8 updates, as in the live conversations of the personal suite."""
+
+
+class Arms:
+    """Collects feedback once per persona and seed, and trains on it in several ways."""
+
+    def __init__(self, folder: Path, *, is_quick: bool, questions: int, samples: int) -> None:
+        """Prepare.
+
+        Args:
+            folder: of all cells.
+            is_quick: the tiny random model.
+            questions: of a collection.
+            samples: replies to each.
+        """
+        self._folder = folder
+        self._suite = TINY if is_quick else ("suite=personal",)
+        self._questions, self._samples = questions, samples
+        config = self._config(folder / "base", 0, "brief")
+        use_compilation_cache(config)
+        self._model: LoadedModel = load_model(config.model, seed=0)
+
+    def feedback(self, persona: str, seed: int) -> list[Event]:
+        """Collected from the base model, or read where it was before."""
+        file = self._folder / "feedback" / f"{persona}-{seed}.json"
+        if not file.exists():
+            folder = self._new(f"{persona}-collect-{seed}")
+            events = asyncio.run(
+                collect(
+                    self._config(folder, seed, persona),
+                    folder,
+                    self._model,
+                    load_persona(persona),
+                    seed=seed,
+                    questions=self._questions,
+                    samples=self._samples,
+                )
+            )
+            jax.clear_caches()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, {"events": [event.as_json() for event in events]})
+        return [Event(**event) for event in json.loads(file.read_text())["events"]]
+
+    def cell(
+        self, persona: str, name: str, seed: int, *, objective: str, rows: Sequence[Rated]
+    ) -> dict[str, Any]:
+        """Train and measure one way, where that was not done before.
+
+        Args:
+            persona: whose feedback it is, and whose wish is measured.
+            name: of the way, as the rows call it.
+            seed: of everything.
+            objective: `sft`, `dpo` or `rlhf`.
+            rows: the feedback.
+        """
+        file = self._folder / "cells" / f"{persona}-{name}-{seed}.json"
+        if not file.exists():
+            found = self._measure(persona, name, seed, objective, rows)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, found)
+        result = json.loads(file.read_text())
+        print(f"{persona} {name} {seed}: style {result['style']['style_score']:.2f}", flush=True)
+        return result
+
+    def _measure(
+        self, persona: str, name: str, seed: int, objective: str, rows: Sequence[Rated]
+    ) -> dict[str, Any]:
+        began = time.monotonic()
+        folder = self._new(f"{persona}-{name}-{seed}")
+        config = self._config(
+            folder, seed, persona, f"objective={objective}", *SIZES[objective],
+            "offline.min_margin=0.5", f"offline.max_response_tokens={self._max_tokens}",
+        )  # fmt: skip
+        try:
+            report = train_on(config, RunPaths(folder), self._model, RowSets(rows, []))
+        except DataError as error:  # e.g. no two replies that differ: the base is what comes of it
+            report = {"nothing_to_learn": str(error)}
+        found = asyncio.run(self._served(config, folder, persona, seed))
+        jax.clear_caches()  # the programs of a cell are its own
+        return {
+            "persona": persona,
+            "method": name,
+            "seed": seed,
+            "objective": describe(config.objective, config.learner, config.reward),
+            "training": None,
+            "offline": report,
+            "labels": len(rows),
+            **found,
+            "seconds": round(time.monotonic() - began, 1),
+            "git_sha": git_sha(),
+        }
+
+    async def _served(
+        self, config: RunConfig, folder: Path, persona: str, seed: int
+    ) -> dict[str, Any]:
+        async with Lockstep.open(config, RunPaths(folder), self._model) as lockstep:
+            await lockstep.catch_up()
+            return await measured(lockstep, self._model, load_persona(persona), seed=seed)
+
+    @property
+    def _max_tokens(self) -> int:
+        return self._config(self._folder, 0, "brief").user.max_tokens
+
+    def _config(self, folder: Path, seed: int, persona: str, *overrides: str) -> RunConfig:
+        found = composed(folder, *self._suite, *overrides, root="evaluate")
+        return dataclasses.replace(
+            found,
+            run=dataclasses.replace(found.run, seed=seed),
+            log=dataclasses.replace(found.log, url=f"sqlite:///{folder / 'turns.db'}"),
+            user=dataclasses.replace(found.user, persona=persona),
+        )
+
+    def _new(self, name: str) -> Path:
+        """A cell that was cut off in the middle is begun anew."""
+        folder = self._folder / "runs" / name
+        if folder.exists():
+            shutil.rmtree(folder)
+        RunPaths(folder).prepare()
+        return folder

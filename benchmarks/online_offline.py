@@ -1,0 +1,165 @@
+"""Does learning while talking beat the classic pipeline on the same amount of feedback?
+
+    python benchmarks/online_offline.py --from DIR [DIR ...] [--personas brief,you] [--seeds 0,1,2]
+    python benchmarks/online_offline.py [--quick]
+
+Live: `combined`, 96 reactions in six rounds, each to the policy of its time. Up front: 96 reactions
+to the base model's replies (24 training questions, four replies each), read by the same judge, and
+from these `sft` on what was praised, `dpo` on replies to the same question of which one was liked
+better, and `rlhf`: a reward model fitted to those pairs, then the clipped surrogate with a
+leave-one-out baseline on the policy's own replies to the same questions. All are held to the same
+learner, drift budget and held-out prompts; base and the base that is told the wish are beside them.
+`--from` gathers base, prompted and combined from runs of the personal suite; without it they are
+measured first, which takes about 110 minutes more. A run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from _feedback import judged
+from _offline_arms import Arms
+from _result import Goal, smallest, write_result
+from personal import run as run_suite
+
+from clawjax.errors import ConfigError
+from clawjax.evals.personal_summary import method_rows, persona_rows, trial_rows
+from clawjax.evals.trials import read_trials
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = Path(os.environ.get("CLAWJAX_RUNS", ROOT / "runs"))
+ONLINE, BESIDE = "combined", ("base", "prompted")
+OFFLINE = ("offline_sft", "offline_dpo", "offline_rlhf")
+QUESTIONS, SAMPLES = 24, 4
+"""As many reactions as six rounds of sixteen turns bring."""
+LEAST_SEEDS = 3
+NOTES = {
+    "kind": "trial: one persona, method and seed; persona: means over seeds; method: means over "
+    "personas of means over seeds",
+    "style_score": "mean programmatic score of sampled replies to held-out prompts, in [0, 1]",
+    "ci": "95 % bootstrap interval over replies; of a persona over the replies of all its seeds",
+    "gain": "style score less that of the base of the same persona and seed",
+    "gain_ci": "95 % nested bootstrap interval: personas are drawn, then the seeds of each",
+    "lead": "mean gain of `combined` less that of the method; below 0 live feedback loses",
+    "labels": "of the reactions collected up front, those that the judge could read",
+    "offline": "what training on them came to; `nothing_to_learn` where it came to nothing, so "
+    "that the base was measured",
+    "caution": "offline methods may go over their data again and draw replies that cost no "
+    "reaction; live replies are seen once, and half of them were the base's or nearly so",
+}
+
+
+def main() -> None:
+    """Gather or measure the live trials, train on feedback collected up front, compare."""
+    options = parsed()
+    live = [
+        trial
+        for trial in read_trials(options.folders or [run_suite(options)])
+        if trial["persona"] in options.personas
+        and str(trial["seed"]) in options.seeds
+        and trial["method"] in (ONLINE, *BESIDE)
+    ]
+    if not live:
+        msg = "no trial of the personal suite is of these personas and seeds: choose others"
+        raise ConfigError(msg)
+    offline = measure(options)
+    rows = [*summed_up(live, offline)]
+    write_result(
+        "online_offline_quick" if options.quick else "online_offline",
+        rows,
+        goals(rows),
+        command=command(options),
+        notes=NOTES,
+    )
+
+
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--run-name", default=None)
+    parser.add_argument("--personas", type=lambda text: text.split(","), default=None)
+    parser.add_argument("--seeds", type=lambda text: text.split(","), default=None)
+    parser.add_argument("--from", dest="folders", nargs="+", type=Path, default=[], metavar="DIR")
+    options = parser.parse_args(arguments)
+    options.personas = options.personas or (["brief"] if options.quick else ["brief", "you"])
+    options.seeds = options.seeds or (["0"] if options.quick else ["0", "1", "2"])
+    options.methods = [*BESIDE, ONLINE]
+    options.overrides = []
+    options.run_name = options.run_name or ("online_tiny" if options.quick else "online")
+    return options
+
+
+def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every offline cell, seed by seed."""
+    questions, samples = (6, 4) if options.quick else (QUESTIONS, SAMPLES)
+    arms = Arms(
+        RUNS / f"{options.run_name}_offline",
+        is_quick=options.quick,
+        questions=questions,
+        samples=samples,
+    )
+    found = []
+    for seed in map(int, options.seeds):
+        for persona in options.personas:
+            events = arms.feedback(persona, seed)
+            for method in OFFLINE:
+                objective = method.removeprefix("offline_")
+                cell = arms.cell(
+                    persona, method, seed, objective=objective, rows=judged(events, persona)
+                )
+                found.append(cell | {"events": len(events)})
+    return found
+
+
+def summed_up(
+    live: Sequence[Mapping[str, Any]], offline: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Rows of all kinds; those of offline trials say what they learnt from."""
+    known = {(r["persona"], r["method"], r["seed"]): r for r in offline}
+    results = [*live, *offline]
+    rows = [{"kind": "trial"} | row for row in trial_rows(results)]
+    for row in rows:
+        cell = known.get((row["persona"], row["method"], row["seed"]))
+        if cell is not None:
+            row |= {key: cell[key] for key in ("events", "labels", "offline")}
+    rows += [{"kind": "persona"} | row for row in persona_rows(results)]
+    return rows + [{"kind": "method"} | row for row in method_rows(results, against=ONLINE)]
+
+
+def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+    """Live learning leads each offline method on average, on enough seeds and equal feedback."""
+    methods = {row["method"]: row for row in rows if row["kind"] == "method"}
+    trials = [row for row in rows if row["kind"] == "trial"]
+    seeds = [
+        sum(row["method"] == method and row["persona"] == persona for row in trials)
+        for persona in {row["persona"] for row in trials}
+        for method in (ONLINE, *OFFLINE)
+    ]
+    return [
+        *(
+            Goal(
+                f"mean gain of {ONLINE} less that of {method}",
+                ">=",
+                0.0,
+                methods.get(method, {}).get("lead"),
+                "style score",
+            )
+            for method in OFFLINE
+        ),
+        Goal("seeds", ">=", LEAST_SEEDS, smallest(seeds), "fewest of a persona and method"),
+    ]
+
+
+def command(options: argparse.Namespace) -> str:
+    """How to measure again, in one run."""
+    quick = ["--quick"] if options.quick else []
+    chosen = [f"--personas {','.join(options.personas)}", f"--seeds {','.join(options.seeds)}"]
+    return " ".join(["python benchmarks/online_offline.py", *quick, *chosen])
+
+
+if __name__ == "__main__":
+    main()

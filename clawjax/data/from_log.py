@@ -1,0 +1,136 @@
+"""What a turn log says about replies: corrections, comparisons, praise.
+
+Invariants: side turns, cut replies and turns without a score say nothing; an explicit score counts
+before verdicts; whoever judged is kept as provenance, whoever talked as user (the scope of their
+key, which is a digest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import fmean
+from typing import NamedTuple, Protocol
+
+from clawjax.data.preferences import Preference, Provenance, Rated, RowError, preferences_of
+from clawjax.linking.corrections import corrections
+from clawjax.log.replay import HasLinks, placed, replay
+from clawjax.records import FinishReason, JudgedTurn, NextStateKind, Turn, TurnKind
+
+__all__ = ["LoggedTurns", "Scored", "corrected", "praised", "preferred", "rated_of", "score_of"]
+
+_USABLE = (FinishReason.STOP, FinishReason.TOOL_CALLS)
+_OF_THE_USER = ("feedback", "next_state", "quote")
+"""Modules that read what the user themselves said or clicked."""
+_OF_PEOPLE = ("human",)
+"""Modules whose verdicts people gave who had been asked."""
+
+
+class LoggedTurns(HasLinks, Protocol):
+    """The slice of the turn log that is read."""
+
+    def get(self, turn_id: str) -> JudgedTurn | None:
+        """One turn with all that is known about it."""
+        ...
+
+
+class Scored(NamedTuple):
+    """A score, and who gave it."""
+
+    score: float
+    provenance: Provenance
+
+
+def score_of(judged: JudgedTurn) -> Scored | None:
+    """What people said on purpose, else the mean of the verdicts; None where there is neither.
+
+    A label by a person who was asked counts before the user's own thumb, and this before modules.
+    """
+    asked = _mean(judged, _OF_PEOPLE)
+    if asked is not None:
+        return Scored(asked, Provenance.HUMAN)
+    for state in judged.next_states:
+        if state.kind is NextStateKind.FEEDBACK and state.score is not None:
+            return Scored(state.score, Provenance.LIVE)
+    scores = [verdict.score for verdict in judged.verdicts if verdict.score is not None]
+    if not scores:
+        return None
+    is_live = _mean(judged, _OF_THE_USER) is not None
+    return Scored(fmean(scores), Provenance.LIVE if is_live else Provenance.AI)
+
+
+def rated_of(log: HasLinks) -> Iterator[Rated]:
+    """Every main turn that ended by itself and has a score."""
+    for judged in replay(log):
+        found = score_of(judged) if _is_usable(judged.turn) else None
+        if found is not None and (rated := _rated(judged.turn, found)) is not None:
+            yield rated
+
+
+def corrected(log: LoggedTurns) -> Iterator[Preference]:
+    """What users wrote in a reply's place, over that reply."""
+    for correction in corrections(placed(log)):
+        judged = log.get(correction.turn_id)
+        if judged is None or judged.turn.kind is not TurnKind.MAIN:
+            continue
+        turn = judged.turn
+        try:
+            yield Preference(
+                prompt=turn.messages,
+                chosen=correction.preferred,
+                rejected=correction.rejected,
+                provenance=Provenance.LIVE,
+                user=turn.scope,
+                source=turn.turn_id,
+                tools_json=turn.tools_json,
+            )
+        except RowError:  # e.g. edited to nothing
+            continue
+
+
+def preferred(log: LoggedTurns) -> list[Preference]:
+    """Corrections, and every two replies to the same prompt of the same user whose scores differ.
+
+    Such replies come of asking again and of `n` > 1.
+    """
+    return [*corrected(log), *preferences_of(list(rated_of(log)))]
+
+
+def praised(log: LoggedTurns, *, min_score: float = 0.0) -> list[Rated]:
+    """Replies worth imitating: those with a higher score, and those that users wrote themselves."""
+    written = (
+        Rated(
+            prompt=pair.prompt,
+            reply=pair.chosen,
+            score=1.0,
+            provenance=pair.provenance,
+            user=pair.user,
+            source=pair.source,
+            tools_json=pair.tools_json,
+        )
+        for pair in corrected(log)
+    )
+    return [*(rated for rated in rated_of(log) if rated.score > min_score), *written]
+
+
+def _is_usable(turn: Turn) -> bool:
+    return turn.kind is TurnKind.MAIN and turn.finish_reason in _USABLE
+
+
+def _rated(turn: Turn, found: Scored) -> Rated | None:
+    try:
+        return Rated(
+            prompt=turn.messages,
+            reply=turn.reply,
+            score=found.score,
+            provenance=found.provenance,
+            user=turn.scope,
+            source=turn.turn_id,
+            tools_json=turn.tools_json,
+        )
+    except RowError:  # an empty reply
+        return None
+
+
+def _mean(judged: JudgedTurn, modules: tuple[str, ...]) -> float | None:
+    scores = [v.score for v in judged.verdicts if v.module in modules and v.score is not None]
+    return fmean(scores) if scores else None

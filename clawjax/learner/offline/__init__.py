@@ -1,0 +1,1 @@
+"""Training on data sets instead of live turns, by the same learner."""

@@ -1,0 +1,372 @@
+"""Training on a data set: files to rows, rows to a source, a source to the learner.
+
+Owns the order of things, and what is said at the end. Invariants: what is held out is never learnt
+from; the folder is a run's like any other, which can be served, evaluated and trained on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from clawjax.config import RunConfig
+from clawjax.config.checks import require
+from clawjax.data.dedupe import deduped
+from clawjax.data.files import read_rows
+from clawjax.data.mixing import Mixture
+from clawjax.data.preferences import Provenance, Row
+from clawjax.data.scoring import ReplyScorer
+from clawjax.data.split import SplitBy, split
+from clawjax.errors import ConfigError, DataError, LearnerError
+from clawjax.evals.material import fixed_text
+from clawjax.learner.build import build_learner
+from clawjax.learner.loop import Learner
+from clawjax.learner.objective import describe
+from clawjax.learner.offline.drafts import Source
+from clawjax.learner.offline.held_out import held_out_metrics
+from clawjax.learner.offline.material import (
+    Material,
+    examples_of,
+    pairs_of,
+    questions_of,
+    read_material,
+)
+from clawjax.learner.offline.rollouts import Rollouts
+from clawjax.learner.offline.trainer import MOST_REPLIES, OfflineTrainer
+from clawjax.learner.offline.written import WrittenReplies
+from clawjax.learner.publish import Publisher
+from clawjax.learner.sampler import Sampler
+from clawjax.learner.seams import Stop
+from clawjax.log.store import SqlTurnLog
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.models.load import LoadedModel, load_model
+from clawjax.records import SamplingParams
+from clawjax.rewards.pair_model import PairModel, packaged_features
+from clawjax.runtime.build import open_log, use_compilation_cache
+from clawjax.runtime.paths import RunPaths, read_json, write_json
+from clawjax.weights import DirectoryWeightStore
+
+__all__ = ["RowSets", "load_rows", "train_offline", "train_on"]
+
+_MOST_AT_ONCE = 32
+"""Replies that are written side by side; each has a row of the cache."""
+
+
+class RowSets(NamedTuple):
+    """What is learnt from, and what is measured on."""
+
+    train: Sequence[Row]
+    held_out: Sequence[Row]
+
+
+def train_offline(config: RunConfig) -> float | None:
+    """Train as configured; the held-out accuracy afterwards, where there are pairs.
+
+    Raises:
+        ConfigError: the configuration or the folder does not allow it.
+        DataError: the files cannot be read or hold nothing to learn from.
+        LearnerError: a step is not to be trusted.
+    """
+    config = _checked(config)
+    sys.stdout.write(describe(config.objective, config.learner, config.reward) + "\n\n")
+    if config.run.dry:
+        return None
+    paths = RunPaths(Path(config.run.dir))
+    paths.prepare()
+    rows = load_rows(config)
+    use_compilation_cache(config)
+    model = load_model(config.model, seed=config.run.seed)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with paths.locked():
+        report = train_on(config, paths, model, rows, stop=stop)
+    sys.stdout.write(json.dumps(report, indent=1) + "\n")
+    return report["after"].get("offline/accuracy")
+
+
+def load_rows(config: RunConfig) -> RowSets:
+    """Read, clean and split the files that are named.
+
+    Raises:
+        DataError: unreadable, or nothing of use.
+    """
+    offline = config.offline
+    who = Provenance(offline.provenance)
+    found = read_rows(map(Path, offline.files), provenance=who)
+    unique = deduped(found.rows, similar=offline.similar)
+    sys.stdout.write(
+        f"{len(found.rows)} rows of {len(offline.files)} files: {unique.exact} repeated, "
+        f"{unique.near} nearly so; lines left out: {dict(found.skipped)}\n"
+    )
+    if offline.held_out_files:
+        held_out = read_rows(map(Path, offline.held_out_files), provenance=who)
+        return RowSets(unique.rows, held_out.rows)
+    by = SplitBy(offline.split_by)
+    return RowSets(*split(unique.rows, held_out=offline.held_out, by=by, seed=config.run.seed))
+
+
+def train_on(
+    config: RunConfig,
+    paths: RunPaths,
+    model: LoadedModel,
+    rows: RowSets,
+    *,
+    stop: Stop | None = None,
+    reward: ReplyScorer | None = None,
+) -> dict[str, Any]:
+    """Train in a run's folder, or go on there; what was measured before the run and after it.
+
+    Args:
+        config: `objective` says how, `offline` how much.
+        paths: the folder.
+        model: the base.
+        rows: what is learnt from, and measured on.
+        stop: ends it after the batch under way.
+        reward: of objectives that draw replies; None: as `offline.reward_model` says.
+
+    Raises:
+        ConfigError, DataError, LearnerError: as `train_offline`.
+    """
+    config = _without_waits(_checked(config, is_given=True))
+    _save(config, paths)
+    report_file = paths.root / "offline.json"
+    with ExitStack() as stack:
+        log = open_log(config.log)
+        stack.callback(log.close)
+        monitor = JsonlMonitor(paths.metrics, source="learner")
+        stack.callback(monitor.close)
+        learner = _learner(config, paths, model, log, monitor)
+        stack.callback(learner.checkpoints.close)
+        if learner.version == 0 and config.offline.start_from is not None:
+            _start_from(Path(config.offline.start_from), learner, model, config)
+        prepared = _prepare(config, paths, model, rows, learner, reward)
+        trainer = OfflineTrainer(
+            learner=learner,
+            log=log,
+            source=prepared.source,
+            monitor=monitor,
+            model_name=config.model.name,
+            batches=prepared.batches,
+        )
+        before = read_json(report_file).get("before")
+        if before is None:
+            before = _measure(prepared.held_out, learner, monitor)
+            write_json(report_file, {"before": before})
+        is_done = trainer.run(stop or threading.Event())
+        after = _measure(prepared.held_out, learner, monitor)
+        report = {
+            "objective": config.objective.name,
+            "is_done": is_done,
+            "version": learner.version,
+            "rows": len(prepared.material.rows),
+            "left_out": dict(prepared.material.skipped),
+            "batches": prepared.batches,
+            "turns_trained": learner.progress.turns,
+            **prepared.notes,
+            "before": before,
+            "after": after,
+        }
+    write_json(report_file, report)
+    return report
+
+
+class _Prepared(NamedTuple):
+    source: Source
+    material: Material
+    held_out: Material
+    batches: int
+    notes: dict[str, Any]
+
+
+def _prepare(
+    config: RunConfig,
+    paths: RunPaths,
+    model: LoadedModel,
+    rows: RowSets,
+    learner: Learner,
+    reward: ReplyScorer | None,
+) -> _Prepared:
+    """The source that the objective asks for."""
+    offline, objective = config.offline, config.objective
+    draws = not (objective.is_dpo or objective.name == "sft")
+    paired = partial(pairs_of, min_margin=offline.min_margin)
+    chosen = questions_of if draws else paired if objective.is_dpo else examples_of
+    material = read_material(
+        model.tokenizer,
+        chosen(rows.train),
+        max_tokens=config.learner.max_tokens,
+        answer_tokens=offline.max_response_tokens if draws else 0,
+    )
+    mixture = Mixture(
+        _some(material, rows.train),
+        weights=offline.weights,
+        caps=offline.caps,
+        seed=config.run.seed,
+    )
+    held_out = read_material(
+        model.tokenizer,
+        paired(rows.held_out) or examples_of(rows.held_out),
+        max_tokens=config.learner.max_tokens,
+    )
+    batches = offline.batches or -(-mixture.size // offline.batch_rows)
+    if not draws:
+        source = WrittenReplies(material, mixture, learner.scorer, size=offline.batch_rows)
+        return _Prepared(source, material, held_out, batches, {})
+    notes: dict[str, Any] = {}
+    if reward is None:
+        reward, notes = _reward_model(config, paths, rows)
+    engine = dataclasses.replace(
+        config.engine,
+        slots=min(offline.batch_rows * offline.samples, _MOST_AT_ONCE),
+        kept_prefixes=0,
+    )
+    source = Rollouts(
+        material,
+        mixture,
+        Sampler(model, engine, config.learner.lora if learner.train_step.is_lora else None),
+        reward,
+        model.tokenizer,
+        size=offline.batch_rows,
+        samples=offline.samples,
+        sampling=SamplingParams(offline.max_response_tokens, temperature=offline.temperature),
+        seed=config.run.seed,
+    )
+    return _Prepared(source, material, held_out, batches, notes)
+
+
+def _some(material: Material, train: Sequence[Row]) -> Sequence[Row]:
+    if not material.rows:
+        msg = (
+            f"{len(train)} rows hold nothing that this objective learns from; left out: "
+            f"{dict(material.skipped)}: dpo needs pairs, sft chosen or liked replies"
+        )
+        raise DataError(msg)
+    return material.rows
+
+
+def _reward_model(
+    config: RunConfig, paths: RunPaths, rows: RowSets
+) -> tuple[ReplyScorer, dict[str, Any]]:
+    """The one that is named, or else the run's own, fitted once to the training pairs."""
+    own = paths.root / "reward_model.safetensors"
+    named = config.offline.reward_model
+    features = packaged_features()
+    file = own if named is None else Path(named)
+    train, held_out = (
+        pairs_of(side, min_margin=config.offline.min_margin) for side in (rows.train, rows.held_out)
+    )
+    if named is None and not own.exists():
+        PairModel.fit(train, features).save(own)
+    found = PairModel.load(file, features)
+    accuracy = {"train": found.accuracy(train), "held_out": found.accuracy(held_out)}
+    return found, {"reward_model": {"file": str(file), "accuracy": accuracy}}
+
+
+def _measure(held_out: Material, learner: Learner, monitor: JsonlMonitor) -> dict[str, float]:
+    found = held_out_metrics(
+        held_out,
+        learner.scorer,
+        policy=learner.train_step.policy(learner.state),
+        base=learner.train_step.base,
+    )
+    if found:
+        monitor.log(found, step=learner.version)
+    return found
+
+
+def _learner(
+    config: RunConfig,
+    paths: RunPaths,
+    model: LoadedModel,
+    log: SqlTurnLog,
+    monitor: JsonlMonitor,
+) -> Learner:
+    try:
+        return build_learner(
+            model=model,
+            objective=config.objective,
+            learner=config.learner,
+            reward=config.reward,
+            log=log,
+            store=DirectoryWeightStore(paths.weights),
+            monitor=monitor,
+            run_dir=paths.root,
+            seed=config.run.seed,
+            fixed_text=fixed_text(),
+            engine=config.engine,
+        )
+    except LearnerError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _start_from(folder: Path, learner: Learner, model: LoadedModel, config: RunConfig) -> None:
+    """Give a learner that has not begun the weights that another run serves."""
+    other = Publisher(DirectoryWeightStore(RunPaths(folder).weights), model, config.learner)
+    served = other.served()
+    require(
+        bool(served),
+        f"offline.start_from={folder} serves no trained version: name the folder of a run that "
+        "has trained",
+    )
+    assert served is not None
+    learner.state = learner.train_step.restart(learner.state, other.load(served), step=0)
+
+
+def _checked(config: RunConfig, *, is_given: bool = False) -> RunConfig:
+    """What no group can check alone.
+
+    Raises:
+        ConfigError: no files, an objective that needs a user, or batches that are too large.
+    """
+    offline, objective = config.offline, config.objective
+    require(
+        is_given or bool(offline.files),
+        "offline.files is empty: name files of JSON lines, e.g. offline.files=[preferences.jsonl]",
+    )
+    require(
+        offline.provenance in tuple(Provenance),
+        f"offline.provenance={offline.provenance!r} is unknown: use {', '.join(Provenance)}",
+    )
+    require(
+        not objective.uses_teacher
+        and objective.replay_praised == 0
+        and objective.practice.rounds == 0,
+        f"objective={objective.name} learns from what a user says next, which a data set does not "
+        "have: use sft, dpo, rlhf or grpo",
+    )
+    replies = offline.batch_rows * (2 if objective.is_dpo else offline.samples)
+    require(
+        replies <= MOST_REPLIES,
+        f"offline.batch_rows={offline.batch_rows} makes batches of {replies} replies, above "
+        f"{MOST_REPLIES}: lower it",
+    )
+    require(
+        config.learner.mesh.is_one_device and not config.learner.distributed.enabled,
+        "training on data sets runs on one device of one process: set learner.mesh to 1 x 1 x 1",
+    )
+    return config
+
+
+def _without_waits(config: RunConfig) -> RunConfig:
+    """A step is due as soon as a batch is there, takes all of it, and never rests."""
+    learner = dataclasses.replace(
+        config.learner, batch_turns=MOST_REPLIES, min_turns=1, max_wait_s=0.0, rest_above=None
+    )
+    return dataclasses.replace(config, learner=learner)
+
+
+def _save(config: RunConfig, paths: RunPaths) -> None:
+    """Keep the resolved configuration, once, for the tools that look after runs."""
+    if not paths.config.exists():
+        paths.config.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))

@@ -1,0 +1,32 @@
+"""Train on a data set: `python experiments/train_offline.py objective=dpo offline.files=[F.jsonl]`.
+
+`objective=sft` imitates, `dpo` compares, `rlhf` and `grpo` draw replies and learn from a reward
+model. The result is a run's folder like any other: `experiments/run.py run.name=NAME` serves it and
+learns on from people, `experiments/evaluate.py agent.run=FOLDER` measures it, and the same command
+resumes it. Exit codes: 0 done, 2 the configuration or this machine does not allow it, 1 anything
+else.
+"""
+
+import hydra
+from _entry import guarded, register_schema, start
+from omegaconf import DictConfig
+
+from clawjax.config import RunConfig, to_run_config
+
+register_schema()
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train_offline")
+def main(config: DictConfig) -> float | None:
+    """Compose, validate, train; a sweep gets the held-out accuracy, where there are pairs."""
+    return guarded(lambda: _train(to_run_config(config)))
+
+
+def _train(config: RunConfig) -> float | None:
+    from clawjax.runtime.offline import train_offline
+
+    return train_offline(config)
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,145 @@
+"""Common files become records, and records become files that say the same."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from clawjax.cli import main
+from clawjax.data.files import read_rows
+from clawjax.data.formats import form_of, forms_of, rows_of
+from clawjax.data.preferences import Preference, Provenance, Rated, preferences_of
+from clawjax.errors import DataError
+from clawjax.records import Message, ToolCall
+
+USER = Message("user", "How far is the moon?")
+NEAR, FAR = Message("assistant", "384,400 km."), Message("assistant", "Far.")
+PAIR = Preference((USER,), NEAR, FAR, Provenance.AI, user="ann", source="t1", margin=0.5)
+CALL = Message("assistant", "", (ToolCall("c1", "look_up", '{"what": "moon"}'),))
+TOOLS = '[{"type":"function"}]'
+
+
+def read(form: dict) -> list:
+    return rows_of(json.loads(json.dumps(form)), provenance=Provenance.HUMAN, source="f:1")
+
+
+def chat(*messages: Message) -> list[dict]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def test_chosen_and_rejected_are_read_however_their_prompt_is_written():
+    plain = Preference((USER,), NEAR, FAR, Provenance.HUMAN, source="f:1")
+    for form in (
+        {"prompt": USER.content, "chosen": NEAR.content, "rejected": FAR.content},
+        {"prompt": chat(USER), "chosen": chat(NEAR), "rejected": chat(FAR)},
+        {"chosen": chat(USER, NEAR), "rejected": chat(USER, FAR)},
+        {"prompt": USER.content, "chosen": chat(USER, NEAR), "rejected": chat(USER, FAR)},
+    ):
+        assert read(form) == [plain]
+    scored = {"prompt": "Hi", "chosen": "a", "rejected": "b", "score_chosen": 7}
+    assert read(scored | {"score_rejected": 4})[0].margin == 3
+    assert read(scored | {"score_rejected": 9})[0].margin is None, "a score that disagrees"
+
+
+def test_dialogues_of_hh_rlhf_are_read_turn_by_turn():
+    begin = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: How far\nis the moon?\n\nAssistant:"
+    (row,) = read({"chosen": f"{begin} 384,400 km.", "rejected": f"{begin} Far."})
+    assert [m.role for m in row.prompt] == ["user", "assistant", "user"]
+    assert row.prompt[2].content == "How far\nis the moon?"
+    assert (row.chosen, row.rejected) == (NEAR, FAR)
+    assert read(form_of(row, "hh")) == [row]
+
+
+def test_completions_of_ultrafeedback_become_pairs_of_all_that_differ():
+    form = {
+        "source": "evol_instruct",
+        "instruction": USER.content,
+        "completions": [
+            {"response": "a", "overall_score": 10.0},
+            {"response": "b", "fine-grained_score": 3.0},
+            {"response": "c", "annotations": {"x": {"Rating": "1"}, "y": {"Rating": "N/A"}}},
+        ],
+    }
+    rated = read(form)
+    assert [(row.reply.content, row.score, row.source) for row in rated] == [
+        ("a", 1.0, "evol_instruct"),
+        ("b", 0.0, "evol_instruct"),
+        ("c", -1.0, "evol_instruct"),
+    ]
+    pairs = {(p.chosen.content, p.rejected.content): p.margin for p in preferences_of(rated)}
+    assert pairs == {("a", "b"): 1.0, ("a", "c"): 2.0, ("b", "c"): 1.0}
+    assert read(forms_of(rated, "ultrafeedback")[0]) == [
+        replace(row, source="evol_instruct") for row in rated
+    ]
+
+
+def test_thumbs_and_demonstrations_are_rated_replies():
+    (down,) = read({"prompt": chat(USER), "completion": chat(FAR), "label": False})
+    assert (down.reply, down.score, down.is_liked) == (FAR, -1.0, False)
+    (shown,) = read({"messages": chat(USER, NEAR)})
+    assert (shown.prompt, shown.reply, shown.score) == ((USER,), NEAR, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "shape"),
+    [
+        (PAIR, "trl"),
+        (replace(PAIR, chosen=CALL, tools_json=TOOLS, margin=None), "trl"),
+        (Rated((USER,), NEAR, -0.25, Provenance.LIVE, user="ann", source="t1"), "kto"),
+        (Rated((USER, CALL), NEAR, 0.5, Provenance.SYNTHETIC, tools_json=TOOLS), "sft"),
+    ],
+)
+def test_what_is_written_is_read_back(row, shape):
+    read_back = replace(row, source=row.source or "f:1")
+    assert read(form_of(row, shape)) == [read_back]
+
+
+def test_a_shape_refuses_what_it_cannot_hold():
+    with pytest.raises(DataError, match="use the shape trl"):
+        form_of(replace(PAIR, chosen=CALL), "hh")
+    with pytest.raises(DataError, match=r"a pair .* is no line of the shape 'kto'"):
+        form_of(PAIR, "kto")
+
+
+def test_a_line_of_no_use_is_counted_and_one_that_is_broken_is_named(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    same = {"prompt": "Hi", "chosen": "a", "rejected": "a"}
+    parted = {"chosen": chat(USER, NEAR), "rejected": chat(FAR)}
+    good = {"prompt": "Hi", "chosen": "a", "rejected": "b"}
+    file.write_text("\n".join(map(json.dumps, (same, parted, good, same))))
+    found = read_rows([file])
+    assert [row.source for row in found.rows] == ["pairs.jsonl:3"]
+    assert found.skipped == {
+        "both replies are the same": 2,
+        "its conversations part before their last reply": 1,
+    }
+    for line, fault in (
+        ("{", "line 1 is no JSON"),
+        ('{"chosen": "a"}', "keys chosen are of no known shape"),
+        ('{"prompt": "Hi", "chosen": 1, "rejected": "b"}', "a list or a text: 1"),
+        ('{"instruction": "Hi", "completions": [{}]}', "lacks or misspells something: .*response"),
+        (json.dumps(good | {"provenance": "cat"}), "provenance 'cat' is unknown: use human, ai"),
+    ):
+        file.write_text(line)
+        with pytest.raises(DataError, match=fault):
+            read_rows([file])
+
+
+def test_files_become_a_clean_data_set(tmp_path, capsys):
+    file, out = tmp_path / "mixed.jsonl", tmp_path / "set"
+    lines = [
+        {"prompt": f"Question {n}?", "chosen": "Yes.", "rejected": "No.", "user": f"u{n % 20}"}
+        for n in range(40)
+    ]
+    lines += [lines[0] | {"chosen": "YES. "}, {"prompt": "Hi", "completion": "Ho", "label": True}]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    command = ["import", str(file), "--provenance", "ai", "--held-out", "0.3", "--out", str(out)]
+    assert main(command) == 0
+    assert "42 rows: 1 repeated, 0 nearly so" in capsys.readouterr().out
+    sides = {side: read_rows(sorted(out.glob(f"{side}_*"))).rows for side in ("train", "held_out")}
+    assert sum(map(len, sides.values())) == 41
+    users = [{row.user for row in rows} for rows in sides.values()]
+    assert users[0] & users[1] == set()
+    assert {row.provenance for rows in sides.values() for row in rows} == {Provenance.AI}
+    assert main(command) == 2
+    assert "name a new folder" in capsys.readouterr().err

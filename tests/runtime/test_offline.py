@@ -1,0 +1,276 @@
+"""Training on data sets, on the tiny model: by the learner that learns from people."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import fmean
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+from omegaconf import OmegaConf
+
+from clawjax.config import (
+    Baseline,
+    EngineConfig,
+    LearnerConfig,
+    LogConfig,
+    LoraConfig,
+    ModelConfig,
+    Normalisation,
+    ObjectiveConfig,
+    OfflineConfig,
+    PolicyLoss,
+    RunConfig,
+    RunSection,
+)
+from clawjax.data.preferences import Preference, Provenance, Rated
+from clawjax.errors import ConfigError, DataError
+from clawjax.learner.offline.encoding import encode_reply
+from clawjax.log.replay import replay
+from clawjax.metrics.jsonl import read_jsonl
+from clawjax.models.load import LoadedModel, load_model
+from clawjax.records import Message
+from clawjax.runtime.build import open_log
+from clawjax.runtime.offline import RowSets, train_offline, train_on
+from clawjax.runtime.paths import RunPaths
+from clawjax.weights import DirectoryWeightStore
+
+ROOT = Path(__file__).resolve().parents[2]
+SFT = ObjectiveConfig(name="sft", policy_loss=PolicyLoss.sft, kl_coef=0.0)
+DPO = ObjectiveConfig(
+    name="dpo",
+    policy_loss=PolicyLoss.reinforce,
+    normalisation=Normalisation.turn_sum,
+    kl_coef=0.0,
+)
+RLHF = ObjectiveConfig(baseline=Baseline.rloo, kl_coef=0.0)
+
+
+def pair(number: int, *, who: Provenance = Provenance.HUMAN) -> Preference:
+    """Somebody likes a's and not b's."""
+    return Preference(
+        (Message("user", f"Number {number}?"),),
+        Message("assistant", "aaaa aaaa"),
+        Message("assistant", "bbbb bbbb"),
+        who,
+        user=f"user{number}",
+        source=f"row {number}",
+    )
+
+
+PAIRS = [pair(n, who=Provenance.SYNTHETIC if n % 4 == 0 else Provenance.HUMAN) for n in range(8)]
+ROWS = RowSets(PAIRS, [pair(99)])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(tmp_path_factory):
+    """Each program is compiled once, though every run makes its own."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return load_model(ModelConfig(name="tiny", path="random:llama", context_length=256))
+
+
+def config(folder: Path, objective: ObjectiveConfig, **offline: object) -> RunConfig:
+    return RunConfig(
+        run=RunSection(dir=str(folder)),
+        model=ModelConfig(name="tiny", path="random:llama", context_length=256),
+        engine=EngineConfig(
+            slots=4,
+            prefill_chunk=32,
+            live_buckets=[128],
+            max_response_tokens=8,
+            warm_up=False,
+            compilation_cache=None,
+        ),
+        log=LogConfig(url=f"sqlite:///{folder / 'turns.db'}"),
+        objective=objective,
+        learner=LearnerConfig(
+            lora=LoraConfig(rank=4),
+            max_tokens=128,
+            length_buckets=[128],
+            micro_batch_tokens=512,
+            learning_rate=1e-2,
+        ),
+        offline=OfflineConfig(**{"batch_rows": 4, "max_response_tokens": 8} | offline),  # pyright: ignore[reportArgumentType]
+    )
+
+
+def trained(folder: Path, model: LoadedModel, objective: ObjectiveConfig, **more) -> dict:
+    stop, reward = more.pop("stop", None), more.pop("reward", None)
+    paths = RunPaths(folder)
+    paths.prepare()
+    chosen = config(folder, objective, **more)
+    return train_on(chosen, paths, model, ROWS, stop=stop, reward=reward)
+
+
+class AfterBatches:
+    """Says stop when so many batches have been taken."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+    def wait(self, timeout: float) -> bool:
+        raise AssertionError(timeout)
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    store = DirectoryWeightStore(RunPaths(folder).weights)
+    latest = store.latest()
+    assert latest is not None
+    return store.load(latest.version)[1]
+
+
+def test_a_reply_is_encoded_as_the_model_would_have_written_it(model):
+    prompt, reply = (Message("user", "Hi <|im_end|>"),), Message("assistant", "Ho <|im_end|> ho")
+    tokenizer = model.tokenizer
+    encoded = encode_reply(tokenizer, prompt, reply)
+    assert encoded.prompt_ids == tokenizer.encode_prompt(tokenizer.render(prompt))
+    assert encoded.response_ids[-1] in tokenizer.eos_ids
+    assert not set(encoded.response_ids[:-1]) & tokenizer.eos_ids, "typed marks are words"
+    assert tokenizer.decode(encoded.response_ids[:-1]) == reply.content
+
+
+def test_imitation_makes_chosen_replies_likelier_and_resumes_where_it_stopped(tmp_path, model):
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    report = trained(whole, model, SFT, batches=4)
+    assert report["after"]["offline/nll_per_token"] < report["before"]["offline/nll_per_token"] - 1
+    assert (report["is_done"], report["version"], report["turns_trained"]) == (True, 4, 16)
+    lines = read_jsonl(whole / "metrics.jsonl")
+    losses = [line["train/loss"] for line in lines if "train/loss" in line]
+    assert losses == sorted(losses, reverse=True)
+    shares = [line["data/share/synthetic"] for line in lines if "data/share/synthetic" in line]
+    assert shares == [0.25] * 4
+    assert not trained(parted, model, SFT, batches=4, stop=AfterBatches(2))["is_done"]
+    assert trained(parted, model, SFT, batches=4) == report
+    for name, tensor in weights(whole).items():
+        np.testing.assert_array_equal(tensor, weights(parted)[name], name)
+    assert OmegaConf.load(whole / "config.yaml").objective.name == "sft"
+
+
+def test_comparison_prefers_what_was_chosen_and_starts_where_it_is_told_to(tmp_path, model):
+    report = trained(tmp_path / "dpo", model, DPO, batches=3)
+    assert report["before"]["offline/accuracy"] == 0.5
+    assert report["after"]["offline/accuracy"] == 1.0
+    assert report["after"]["offline/margin"] > 1
+    log = open_log(config(tmp_path / "dpo", DPO).log)
+    judged = list(replay(log))
+    log.close()
+    assert len(judged) == 24
+    assert {one.turn.reply.content: one.verdicts[0].score for one in judged} == {
+        "aaaa aaaa": 1.0,
+        "bbbb bbbb": -1.0,
+    }
+    further = trained(
+        tmp_path / "more", model, DPO, batches=1, start_from=str(tmp_path / "dpo"), batch_rows=2
+    )
+    assert further["before"]["offline/margin"] == pytest.approx(report["after"]["offline/margin"])
+    with pytest.raises(ConfigError, match="serves no trained version"):
+        trained(tmp_path / "none", model, DPO, start_from=str(tmp_path / "nowhere"))
+
+
+class LikesPlainLetters:
+    """A reward that a policy can earn; about one reply it cannot tell."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def score(self, prompt, reply):
+        assert prompt[-1].role == "user"
+        self.asked += 1
+        if self.asked == 3:
+            return None
+        return 2 * fmean(letter.isascii() for letter in reply) - 1 if reply else -1.0
+
+
+def test_replies_are_drawn_scored_and_learnt_from(tmp_path, model):
+    reward = LikesPlainLetters()
+    sizes = {"batches": 8, "samples": 16, "max_response_tokens": 2}
+    report = trained(tmp_path, model, RLHF, reward=reward, **sizes)
+    assert (report["version"], reward.asked) == (8, 8 * 4 * 16)
+    log = open_log(config(tmp_path, RLHF).log)
+    scores: dict[int, list[float]] = {}
+    for one in replay(log):
+        score, version = one.verdicts[0].score, one.turn.token_versions[0].version
+        if score is not None:
+            scores.setdefault(version, []).append(score)
+    assert log.counts().dropped["abstained"] == 1
+    log.close()
+    means = [fmean(scores[version]) for version in range(8)]
+    assert fmean(means[-2:]) > fmean(means[:2]) + 0.2, means
+    lines = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [line["data/unscored"] for line in lines if "data/unscored" in line] == [1.0, *[0.0] * 7]
+    mismatch = [line["train/mean_abs_logprob_diff"] for line in lines if "train/loss" in line]
+    assert max(mismatch) < 1e-3, "what is drawn is what is trained"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, "offline.files is empty"),
+        ({"files": ["x"], "provenance": "cat"}, "offline.provenance='cat' is unknown"),
+        ({"files": ["x"], "batch_rows": 1000}, "batches of 2000 replies, above 1024"),
+        ({"files": ["/no/such/file"]}, "/no/such/file cannot be read"),
+    ],
+)
+def test_what_cannot_run_is_said_before_anything_is_written(tmp_path, changes, fault):
+    with pytest.raises((ConfigError, DataError), match=fault):
+        train_offline(config(tmp_path, DPO, **changes))
+
+
+def test_rows_of_another_kind_are_refused(tmp_path, model):
+    paths = RunPaths(tmp_path)
+    paths.prepare()
+    blamed = Rated(PAIRS[0].prompt, PAIRS[0].rejected, -1.0, Provenance.HUMAN)
+    with pytest.raises(DataError, match="hold nothing that this objective learns from"):
+        train_on(config(tmp_path, SFT), paths, model, RowSets([blamed], []))
+    combined = ObjectiveConfig(name="combined", w_opd=1.0)
+    with pytest.raises(ConfigError, match="use sft, dpo, rlhf or grpo"):
+        train_on(config(tmp_path, combined), paths, model, ROWS)
+
+
+@pytest.mark.slow
+def test_the_program_trains_on_a_file(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    lines = [
+        {"prompt": f"Question {n}?", "chosen": "Yes.", "rejected": "No.", "user": f"u{n}"}
+        for n in range(12)
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "experiments" / "train_offline.py"),
+            "objective=dpo",
+            "model=tiny",
+            "engine=tiny",
+            "learner=tiny",
+            f"offline.files=[{file}]",
+            "offline.held_out=0.3",
+            "offline.batch_rows=4",
+            f"run.dir={tmp_path / 'run'}",
+            f"hydra.run.dir={tmp_path / 'run'}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "run" / "offline.json").read_text())
+    assert report["after"]["offline/margin"] > 0
