@@ -28,6 +28,8 @@ ROOM = ("--context-length=512", "--max-total-tokens=4096", "--max-running-reques
         "--precompile-bs-paddings=4")  # fmt: skip
 """What the cases take."""
 PARITY = 1e-4
+_IMPORTED_BEFORE = "ignore::pytest.PytestAssertRewriteWarning"
+"""This process has imported what pytest plugins would rather import themselves."""
 MEASURED = "largest difference of log-probs"
 NOTES = {
     "outcome": "passed, failed, or skipped where the server does not offer what is tested",
@@ -102,7 +104,8 @@ def run_launched(python: str) -> list[Row]:
 def run(server: str, arguments: Sequence[str]) -> list[Row]:
     """All cases against one server."""
     collected = Collected(server)
-    pytest.main([str(CASES), "-q", "-p", "no:cacheprovider", *arguments], plugins=[collected])
+    quiet = ("-q", "-p", "no:cacheprovider", "-W", _IMPORTED_BEFORE)
+    pytest.main([str(CASES), *quiet, *arguments], plugins=[collected])
     return collected.rows
 
 
