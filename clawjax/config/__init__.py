@@ -23,6 +23,14 @@ from clawjax.config.evaluating import (
 )
 from clawjax.config.guarding import MOST_CHOICES, LimitsConfig
 from clawjax.config.hardware import HardwareConfig
+from clawjax.config.judging import (
+    CompositeConfig,
+    CompositeRule,
+    ConstitutionConfig,
+    HackWatchConfig,
+    RewardModelConfig,
+    ToolOutcomeConfig,
+)
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.linking import LinkingConfig
 from clawjax.config.objective import (
@@ -67,7 +75,10 @@ __all__ = [
     "AgentConfig",
     "AttentionKernel",
     "Baseline",
+    "CompositeConfig",
+    "CompositeRule",
     "ComputeDtype",
+    "ConstitutionConfig",
     "DeliveryConfig",
     "DistributedConfig",
     "DpoConfig",
@@ -75,6 +86,7 @@ __all__ = [
     "EngineConfig",
     "EpisodesConfig",
     "GatewayConfig",
+    "HackWatchConfig",
     "HardwareConfig",
     "HintChoice",
     "KlEstimator",
@@ -99,6 +111,7 @@ __all__ = [
     "PracticeConfig",
     "Remat",
     "RewardConfig",
+    "RewardModelConfig",
     "RulesConfig",
     "RunConfig",
     "RunSection",
@@ -106,6 +119,7 @@ __all__ = [
     "SuiteConfig",
     "Support",
     "Teacher",
+    "ToolOutcomeConfig",
     "UserConfig",
     "WandbMode",
     "to_run_config",

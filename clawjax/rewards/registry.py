@@ -16,7 +16,18 @@ from clawjax.rewards.reaction_model import ReactionModel
 
 __all__ = ["NAMES", "build_rewards"]
 
-NAMES = ("rules", "next_state", "llm_judge", "feedback", "quote", "hindsight")
+NAMES = (
+    "rules",
+    "next_state",
+    "llm_judge",
+    "feedback",
+    "tool_outcome",
+    "constitution",
+    "reward_model",
+    "composite",
+    "quote",
+    "hindsight",
+)
 """Modules that come with clawjax; anything else is `package.module:factory`."""
 
 
@@ -84,6 +95,25 @@ class _Builder:
                 from clawjax.rewards.llm_judge import LlmJudgeReward
 
                 return LlmJudgeReward(self._config.llm_judge, env=self._env)
+            case "tool_outcome":
+                from clawjax.rewards.tool_outcome import ToolOutcomeReward
+
+                return ToolOutcomeReward(self._config.tool_outcome)
+            case "constitution":
+                from clawjax.rewards.constitution import ConstitutionReward
+
+                return ConstitutionReward(
+                    self._config.constitution, self._config.llm_judge, env=self._env
+                )
+            case "reward_model":
+                from clawjax.rewards.reward_model import RewardModelReward
+
+                return RewardModelReward(self._config.reward_model)
+            case "composite":
+                from clawjax.rewards.composite import CompositeReward
+
+                chosen = self._config.composite
+                return CompositeReward(chosen, [self.build(part) for part in chosen.parts])
             case _:
                 return _custom(name, self._config)
 

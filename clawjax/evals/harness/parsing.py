@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 
 from clawjax.evals.harness.protocols import ActionParser, FormatError, InvalidAction, Parsed
-from clawjax.evals.harness.schema import schema_problem
+from clawjax.json_schema import schema_problem
 from clawjax.evals.harness.tasks import Action, Brief, Tool
 from clawjax.evals.harness.trajectory import AgentTurn, RawCall
 
