@@ -140,6 +140,10 @@ class RewardModelConfig:
 class HackWatchConfig:
     """When is reward gamed: it rises while what it stands for falls."""
 
+    evaluations: list[str] = field(default_factory=lambda: ["user/style", "eval/style_score"])
+    """Metrics that say how good the policy truly is, which no judge sees; the first that a run has
+    is looked at. Empty: nothing is."""
+
     window: int = 8
     """Versions that are looked at."""
     min_rise: float = 0.05
