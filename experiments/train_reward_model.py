@@ -49,11 +49,12 @@ def read_pairs(file: Path) -> list[PreferencePair]:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
-            texts = [_text(row[name]) for name in ("prompt", "chosen", "rejected")]
+            prompt, chosen, rejected = (_text(row[n]) for n in ("prompt", "chosen", "rejected"))
         except (ValueError, KeyError, TypeError, IndexError) as error:
             msg = f"{file}, line {number}: {error!r}: write prompt, chosen and rejected"
             raise ValueError(msg) from error
-        pairs.append(PreferencePair(*texts, row.get("user", ""), row.get("provenance", "")))
+        about = row.get("user", ""), row.get("provenance", "")
+        pairs.append(PreferencePair(prompt, chosen, rejected, *about))
     return pairs
 
 

@@ -54,8 +54,9 @@ class Assessment(NamedTuple):
     def __str__(self) -> str:
         """One line for people."""
         return (
-            f"up to version {self.version} the reward rose by {self.rise:.2f} (p={self.rise_p:.3f}) "
-            f"while the evaluation fell by {self.fall:.2f} (p={self.fall_p:.3f})"
+            f"up to version {self.version} the reward rose by {self.rise:.2f} "
+            f"(p={self.rise_p:.3f}) while the evaluation fell by {self.fall:.2f} "
+            f"(p={self.fall_p:.3f})"
         )
 
 
@@ -89,7 +90,8 @@ class HackWatch:
 
     def look(self) -> Assessment | None:
         """Catch up with the file and apply the rule; a new alarm is a warning in the log."""
-        for entry, self._offset in tail_jsonl(self._path, self._offset):
+        for entry, offset in tail_jsonl(self._path, self._offset):
+            self._offset = offset
             self._take(entry)
         assessment = assess(self.points(), self._config)
         is_alarm = assessment is not None and assessment.is_alarm

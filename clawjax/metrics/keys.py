@@ -112,7 +112,7 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("gateway/non_2xx", "requests", "those of both answered with an error"),
     Key("gateway/unknown_shapes", "requests", "main requests that no rule of linking explains"),
-    # Whether the reward is gamed, every `monitor.interval_s`; `step` is the newest version looked at.
+    # Whether the reward is gamed, every `monitor.interval_s`; `step` is the newest version seen.
     Key("hacking/alarm", "1", "1 where the reward rises while the evaluation falls, 0 otherwise"),
     Key("hacking/reward_rise", "score", "of the line through the last versions' mean rewards"),
     Key("hacking/evaluation_fall", "share", "of the line through their evaluations"),

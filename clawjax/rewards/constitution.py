@@ -127,9 +127,7 @@ class ConstitutionReward(EndpointReward):
             return self._verdict(turn, None, f"no revision: {revised.problem}")
         return await self._compared(turn, reply, revised, principles)
 
-    async def _critique(
-        self, turn: Turn, reply: str, principles: Sequence[Principle]
-    ) -> _Critique:
+    async def _critique(self, turn: Turn, reply: str, principles: Sequence[Principle]) -> _Critique:
         asked = build_critique(turn, reply, principles, nonce=self._make_nonce())
         answer = await self._endpoint.ask(asked)
         if answer.text is None:

@@ -25,13 +25,17 @@ MAX_CHARS = 20_000
 _CHECK = re.compile(
     r"\A(?:\w+=\S*\s+)*(?:\S*/)?(?:(?:poetry|uv|pipenv|npx|pnpm|yarn|hatch|tox|nice|timeout \S+)\s+"
     r"(?:run\s+|exec\s+)?)*(?:\S*/)?(?:python[\d.]*\s+(?:-\w+\s+)*-m\s+)?"
-    r"(?:pytest|unittest|nosetests|tox|mypy|pyright|ruff\s+check|flake8|tsc|eslint|jest|vitest|mocha"
-    r"|cargo\s+(?:test|build|check|clippy)|go\s+(?:test|build|vet)|make\b(?!\s+-n)|ctest|ninja|gcc|g\+\+"
+    r"(?:pytest|unittest|nosetests|tox|mypy|pyright|ruff\s+check|flake8|tsc|eslint|jest|vitest"
+    r"|mocha"
+    r"|cargo\s+(?:test|build|check|clippy)|go\s+(?:test|build|vet)|make\b(?!\s+-n)|ctest|ninja"
+    r"|gcc|g\+\+"
     r"|npm\s+(?:test|run\s+(?:test|build|lint))|yarn\s+(?:test|build)|mvn\s+(?:test|verify)"
     r"|gradle\w*\s+(?:test|build|check)|dotnet\s+(?:test|build)|rspec|phpunit)\b"
 )
 _PRINTS = re.compile(r"\A(?:\S*/)?(?:echo|printf|cat|tee|yes|true|exit|:)(?:\s|\Z)")
-_MAY_FAIL = re.compile(r"\A(?:\S*/)?(?:e?grep|rg|ag|diff|cmp|test|\[|which|command|pgrep)\b|git diff")
+_MAY_FAIL = re.compile(
+    r"\A(?:\S*/)?(?:e?grep|rg|ag|diff|cmp|test|\[|which|command|pgrep)\b|git diff"
+)
 _SPLIT = re.compile(r"&&|\|\||[;|\n]")
 _CODE_KEYS = ("exit_code", "exitCode", "exit_status", "returncode", "return_code", "exit")
 _CODE_TEXT = re.compile(
@@ -40,7 +44,8 @@ _CODE_TEXT = re.compile(
 _HELPLESS_CODES = frozenset({124, 130, 137, 143})
 """Time-outs and signals: somebody else ended the command."""
 _HELPLESS = re.compile(
-    r"timed? ?out|timeout|rate.?limit|too many requests|\b(?:429|50[0-4])\b|connection (?:refused|reset"
+    r"timed? ?out|timeout|rate.?limit|too many requests|\b(?:429|50[0-4])\b"
+    r"|connection (?:refused|reset"
     r"|error)|network is unreachable|temporarily unavailable|service unavailable|name resolution"
     r"|no space left|out of memory|interrupted by|cancelled by|user rejected|denied by the user",
     re.I,

@@ -49,7 +49,7 @@ class RewardHead:
 
     def rewards(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Uncalibrated, `[..., K]`, for features `[..., F]`."""
-        return ((features - self.mean) / self.scale) @ self.weights.T
+        return np.asarray(((features - self.mean) / self.scale) @ self.weights.T, np.float32)
 
     def compare(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> Opinion:
         """Is the reply with features `a` better than that with `b`, to the same prompt?"""

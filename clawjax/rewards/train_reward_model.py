@@ -124,9 +124,7 @@ def train_version(
     return Trained(stored, quality, rival, is_adopted)
 
 
-def fit_head(
-    train: _Pairs, validation: _Pairs, settings: Settings
-) -> tuple[RewardHead, float]:
+def fit_head(train: _Pairs, validation: _Pairs, settings: Settings) -> tuple[RewardHead, float]:
     """The ensemble with the weight decay and the temperature that suit the validation pairs."""
     both = np.concatenate([train.chosen, train.rejected])
     mean, scale = both.mean(0), np.maximum(both.std(0), 1e-3)
@@ -138,9 +136,7 @@ def fit_head(
     ]
     best: tuple[float, float, NDArray[np.float32], float] | None = None
     for l2 in settings.l2:
-        weights = np.stack(
-            [_fit(differences[rows], l2, settings.iterations) for rows in resampled]
-        )
+        weights = np.stack([_fit(differences[rows], l2, settings.iterations) for rows in resampled])
         logits = (checked @ weights.T).mean(1)
         temperature = _temperature(logits)
         loss = _loss(logits / temperature)
@@ -221,7 +217,11 @@ def _fit(differences: NDArray[np.float32], l2: float, iterations: int) -> NDArra
         return value, x.T @ pull / len(x) + l2 * w
 
     found = minimize(
-        objective, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": iterations}
+        objective,
+        np.zeros(x.shape[1]),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": iterations},
     )
     return found.x.astype(np.float32)
 

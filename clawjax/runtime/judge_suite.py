@@ -95,18 +95,15 @@ async def judge_modules(
         ConfigError: as `build_rewards`, or no module gives scores.
     """
     rewards = build_rewards(config, env=env)
-    rows = []
     try:
         scoring = [each for each in rewards if each.name not in (*HINT_MODULES, "feedback")]
         if not scoring:
             msg = f"reward.modules={config.modules} gives no scores: name another module"
             raise ConfigError(msg)
-        for reward in scoring:
-            rows.append(await _row(reward, turns, config))
+        return [await _row(reward, turns, config) for reward in scoring]
     finally:
         for reward in rewards:
             await reward.aclose()
-    return rows
 
 
 async def _row(
@@ -162,7 +159,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table in Markdown."""
     head = (
         "module", "turns", "accuracy", "abstained", "neutral scored", "kappa", "ECE",
-        "follows injections", "shift by padding", "first place preferred", "s/turn", "requests/turn",
+        "follows attacks", "shift by padding", "first place preferred", "s/turn", "requests/turn",
     )  # fmt: skip
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for row in rows:

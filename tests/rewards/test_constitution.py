@@ -143,10 +143,10 @@ def test_principles_of_ones_own_are_read_and_mistakes_are_named(tmp_path):
     file.write_text("tone:\n  calm: {text: The reply is calm., hint: Be calm.}\n")
     (only,) = read_principles(file, ["tone"])
     assert (only.name, only.hint) == ("calm", "Be calm.")
-    with pytest.raises(ConfigError, match="groups names 'harm'.*has tone"):
+    with pytest.raises(ConfigError, match=r"groups names 'harm'.*has tone"):
         read_principles(file, ["harm"])
     file.write_text("tone: [calm]")
-    with pytest.raises(ConfigError, match="write it as `group:"):
+    with pytest.raises(ConfigError, match=r"write it as `group:"):
         read_principles(file)
 
 

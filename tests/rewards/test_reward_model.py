@@ -19,7 +19,7 @@ from clawjax.rewards.train_reward_model import Settings, split_of, train_version
 from .reward_records import make_turn, session_closed, user_says
 
 SETTINGS = Settings(members=4, l2=(0.01, 0.1))
-WORDS = "apple river stone cloud green train window music paper garden".split()
+WORDS = ["apple", "river", "stone", "cloud", "green", "train", "window", "music", "paper", "garden"]
 
 
 class WordEncoder:
@@ -27,7 +27,9 @@ class WordEncoder:
 
     def states(self, text: str) -> np.ndarray:
         seeds = [int(hashlib.sha256(word.encode()).hexdigest()[:8], 16) for word in text.split()]
-        return np.stack([np.random.default_rng(s).normal(size=24).astype(np.float32) for s in seeds])
+        return np.stack(
+            [np.random.default_rng(s).normal(size=24).astype(np.float32) for s in seeds]
+        )
 
 
 READER = FeatureReader(WordEncoder())  # pyright: ignore[reportArgumentType]
@@ -111,8 +113,13 @@ async def test_it_scores_replies_and_says_by_which_version(trained):
 
 @pytest.mark.parametrize(
     ("probability", "disagreement", "is_graded", "score"),
-    [(0.9, 0.05, True, 0.8), (0.9, 0.05, False, 1.0), (0.1, 0.05, False, -1.0)]
-    + [(0.9, 0.3, True, None), (0.55, 0.0, True, None)],
+    [
+        (0.9, 0.05, True, 0.8),
+        (0.9, 0.05, False, 1.0),
+        (0.1, 0.05, False, -1.0),
+        (0.9, 0.3, True, None),
+        (0.55, 0.0, True, None),
+    ],
 )
 def test_members_that_disagree_and_doubt_abstain(probability, disagreement, is_graded, score):
     config = RewardModelConfig(is_graded=is_graded)
@@ -134,7 +141,7 @@ def test_a_prompt_is_in_one_part_only_and_the_parts_have_their_shares():
 
 
 def test_what_cannot_be_trained_or_read_is_told(trained, tmp_path):
-    with pytest.raises(RewardError, match="are for .* are needed"):
+    with pytest.raises(RewardError, match=r"are for .* are needed"):
         train_version(polite_pairs(6, 0), RewardModelStore(tmp_path), READER, SETTINGS)
     with pytest.raises(ConfigError, match="no adopted reward model: train one"):
         RewardModelReward(RewardModelConfig(path=str(tmp_path)), READER)
@@ -151,6 +158,6 @@ def test_what_cannot_be_trained_or_read_is_told(trained, tmp_path):
 
 def test_the_prompt_is_the_last_message_with_words():
     messages = [Message("user", "One?"), Message("assistant", " "), Message("tool", "")]
-    assert [prompt_text(part) for part in itertools.accumulate(([m] for m in messages))] == [
+    assert [prompt_text(part) for part in itertools.accumulate([m] for m in messages)] == [
         "One?"
     ] * 3

@@ -28,7 +28,7 @@ def test_modules_are_measured_on_what_they_judge_and_the_table_is_kept(tmp_path)
 def test_what_gives_no_scores_is_refused_and_options_are_checked(tmp_path):
     with pytest.raises(ConfigError, match="gives no scores"):
         run_judge_suite(configured(tmp_path, "quote", "feedback"))
-    with pytest.raises(ConfigError, match="suite.options.atacks is unknown"):
+    with pytest.raises(ConfigError, match=r"suite\.options\.atacks is unknown"):
         run_judge_suite(configured(tmp_path, "tool_outcome", atacks=3))
 
 

@@ -26,7 +26,7 @@ from clawjax.records import (
     VersionRun,
 )
 
-__all__ = ["DATA_PATH", "LabelledTurn", "labelled_turns", "make_labelled"]
+__all__ = ["DATA_PATH", "LabelledTurn", "canned_replies", "labelled_turns", "make_labelled"]
 
 DATA_PATH = Path(__file__).parents[1] / "data" / "judge_turns.jsonl"
 
@@ -122,7 +122,7 @@ def _of_personas(seed: int, count: int) -> Iterator[LabelledTurn]:
         persona, rng = load_persona(name), random.Random(f"judging:{seed}:{name}")
         for number in range(count):
             question, following = rng.sample(persona.held_out, 2)
-            reply = _reply(question, rng)
+            (reply,) = canned_replies(question, rng, 1)
             reaction = persona.react(reply, question, rng)
             text = reaction.text
             if rng.random() < _CONTINUED_SHARE:
@@ -149,8 +149,12 @@ _BODIES = (
 _ENDINGS = ("", "What have you tried so far?", "Does that help?", "Good luck with it!")
 
 
-def _reply(question: Question, rng: random.Random) -> str:
-    """A reply of some length and form; which wishes it meets differs."""
+def canned_replies(question: Question, rng: random.Random, count: int) -> list[str]:
+    """Replies of several lengths and forms; which wishes they meet differs."""
+    return [_canned_reply(question, rng) for _ in range(count)]
+
+
+def _canned_reply(question: Question, rng: random.Random) -> str:
     bodies = rng.sample(_BODIES, rng.randint(1, 4))
     parts = [rng.choice(_OPENINGS).format(topic=question.topic), *bodies, rng.choice(_ENDINGS)]
     joint = "\n\n" if rng.random() < 0.3 else " "
