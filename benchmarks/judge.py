@@ -60,7 +60,7 @@ def main() -> None:
     size = JudgeOptions(4, 12, 10) if quick else JudgeOptions()
     turns = suite_turns(size, limit=60 if quick else None)
     with tempfile.TemporaryDirectory() as folder:
-        rows = asyncio.run(measure(turns, Path(folder), pairs=60 if quick else 300))
+        rows = asyncio.run(measure(turns, Path(folder), pairs=150 if quick else 400))
     if options.llm:
         rows += asyncio.run(measure_llm(turns))
     by_name = {row["module"]: row for row in rows}
