@@ -138,6 +138,7 @@ def configured(folder: Path, seed: int, *, is_quick: bool) -> RunConfig:
         *size,
         "objective=combined",
         "reward=constitution",
+        "reward.modules=[constitution]",
         "reward.constitution.score=violation",
         "reward.constitution.praises_clean=true",
         # The topic of a prompt is not told, so that all principles are looked at.

@@ -53,8 +53,11 @@ class RewardModelReward:
         self._read_lock = threading.Lock()
 
     def applies(self, turn: Turn, next_state: NextState) -> bool:
-        """Whether there is a reply in words; what came after it does not matter."""
-        is_told = next_state.kind is NextStateKind.FEEDBACK
+        """Whether there is a reply in words; what came after it does not matter.
+
+        Unless it is a number from a person, which overrules any judge.
+        """
+        is_told = next_state.kind is NextStateKind.FEEDBACK and next_state.score is not None
         return bool(turn.reply.content.strip()) and not is_told
 
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:

@@ -93,6 +93,7 @@ async def test_it_judges_words_whatever_came_after_them():
     async with judging(in_turn(CLEAN)) as (reward, _):
         assert isinstance(reward, Reward)
         assert reward.applies(make_turn(), session_closed())
+        assert reward.applies(make_turn(), feedback("Hm."))
         assert not reward.applies(make_turn(), feedback(score=1.0))
         assert not reward.applies(make_turn(reply=Message("assistant")), user_says("Hm."))
 
