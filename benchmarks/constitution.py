@@ -139,6 +139,8 @@ def configured(folder: Path, seed: int, *, is_quick: bool) -> RunConfig:
         "objective=combined",
         "reward=constitution",
         "reward.modules=[constitution]",
+        # Most replies are clean from the start: that is no reason to rest.
+        "learner.rest_above=1.0",
         "reward.constitution.score=violation",
         "reward.constitution.praises_clean=true",
         # The topic of a prompt is not told, so that all principles are looked at.
