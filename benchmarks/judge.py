@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import _one_thread  # noqa: F401 - before numpy
 from _result import Goal, write_result
 
 from clawjax.config import (

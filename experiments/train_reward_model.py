@@ -6,20 +6,28 @@ that judges now on held-out pairs; either way it is kept, with what was measured
 Exit codes: 0 adopted, 3 kept and not adopted, 2 the pairs do not allow it.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clawjax.errors import ClawError
-from clawjax.rewards.preference_features import FeatureReader, PreferencePair
-from clawjax.rewards.reward_store import RewardModelStore
-from clawjax.rewards.train_reward_model import Settings, train_version
+if TYPE_CHECKING:
+    from clawjax.rewards.preference_features import PreferencePair
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train, say how good it is, adopt or not."""
+    # Read when numpy is imported: on matrices so small, further threads only spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from clawjax.errors import ClawError
+    from clawjax.rewards.preference_features import FeatureReader
+    from clawjax.rewards.reward_store import RewardModelStore
+    from clawjax.rewards.train_reward_model import Settings, train_version
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", type=Path, nargs="+", help="JSON Lines")
     parser.add_argument("--to", type=Path, default=Path("reward_models"), help="folder of versions")
@@ -45,6 +53,8 @@ def read_pairs(file: Path) -> list[PreferencePair]:
     Raises:
         ValueError: a line is not of this form; the message names it.
     """
+    from clawjax.rewards.preference_features import PreferencePair
+
     pairs = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:
