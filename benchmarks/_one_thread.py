@@ -1,4 +1,4 @@
-"""Imported first: what computes in numpy keeps to one thread, as in a run (`experiments/_entry.py`).
+"""Imported first: numpy keeps to one thread, as in a run (`experiments/_entry.py`).
 
 On small matrices further threads only spin; beside other work they take many times as long.
 """
