@@ -227,9 +227,17 @@ def _fit(differences: NDArray[np.float32], l2: float, iterations: int) -> NDArra
 
 
 def _temperature(logits: NDArray[np.float32]) -> float:
-    """That of the lowest loss (Guo et al. 2017, arXiv:1706.04599), within a factor of 20."""
+    """That of the lowest loss (Guo et al. 2017, arXiv:1706.04599), within a factor of 20.
+
+    Targets are smoothed to (n + 1) / (n + 2) (Platt 1999): `n` pairs all told apart do not prove
+    certainty.
+    """
+    smoothed = 1.0 / (len(logits) + 2.0)
     tried = np.geomspace(0.05, 20.0, 121)
-    return float(tried[int(np.argmin([_loss(logits / each) for each in tried]))])
+    losses = [
+        (1.0 - smoothed) * _loss(logits / each) + smoothed * _loss(-logits / each) for each in tried
+    ]
+    return float(tried[int(np.argmin(losses))])
 
 
 def _loss(logits: NDArray[np.float32]) -> float:
