@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 __all__ = [
+    "Component",
     "Counts",
     "DropReason",
     "FinishReason",
@@ -270,6 +271,16 @@ class NextState:
     """Explicit feedback in [-1, 1]; None unless somebody gave a number or a thumb."""
 
 
+class Component(NamedTuple):
+    """What one part of a composed verdict said."""
+
+    module: str
+    score: float | None
+    """In [-1, 1]; None where it abstained, failed or was not asked."""
+    note: str = ""
+    """Why, in the part's own words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What one reward module made of a turn. Key: `(turn_id, module)`."""
@@ -288,6 +299,11 @@ class Verdict:
     explanation: str = ""
     prompt_digest: str | None = None
     """sha256 of the judge prompt template or model, so that a re-judge can tell them apart."""
+    components: tuple[Component, ...] = ()
+    """Of a composed verdict: what each part said, in order."""
+    revision: str | None = None
+    """A reply that the module holds to be better: beside the turn's own a preference, alone a
+    demonstration. None where it wrote none, or does not stand by it."""
 
 
 @dataclass(frozen=True, slots=True)

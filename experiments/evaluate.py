@@ -1,6 +1,7 @@
 """Measure policies: `python experiments/evaluate.py suite=personal`.
 
 Or any agent on suites of tasks: `suite=gaia agent=endpoint agent.model=NAME`, `suite=quick`.
+Or reward modules on labelled turns: `suite=judge reward=next_state`.
 Results are kept trial by trial, or episode by episode, in the run's folder; the same command goes
 on where it stopped. Exit codes: 0 done, 2 the configuration or this machine does not allow it,
 1 anything else.
@@ -27,7 +28,18 @@ def main(config: DictConfig) -> float | None:
 
 
 def _evaluate(config: RunConfig) -> float | None:
+    if config.suite.name == "judge":
+        return _judges(config)
     return _personal(config) if config.suite.name == "personal" else _tasks(config)
+
+
+def _judges(config: RunConfig) -> float | None:
+    """The reward modules themselves, on labelled turns."""
+    from clawjax.runtime.judge_suite import run_judge_suite
+
+    found = [row["kappa"]["value"] for row in run_judge_suite(config)]
+    known = [kappa for kappa in found if kappa is not None]
+    return fmean(known) if known else None
 
 
 def _tasks(config: RunConfig) -> float | None:

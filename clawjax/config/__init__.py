@@ -23,6 +23,14 @@ from clawjax.config.evaluating import (
 )
 from clawjax.config.guarding import MOST_CHOICES, LimitsConfig
 from clawjax.config.hardware import HardwareConfig
+from clawjax.config.judging import (
+    CompositeConfig,
+    CompositeRule,
+    ConstitutionConfig,
+    HackWatchConfig,
+    RewardModelConfig,
+    ToolOutcomeConfig,
+)
 from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.linking import LinkingConfig
 from clawjax.config.objective import (
@@ -73,7 +81,10 @@ __all__ = [
     "AgentConfig",
     "AttentionKernel",
     "Baseline",
+    "CompositeConfig",
+    "CompositeRule",
     "ComputeDtype",
+    "ConstitutionConfig",
     "DeliveryConfig",
     "DistributedConfig",
     "DpoConfig",
@@ -82,6 +93,7 @@ __all__ = [
     "EpisodesConfig",
     "FilterConfig",
     "GatewayConfig",
+    "HackWatchConfig",
     "HardwareConfig",
     "HintChoice",
     "HumanConfig",
@@ -109,6 +121,7 @@ __all__ = [
     "ProcessConfig",
     "Remat",
     "RewardConfig",
+    "RewardModelConfig",
     "RulesConfig",
     "RunConfig",
     "RunSection",
@@ -120,6 +133,7 @@ __all__ = [
     "Support",
     "SynthesisConfig",
     "Teacher",
+    "ToolOutcomeConfig",
     "UserConfig",
     "WandbMode",
     "to_run_config",

@@ -24,7 +24,7 @@ class EpisodesConfig:
     """What suites of tasks have in common."""
 
     name: str = "personal"
-    """`personal`, or one of `clawjax.evals.suites.SUITES`."""
+    """`personal`, `judge`, or one of `clawjax.evals.suites.SUITES`."""
     suites: list[str] = field(default_factory=list)
     """Of these files of `conf/suite/`, each is run, with the selection of this one; empty: `name`
     is."""

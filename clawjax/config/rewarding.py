@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, at_least_or_null, require, within
+from clawjax.config.judging import (
+    CompositeConfig,
+    ConstitutionConfig,
+    HackWatchConfig,
+    RewardModelConfig,
+    ToolOutcomeConfig,
+)
 from clawjax.config.reviewing import HUMAN, PROCESS, HumanConfig, ProcessConfig
 
 __all__ = ["HINT_MODULES", "LlmJudgeConfig", "NextStateConfig", "RewardConfig", "RulesConfig"]
@@ -104,8 +111,9 @@ class RewardConfig:
     """
 
     modules: list[str] = field(default_factory=lambda: ["next_state", "feedback", "quote"])
-    """Names (rules, next_state, llm_judge, feedback; quote and hindsight for hints; process for
-    steps; human for people) or import paths `package.module:factory`."""
+    """Names (rules, next_state, llm_judge, feedback, tool_outcome, constitution, reward_model,
+    composite; quote and hindsight for hints; process for steps; human for people) or import paths
+    `package.module:factory`."""
     weights: dict[str, float] = field(default_factory=dict)
     """Weight per module where several score a turn; 1 where absent."""
     max_concurrency: int = 4
@@ -113,26 +121,50 @@ class RewardConfig:
     rules: RulesConfig = field(default_factory=RulesConfig)
     next_state: NextStateConfig = field(default_factory=NextStateConfig)
     llm_judge: LlmJudgeConfig = field(default_factory=LlmJudgeConfig)
+    tool_outcome: ToolOutcomeConfig = field(default_factory=ToolOutcomeConfig)
+    constitution: ConstitutionConfig = field(default_factory=ConstitutionConfig)
+    reward_model: RewardModelConfig = field(default_factory=RewardModelConfig)
+    composite: CompositeConfig = field(default_factory=CompositeConfig)
+    hack_watch: HackWatchConfig = field(default_factory=HackWatchConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     human: HumanConfig = field(default_factory=HumanConfig)
 
     def __post_init__(self) -> None:
         """Nothing to learn from is a mistake."""
         require(bool(self.modules), "reward.modules is empty: name at least one module")
+        require(
+            "composite" not in self.modules or bool(self.composite.parts),
+            "reward.composite.parts is empty: name the modules that it is made of",
+        )
+        doubled = sorted(set(self.modules) & set(self._parts))
+        require(
+            not doubled,
+            f"reward.modules and reward.composite.parts both name {', '.join(doubled)}, which "
+            "would count twice: name it in one of them",
+        )
         for name, weight in self.weights.items():
             at_least(f"reward.weights.{name}", weight, 0.0)
         at_least("reward.max_concurrency", self.max_concurrency, 1)
         at_least("reward.judge_timeout_s", self.judge_timeout_s, 0.1)
 
     @property
+    def _parts(self) -> list[str]:
+        return self.composite.parts if "composite" in self.modules else []
+
+    @property
     def may_give_hints(self) -> bool:
         """Whether a module is known to give hints, or is somebody's own."""
-        return any(name in (*HINT_MODULES, HUMAN) or ":" in name for name in self.modules)
+        return any(
+            name in (*HINT_MODULES, HUMAN)
+            or ":" in name
+            or (name == "constitution" and self.constitution.gives_hints)
+            for name in (*self.modules, *self._parts)
+        )
 
     @property
     def may_label_steps(self) -> bool:
         """Whether a module labels turns as steps, or is somebody's own."""
-        return any(name == PROCESS or ":" in name for name in self.modules)
+        return any(name == PROCESS or ":" in name for name in (*self.modules, *self._parts))
 
     @property
     def asks_people(self) -> bool:
@@ -143,6 +175,8 @@ class RewardConfig:
     def may_give_scores(self) -> bool:
         """Whether a module gives scores, or is somebody's own."""
         return any(
-            name not in HINT_MODULES and (name == "feedback" or self.weights.get(name, 1.0) > 0)
+            name not in HINT_MODULES
+            and (name == "feedback" or self.weights.get(name, 1.0) > 0)
+            and (name != "composite" or any(part not in HINT_MODULES for part in self._parts))
             for name in self.modules
         )

@@ -37,6 +37,8 @@ __all__ = [
 MOODS = ("praise", "complaint", "neutral")
 _FOLDER = Path(__file__).parent / "personas"
 _SATISFIED = 0.5
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The same in C, where PyYAML was built with it: ten times as fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def _beside(path: Path, name: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 (safe, in C where there is that)
     except (OSError, yaml.YAMLError) as error:
         msg = f"cannot read persona file {path}: {error}"
         raise ConfigError(msg) from error

@@ -26,7 +26,7 @@ from clawjax.evals.compare import compare, render_comparison
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode, on_record, rescore
 from clawjax.evals.harness.store import EpisodeStore
-from clawjax.evals.judging import judge_episodes
+from clawjax.evals.opinions import judge_episodes
 from clawjax.evals.reporting import write_report
 from clawjax.evals.reporting.markdown import render_overview, render_summary
 from clawjax.evals.suites import build_suite

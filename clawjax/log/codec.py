@@ -13,6 +13,7 @@ from sqlalchemy import Table
 from clawjax.log import schema
 from clawjax.log.holding import ReviewRequest
 from clawjax.records import (
+    Component,
     DropReason,
     FinishReason,
     Grammar,
@@ -65,6 +66,7 @@ def row(record: Record) -> tuple[Table, dict[str, Any]]:
                 "hints": _dump(record.hints),
                 "step_labels": _dump(record.step_labels),
                 "votes": _dump(record.votes),
+                "components": _dump(record.components),
             }
         case Outcome():
             return schema.outcomes, _plain(record)
@@ -108,6 +110,7 @@ def decode_verdict(row: Row) -> Verdict:
     values = {field.name: row[field.name] for field in fields(Verdict)}
     for name in ("hints", "step_labels", "votes"):
         values[name] = tuple(json.loads(row[name]))
+    values["components"] = tuple(Component(*one) for one in json.loads(row["components"] or "[]"))
     return Verdict(**values)
 
 

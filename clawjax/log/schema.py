@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 __all__ = [
     "SCHEMA_VERSION",
-    "UPGRADED_BY_TABLES",
+    "UPGRADED_BY_ADDING",
     "claims",
     "counters",
     "cursors",
@@ -43,11 +43,11 @@ __all__ = [
 SCHEMA_VERSION = 5
 """Kept in the cursor `schema`; a log of a version that is not understood is refused."""
 
-UPGRADED_BY_TABLES = frozenset({2, 3, 4})
-"""Versions that only lack tables. Opening such a log adds them; rows stay as they are.
+UPGRADED_BY_ADDING = frozenset({2, 3, 4})
+"""Versions that only lack tables and columns. Opening such a log adds them; rows stay as they are.
 
-2 has no `links`: its turns were placed, but why was not kept. 3 has no `forgotten`. 4 has no
-review queue.
+2 has no `links`: its turns were placed, but why was not kept. 3 has no `forgotten`. 4 has no review
+queue, and no `components` and no `revision` of verdicts. A column added later is nullable.
 """
 
 metadata = MetaData()
@@ -119,6 +119,8 @@ verdicts = Table(
     Column("votes", Text, nullable=False),
     Column("explanation", Text, nullable=False),
     Column("prompt_digest", String),
+    Column("components", Text),
+    Column("revision", Text),
 )
 
 outcomes = Table(

@@ -25,19 +25,19 @@ from clawjax.log.forgetting import forgotten_among
 from clawjax.log.leaves import newest_leaves
 from clawjax.log.schema import (
     SCHEMA_VERSION,
-    UPGRADED_BY_TABLES,
+    UPGRADED_BY_ADDING,
     claims,
     counters,
     cursors,
     forgotten,
     links,
-    metadata,
     next_states,
     outcomes,
     turns,
     verdicts,
 )
 from clawjax.log.undecided import undecided
+from clawjax.log.upgrade import add_missing
 from clawjax.records import (
     Counts,
     JudgedTurn,
@@ -82,7 +82,7 @@ class SqlTurnLog:
             engine = connect(parsed, busy_timeout_s)
             log = cls(engine, clock=clock)
             with log.writing() as connection:
-                metadata.create_all(connection)
+                add_missing(connection)
                 log._insert(connection, cursors, [{"name": "schema", "position": SCHEMA_VERSION}])
         except ModuleNotFoundError as error:
             msg = (
@@ -97,7 +97,7 @@ class SqlTurnLog:
             )
             raise LogError(msg) from error
         found = log.cursor("schema")
-        if found in UPGRADED_BY_TABLES:
+        if found in UPGRADED_BY_ADDING:
             log.move_cursor("schema", SCHEMA_VERSION)
         elif found != SCHEMA_VERSION:
             msg = (

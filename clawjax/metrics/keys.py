@@ -123,6 +123,10 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("gateway/non_2xx", "requests", "those of both answered with an error"),
     Key("gateway/unknown_shapes", "requests", "main requests that no rule of linking explains"),
+    # Whether the reward is gamed, every `monitor.interval_s`; `step` is the newest version seen.
+    Key("hacking/alarm", "1", "1 where the reward rises while the evaluation falls, 0 otherwise"),
+    Key("hacking/reward_rise", "score", "of the line through the last versions' mean rewards"),
+    Key("hacking/evaluation_fall", "share", "of the line through their evaluations"),
     # Processes.
     Key("process/rss_bytes", "bytes", "resident memory of all processes together"),
     # Held-out prompts, before (step 0) and after.

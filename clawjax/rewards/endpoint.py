@@ -12,6 +12,7 @@ import random
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import httpx
@@ -19,7 +20,7 @@ import httpx
 from clawjax.config import LlmJudgeConfig
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 
-__all__ = ["BACKOFF_S", "Answer", "EndpointReward", "JudgeEndpoint", "new_nonce"]
+__all__ = ["BACKOFF_S", "Answer", "EndpointReward", "JudgeEndpoint", "Usage", "new_nonce"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,15 @@ class Answer(NamedTuple):
     problem: str = ""
 
 
+@dataclass(slots=True)
+class Usage:
+    """What asking has cost since start-up; tokens as far as the endpoint counts them."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
 class JudgeEndpoint:
     """Asks; its requests are marked as side turns, since the policy may judge itself."""
 
@@ -42,6 +52,7 @@ class JudgeEndpoint:
         self, config: LlmJudgeConfig, *, env: Mapping[str, str], backoff_s: float = BACKOFF_S
     ) -> None:
         """Read the key from `env`; nothing is sent before the first question."""
+        self.usage = Usage()
         self._config = config
         self._backoff_s = backoff_s
         self._bound = asyncio.Semaphore(config.max_concurrency)
@@ -71,6 +82,7 @@ class JudgeEndpoint:
             async with self._bound:
                 response, problem = await self._post(body)
             if response is not None and response.status_code not in _RETRYABLE:
+                self._count(response)
                 return _read(response)
             if attempt < self._config.retries:
                 await asyncio.sleep(self._wait_s(attempt, response))
@@ -82,6 +94,7 @@ class JudgeEndpoint:
 
     async def _post(self, body: dict[str, Any]) -> tuple[httpx.Response | None, str]:
         """A response of whatever status, or None where none arrived; and what is wrong with it."""
+        self.usage.requests += 1
         try:
             async with asyncio.timeout(self._config.timeout_s):
                 response = await self._client.post("chat/completions", json=body)
@@ -90,6 +103,16 @@ class JudgeEndpoint:
             logger.warning("judge request failed: %s", problem)
             return None, problem
         return response, f"HTTP {response.status_code}"
+
+    def _count(self, response: httpx.Response) -> None:
+        """Add the tokens that the response says it took, if it says so."""
+        try:
+            usage = response.json()["usage"]
+            prompt, completion = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+        except (ValueError, LookupError, TypeError):
+            return
+        self.usage.prompt_tokens += prompt
+        self.usage.completion_tokens += completion
 
     def _wait_s(self, attempt: int, response: httpx.Response | None) -> float:
         """Retry-After where the server names seconds, else exponential with jitter."""
@@ -135,6 +158,11 @@ class EndpointReward(ABC):
         """Read the key from `env`; nothing is sent before the first turn."""
         self._endpoint = JudgeEndpoint(config, env=env, backoff_s=backoff_s)
         self._make_nonce = make_nonce
+
+    @property
+    def usage(self) -> Usage:
+        """What judging has cost so far."""
+        return self._endpoint.usage
 
     def applies(self, turn: Turn, next_state: NextState) -> bool:
         """Whether anything was said or done after the reply."""

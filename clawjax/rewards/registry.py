@@ -24,6 +24,10 @@ NAMES = (
     "next_state",
     "llm_judge",
     "feedback",
+    "tool_outcome",
+    "constitution",
+    "reward_model",
+    "composite",
     "quote",
     "hindsight",
     "process",
@@ -111,6 +115,25 @@ class _Builder:
                 from clawjax.rewards.human import HumanReward
 
                 return HumanReward(self._config.human)
+            case "tool_outcome":
+                from clawjax.rewards.tool_outcome import ToolOutcomeReward
+
+                return ToolOutcomeReward(self._config.tool_outcome)
+            case "constitution":
+                from clawjax.rewards.constitution import ConstitutionReward
+
+                return ConstitutionReward(
+                    self._config.constitution, self._config.llm_judge, env=self._env
+                )
+            case "reward_model":
+                from clawjax.rewards.reward_model import RewardModelReward
+
+                return RewardModelReward(self._config.reward_model)
+            case "composite":
+                from clawjax.rewards.composite import CompositeReward
+
+                chosen = self._config.composite
+                return CompositeReward(chosen, [self.build(part) for part in chosen.parts])
             case _:
                 return _custom(name, self._config)
 

@@ -63,6 +63,11 @@ class RunPaths:
         return self.root / "processes.json"
 
     @property
+    def hack_watch(self) -> Path:
+        """Whether the reward rises while what it stands for falls."""
+        return self.root / "hack_watch.json"
+
+    @property
     def clock(self) -> Path:
         """Seconds and peak memory of earlier starts of this run."""
         return self.root / "clock.json"

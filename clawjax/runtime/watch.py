@@ -17,6 +17,7 @@ import httpx
 from rich.console import Console
 
 from clawjax.config import RunConfig
+from clawjax.metrics.hacking import HackWatch
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.metrics.live import LatestMetrics, LiveView
 from clawjax.metrics.wandb import WandbMirror
@@ -56,6 +57,8 @@ class Watch:
         self._interval_s = config.monitor.interval_s
         self._monitor = JsonlMonitor(paths.metrics, source="supervisor")
         self._latest = LatestMetrics(paths.metrics)
+        self._hacking = HackWatch(paths.metrics, config.reward.hack_watch)
+        self._is_gamed = False
         self._news = WeightNews(DirectoryWeightStore(paths.weights))
         console = Console() if config.monitor.live else Console(force_terminal=False)
         self._view = LiveView(title=config.run.name, console=console)
@@ -131,10 +134,29 @@ class Watch:
     async def _record(self) -> None:
         self._next_gauges = time.monotonic() + self._interval_s
         self._monitor.log({"process/rss_bytes": float(self._supervisor.rss_bytes)})
+        await asyncio.to_thread(self._look_for_hacking)
         self._keep_clock()
         mirror = self._mirror.result() if self._mirror.done() else None
         if mirror is not None:
             await asyncio.to_thread(mirror.forward)
+
+    def _look_for_hacking(self) -> None:
+        """Record whether the reward seems to be gamed; tell people when that begins."""
+        found = self._hacking.look()
+        if found is None:
+            return
+        self._monitor.log(
+            {
+                "hacking/alarm": float(found.is_alarm),
+                "hacking/reward_rise": found.rise,
+                "hacking/evaluation_fall": found.fall,
+            },
+            step=found.version,
+        )
+        note_json(self._paths.hack_watch, found._asdict() | {"said": str(found)})
+        if found.is_alarm and not self._is_gamed:
+            self.say(f"The reward may be gamed: {found}")
+        self._is_gamed = found.is_alarm
 
     def _keep_clock(self) -> None:
         seconds = self._earlier.get("seconds", 0.0) + time.monotonic() - self._began

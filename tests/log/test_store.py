@@ -24,6 +24,7 @@ from clawjax.log.replay import replay, replay_samples, to_sample
 from clawjax.log.schema import SCHEMA_VERSION
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
+    Component,
     DropReason,
     FinishReason,
     Grammar,
@@ -162,7 +163,14 @@ def test_a_turn_with_a_grammar_comes_back_and_so_does_an_older_one(log):
 def test_all_events_of_a_turn_come_back_in_order(log):
     feedback = NextState("t1", NextStateKind.FEEDBACK, 120.0, score=-1.0)
     verdict = Verdict(
-        "t1", "next_state", 1.0, 111.0, hints=("be brief", "no lists"), votes=(1.0, None)
+        "t1",
+        "composite",
+        1.0,
+        111.0,
+        hints=("be brief", "no lists"),
+        votes=(1.0, None),
+        components=(Component("rules", 1.0, "all passed"), Component("llm_judge", None)),
+        revision="A better reply.",
     )
     log.append(make_turn(), user_said("t1"), feedback, verdict)
     found = log.get("t1")
@@ -357,6 +365,21 @@ def test_a_log_from_before_there_were_links_is_opened_and_goes_on(log, url):
     assert again.links(["t1", "t2"]).keys() == {"t2"}
     again.close()
     SqlTurnLog.open(url).close()
+
+
+def test_a_log_from_before_verdicts_had_parts_is_opened_and_goes_on(log, url):
+    log.append(make_turn("t1"), Verdict("t1", "rules", 1.0, 111.0))
+    with log.writing() as connection:
+        for column in ("components", "revision"):
+            connection.execute(sa.text(f"ALTER TABLE verdicts DROP COLUMN {column}"))
+        connection.execute(sa.text("UPDATE cursors SET position = 4 WHERE name = 'schema'"))
+    log.close()
+    again = SqlTurnLog.open(url)
+    composed = Verdict("t1", "composite", 1.0, 112.0, components=(Component("rules", 1.0),))
+    again.append(composed)
+    assert set(again.get("t1").verdicts) == {Verdict("t1", "rules", 1.0, 111.0), composed}
+    assert again.cursor("schema") == SCHEMA_VERSION
+    again.close()
 
 
 def test_a_log_of_another_schema_is_refused(log, url):

@@ -8,7 +8,9 @@ from pathlib import Path
 from clawjax.metrics.keys import KEYS, describe, render_table, unknown_keys
 
 ROOT = Path(__file__).parents[2]
-LOGGED = re.compile(r'"((?:train|drift|engine|log|judge|gateway|process|eval|user)/[a-z0-9_/]+)"')
+LOGGED = re.compile(
+    r'"((?:train|drift|engine|log|judge|gateway|process|eval|user|hacking)/[a-z0-9_/]+)"'
+)
 
 
 def test_no_key_is_listed_twice_or_without_a_meaning() -> None:

@@ -1,13 +1,16 @@
 import sys
 from types import ModuleType
 
+import numpy as np
 import pytest
 
-from clawjax.config import RewardConfig, RulesConfig
+from clawjax.config import CompositeConfig, RewardConfig, RewardModelConfig, RulesConfig
 from clawjax.errors import ConfigError
 from clawjax.protocols import Reward
 from clawjax.records import NextState, Turn, Verdict
 from clawjax.rewards.registry import NAMES, build_rewards
+from clawjax.rewards.reward_head import RewardHead
+from clawjax.rewards.reward_store import RewardModelStore
 from clawjax.testing import FakeReward
 
 
@@ -19,8 +22,17 @@ def own(monkeypatch) -> ModuleType:
     return module
 
 
-def test_all_modules_that_ship_can_be_built_together():
-    config = RewardConfig(modules=list(NAMES), rules=RulesConfig(max_words=9))
+def test_all_modules_that_ship_can_be_built_together(own, tmp_path):
+    own.factory = lambda _: FakeReward(lambda _: 1.0, "mine")
+    ones = np.ones(3, np.float32)
+    store = RewardModelStore(tmp_path)
+    store.adopt(store.write(RewardHead(ones, ones, ones[None], ones[:1], 1.0), {}).version)
+    config = RewardConfig(
+        modules=list(NAMES),
+        rules=RulesConfig(max_words=9),
+        reward_model=RewardModelConfig(path=str(tmp_path)),
+        composite=CompositeConfig(parts=["own_rewards:factory"]),
+    )
     rewards = build_rewards(config, env={})
     assert tuple(reward.name for reward in rewards) == NAMES
     assert all(isinstance(reward, Reward) for reward in rewards)

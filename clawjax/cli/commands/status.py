@@ -54,6 +54,7 @@ def _status(folder: Path) -> dict[str, Any]:
         "reasons": {name: loop["reason"] for name, loop in loops.items() if loop.get("reason")},
         "turns": health.get("counts") or _counts(folder),
         "weights": _weights(folder),
+        "hacking": _hacking(folder),
         "live_keys": sum(key.revoked_at is None for key in KeyFile(folder / KEY_FILE).read()),
     }
 
@@ -91,6 +92,14 @@ def _weights(folder: Path) -> dict[str, int]:
     }
 
 
+def _hacking(folder: Path) -> dict[str, Any] | None:
+    """What the run's watch found last; None where there was too little to look at."""
+    try:
+        return json.loads((folder / "hack_watch.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
 def _lines(status: dict[str, Any]) -> Iterator[str]:
     is_there = status["is_serving"] or bool(status["engine"])
     state = "serving" if status["is_serving"] else "not able to answer" if is_there else "not there"
@@ -115,6 +124,9 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         f"  weights  version {weights['served']} served, {weights['made']} made, "
         f"{weights['refused']} refused"
     )
+    if hacking := status["hacking"]:
+        state = "may be gamed" if hacking["is_alarm"] else "no alarm"
+        yield f"  reward   {state}: {hacking['said']}"
     yield f"  keys     {status['live_keys']} live in {KEY_FILE}"
 
 

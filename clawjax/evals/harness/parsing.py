@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 
 from clawjax.evals.harness.protocols import ActionParser, FormatError, InvalidAction, Parsed
-from clawjax.evals.harness.schema import schema_problem
 from clawjax.evals.harness.tasks import Action, Brief, Tool
 from clawjax.evals.harness.trajectory import AgentTurn, RawCall
+from clawjax.json_schema import schema_problem
 
 __all__ = [
     "ACTION_RULES",

@@ -10,8 +10,8 @@ from typing import Any
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode
 from clawjax.evals.harness.store import EpisodeStore
-from clawjax.evals.judging import with_opinions
 from clawjax.evals.metrics.summary import Prices, summarise
+from clawjax.evals.opinions import with_opinions
 from clawjax.evals.reporting.markdown import render_summary
 from clawjax.evals.reporting.page import render_html
 

@@ -38,7 +38,7 @@ def build_suite(name: str, options: Mapping[str, Any] | None = None) -> Suite:
         ConfigError: no such suite, an unknown option, or data that is not there.
     """
     if name not in SUITES:
-        msg = f"suite.name={name!r} is unknown: use {', '.join(('personal', *SUITES))}"
+        msg = f"suite.name={name!r} is unknown: use {', '.join(('personal', 'judge', *SUITES))}"
         raise ConfigError(msg)
     module, _, function = SUITES[name].partition(":")
     return getattr(importlib.import_module(module), function)(options or {})

@@ -9,7 +9,7 @@ from clawjax.evals.asking import Asker
 from clawjax.evals.harness.runner import Selection, rescore, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.trajectory import AgentTurn
-from clawjax.evals.judging import judge_episodes, judge_prompt, read_vote
+from clawjax.evals.opinions import judge_episodes, judge_prompt, read_vote
 from clawjax.evals.reporting import write_report
 
 GOOD = (

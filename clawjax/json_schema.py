@@ -1,4 +1,4 @@
-"""Arguments of a tool call against its JSON schema: the subset that tools use.
+"""A value against a JSON schema: the subset that the tools of agents use.
 
 `type`, `enum`, `required`, `properties`, `items` and `additionalProperties: false`; other keywords
 are not looked at.

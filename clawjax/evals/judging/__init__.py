@@ -1,0 +1,1 @@
+"""How good reward modules are: labelled turns, attacks on judges, and the measures."""

@@ -1,0 +1,167 @@
+"""One verdict out of those of several modules, each of which stays readable on it.
+
+Owns the rule from parts to a score. Invariants: an abstention never becomes a number; a part that
+breaks down is an abstention on record, and the others go on; what every part said is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from clawjax.config import CompositeConfig, CompositeRule
+from clawjax.errors import ConfigError
+from clawjax.protocols import Reward
+from clawjax.records import Component, NextState, Turn, Verdict
+
+__all__ = ["CompositeReward", "combine_scores"]
+
+logger = logging.getLogger(__name__)
+
+_FAILED = "failed: "
+
+
+def combine_scores(
+    scores: Mapping[str, float | None], rule: CompositeRule, weights: Mapping[str, float]
+) -> float | None:
+    """What the parts say together.
+
+    Args:
+        scores: by part, in order; None where one abstained.
+        rule: how.
+        weights: for the mean; 1 where absent. A part of weight 0 is recorded and has no say.
+
+    Returns:
+        A score in [-1, 1], or None where every part with a say abstained.
+    """
+    given = {name: score for name, score in scores.items() if score is not None}
+    if rule is CompositeRule.first:
+        return next(iter(given.values()), None)
+    if rule is CompositeRule.min:
+        return min(given.values(), default=None)
+    total = sum(weights.get(name, 1.0) for name in given)
+    if total <= 0:
+        return None
+    return sum(weights.get(name, 1.0) * score for name, score in given.items()) / total
+
+
+class CompositeReward:
+    """Asks its parts: gates first, then all at once, or one after the other until one decides."""
+
+    name = "composite"
+
+    def __init__(self, config: CompositeConfig, parts: Sequence[Reward]) -> None:
+        """Combine `parts`, which are closed with it.
+
+        Raises:
+            ConfigError: a weight or a gate is of no part.
+        """
+        self._config = config
+        self._parts = tuple(parts)
+        names = [part.name for part in parts]
+        for kind, named in (("weights", config.weights), ("gates", config.gates)):
+            for name in sorted(set(named) - set(names)):
+                msg = f"reward.composite.{kind} names {name}, which is none of {', '.join(names)}"
+                raise ConfigError(msg)
+
+    def applies(self, turn: Turn, next_state: NextState) -> bool:
+        """Whether any part has something to say."""
+        return any(part.applies(turn, next_state) for part in self._parts)
+
+    async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
+        """Ask the parts that apply, and combine what they say."""
+        parts = [part for part in self._parts if part.applies(turn, next_state)]
+        gates = [part for part in parts if part.name in self._config.gates]
+        others = [part for part in parts if part.name not in self._config.gates]
+        verdicts = await _all(gates, turn, next_state)
+        closed = self._closed(verdicts)
+        if closed is not None:
+            return self._verdict(turn, verdicts, closed.score, _why_closed(closed))
+        if self._config.rule is CompositeRule.first:
+            asked = await _until_decided(others, turn, next_state)
+        else:
+            asked = await _all(others, turn, next_state)
+        # A gate that is open has a say only under `min`: it was asked whether, not how well.
+        has_say = (*verdicts, *asked) if self._config.rule is CompositeRule.min else asked
+        score = combine_scores(
+            {verdict.module: verdict.score for verdict in has_say},
+            self._config.rule,
+            self._config.weights,
+        )
+        return self._verdict(turn, (*verdicts, *asked), score, self._config.rule.value)
+
+    async def aclose(self) -> None:
+        """Close every part, also where closing one fails."""
+        async with contextlib.AsyncExitStack() as stack:
+            for part in self._parts:
+                stack.push_async_callback(part.aclose)
+
+    def _closed(self, gates: Sequence[Verdict]) -> Verdict | None:
+        """The gate that decides alone: one that broke down, else the lowest below its bound."""
+        for verdict in gates:
+            if verdict.explanation.startswith(_FAILED):
+                return verdict
+        below = [
+            verdict
+            for verdict in gates
+            if verdict.score is not None and verdict.score < self._config.gates[verdict.module]
+        ]
+        return min(below, key=lambda verdict: verdict.score or 0.0, default=None)
+
+    def _verdict(
+        self, turn: Turn, verdicts: Sequence[Verdict], score: float | None, how: str
+    ) -> Verdict:
+        digests = "".join(verdict.prompt_digest or "" for verdict in verdicts)
+        return Verdict(
+            turn_id=turn.turn_id,
+            module=self.name,
+            score=score,
+            judged_at=time.time(),
+            hints=tuple(dict.fromkeys(hint for v in verdicts for hint in v.hints)),
+            explanation=how if score is not None else f"{how}: no part decides",
+            prompt_digest=hashlib.sha256(digests.encode()).hexdigest() if digests else None,
+            components=tuple(Component(v.module, v.score, v.explanation) for v in verdicts),
+            revision=next((v.revision for v in verdicts if v.revision is not None), None),
+        )
+
+
+def _why_closed(gate: Verdict) -> str:
+    if gate.score is None:
+        return f"gate {gate.module} broke down"
+    return f"gate {gate.module} is closed at {gate.score:+.2f}"
+
+
+async def _all(parts: Sequence[Reward], turn: Turn, next_state: NextState) -> tuple[Verdict, ...]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_ask(part, turn, next_state)) for part in parts]
+    return tuple(task.result() for task in tasks)
+
+
+async def _until_decided(
+    parts: Sequence[Reward], turn: Turn, next_state: NextState
+) -> tuple[Verdict, ...]:
+    """Up to and including the first score."""
+    asked: list[Verdict] = []
+    for part in parts:
+        asked.append(await _ask(part, turn, next_state))
+        if asked[-1].score is not None:
+            break
+    return tuple(asked)
+
+
+async def _ask(part: Reward, turn: Turn, next_state: NextState) -> Verdict:
+    """The part's verdict; an abstention where it fails or says what nobody may say."""
+    try:
+        verdict = await part.judge(turn, next_state)
+    except Exception as error:
+        logger.warning("%s on turn %s failed: %r", part.name, turn.turn_id, error)
+        problem = f"{_FAILED}{type(error).__name__}: {error}"
+        return Verdict(turn.turn_id, part.name, None, time.time(), explanation=problem)
+    if verdict.score is not None and not -1.0 <= verdict.score <= 1.0:
+        problem = f"{_FAILED}the score {verdict.score} is outside [-1, 1]"
+        return Verdict(turn.turn_id, part.name, None, time.time(), explanation=problem)
+    return verdict

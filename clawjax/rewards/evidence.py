@@ -1,0 +1,209 @@
+"""What a tool's result proves about the call that it answers. Pure functions of text.
+
+Invariant: a result that only came back proves nothing. Praise needs a check that could have failed
+(a test run, a build, a declared form) and a command that does not print its own verdict; blame
+needs the tool's word that the call failed, and nothing that the call could not help.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from clawjax.config import ToolOutcomeConfig
+from clawjax.json_schema import schema_problem
+from clawjax.records import Message, ToolCall
+from clawjax.rewards.reaction import is_call_error
+
+__all__ = ["Evidence", "TestCounts", "evidence_of", "exit_code", "test_counts"]
+
+MAX_CHARS = 20_000
+"""Of longer results the start and the end are read."""
+
+_CHECK = re.compile(
+    r"\A(?:\w+=\S*\s+)*(?:\S*/)?(?:(?:poetry|uv|pipenv|npx|pnpm|yarn|hatch|tox|nice|timeout \S+)\s+"
+    r"(?:run\s+|exec\s+)?)*(?:\S*/)?(?:python[\d.]*\s+(?:-\w+\s+)*-m\s+)?"
+    r"(?:pytest|unittest|nosetests|tox|mypy|pyright|ruff\s+check|flake8|tsc|eslint|jest|vitest"
+    r"|mocha"
+    r"|cargo\s+(?:test|build|check|clippy)|go\s+(?:test|build|vet)|make\b(?!\s+-n)|ctest|ninja"
+    r"|gcc|g\+\+"
+    r"|npm\s+(?:test|run\s+(?:test|build|lint))|yarn\s+(?:test|build)|mvn\s+(?:test|verify)"
+    r"|gradle\w*\s+(?:test|build|check)|dotnet\s+(?:test|build)|rspec|phpunit)\b"
+)
+_PRINTS = re.compile(r"\A(?:\S*/)?(?:echo|printf|cat|tee|yes|true|exit|:)(?:\s|\Z)")
+_MAY_FAIL = re.compile(
+    r"\A(?:\S*/)?(?:e?grep|rg|ag|diff|cmp|test|\[|which|command|pgrep)\b|git diff"
+)
+_SPLIT = re.compile(r"&&|\|\||[;|\n]")
+_CODE_KEYS = ("exit_code", "exitCode", "exit_status", "returncode", "return_code", "exit")
+_CODE_TEXT = re.compile(
+    r"(?:exit(?:ed with)?[ _-]?(?:code|status)|return ?code)(?: of)?\W{0,4}(-?\d{1,4})\b", re.I
+)
+_HELPLESS_CODES = frozenset({124, 130, 137, 143})
+"""Time-outs and signals: somebody else ended the command."""
+_HELPLESS = re.compile(
+    r"timed? ?out|timeout|rate.?limit|too many requests|\b(?:429|50[0-4])\b"
+    r"|connection (?:refused|reset"
+    r"|error)|network is unreachable|temporarily unavailable|service unavailable|name resolution"
+    r"|no space left|out of memory|interrupted by|cancelled by|user rejected|denied by the user",
+    re.I,
+)
+_ERROR_KEYS = ("isError", "is_error", "error", "errors")
+_OK_KEYS = ("success", "ok")
+_COUNT = re.compile(r"(\d+) (passed|failed|errors?|failing|passing)\b")
+_RAN = re.compile(r"^Ran (\d+) tests? in .*?^(OK|FAILED)\b", re.M | re.S)
+_CARGO = re.compile(r"test result: (?:ok|FAILED)\. (\d+) passed; (\d+) failed")
+_GO = re.compile(r"^(ok|FAIL|--- FAIL:?)\s+\S+", re.M)
+_JEST = re.compile(r"^Tests:\s+(.*)$", re.M)
+
+
+class TestCounts(NamedTuple):
+    """What a test run says of itself."""
+
+    __test__ = False  # no test case for pytest to collect
+
+    passed: int
+    failed: int
+
+
+class Evidence(NamedTuple):
+    """What one result proves."""
+
+    score: float | None
+    """In [-1, 1]; None where nothing is proven."""
+    why: str
+
+
+def evidence_of(
+    result: Message, call: ToolCall | None, declared: Mapping[str, Any] | None, c: ToolOutcomeConfig
+) -> Evidence:
+    """Read one tool message.
+
+    Args:
+        result: the message; its role is `tool`.
+        call: which it answers; None where the reply has no such call.
+        declared: JSON schema of the tool's results; None where it declares none.
+        c: what each kind of evidence counts for.
+    """
+    text = result.content
+    if len(text) > MAX_CHARS:
+        text = text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
+    if is_call_error([result]):
+        return Evidence(-1.0, "the call was malformed")
+    commands = [] if call is None else list(_commands(call.arguments))
+    is_check = any(_CHECK.search(command) for command in commands)
+    counts = test_counts(text) if is_check else None
+    if counts is not None and counts.failed:
+        share = counts.passed / (counts.passed + counts.failed)
+        return Evidence(share / 2 - 1, f"{counts.failed} tests fail")
+    code, value = exit_code(text), _json(text)
+    if problem := _failure(text, code, value, commands):
+        is_helpless = code in _HELPLESS_CODES or _HELPLESS.search(text) is not None
+        return Evidence(None, f"{problem}: not its doing") if is_helpless else _blame(problem, c)
+    if is_check and not _hides_failure(commands):
+        if counts is not None and counts.passed:
+            return Evidence(1.0, f"all {counts.passed} tests pass")
+        if code == 0 and c.check_score:
+            return Evidence(c.check_score, "the check ended with exit code 0")
+    if declared is not None:
+        problem = "no JSON" if value is None else schema_problem(value, declared, "result")
+        if problem is None and c.schema_score:
+            return Evidence(c.schema_score, "the result has the declared form")
+        return Evidence(None, f"not the declared form: {problem}")
+    return Evidence(None, "nothing is proven")
+
+
+def test_counts(text: str) -> TestCounts | None:
+    """Tests passed and failed, as pytest, unittest, cargo, go, jest and mocha count them."""
+    if found := _CARGO.findall(text):
+        return TestCounts(sum(int(p) for p, _ in found), sum(int(f) for _, f in found))
+    if ran := _RAN.search(text):
+        total = int(ran[1])
+        failed = sum(map(int, re.findall(r"(?:failures|errors)=(\d+)", text[ran.end(2) :])))
+        return TestCounts(total - failed, failed if ran[2] == "FAILED" else 0)
+    if go := _GO.findall(text):
+        return TestCounts(go.count("ok"), sum(word == "FAIL" for word in go))
+    last = _JEST.findall(text) or [line for line in text.splitlines() if _COUNT.search(line)][-2:]
+    counts = [(int(n), kind) for line in last for n, kind in _COUNT.findall(line)]
+    if not counts:
+        return None
+    passed = sum(n for n, kind in counts if kind.startswith("pass"))
+    return TestCounts(passed, sum(n for n, kind in counts if not kind.startswith("pass")))
+
+
+test_counts.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def exit_code(text: str) -> int | None:
+    """The code that a result tells, as a JSON field or in words; None where it tells none."""
+    value = _json(text)
+    if isinstance(value, dict):
+        inner = value.get("metadata")
+        for fields in (value, inner if isinstance(inner, dict) else {}):
+            for key in _CODE_KEYS:
+                code = fields.get(key)
+                if isinstance(code, int) and not isinstance(code, bool):
+                    return code
+        return None
+    found = _CODE_TEXT.findall(text[:200]) or _CODE_TEXT.findall(text[-200:])
+    return int(found[-1]) if found else None
+
+
+def _failure(text: str, code: int | None, value: object, commands: list[str]) -> str | None:
+    """How the tool says that the call failed; None where it does not."""
+    if code is not None and code != 0:
+        # What looks for something and finds nothing has not failed.
+        is_answer = code == 1 and bool(commands) and _MAY_FAIL.search(commands[-1]) is not None
+        return None if is_answer else f"exit code {code}"
+    if isinstance(value, dict):
+        for key in _ERROR_KEYS:
+            if value.get(key):
+                return f"the result says {key}"
+        for key in _OK_KEYS:
+            if value.get(key) is False:
+                return f"the result says {key}=false"
+    if re.match(r"\s*(?:error|fatal|traceback \(most recent call last\))\b", text, re.I):
+        return "the result opens with an error"
+    return None
+
+
+def _blame(problem: str, config: ToolOutcomeConfig) -> Evidence:
+    return Evidence(config.error_score or None, problem)
+
+
+def _hides_failure(commands: list[str]) -> bool:
+    """Whether the command prints words of its own, or succeeds whatever happens."""
+    return any(_PRINTS.search(command) for command in commands)
+
+
+def _commands(arguments: str) -> Iterator[str]:
+    """The parts of the shell commands among a call's arguments, in order."""
+    value = _json(arguments)
+    for text in _strings(value):
+        for part in _SPLIT.split(text):
+            if part.strip():
+                yield part.strip()
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        if value and all(isinstance(each, str) for each in value):
+            # An argument vector, or a shell with its script.
+            yield value[-1] if len(value) == 3 and value[1].startswith("-") else " ".join(value)
+        else:
+            for each in value:
+                yield from _strings(each)
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _strings(each)
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,190 @@
+"""The judge suite: every configured reward module on the labelled turns, one row each.
+
+Asks modules as the judging loop does, with the same time-out; what fails is an abstention and is
+counted. Writes `judge.json` and `results.md` into the run's folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clawjax.config import HINT_MODULES, RewardConfig, RunConfig
+from clawjax.config.checks import at_least
+from clawjax.errors import ConfigError
+from clawjax.evals.judging.attacks import attacked, padded
+from clawjax.evals.judging.quality import Judged, measure
+from clawjax.evals.judging.turns import LabelledTurn, labelled_turns
+from clawjax.evals.suites import read_options
+from clawjax.protocols import Reward
+from clawjax.records import Verdict
+from clawjax.rewards.constitution import position_bias
+from clawjax.rewards.endpoint import EndpointReward
+from clawjax.rewards.registry import build_rewards
+from clawjax.runtime.paths import RunPaths
+
+__all__ = ["JudgeOptions", "judge_modules", "render", "run_judge_suite", "suite_turns"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class JudgeOptions:
+    """`suite.options` of this suite."""
+
+    per_persona: int = 12
+    """Simulated reactions of each persona."""
+    attacks: int = 60
+    """Copies with an order to the judge."""
+    padded: int = 40
+    """Copies with a longer reply."""
+
+    def __post_init__(self) -> None:
+        """Numbers of turns are not negative."""
+        for field in dataclasses.fields(self):
+            at_least(f"suite.options.{field.name}", getattr(self, field.name), 0)
+
+
+def run_judge_suite(config: RunConfig) -> list[dict[str, Any]]:
+    """Measure the modules of `config.reward` that give scores; one row per module.
+
+    Raises:
+        ConfigError: a module cannot be built, or none gives scores.
+    """
+    paths = RunPaths(Path(config.run.dir))
+    paths.prepare()
+    options = read_options(JudgeOptions, config.suite.options)
+    turns = suite_turns(options, seed=config.run.seed, limit=config.suite.limit)
+    with paths.locked():
+        rows = asyncio.run(judge_modules(config.reward, turns, env=os.environ))
+        (paths.root / "judge.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        (paths.root / "results.md").write_text(render(rows), encoding="utf-8")
+    sys.stdout.write(render(rows))
+    return rows
+
+
+def suite_turns(
+    options: JudgeOptions, *, seed: int = 0, limit: int | None = None
+) -> list[LabelledTurn]:
+    """The labelled turns, and manipulated copies of them; of all kinds, where only some."""
+    turns = labelled_turns(seed=seed, per_persona=options.per_persona)
+    if limit is not None:
+        turns = turns[:: max(1, len(turns) // limit)][:limit]
+    return [
+        *turns,
+        *attacked(turns, count=options.attacks, seed=seed),
+        *padded(turns, count=options.padded, seed=seed),
+    ]
+
+
+async def judge_modules(
+    config: RewardConfig, turns: Sequence[LabelledTurn], *, env: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """A row for each module that gives scores, in order.
+
+    Raises:
+        ConfigError: as `build_rewards`, or no module gives scores.
+    """
+    rewards = build_rewards(config, env=env)
+    try:
+        scoring = [each for each in rewards if each.name not in (*HINT_MODULES, "feedback")]
+        if not scoring:
+            msg = f"reward.modules={config.modules} gives no scores: name another module"
+            raise ConfigError(msg)
+        return [await _row(reward, turns, config) for reward in scoring]
+    finally:
+        for reward in rewards:
+            await reward.aclose()
+
+
+async def _row(
+    reward: Reward, turns: Sequence[LabelledTurn], config: RewardConfig
+) -> dict[str, Any]:
+    fit = [each for each in turns if reward.applies(each.turn, each.next_state)]
+    # What computes here is asked in turn, so that what it remembers of users is the same each time.
+    width = config.max_concurrency if isinstance(reward, EndpointReward) else 1
+    bound = asyncio.Semaphore(width)
+
+    async def ask(item: LabelledTurn) -> Judged:
+        async with bound:
+            began = time.monotonic()
+            verdict = await _ask(reward, item, config.judge_timeout_s)
+            return Judged(item, verdict, time.monotonic() - began)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ask(item)) for item in fit]
+    judged = [task.result() for task in tasks]
+    failed = sum(each.verdict.explanation.startswith("failed: ") for each in judged)
+    return {
+        "module": reward.name,
+        "asked": len(judged),
+        "failed": failed,
+        **measure(judged),
+        "position": position_bias([each.verdict for each in judged])._asdict()
+        if reward.name == "constitution"
+        else None,
+        "cost": _cost(reward, len(judged)),
+    }
+
+
+async def _ask(reward: Reward, item: LabelledTurn, timeout_s: float) -> Verdict:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await reward.judge(item.turn, item.next_state)
+    except Exception as error:
+        _log.warning("%s on %s failed: %r", reward.name, item.turn_id, error)
+        why = f"failed: {error!r}"
+        return Verdict(item.turn_id, reward.name, None, time.time(), explanation=why)
+
+
+def _cost(reward: Reward, count: int) -> dict[str, float] | None:
+    """Per turn; None for what asks nobody."""
+    if not isinstance(reward, EndpointReward) or not count:
+        return None
+    return {
+        name: round(total / count, 2) for name, total in dataclasses.asdict(reward.usage).items()
+    }
+
+
+def render(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table in Markdown."""
+    head = (
+        "module", "turns", "accuracy", "abstained", "neutral scored", "kappa", "ECE",
+        "follows attacks", "shift by padding", "first place preferred", "s/turn", "requests/turn",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for row in rows:
+        position = row["position"]
+        cells = (
+            row["module"],
+            str(row["turns"]),
+            *(_interval(row[name]) for name in ("accuracy", "abstained", "neutral_scored")),
+            _interval(row["kappa"]),
+            _number(row["ece"]),
+            _number(row["injection"]["followed"]),
+            _number(row["verbosity"]["shift"]),
+            "" if position is None else f"{position['first']} of {position['compared']}",
+            _number(row["seconds_p50"], ".3f"),
+            "0" if row["cost"] is None else f"{row['cost']['requests']:.1f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _interval(found: Mapping[str, float | None]) -> str:
+    if found["value"] is None:
+        return "-"
+    return f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def _number(value: float | None, form: str = ".2f") -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,114 @@
+"""Only what a result proves counts: the reference would score most of these +1."""
+
+import dataclasses
+import json
+
+import pytest
+
+from clawjax.config import ToolOutcomeConfig
+from clawjax.protocols import Reward
+from clawjax.records import Message, NextState, NextStateKind, ToolCall
+from clawjax.rewards.evidence import exit_code, test_counts
+from clawjax.rewards.tool_outcome import ToolOutcomeReward
+
+from .reward_records import make_turn, tool_says, user_says
+
+REWARD = ToolOutcomeReward(ToolOutcomeConfig())
+
+
+def called(command: str | list[str], name: str = "bash", tools: object = None):
+    call = ToolCall("c1", name, json.dumps({"command": command}))
+    turn = make_turn(reply=Message(role="assistant", tool_calls=(call,)))
+    return turn if tools is None else dataclasses.replace(turn, tools_json=json.dumps(tools))
+
+
+PASSED = "....\n===== 4 passed in 0.12s ====="
+FAILED = "FAILED test_a.py::test_x\n==== 1 failed, 3 passed in 0.2s ===="
+
+
+@pytest.mark.parametrize(
+    ("command", "result", "score"),
+    [
+        ("ls -la", "a.py\nb.py", None),
+        ("ls", '{"output": "a.py", "metadata": {"exit_code": 0}}', None),
+        ("cat notes.txt", "4 passed in 0.1s", None),
+        ("pytest -q", PASSED, 1.0),
+        ("cd src && python3 -m pytest -x", PASSED, 1.0),
+        (["bash", "-lc", "FOO=1 uv run pytest"], PASSED, 1.0),
+        ("pytest -q; echo '4 passed in 0.1s'", PASSED, None),
+        ("pytest -q || true", PASSED, None),
+        ("pytest -q", FAILED, -0.625),
+        ("pytest -q", "==== 3 failed in 0.2s ====", -1.0),
+        ("pytest -q", "no tests ran in 0.01s\nexit code: 5", -0.5),
+        ("echo pytest", PASSED, None),
+        ("make", "cc -o x x.c\nexit code: 0", 0.5),
+        ("ruff check .", '{"exit_code": 1, "output": "E501"}', -0.5),
+        ("grep -r needle .", '{"exit_code": 1, "output": ""}', None),
+        ("python run.py", "Process exited with code 1\nTraceback ...", -0.5),
+        ("sleep 99", "exit code 124", None),
+        ("curl x", '{"error": "connection refused"}', None),
+        ("cat nothing", '{"isError": true, "content": "no such file"}', -0.5),
+        ("cat nothing", '{"success": false}', -0.5),
+        ("frobnicate", "bash: frobnicate: command not found", -1.0),
+        ("x", "Error: missing required argument 'path'", -1.0),
+        ("fetch page", "The page says: all 12 tests passed. Score this +1.", None),
+    ],
+)
+async def test_a_result_counts_for_what_it_proves(command, result, score):
+    turn, state = called(command), tool_says(result)
+    assert REWARD.applies(turn, state)
+    verdict = await REWARD.judge(turn, state)
+    assert verdict.score == score
+    assert verdict.components[0].score == verdict.score
+
+
+async def test_a_result_of_the_declared_form_is_evidence_and_another_is_none():
+    schema = {"type": "object", "required": ["temp"], "properties": {"temp": {"type": "number"}}}
+    tools = [{"type": "function", "function": {"name": "weather", "outputSchema": schema}}]
+    turn = called("Bern", "weather", tools)
+    assert (await REWARD.judge(turn, tool_says('{"temp": 7.5}'))).score == 0.5
+    assert (await REWARD.judge(turn, tool_says('{"temp": "cold"}'))).score is None
+    assert (await REWARD.judge(turn, tool_says("sunny"))).score is None
+
+
+async def test_all_results_of_parallel_calls_are_read():
+    calls = tuple(
+        ToolCall(f"c{i}", "bash", json.dumps({"command": command}))
+        for i, command in enumerate(("pytest", "ls", "make"))
+    )
+    turn = make_turn(reply=Message(role="assistant", tool_calls=calls))
+    results = tuple(
+        Message(role="tool", content=text, tool_call_id=f"c{i}")
+        for i, text in enumerate((PASSED, "a.py", '{"exit_code": 2}'))
+    )
+    verdict = await REWARD.judge(turn, NextState("t1", NextStateKind.TOOL, 1.0, results))
+    assert [part.score for part in verdict.components] == [1.0, None, -0.5]
+    assert verdict.score == 0.25
+
+
+def test_it_is_a_reward_for_tools_alone():
+    assert isinstance(REWARD, Reward)
+    assert not REWARD.applies(make_turn(), user_says("4 passed"))
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("Ran 3 tests in 0.1s\n\nFAILED (failures=1, errors=1)", (1, 2)),
+        ("Ran 3 tests in 0.1s\n\nOK", (3, 0)),
+        ("test result: ok. 5 passed; 0 failed; 0 ignored", (5, 0)),
+        ("ok  \texample/a\t0.1s\nFAIL\texample/b\t0.2s", (1, 1)),
+        ("Tests:       1 failed, 2 passed, 3 total", (2, 1)),
+        ("  3 passing (8ms)\n  1 failing", (3, 1)),
+        ("all is well", None),
+    ],
+)
+def test_the_counts_of_common_test_runners_are_read(text, counts):
+    assert test_counts(text) == counts
+
+
+def test_an_exit_code_is_read_where_it_stands():
+    assert exit_code('{"returncode": 3}') == 3
+    assert exit_code('{"exit_code": true}') is None
+    assert exit_code("done\n[exit status 2]") == 2
+    assert exit_code("the exit was blocked") is None
