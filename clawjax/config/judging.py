@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from clawjax.config.checks import at_least, one_of, require, within
+from clawjax.config.checks import at_least, at_least_or_null, one_of, require, within
 
 __all__ = [
     "PRINCIPLE_SCORES",
@@ -92,6 +92,7 @@ class ConstitutionConfig:
     def __post_init__(self) -> None:
         """Reject what cannot be asked."""
         at_least("reward.constitution.principles", self.principles, 1)
+        at_least("reward.constitution.seed", self.seed, 0)
         at_least("reward.constitution.rounds", self.rounds, 1)
         at_least("reward.constitution.max_tokens", self.max_tokens, 1)
         one_of("reward.constitution.score", self.score, PRINCIPLE_SCORES)
@@ -131,7 +132,8 @@ class RewardModelConfig:
     """Whether a score is `2p - 1`, instead of its sign."""
 
     def __post_init__(self) -> None:
-        """Both are probabilities."""
+        """Versions are counted from 0; the others are probabilities."""
+        at_least_or_null("reward.reward_model.version", self.version, 0)
         within("reward.reward_model.confidence", self.confidence, 0.5, 1.0)
         within("reward.reward_model.max_disagreement", self.max_disagreement, 0.0, 0.5)
 
