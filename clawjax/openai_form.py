@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["call_form"]
+from clawjax.records import Message
+
+__all__ = ["call_form", "message_form"]
 
 
 def call_form(call_id: str, name: str, arguments: object) -> dict[str, Any]:
@@ -21,3 +23,17 @@ def call_form(call_id: str, name: str, arguments: object) -> dict[str, Any]:
     """
     function = {"name": name, "arguments": arguments}
     return {"id": call_id, "type": "function", "function": function}
+
+
+def message_form(message: Message) -> dict[str, Any]:
+    """A message without what it does not have; thoughts are no examples of what to say."""
+    form: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name is not None:
+        form["name"] = message.name
+    if message.tool_call_id is not None:
+        form["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        form["tool_calls"] = [
+            call_form(call.call_id, call.name, call.arguments) for call in message.tool_calls
+        ]
+    return form

@@ -25,9 +25,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from clawjax.data.messages import as_messages, message_form
+from clawjax.data.messages import as_messages
 from clawjax.data.preferences import Preference, Provenance, Rated, Row, RowError
 from clawjax.errors import DataError
+from clawjax.openai_form import message_form
 from clawjax.records import Message
 
 __all__ = ["SHAPES", "form_of", "forms_of", "rows_of", "shape_of"]

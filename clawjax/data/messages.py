@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from clawjax.errors import DataError
 from clawjax.records import Message, ToolCall
 
-__all__ = ["as_messages", "message_form", "message_of"]
+__all__ = ["as_messages", "message_of"]
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -45,25 +44,6 @@ def as_messages(value: object, *, role: str) -> tuple[Message, ...]:
         return tuple(map(message_of, value))
     msg = f"messages have to be a list or a text: {_short(value)}"
     raise DataError(msg)
-
-
-def message_form(message: Message) -> dict[str, Any]:
-    """A message in OpenAI's form; thoughts are no examples of what to say."""
-    form: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.name is not None:
-        form["name"] = message.name
-    if message.tool_call_id is not None:
-        form["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        form["tool_calls"] = [
-            {
-                "id": call.call_id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
-    return form
 
 
 def _text(content: object) -> str:

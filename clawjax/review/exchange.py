@@ -31,7 +31,8 @@ from typing import Any
 from clawjax.config import StepAspect
 from clawjax.errors import LogError
 from clawjax.log.store import SqlTurnLog
-from clawjax.records import JudgedTurn, Message
+from clawjax.openai_form import message_form
+from clawjax.records import JudgedTurn
 from clawjax.review.label import Label
 from clawjax.review.queue import ReviewQueue
 
@@ -39,7 +40,6 @@ __all__ = [
     "FORMAT",
     "described",
     "lines",
-    "message_form",
     "read_label",
     "read_lines",
     "steps_from",
@@ -149,23 +149,4 @@ def _told(label: Label | None) -> dict[str, Any] | None:
         return None
     told = asdict(label) | {"steps": steps_told(label.steps), "hints": list(label.hints)}
     del told["turn_id"]
-    return told
-
-
-def message_form(message: Message) -> dict[str, Any]:
-    """A message in OpenAI's form, without what it does not have; thoughts are left out."""
-    told: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.name is not None:
-        told["name"] = message.name
-    if message.tool_call_id is not None:
-        told["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        told["tool_calls"] = [
-            {
-                "id": call.call_id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
-        ]
     return told

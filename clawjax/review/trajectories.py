@@ -29,8 +29,8 @@ from typing import Any
 from clawjax.config import HUMAN, PROCESS, StepAspect
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
+from clawjax.openai_form import message_form
 from clawjax.records import JudgedTurn, NextStateKind, Outcome, TurnKind, Verdict
-from clawjax.review.exchange import message_form
 from clawjax.review.steps import process_score
 
 __all__ = ["FORMAT", "trajectories"]
