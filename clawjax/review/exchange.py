@@ -31,6 +31,7 @@ from typing import Any
 from clawjax.config import StepAspect
 from clawjax.errors import LogError
 from clawjax.log.store import SqlTurnLog
+from clawjax.openai_form import call_form
 from clawjax.records import JudgedTurn, Message
 from clawjax.review.label import Label
 from clawjax.review.queue import ReviewQueue
@@ -161,11 +162,6 @@ def message_form(message: Message) -> dict[str, Any]:
         told["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
         told["tool_calls"] = [
-            {
-                "id": call.call_id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            }
-            for call in message.tool_calls
+            call_form(call.call_id, call.name, call.arguments) for call in message.tool_calls
         ]
     return told

@@ -95,6 +95,8 @@ async def test_only_the_role_admin_reviews(desk):
         refused = await desk.client.post(f"/v1/review/{path}", json={"score": 1})
         assert refused.status_code == 401
     assert (await desk.client.get("/v1/review", headers=desk.keys["phone"])).status_code == 403
+    described = (await desk.client.get("/openapi.json")).json()["paths"]
+    assert {"post"} == set(described["/v1/review/{turn_id}/label"])
 
 
 async def test_what_is_not_claimed_or_no_label_is_refused(desk):
