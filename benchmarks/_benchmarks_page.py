@@ -39,7 +39,7 @@ MINUTES = {
     "personal": 720,
     "personal_demo": 30,
     "prefix_reuse": 12,
-    "process_labels": 15,
+    "process_labels": 25,
     "quick_suite": 8,
     "reliability": 25,
     "rollouts": 5,

@@ -121,6 +121,22 @@ _describe(
     "Forget a conversation of the caller's own",
     parameters=_parameters(("session_id", _NAME, "as `X-Session-Id` said"), where="path"),
 )
+_TURN = _parameters(
+    ("turn_id", {"type": "string", "pattern": "^[^/]+$"}, "as a claim said"), where="path"
+)
+_describe("/v1/review", "get", "How many turns wait for people, for admins")
+_describe("/v1/review/claim", "post", "A turn to label, or null; for admins")
+_describe("/v1/review/undo", "post", "Take back the caller's newest label or skip; for admins")
+_describe(
+    "/v1/review/{turn_id}/label",
+    "post",
+    "Say how good a claimed turn was; for admins",
+    parameters=_TURN,
+    requestBody=_body(bodies.REVIEW),
+)
+_describe(
+    "/v1/review/{turn_id}/skip", "post", "Give a claimed turn back; for admins", parameters=_TURN
+)
 _OPEN: Json = {"security": []}
 _describe("/healthz", "get", "Whether replies can be sampled, and what each loop does", **_OPEN)
 _describe(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from clawjax.config import StepAspect
 from clawjax.gateway.openai import MAX_CHOICES, MAX_TOP_LOGPROBS
 
-__all__ = ["CHAT", "ERROR", "FEEDBACK", "MESSAGES", "RESPONSES", "TEXT"]
+__all__ = ["CHAT", "ERROR", "FEEDBACK", "MESSAGES", "RESPONSES", "REVIEW", "TEXT"]
 
 Schema = dict[str, Any]
 
@@ -203,6 +204,18 @@ FEEDBACK: Schema = _object(
     text={"type": "string", "minLength": 1},
     session_done=_FLAG,
 ) | {"oneOf": [{"required": ["score"]}, {"required": ["thumbs"]}, {"required": ["text"]}]}
+
+REVIEW: Schema = _object(
+    ["score"],
+    score=_number(-1, 1),
+    steps={
+        "type": ["object", "null"],
+        "properties": {aspect.value: _number(-1, 1) for aspect in StepAspect},
+        "additionalProperties": False,
+    },
+    hints={"type": ["array", "null"], "items": _TEXT, "maxItems": 8},
+    note={"type": ["string", "null"]},
+)
 
 ERROR = _object(
     ["error"],

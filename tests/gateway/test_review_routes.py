@@ -7,6 +7,9 @@ import pytest
 
 from clawjax.config import EngineConfig, GatewayConfig
 from clawjax.gateway.app import GatewayDeps, create_app
+from clawjax.gateway.auth import Authenticator
+from clawjax.gateway.openapi import document
+from clawjax.gateway.review import review_routes
 from clawjax.keys import KEY_FILE, KeyFile, KeyRing, Role, new_key
 from clawjax.log.holding import ReviewRequest
 from clawjax.records import NextState, NextStateKind
@@ -95,6 +98,14 @@ async def test_only_the_role_admin_reviews(desk):
         refused = await desk.client.post(f"/v1/review/{path}", json={"score": 1})
         assert refused.status_code == 401
     assert (await desk.client.get("/v1/review", headers=desk.keys["phone"])).status_code == 403
+
+
+def test_every_route_is_described(log):
+    queue = ReviewQueue(log, lease_s=1.0)
+    routes = review_routes(queue, Authenticator(KeyRing()), lambda: NOW, 1000)
+    paths = document(routes, GatewayConfig())["paths"]
+    assert len(paths) == len(routes)
+    assert set(paths["/v1/review/{turn_id}/label"]) == {"post"}
 
 
 async def test_what_is_not_claimed_or_no_label_is_refused(desk):
