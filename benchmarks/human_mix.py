@@ -78,7 +78,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--persona", default=None)
     parser.add_argument("--seeds", type=lambda text: text.split(","), default=None)
     options = parser.parse_args(arguments)
-    options.persona = options.persona or ("brief" if options.quick else "you")
+    options.persona = options.persona or ("plain" if options.quick else "you")
     options.seeds = options.seeds or (["0"] if options.quick else ["0", "1", "2"])
     return options
 

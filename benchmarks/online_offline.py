@@ -85,7 +85,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=lambda text: text.split(","), default=None)
     parser.add_argument("--from", dest="folders", nargs="+", type=Path, default=[], metavar="DIR")
     options = parser.parse_args(arguments)
-    options.personas = options.personas or (["brief"] if options.quick else ["brief", "you"])
+    options.personas = options.personas or (["plain"] if options.quick else ["brief", "you"])
     options.seeds = options.seeds or (["0"] if options.quick else ["0", "1", "2"])
     options.methods = [*BESIDE, ONLINE]
     options.overrides = []
