@@ -1,8 +1,8 @@
 """Train a reward model: `python experiments/train_reward_model.py pairs.jsonl --to reward_models`.
 
-A line is a JSON object with `prompt`, `chosen` and `rejected`, each a text or a list of chat
-messages, and, where known, `user` and `provenance`. The new version is adopted if it beats the one
-that judges now on held-out pairs; either way it is kept, with what was measured in its manifest.
+Lines are in any shape that data sets have (docs/offline.md). The new version is adopted if
+it beats the one that judges now on held-out pairs; either way it is kept, with what was measured
+in its manifest.
 Exit codes: 0 adopted, 3 kept and not adopted, 2 the pairs do not allow it.
 """
 
@@ -35,10 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     try:
-        pairs = [pair for file in options.pairs for pair in read_pairs(file)]
+        pairs = read_pairs(options.pairs)
         settings = Settings(members=options.members, seed=options.seed)
         trained = train_version(pairs, RewardModelStore(options.to), FeatureReader(), settings)
-    except (ClawError, OSError, ValueError) as error:
+    except (ClawError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     said = "adopted" if trained.is_adopted else "kept, not adopted"
@@ -47,30 +47,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if trained.is_adopted else 3
 
 
-def read_pairs(file: Path) -> list[PreferencePair]:
-    """The pairs of a file.
+def read_pairs(files: list[Path]) -> list[PreferencePair]:
+    """The pairs of files; of replies with a score, every two to the same prompt that differ.
 
     Raises:
-        ValueError: a line is not of this form; the message names it.
+        DataError: a file cannot be read, or a line is of no known shape; it is named.
     """
-    from clawjax.rewards.preference_features import PreferencePair
+    from clawjax.data.files import read_rows
+    from clawjax.data.preferences import Preference, Rated, preferences_of
+    from clawjax.rewards.preference_features import to_pairs
 
-    pairs = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            prompt, chosen, rejected = (_text(row[n]) for n in ("prompt", "chosen", "rejected"))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            msg = f"{file}, line {number}: {error!r}: write prompt, chosen and rejected"
-            raise ValueError(msg) from error
-        about = row.get("user", ""), row.get("provenance", "")
-        pairs.append(PreferencePair(prompt, chosen, rejected, *about))
-    return pairs
-
-
-def _text(value: Any) -> str:
-    """A text, or the last of a list of chat messages."""
-    return value if isinstance(value, str) else value[-1]["content"]
+    rows = read_rows(files).rows
+    rated = [row for row in rows if isinstance(row, Rated)]
+    pairs = [row for row in rows if isinstance(row, Preference)]
+    return to_pairs([*pairs, *preferences_of(rated)])
 
 
 def _or_none(quality: Any) -> Any:

@@ -14,9 +14,18 @@ from typing import NamedTuple, Protocol
 from clawjax.data.preferences import Preference, Provenance, Rated, RowError, preferences_of
 from clawjax.linking.corrections import corrections
 from clawjax.log.replay import HasLinks, placed, replay
-from clawjax.records import FinishReason, JudgedTurn, NextStateKind, Turn, TurnKind
+from clawjax.records import FinishReason, JudgedTurn, Message, NextStateKind, Turn, TurnKind
 
-__all__ = ["LoggedTurns", "Scored", "corrected", "praised", "preferred", "rated_of", "score_of"]
+__all__ = [
+    "LoggedTurns",
+    "Scored",
+    "corrected",
+    "praised",
+    "preferred",
+    "rated_of",
+    "revised",
+    "score_of",
+]
 
 _USABLE = (FinishReason.STOP, FinishReason.TOOL_CALLS)
 _OF_THE_USER = ("feedback", "next_state", "quote")
@@ -87,16 +96,36 @@ def corrected(log: LoggedTurns) -> Iterator[Preference]:
             continue
 
 
-def preferred(log: LoggedTurns) -> list[Preference]:
-    """Corrections, and every two replies to the same prompt of the same user whose scores differ.
+def revised(log: HasLinks) -> Iterator[Preference]:
+    """What a judge wrote in a reply's place and stands by, over that reply."""
+    for judged in replay(log):
+        turn = judged.turn
+        texts = dict.fromkeys(v.revision for v in judged.verdicts) if _is_usable(turn) else {}
+        for text in filter(None, texts):
+            try:
+                yield Preference(
+                    prompt=turn.messages,
+                    chosen=Message("assistant", text),
+                    rejected=turn.reply,
+                    provenance=Provenance.AI,
+                    user=turn.scope,
+                    source=turn.turn_id,
+                    tools_json=turn.tools_json,
+                )
+            except RowError:  # the reply itself
+                continue
 
-    Such replies come of asking again and of `n` > 1.
+
+def preferred(log: LoggedTurns) -> list[Preference]:
+    """Corrections, revisions, and replies to the same prompt of the same user by their scores.
+
+    Every two whose scores differ; such replies come of asking again and of `n` > 1.
     """
-    return [*corrected(log), *preferences_of(list(rated_of(log)))]
+    return [*corrected(log), *revised(log), *preferences_of(list(rated_of(log)))]
 
 
 def praised(log: LoggedTurns, *, min_score: float = 0.0) -> list[Rated]:
-    """Replies worth imitating: those with a higher score, and those that users wrote themselves."""
+    """Replies worth imitating: with a higher score, or written by users or judges themselves."""
     written = (
         Rated(
             prompt=pair.prompt,
@@ -107,7 +136,7 @@ def praised(log: LoggedTurns, *, min_score: float = 0.0) -> list[Rated]:
             source=pair.source,
             tools_json=pair.tools_json,
         )
-        for pair in corrected(log)
+        for pair in (*corrected(log), *revised(log))
     )
     return [*(rated for rated in rated_of(log) if rated.score > min_score), *written]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clawjax.config import ConstitutionConfig, LlmJudgeConfig
-from clawjax.records import Message, NextState, NextStateKind, Turn, Verdict
+from clawjax.records import NextState, NextStateKind, Turn, Verdict
 from clawjax.rewards.constitution_prompts import (
     CONSTITUTION_DIGEST,
     build_comparison,
@@ -32,7 +32,7 @@ from clawjax.rewards.constitution_prompts import (
 from clawjax.rewards.endpoint import BACKOFF_S, EndpointReward
 from clawjax.rewards.principles import Principle, draw, read_principles
 
-__all__ = ["ConstitutionReward", "PositionBias", "Preferred", "position_bias", "preferred_replies"]
+__all__ = ["ConstitutionReward", "PositionBias", "position_bias"]
 
 
 class _Critique(NamedTuple):
@@ -61,14 +61,6 @@ class PositionBias(NamedTuple):
     first: int
     """Those in which both orders prefer what they were shown first."""
     second: int
-
-
-class Preferred(NamedTuple):
-    """A preference pair: what was asked, the revision, the reply."""
-
-    messages: tuple[Message, ...]
-    chosen: str
-    rejected: str
 
 
 class ConstitutionReward(EndpointReward):
@@ -229,16 +221,6 @@ def position_bias(verdicts: Iterable[Verdict]) -> PositionBias:
         first=pairs.count((1.0, -1.0)),
         second=pairs.count((-1.0, 1.0)),
     )
-
-
-def preferred_replies(judged: Iterable[tuple[Turn, Sequence[Verdict]]]) -> list[Preferred]:
-    """Revisions over replies, as preference pairs; the chosen sides alone are demonstrations."""
-    return [
-        Preferred(turn.messages, verdict.revision, turn.reply.content)
-        for turn, verdicts in judged
-        for verdict in verdicts
-        if verdict.revision is not None
-    ]
 
 
 def _named(principles: Sequence[Principle]) -> str:

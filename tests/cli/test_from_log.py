@@ -69,3 +69,12 @@ def test_praise_and_what_users_wrote_themselves_are_examples(log):
         ("Other.", "bob"),
         ("Better.", "local"),
     ]
+
+
+def test_revisions_of_a_judge_are_preferences_and_examples(log):
+    log.append(Verdict("t3", "constitution", -1.0, 104.0, revision="Kinder."))
+    log.append(Verdict("side", "constitution", -1.0, 104.0, revision="Never."))
+    pairs = [(p.chosen.content, p.rejected.content, p.provenance) for p in preferred(log)]
+    assert ("Kinder.", "Labelled.", Provenance.AI) in pairs
+    assert "Never." not in {chosen for chosen, _, _ in pairs}
+    assert ("Kinder.", "local") in [(r.reply.content, r.user) for r in praised(log)]
