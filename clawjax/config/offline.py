@@ -43,7 +43,8 @@ class OfflineConfig:
     """Folder of a run whose served weights training starts from, e.g. one of objective=sft; null:
     the base model."""
     reward_model: str | None = None
-    """Of objectives that draw replies: a saved reward model; null: one is fitted to the pairs."""
+    """Of objectives that draw replies: the folder that `experiments/train_reward_model.py` wrote,
+    or the file of an earlier run; null: a small one is fitted to the training pairs."""
     samples: int = 4
     """Replies drawn to each question."""
     temperature: float = 1.0

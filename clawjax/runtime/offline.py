@@ -52,6 +52,7 @@ from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.records import SamplingParams
 from clawjax.rewards.pair_model import PairModel, packaged_features
+from clawjax.rewards.stored_scorer import StoredScorer
 from clawjax.runtime.build import open_log, use_compilation_cache
 from clawjax.runtime.paths import RunPaths, read_json, write_json
 from clawjax.weights import DirectoryWeightStore
@@ -261,6 +262,10 @@ def _reward_model(
     """The one that is named, or else the run's own, fitted once to the training pairs."""
     own = paths.root / "reward_model.safetensors"
     named = config.offline.reward_model
+    if named is not None and Path(named).is_dir():
+        limit = config.reward.reward_model.max_disagreement
+        stored = StoredScorer(Path(named), max_disagreement=limit)
+        return stored, {"reward_model": {"folder": named, "version": stored.version}}
     features = packaged_features()
     file = own if named is None else Path(named)
     train, held_out = (

@@ -14,6 +14,7 @@ from clawjax.rewards.preference_features import FeatureReader, PreferencePair, p
 from clawjax.rewards.reward_head import Opinion, RewardHead
 from clawjax.rewards.reward_model import RewardModelReward, score_opinion
 from clawjax.rewards.reward_store import RewardModelStore
+from clawjax.rewards.stored_scorer import StoredScorer
 from clawjax.rewards.train_reward_model import Settings, split_of, train_version
 
 from .reward_records import make_turn, session_closed, user_says
@@ -132,6 +133,24 @@ def test_swapping_the_replies_turns_the_opinion_round(trained):
     a, b = (READER.read("question", text) for text in ("please apple", "never apple"))
     assert head.compare(a, b).probability + head.compare(b, a).probability == pytest.approx(1.0)
     assert head.compare(a, a).probability == pytest.approx(0.5)
+
+
+def test_offline_runs_ask_the_adopted_version_which_says_nothing_where_its_members_disagree(
+    trained, tmp_path
+):
+    store, _ = trained
+    folder, asked = store._folder, (Message("user", "question 1 river"),)
+    scorer = StoredScorer(folder, max_disagreement=0.5, reader=READER)
+    assert scorer.version == store.adopted()
+    polite, rude = (scorer.score(asked, f"{word} river stone") for word in ("please", "never"))
+    assert polite is not None
+    assert rude is not None
+    assert -1 <= rude < polite <= 1
+    assert scorer.score(asked, " ") is None
+    strict = StoredScorer(folder, max_disagreement=0.0, reader=READER)
+    assert strict.score(asked, "please river stone") is None
+    with pytest.raises(ConfigError, match="no adopted reward model"):
+        StoredScorer(tmp_path, max_disagreement=0.5, reader=READER)
 
 
 def test_a_prompt_is_in_one_part_only_and_the_parts_have_their_shares():
