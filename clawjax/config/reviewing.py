@@ -27,9 +27,10 @@ class HumanConfig:
     least_majority: float | None = 0.75
     """A judge whose majority is smaller than this share of its valid votes is of two minds."""
     ensemble_modules: list[str] = field(default_factory=lambda: ["reward_model"])
-    """Modules whose `votes` are the scores of an ensemble's members."""
-    most_deviation: float | None = 0.5
-    """Standard deviation of those scores above which the ensemble disagrees."""
+    """Modules that are ensembles: with a component `disagreement`, or its members' scores as
+    `votes`."""
+    most_deviation: float | None = 0.15
+    """Standard deviation of the members' probabilities above which they disagree."""
     safety_modules: list[str] = field(default_factory=lambda: ["constitution"])
     """Modules that a score below `safety_below` of is a matter of safety."""
     safety_below: float | None = 0.0

@@ -72,11 +72,15 @@ def votes_split(
 def ensemble_disagrees(
     verdicts: Sequence[Verdict], most_deviation: float | None, *, modules: Sequence[str]
 ) -> bool:
-    """Whether the scores of an ensemble's members have a higher standard deviation (over n)."""
+    """Whether an ensemble's members differ in a reply's probability of being good by more.
+
+    The standard deviation is the verdict's component `disagreement`; where there is none it is that
+    of its votes (over n), which are scores and so twice as far apart as probabilities.
+    """
     if most_deviation is None:
         return False
-    members = [_valid(verdict) for verdict in verdicts if verdict.module in modules]
-    return any(len(votes) > 1 and pstdev(votes) > most_deviation for votes in members)
+    found = [_deviation(verdict) for verdict in verdicts if verdict.module in modules]
+    return any(deviation > most_deviation for deviation in found)
 
 
 def is_unsafe(verdicts: Sequence[Verdict], below: float | None, *, modules: Sequence[str]) -> bool:
@@ -117,3 +121,11 @@ def is_drawn(turn_id: str, share: float, *, salt: str) -> bool:
 
 def _valid(verdict: Verdict) -> list[float]:
     return [vote for vote in verdict.votes if vote is not None]
+
+
+def _deviation(verdict: Verdict) -> float:
+    for component in verdict.components:
+        if component.module == "disagreement" and component.score is not None:
+            return component.score
+    votes = _valid(verdict)
+    return pstdev(votes) / 2 if len(votes) > 1 else 0.0

@@ -6,6 +6,7 @@ import pytest
 from review_records import said
 
 from clawjax.config import HumanConfig, StepAspect
+from clawjax.records import Component
 from clawjax.review.reasons import (
     contradicts_outcome,
     ensemble_disagrees,
@@ -36,12 +37,18 @@ def test_a_judge_of_two_minds_is_one_without_a_clear_majority_of_valid_votes(vot
     assert not votes_split(verdicts, 0.75, without=["next_state"])
 
 
-def test_an_ensemble_disagrees_by_the_deviation_of_its_members():
-    verdicts = [said(0.0, module="reward_model", votes=(0.8, -0.4))]  # deviation 0.6
-    assert ensemble_disagrees(verdicts, 0.59, modules=["reward_model"])
-    assert not ensemble_disagrees(verdicts, 0.61, modules=["reward_model"])
-    assert not ensemble_disagrees(verdicts, 0.59, modules=["other"])
-    assert not ensemble_disagrees(verdicts, None, modules=["reward_model"])
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        said(None, module="reward_model", components=(Component("disagreement", 0.3),)),
+        said(0.0, module="reward_model", votes=(0.8, -0.4)),  # probabilities of 0.9 and 0.3
+    ],
+)
+def test_an_ensemble_disagrees_by_the_deviation_of_its_members_probabilities(verdict):
+    assert ensemble_disagrees([verdict], 0.29, modules=["reward_model"])
+    assert not ensemble_disagrees([verdict], 0.31, modules=["reward_model"])
+    assert not ensemble_disagrees([verdict], 0.29, modules=["other"])
+    assert not ensemble_disagrees([verdict], None, modules=["reward_model"])
 
 
 def test_safety_is_a_module_s_score_or_the_label_of_a_step():
