@@ -165,7 +165,8 @@ class Target:
         before, began = self.rows(), time.monotonic()
         shown = f"{method} {path[:200]} {dict(headers or {})} {(content or b'')[:2000]!r}"
         try:
-            answer = self.client.request(method, path, headers=headers, content=content)
+            # Joined as text: `//x` is a path here, and would be another host to the client.
+            answer = self.client.request(method, self.url + path, headers=headers, content=content)
         except httpx.TimeoutException as error:
             msg = f"no answer within {SLOWEST_S:.0f} s: {shown}"
             raise BrokenError(msg) from error
