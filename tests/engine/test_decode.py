@@ -63,7 +63,7 @@ def test_rows_are_compiled_for_in_halves(model: LoadedModel, slots: int, sizes: 
 
 def test_an_unforeseen_shape_is_an_error(model: LoadedModel, decoder: Decoder) -> None:
     before = decoder.compiled
-    assert before == decoder.shapes()
+    assert before >= decoder.shapes()
     wrong = idle_rows(1)._replace(top_k=np.zeros(1, np.float32))
     with pytest.raises(TypeError):
         decoder.prefill(model.params, [Read(np.ones(3, np.int32), 0, 0)], wrong)

@@ -102,14 +102,14 @@ def test_a_prompt_beside_more_running_replies_is_read_in_small_pieces(
     running = [submit(scheduler, request(prompt(4, seed=n), 60, seed=n)) for n in (1, 2)]
     while len(replies) < 2:
         step(scheduler, replies)
-    calls = spy(decoder, "prefill", monkeypatch)
+    calls = spy(decoder, "mixed", monkeypatch)
     asked = request(prompt(76, seed=3), 5, seed=3)
     late = submit(scheduler, asked)
     while late not in replies:
         before = {job: len(replies[job].ids) for job in running}
         step(scheduler, replies)
         assert all(len(replies[job].ids) == before[job] + 1 for job in running)
-    starts = [together[0].start for together in reads(calls)]
+    starts = [read.start for (*_, read), _ in calls]
     assert starts == list(range(0, 76, 8))
     while not scheduler.is_idle:
         step(scheduler, replies)

@@ -303,7 +303,7 @@ def test_nothing_compiles_after_warm_up(scheduler: Scheduler, decoder: Decoder) 
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled == []
-    assert decoder.compiled == decoder.shapes()
+    assert decoder.compiled >= decoder.shapes()
 
 
 def test_the_urgent_come_first_and_what_they_displace_goes_on_where_it_was(
