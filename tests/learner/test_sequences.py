@@ -34,7 +34,7 @@ def test_values_against_numpy(values: np.ndarray, turn_ids: np.ndarray) -> None:
     }
     for reduce, per_turn in expected.items():
         for function in (reduce, JITTED[reduce]):
-            np.testing.assert_allclose(function(values, turn_ids), per_turn, atol=1e-5)
+            np.testing.assert_allclose(function(values, turn_ids), per_turn, rtol=1e-5, atol=1e-5)
     for function in (COUNT, JITTED[COUNT]):
         np.testing.assert_array_equal(function(turn_ids), [tokens.size for tokens in own])
 
