@@ -20,12 +20,19 @@ import httpx
 
 from clawjax.engine.sglang.launch import tethered
 
-__all__ = ["EngineServer", "find_router", "free_port", "running_router", "running_servers"]
+__all__ = [
+    "EngineServer",
+    "find_router",
+    "free_port",
+    "running_router",
+    "running_servers",
+    "until_answering",
+]
 
 _START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 20.0
 _LOOK_S = 0.1
-_TAIL = 2000
+_TAIL = 3000
 """Characters of a log that a message quotes."""
 
 
@@ -64,7 +71,7 @@ class EngineServer:
             RuntimeError: it ends before, or takes five minutes; with what it had to say.
         """
         assert self._process is not None, "it was not started"
-        _until_healthy(self.url, self._process, self.log)
+        until_answering(self.url, self._process, self.log)
 
     def kill(self) -> None:
         """End it at once, as a crash does."""
@@ -133,7 +140,7 @@ def running_router(program: str, urls: Sequence[str], folder: Path) -> Generator
     with log.open("wb") as output:
         process = subprocess.Popen(tethered(command), stdout=output, stderr=output)
     try:
-        _until_healthy(url, process, log)
+        until_answering(url, process, log)
         yield url
     finally:
         _end(process)
@@ -146,12 +153,24 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
+def until_answering(
+    url: str,
+    process: subprocess.Popen[bytes],
+    log: Path,
+    *,
+    path: str = "/health",
+    timeout_s: float = _START_TIMEOUT_S,
+) -> None:
+    """Wait until a server that was just started answers at `path`.
+
+    Raises:
+        RuntimeError: it ended, or did not in time; the end of its log is in the message.
+    """
+    deadline = time.monotonic() + timeout_s
     with httpx.Client(base_url=url, trust_env=False, timeout=5.0) as client:
         while time.monotonic() < deadline and process.poll() is None:
             try:
-                client.get("/health").raise_for_status()
+                client.get(path).raise_for_status()
             except httpx.HTTPError:
                 time.sleep(_LOOK_S)
             else:

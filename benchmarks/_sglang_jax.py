@@ -10,14 +10,12 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import numpy as np
-from _engine_servers import free_port
+from _engine_servers import free_port, until_answering
 from safetensors.numpy import save_file
 
 from clawjax.engine import sglang_jax
@@ -31,8 +29,6 @@ __all__ = ["running_sglang_jax", "write_model"]
 
 _START_TIMEOUT_S = 600.0
 _STOP_TIMEOUT_S = 30.0
-_LOOK_S = 1.0
-_TAIL = 3000
 
 _ARCH = Architecture(  # the native attention of sglang-jax wants heads of 128
     family="qwen3",
@@ -102,22 +98,8 @@ def running_sglang_jax(
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        _until_answering(url, process, log)
+        until_answering(url, process, log, path="/get_model_info", timeout_s=_START_TIMEOUT_S)
         yield url
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # its scheduler is a process beside it
         process.wait(_STOP_TIMEOUT_S)
-
-
-def _until_answering(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    with httpx.Client(base_url=url, trust_env=False, timeout=5.0) as client:
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                client.get("/get_model_info").raise_for_status()
-            except httpx.HTTPError:
-                time.sleep(_LOOK_S)
-            else:
-                return
-    msg = f"sglang-jax did not start:\n{log.read_text('utf-8', 'replace')[-_TAIL:]}"
-    raise RuntimeError(msg)

@@ -99,13 +99,19 @@ def prefill_attend(slots: Array, starts: Array, length: int, *, live: int) -> At
     queries = starts[:, None] + jnp.arange(length)
     visible = jnp.arange(live) <= queries[:, :, None]
 
+    def write(buffer: Array, values: Array) -> Array:
+        for row in range(len(values)):  # one scatter would copy the buffer on a CPU
+            where = (slots[row], 0, starts[row], 0)
+            buffer = jax.lax.dynamic_update_slice(buffer, values[row : row + 1], where)
+        return buffer
+
     def read(buffer: Array) -> Array:
         size = (1, buffer.shape[1], live, buffer.shape[3])
         parts = [jax.lax.dynamic_slice(buffer, (slot, 0, 0, 0), size) for slot in slots]
         return jnp.concatenate(parts)
 
     def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
-        cache = _written(cache, k, v, slots, starts)
+        cache = LayerCache(write(cache.k, k.swapaxes(1, 2)), write(cache.v, v.swapaxes(1, 2)))
         return _mix(q, read(cache.k), read(cache.v), visible), cache
 
     return attend
@@ -150,18 +156,6 @@ def _put(cache: LayerCache, k: Array, v: Array, rows: Array, positions: Array) -
     """The cache with `k, v [N, K, D]` at `positions [N]` of `rows [N]`, where there are such."""
     where = (rows, slice(None), positions)
     return LayerCache(cache.k.at[where].set(k, mode="drop"), cache.v.at[where].set(v, mode="drop"))
-
-
-def _written(cache: LayerCache, k: Array, v: Array, slots: Array, starts: Array) -> LayerCache:
-    """The cache with `k, v [R, T, K, D]` in rows `slots [R]` from positions `starts [R]` on."""
-
-    def write(buffer: Array, values: Array) -> Array:
-        for row in range(len(values)):  # one scatter would copy the buffer on a CPU
-            where = (slots[row], 0, starts[row], 0)
-            buffer = jax.lax.dynamic_update_slice(buffer, values[row : row + 1], where)
-        return buffer
-
-    return LayerCache(write(cache.k, k.swapaxes(1, 2)), write(cache.v, v.swapaxes(1, 2)))
 
 
 def _mix_in_blocks(q: Array, cache: LayerCache, slot: Array, start: Array) -> Array:

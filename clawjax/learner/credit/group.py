@@ -122,12 +122,9 @@ def preferences(scores: Sequence[float], groups: Sequence[Hashable]) -> tuple[Pa
 
     Reference: all comparisons within a prompt, Ouyang et al. 2022, arXiv:2203.02155, section 3.5.
     """
-    members: dict[Hashable, list[int]] = {}
-    for place, key in enumerate(groups):
-        members.setdefault(key, []).append(place)
     return tuple(
         Pair(chosen, rejected)
-        for places in members.values()
+        for places in _places(groups)
         for chosen, rejected in itertools.permutations(places, 2)
         if scores[chosen] > scores[rejected]
     )
@@ -144,10 +141,7 @@ def most_varied(
 
     Reference: max-variance down-sampling, Xu et al. 2025, arXiv:2504.13818, section 3.2.
     """
-    members: dict[Hashable, list[int]] = {}
-    for place, key in enumerate(groups):
-        members.setdefault(key, []).append(place)
-    return tuple(sorted(p for places in members.values() for p in _spread(scores, places, kept)))
+    return tuple(sorted(p for places in _places(groups) for p in _spread(scores, places, kept)))
 
 
 def _spread(scores: Sequence[float], places: Sequence[int], kept: int) -> list[int]:
@@ -190,6 +184,14 @@ def _verdict(scores: Sequence[float], tolerance: float) -> Filtered | None:
     if len(scores) == 1:
         return Filtered.NOTHING_TO_COMPARE
     return Filtered.EQUAL_SCORES if max(scores) - min(scores) <= tolerance else None
+
+
+def _places(groups: Sequence[Hashable]) -> list[list[int]]:
+    """Where the turns of each group stand in the batch."""
+    places: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(groups):
+        places.setdefault(key, []).append(place)
+    return list(places.values())
 
 
 def _members(scores: Sequence[float], groups: Sequence[Hashable]) -> dict[Hashable, list[float]]:
