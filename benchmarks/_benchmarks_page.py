@@ -40,6 +40,7 @@ MINUTES = {
     "personal_demo": 30,
     "prefix_reuse": 12,
     "process_labels": 25,
+    "profiles": 5,
     "quick_suite": 8,
     "reliability": 25,
     "rollouts": 5,

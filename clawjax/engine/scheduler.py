@@ -116,15 +116,21 @@ class Scheduler:
         """Drop the cancelled, admit, run one prompt chunk and one decode step.
 
         While more replies are being written than wait to be read, these come first: they go on as
-        if alone while one prompt is read along, a little in each step.
+        if alone while one prompt is read along, a little in each step. Not where so many short
+        prompts wait that a chunk reads them together: then all are written sooner.
         """
         self._drop_cancelled()
         self._admit()
         pending = sorted((r for r in self._slots if r and not r.is_decoding), key=rank_of)
         is_brief = len(pending) < self.running - len(pending)
-        if pending and is_brief and not pending[0].is_scoring:
+        if pending and is_brief and not self._is_read_together(pending):
             return self._decode_and_read(pending[0])
         return self._prefill(pending, is_brief=is_brief) + self._decode()
+
+    def _is_read_together(self, pending: Sequence[Reply]) -> bool:
+        """Whether as many wait as one chunk can read, or somebody has a text to be scored."""
+        together = self._decoder.together(pending[0].left)
+        return pending[0].is_scoring or 1 < together <= len(pending)
 
     def retract_all(self) -> None:
         """Send everybody back to the queue with what they have; they are read again later."""
