@@ -8,10 +8,10 @@ runs others has the time that is left of its own, and loops and branches have no
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.profiler import ProfileData
@@ -137,12 +137,13 @@ def shares(operations: Sequence[Operation], known: Sequence[Program]) -> dict[st
         )
         for (module, number), names in ran.items()
     }
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     for each in operations:
         op_name = texts[each.module, each.program].get(each.name, "")
         spent[_part(f"{each.module} {op_name}")] += each.own
     total = sum(spent.values())
-    return {part: time / total for part, time in spent.most_common()}
+    ranked = sorted(spent, key=lambda part: -spent[part])
+    return {part: spent[part] / total for part in ranked}
 
 
 def _part(named: str) -> str:
@@ -150,7 +151,7 @@ def _part(named: str) -> str:
     return next(fitting, OTHER)
 
 
-def _operations(profile: ProfileData) -> Iterator[Operation]:
+def _operations(profile: Any) -> Iterator[Operation]:
     for plane in profile.planes:
         for line in plane.lines:
             yield from _of_thread(

@@ -23,11 +23,19 @@ from jax import Array
 from clawjax.config import EngineConfig
 from clawjax.engine.kv import Cache, copied, new_cache
 from clawjax.engine.programs import Shape, burst, decode, mixed, prefill, score
-from clawjax.engine.sampling import Drawn, SamplingRows, Scored, no_mask, sample
+from clawjax.engine.sampling import (
+    Drawn,
+    SamplingRows,
+    Scored,
+    idle_rows,
+    no_mask,
+    resized,
+    sample,
+)
 from clawjax.models.architecture import Architecture
 from clawjax.models.transformer import Params, Transformer
 
-__all__ = ["Decoder", "Read", "Shape", "idle_rows"]
+__all__ = ["Decoder", "Drawing", "Read", "Shape"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +52,19 @@ class Read(NamedTuple):
     """The row of the cache."""
     start: int
     """How many of its tokens the row holds already."""
+
+
+class Drawing(NamedTuple):
+    """Tokens that the device is about to draw."""
+
+    drawn: Drawn[Array]
+    """Arrays `[R]`, or `[steps, R]` of several steps in one call."""
+    steps: int
+
+    def wait(self) -> Drawn[np.ndarray]:
+        """Host arrays `[steps, R]`."""
+        drawn = jax.device_get(self.drawn)
+        return Drawn(*(column[None] for column in drawn)) if self.steps == 1 else drawn
 
 
 class Decoder:
@@ -176,7 +197,7 @@ class Decoder:
         logits = self._forward(shape, params, padded, where)
         done = list(map(operator.add, starts, counts))[: len(total)]
         is_any_read = any(map(operator.ge, done, total))
-        return done, self._sample(logits, _resized(rows, wanted), mask) if is_any_read else None
+        return done, self._sample(logits, resized(rows, wanted), mask) if is_any_read else None
 
     def score(
         self, params: Params, read: Read, *, wants_top: bool, is_brief: bool = False
@@ -213,7 +234,7 @@ class Decoder:
     def decode(
         self,
         params: Params,
-        tokens: np.ndarray,
+        tokens: np.ndarray | Array,
         positions: np.ndarray,
         rows: SamplingRows[np.ndarray],
         *,
@@ -221,31 +242,29 @@ class Decoder:
         live: int,
         steps: int = 1,
         mask: np.ndarray | None = None,
-    ) -> Drawn[np.ndarray]:
+    ) -> Drawing:
         """Feed one token to each of the first `count` rows (or more) and draw the next ones.
+
+        Returns at once. The tokens may be those of a step of as many rows that is still on its way.
 
         Args:
             params: the policy.
-            tokens: `[slots]` int32.
+            tokens: `[slots]` int32 on the host, or what another step draws.
             positions: `[slots]` int32, where the tokens go; idle rows name their next position.
             rows: sampling parameters of all slots.
             count: rows that matter.
             live: tokens in the longest row that matters, the new ones included.
             steps: 1, or `self.burst`: tokens to draw one after the other.
             mask: what each slot may draw, in one step; None allows everything.
-
-        Returns:
-            Arrays `[steps, R]`.
         """
         size = self._row_buckets[bisect.bisect_left(self._row_buckets, count)]
         shape = Shape("decode", size, steps, self._live(live))
-        fed = tokens[:size].copy(), positions[:size].copy()
-        first = _resized(rows, size)
+        fed = tokens[:size].copy() if isinstance(tokens, np.ndarray) else tokens
+        where, first = positions[:size].copy(), resized(rows, size)
         assert steps == 1 or mask is None, "what is allowed next depends on what is drawn"
         if steps == 1:
-            drawn = self._sample(self._forward(shape, params, *fed), first, mask)
-            return Drawn(*(column[None] for column in drawn))
-        return jax.device_get(self._forward(shape, params, *fed, first))
+            return Drawing(self._draw(self._forward(shape, params, fed, where), first, mask), steps)
+        return Drawing(self._forward(shape, params, fed, where, first), steps)
 
     def mixed(
         self,
@@ -286,7 +305,7 @@ class Decoder:
         shape = Shape("mixed", size, self._mixed_chunk, self._live(live))
         fed = tokens[:size].copy(), positions[:size].copy(), padded, where
         logits = self._forward(shape, params, *fed)
-        return start + len(part), self._sample(logits, _resized(rows, size), mask)
+        return start + len(part), self._sample(logits, resized(rows, size), mask)
 
     def _size(self, left: int, *, is_brief: bool) -> int:
         """Tokens of a chunk while `left` are to be read."""
@@ -313,13 +332,19 @@ class Decoder:
     def _sample(
         self, logits: Array, rows: SamplingRows[np.ndarray], mask: np.ndarray | None
     ) -> Drawn[np.ndarray]:
-        """Draw, and wait for it: the one transfer from the device per step."""
+        """Draw, and wait for it."""
+        return jax.device_get(self._draw(logits, rows, mask))
+
+    def _draw(
+        self, logits: Array, rows: SamplingRows[np.ndarray], mask: np.ndarray | None
+    ) -> Drawn[Array]:
+        """Have it drawn."""
         count = len(logits)
         if mask is None:
-            return jax.device_get(self._program(Shape("sample", count), None)(logits, rows))
+            return self._program(Shape("sample", count), None)(logits, rows)
         whole = no_mask(count, self.vocab)
         whole[: len(mask)] = mask[:count]
-        return jax.device_get(self._program(Shape("masked", count), None)(logits, rows, whole))
+        return self._program(Shape("masked", count), None)(logits, rows, whole)
 
     def _program(self, shape: Shape, params: Params | None) -> Any:
         program = self._programs.get(shape)
@@ -356,30 +381,6 @@ class Decoder:
             examples = (row, row, idle_rows(shape.rows))
             program = functools.partial(burst, self._model, shape)
         return jax.jit(program, donate_argnums=1).lower(params, self._layout, *examples)
-
-
-def idle_rows(count: int) -> SamplingRows[np.ndarray]:
-    """Sampling parameters, as host arrays, that cost the least: greedy and untruncated."""
-    return SamplingRows(
-        temperature=np.zeros(count, np.float32),
-        top_k=np.zeros(count, np.int32),
-        top_p=np.ones(count, np.float32),
-        min_p=np.zeros(count, np.float32),
-        seed=np.zeros((count, 2), np.uint32),
-        step=np.zeros(count, np.int32),
-        top_logprobs=np.zeros(count, np.int32),
-    )
-
-
-def _resized(rows: SamplingRows[np.ndarray], count: int) -> SamplingRows[np.ndarray]:
-    """The first `count` rows; where there are fewer, idle ones follow."""
-    missing = max(0, count - len(rows.step))
-    return SamplingRows(
-        *(
-            np.concatenate([column[:count], idle[:missing]])
-            for column, idle in zip(rows, idle_rows(missing), strict=True)
-        )
-    )
 
 
 def _halvings(slots: int) -> list[int]:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clawjax.engine.constraint import Constraint
-from clawjax.engine.decode import Read, idle_rows
-from clawjax.engine.sampling import SamplingRows, Scored
+from clawjax.engine.decode import Read
+from clawjax.engine.sampling import Drawn, SamplingRows, Scored, idle_rows
 from clawjax.engine.text import ReplyText
 from clawjax.protocols import GenerateRequest, ScoreRequest, TokenChunk
 from clawjax.records import FinishReason
@@ -138,6 +138,46 @@ class Reply:
             finish_reason=FinishReason.STOP,
             top_logprobs=tuple(self.top_logprobs),
             cached_tokens=self.cached,
+        )
+
+    def take(self, token: int, eos_ids: frozenset[int]) -> tuple[str, FinishReason | None]:
+        """Book a drawn token: the text that it makes visible, and whether it ends the reply."""
+        self.drawn.append(token)
+        request = self.job.request
+        assert isinstance(request, GenerateRequest), "what is scored is never decoded"
+        sampling = request.sampling
+        is_end = token in eos_ids and not sampling.ignore_eos
+        if is_end or token in sampling.stop_token_ids:
+            return self.text.finish(), FinishReason.STOP
+        text = self.text.push(token)
+        if not self.text.is_stopped and len(self.drawn) == self.job.limit:
+            text += self.text.finish()
+            return text, FinishReason.STOP if self.text.is_stopped else FinishReason.LENGTH
+        return text, FinishReason.STOP if self.text.is_stopped else None
+
+    def chunk(
+        self,
+        drawn: Drawn[np.ndarray],
+        row: int,
+        *,
+        version: int,
+        text: str,
+        finish_reason: FinishReason | None,
+    ) -> TokenChunk:
+        """The token that was taken last, as its asker gets it: `drawn[row]`, by `version`."""
+        request = self.job.request
+        assert isinstance(request, GenerateRequest), "what is scored is never decoded"
+        wanted = request.top_logprobs
+        top = [alternatives(drawn.top_ids[row], drawn.top_logprobs[row], wanted)] if wanted else ()
+        return TokenChunk(
+            token_ids=(self.drawn[-1],),
+            sampler_logprobs=(float(drawn.logprob[row]),),
+            sampler_logprobs_t1=(float(drawn.logprob_t1[row]),),
+            versions=(version,),
+            text=text,
+            finish_reason=finish_reason,
+            top_logprobs=tuple(top),
+            cached_tokens=self.cached if len(self.drawn) == 1 else 0,
         )
 
     def sampling_row(self) -> SamplingRows[np.ndarray]:

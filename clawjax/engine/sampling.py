@@ -25,8 +25,10 @@ __all__ = [
     "Drawn",
     "SamplingRows",
     "Scored",
+    "idle_rows",
     "invert",
     "no_mask",
+    "resized",
     "sample",
     "score",
     "truncated",
@@ -78,6 +80,30 @@ class Scored(NamedTuple, Generic[A]):
     top_ids: A
     """`[N, min(20, V)]`, what is likeliest in its place; zeros where nobody wants to know."""
     top_logprobs: A
+
+
+def idle_rows(count: int) -> SamplingRows[np.ndarray]:
+    """Sampling parameters, as host arrays, that cost the least: greedy and untruncated."""
+    return SamplingRows(
+        temperature=np.zeros(count, np.float32),
+        top_k=np.zeros(count, np.int32),
+        top_p=np.ones(count, np.float32),
+        min_p=np.zeros(count, np.float32),
+        seed=np.zeros((count, 2), np.uint32),
+        step=np.zeros(count, np.int32),
+        top_logprobs=np.zeros(count, np.int32),
+    )
+
+
+def resized(rows: SamplingRows[np.ndarray], count: int) -> SamplingRows[np.ndarray]:
+    """The first `count` rows; where there are fewer, idle ones follow."""
+    missing = max(0, count - len(rows.step))
+    return SamplingRows(
+        *(
+            np.concatenate([column[:count], idle[:missing]])
+            for column, idle in zip(rows, idle_rows(missing), strict=True)
+        )
+    )
 
 
 def score(logits: Array, tokens: Array, wants_top: Array) -> Scored[Array]:

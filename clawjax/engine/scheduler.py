@@ -4,8 +4,10 @@ Owns the slots and every reply under way. Invariants: of what is equally urgent,
 served; what is more urgent takes a slot from what is less, which goes on later where it was;
 between two decode steps at most one prompt chunk runs, and while most replies are being written a
 small one within each step, so a long prompt cannot stall the others; a slot is free again in the
-step in which its request ends or is found cancelled; prompt tokens are never cut. Lives in the
-worker thread; knows neither asyncio nor threads.
+step in which its request ends or is found cancelled; prompt tokens are never cut. While nothing
+else is to be done the device has a step ahead: it decodes on while the host looks at what it drew,
+and what it draws for a reply that has ended by then is nobody's. Lives in the worker thread; knows
+neither asyncio nor threads.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from typing import NamedTuple
 import numpy as np
 
 from clawjax.engine.constraint import Constraint, masks
-from clawjax.engine.decode import Decoder, idle_rows
+from clawjax.engine.decode import Decoder
+from clawjax.engine.flight import Flight
 from clawjax.engine.prefixes import PrefixTable
-from clawjax.engine.replies import Delivery, Job, Reply, alternatives, last_chunk, rank_of
-from clawjax.engine.sampling import Drawn, SamplingRows
+from clawjax.engine.replies import Delivery, Job, Reply, last_chunk, rank_of
+from clawjax.engine.sampling import Drawn, SamplingRows, idle_rows
 from clawjax.engine.text import ReplyText
 from clawjax.models.transformer import Params
-from clawjax.protocols import GenerateRequest, TokenChunk
-from clawjax.records import FinishReason
+from clawjax.protocols import GenerateRequest
 
 __all__ = ["Scheduler", "Weights"]
 
@@ -75,6 +77,7 @@ class Scheduler:
         self._tokens = np.zeros(decoder.slots, np.int32)
         self._positions = np.zeros(decoder.slots, np.int32)
         self._rows = idle_rows(decoder.slots)
+        self._flight: Flight | None = None
 
     @property
     def running(self) -> int:
@@ -121,6 +124,8 @@ class Scheduler:
         """
         self._drop_cancelled()
         self._admit()
+        if self._flight is not None:
+            return self._decode()
         pending = sorted((r for r in self._slots if r and not r.is_decoding), key=rank_of)
         is_brief = len(pending) < self.running - len(pending)
         if pending and is_brief and not self._is_read_together(pending):
@@ -275,12 +280,28 @@ class Scheduler:
 
     def _decode(self) -> list[Delivery]:
         """The next token of every reply under way; several where nobody needs the host before."""
+        flight = self._flight or self._launch()
+        if flight is None:
+            return []
+        self._flight = self._launch_behind(flight)
+        drawn = flight.drawing.wait()
+        delivered = []
+        for step in range(flight.drawing.steps):
+            now = Drawn(*(column[step] for column in drawn))
+            for running in tuple(flight.replies):
+                if self._slots[running.slot] is running:
+                    self._positions[running.slot] += 1
+                    delivered.append(self._take(running, now, running.slot, flight.version))
+        return delivered
+
+    def _launch(self) -> Flight | None:
+        """A step of all replies under way; None without any."""
         active = [r for r in self._slots if r is not None and r.is_decoding]
         if not active:
-            return []
+            return None
         longest = max(int(self._positions[r.slot]) for r in active)
         steps = self._steps(active, longest)
-        drawn = self._decoder.decode(
+        drawing = self._decoder.decode(
             self.weights.params,
             self._tokens,
             self._positions,
@@ -290,14 +311,26 @@ class Scheduler:
             steps=steps,
             mask=self._mask(active),
         )
-        delivered = []
-        for step in range(steps):
-            now = Drawn(*(column[step] for column in drawn))
-            for running in active:
-                if self._slots[running.slot] is running:
-                    self._positions[running.slot] += 1
-                    delivered.append(self._take(running, now, running.slot))
-        return delivered
+        return Flight(active, drawing, self.weights.version)
+
+    def _launch_behind(self, flight: Flight) -> Flight | None:
+        """The next step of the same replies, fed with what only the device knows yet."""
+        replies, drawn = flight.replies, flight.drawing.drawn
+        longest = max(int(self._positions[r.slot]) for r in replies) + 1
+        is_wanted = self._decoder.burst == 1 and self._is_quiet(replies)
+        if not (is_wanted and flight.has_room and longest < self._decoder.capacity):
+            return None
+        ahead = np.zeros_like(self._positions)
+        ahead[[r.slot for r in replies]] = 1
+        drawing = self._decoder.decode(
+            self.weights.params,
+            drawn.token,
+            self._positions + ahead,
+            self._rows._replace(step=self._rows.step + ahead),
+            count=len(drawn.token),
+            live=longest + 1,
+        )
+        return Flight(list(replies), drawing, self.weights.version)
 
     def _mask(self, drawing: Sequence[Reply]) -> np.ndarray | None:
         """What each slot may draw in a decode step."""
@@ -309,46 +342,39 @@ class Scheduler:
     def _steps(self, active: Sequence[Reply], longest: int) -> int:
         """How many tokens to draw before anything else is looked at."""
         burst = self._decoder.burst
-        is_quiet = not self._waiting and len(active) == self.running
-        is_free = all(r.job.constraint is None for r in active)
         has_room = all(r.job.limit - len(r.drawn) >= burst for r in active)
         fits = longest + burst <= self._decoder.capacity
-        return burst if is_quiet and is_free and has_room and fits else 1
+        return burst if self._is_quiet(active) and has_room and fits else 1
 
-    def _take(self, running: Reply, drawn: Drawn[np.ndarray], row: int) -> Delivery:
-        """Book a drawn token: it is fed in the next step unless it ends the reply."""
+    def _is_quiet(self, active: Sequence[Reply]) -> bool:
+        """Whether there is nothing to do but to draw for these, and nothing to allow in between."""
+        is_alone = not self._waiting and len(active) == self.running
+        return is_alone and all(r.job.constraint is None for r in active)
+
+    def _take(
+        self, running: Reply, drawn: Drawn[np.ndarray], row: int, version: int | None = None
+    ) -> Delivery:
+        """Book a token drawn by `version`: it is fed in the next step unless it ends the reply."""
         token = int(drawn.token[row])
         constraint = running.job.constraint
         if constraint is not None:
             if constraint.trouble is not None:
                 return self._give_up(running, constraint.trouble)
             constraint.take(token)
-        running.drawn.append(token)
+        text, finish_reason = running.take(token, self._eos_ids)
         self._tokens[running.slot] = token
         self._rows.step[running.slot] = len(running.drawn)
-        text, finish_reason = self._read(running, token)
         if finish_reason is not None:
             self._release(running)
-        request = running.job.request
-        assert isinstance(request, GenerateRequest), "what is scored is never decoded"
-        wanted = request.top_logprobs
-        is_first = len(running.drawn) == 1
-        if is_first:
+        if len(running.drawn) == 1:
             self.prompt_tokens += len(running.prompt)
             self.cached_tokens += running.cached
-        chunk = TokenChunk(
-            token_ids=(token,),
-            sampler_logprobs=(float(drawn.logprob[row]),),
-            sampler_logprobs_t1=(float(drawn.logprob_t1[row]),),
-            versions=(self.weights.version,),
+        chunk = running.chunk(
+            drawn,
+            row,
+            version=self.weights.version if version is None else version,
             text=text,
             finish_reason=finish_reason,
-            top_logprobs=(
-                (alternatives(drawn.top_ids[row], drawn.top_logprobs[row], wanted),)
-                if wanted
-                else ()
-            ),
-            cached_tokens=running.cached if is_first else 0,
         )
         return Delivery(running.job, chunk)
 
@@ -359,23 +385,11 @@ class Scheduler:
         self._release(running)
         return Delivery(running.job, last_chunk(running.text.finish()))
 
-    def _read(self, running: Reply, token: int) -> tuple[str, FinishReason | None]:
-        """The text that a token makes visible, and whether it ends the reply."""
-        request = running.job.request
-        assert isinstance(request, GenerateRequest), "what is scored is never decoded"
-        sampling = request.sampling
-        is_end = token in self._eos_ids and not sampling.ignore_eos
-        if is_end or token in sampling.stop_token_ids:
-            return running.text.finish(), FinishReason.STOP
-        text = running.text.push(token)
-        if not running.text.is_stopped and len(running.drawn) == running.job.limit:
-            text += running.text.finish()
-            return text, FinishReason.STOP if running.text.is_stopped else FinishReason.LENGTH
-        return text, FinishReason.STOP if running.text.is_stopped else None
-
     def _release(self, running: Reply) -> None:
         slot = running.slot
         self._slots[slot] = None
+        if self._flight is not None and not self._flight.without(running):
+            self._flight = None
         if not running.is_mixed:  # a reply by two versions is nobody's beginning
             self._prefixes.hold(slot, running.tokens[: self._positions[slot]])
         self._positions[slot] = self._prefixes.held(slot)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from clawjax.config import EngineConfig
-from clawjax.engine.decode import Decoder, Read, Shape, idle_rows
+from clawjax.engine.decode import Decoder, Read, Shape
 from clawjax.engine.kv import cache_bytes, new_cache
-from clawjax.engine.sampling import Drawn
+from clawjax.engine.sampling import Drawn, idle_rows
 from clawjax.models.load import LoadedModel
 
 
@@ -30,7 +30,7 @@ def test_every_prompt_fits_the_shapes_that_are_compiled(
         return np.zeros(0)
 
     monkeypatch.setattr(decoder, "_forward", forward)
-    monkeypatch.setattr(decoder, "_sample", lambda logits, rows, mask: Drawn(*rows[:5]))
+    monkeypatch.setattr(decoder, "_draw", lambda logits, rows, mask: Drawn(*rows[:5]))
     for total in range(1, context_length):
         start, prompt = 0, np.zeros(total, np.int32)
         while start < total:

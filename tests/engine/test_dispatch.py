@@ -218,3 +218,45 @@ async def test_an_engine_serves_in_bfloat16_and_says_what_it_sampled(
     finally:
         await engine.aclose()
     assert_consistent(logits_of, served(model.params, "bfloat16"), replies)
+
+
+def test_the_device_is_a_step_ahead_while_nobody_arrives(
+    decoder: Decoder, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [request(prompt(5), 12, seed=1, temperature=0.9), request(prompt(5, seed=2), 7, seed=2)]
+    [first, second] = [run(scheduler, one)[0] for one in asked]
+    calls = spy(decoder, "decode", monkeypatch)
+    replies = run(scheduler, *asked)
+    assert [reply.ids for reply in replies] == [first.ids, second.ids]
+    on_the_way = [isinstance(arguments[1], jax.Array) for arguments, _ in calls]
+    # After the prompts 6 steps of both, 5 of one: the first of either begins with what is known.
+    assert on_the_way == [False, *[True] * 5, False, *[True] * 4]
+
+
+def test_who_leaves_takes_nothing_of_the_step_ahead_along(
+    model: LoadedModel, scheduler: Scheduler, logits_of: LogitsOf
+) -> None:
+    """Cancelled, sent back, or beside somebody who stops: each goes on as if alone."""
+    asked = [request(prompt(9 + n, seed=n), 30, seed=n, temperature=1.0) for n in range(3)]
+    whole = [run(scheduler, one)[0] for one in asked]
+    stop = whole[2].ids[5]
+    asked[2] = replace(asked[2], sampling=replace(asked[2].sampling, stop_token_ids=(stop,)))
+    replies: dict[Job, Reply] = {}
+    jobs = [submit(scheduler, one) for one in asked]
+    while not all(job in replies for job in jobs):
+        step(scheduler, replies)
+    for _ in range(3):
+        step(scheduler, replies)
+    jobs[0].is_cancelled = True
+    step(scheduler, replies)
+    scheduler.retract_all()
+    late = request(prompt(20, seed=7), 6, seed=7)
+    last = submit(scheduler, late)
+    while not scheduler.is_idle:
+        step(scheduler, replies)
+    assert replies[jobs[1]].ids == whole[1].ids
+    end = whole[2].ids.index(stop) + 1
+    assert replies[jobs[2]].ids == whole[2].ids[:end]
+    assert whole[0].ids[: len(replies[jobs[0]].ids)] == replies[jobs[0]].ids
+    known = {asked[1]: replies[jobs[1]], late: replies[last]}
+    assert_consistent(logits_of, model.params, known)

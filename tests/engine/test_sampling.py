@@ -9,8 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from clawjax.engine.decode import idle_rows
-from clawjax.engine.sampling import Drawn, SamplingRows, invert, no_mask, sample, truncated
+from clawjax.engine.sampling import (
+    Drawn,
+    SamplingRows,
+    idle_rows,
+    invert,
+    no_mask,
+    sample,
+    truncated,
+)
 
 VOCAB = 32
 ROWS = 3

@@ -104,7 +104,7 @@ def test_a_long_prompt_does_not_stall_a_running_reply(scheduler: Scheduler) -> N
     while late not in replies:
         step(scheduler, replies)
         steps += 1
-    assert steps == 4  # chunks of 32
+    assert steps == 5  # one that was under way, and chunks of 32
     assert len(replies[running].ids) == before + steps
 
 
@@ -183,12 +183,12 @@ def test_versions_switch_once_and_new_tokens_follow_the_new_weights(
     while not scheduler.is_idle:
         step(scheduler, replies)
     reply = replies[job]
-    assert reply.versions == [0] * 7 + [5] * 13
+    assert reply.versions == [0] * 8 + [5] * 12  # one of them was under way
     before = recomputed(logits_of, model.params, asked, reply.ids)
-    np.testing.assert_allclose(reply.logprobs_t1[:7], before[:7], atol=1e-4)
-    after = switched_logprobs(model, other_params, (*asked.prompt_ids, *reply.ids), 6 + 6)
-    np.testing.assert_allclose(reply.logprobs_t1[7:], after, atol=1e-4)
-    assert np.abs(after - before[7:]).max() > 1e-2
+    np.testing.assert_allclose(reply.logprobs_t1[:8], before[:8], atol=1e-4)
+    after = switched_logprobs(model, other_params, (*asked.prompt_ids, *reply.ids), 6 + 7)
+    np.testing.assert_allclose(reply.logprobs_t1[8:], after, atol=1e-4)
+    assert np.abs(after - before[8:]).max() > 1e-2
 
 
 def test_a_prompt_is_read_by_one_version(
