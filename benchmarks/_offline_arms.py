@@ -6,6 +6,7 @@ benchmark that was interrupted goes on with the cells that are missing.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import dataclasses
 import json
@@ -32,7 +33,7 @@ from clawjax.runtime.paths import RunPaths, write_json
 from clawjax.runtime.personal_suite import measured
 from clawjax.runtime.provenance import git_sha
 
-__all__ = ["SIZES", "TINY", "Arms"]
+__all__ = ["SIZES", "TINY", "Arms", "parser", "seeds_of"]
 
 TINY = ("suite=tiny", "model=tiny", "engine=tiny", "learner=tiny", "user.max_tokens=16")
 SIZES = {
@@ -42,22 +43,37 @@ SIZES = {
 }
 """How much is learnt: in 6 to 8 updates, as in the live conversations of the personal suite."""
 
+QUESTIONS, QUICK_QUESTIONS, SAMPLES = 24, 6, 4
+"""Of a collection, and the replies to each: as many as six rounds of sixteen turns bring."""
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of every benchmark of arms; `seeds_of` says what no `--seeds` means."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--quick", action="store_true")
+    found.add_argument("--run-name", default=None)
+    found.add_argument("--seeds", type=lambda text: text.split(","), default=None)
+    return found
+
+
+def seeds_of(options: argparse.Namespace) -> list[str]:
+    """Those that were asked for, three in full, or one that shows that it works."""
+    return options.seeds or (["0"] if options.quick else ["0", "1", "2"])
+
 
 class Arms:
     """Collects feedback once per persona and seed, and trains on it in several ways."""
 
-    def __init__(self, folder: Path, *, is_quick: bool, questions: int, samples: int) -> None:
+    def __init__(self, folder: Path, *, is_quick: bool) -> None:
         """Prepare.
 
         Args:
             folder: of all cells.
-            is_quick: the tiny random model.
-            questions: of a collection.
-            samples: replies to each.
+            is_quick: the tiny random model, and fewer questions.
         """
         self._folder = folder
         self._suite = TINY if is_quick else ("suite=personal",)
-        self._questions, self._samples = questions, samples
+        self._questions = QUICK_QUESTIONS if is_quick else QUESTIONS
         config = self._config(folder / "base", 0, "brief")
         use_compilation_cache(config)
         self._model: LoadedModel = load_model(config.model, seed=0)
@@ -75,7 +91,7 @@ class Arms:
                     load_persona(persona),
                     seed=seed,
                     questions=self._questions,
-                    samples=self._samples,
+                    samples=SAMPLES,
                 )
             )
             jax.clear_caches()

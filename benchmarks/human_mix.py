@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from _feedback import Event, hybrid
-from _offline_arms import Arms
+from _offline_arms import Arms, parser, seeds_of
 from _result import Goal, smallest, write_result
 
 from clawjax.evals.personal import bootstrap_mean
@@ -29,7 +29,6 @@ from clawjax.evals.personal_summary import bootstrap_nested
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(os.environ.get("CLAWJAX_RUNS", ROOT / "runs"))
 SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
-QUESTIONS, SAMPLES = 24, 4
 LEAST_SEEDS = 3
 WORTH = 0.05
 """Of the style score: one more reply in twenty meets the wish."""
@@ -49,10 +48,9 @@ NOTES = {
 def main() -> None:
     """Collect, label, train, compare."""
     options = parsed()
-    questions, samples = (6, 4) if options.quick else (QUESTIONS, SAMPLES)
     shares = (0.0, 0.5, 1.0) if options.quick else SHARES
     name = options.run_name or ("human_mix_tiny" if options.quick else "human_mix")
-    arms = Arms(RUNS / name, is_quick=options.quick, questions=questions, samples=samples)
+    arms = Arms(RUNS / name, is_quick=options.quick)
     cells = []
     for seed in map(int, options.seeds):
         events = arms.feedback(options.persona, seed)
@@ -72,14 +70,11 @@ def main() -> None:
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--run-name", default=None)
-    parser.add_argument("--persona", default=None)
-    parser.add_argument("--seeds", type=lambda text: text.split(","), default=None)
-    options = parser.parse_args(arguments)
+    known = parser(__doc__)
+    known.add_argument("--persona", default=None)
+    options = known.parse_args(arguments)
     options.persona = options.persona or ("plain" if options.quick else "you")
-    options.seeds = options.seeds or (["0"] if options.quick else ["0", "1", "2"])
+    options.seeds = seeds_of(options)
     return options
 
 

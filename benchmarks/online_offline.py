@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from _feedback import judged
-from _offline_arms import Arms
+from _offline_arms import Arms, parser, seeds_of
 from _result import Goal, smallest, write_result
 from personal import run as run_suite
 
@@ -34,8 +34,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(os.environ.get("CLAWJAX_RUNS", ROOT / "runs"))
 ONLINE, BESIDE = "combined", ("base", "prompted")
 OFFLINE = ("offline_sft", "offline_dpo", "offline_rlhf")
-QUESTIONS, SAMPLES = 24, 4
-"""As many reactions as six rounds of sixteen turns bring."""
 LEAST_SEEDS = 3
 NOTES = {
     "kind": "trial: one persona, method and seed; persona: means over seeds; method: means over "
@@ -78,15 +76,12 @@ def main() -> None:
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--run-name", default=None)
-    parser.add_argument("--personas", type=lambda text: text.split(","), default=None)
-    parser.add_argument("--seeds", type=lambda text: text.split(","), default=None)
-    parser.add_argument("--from", dest="folders", nargs="+", type=Path, default=[], metavar="DIR")
-    options = parser.parse_args(arguments)
+    known = parser(__doc__)
+    known.add_argument("--personas", type=lambda text: text.split(","), default=None)
+    known.add_argument("--from", dest="folders", nargs="+", type=Path, default=[], metavar="DIR")
+    options = known.parse_args(arguments)
     options.personas = options.personas or (["plain"] if options.quick else ["brief", "you"])
-    options.seeds = options.seeds or (["0"] if options.quick else ["0", "1", "2"])
+    options.seeds = seeds_of(options)
     options.methods = [*BESIDE, ONLINE]
     options.overrides = []
     options.run_name = options.run_name or ("online_tiny" if options.quick else "online")
@@ -95,13 +90,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Every offline cell, seed by seed."""
-    questions, samples = (6, 4) if options.quick else (QUESTIONS, SAMPLES)
-    arms = Arms(
-        RUNS / f"{options.run_name}_offline",
-        is_quick=options.quick,
-        questions=questions,
-        samples=samples,
-    )
+    arms = Arms(RUNS / f"{options.run_name}_offline", is_quick=options.quick)
     found = []
     for seed in map(int, options.seeds):
         for persona in options.personas:

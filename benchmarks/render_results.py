@@ -1,4 +1,4 @@
-"""Writes `docs/results.md`, its pictures, `docs/reliability.md` and `benchmarks/README.md`.
+"""Writes `docs/results.md`, `docs/performance.md`, `docs/reliability.md`, `benchmarks/README.md`.
 
     python benchmarks/render_results.py
 
@@ -17,6 +17,7 @@ from typing import Any
 
 from _benchmarks_page import render_readme, scripts
 from _markdown import commit, interval, number, table
+from _performance_page import render_performance
 from _personal_page import CURVES, panels, personal_sections
 from _result import RESULTS
 from reliability.page import render_reliability
@@ -27,6 +28,7 @@ from clawjax.evals.plot import plot_curves
 FOLDER = Path(__file__).resolve().parent
 PAGE, README = FOLDER.parent / "docs" / "results.md", FOLDER / "README.md"
 RELIABILITY_PAGE = PAGE.with_name("reliability.md")
+PERFORMANCE_PAGE = PAGE.with_name("performance.md")
 PERSONAL, ABLATIONS, CLIENTS = "personal", "ablations", "clients"
 
 Result = Mapping[str, Any]
@@ -41,8 +43,9 @@ def main() -> None:
         print(f"written: docs/{CURVES}")
     PAGE.write_text(render(results), encoding="utf-8")
     RELIABILITY_PAGE.write_text(render_reliability(results), encoding="utf-8")
+    PERFORMANCE_PAGE.write_text(render_performance(results), encoding="utf-8")
     README.write_text(render_readme(scripts(FOLDER), results), encoding="utf-8")
-    print("written: docs/results.md, docs/reliability.md, benchmarks/README.md")
+    print("written: docs/{results,reliability,performance}.md, benchmarks/README.md")
 
 
 def read_results(folder: Path) -> dict[str, Result]:

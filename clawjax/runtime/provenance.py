@@ -15,8 +15,14 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+_NOT_RESULTS = ":(exclude)benchmarks/results"
+
+
 def git_sha() -> str | None:
-    """The commit of this source tree, `-dirty` appended where files differ; None without git."""
+    """The commit of this source tree, `-dirty` appended where files differ; None without git.
+
+    Files of results do not count: they are written by what is to be reproduced, one by one.
+    """
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
@@ -26,7 +32,8 @@ def git_sha() -> str | None:
         ).stdout.strip()  # fmt: skip
 
     try:
-        dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", _NOT_RESULTS)
+        dirty = "-dirty" if changed else ""
         return git("rev-parse", "HEAD") + dirty
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,0 +1,97 @@
+"""`docs/performance.md` from the committed results. Pure.
+
+Invariant: a figure on the page is one of a result's; what was not measured is said to be missing,
+and a goal that is missed stands beside what explains it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from _markdown import commit, number, table
+from _performance_words import AFTER, EXPLAINED, INTRODUCTION, SCRIPTS
+
+__all__ = ["render_performance"]
+
+Result = Mapping[str, Any]
+_PART = "part: "
+_SHOWN = 0.005
+"""A part of the work that takes a smaller share everywhere has no column."""
+
+
+def render_performance(results: Mapping[str, Result]) -> str:
+    """The whole page.
+
+    Args:
+        results: by name; those of other scripts than `SCRIPTS` do not matter.
+    """
+    parts = [INTRODUCTION, "## Where the time goes", *_profile(results.get("profiles"))]
+    parts.append("## Beside others, and against the goals")
+    for name, title in SCRIPTS.items():
+        parts += [f"### {title}", *_section(name, results.get(name))]
+    return "\n\n".join([*parts, AFTER]) + "\n"
+
+
+def _profile(result: Result | None) -> Iterator[str]:
+    if result is None:
+        yield _missing("profiles")
+        return
+    rows = result["rows"]
+    yield _origin(result)
+    yield table(
+        ["", "tokens/s", "the machine's limit", "of it", "device busy"],
+        [
+            [
+                row["case"],
+                number(row["tokens_per_s"], ".0f"),
+                number(row["limit_tokens_per_s"], ".0f"),
+                number(row["share_of_limit"], ".0%"),
+                number(row["busy"], ".0%"),
+            ]
+            for row in rows
+        ],
+    )
+    named = [key for key in rows[0] if key.startswith(_PART)]
+    shown = [key for key in named if any(row[key] >= _SHOWN for row in rows)]
+    yield table(
+        ["share of the device's time", *(row["case"] for row in rows)],
+        [
+            [key.removeprefix(_PART), *(number(row[key], ".1%") for row in rows)]
+            for key in sorted(shown, key=lambda key: -max(row[key] for row in rows))
+        ],
+    )
+    yield "\n".join(f"- *{name}*: {words}." for name, words in result["notes"].items())
+
+
+def _section(name: str, result: Result | None) -> Iterator[str]:
+    if result is None:
+        yield _missing(name)
+        return
+    yield _origin(result)
+    yield table(
+        ["measured", "goal", "value", ""],
+        [
+            [
+                goal["name"].replace("|", "\\|"),
+                f"{goal['op']} {goal['target']:g}",
+                f"{number(goal['value'], '.3g', 'not measured')} {goal['unit']}".strip(),
+                "met" if goal["met"] else "**not met**",
+            ]
+            for goal in result["goals"]
+        ],
+    )
+    if name in EXPLAINED and not all(goal["met"] for goal in result["goals"]):
+        yield EXPLAINED[name]
+
+
+def _origin(result: Result) -> str:
+    machine, versions = result["machine"], result["versions"]
+    return (
+        f"`{result['command']}`, commit {commit(result['commit'])}, {machine['cores']} cores, "
+        f"{machine['cpu']}, jax {versions['jax']}."
+    )
+
+
+def _missing(name: str) -> str:
+    return f"Not measured yet: `python benchmarks/{name}.py` measures it."

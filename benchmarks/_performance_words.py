@@ -1,0 +1,67 @@
+"""The prose of `docs/performance.md`: what a person has to know to read its figures."""
+
+from __future__ import annotations
+
+__all__ = ["AFTER", "EXPLAINED", "INTRODUCTION", "SCRIPTS"]
+
+INTRODUCTION = """\
+# Performance
+
+Made from `benchmarks/results/*.json` by `python benchmarks/render_results.py`; a test holds the
+page to those files. Everything is SmolLM2-135M-Instruct on a CPU; peers run in environments of
+their own (`bash benchmarks/peers/setup.sh`), contestants take turns within a run, and goals are on
+medians of ratios within a round: seconds on a shared machine drift by tens of percent, ratios do
+not. `make bench-check` compares a quick run with the committed baseline, in units of a fixed
+kernel.
+
+How the same engine and learner are set up for GPU and TPU is in [scaling](scaling.md)."""
+
+SCRIPTS = {
+    "decode": "Decoding",
+    "ttft": "Time to the first token",
+    "train_step": "A training step",
+    "train_ragged": "Turns of different lengths",
+    "grpo_step": "Generate, then train",
+    "overlap": "Learning beside serving",
+    "latency_under_training": "What a user feels of learning",
+    "feedback_to_served": "From a reaction to the reply that knows it",
+    "startup": "Starting",
+    "scaling": "How cost grows",
+}
+"""Results in the order of the page, and what each is about."""
+
+EXPLAINED: dict[str, str] = {}
+"""What stands between a missed goal and its target, by script."""
+
+AFTER = """\
+## What the speed rests on
+
+Decoding:
+
+- Keys and values of a layer have buffers of their own, donated from step to step: one stacked
+  buffer in a scan is copied at every step. Attention looks at the live length, in a few buckets.
+- Programs are compiled ahead for every bucket of rows and length and kept on disk; a shape that was
+  not foreseen is an error, never a compilation within a reply.
+- Sampling is on the device and inverts a running sum in two levels, without a sort or a random
+  number per token of the vocabulary; log-probs are of the same pass.
+- The device is a step ahead: while nobody arrives, the next step is dispatched with tokens that the
+  host has not seen. What it draws for a reply that has ended by then is dropped. Where a host is
+  slow beside its device, `engine.tokens_per_dispatch` draws several tokens per call.
+- A long prompt is read in pieces within decode steps; short prompts that arrive together are read
+  together in one chunk between two steps.
+- One row of fewer bits is padded to two: XLA's CPU backend takes ten times as long for one.
+
+Training:
+
+- Turns are packed into rows with segment ids; only response tokens meet the output head, in chunks
+  whose logits are computed again in the backward pass, so that `[B, T, V]` never exists.
+- Layers are stacked and scanned: one layer's compilation, tens of arrays instead of hundreds.
+- Only what adapters need is differentiated: frozen weights have no gradients and no optimiser
+  state.
+- Log-probs of the policy that sampled come from the sampler; a second pass is made only where the
+  objective asks for one.
+
+Tried, and of no gain on a CPU: fused query, key and value projections, or gate and up (equal within
+noise at 1, 4 and 16 rows); kernels stored transposed (slower from 4 rows on); one row padded to two
+in fp32 (slower); wider vectors by `--xla_cpu_prefer_vector_width` (a few percent at most);
+rematerialising whole layers (an eighth to a quarter slower, for little memory)."""
