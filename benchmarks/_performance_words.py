@@ -30,7 +30,29 @@ SCRIPTS = {
 }
 """Results in the order of the page, and what each is about."""
 
-EXPLAINED: dict[str, str] = {}
+EXPLAINED: dict[str, str] = {
+    "decode": """\
+At one stream a step reads 538 MB of weights, and the profile shows where: nearly all of the
+device's time is in products that do so, at the rate that XLA's kernel for one row reaches, below
+the rate at which BLAS reads. A second row, another layout and joined projections are no faster.
+tunix runs the same kernels in one compiled loop; what is left between the two is what a server
+does between steps (it streams, admits, and may stop after every token). From 4 streams on products
+take most of the time still, and attention over keys and values comes second. In bf16 the peers
+multiply with AVX512-bf16 instructions, which XLA's CPU backend does not use: it widens to fp32
+first, so that fewer bits save reading alone. On an accelerator none of these kernels run.""",
+    "train_step": """\
+Steps are bound by fp32 products, at the share of the machine's limit that the profile shows:
+attention and the output head take a third of the time and reach a fraction of a large product's
+rate. PyTorch under autocast multiplies in bf16 with AVX512-bf16 instructions, at about twice fp32's
+rate; XLA's CPU backend has none, so that no fp32 step can keep up with it. Memory stays below all
+of the peers' that compute in fp32.""",
+    "grpo_step": """\
+What the peers do in memory is a hand-over of files here: a version is written, checksummed, synced,
+read back and verified before it is served, so that whoever serves, restarts or rolls back meets the
+same bits. Of an adapter that is a few megabytes; all weights are 538 MB, and `ours_hand_over_s` in
+the result is then a third or more of the step. Generating and training alone are faster than each
+peer's whole step in every pair.""",
+}
 """What stands between a missed goal and its target, by script."""
 
 AFTER = """\

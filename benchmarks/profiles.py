@@ -57,7 +57,8 @@ NOTES = {
     "the number of weights; attention, adapters and sampling are not counted",
     "gb_per_s, gflop_per_s": "the best of several sums of squares over half a GiB, by BLAS with a "
     "thread per core, and of products of [2048, 576] and [576, 1536], by XLA, in the same process",
-    "busy": "share of the profiled time in which the device computed: the rest is the host's",
+    "busy": "share of the profiled time in which an operation ran: the rest is the host's, and "
+    "what lies between operations of a program",
     "part: ...": "share of the time of the device's operations; projections are the products with "
     "weights of attention and feed-forward, backwards as well; stacking of layers is what scanning "
     "over the layers copies",
