@@ -14,6 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,26 +94,25 @@ class DirectoryWeightStore:
             weights_name: save(_contiguous(tensors), metadata={"format": "pt"}),
             config_name: to_json(config),
         }
-        manifest = {
+        about = {
             "version": version,
             "parent": parent,
             "step": step,
             "kind": kind,
             "base_model": base_model,
             "config": dict(config),
-            "files": {name: describe(content) for name, content in contents.items()},
             "created_at": self._clock(),
         }
-        with disk_errors(self.root):
+        with disk_errors(self.root), ThreadPoolExecutor(1, "checksum") as beside:
+            files = beside.submit(_described, contents)
             self.root.mkdir(parents=True, exist_ok=True)
             with self._pointer.locked():
                 self._clean()
                 served = self._served()
-                found = self._published(version, manifest)
+                found = self._published(version, files)
                 if found is None:
-                    objection = _objection(version, parent, served)
-                    found = manifest | {"refused": refused or objection}
-                    self._write(version, {**contents, MANIFEST: to_json(found)})
+                    about["refused"] = refused or _objection(version, parent, served)
+                    found = self._write(version, contents, about, files)
                 made = to_version(self._path(version), found)
                 self._advance(made, served)
                 self._make_room()
@@ -285,8 +285,8 @@ class DirectoryWeightStore:
             if number not in served:
                 self._discard(self._path(number))
 
-    def _published(self, version: int, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The manifest if exactly this is there already; what is damaged is moved away."""
+    def _published(self, version: int, files: Future[dict[str, Any]]) -> dict[str, Any] | None:
+        """The manifest if exactly these are there already; what is damaged is moved away."""
         path = self._path(version)
         if not path.exists():
             return None
@@ -296,7 +296,7 @@ class DirectoryWeightStore:
         except (StoreError, FileNotFoundError):
             self._discard(path)
             return None
-        if found["files"] != manifest["files"]:
+        if found["files"] != files.result():
             msg = (
                 f"{path} already holds other weights: a version never changes; "
                 "move the directory away or use a new run.dir"
@@ -309,20 +309,34 @@ class DirectoryWeightStore:
         for leftover in self.root.glob(f"{_ASIDE}*"):
             shutil.rmtree(leftover)
 
-    def _write(self, version: int, contents: Mapping[str, bytes]) -> None:
+    def _write(
+        self,
+        version: int,
+        contents: Mapping[str, bytes],
+        about: Mapping[str, Any],
+        files: Future[dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Write everything, the manifest last: checksums are found while the disk is at work."""
         aside = self.root / f"{_ASIDE}{version:06d}-{os.getpid()}"
         aside.mkdir(parents=True)
         for name, content in contents.items():
             write_synced(aside / name, content)
+        manifest = {**about, "files": files.result()}
+        write_synced(aside / MANIFEST, to_json(manifest))
         sync(aside)
         os.replace(aside, self._path(version))
         sync(self.root)
+        return manifest
 
     def _discard(self, path: Path) -> None:
         """Rename first, so that no reader meets half a directory."""
         aside = self.root / f"{_ASIDE}discarded-{path.name}-{os.getpid()}"
         os.replace(path, aside)
         shutil.rmtree(aside)
+
+
+def _described(contents: Mapping[str, bytes]) -> dict[str, Any]:
+    return {name: describe(content) for name, content in contents.items()}
 
 
 def _is_next(version: int, parent: int | None, served: set[int]) -> bool:
