@@ -146,9 +146,7 @@ async def test_a_process_that_fails_gives_no_score_and_the_next_question_another
 async def test_a_process_that_does_not_answer_in_time_is_replaced(tmp_path):
     scorer = PublishedScorer(fake_interpreter(tmp_path), timeout_s=0.3)
     await scorer.ask(question("{}"))
-    with pytest.raises(
-        EvalError, match=r"took over 0\.3 s: raise suite\.options\.scorer_timeout_s"
-    ):
+    with pytest.raises(EvalError, match=r"took over 0\.3 s: raise .*scorer_timeout_s"):
         await scorer.ask(question("hang"))
     # The first answer of a process may take longer: it begins by reading its tasks.
     assert (await scorer.ask(question(right_answer(TASKS[0])))).score == 1.0

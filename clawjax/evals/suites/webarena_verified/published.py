@@ -10,6 +10,8 @@ Depends on `webarena-verified` and the standard library only: no other part of t
 imported here. What the package prints goes to standard error.
 """
 
+# The package is in the environment that runs this, not in the one that type checks it.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import importlib.metadata

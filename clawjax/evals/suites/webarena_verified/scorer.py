@@ -197,15 +197,17 @@ class _Process:
     """One process, from its first line on."""
 
     def __init__(self, python: str, start_s: float) -> None:
-        if not os.access(python, os.X_OK):
-            raise UnavailableError(how_to_install(f"{python!r} is no interpreter"))
-        self._process = subprocess.Popen(
-            [python, "-I", str(_SCRIPT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env={name: it for name, it in os.environ.items() if not _NOT_PASSED_ON.search(name)},
-        )
+        try:
+            self._process = subprocess.Popen(
+                [python, "-I", str(_SCRIPT)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env={key: it for key, it in os.environ.items() if not _NOT_PASSED_ON.search(key)},
+                start_new_session=True,  # an interrupted run still scores what it has
+            )
+        except OSError as error:
+            raise UnavailableError(how_to_install(f"{python!r} cannot be run: {error}")) from error
         self.end = weakref.finalize(self, _end, self._process)
         self._held = b""
         assert self._process.stdin is not None

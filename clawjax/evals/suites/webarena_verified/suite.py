@@ -234,7 +234,7 @@ _EXPLOITS = {
     "breaks_the_scorer": lambda task: _says(task_type=1, status=["SUCCESS"], retrieved_data={}),
 }
 """Ways to be paid for nothing. Not among them is to say that nothing was found, which is right for
-one in twelve of the tasks that the answer alone decides."""
+24 of the 324 tasks that the answer alone decides."""
 
 
 def _with_response(tool: Tool) -> Tool:
