@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from _result import Goal
+from _verified_parity import PYTHON_VARIABLE, compare_verified, scorer_python
 from _webarena_parity import compare, evaluators_file
 
 from clawjax.evals.suites.agentbench.dbbench.dataset import read_entries, tables_of
@@ -19,6 +20,7 @@ from clawjax.evals.suites.agentbench.dbbench.mysql import MySQL
 from clawjax.evals.suites.agentbench.dbbench.rules import CHANGES, EDITIONS, is_right, same_hash
 from clawjax.evals.suites.agentbench.overall import overall_score
 from clawjax.evals.suites.webarena.records import find_tasks
+from clawjax.evals.suites.webarena_verified.scorer import REQUIREMENT, PublishedScorer
 
 __all__ = ["CHECKS", "Parity", "goal_of", "row_of"]
 
@@ -74,9 +76,25 @@ def webarena() -> Parity:
     return Parity(source, sum(map(len, found.values())) - len(found["unexpected"]), len(agreeing))
 
 
+def verified() -> Parity:
+    """Right answers and wrong ones to the response-only tasks, through the process that scores."""
+    source = "WebArena-Verified, 324 response-only tasks, its own scorer (webarena-verified 1.2.3)"
+    python = scorer_python()
+    if python is None:
+        gap = f"{PYTHON_VARIABLE} is missing: it names an interpreter with {REQUIREMENT}"
+        return Parity(source, gap=gap)
+    scorer = PublishedScorer(python)
+    try:
+        found = compare_verified(scorer)
+    finally:
+        scorer.close()
+    return Parity(source, len(found), sum(not unexpected for unexpected in found.values()))
+
+
 CHECKS: dict[str, Callable[[], Parity]] = {
     "dbbench": dbbench,
     "overall": overall,
+    "verified": verified,
     "webarena": webarena,
 }
 

@@ -1,10 +1,12 @@
 """Do the scorers agree with what was published?
 
-    python benchmarks/scorer_parity.py [--quick] [--only dbbench,overall,webarena]
+    python benchmarks/scorer_parity.py [--quick] [--only dbbench,overall,verified,webarena]
 
 Each check recomputes published numbers by our scorers: hashes and labels of AgentBench's database
-tasks, the overall scores of its table, and WebArena's verdicts on all of its tasks. Data that is
-not on this machine is a gap. Takes seconds, so `--quick` does the same.
+tasks, the overall scores of its table, and WebArena's verdicts on all of its tasks; and whether
+WebArena-Verified's own scorer pays right answers and no others, run by the interpreter that
+CLAWJAX_VERIFIED_PYTHON names (docs/web.md). Data that is not on this machine is a gap. Takes
+seconds, so `--quick` does the same.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from clawjax.config import RunConfig
+from clawjax.config import hydra_schema
 from clawjax.errors import ClawError, ConfigError
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def register_schema() -> None:
     """Let Hydra check every key and type against `RunConfig`."""
-    ConfigStore.instance().store(name="schema", node=RunConfig)
+    ConfigStore.instance().store(name="schema", node=hydra_schema())
 
 
 def guarded(job: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from clawjax.config import RunConfig, to_run_config
+from clawjax.config import RunConfig, hydra_schema, to_run_config
 from clawjax.errors import ConfigError
 from clawjax.runtime.child import encode_config
 
@@ -26,7 +26,7 @@ VARIANTS = [
 
 
 def load(*overrides: str) -> RunConfig:
-    ConfigStore.instance().store(name="schema", node=RunConfig)
+    ConfigStore.instance().store(name="schema", node=hydra_schema())
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [*overrides, "run.dir=/tmp/run"])
     return to_run_config(config)
@@ -60,6 +60,18 @@ def test_side_requests_can_be_added_and_switched_off_by_name():
     assert config.side_users["mine"] == "Name this chat"
     assert config.side_users["compaction"] == ""
     assert "openclaw heartbeat" in config.side_users
+
+
+def test_a_suites_own_options_are_set_like_any_other():
+    sites = 'suite.options.sites={shopping: "http://host:7770", reddit: "http://host:9999"}'
+    suite = load("suite=webarena", sites, "suite.options.states=.auth").suite
+    assert suite.options == {
+        "sites": {"shopping": "http://host:7770", "reddit": "http://host:9999"},
+        "states": ".auth",
+    }
+    assert (
+        load("suite=miniwob", "suite.options.tasks=scripted").suite.options["tasks"] == "scripted"
+    )
 
 
 @pytest.mark.parametrize("typo", ["learner.bach_turns=1", "model.pth=x", "user.hold_out=1"])

@@ -60,6 +60,7 @@ from clawjax.config.running import (
     RunSection,
     UserConfig,
     WandbMode,
+    hydra_schema,
     to_run_config,
 )
 from clawjax.config.serving import EngineConfig, GatewayConfig, LogConfig, ModelConfig
@@ -136,5 +137,6 @@ __all__ = [
     "ToolOutcomeConfig",
     "UserConfig",
     "WandbMode",
+    "hydra_schema",
     "to_run_config",
 ]

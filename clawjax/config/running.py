@@ -21,7 +21,15 @@ from clawjax.config.shape import check_shape
 from clawjax.config.synthesizing import SynthesisConfig
 from clawjax.errors import ConfigError
 
-__all__ = ["MonitorConfig", "RunConfig", "RunSection", "UserConfig", "WandbMode", "to_run_config"]
+__all__ = [
+    "MonitorConfig",
+    "RunConfig",
+    "RunSection",
+    "UserConfig",
+    "WandbMode",
+    "hydra_schema",
+    "to_run_config",
+]
 
 
 class WandbMode(StrEnum):
@@ -173,6 +181,13 @@ class RunConfig:
                 f"user.updates={self.user.updates} waits for more steps than "
                 f"learner.max_steps={self.learner.max_steps} allows",
             )
+
+
+def hydra_schema() -> DictConfig:
+    """`RunConfig` as Hydra checks keys against it; a suite checks its own options."""
+    schema = OmegaConf.structured(RunConfig)
+    OmegaConf.set_struct(schema.suite.options, False)
+    return schema
 
 
 def to_run_config(config: DictConfig | dict[str, Any]) -> RunConfig:

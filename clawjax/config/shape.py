@@ -52,6 +52,8 @@ def without_null(hint: type) -> type:
 
 
 def _check_value(hint: type, value: object, key: str) -> None:
+    if hint is typing.Any:
+        return  # its reader checks it
     if value is None or (_is_text(value) and typing.get_origin(hint) in (list, dict)):
         return  # converted, or refused, by type
     if dataclasses.is_dataclass(hint):

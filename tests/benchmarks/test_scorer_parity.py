@@ -22,6 +22,14 @@ def test_webarena_is_scored_as_published():
     assert goal_of("webarena", found).met
 
 
+def test_right_answers_are_paid_and_no_others():
+    found = CHECKS["verified"]()
+    if found.gap is not None:
+        pytest.skip(found.gap)
+    assert found.items == 324
+    assert goal_of("verified", found).met
+
+
 def test_a_scorer_that_disagrees_misses_the_goal():
     found = Parity("somewhere", items=3, agreeing=2, largest=0.5)
     assert not goal_of("x", found).met
@@ -32,4 +40,5 @@ def test_a_scorer_that_disagrees_misses_the_goal():
 def test_missing_data_is_a_gap(name, monkeypatch, tmp_path):
     monkeypatch.setattr(_scorer_parity, "DATA", tmp_path)
     monkeypatch.setattr(_scorer_parity, "evaluators_file", lambda: None)
+    monkeypatch.delenv("CLAWJAX_VERIFIED_PYTHON", raising=False)
     assert re.search("is missing|is not installed", row_of(name, CHECKS[name]())["gap"])

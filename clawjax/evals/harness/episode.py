@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from clawjax.evals.harness.failures import AgentFailure, ContextLimitReached, EnvironmentFailure
 from clawjax.evals.harness.outcome import Outcome
@@ -59,6 +60,7 @@ async def play(
     agent: Agent,
     pool: EnvironmentPool,
     *,
+    folder: Path,
     trial: int,
     attempt: int = 0,
     seed: int = 0,
@@ -72,6 +74,7 @@ async def play(
         task: what is to be done.
         agent: who does it.
         pool: gives an environment.
+        folder: where the environment puts files of this episode, absolute; need not be there.
         trial: number of this repetition.
         attempt: how often this repetition was begun before.
         seed: of environment and agent.
@@ -89,8 +92,8 @@ async def play(
                 episode.after = dict(await environment.snapshot())
                 request = suite.inspection(task)
                 if request:
-                    answer = {"answer": episode.answer}
-                    episode.evidence = dict(await environment.inspect({**answer, **request}))
+                    known = {"answer": episode.answer, "folder": str(folder)}
+                    episode.evidence = dict(await environment.inspect({**known, **request}))
     except EnvironmentFailure as failure:
         episode.outcome, episode.detail = Outcome.ENVIRONMENT_ERROR, str(failure)
     except asyncio.CancelledError:

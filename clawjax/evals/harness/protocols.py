@@ -75,8 +75,9 @@ class Environment(Protocol):
     def inspect(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """What a scorer wants to know of the final state.
 
-        Called after the last step only, with the final answer under `answer` and what
-        `Suite.inspection` asks, which may be gold.
+        Called after the last step only, with the final answer under `answer`, what
+        `Suite.inspection` asks, which may be gold, and under `folder` the episode's own, for what
+        is too large for its record: made by who puts something there.
         """
         ...
 

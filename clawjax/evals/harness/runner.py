@@ -200,6 +200,7 @@ async def _play_all(
                 attempt=attempt,
                 seed=_episode_seed(seed, task.task_id, trial),
                 session=session,
+                folder=store.episode(task.task_id, trial, attempt),
                 keep=store.keep,
             )
             made = await score(suite, task, trajectory)

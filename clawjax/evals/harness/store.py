@@ -1,4 +1,4 @@
-"""The files of one suite's run: trajectories, scores, manifest.
+"""The files of one suite's run: trajectories, scores, manifest, and what episodes left besides.
 
 Invariant: both JSONL files are only appended to, except that `rescore` replaces the scores in one
 step. The last line of a task and trial counts.
@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from clawjax.errors import ConfigError
 from clawjax.evals.harness.trajectory import Score, Trajectory, from_json, to_json
@@ -56,6 +57,10 @@ class EpisodeStore:
             )
             msg = f"{self.folder} holds another evaluation ({told}): use another run.name"
             raise ConfigError(msg)
+
+    def episode(self, task_id: str, trial: int, attempt: int) -> Path:
+        """Where files of an episode belong, absolute; its environment makes it if it has any."""
+        return self.folder.resolve() / "episodes" / f"{quote(task_id, safe='')}.{trial}.{attempt}"
 
     def keep(self, trajectory: Trajectory) -> None:
         """Append one episode."""

@@ -23,6 +23,7 @@ SUITES: dict[str, str] = {
     "tau": "clawjax.evals.suites.tau.suite:build",
     "web": "clawjax.evals.suites.webarena.suite:build_local",
     "webarena": "clawjax.evals.suites.webarena.suite:build",
+    "webarena_verified": "clawjax.evals.suites.webarena_verified.suite:build",
 }
 """`module:function` that makes the suite from its options (`suite.options`); imported on demand."""
 

@@ -19,16 +19,18 @@ from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Tool
 from clawjax.evals.harness.trajectory import AgentTurn
 
 __all__ = [
+    "ACTIONS",
     "GRAMMAR",
     "WEB_TOOLS",
     "named_element",
     "read_action",
     "read_web_text",
+    "read_with_long_answers",
     "render_web",
     "write_action",
 ]
 
-GRAMMAR = """\
+ACTIONS = """\
 Write one action per reply, between triple backquotes, e.g. ```click [1234]```. The actions are:
 click [id]: click on an element, by its number in the accessibility tree
 hover [id]: hover over an element
@@ -36,13 +38,18 @@ type [id] [text] [1]: type text into a field and press Enter; with [0] instead o
 press [keys]: press keys, e.g. press [Control+a]
 scroll [up] or scroll [down]
 new_tab, tab_focus [index], close_tab
-goto [url], go_back, go_forward
+goto [url], go_back, go_forward"""
+"""All but how to stop."""
+
+GRAMMAR = f"""\
+{ACTIONS}
 stop [answer]: the task is done. If it asks for an answer, put it here; if it cannot be done, stop
 [N/A]."""
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _ELEMENT = rf"(\d+|\w+ (?:{_QUOTED})(?: \d+)?)"
 _BLOCK = re.compile(r"```((.|\n)*?)```")
+_LONG_STOP = re.compile(r"stop ?\[(.*)\]", re.DOTALL)
 _NAMED = re.compile(rf"(\w+) ({_QUOTED})(?: (\d+))?")
 
 
@@ -99,6 +106,15 @@ def read_web_text(text: str, brief: Brief) -> Parsed | FormatError | InvalidActi
     if action is None:
         return FormatError(f"{block.group(1).strip()!r:.200} is no action of this browser.")
     return checked(action.name, dict(action.arguments), brief)
+
+
+def read_with_long_answers(text: str, brief: Brief) -> Parsed | FormatError | InvalidAction:
+    """The same, with answers of several lines, which WebArena's harness takes for empty ones."""
+    block = _BLOCK.search(text)
+    stop = None if block is None else _LONG_STOP.fullmatch(block.group(1).strip())
+    if stop is None:
+        return read_web_text(text, brief)
+    return checked(ANSWER, {"text": stop.group(1)}, brief)
 
 
 def read_action(line: str) -> Action | None:

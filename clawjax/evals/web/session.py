@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.web.axtree import Node, PageText, boxes_of, page_text
 from clawjax.evals.web.grammar import named_element
+from clawjax.evals.web.har import recording
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Request, Route
@@ -60,6 +62,7 @@ class Session:
         storage_state: Any = None,
         settle_s: float = 0.1,
         viewport: tuple[int, int] = VIEWPORT,
+        har: Path | None = None,
     ) -> None:
         """Open an empty window.
 
@@ -69,6 +72,7 @@ class Session:
             storage_state: cookies of logged-in users, as Playwright takes them: a path or a dict.
             settle_s: waited after each action, before what it loads is waited for, seconds.
             viewport: width and height, pixels.
+            har: file that the window's requests are written to when it is closed; see `web.har`.
         """
         self._origins = None if origins is None else frozenset(map(origin_of, origins))
         self._settle_s, self._viewport = settle_s, viewport
@@ -77,6 +81,7 @@ class Session:
             storage_state=storage_state,
             accept_downloads=False,
             service_workers="block",
+            **({} if har is None else recording(har)),
         )
         self._context.set_default_timeout(_NAVIGATION_S * 1000)
         self._context.route("**/*", self._guard)

@@ -5,6 +5,7 @@ import json
 from toy_suite import toy_task
 
 from clawjax.evals.harness.outcome import AGENTBENCH, RETRIED, UNSCORED, Outcome
+from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.harness.trajectory import (
     AgentTurn,
@@ -41,6 +42,12 @@ def trajectory(outcome=Outcome.COMPLETED):
         outcome=outcome,
         after={"value": [1, None, {"a": 0.5}]},
     )
+
+
+def test_each_attempt_has_a_folder_of_its_own_whatever_its_task_is_called(tmp_path):
+    store = EpisodeStore(tmp_path / "run")
+    assert store.episode("a/../b", 1, 0) == tmp_path.resolve() / "run/episodes/a%2F..%2Fb.1.0"
+    assert not store.folder.exists()
 
 
 def test_a_trajectory_survives_json():

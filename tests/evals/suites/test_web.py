@@ -1,20 +1,24 @@
 """Our shop and forum in a real browser: what an agent may do, and what is scored."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
+from verified_scorers import REAL, fake_interpreter
 
 from clawjax.errors import ConfigError
 from clawjax.evals.agents.scripted import following, oracle_agent
 from clawjax.evals.harness.process import EnvironmentPool
-from clawjax.evals.harness.runner import Selection, run
+from clawjax.evals.harness.runner import Selection, rescore, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.suites.webarena.local.server import LocalSites
 from clawjax.evals.suites.webarena.local.store import DATA
 from clawjax.evals.suites.webarena.records import PLACEHOLDERS
 from clawjax.evals.suites.webarena.suite import build, build_local
+from clawjax.evals.suites.webarena_verified import suite as verified
 from clawjax.evals.web.chromium import browser_problem
 from clawjax.evals.web.grammar import read_action
 
@@ -37,7 +41,8 @@ def suite():
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pool(suite):
-    async with EnvironmentPool.open(suite.launch, 1) as pool:
+    options = {**suite.launch.options, "records_har": True}
+    async with EnvironmentPool.open(replace(suite.launch, options=options), 1) as pool:
         yield pool
 
 
@@ -185,3 +190,74 @@ async def test_tasks_whose_site_or_judge_is_not_there_are_left_out():
     assert len(shop_only.tasks) == 13
     with pytest.raises(ConfigError, match="no task can be played"):
         build({"path": path, "sites": {"map": "http://127.0.0.1:1"}})
+
+
+def verified_task(task_id, task_type, **event):
+    """In WebArena-Verified's format, with a request for evidence."""
+    response = {"task_type": task_type, "status": "SUCCESS", "retrieved_data": None}
+    schema = {"results_schema": {"type": "null"}}
+    return {
+        "sites": ["shopping"],
+        "task_id": task_id,
+        "intent_template_id": 1,
+        "start_urls": ["__SHOPPING__"],
+        "intent": "Put three enamel kettles in the cart.",
+        "intent_template": "Put three enamel kettles in the cart.",
+        "instantiation_dict": {},
+        "eval": [
+            {"evaluator": "AgentResponseEvaluator", **schema, "expected": response},
+            {"evaluator": "NetworkEventEvaluator", "expected": event},
+        ],
+        "revision": 1,
+    }
+
+
+def archive(path):
+    return json.loads(path.read_text())["log"]["entries"]
+
+
+@pytest.mark.parametrize("scorer", ["fake", "real"])
+async def test_requests_are_kept_and_scored_with_the_final_response(pool, tmp_path, scorer):
+    if scorer == "real" and REAL is None:
+        pytest.skip("CLAWJAX_VERIFIED_PYTHON names no interpreter")
+    sent = {"http_method": "POST", "post_data": {"quantity": "3"}, "response_status": 303}
+    tasks = [
+        verified_task(1, "mutate", url="__SHOPPING__/product/10/cart", **sent),
+        verified_task(2, "navigate", url="__SHOPPING__/cart"),
+    ]
+    data = tmp_path / "tasks.json"
+    data.write_text(json.dumps(tasks))
+    suite = verified.build(
+        {
+            "path": str(data),
+            "scorer_python": REAL if scorer == "real" else fake_interpreter(tmp_path, data),
+            "sites": {"shopping": "http://127.0.0.1:1"},  # the pool knows the address
+            "states": str(tmp_path),
+        }
+    )
+    done = json.dumps({"task_type": "MUTATE", "status": "SUCCESS", "retrieved_data": None})
+    plans = {
+        "orders": ("1", [*[read_action(line.format(n=3)) for line in PUT], Action.answer(done)]),
+        "claims": ("1", [Action.answer(done)]),
+        "looks": ("2", suite.oracle(suite.tasks[1])),
+    }
+    found = {}
+    for name, (task_id, actions) in plans.items():
+        agent = following(suite, name, lambda task, actions=actions: actions)
+        chosen, store = Selection(task_ids=(task_id,)), EpisodeStore(tmp_path / name)
+        [found[name]] = await run(suite, agent, store, chosen, concurrency=1, pool=pool)
+    assert [each.score.value for each in found.values()] == [1.0, 0.0, 1.0]
+
+    trajectory = found["orders"].trajectory
+    assert trajectory.answer == done
+    har = tmp_path.resolve() / "orders" / "episodes" / "1.0.0" / "network.har"
+    assert trajectory.evidence == {"har": str(har)}
+    entries = archive(har)
+    [post] = [each for each in entries if each["request"]["method"] == "POST"]
+    assert post["request"]["postData"]["text"] == "quantity=3"
+    assert not any("text" in each["response"]["content"] for each in entries)
+
+    shutil.rmtree(har.parent)
+    [lost] = await rescore(suite, EpisodeStore(tmp_path / "orders"))
+    assert lost.score.value is None
+    assert "requests are gone" in str(lost.score.error)

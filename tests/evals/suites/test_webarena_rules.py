@@ -32,6 +32,7 @@ from clawjax.evals.web.grammar import (
     render_web,
     write_action,
 )
+from clawjax.evals.web.har import keep_har, recording
 
 LOCAL = read_tasks((DATA / "tasks.json").read_bytes())
 
@@ -359,3 +360,35 @@ def test_a_world_begins_the_same_and_forgets_who_was_signed_in():
     assert world.digests() == before
     assert world.user("shop", token) is None
     assert world.admin_token("admin1234") is None
+
+
+def test_an_archive_keeps_what_was_sent_and_no_pages(tmp_path):
+    def entry(kind, **sent):
+        content = {"mimeType": kind, "text": "long", "encoding": "base64"}
+        return {"request": sent, "response": {"status": 200, "content": content}}
+
+    page, answer = entry("text/html", postData={"text": "a=1"}), entry("application/json")
+    recorded, kept = tmp_path / "recorded.har", tmp_path / "episode" / "network.har"
+    recorded.write_text(json.dumps({"log": {"entries": [page, answer]}}))
+    keep_har(recorded, kept)
+    first, second = json.loads(kept.read_text())["log"]["entries"]
+    assert first["response"]["content"] == {"mimeType": "text/html"}
+    assert first["request"] == {"postData": {"text": "a=1"}}
+    assert second == answer
+
+
+@pytest.mark.parametrize(
+    ("url", "is_recorded"),
+    [
+        ("http://a.test/", True),
+        ("http://a.test/static/logo.PNG", True),  # as the scorer reads it
+        ("http://a.test/static/logo.png", False),
+        ("http://a.test/static/x.js?version=1", False),
+        ("http://a.test/data.json", True),
+        ("http://a.test/search?q=x.js", True),
+        ("http://a.test/p#x.css", True),
+    ],
+)
+def test_assets_are_not_recorded(tmp_path, url, is_recorded):
+    pattern = recording(tmp_path / "x.har")["record_har_url_filter"]
+    assert (pattern.search(url) is not None) == is_recorded

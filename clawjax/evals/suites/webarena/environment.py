@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from clawjax.evals.suites.webarena.checks import content_of
 from clawjax.evals.suites.webarena.helpers import Context
 from clawjax.evals.suites.webarena.local.server import LocalSites
 from clawjax.evals.suites.webarena.records import at_sites, placed
+from clawjax.evals.web.har import keep_har
 from clawjax.evals.web.session import RefusedError
 from clawjax.evals.web.windows import Windows
 
@@ -36,6 +38,7 @@ class WebArenaEnvironment:
         shopping_admin: Mapping[str, str] | None = None,
         settle_s: float = 0.05,
         repetitions: int = 3,
+        records_har: bool = False,
     ) -> None:
         """Start the browser, and our own sites where no others are given.
 
@@ -46,6 +49,7 @@ class WebArenaEnvironment:
             shopping_admin: account of the shop's API, for helpers.
             settle_s: waited after each action, seconds.
             repetitions: so many equal actions in a row end the episode (of typing, anywhere).
+            records_har: whether each episode's requests are recorded, for `inspect`.
         """
         self._exits = contextlib.ExitStack()
         self._local = LocalSites() if sites is None else None
@@ -56,6 +60,11 @@ class WebArenaEnvironment:
         self._admin = shopping_admin or (self._local.shopping_admin if self._local else {})
         own = [urlsplit(url).hostname or "" for url in self._sites.values()]
         known = None if hosts is None else [*hosts, *own]
+        self._har: Path | None = None
+        if records_har:
+            # In the pool's folder, which is removed although a killed process leaves things in it.
+            folder = tempfile.TemporaryDirectory(prefix="har-", dir=Path.cwd())
+            self._har = Path(self._exits.enter_context(folder)) / "network.har"
         self._windows = self._exits.enter_context(Windows(known))
         self._taken: list[Action] = []
 
@@ -70,6 +79,7 @@ class WebArenaEnvironment:
             origins=list(self._sites.values()),
             storage_state=self._state(options["storage_state"], options["sites"]),
             settle_s=self._settle_s,
+            har=self._har,
         )
         window.open([at_sites(url, self._sites) for url in options["start_urls"]])
         return self._look()
@@ -102,7 +112,9 @@ class WebArenaEnvironment:
         return found if self._local is None else {**found, "rows": self._local.world.digests()}
 
     def inspect(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What each of `targets` finds."""
+        """What each of `targets` finds; or with `har`, which ends the window, its requests."""
+        if request.get("har"):
+            return {"har": self._kept_har(Path(request["folder"]))}
         context = Context(self._windows.current.page.url, self._sites, self._admin)
         return {
             "contents": [
@@ -114,6 +126,14 @@ class WebArenaEnvironment:
     def close(self) -> None:
         """End window, browser and sites."""
         self._exits.close()
+
+    def _kept_har(self, folder: Path) -> str:
+        assert self._har is not None, "it takes records_har"
+        self._windows.leave()  # which writes it
+        kept = folder / self._har.name
+        keep_har(self._har, kept)
+        self._har.unlink()  # or the next episode could pass it off as its own
+        return str(kept)
 
     def _state(self, name: str | None, sites: Sequence[str]) -> Any:
         if name is None:

@@ -20,6 +20,7 @@ __all__ = [
     "PLACEHOLDERS",
     "Target",
     "WebTask",
+    "addresses",
     "at_sites",
     "data_version",
     "find_tasks",
@@ -100,6 +101,26 @@ def find_tasks() -> Path:
         "suite.options.path to a test.raw.json"
     )
     raise UnavailableError(msg)
+
+
+def addresses(sites: Mapping[str, str]) -> dict[str, str]:
+    """Where the sites are, by placeholder, from `suite.options.sites`.
+
+    Raises:
+        UnavailableError: no site is given.
+        ConfigError: one that WebArena does not have.
+    """
+    if not sites:
+        msg = (
+            "WebArena's sites are not part of clawjax: set suite.options.sites to the addresses of "
+            "yours, e.g. '{shopping: \"http://host:7770\"}' (docs/web.md)"
+        )
+        raise UnavailableError(msg)
+    for name in sites:
+        if name not in PLACEHOLDERS:
+            msg = f"suite.options.sites has {name!r}: WebArena has {', '.join(PLACEHOLDERS)}"
+            raise ConfigError(msg)
+    return {PLACEHOLDERS[name]: url for name, url in sites.items()}
 
 
 def data_version(content: bytes) -> str:

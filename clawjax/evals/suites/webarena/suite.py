@@ -7,33 +7,31 @@ same format and scored by the same rules, on our own shop and forum.
 from __future__ import annotations
 
 import logging
-import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clawjax.errors import ConfigError, UnavailableError
+from clawjax.errors import ConfigError
 from clawjax.evals.harness.parsing import reply_parser
-from clawjax.evals.harness.protocols import Launch, Suite
-from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Limits, Reference, Task
-from clawjax.evals.harness.trajectory import Message, Score, Trajectory
+from clawjax.evals.harness.protocols import Suite
+from clawjax.evals.harness.tasks import Action, Reference, Task
+from clawjax.evals.harness.trajectory import Score, Trajectory
 from clawjax.evals.suites import read_options
+from clawjax.evals.suites.webarena.acting import SYSTEM, launch, limits, random_step
 from clawjax.evals.suites.webarena.exploits import EXPLOITS
 from clawjax.evals.suites.webarena.judge import EndpointJudge, Judge
 from clawjax.evals.suites.webarena.local.store import DATA, changed_rows
 from clawjax.evals.suites.webarena.records import (
-    PLACEHOLDERS,
     WebTask,
+    addresses,
     data_version,
     find_tasks,
     placed,
     read_tasks,
 )
 from clawjax.evals.suites.webarena.scoring import evaluate
-from clawjax.evals.web.chromium import browser_problem
 from clawjax.evals.web.grammar import GRAMMAR, WEB_TOOLS, read_action, read_web_text, render_web
 
 __all__ = ["VERSION", "WebArenaOptions", "WebOptions", "build", "build_local"]
@@ -41,18 +39,6 @@ __all__ = ["VERSION", "WebArenaOptions", "WebOptions", "build", "build_local"]
 _log = logging.getLogger(__name__)
 
 VERSION = "1"
-
-SYSTEM = (
-    "You are an autonomous agent that carries out tasks in a web browser. You are given the task, "
-    "and the accessibility tree of the page in front, each element with its number; only what is "
-    "in view is listed. Issue one action at a time, valid for what you see. Stop when you think "
-    "that the task is done."
-)
-
-_ENVIRONMENT = "clawjax.evals.suites.webarena.environment:WebArenaEnvironment"
-_STEP_S = 180.0
-_ID = re.compile(r"\[(\d+)\] (link|button|textbox|radio)")
-_RANDOM_STEPS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +95,11 @@ def build(options: Mapping[str, Any]) -> Suite:
         ConfigError: a site that WebArena does not have, or none that a task can do with.
     """
     chosen = read_options(WebArenaOptions, options)
-    if not chosen.sites:
-        msg = (
-            "WebArena's sites are not part of clawjax: set suite.options.sites to the addresses of "
-            "yours, e.g. '{shopping: \"http://host:7770\"}' (docs/web.md)"
-        )
-        raise UnavailableError(msg)
-    for name in chosen.sites:
-        if name not in PLACEHOLDERS:
-            msg = f"suite.options.sites has {name!r}: WebArena has {', '.join(PLACEHOLDERS)}"
-            raise ConfigError(msg)
+    sites = addresses(chosen.sites)
     content = (find_tasks() if chosen.path is None else Path(chosen.path)).read_bytes()
     judge = (
         None if chosen.judge_url is None else EndpointJudge(chosen.judge_url, chosen.judge_model)
     )
-    sites = {PLACEHOLDERS[name]: url for name, url in chosen.sites.items()}
     tasks = [placed(task, sites) for task in _playable(read_tasks(content), chosen)]
     states = None if chosen.states is None else str(Path(chosen.states).resolve())
     environment = {
@@ -161,20 +137,16 @@ def _suite(
     environment: Mapping[str, Any],
     judge: Judge | None,
 ) -> Suite:
-    problem = browser_problem()
-    if problem is not None:
-        msg = f"suite.name={name} needs a browser: {problem}"
-        raise UnavailableError(msg)
     by_id = {str(record.task_id): record for record in records}
     return Suite(
         name=name,
         version=VERSION,
         tasks=tuple(_task(name, record, version, turns) for record in records),
-        launch=Launch(_ENVIRONMENT, options=environment, timeout_s=_STEP_S),
+        launch=launch(name, environment),
         parser=reply_parser(read_web_text),
         scorer=partial(_score, by_id, judge),
         oracle=partial(_oracle, by_id),
-        random_action=_random,
+        random_action=random_step,
         exploits=EXPLOITS,
         noop=Action.answer(""),
         render=render_web,
@@ -194,7 +166,7 @@ def _task(suite: str, record: WebTask, version: str, turns: int) -> Task:
         system=SYSTEM,
         tools=WEB_TOOLS,
         split="all",
-        limits=Limits(turns=turns, wall_s=1800.0, observation_chars=16000, action_errors=turns),
+        limits=limits(turns),
         options={
             "sites": list(record.sites),
             "start_urls": list(record.start_urls),
@@ -263,14 +235,3 @@ def _oracle(records: Mapping[str, WebTask], task: Task) -> Sequence[Action]:
     said = record.reference_answers.values()
     answer = " ".join(each if isinstance(each, str) else ", ".join(each) for each in said)
     return (*(visits if record.reference_url else ()), Action.answer(answer))
-
-
-def _random(brief: Brief, history: Sequence[Message], rng: random.Random) -> Action:
-    """Clicks and types at random, then stops with a number."""
-    elements = _ID.findall(history[-1].text)
-    if not elements or rng.randrange(_RANDOM_STEPS) == 0:
-        return Action(ANSWER, {"text": str(rng.randrange(1000, 10000))})
-    number, role = rng.choice(elements)
-    if role == "textbox":
-        return Action("type", {"element": number, "text": "kettle", "enter": rng.random() < 0.5})
-    return Action("click", {"element": number})

@@ -1,0 +1,57 @@
+"""What the suites on WebArena's sites have in common: environment, prompt, limits, chance."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clawjax.errors import UnavailableError
+from clawjax.evals.harness.protocols import Launch
+from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Limits
+from clawjax.evals.harness.trajectory import Message
+from clawjax.evals.web.chromium import browser_problem
+
+__all__ = ["SYSTEM", "launch", "limits", "random_step"]
+
+SYSTEM = (
+    "You are an autonomous agent that carries out tasks in a web browser. You are given the task, "
+    "and the accessibility tree of the page in front, each element with its number; only what is "
+    "in view is listed. Issue one action at a time, valid for what you see. Stop when you think "
+    "that the task is done."
+)
+
+_ENVIRONMENT = "clawjax.evals.suites.webarena.environment:WebArenaEnvironment"
+_STEP_S = 180.0
+_ID = re.compile(r"\[(\d+)\] (link|button|textbox|radio)")
+_RANDOM_STEPS = 6
+
+
+def launch(suite: str, options: Mapping[str, Any]) -> Launch:
+    """The environment, with these options of it.
+
+    Raises:
+        UnavailableError: there is no browser.
+    """
+    problem = browser_problem()
+    if problem is not None:
+        msg = f"suite.name={suite} needs a browser: {problem}"
+        raise UnavailableError(msg)
+    return Launch(_ENVIRONMENT, options=options, timeout_s=_STEP_S)
+
+
+def limits(turns: int) -> Limits:
+    """Of one episode."""
+    return Limits(turns=turns, wall_s=1800.0, observation_chars=16000, action_errors=turns)
+
+
+def random_step(brief: Brief, history: Sequence[Message], rng: random.Random) -> Action:
+    """Clicks and types at random, then stops with a number."""
+    elements = _ID.findall(history[-1].text)
+    if not elements or rng.randrange(_RANDOM_STEPS) == 0:
+        return Action(ANSWER, {"text": str(rng.randrange(1000, 10000))})
+    number, role = rng.choice(elements)
+    if role == "textbox":
+        return Action("type", {"element": number, "text": "kettle", "enter": rng.random() < 0.5})
+    return Action("click", {"element": number})

@@ -1,0 +1,1 @@
+"""WebArena-Verified: typed answers and recorded requests, scored by the published scorer."""
