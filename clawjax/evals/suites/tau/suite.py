@@ -49,7 +49,7 @@ _RULES = f"{ACTION_RULES}\nA reply without an action is said to the customer."
 _ORACLE_REPLIES = 8
 _SILENT: Mapping[str, Any] = {"opening": "Hello.", "replies": ()}
 _OBSERVATION_CHARS = 100_000
-"""Results are not cut, as they are not in tau-bench: a search for flights may give 30,000."""
+"""Results are not cut, as they are not in tau-bench: a search for flights may give over 15,000."""
 
 
 @dataclass(frozen=True, slots=True)
