@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from _result import Goal
+from _tau_parity import agreeing_tasks, published_suite
 from _verified_parity import PYTHON_VARIABLE, compare_verified, scorer_python
 from _webarena_parity import compare, evaluators_file
 
+from clawjax.errors import UnavailableError
 from clawjax.evals.suites.agentbench.dbbench.dataset import read_entries, tables_of
 from clawjax.evals.suites.agentbench.dbbench.mysql import MySQL
 from clawjax.evals.suites.agentbench.dbbench.rules import CHANGES, EDITIONS, is_right, same_hash
@@ -24,7 +27,7 @@ from clawjax.evals.suites.webarena_verified.scorer import REQUIREMENT, Published
 
 __all__ = ["CHECKS", "Parity", "goal_of", "row_of"]
 
-DATA = Path(__file__).parents[1] / "tests" / "data" / "agentbench"
+DATA = Path(__file__).parents[1] / "tests" / "data"
 _ROUNDING = 0.01
 """The paper's table has two decimals, made from scores with one."""
 
@@ -43,7 +46,7 @@ class Parity:
 def dbbench() -> Parity:
     """Gold statements give the published hash, and only they; labels are right answers."""
     source = "AgentBench, 60 development tasks of the database environment"
-    file = DATA / "dbbench_dev.jsonl"
+    file = DATA / "agentbench" / "dbbench_dev.jsonl"
     if not file.exists():
         return Parity(source, gap=f"{file} is missing")
     entries, _ = read_entries(file)
@@ -53,7 +56,7 @@ def dbbench() -> Parity:
 def overall() -> Parity:
     """The weighted score over eight tasks, of every model in the paper's table."""
     source = "AgentBench, table 3 of arXiv:2308.03688, 27 models"
-    file = DATA / "overall_scores.json"
+    file = DATA / "agentbench" / "overall_scores.json"
     if not file.exists():
         return Parity(source, gap=f"{file} is missing")
     table = json.loads(file.read_text(encoding="utf-8"))
@@ -91,11 +94,27 @@ def verified() -> Parity:
     return Parity(source, len(found), sum(not unexpected for unexpected in found.values()))
 
 
+def tau(domain: str) -> Parity:
+    """Reference runs score 1 and end in the state that upstream's own tools leave."""
+    source = f"tau2-bench, {domain}, beside the states that the tools of inspect-evals 0.28.0 leave"
+    file = DATA / "tau" / "states.json"
+    if not file.exists():
+        return Parity(source, gap=f"{file} is missing")
+    try:
+        suite = published_suite(domain)
+    except UnavailableError as missing:
+        return Parity(source, gap=str(missing))
+    states = json.loads(file.read_text(encoding="utf-8"))["published"][domain]
+    return Parity(source, len(suite.tasks), len(agreeing_tasks(suite, states)))
+
+
 CHECKS: dict[str, Callable[[], Parity]] = {
     "dbbench": dbbench,
     "overall": overall,
     "verified": verified,
     "webarena": webarena,
+    "tau_airline": partial(tau, "airline"),
+    "tau_retail": partial(tau, "retail"),
 }
 
 

@@ -1,10 +1,14 @@
 """Parity checks: all published numbers are reproduced, and what is missing is a gap."""
 
+import json
 import re
 
 import _scorer_parity
 import pytest
-from _scorer_parity import CHECKS, Parity, goal_of, row_of
+from _scorer_parity import CHECKS, DATA, Parity, goal_of, row_of
+from _tau_parity import agreeing_tasks
+
+from clawjax.evals.suites.tau.suite import build
 
 
 @pytest.mark.parametrize(("name", "items"), [("dbbench", 60), ("overall", 27)])
@@ -28,6 +32,13 @@ def test_right_answers_are_paid_and_no_others():
         pytest.skip(found.gap)
     assert found.items == 324
     assert goal_of("verified", found).met
+
+
+def test_a_state_that_is_another_does_not_agree():
+    folder = DATA / "tau" / "airline"
+    suite = build({"domain": "airline", "path": str(folder), "silent_users": True})
+    states = json.loads((DATA / "tau" / "states.json").read_text())["cut"]["airline"]
+    assert agreeing_tasks(suite, {**states, "7": states["8"]}) == set(states) - {"7"}
 
 
 def test_a_scorer_that_disagrees_misses_the_goal():

@@ -1,6 +1,7 @@
 """Summaries, pages and comparisons of toy episodes."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -16,6 +17,7 @@ from clawjax.evals.harness.tasks import Action
 from clawjax.evals.harness.trajectory import AgentTurn
 from clawjax.evals.metrics.summary import summarise
 from clawjax.evals.reporting import write_report
+from clawjax.evals.suites import build_suite
 
 EVIL = "</pre><script>alert(1)</script>|<b>"
 
@@ -41,6 +43,25 @@ async def test_the_oracles_summary(tmp_path):
     assert set(found["by"]["split"]) == {"dev", "test"}
     assert found["outcomes"]["completed"] == 8
     assert found["agentbench"]["Completed"] == 1.0
+
+
+async def test_calls_that_read_and_calls_that_write_are_compared_apart(tmp_path):
+    """The agent does one of two reads, and another write beside the right one."""
+    suite = build_suite("tau")
+    [task] = [each for each in suite.tasks if each.task_id == "1"]
+    read, write = Action("get_loan", {"loan_id": "l-7"}), Action("renew_loan", {"loan_id": "l-7"})
+    other = Action("get_member", {"member_id": "m-104"})
+    suite = replace(
+        suite,
+        tasks=(replace(task, reference=replace(task.reference, actions=(read, other, write))),),
+    )
+    fees = Action("pay_fees", {"member_id": "m-104", "cents": 300})
+    agent = following(suite, "half", lambda task: [read, write, fees, Action.respond("Done.")])
+    found = summarise(*await played(tmp_path, agent, suite))["tool_calls"]
+    assert (found["reads_precision"], found["reads_recall"]) == (1.0, 0.5)
+    assert (found["writes_precision"], found["writes_recall"]) == (0.5, 1.0)
+    toy = summarise(*await played(tmp_path / "toy"))["tool_calls"]
+    assert (toy["reads_recall"], toy["writes_precision"]) == (None, None)
 
 
 async def test_an_error_is_counted_and_in_no_mean(tmp_path):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from clawjax.evals.harness.rendering import as_call
-from clawjax.evals.harness.tasks import Action, Brief, Setup, Task
+from clawjax.evals.harness.tasks import Action, Brief, Setup, Task, ToolKind
 from clawjax.evals.harness.trajectory import AgentTurn, Message, Score, StepResult, Trajectory
 
 __all__ = [
@@ -160,6 +160,8 @@ class Suite:
     inspection: Callable[[Task], Mapping[str, Any]] = nothing_to_inspect
     side_effects: Callable[[Task, Trajectory], tuple[str, ...]] = no_state
     """What changed outside of what was allowed, one line each."""
+    tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)
+    """By name: calls that read and calls that write are also compared apart. Empty: not told."""
     scores_unfinished: bool = False
     """Whether an episode that a limit or an error of the agent ended is scored by its final state;
     otherwise it is 0."""

@@ -8,14 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["ANSWER", "RESPOND", "Action", "Brief", "Limits", "Reference", "Setup", "Task", "Tool"]
+__all__ = [
+    "ANSWER",
+    "RESPOND",
+    "Action",
+    "Brief",
+    "Limits",
+    "Reference",
+    "Setup",
+    "Task",
+    "Tool",
+    "ToolKind",
+]
 
 ANSWER = "answer"
 """The action that commits a final answer, `{"text": ...}`, and ends the episode."""
 RESPOND = "respond"
 """The action that says something to the user, `{"text": ...}`."""
+
+
+ToolKind = Literal["read", "write", "generic"]
+"""Whether a tool looks at the world's state, changes it, or does neither (tau2's names)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 from clawjax.evals.harness.outcome import AGENTBENCH, UNSCORED, Outcome
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode
+from clawjax.evals.harness.tasks import Action, ToolKind
 from clawjax.evals.harness.trajectory import Parse, Trajectory, effective_outcome
 from clawjax.evals.metrics.agreement import agreement
 from clawjax.evals.metrics.calls import match_calls
@@ -107,7 +108,7 @@ def episode_row(suite: Suite, episode: Episode, prices: Prices | None = None) ->
         found = match_calls(trajectory.actions, reference, with_arguments=with_arguments)
         for name, each in found._asdict().items():
             row[f"{prefix}_{name}"] = each if reference else None
-    return row
+    return row | _by_kind(suite.tool_kinds, trajectory.actions, reference)
 
 
 def by_task(episodes: Iterable[Episode]) -> dict[str, list[float]]:
@@ -120,6 +121,7 @@ def by_task(episodes: Iterable[Episode]) -> dict[str, list[float]]:
 
 
 _MATCH = ("exact", "in_order", "any_order", "precision", "recall")
+_KINDS: tuple[ToolKind, ...] = ("read", "write")
 _MEANS: Mapping[str, tuple[str, ...]] = {
     "progress": ("progress",),
     "efficiency": (
@@ -133,10 +135,32 @@ _MEANS: Mapping[str, tuple[str, ...]] = {
         "cost",
     ),
     "validity": ("format_valid", "action_valid", "call_errors"),
-    "tool_calls": tuple(f"{kind}_{name}" for kind in ("calls", "names") for name in _MATCH),
+    "tool_calls": (
+        *(f"{kind}_{name}" for kind in ("calls", "names") for name in _MATCH),
+        *(f"{kind}s_{name}" for kind in _KINDS for name in ("precision", "recall")),
+    ),
     "coherence": ("repeated", "looping", "revisited", "precondition"),
     "side_effects": ("side_effects",),
 }
+
+
+def _by_kind(
+    kinds: Mapping[str, ToolKind], called: Sequence[Action], reference: Sequence[Action]
+) -> dict[str, float | None]:
+    """Calls that read and calls that write, each kind on its own.
+
+    Recall is what tau2 calls read and write accuracy.
+    """
+    row: dict[str, float | None] = {}
+    for kind in _KINDS:
+        made, wanted = (
+            [each for each in calls if kinds.get(each.name) == kind]
+            for calls in (called, reference)
+        )
+        found = match_calls(made, wanted, with_arguments=True)
+        row[f"{kind}s_precision"] = found.precision if reference else None
+        row[f"{kind}s_recall"] = found.recall
+    return row
 
 
 def _progress(trajectory: Trajectory, success: float | None) -> float | None:

@@ -1,8 +1,10 @@
 """tau-bench: the reward, the users, and files in its format."""
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from clawjax.errors import ConfigError
 from clawjax.evals.agents.scripted import following, oracle_agent
@@ -121,6 +123,14 @@ def test_users_without_a_script_need_a_model(tmp_path):
         build({"path": str(tmp_path)})
     suite = build({"path": str(tmp_path), "user_url": "http://127.0.0.1:9/v1"})
     assert [task.task_id for task in suite.tasks] == ["7"]
+
+
+def test_the_options_of_the_command_line_are_those_of_the_suite():
+    """They can be overridden there only where the file names them."""
+    conf = Path(__file__).parents[3] / "conf" / "suite" / "tau.yaml"
+    options = yaml.safe_load(conf.read_text())["options"]
+    assert {"domain", "path", "user_url", "silent_users"} <= set(options)
+    assert build(options).tasks == build({}).tasks
 
 
 async def test_what_needs_a_judge_is_unscored(tmp_path):

@@ -6,16 +6,31 @@ in the scorer's.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from clawjax.evals.harness.tasks import Action, Tool
+from clawjax.errors import ConfigError
+from clawjax.evals.harness.tasks import Action, Tool, ToolKind
 
-__all__ = ["Database", "Domain", "ToolError", "changes", "digest", "load_domain", "replay"]
+__all__ = [
+    "BUNDLED",
+    "Database",
+    "Domain",
+    "ToolError",
+    "changes",
+    "digest",
+    "fresh_copy",
+    "load_domain",
+    "replay",
+]
+
+BUNDLED = {name: f"clawjax.evals.suites.tau.{name}" for name in ("library", "airline", "retail")}
+"""Modules of the domains that are here, by the names that `suite.options.domain` takes."""
+
+_MEMBERS = ("TOOLS", "KINDS", "TERMINATING", "call")
 
 Database = dict[str, Any]
 
@@ -28,6 +43,8 @@ class Domain(Protocol):
     """What a domain brings: a module with these."""
 
     TOOLS: Sequence[Tool]
+    KINDS: Mapping[str, ToolKind]
+    """Of the tools by name; what only reads leaves the database as it was."""
     TERMINATING: frozenset[str]
     """Calls that end the conversation."""
 
@@ -40,14 +57,33 @@ class Domain(Protocol):
         ...
 
 
-def load_domain(module: str) -> Any:
-    """The module of a domain, as a `Domain`."""
-    return importlib.import_module(module)
+def load_domain(name: str) -> Any:
+    """A domain: one of `BUNDLED`, or any module that is a `Domain`.
+
+    Raises:
+        ConfigError: there is no such module, or it is no domain.
+    """
+    module = BUNDLED.get(name, name)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        msg = f"suite.options.domain={name!r}: {missing}; use {', '.join(BUNDLED)} or a module"
+        raise ConfigError(msg) from missing
+    lacking = [each for each in _MEMBERS if not hasattr(found, each)]
+    if lacking:
+        msg = f"suite.options.domain={name!r} is no domain: it lacks {', '.join(lacking)}"
+        raise ConfigError(msg)
+    return found
+
+
+def fresh_copy(database: Database) -> Database:
+    """A copy that shares nothing: by way of JSON, which takes half as long as `deepcopy`."""
+    return json.loads(json.dumps(database))
 
 
 def replay(domain: Domain, database: Database, actions: Iterable[Action]) -> Database:
     """The state after some calls on a fresh copy; calls that fail change nothing."""
-    state = copy.deepcopy(database)
+    state = fresh_copy(database)
     names = {tool.name for tool in domain.TOOLS}
     for action in actions:
         if action.name not in names:
@@ -66,6 +102,8 @@ def digest(database: Database) -> str:
 
 def changes(before: Any, after: Any, where: str = "") -> list[str]:
     """Paths whose values differ, e.g. `loans/l-1/due`."""
+    if before == after:
+        return []
     if isinstance(before, dict) and isinstance(after, dict):
         keys = sorted(before.keys() | after.keys())
         absent = object()
@@ -74,4 +112,4 @@ def changes(before: Any, after: Any, where: str = "") -> list[str]:
             for key in keys
             for path in changes(before.get(key, absent), after.get(key, absent), f"{where}/{key}")
         ]
-    return [] if before == after else [where.removeprefix("/")]
+    return [where.removeprefix("/")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from clawjax.evals.harness.tasks import ANSWER, RESPOND, Action, Setup
 from clawjax.evals.harness.trajectory import StepResult
-from clawjax.evals.suites.tau.domain import ToolError, changes, digest, load_domain
+from clawjax.evals.suites.tau.domain import ToolError, changes, digest, fresh_copy, load_domain
 from clawjax.evals.suites.tau.records import read_json
 from clawjax.evals.suites.tau.users import STOP, ModelUser, ScriptedUser, User
 
@@ -26,20 +25,21 @@ class TauEnvironment:
         """Load the database.
 
         Args:
-            domain: module of the tools.
+            domain: as `load_domain` takes it.
             database: its file.
             user_url: endpoint of the model that plays users; None: they follow their scripts.
             user_model: that model's name.
         """
         self._domain = load_domain(domain)
         self._fresh = read_json(Path(database))
-        self._state = copy.deepcopy(self._fresh)
+        self._state, self._hash = self._fresh, digest(self._fresh)
         self._user_url, self._user_model = user_url, user_model
         self._user: User | None = None
 
     def reset(self, setup: Setup) -> str:
         """A fresh database, and what the user says first."""
-        self._state = copy.deepcopy(self._fresh)
+        self._state = fresh_copy(self._fresh)
+        self._hash = digest(self._state)
         if self._user_url is None:
             self._user = ScriptedUser(setup.options["script"])
         else:
@@ -65,6 +65,8 @@ class TauEnvironment:
             text = f"Error: {refused}"
             return StepResult(text, is_valid=False, error=str(refused), state=self._where(text))
         text = found if isinstance(found, str) else json.dumps(found)
+        if self._domain.KINDS.get(action.name) != "read":
+            self._hash = digest(self._state)
         is_done = action.name in self._domain.TERMINATING
         return StepResult(text, is_done=is_done, state=self._where(text))
 
@@ -80,4 +82,4 @@ class TauEnvironment:
         """Nothing to free."""
 
     def _where(self, told: str = "") -> str:
-        return digest({"database": self._state, "told": told})
+        return digest({"database": self._hash, "told": told})

@@ -5,55 +5,16 @@ Tools check what exists, not what the policy allows: keeping to the policy is th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
-from clawjax.evals.harness.tasks import Tool
 from clawjax.evals.suites.tau.domain import Database, ToolError
+from clawjax.evals.suites.tau.toolkit import Toolkit, entry, integer, text, transfer
 
-__all__ = ["TERMINATING", "TOOLS", "call"]
+__all__ = ["KINDS", "TERMINATING", "TOOLS", "call"]
 
 TERMINATING = frozenset({"transfer_to_human_agents"})
 _RENEWAL = timedelta(days=21)
-
-
-def _tool(name: str, description: str, /, **examples: Any) -> Tool:
-    properties = {
-        key: {"type": "integer" if isinstance(values[0], int) else "string", "examples": values}
-        for key, values in examples.items()
-    }
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-    return Tool(name, description, schema)
-
-
-_MEMBERS, _BOOKS, _LOANS = ["m-101", "m-104"], ["b-2", "b-5"], ["l-2", "l-6"]
-
-TOOLS = (
-    _tool(
-        "find_member", "Member id by name and date of birth.",
-        name=["Anna Keller"], birth_date=["1984-02-11"],
-    ),
-    _tool("get_member", "Fees, reservations and loans of a member.", member_id=_MEMBERS),
-    _tool("find_books", "Books whose title or author has a text.", text=["salt", "berg"]),
-    _tool("get_loan", "One loan, and how many have reserved its book.", loan_id=_LOANS),
-    _tool("renew_loan", "Renew a loan by 21 days.", loan_id=_LOANS),
-    _tool("return_loan", "Take a book back.", loan_id=_LOANS),
-    _tool("reserve_book", "Reserve a book.", member_id=_MEMBERS, book_id=_BOOKS),
-    _tool("cancel_reservation", "Cancel a reservation.", member_id=_MEMBERS, book_id=_BOOKS),
-    _tool("pay_fees", "Take a payment.", member_id=_MEMBERS, cents=[50, 300]),
-    _tool("transfer_to_human_agents", "Hand over to a human; ends it.", summary=["a question"]),
-)  # fmt: skip
-
-
-def call(database: Database, name: str, arguments: Mapping[str, Any]) -> Any:
-    """As `Domain.call`."""
-    return _CALLS[name](database, **arguments)
 
 
 def _find_member(database: Database, name: str, birth_date: str) -> Any:
@@ -125,25 +86,28 @@ def _pay_fees(database: Database, member_id: str, cents: int) -> Any:
     return {"paid_cents": cents, "owed_cents": member["fees_cents"]}
 
 
-def _transfer(database: Database, summary: str) -> Any:
-    return "transferred"
-
-
 def _entry(database: Database, kind: str, key: str) -> Any:
     if key not in database[kind]:
         raise ToolError(f"there is no {key!r} among the {kind}")
     return database[kind][key]
 
 
-_CALLS = {
-    "find_member": _find_member,
-    "get_member": _get_member,
-    "find_books": _find_books,
-    "get_loan": _get_loan,
-    "renew_loan": _renew_loan,
-    "return_loan": _return_loan,
-    "reserve_book": _reserve_book,
-    "cancel_reservation": _cancel_reservation,
-    "pay_fees": _pay_fees,
-    "transfer_to_human_agents": _transfer,
-}
+_MEMBERS, _BOOKS, _LOANS = text("m-101", "m-104"), text("b-2", "b-5"), text("l-2", "l-6")
+
+_KIT = Toolkit(
+    entry("read", _find_member, "Member id by name and date of birth.",
+          name=text("Anna Keller"), birth_date=text("1984-02-11")),
+    entry("read", _get_member, "Fees, reservations and loans of a member.", member_id=_MEMBERS),
+    entry("read", _find_books, "Books whose title or author has a text.",
+          text=text("salt", "berg")),
+    entry("read", _get_loan, "One loan, and how many have reserved its book.", loan_id=_LOANS),
+    entry("write", _renew_loan, "Renew a loan by 21 days.", loan_id=_LOANS),
+    entry("write", _return_loan, "Take a book back.", loan_id=_LOANS),
+    entry("write", _reserve_book, "Reserve a book.", member_id=_MEMBERS, book_id=_BOOKS),
+    entry("write", _cancel_reservation, "Cancel a reservation.",
+          member_id=_MEMBERS, book_id=_BOOKS),
+    entry("write", _pay_fees, "Take a payment.", member_id=_MEMBERS, cents=integer(50, 300)),
+    transfer("Hand over to a human; ends it.", "transferred"),
+)  # fmt: skip
+
+TOOLS, KINDS, call = _KIT.tools, _KIT.kinds, _KIT.call

@@ -1,23 +1,32 @@
 """Files in tau2's format: `tasks.json`, `db.json` (or `.gz`), `policy.md` (or `.txt`).
 
-As shipped in the wheel of `inspect-evals` (MIT) and in tau2-bench. Tasks of the older tau-bench
-differ in their keys only.
+As shipped in the wheel of `inspect-evals` (MIT), whose files are read and whose code is not run,
+and in tau2-bench. Tasks of the older tau-bench differ in their keys only.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clawjax.errors import ConfigError
+from clawjax.errors import ConfigError, UnavailableError
 from clawjax.evals.harness.tasks import Action
 
-__all__ = ["TauTask", "data_version", "find_file", "read_json", "read_tasks"]
+__all__ = [
+    "TauTask",
+    "data_version",
+    "find_file",
+    "published_folder",
+    "read_json",
+    "read_splits",
+    "read_tasks",
+]
 
 _BASIS = ("DB", "COMMUNICATE")
 """Where a task does not say: tau-bench's reward."""
@@ -51,6 +60,31 @@ def read_tasks(content: bytes) -> list[TauTask]:
     except (KeyError, TypeError, AttributeError) as error:
         msg = f"tasks.json is not in tau2's format: {type(error).__name__} {error}"
         raise ConfigError(msg) from error
+
+
+def published_folder(domain: str) -> Path:
+    """The folder of a published domain in the installed package `inspect-evals`.
+
+    Raises:
+        UnavailableError: it is not installed.
+    """
+    spec = importlib.util.find_spec("inspect_evals")  # found, not imported: it needs inspect_ai
+    if spec is None or not spec.submodule_search_locations:
+        msg = (
+            f"the tasks of suite.options.domain={domain} are not installed: "
+            "pip install --no-deps inspect-evals, or set suite.options.path to their folder"
+        )
+        raise UnavailableError(msg)
+    return Path(spec.submodule_search_locations[0], "tau2", "data", "domains", domain)
+
+
+def read_splits(folder: Path) -> dict[str, str]:
+    """`train` or `test` by task id, where a folder says it (`split_tasks.json`)."""
+    path = folder / "split_tasks.json"
+    if not path.is_file():
+        return {}
+    parts = read_json(path)
+    return {task_id: name for name in ("train", "test") for task_id in parts.get(name, ())}
 
 
 def read_json(path: Path) -> Any:

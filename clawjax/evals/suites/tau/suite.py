@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,22 @@ from clawjax.evals.harness.protocols import FormatError, InvalidAction, Launch, 
 from clawjax.evals.harness.tasks import RESPOND, Action, Brief, Limits, Reference, Task
 from clawjax.evals.harness.trajectory import Message, Score, Trajectory
 from clawjax.evals.suites import read_options
-from clawjax.evals.suites.tau.domain import Database, Domain, changes, digest, load_domain, replay
+from clawjax.evals.suites.tau.domain import (
+    BUNDLED,
+    Database,
+    Domain,
+    changes,
+    digest,
+    load_domain,
+    replay,
+)
 from clawjax.evals.suites.tau.records import (
     TauTask,
     data_version,
     find_file,
+    published_folder,
     read_json,
+    read_splits,
     read_tasks,
 )
 
@@ -37,19 +47,25 @@ LIBRARY = Path(__file__).parents[2] / "data" / "tau_library"
 
 _RULES = f"{ACTION_RULES}\nA reply without an action is said to the customer."
 _ORACLE_REPLIES = 8
+_SILENT: Mapping[str, Any] = {"opening": "Hello.", "replies": ()}
+_OBSERVATION_CHARS = 100_000
+"""Results are not cut, as they are not in tau-bench: a search for flights may give over 15,000."""
 
 
 @dataclass(frozen=True, slots=True)
 class TauOptions:
     """`suite.options` of tau-bench."""
 
+    domain: str = "library"
+    """`library` (our own), tau2's `airline` or `retail`, or a module with tools (`Domain`)."""
     path: str | None = None
-    """Folder of a domain (`tasks.json`, `db.json[.gz]`, `policy.md|txt`); None: our library."""
-    domain: str = "clawjax.evals.suites.tau.library"
-    """Module with the domain's tools (`domain.Domain`)."""
+    """Folder of the domain (`tasks.json`, `db.json[.gz]`, `policy.md|txt`); None: our library, or
+    the published tasks in the package `inspect-evals`."""
     user_url: str | None = None
     """Endpoint whose model plays the users; None: scripts do, which our own tasks have."""
     user_model: str = "default"
+    silent_users: bool = False
+    """Users who hang up at the agent's first words: for reference runs without a model."""
     turns: int = 30
 
 
@@ -59,17 +75,22 @@ def build(options: Mapping[str, Any]) -> Suite:
     Raises:
         ConfigError: files that are missing, tasks without a script and no model to play their
             users, or that begin with a changed database.
+        UnavailableError: the published tasks are not installed.
     """
     chosen = read_options(TauOptions, options)
-    folder = LIBRARY if chosen.path is None else Path(chosen.path)
+    folder = _folder(chosen)
     tasks_file = find_file(folder, ["tasks.json"])
     database_file = find_file(folder, ["db.json", "db.json.gz"])
     policy_file = find_file(folder, ["policy.md", "policy.txt"])
     domain, fresh = load_domain(chosen.domain), read_json(database_file)
     version = data_version(tasks_file, database_file, policy_file)
     policy = policy_file.read_text(encoding="utf-8")
+    splits = read_splits(folder)
     tasks = [
-        _task(each, domain, policy, chosen, version) for each in read_tasks(tasks_file.read_bytes())
+        replace(
+            _task(each, domain, policy, chosen, version), split=splits.get(each.task_id, "test")
+        )
+        for each in read_tasks(tasks_file.read_bytes())
     ]
     return Suite(
         name="tau",
@@ -80,7 +101,7 @@ def build(options: Mapping[str, Any]) -> Suite:
             options={
                 "domain": chosen.domain,
                 "database": str(database_file.resolve()),
-                "user_url": chosen.user_url,
+                "user_url": None if chosen.silent_users else chosen.user_url,
                 "user_model": chosen.user_model,
             },
         ),
@@ -92,13 +113,30 @@ def build(options: Mapping[str, Any]) -> Suite:
         noop=Action.respond("Goodbye."),
         text_rules=_RULES,
         side_effects=partial(_side_effects, domain, fresh),
-        licence="our own: Apache-2.0" if chosen.path is None else "tau2-bench: MIT",
+        tool_kinds=domain.KINDS,
+        licence="our own: Apache-2.0" if folder == LIBRARY else "tau2-bench: MIT",
     )
 
 
+def _folder(chosen: TauOptions) -> Path:
+    if chosen.path is not None:
+        return Path(chosen.path)
+    module = BUNDLED.get(chosen.domain, chosen.domain)
+    if module == BUNDLED["library"]:
+        return LIBRARY
+    if module not in BUNDLED.values():
+        msg = f"suite.options.domain={chosen.domain!r} needs suite.options.path: its tasks' folder"
+        raise ConfigError(msg)
+    return published_folder(module.rpartition(".")[2])
+
+
 def _task(record: TauTask, domain: Domain, policy: str, chosen: TauOptions, version: str) -> Task:
-    if record.script is None and chosen.user_url is None:
-        msg = f"task {record.task_id} has no scripted user: set suite.options.user_url to a model's"
+    script = _SILENT if chosen.silent_users else record.script
+    if script is None and chosen.user_url is None:
+        msg = (
+            f"task {record.task_id} has no scripted user: set suite.options.user_url to a model's, "
+            "or silent_users for reference runs"
+        )
         raise ConfigError(msg)
     if record.has_initial_state:
         msg = f"task {record.task_id} begins with a changed database, which is not supported"
@@ -109,8 +147,8 @@ def _task(record: TauTask, domain: Domain, policy: str, chosen: TauOptions, vers
         instruction="",
         system=policy,
         tools=tuple(domain.TOOLS),
-        limits=Limits(turns=chosen.turns, wall_s=1200.0),
-        options={"scenario": record.scenario, "script": record.script},
+        limits=Limits(turns=chosen.turns, wall_s=1200.0, observation_chars=_OBSERVATION_CHARS),
+        options={"scenario": record.scenario, "script": script},
         reference=Reference(
             answer=list(record.communicate),
             actions=record.actions,
