@@ -52,6 +52,12 @@ read back and verified before it is served, so that whoever serves, restarts or 
 same bits. Of an adapter that is a few megabytes; all weights are 538 MB, and `ours_hand_over_s` in
 the result is then a third or more of the step. Generating and training alone are faster than each
 peer's whole step in every pair.""",
+    "feedback_to_served": """\
+With pauses between messages (the tiny model's traffic has them) a version goes out within the
+batch that follows. The default model's traffic has none: eight conversations talk as fast as they
+are answered, on the two cores that learn as well, so that a batch of turns arrives in less time
+than the step that learns from one takes (`step_s` in the result, against seconds a batch). The
+reference's loop, emulated on the same traffic, waits for another whole batch on top.""",
 }
 """What stands between a missed goal and its target, by script."""
 
