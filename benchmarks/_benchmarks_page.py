@@ -38,7 +38,7 @@ MINUTES = {
     "overlap": 10,
     "personal": 720,
     "personal_demo": 30,
-    "prefix_reuse": 12,
+    "prefix_reuse": 28,
     "process_labels": 25,
     "profiles": 5,
     "quick_suite": 8,

@@ -5,7 +5,7 @@
 OpenClaw sends its instructions and tools with every request, "hello" included. Its recorded
 sessions are read by the engine with and without prefix reuse: the whole of them by a tiny random
 model with a context of 16,384, and, as SmolLM2-135M was trained for no more than 8,192 positions,
-by that with the middle of the instructions left out. About twelve minutes on two quiet cores.
+by that with the middle of the instructions left out. About half an hour on two quiet cores.
 `--quick` is one round of the tiny model.
 """
 
