@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-__all__ = ["commit", "interval", "number", "table"]
+__all__ = ["commit", "goal_table", "interval", "not_measured", "number", "origin", "table"]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -25,3 +26,31 @@ def commit(sha: str | None) -> str:
     if sha is None:
         return "unknown"
     return sha[:8] + ("-dirty" if sha.endswith("-dirty") else "")
+
+
+def goal_table(result: Mapping[str, Any], form: str) -> str:
+    """The goals of a result, values in `form`."""
+    rows = [
+        [
+            goal["name"].replace("|", "\\|"),
+            f"{goal['op']} {goal['target']:g}",
+            f"{number(goal['value'], form, 'not measured')} {goal['unit']}".strip(),
+            "met" if goal["met"] else "**not met**",
+        ]
+        for goal in result["goals"]
+    ]
+    return table(["measured", "goal", "value", ""], rows)
+
+
+def origin(result: Mapping[str, Any]) -> str:
+    """How, of what and where a result was measured."""
+    machine = result["machine"]
+    return (
+        f"`{result['command']}`, commit {commit(result['commit'])}, {machine['cores']} cores, "
+        f"{machine['cpu']}."
+    )
+
+
+def not_measured(name: str) -> str:
+    """In place of a result that is not there."""
+    return f"Not measured yet: `python benchmarks/{name}.py` measures it."

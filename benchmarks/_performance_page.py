@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from _markdown import commit, number, table
+from _markdown import goal_table, not_measured, number, origin, table
 from _performance_words import AFTER, EXPLAINED, INTRODUCTION, SCRIPTS
 
 __all__ = ["render_performance"]
@@ -35,10 +35,10 @@ def render_performance(results: Mapping[str, Result]) -> str:
 
 def _profile(result: Result | None) -> Iterator[str]:
     if result is None:
-        yield _missing("profiles")
+        yield not_measured("profiles")
         return
     rows = result["rows"]
-    yield _origin(result)
+    yield origin(result)
     yield table(
         ["", "tokens/s", "the machine's limit", "of it", "device busy"],
         [
@@ -66,32 +66,9 @@ def _profile(result: Result | None) -> Iterator[str]:
 
 def _section(name: str, result: Result | None) -> Iterator[str]:
     if result is None:
-        yield _missing(name)
+        yield not_measured(name)
         return
-    yield _origin(result)
-    yield table(
-        ["measured", "goal", "value", ""],
-        [
-            [
-                goal["name"].replace("|", "\\|"),
-                f"{goal['op']} {goal['target']:g}",
-                f"{number(goal['value'], '.3g', 'not measured')} {goal['unit']}".strip(),
-                "met" if goal["met"] else "**not met**",
-            ]
-            for goal in result["goals"]
-        ],
-    )
+    yield origin(result)
+    yield goal_table(result, ".3g")
     if name in EXPLAINED and not all(goal["met"] for goal in result["goals"]):
         yield EXPLAINED[name]
-
-
-def _origin(result: Result) -> str:
-    machine, versions = result["machine"], result["versions"]
-    return (
-        f"`{result['command']}`, commit {commit(result['commit'])}, {machine['cores']} cores, "
-        f"{machine['cpu']}, jax {versions['jax']}."
-    )
-
-
-def _missing(name: str) -> str:
-    return f"Not measured yet: `python benchmarks/{name}.py` measures it."

@@ -43,6 +43,8 @@ METHODS = ("full", "lora")
 TIMED = 3
 PROMPT = 64
 _TIMEOUT_S = 900.0
+_DUMP = "CLAWJAX_PROFILE_DUMP"
+"""Tells a case's own process where XLA leaves its programs."""
 KNOWN = 0.9
 """Share of the time of operations whose part of the work has to be known."""
 
@@ -119,9 +121,6 @@ def in_own_process(case: str, *, quick: bool) -> Row:
     row = json.loads(done.stdout.splitlines()[-1])
     print(one_line(row), flush=True)
     return row
-
-
-_DUMP = "CLAWJAX_PROFILE_DUMP"
 
 
 def measured(case: str, size: Size) -> Row:

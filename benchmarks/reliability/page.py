@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from _markdown import commit, number, table
+from _markdown import goal_table, not_measured, number, origin, table
 
 from .promises import AFTER, INTRODUCTION, PROMISES
 
@@ -48,32 +48,15 @@ def _promises() -> str:
 
 def _section(name: str, result: Result | None) -> Iterator[str]:
     if result is None:
-        yield f"Not measured yet: `python benchmarks/{name}.py` measures it."
+        yield not_measured(name)
         return
-    machine = result["machine"]
-    yield (
-        f"`{result['command']}`, commit {commit(result['commit'])}, {machine['cores']} cores, "
-        f"{machine['cpu']}."
-    )
-    yield _goals(result)
+    yield origin(result)
+    yield goal_table(result, ".4g")
     if name == "reliability":
         yield from _crash(result["rows"])
         yield from _availability(result["rows"])
     elif name == "soak":
         yield _soak(result["rows"])
-
-
-def _goals(result: Result) -> str:
-    rows = [
-        [
-            goal["name"].replace("|", "\\|"),
-            f"{goal['op']} {goal['target']:g}",
-            f"{number(goal['value'], '.4g', 'not measured')} {goal['unit']}".strip(),
-            "met" if goal["met"] else "**not met**",
-        ]
-        for goal in result["goals"]
-    ]
-    return table(["measured", "goal", "value", ""], rows)
 
 
 def _crash(rows: Sequence[Result]) -> Iterator[str]:
