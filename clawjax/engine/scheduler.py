@@ -227,7 +227,7 @@ class Scheduler:
             self._book_read(running, held)
             if running.is_decoding and drawn is not None:
                 self._set_row(running)
-                delivered.append(self._take(running, drawn, index))
+                delivered.append(self._take(running, drawn, index, self.weights.version))
         return delivered
 
     def _decode_and_read(self, reading: Reply) -> list[Delivery]:
@@ -247,10 +247,10 @@ class Scheduler:
         delivered = []
         for running in active:
             self._positions[running.slot] += 1
-            delivered.append(self._take(running, drawn, running.slot))
+            delivered.append(self._take(running, drawn, running.slot, self.weights.version))
         self._book_read(reading, held)
         if reading.is_decoding:
-            delivered.append(self._take(reading, drawn, reading.slot))
+            delivered.append(self._take(reading, drawn, reading.slot, self.weights.version))
         return delivered
 
     def _book_read(self, running: Reply, held: int) -> None:
@@ -351,9 +351,7 @@ class Scheduler:
         is_alone = not self._waiting and len(active) == self.running
         return is_alone and all(r.job.constraint is None for r in active)
 
-    def _take(
-        self, running: Reply, drawn: Drawn[np.ndarray], row: int, version: int | None = None
-    ) -> Delivery:
+    def _take(self, running: Reply, drawn: Drawn[np.ndarray], row: int, version: int) -> Delivery:
         """Book a token drawn by `version`: it is fed in the next step unless it ends the reply."""
         token = int(drawn.token[row])
         constraint = running.job.constraint
@@ -369,13 +367,7 @@ class Scheduler:
         if len(running.drawn) == 1:
             self.prompt_tokens += len(running.prompt)
             self.cached_tokens += running.cached
-        chunk = running.chunk(
-            drawn,
-            row,
-            version=self.weights.version if version is None else version,
-            text=text,
-            finish_reason=finish_reason,
-        )
+        chunk = running.chunk(drawn, row, version=version, text=text, finish_reason=finish_reason)
         return Delivery(running.job, chunk)
 
     def _give_up(self, running: Reply, trouble: str) -> Delivery:

@@ -23,7 +23,7 @@ from clawjax.evals.harness.protocols import Launch
 from clawjax.evals.harness.tasks import Action, Setup
 from clawjax.evals.harness.trajectory import StepResult, from_json, to_json
 
-__all__ = ["EnvironmentPool", "EnvironmentProcess"]
+__all__ = ["EnvironmentPool", "EnvironmentProcess", "without_secrets"]
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _LINE_BYTES = 64 * 2**20
@@ -179,6 +179,11 @@ class EnvironmentPool:
                     await environment.aclose()
 
 
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that another process may see: those whose name speaks of no secret."""
+    return {name: value for name, value in environment.items() if not _SECRET.search(name)}
+
+
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
-    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | dict(added)
+    known = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return without_secrets(os.environ) | known | dict(added)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import select
 import subprocess
 import threading
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from clawjax.errors import EvalError, UnavailableError
+from clawjax.evals.harness.process import without_secrets
 
 __all__ = [
     "REQUIREMENT",
@@ -37,7 +37,6 @@ REQUIREMENT = "webarena-verified==1.2.3"
 
 _SCRIPT = Path(__file__).with_name("published.py")
 _HOW = f"python -m venv VENV && VENV/bin/pip install {REQUIREMENT}"
-_NOT_PASSED_ON = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL|^PYTHON", re.IGNORECASE)
 _END_S = 5.0
 _CHUNK = 65536
 
@@ -203,7 +202,7 @@ class _Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
-                env={key: it for key, it in os.environ.items() if not _NOT_PASSED_ON.search(key)},
+                env=_environment(),
                 start_new_session=True,  # an interrupted run still scores what it has
             )
         except OSError as error:
@@ -247,6 +246,12 @@ class _Process:
             self._held += chunk
         answer, _, self._held = self._held.partition(b"\n")
         return json.loads(answer)
+
+
+def _environment() -> dict[str, str]:
+    """Without secrets, and without what would have another interpreter find this one's packages."""
+    kept = without_secrets(os.environ).items()
+    return {name: value for name, value in kept if not name.upper().startswith("PYTHON")}
 
 
 def _wait(descriptor: int, event: int, until: float, timeout_s: float) -> None:
