@@ -102,9 +102,12 @@ class Renderer:
         A last message of the assistant's is not ended: the prompt stops behind its text.
 
         Raises:
-            WireError: the template rejects the messages.
+            WireError: the template rejects the messages, or they are nothing but begun replies.
         """
         if prefill_of(messages) is not None:
+            if len(messages) == 1:
+                msg = "nothing comes before the begun reply: put a user's message before it"
+                raise WireError(msg, code="invalid_messages", param="messages")
             before = self.prompt(messages[:-1], tools_json, prior)
             return before + self._begun(messages[-1], before)
         if prior is not None and not self._drops_thought(messages, tools_json, prior):

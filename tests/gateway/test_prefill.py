@@ -54,6 +54,15 @@ def test_a_call_is_no_beginning():
     assert prefill_of(begun("")) == ""
 
 
+@pytest.mark.parametrize("texts", [("Once",), ("",), ("Once", " upon")])
+async def test_a_beginning_with_nothing_before_it_is_refused(make_gateway, texts):
+    gateway = make_gateway(["never sent"])
+    response = await gateway.chat(*map(assistant, texts))
+    assert response.status_code == 400
+    assert "put a user's message before it" in response.json()["error"]["message"]
+    assert not gateway.turns()
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_reply_goes_on_from_the_text(make_gateway, qwen_tokenizer, stream):
     """Its first space is its own, also where the parser looks for tags."""
