@@ -102,7 +102,7 @@ async def play_recording(
     )
     transport = httpx.ASGITransport(create_app(deps), raise_app_exceptions=False)
     numbers: dict[str, int] = {}
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         for index, request in enumerate(asked):
             if request.path != "/v1/chat/completions":
                 continue

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, one_of, require, within
 from clawjax.config.guarding import LimitsConfig
+from clawjax.config.hosts import host_of, host_of_origin
 from clawjax.config.linking import LinkingConfig
 from clawjax.config.sglang import SglangConfig
 
@@ -127,6 +128,12 @@ class GatewayConfig:
     api_key_env: str = "CLAWJAX_API_KEY"
     """Environment variable holding a key with all roles, beside those of the run's `keys.json`; the
     key itself is never in a config."""
+    allowed_origins: list[str] = field(default_factory=list)
+    """Pages of browsers that may ask, as `https://app.example:8443`, besides those of the loopback
+    and of the endpoint's own host."""
+    allowed_hosts: list[str] = field(default_factory=list)
+    """Names, without a port, that clients without a key may call this machine by, besides those of
+    the loopback: `host.docker.internal`."""
     session_idle_s: float = 900.0
     """A session with no request for so long is closed."""
     request_timeout_s: float = 600.0
@@ -155,6 +162,18 @@ class GatewayConfig:
     def __post_init__(self) -> None:
         """Reject what cannot be bound."""
         within("gateway.port", self.port, 0, 65535)
+        for origin in self.allowed_origins:
+            require(
+                host_of_origin(origin) is not None,
+                f"gateway.allowed_origins has {origin!r}, which is no page's origin: give "
+                "SCHEME://HOST[:PORT], as https://app.example; `*` and `null` mean any page",
+            )
+        for host in self.allowed_hosts:
+            require(
+                host_of(host) == host.lower(),
+                f"gateway.allowed_hosts has {host!r}, which is no name of a host: give it without "
+                "scheme and port, as host.docker.internal",
+            )
         at_least("gateway.session_idle_s", self.session_idle_s, 1)
         at_least("gateway.request_timeout_s", self.request_timeout_s, 1)
         at_least("gateway.keep_alive_s", self.keep_alive_s, 0.01)

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from clawjax.config import EngineConfig, GatewayConfig
@@ -38,6 +39,7 @@ from clawjax.gateway.feedback import FeedbackService
 from clawjax.gateway.limits import LimitHeaders, UnderWay
 from clawjax.gateway.middleware import CountRequests
 from clawjax.gateway.openapi import OpenApiEndpoint
+from clawjax.gateway.origins import RefusePages
 from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.redacting import RedactingLog
 from clawjax.gateway.redaction import Redactor
@@ -119,6 +121,7 @@ def create_app(deps: GatewayDeps) -> Starlette:
             Middleware(MeasuredRequests, telemetry=telemetry, routes=routes),
             Middleware(CountRequests, count=log.count),
             Middleware(LimitHeaders, max_bytes=deps.config.limits.max_header_bytes),
+            *_pages(deps),
         ],
         exception_handlers=exception_handlers(),
         lifespan=_lifespan,
@@ -126,6 +129,22 @@ def create_app(deps: GatewayDeps) -> Starlette:
     app.router.redirect_slashes = False
     app.state.collector = collector
     return app
+
+
+def _pages(deps: GatewayDeps) -> list[Middleware]:
+    """What pages of browsers may do: those that are allowed are told so as they ask (CORS)."""
+    origins = [origin.lower() for origin in deps.config.allowed_origins]
+    guard = Middleware(
+        RefusePages,
+        is_keyless=lambda: not deps.keys.is_required,
+        origins=origins,
+        hosts=deps.config.allowed_hosts,
+    )
+    if not origins:
+        return [guard]
+    any_of = {"allow_methods": ["*"], "allow_headers": ["*"]}
+    allow = Middleware(CORSMiddleware, allow_origins=origins, allow_private_network=True, **any_of)
+    return [guard, allow]
 
 
 def _log_of(deps: GatewayDeps) -> GatewayLog:

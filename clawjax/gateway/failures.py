@@ -16,20 +16,26 @@ from clawjax.errors import ClawError
 from clawjax.gateway.completions import Failure, failure_of
 from clawjax.gateway.dialects.anthropic_reply import failure_body
 
-__all__ = ["exception_handlers", "report"]
+__all__ = ["exception_handlers", "failure_response", "report"]
 
 _log = logging.getLogger(__name__)
 
 _ANTHROPIC_PREFIX = "/v1/messages"
 
 
+def failure_response(
+    path: str, failure: Failure, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A failure in the shape of the dialect that is spoken at `path`."""
+    merged = {**failure.headers, **(headers or {})}
+    body = failure_body(failure) if path.startswith(_ANTHROPIC_PREFIX) else failure.body
+    return JSONResponse(body, status_code=failure.status, headers=merged)
+
+
 def _respond(
     request: Request, failure: Failure, headers: Mapping[str, str] | None = None
 ) -> Response:
-    merged = {**failure.headers, **(headers or {})}
-    is_anthropic = request.url.path.startswith(_ANTHROPIC_PREFIX)
-    body = failure_body(failure) if is_anthropic else failure.body
-    return JSONResponse(body, status_code=failure.status, headers=merged)
+    return failure_response(request.url.path, failure, headers)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -1,8 +1,8 @@
 """The keys that are good right now, found by their secrets.
 
 Invariants: a change of the file counts from the next request on; secrets are compared in constant
-time, by their digests; where a key was ever required, one is: a file that vanishes or is damaged
-opens nothing.
+time, by their digests; where a key was ever required, one is: a file that vanishes or cannot be
+read opens nothing, as nobody can tell whom it has revoked, and is tried again at every request.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ class KeyRing:
         self._file = file
         self._stamp = None if file is None else file.stamp()
         self._keys = self._environment + (() if file is None else file.read())
-        self._is_required = bool(self._keys)
+        self._was_required = bool(self._keys)
+        self._is_unreadable = False
+        self._told: object = None
 
     def __repr__(self) -> str:
-        return f"KeyRing(is_required={self._is_required}, keys={len(self._keys)})"
+        return f"KeyRing(is_required={self._was_required}, keys={len(self._keys)})"
 
     @property
     def file(self) -> KeyFile | None:
@@ -51,9 +53,9 @@ class KeyRing:
 
     @property
     def is_required(self) -> bool:
-        """Whether requests need a key: there is one, or was, be it revoked."""
+        """Whether requests need a key: there is one, or was, be it revoked; or nobody can tell."""
         self._refresh()
-        return self._is_required
+        return self._was_required or self._is_unreadable
 
     @property
     def is_empty(self) -> bool:
@@ -71,15 +73,25 @@ class KeyRing:
         return found
 
     def _refresh(self) -> None:
-        """Read the file again where it has changed; a damaged one leaves the keys as they were."""
+        """Read the file again where it has changed; while that fails none of its keys is good."""
         if self._file is None:
             return
+        stamp: object = "unknown"
         try:
             stamp = self._file.stamp()
-            if stamp == self._stamp:
+            if stamp == self._stamp and not self._is_unreadable:
                 return
-            self._stamp = stamp
             self._keys = self._environment + self._file.read()
         except (ConfigError, OSError) as error:
-            _log.error("keys stay as they were: %s", error)
-        self._is_required = self._is_required or bool(self._keys)
+            self._close(stamp, error)
+            return
+        self._stamp, self._told = stamp, None
+        self._is_unreadable = False
+        self._was_required = self._was_required or bool(self._keys)
+
+    def _close(self, stamp: object, error: Exception) -> None:
+        """Leave the environment's key only, and say so once for every state of the file."""
+        self._keys, self._is_unreadable = self._environment, True
+        if stamp != self._told:
+            self._told = stamp
+            _log.error("no key of the file is good until it can be read: %s", error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from clawjax.config import GatewayConfig, LogConfig, RunConfig
+from clawjax.config.hosts import is_loopback
 from clawjax.errors import ConfigError
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.gateway.render import Tokenizer
@@ -47,7 +47,7 @@ def open_keys(config: RunConfig) -> KeyRing:
     """
     gateway, folder = config.gateway, Path(config.run.dir)
     ring = KeyRing(KeyFile(folder / KEY_FILE), secret=api_key(gateway))
-    if ring.is_empty and not _is_loopback(gateway.host):
+    if ring.is_empty and not is_loopback(gateway.host):
         msg = (
             f"gateway.host={gateway.host} is reachable from other machines, so a key is needed: "
             f"make one with `clawjax keys create {folder} --name NAME`, set {gateway.api_key_env} "
@@ -145,12 +145,3 @@ def use_compilation_cache(config: RunConfig) -> None:
     folder = Path(config.engine.compilation_cache).expanduser()
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

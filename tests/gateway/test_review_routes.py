@@ -46,7 +46,7 @@ class Desk:
             )
         )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        self.client = httpx.AsyncClient(transport=transport, base_url="http://gateway")
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
     async def post(self, name: str, path: str, body: dict | None = None) -> httpx.Response:
         return await self.client.post(path, json=body or {}, headers=self.keys[name])

@@ -58,18 +58,68 @@ def test_a_ring_sees_keys_come_and_go(file):
 def test_a_file_that_vanishes_or_is_damaged_opens_nothing(file, content, caplog):
     made = new_key("phone", [Role.CHAT], now=1.0)
     file.add(made.key)
-    ring = KeyRing(file)
+    ring = KeyRing(file, secret="of the environment")
+    kept = file.path.read_bytes()
     if content is None:
         file.path.unlink()
-        assert ring.find(made.secret.encode()) is None
     else:
         file.path.write_text(content)
-        assert ring.find(made.secret.encode()) == made.key
-        assert "keys stay as they were" in caplog.text
+    for _ in range(2):
+        assert ring.find(made.secret.encode()) is None
+        assert ring.find(b"anything") is None
+        assert ring.find(b"of the environment") is not None
+    assert ring.is_required
+    if content is not None:
+        assert caplog.text.count("no key of the file is good until it can be read") == 1
         with pytest.raises(ConfigError, match="not readable as a file of keys"):
             KeyRing(file)
+    file.path.write_bytes(kept)
+    assert ring.find(made.secret.encode()) == made.key
+
+
+class Stumbles(KeyFile):
+    """A file that cannot be read, or not even looked at, some times."""
+
+    reads = looks = 0
+
+    def stamp(self):
+        self.looks -= 1
+        if self.looks >= 0:
+            raise PermissionError(13, "permission denied")
+        return super().stamp()
+
+    def read(self):
+        self.reads -= 1
+        if self.reads >= 0:
+            msg = "too many open files"
+            raise ConfigError(msg)
+        return super().read()
+
+
+def test_a_key_that_is_revoked_while_the_file_cannot_be_read_is_refused(file):
+    file = Stumbles(file.path)
+    lost, phone = (new_key(name, [Role.CHAT], now=1.0) for name in ("lost", "phone"))
+    file.add(lost.key)
+    file.add(phone.key)
+    ring = KeyRing(file)
+    KeyFile(file.path).revoke("lost", now=2.0)
+    file.reads = 1
+    assert ring.find(lost.secret.encode()) is None, "while nobody can tell"
+    assert ring.find(lost.secret.encode()) is None, "and for good"
+    assert ring.find(phone.secret.encode()) == phone.key
+    file.looks = 1
+    assert ring.find(phone.secret.encode()) is None
+    assert ring.find(phone.secret.encode()) == phone.key
+
+
+def test_keys_nobody_can_read_are_required(file):
+    file = Stumbles(file.path)
+    ring = KeyRing(file)
+    file.looks = 1
     assert ring.is_required
-    assert ring.find(b"anything") is None
+    assert not ring.is_required, "there is no file after all"
+    file.path.write_text("{")
+    assert ring.is_required
 
 
 def test_neither_secret_nor_digest_is_in_what_is_printed(file):

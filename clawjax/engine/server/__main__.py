@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 import uvicorn
 
 from clawjax.config import EngineConfig, ModelConfig
+from clawjax.config.hosts import is_loopback
 from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.engine.server.app import create_app, new_backend
 from clawjax.engine.server.backend import Settings, Startup
@@ -130,7 +130,7 @@ def _launch(options: argparse.Namespace) -> Launch:
         ConfigError: a value out of range, or no key where one is needed.
     """
     key = options.api_key or os.environ.get(_KEY_VARIABLE) or None
-    if key is None and not _is_loopback(options.host):
+    if key is None and not is_loopback(options.host):
         msg = (
             f"--host {options.host} is reachable from other machines, so a key is needed: set "
             f"{_KEY_VARIABLE} in the environment, or use --host 127.0.0.1"
@@ -194,15 +194,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--skip-server-warmup", action="store_true", help="compile when it is needed")
     add("--compilation-cache", default=engine.compilation_cache, help="empty for none")
     return parser.parse_args(arguments)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":

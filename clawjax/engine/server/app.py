@@ -15,6 +15,7 @@ from clawjax.engine.server.generate_route import GenerateRoute
 from clawjax.engine.server.generating import Generator
 from clawjax.engine.server.policies import Policies
 from clawjax.engine.server.shelf import WeightShelf
+from clawjax.gateway.origins import RefusePages
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import Engine
 
@@ -46,8 +47,13 @@ def create_app(startup: Startup, settings: Settings, api_key: str | None = None)
             Route("/v1/chat/completions", ChatRoute(startup, settings), methods=["POST"]),
             *ControlRoutes(startup, settings).routes(),
         ],
-        middleware=[] if api_key is None else [Middleware(RequireKey, api_key=api_key)],
+        middleware=_admission(api_key),
         exception_handlers=handlers(),
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _admission(api_key: str | None) -> list[Middleware]:
+    pages = Middleware(RefusePages, is_keyless=lambda: api_key is None)
+    return [pages] if api_key is None else [pages, Middleware(RequireKey, api_key=api_key)]

@@ -33,7 +33,7 @@ def startup() -> Startup:
 @pytest.fixture
 async def client(startup: Startup) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(create_app(startup, SETTINGS))
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -126,3 +126,13 @@ async def test_errors_have_the_shape_of_their_route(
     assert openai["error"]["type"] == "invalid_request_error"
     assert openai["error"]["param"] == "max_tokens"
     assert (await client.get("/nothing")).json() == {"detail": "Not Found"}
+
+
+@pytest.mark.parametrize("page", [{"origin": "http://evil.example"}, {"host": "evil.example"}])
+async def test_a_page_of_another_site_changes_no_weights(
+    client: httpx.AsyncClient, engine: FakeEngine, page: dict[str, str]
+) -> None:
+    for method, path in EVERY_PATH:
+        refused = await client.request(method, path, headers=page)
+        assert refused.status_code == 403, path
+    assert engine.requests == []

@@ -116,7 +116,7 @@ def serving(tmp_path, model, config):
             new_backend(engine, model.tokenizer, shelf, settings, allows_adapters=allows_adapters)
         )
         transport = httpx.ASGITransport(create_app(startup, settings))
-        async with httpx.AsyncClient(transport=transport, base_url="http://server") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             source = open_source(ModelConfig(path="random:llama"), seed=1)
             yield World(Client(http), tmp_path, source)
         await engine.aclose()

@@ -1,0 +1,33 @@
+"""Names and addresses of hosts, as HTTP's `Host` and `Origin` write them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+__all__ = ["host_of", "host_of_origin", "is_loopback"]
+
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(.+)")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine is reached by it: `localhost`, 127.0.0.0/8 or ::1."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_of(authority: str) -> str | None:
+    """The host in `HOST[:PORT]`, in lower case and without brackets; None where it is malformed."""
+    found = _AUTHORITY.fullmatch(authority.lower())
+    return None if found is None else found[1].strip("[]")
+
+
+def host_of_origin(origin: str) -> str | None:
+    """The host in `SCHEME://HOST[:PORT]`; None where it is malformed or opaque (`null`)."""
+    found = _ORIGIN.fullmatch(origin.lower())
+    return None if found is None else host_of(found[1])
