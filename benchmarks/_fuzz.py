@@ -8,15 +8,17 @@ is uvicorn; only the drawing of tokens is scripted.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import sqlalchemy as sa
 import uvicorn
 from starlette.applications import Starlette
 
@@ -26,6 +28,7 @@ from clawjax.engine.requests import check_scoring, reply_limit
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.keys import KEY_FILE, KeyFile, KeyRing, NewKey, Role, new_key
 from clawjax.log.forgetting import forget
+from clawjax.log.schema import metadata
 from clawjax.models.load import load_tokenizer
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import (
@@ -38,7 +41,7 @@ from clawjax.protocols import (
 from clawjax.records import FinishReason
 from clawjax.testing import temporary_log
 
-__all__ = ["BrokenError", "Tally", "Target", "fuzzed"]
+__all__ = ["BrokenError", "Rows", "Tally", "Target", "fuzzed"]
 
 CONTEXT = 512
 SLOWEST_S = 30.0
@@ -51,8 +54,18 @@ _REPLIES = (
     "<think>hm</think>42 \U0001f600",
 )
 _START_TIMEOUT_S = 60.0
-_ENGINES_OWN = '"invalid_grammar"'
-"""The one refusal that comes after the reaction in a request was taken."""
+_NEVER_S = 1e6
+"""Closing a session for idleness writes rows that no request has asked for."""
+_COMPARED = {name: table for name, table in metadata.tables.items() if name != "counters"}
+"""All tables but the one that counts refused requests."""
+_COUNT_ROWS = str(
+    sa.select(
+        *(
+            sa.select(sa.func.count()).select_from(table).scalar_subquery()
+            for table in _COMPARED.values()
+        )
+    )
+)
 
 
 class BrokenError(AssertionError):
@@ -67,11 +80,8 @@ class Tally(NamedTuple):
     slowest_s: float
 
 
-class Rows(NamedTuple):
-    """What the log holds."""
-
-    turns: int
-    linked: int
+Rows = dict[str, int]
+"""How many rows each table of the log has."""
 
 
 class ScriptedEngine:
@@ -83,11 +93,16 @@ class ScriptedEngine:
         self._grammars = Grammars(tokenizer, tokenizer.vocab_size)
         self._said = 0
 
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
-        """The next of a few replies."""
-        limit = reply_limit(request, self._tokenizer.vocab_size, CONTEXT)
+    async def check(self, request: GenerateRequest, *, replies: int = 1) -> None:
+        """There is room for all."""
+        reply_limit(request, self._tokenizer.vocab_size, CONTEXT)
         if request.sampling.grammar is not None:
             await asyncio.to_thread(self._grammars.constraint, request.sampling.grammar)
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
+        """The next of a few replies."""
+        await self.check(request)
+        limit = reply_limit(request, self._tokenizer.vocab_size, CONTEXT)
         text = _REPLIES[self._said % len(_REPLIES)]
         self._said += 1
         tokens = (*self._tokenizer.encode(text), min(self._tokenizer.eos_ids))[:limit]
@@ -130,10 +145,17 @@ class Target:
         self.app = app
         self.keys = keys
         self.log = temporary_log(folder)
+        self._reader = sqlite3.connect(folder / "turns.db", isolation_level=None)
         self.client = httpx.Client(base_url=url, timeout=SLOWEST_S, trust_env=False)
         self._cases = 0
         self._statuses: Counter[int] = Counter()
         self._slowest_s = 0.0
+
+    def close(self) -> None:
+        """Leave the endpoint and the log."""
+        self.client.close()
+        self._reader.close()
+        self.log.close()
 
     @property
     def tally(self) -> Tally:
@@ -146,8 +168,8 @@ class Target:
 
     def rows(self) -> Rows:
         """What the log holds now."""
-        counts = self.log.counts()
-        return Rows(counts.logged, counts.linked)
+        counts = self._reader.execute(_COUNT_ROWS).fetchone()
+        return dict(zip(_COMPARED, counts, strict=True))
 
     def send(
         self,
@@ -195,10 +217,11 @@ class Target:
         if status < 400:
             return
         after = self.rows()
-        if _ENGINES_OWN in shown:  # it was heard, and the engine could not answer as it was asked
-            after = after._replace(linked=before.linked)
         if after != before:
-            msg = f"refused with {status}, and the log went from {before} to {after}: {shown}"
+            changed = {
+                name: (before.get(name), n) for name, n in after.items() if n != before.get(name)
+            }
+            msg = f"refused with {status}, and the log's rows went {changed}: {shown}"
             raise BrokenError(msg)
 
 
@@ -225,7 +248,10 @@ def fuzzed(folder: Path) -> Iterator[Target]:
             engine=ScriptedEngine(tokenizer),
             tokenizer=tokenizer,
             log=log,
-            config=GatewayConfig(limits=LimitsConfig(max_messages=64, max_header_bytes=16_384)),
+            config=GatewayConfig(
+                limits=LimitsConfig(max_messages=64, max_header_bytes=16_384),
+                session_idle_s=_NEVER_S,
+            ),
             sampling_defaults=EngineConfig(max_response_tokens=64),
             model_name="fuzzed",
             keys=KeyRing(file),
@@ -252,7 +278,8 @@ def fuzzed(folder: Path) -> Iterator[Target]:
                 raise TimeoutError(msg)
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Target(f"http://127.0.0.1:{port}", folder, app, keys)
+        with closing(Target(f"http://127.0.0.1:{port}", folder, app, keys)) as target:
+            yield target
     finally:
         server.should_exit = True
         thread.join(_START_TIMEOUT_S)

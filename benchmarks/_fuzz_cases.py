@@ -179,7 +179,7 @@ def conversations(target: Target) -> type[RuleBasedStateMachine]:
         def __init__(self) -> None:
             super().__init__()
             self.said: list[_Said] = []
-            self.logged = target.rows().turns
+            self.logged = target.rows()["turns"]
 
         def ask(self, who: str, history: list[dict[str, Any]], **more: Any) -> None:
             body = {"messages": history, "max_tokens": 8} | more
@@ -234,6 +234,6 @@ def conversations(target: Target) -> type[RuleBasedStateMachine]:
 
         @invariant()
         def every_reply_that_was_given_is_in_the_log(self) -> None:
-            assert target.rows().turns == self.logged
+            assert target.rows()["turns"] == self.logged
 
     return Conversations

@@ -46,6 +46,9 @@ class NullEngine:
         """At once where `tokens_per_s` is 0."""
         self._interval_s = 1 / tokens_per_s if tokens_per_s else 0.0
 
+    async def check(self, request: GenerateRequest, *, replies: int = 1) -> None:
+        """Nothing is refused."""
+
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """One chunk, or one a token, each at its time however long the one before took."""
         tokens = request.sampling.max_response_tokens

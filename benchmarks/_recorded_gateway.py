@@ -52,6 +52,9 @@ class _Scripted:
     given: dict[str, tuple[int, ...]] = field(default_factory=dict)
     drawn: dict[str, list[int]] = field(default_factory=dict)
 
+    async def check(self, request: GenerateRequest, *, replies: int = 1) -> None:
+        """A recording refuses nothing before its time."""
+
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """Say them; refuse, or break off before the last token, where the recording does."""
         if self.is_refusing:

@@ -150,6 +150,9 @@ class _Engine:
         self._inner = inner
         self._witness = witness
 
+    async def check(self, request: GenerateRequest, *, replies: int = 1) -> None:
+        await self._inner.check(request, replies=replies)
+
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenChunk]:
         inner = cast("AsyncGenerator[TokenChunk]", self._inner.generate(request))
         async with aclosing(inner) as chunks:

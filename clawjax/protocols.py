@@ -127,6 +127,23 @@ class EngineStatus:
 class Engine(Protocol):
     """Samples from the policy."""
 
+    async def check(self, request: GenerateRequest, *, replies: int = 1) -> None:
+        """Refuse what `generate` would refuse at once, before anything is kept of a request.
+
+        Nothing is held for who passes: another may come first. What only a server far away can
+        tell is not asked.
+
+        Args:
+            request: what `generate` is to be asked.
+            replies: how many times, at once.
+
+        Raises:
+            WireError: prompt over the context length (`context_length_exceeded`), bad parameters, a
+                grammar that cannot be used (`invalid_grammar`), no room (503, `engine_overloaded`).
+            EngineError: the engine has stopped.
+        """
+        ...
+
     def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """Stream a reply. Closing the iterator cancels the request.
 

@@ -78,6 +78,10 @@ class FakeEngine:
         self._fails_after = fails_after
         self._running = 0
 
+    async def check(self, request: GenerateRequest, *, replies: int = 1) -> None:
+        """There is room; all else as for `generate`."""
+        self._check(request)
+
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """Stream the next reply and an end token; log-probs are -0.5 and -1 throughout."""
         self._check(request)

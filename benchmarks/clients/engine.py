@@ -25,6 +25,9 @@ class ScriptedEngine:
     tokenizer: ChatTokenizer
     seen: Seen
 
+    async def check(self, request: GenerateRequest, *, replies: int = 1) -> None:
+        """What the script refuses is refused when its reply is begun."""
+
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """Say it; refuse, or break off, the first request of a moment that is to fail."""
         seen, script = self.seen, self.seen.script

@@ -108,6 +108,19 @@ class EmbeddedEngine:
         await engine._adopt_latest()
         return engine
 
+    async def check(self, request: GenerateRequest, *, replies: int = 1) -> None:
+        """Refuse what `generate` would refuse at once; a grammar is read twice for it.
+
+        Raises:
+            WireError: as for `generate`.
+            EngineError: the engine has stopped.
+        """
+        reply_limit(request, self._model.architecture.vocab_size, self._model.context_length)
+        self._require_alive()
+        self._require_room(replies)
+        if request.sampling.grammar is not None:
+            await asyncio.to_thread(self._grammars.constraint, request.sampling.grammar)
+
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """Stream a reply, one chunk per token. Closing the iterator cancels the request.
 
@@ -283,12 +296,9 @@ class EmbeddedEngine:
     def _admitted(self, job: Job) -> Iterator[asyncio.Queue[TokenChunk]]:
         """Hand a job over; it is cancelled when the context ends, unless it is complete."""
         self._require_alive()
-        if len(self._open) >= self._max_open or not self._worker.put(job):
-            msg = (
-                f"The engine is overloaded: {self._config.slots} requests are running and "
-                f"{self._config.max_waiting} waiting. Please retry shortly."
-            )
-            raise WireError(msg, status=503, code="engine_overloaded", kind="server_error")
+        self._require_room(1)
+        if not self._worker.put(job):
+            raise self._overloaded()
         chunks: asyncio.Queue[TokenChunk] = asyncio.Queue(job.limit + 1)  # one each, and the end
         self._open[job] = chunks
         try:
@@ -347,6 +357,17 @@ class EmbeddedEngine:
         trouble = self._worker.trouble
         if trouble is not None:
             raise EngineError(trouble)
+
+    def _require_room(self, replies: int) -> None:
+        if len(self._open) + replies > self._max_open:
+            raise self._overloaded()
+
+    def _overloaded(self) -> WireError:
+        msg = (
+            f"The engine is overloaded: {self._config.slots} requests are running and "
+            f"{self._config.max_waiting} waiting. Please retry shortly."
+        )
+        return WireError(msg, status=503, code="engine_overloaded", kind="server_error")
 
     async def _adopt_latest(self) -> None:
         if self._store is None:

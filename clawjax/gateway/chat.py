@@ -136,9 +136,8 @@ class ChatService:
         prompt_ids = await asyncio.to_thread(self._prompt, request, visit.prior)
         sampling = self._clamped(request.sampling, len(prompt_ids))
         sampling = replace(sampling, grammar=self._grammar(request, prompt_ids))
-        await self._collector.link(visit)  # behind the checks: who is refused has said nothing
         seed = request.sampling.seed
-        return Exchange(
+        exchange = Exchange(
             response_id=f"{request.id_prefix}{uuid.uuid4().hex}",
             session_id=visit.session.session_id,
             parent_turn_id=visit.parent_turn_id,
@@ -155,6 +154,12 @@ class ChatService:
             top_logprobs=request.top_logprobs,
             priority=caller.priority(visit.kind),
         )
+        # Behind all checks, the engine's too: who is refused has said nothing.
+        await self._engine.check(
+            self._asked(exchange, exchange.response_id, exchange.seed), replies=exchange.choices
+        )
+        await self._collector.link(visit)
+        return exchange
 
     def _prompt(self, request: ChatRequest, prior: Prior | None) -> tuple[int, ...]:
         """Runs in a thread."""
@@ -243,21 +248,22 @@ class ChatService:
         return reply
 
     async def _pump(self, exchange: Exchange, reply: Reply, sink: Sink) -> None:
-        stream = self._engine.generate(
-            GenerateRequest(
-                request_id=reply.turn_id,
-                prompt_ids=exchange.prompt_ids,
-                sampling=exchange.sampling,
-                seed=reply.seed,
-                top_logprobs=exchange.top_logprobs,
-                priority=exchange.priority,
-                session_id=exchange.session_id,
-                cache_scope=None if self._shares_prefixes else exchange.scope,
-            )
-        )
+        stream = self._engine.generate(self._asked(exchange, reply.turn_id, reply.seed))
         async with aclosing(cast("AsyncGenerator[TokenChunk]", stream)) as chunks:
             async for chunk in chunks:
                 await sink.write(reply, reply.add(chunk))
         if reply.finish_reason in (None, FinishReason.CANCELLED):
             msg = "the engine ended a reply before it was complete: try again"
             raise EngineError(msg)
+
+    def _asked(self, exchange: Exchange, request_id: str, seed: int) -> GenerateRequest:
+        return GenerateRequest(
+            request_id=request_id,
+            prompt_ids=exchange.prompt_ids,
+            sampling=exchange.sampling,
+            seed=seed,
+            top_logprobs=exchange.top_logprobs,
+            priority=exchange.priority,
+            session_id=exchange.session_id,
+            cache_scope=None if self._shares_prefixes else exchange.scope,
+        )

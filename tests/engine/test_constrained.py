@@ -185,6 +185,9 @@ async def test_the_engine_takes_grammars_and_refuses_bad_ones(
         bad = constrained(asked, Grammar(GrammarKind.JSON_SCHEMA, '{"type": "nothing"}'))
         with pytest.raises(WireError, match="cannot be used as a grammar"):
             await collect(engine, bad)
+        with pytest.raises(WireError, match="cannot be used as a grammar"):
+            await engine.check(bad)
+        await engine.check(asked)
         endless = replace(asked, sampling=replace(asked.sampling, ignore_eos=True))
         with pytest.raises(WireError, match="ignore_eos"):
             await collect(engine, endless)

@@ -112,11 +112,16 @@ async def test_too_many_requests_are_refused_with_503(
     model: LoadedModel, config: EngineConfig
 ) -> None:
     async with running(model, config) as engine:
+        await engine.check(request(prompt(4), 1), replies=7)
+        with pytest.raises(WireError, match="overloaded"):
+            await engine.check(request(prompt(4), 1), replies=8)
         open_ones = [engine.generate(request(prompt(4), 120, seed=i)) for i in range(7)]
         firsts = [asyncio.create_task(anext(one)) for one in open_ones]
         await asyncio.sleep(0)
         with pytest.raises(WireError, match="overloaded") as caught:
             await collect(engine, request(prompt(4), 1))
+        with pytest.raises(WireError, match="overloaded"):
+            await engine.check(request(prompt(4), 1))
         assert (caught.value.status, caught.value.code, caught.value.kind) == (
             503,
             "engine_overloaded",

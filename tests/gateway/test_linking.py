@@ -3,6 +3,7 @@
 import pytest
 
 from clawjax.config import LinkingConfig
+from clawjax.errors import WireError
 from clawjax.linking.corrections import corrections
 from clawjax.linking.replay import replay
 from clawjax.log.replay import placed
@@ -54,3 +55,28 @@ async def test_an_edited_reply_is_kept_as_a_preference(make_gateway):
     assert correction.rejected.content == "hello there"
     assert correction.preferred.content == "hello there, friend"
     assert gateway.events(correction.turn_id) == ()
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "invalid_grammar"), (503, "engine_overloaded")])
+async def test_who_is_refused_by_the_engine_has_said_nothing(
+    make_gateway, monkeypatch, status, code
+):
+    gateway, asked = make_gateway(), []
+
+    async def refuse(request, *, replies):
+        asked.append(replies)
+        raise WireError("no", status=status, code=code)
+
+    await gateway.say(user("a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway.engine, "check", refuse)
+        for body in ([user("a"), R[0], user("b")], [user("a")]):
+            answer = await gateway.chat(*body, headers=RETRIED, n=3)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    (turn,) = gateway.turns()
+    assert asked == [3, 3]
+    assert gateway.events(turn.turn_id) == ()
+    assert gateway.log.outcomes() == {}
+    await gateway.say(user("a"), R[0], user("b"))
+    (reaction,) = gateway.events(turn.turn_id)
+    assert [message.content for message in reaction.messages] == ["b"]

@@ -75,6 +75,34 @@ async def test_silence_is_broken_by_comments(make_gateway, path, body):
     assert text.rstrip().splitlines()[-1].startswith("data: ")
 
 
+@EVERY
+async def test_no_character_of_a_reply_ends_a_line(make_gateway, path, body):
+    """Clients split lines as `str.splitlines` does, at more than the newline."""
+    said = "one\u2028two\u2029three\x85four\x0bfive\x0csix\x1cseven"
+    gateway = make_gateway([said])
+    async with (
+        serving(gateway.app) as url,
+        httpx.AsyncClient(base_url=url, timeout=60) as client,
+        client.stream("POST", path, json={**body, "stream": True}) as response,
+    ):
+        lines = [line async for line in response.aiter_lines() if line]
+    assert all(line.startswith(("data: ", "event: ")) for line in lines)
+    texts = [line.removeprefix("data: ") for line in lines if line.startswith("data: {")]
+    assert said in "".join(map(_piece, map(json.loads, texts)))
+
+
+def _piece(event: dict) -> str:
+    """What an event of any dialect adds to the reply."""
+    if event.get("type") == "response.output_text.delta":
+        return event["delta"]
+    if event.get("type") == "content_block_delta":
+        return event["delta"]["text"]
+    choices = event.get("choices", [])
+    return "".join(
+        choice.get("text", choice.get("delta", {}).get("content", "")) for choice in choices
+    )
+
+
 async def test_a_failure_after_a_comment_is_an_event(make_gateway, monkeypatch):
     """The status has left by then."""
     gateway = make_gateway(config={"keep_alive_s": 0.05})

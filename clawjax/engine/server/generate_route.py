@@ -6,7 +6,6 @@ event, followed by the end mark, as SGLang has it.
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 import uuid
@@ -22,6 +21,7 @@ from clawjax.engine.server.backend import Startup
 from clawjax.engine.server.failures import failure_body
 from clawjax.engine.server.generating import Generator
 from clawjax.engine.server.wire import SEED_RANGE, GenerateCall, parse_generate
+from clawjax.gateway.dialects.protocol import event
 from clawjax.gateway.endpoints import read_object, run_while_connected
 
 __all__ = ["GenerateRoute", "send_events"]
@@ -87,14 +87,13 @@ async def send_events(events: AsyncGenerator[Json], send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         await _send_event(first, send)
         try:
-            async for event in events:
-                await _send_event(event, send)
+            async for body in events:
+                await _send_event(body, send)
         except Exception as error:  # the response has begun: tell it in the stream
             await _send_event(failure_body(error)[1], send)
     await send({"type": "http.response.body", "body": _END, "more_body": False})
 
 
 async def _send_event(body: Json, send: Send) -> None:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    data = f"data: {text}\n\n".encode()
+    data = event(body).encode()
     await send({"type": "http.response.body", "body": data, "more_body": True})

@@ -104,6 +104,15 @@ class SglangEngine:
             following = rotation.watch_router(pool.router)
             self._watches.append(asyncio.create_task(following, name="watch the router"))
 
+    async def check(self, request: GenerateRequest, *, replies: int = 1) -> None:
+        """Refuse what no server need be asked about. A grammar is the server's to refuse.
+
+        Raises:
+            WireError: over the context length, bad parameters, too many requests (503).
+        """
+        reply_limit(request, self._expected.vocab_size, self._expected.context_length)
+        self._require_room(replies)
+
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenChunk]:
         """Stream a reply. Closing the iterator cancels the request, also on the server.
 
@@ -202,15 +211,18 @@ class SglangEngine:
     @contextmanager
     def _opened(self) -> Iterator[None]:
         """Count a request; refuse it where there are too many."""
-        limit = self._config.slots + self._config.max_waiting
-        if self._open >= limit:
-            msg = f"The engine is overloaded: {limit} requests are open. Please retry shortly."
-            raise WireError(msg, status=503, code="engine_overloaded", kind="server_error")
+        self._require_room(1)
         self._open += 1
         try:
             yield
         finally:
             self._open -= 1
+
+    def _require_room(self, replies: int) -> None:
+        limit = self._config.slots + self._config.max_waiting
+        if self._open + replies > limit:
+            msg = f"The engine is overloaded: {limit} requests are open. Please retry shortly."
+            raise WireError(msg, status=503, code="engine_overloaded", kind="server_error")
 
     async def _attempt(self, server: Server, reply: Reply, rid: str) -> AsyncGenerator[TokenChunk]:
         """Let one server go on with a reply; returns when that is finished.

@@ -21,6 +21,8 @@ from clawjax.gateway.wire import JsonObject
 __all__ = ["Asked", "Dialect", "StreamWriter", "compact", "event"]
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_LINE_ENDS = (("\x85", "\\u0085"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
+"""What JSON lets stand in a string, and many a client takes for the end of an event's line."""
 
 
 class Asked(NamedTuple):
@@ -63,8 +65,11 @@ class Dialect:
 
 
 def compact(body: Json) -> str:
-    """JSON as it is sent in events."""
-    return _ENCODER.encode(body)
+    """JSON as it is sent in events: one line, also to clients that split as `str.splitlines`."""
+    text = _ENCODER.encode(body)
+    for end, escaped in _LINE_ENDS:
+        text = text.replace(end, escaped)
+    return text
 
 
 def event(body: Json, name: str | None = None) -> str:

@@ -56,6 +56,22 @@ async def test_everything_is_503_while_starting(
     assert "starting" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/generate", "/v1/completions"])
+async def test_no_character_of_a_reply_ends_a_line(
+    client: httpx.AsyncClient, startup: Startup, path: str
+) -> None:
+    said, tokenizer = "one\u2028two\u2029three\x85four", tiny_tokenizer()
+    engine = FakeEngine(tokenizer, [said])
+    startup.complete(new_backend(engine, tokenizer, WeightShelf("base", "v1"), SETTINGS))
+    body = {"text": "hi", "prompt": "hi", "model": "fake", "stream": True, "max_tokens": 99}
+    async with client.stream("POST", path, json=body) as response:
+        lines = [line async for line in response.aiter_lines() if line]
+    assert all(line.startswith("data: ") for line in lines)
+    bodies = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    parts = [body["choices"][0]["text"] if "choices" in body else body["text"] for body in bodies]
+    assert said in (parts[-1], "".join(parts))
+
+
 async def test_any_engine_is_served(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     body = {
         "text": "hi",

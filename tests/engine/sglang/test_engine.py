@@ -198,6 +198,8 @@ async def test_more_requests_than_places_are_refused_at_once(server):
         await asyncio.sleep(0.05)
         with pytest.raises(WireError) as caught:
             await collect(engine, request("one too many"))
+        with pytest.raises(WireError, match="overloaded"):
+            await engine.check(request("one too many"))
     assert caught.value.code == "engine_overloaded"
     assert all(task.result().finish_reason for task in tasks)
 
