@@ -122,7 +122,7 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
     # Requests, judges and the weights' reader share these threads; none may wait for the others.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     log = open_log(config.log)
-    monitor = JsonlMonitor(paths.metrics, source="serve")
+    monitor = JsonlMonitor(paths.metrics, source="serve", max_bytes=config.monitor.max_file_bytes)
     store = DirectoryWeightStore(paths.weights)
     engine, tokenizer = await open_engine(config, paths, store)
     rewards = build_rewards(config.reward, env=os.environ)
