@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -12,8 +13,19 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
-__all__ = ["Look", "compiled", "peak_ratio", "sampled", "slope", "wait_until", "watched"]
+__all__ = [
+    "Look",
+    "compiled",
+    "peak_ratio",
+    "sampled",
+    "session_counts",
+    "slope",
+    "told",
+    "wait_until",
+    "watched",
+]
 
 _COMPILING = re.compile(r" jax\._src\.interpreters\.pxla: Compiling \S+ with ")
 """What jax says with JAX_LOG_COMPILES, once for each program in the form of our own logs."""
@@ -22,17 +34,23 @@ MIB = 2**20
 
 
 class Look(NamedTuple):
-    """One look at everything."""
+    """One look at everything; sizes in MiB."""
 
     turns: int
     """Said so far."""
     rss: dict[str, float]
-    """MiB by process."""
+    """By process."""
     log_mib: float
     """Of the turn log's files."""
     weights_mib: float
     versions: int
     """In the weight store."""
+    told_mib: float = 0.0
+    """Of metrics and logs, those set aside included."""
+    folder_mib: float = 0.0
+    """Of everything in the run's folder."""
+    sessions: int = 0
+    """In the gateway's memory."""
 
 
 def slope(looks: Sequence[Look], process: str) -> float:
@@ -66,8 +84,8 @@ def compiled(lines: Iterable[str]) -> list[str]:
     return [line for line in lines if _COMPILING.search(line)]
 
 
-def sampled(folder: Path, pids: Mapping[str, int], turns: int) -> Look:
-    """Look at a run's folder and its processes."""
+def sampled(folder: Path, pids: Mapping[str, int], turns: int, sessions: int = 0) -> Look:
+    """Look at a run's folder and its processes; how much was said, others have counted."""
     versions = [path for path in (folder / "weights").glob("[0-9]*") if path.is_dir()]
     return Look(
         turns=turns,
@@ -75,7 +93,33 @@ def sampled(folder: Path, pids: Mapping[str, int], turns: int) -> Look:
         log_mib=_size(folder.glob("turns.db*")),
         weights_mib=_size((folder / "weights").rglob("*.safetensors")),
         versions=len(versions),
+        told_mib=_size(told(folder)),
+        folder_mib=_size(folder.rglob("*")),
+        sessions=sessions,
     )
+
+
+def told(folder: Path) -> list[Path]:
+    """The files in which a run's processes say how they are: metrics and logs."""
+    return [*folder.glob("metrics*.jsonl"), *(folder / "logs").glob("*.log")]
+
+
+def session_counts(metrics: str) -> dict[str, int]:
+    """Sessions in a gateway's memory by state, from what `/metrics` says.
+
+    Raises:
+        ValueError: it says nothing of them.
+    """
+    found = {
+        sample.labels["state"]: int(sample.value)
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == "clawjax_sessions"
+    }
+    if not found:
+        msg = "/metrics has no clawjax_sessions: is it clawjax's?"
+        raise ValueError(msg)
+    return found
 
 
 @contextmanager
@@ -113,7 +157,8 @@ def _size(files: Iterable[Path]) -> float:
     total = 0
     for file in files:
         try:
-            total += file.stat().st_size
+            found = file.stat()
+            total += found.st_size if stat.S_ISREG(found.st_mode) else 0
         except FileNotFoundError:
             continue
     return total / MIB

@@ -113,15 +113,17 @@ def _soak(rows: Sequence[Result]) -> str:
             name,
             f"{row[f'rss_{name}_mib']:.0f} MiB",
             f"{row[f'slope_{name}']:+.2f} MiB per 1,000 turns",
-            str(row[f"compiled_{name}"]),
+            str(row.get(f"compiled_{name}", "")),
         ]
         for row in rows
-        for name in ("serve", "learn")
+        for name in ("serve", "learn", "run")
     ]
     row = rows[0]
     return (
         f"{row['turns']} turns in {row['sessions']} conversations in {row['minutes']:.0f} minutes; "
         f"the log's files had {row['log_mib']:.1f} MiB at most, the weight store "
-        f"{row['weights_mib']:.1f} MiB.\n\n"
+        f"{row['weights_mib']:.1f} MiB, metrics and logs {row['told_mib']:.1f} MiB, the run's "
+        f"whole folder {row['folder_mib']:.1f} MiB. The gateway remembered {row['most_sessions']} "
+        "sessions at most. `run` is the supervisor.\n\n"
         + table(["process", "memory at the end", "slope", "programs compiled"], lines)
     )

@@ -60,6 +60,8 @@ NOTES = {
     "stop_s": "from SIGTERM to the end of the run, while people talk",
     "different_versions": "weight files of the disturbed learner that are not those of the other "
     "one byte for byte; different_turns: turns that went into another version",
+    "availability": "the learner's rate is 0, so that replies keep their length: it computes, "
+    "checkpoints and publishes as ever, and every version has the weights of the first",
     "first_s": "from sending a request to its first visible text; gap_s: from one piece of visible "
     "text to the next. Clients, server and learner share the machine",
     REFERENCE: "OpenClaw-RL's loop (train_async.py at 0d034dd) emulated on the times of our "

@@ -108,8 +108,9 @@ class LearnerConfig:
     """no request has arrived for so long."""
     max_key_share: float | None = 0.5
     """No key has more of a batch while turns of other keys wait; what is over it waits for the next
-    batch. Who is alone has all of it, and nobody has less than an even split. Null sets no cap."""
-    max_session_share: float | None = None
+    batch. Who is alone has all of it, nobody has less than an even split, and a batch has
+    `min_turns`, whosever they are. Null sets no cap."""
+    max_session_share: float | None = 0.5
     """The same for one session among those that wait, of whatever keys."""
     mini_batch_turns: int | None = None
     """An update takes its turns in several optimiser steps of about so many turns each; null takes

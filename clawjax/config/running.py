@@ -50,12 +50,22 @@ class MonitorConfig:
     wandb_project: str = "clawjax"
     interval_s: float = 5.0
     """How often gauges (queue depths, tokens per second) are recorded."""
+    max_file_mib: float | None = 64.0
+    """`metrics.jsonl`, and each log in `logs/`, is set aside when it has so many MiB, in place of
+    the one set aside before (`metrics.1.jsonl`, `serve.1.log`). Null lets them grow."""
     live: bool = True
     """A live view where there is a terminal; plain lines where there is none."""
 
     def __post_init__(self) -> None:
-        """Gauges have a pace."""
+        """Gauges have a pace, and files have room for a line."""
         at_least("monitor.interval_s", self.interval_s, 0.1)
+        if self.max_file_mib is not None:
+            at_least("monitor.max_file_mib", self.max_file_mib, 0.01)
+
+    @property
+    def max_file_bytes(self) -> int | None:
+        """The same in bytes."""
+        return None if self.max_file_mib is None else int(self.max_file_mib * 2**20)
 
 
 @dataclass

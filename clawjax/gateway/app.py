@@ -111,7 +111,11 @@ def create_app(deps: GatewayDeps) -> Starlette:
     )
     telemetry = Telemetry(
         lambda: Report(
-            deps.engine.status(), deps.loop_status(), deps.turn_counts(), deps.latest_metrics()
+            deps.engine.status(),
+            deps.loop_status(),
+            deps.turn_counts(),
+            deps.latest_metrics(),
+            collector.sessions.counts(),
         )
     )
     routes = _routes(deps, log, collector, telemetry)

@@ -120,7 +120,7 @@ class Collector:
     ) -> None:
         self._log = log
         self._tree = Tree()
-        self._sessions = Sessions(self._tree)
+        self.sessions = Sessions(self._tree)
         self._linker = Linker(self._tree, linking, default_kind=default_kind)
         self._clock = clock
         self._on_linked = on_linked
@@ -140,7 +140,7 @@ class Collector:
             if link is not None and turn.finish_reason is not FinishReason.CANCELLED:
                 node = self._linker.add(turn, link).node
                 node.is_answered = any(state.kind in _ANSWERS for state in states)
-                self._sessions.touch(SessionRef(turn.scope, turn.session_id), turn.finished_at)
+                self.sessions.touch(SessionRef(turn.scope, turn.session_id), turn.finished_at)
 
     @contextmanager
     def visit(
@@ -170,7 +170,7 @@ class Collector:
             prior=_prior(parent, messages),
             placement=placement,
         )
-        self._sessions.enter(session, self._clock())
+        self.sessions.enter(session, self._clock())
         try:
             yield visit
         except BaseException:
@@ -178,7 +178,7 @@ class Collector:
                 node.is_delivered = node.is_delivered and node.turn_id not in visit.committed
             raise
         finally:
-            self._sessions.leave(session, self._clock())
+            self.sessions.leave(session, self._clock())
 
     async def link(self, visit: Visit) -> None:
         """Commit what a request says about turns before it, then wake the judges.
@@ -247,11 +247,11 @@ class Collector:
         Raises:
             LogError: the session is still open.
         """
-        await self._close(self._sessions.open_turns(SessionRef(scope, session_id)))
+        await self._close(self.sessions.open_turns(SessionRef(scope, session_id)))
 
     async def close_idle(self) -> None:
         """Close the sessions that nobody has visited for `session_idle_s`."""
-        await self._close_quietly(self._sessions.idle(self._clock(), self._session_idle_s))
+        await self._close_quietly(self.sessions.idle(self._clock(), self._session_idle_s))
 
     async def run_idle_closer(self) -> None:
         """Call `close_idle` and `let_go` now and then, for ever."""
@@ -270,7 +270,7 @@ class Collector:
                 known = [node for _, nodes in self._tree.sessions() for node in nodes]
                 for node in (node for node in known if node.turn_id in gone):
                     self._tree.remove(node)
-                    self._sessions.tidy(node.session)
+                    self.sessions.tidy(node.session)
         except LogError as error:
             _log.error("what was forgotten is remembered for now: %s", error)
 
@@ -307,14 +307,14 @@ class Collector:
         """
         assert visit.placement is not None
         forgotten = self._linker.add(turn, link, visit.placement.reading).forgotten
-        self._sessions.touch(visit.session, self._clock())
+        self.sessions.touch(visit.session, self._clock())
         try:
             await _finish(self._log.append, *records)
         except LogError:
             self._forget(turn.turn_id, visit.session)
             raise
         for node in forgotten:
-            self._sessions.tidy(node.session)
+            self.sessions.tidy(node.session)
         await self._close_quietly([node for node in forgotten if node.is_open])
 
     def _forget(self, turn_id: str, session: SessionRef) -> None:

@@ -30,6 +30,14 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._uses)
 
+    def counts(self) -> dict[str, int]:
+        """Sessions by what is going on in them; one may be several of these."""
+        return {
+            "remembered": len(self._uses),
+            "open": sum(bool(self.open_turns(session)) for session in self._uses),
+            "in_use": sum(use.in_flight > 0 for use in self._uses.values()),
+        }
+
     def enter(self, session: SessionRef, now: float) -> None:
         """A request of this session has begun; the session is not idle until `leave`."""
         self.touch(session, now)

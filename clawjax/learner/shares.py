@@ -1,9 +1,9 @@
 """Whose turns a batch is made of, so that who says most does not decide alone.
 
-Pure. A cap is a share of the batch that is really made. Invariants: a cap binds only while turns of
-others wait, and never below an even split, so who is alone is trained on as if there were none; a
-batch has as many turns as its caps allow and at least the least that a step takes; what is left out
-waits, in its order, for the next batch.
+Pure. A cap is a share of the batch that is really made, rounded down. Invariants: a cap binds only
+while turns of others wait, and never below an even split, so who is alone is trained on as if there
+were none; a batch has as many turns as its caps allow, and where these are fewer than a step needs,
+so many all the same; what is left out waits, in its order, for the next batch.
 """
 
 from __future__ import annotations
@@ -59,10 +59,14 @@ def largest_key_share(turns: Sequence[AdmittedTurn]) -> float:
 
 
 def _cap(share: float | None, total: int, owners: int) -> int:
-    """Turns of a batch of `total` that one of so many owners may have, at least an even split."""
+    """Turns of a batch of `total` that one of so many owners may have, at least an even split.
+
+    Rounded down: a batch whose even split leaves a rest is made smaller by that rest. One turn is
+    what there is least of.
+    """
     if share is None or owners < 2:
         return total
-    return max(int(share * total), -(-total // owners))
+    return max(int(share * total), total // owners, 1)
 
 
 def _fitting(sessions: Counter[_Session], caps: _Caps) -> int:

@@ -1,9 +1,9 @@
 """Taking turns out of the log, so that nothing of what was said is left.
 
 The only exception to "rows are only ever added". What stays of a turn is its id in `forgotten`, and
-the version that had trained on it. Invariants: nothing is added to a forgotten turn, and none is
-trained on, by whoever still holds it in memory; `trained + dropped + pending == logged` holds for
-what is left.
+the version that had trained on it, until nobody can hold the turn any more (`lose_ids`).
+Invariants: nothing is added to a forgotten turn, and none is trained on, by whoever still holds it
+in memory; `trained + dropped + pending == logged` holds for what is left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from clawjax.log.schema import (
 if TYPE_CHECKING:
     from clawjax.log.store import SqlTurnLog
 
-__all__ = ["Forgotten", "forget", "forgotten_among"]
+__all__ = ["Forgotten", "forget", "forgotten_among", "lose_ids"]
 
 _REVIEWS = (review_items, review_leases, review_labels)
 _OF_A_TURN = (next_states, links, verdicts, outcomes, claims, *_REVIEWS, turns)
@@ -89,6 +89,20 @@ def forget(
             _remove(connection, turn_ids, versions, now)
     is_overwritten = bool(turn_ids) and not is_dry and log.overwrite()
     return Forgotten(turn_ids, dict(sorted(Counter(versions.values()).items())), is_overwritten)
+
+
+def lose_ids(log: SqlTurnLog, *, before: float) -> int:
+    """Remove the ids of turns forgotten before that time, in Unix seconds; returns their number.
+
+    Call it for times by which no process can hold such a turn: what is added to it, or claimed of
+    it, is refused by its id.
+
+    Raises:
+        LogError: none was removed.
+    """
+    with log.writing() as connection:
+        gone = connection.execute(sa.delete(forgotten).where(forgotten.c.forgotten_at < before))
+    return gone.rowcount
 
 
 def forgotten_among(connection: Connection, turn_ids: Collection[str]) -> set[str]:

@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from clawjax.config import HackWatchConfig
-from clawjax.metrics.jsonl import tail_jsonl
+from clawjax.metrics.jsonl import JsonlTail
 
 __all__ = ["Assessment", "HackWatch", "Point", "assess"]
 
@@ -80,9 +80,8 @@ class HackWatch:
 
     def __init__(self, path: Path, config: HackWatchConfig) -> None:
         """Start at the beginning of the file."""
-        self._path = path
+        self._tail = JsonlTail(path)
         self._config = config
-        self._offset = 0
         self._newest = 0
         self._rewards: dict[int, float] = {}
         self._evaluations: dict[str, dict[int, list[float]]] = {}
@@ -90,8 +89,7 @@ class HackWatch:
 
     def look(self) -> Assessment | None:
         """Catch up with the file and apply the rule; a new alarm is a warning in the log."""
-        for entry, offset in tail_jsonl(self._path, self._offset):
-            self._offset = offset
+        for entry in self._tail.read():
             self._take(entry)
         assessment = assess(self.points(), self._config)
         is_alarm = assessment is not None and assessment.is_alarm

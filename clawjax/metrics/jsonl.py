@@ -1,12 +1,14 @@
 """JSON lines that survive: appended with one write each, by any number of processes.
 
-Owns the format of `metrics.jsonl` and of every other file of JSON lines. Invariant: a line is
-never rewritten, and a line that a crash tore apart costs that line only.
+Owns the format of `metrics.jsonl` and of every other file of JSON lines. Invariants: a line is
+never rewritten, and a line that a crash tore apart costs that line only; where a file has a limit
+the whole of it is set aside (`set_aside`), in place of what was there, and a new one begun.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
 import math
@@ -18,7 +20,7 @@ from typing import Any
 
 from clawjax.metrics.keys import unknown_keys
 
-__all__ = ["JsonlAppender", "JsonlMonitor", "read_jsonl", "tail_jsonl"]
+__all__ = ["JsonlAppender", "JsonlMonitor", "JsonlTail", "read_jsonl", "set_aside", "tail_jsonl"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +28,18 @@ logger = logging.getLogger(__name__)
 class JsonlAppender:
     """Appends JSON objects to a file. Safe from several processes: `O_APPEND`, one write a line."""
 
-    def __init__(self, path: Path) -> None:
-        """Open for appending, on a fresh line even where the last writer died in mid-line."""
+    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
+        """Open for appending, on a fresh line even where the last writer died in mid-line.
+
+        Args:
+            path: of the file; where another process sets it aside, this one goes on in the new one.
+            max_bytes: set the file aside once it has so many; None leaves that to others.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._path = path
+        self._max_bytes = max_bytes
         self._is_torn = False
+        self._fd: int | None = _opened(path)
         size = os.fstat(self._fd).st_size
         if size and os.pread(self._fd, 1, size - 1) != b"\n":
             os.write(self._fd, b"\n")
@@ -44,6 +53,7 @@ class JsonlAppender:
         if self._fd is None:
             msg = "this file of JSON lines is closed"
             raise ValueError(msg)
+        self._follow(self._fd)
         line = (json.dumps(entry, allow_nan=False) + "\n").encode()
         written = os.write(self._fd, b"\n" + line if self._is_torn else line)
         self._is_torn = written < len(line)
@@ -56,6 +66,20 @@ class JsonlAppender:
             os.close(self._fd)
             self._fd = None
 
+    def _follow(self, fd: int) -> None:
+        """Write to the file that has the name, once this one was set aside."""
+        if self._max_bytes is not None and os.fstat(fd).st_size >= self._max_bytes:
+            fcntl.flock(fd, fcntl.LOCK_EX)  # of several writers one sets it aside
+            if _has_name(fd, self._path):
+                self._path.replace(set_aside(self._path))
+            renewed = _opened(self._path)
+        elif self._path.exists() and not _has_name(fd, self._path):
+            renewed = _opened(self._path)
+        else:
+            return
+        os.close(fd)
+        self._fd, self._is_torn = renewed, False
+
 
 class JsonlMonitor:
     """`protocols.Monitor` over `metrics.jsonl`: `{"t": ..., "step": ..., "source": ..., ...}`.
@@ -65,10 +89,15 @@ class JsonlMonitor:
     """
 
     def __init__(
-        self, path: Path, *, source: str = "learner", clock: Callable[[], float] = time.time
+        self,
+        path: Path,
+        *,
+        source: str = "learner",
+        clock: Callable[[], float] = time.time,
+        max_bytes: int | None = None,
     ) -> None:
-        """Append to `path`; `source` tells the writing process."""
-        self._appender = JsonlAppender(path)
+        """Append to `path`; `source` tells the writing process, `max_bytes` is the file's limit."""
+        self._appender = JsonlAppender(path, max_bytes=max_bytes)
         self._source = source
         self._clock = clock
         self._warned: set[str] = set()
@@ -112,9 +141,42 @@ class JsonlMonitor:
             self._is_writable = True
 
 
+class JsonlTail:
+    """Follows a file of JSON lines as it grows, and past its being set aside."""
+
+    def __init__(self, path: Path, *, offset: int = 0, file: int | None = None) -> None:
+        """Begin with all that is left, or where another tail ended: at its `offset` of `file`."""
+        self._path = path
+        self.offset = offset
+        self.file = _inode(path) if file is None and offset else file
+        """Its inode; None before anything was read."""
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Entries not seen yet: the rest of a file that was set aside, then the new one's."""
+        current, aside = _inode(self._path), set_aside(self._path)
+        if current is None:
+            return
+        if self.file != current:
+            if self.file in (None, _inode(aside)):
+                yield from self._rest(aside)
+            self.offset = 0
+        self.file = current
+        yield from self._rest(self._path)
+
+    def _rest(self, path: Path) -> Iterator[dict[str, Any]]:
+        for entry, offset in tail_jsonl(path, self.offset):
+            self.offset = offset
+            yield entry
+
+
+def set_aside(path: Path) -> Path:
+    """Where a file is that got too large: `metrics.1.jsonl`, `serve.1.log`."""
+    return path.with_name(f"{path.stem}.1{path.suffix}")
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All whole entries, in order; a missing file has none."""
-    return [entry for entry, _ in tail_jsonl(path, 0)]
+    """All whole entries that are left, in order, of what was set aside first; none without file."""
+    return [entry for part in (set_aside(path), path) for entry, _ in tail_jsonl(part, 0)]
 
 
 def tail_jsonl(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
@@ -133,6 +195,21 @@ def tail_jsonl(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
             entry = _parse(line, path)
             if entry is not None:
                 yield entry, offset
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+
+
+def _has_name(fd: int, path: Path) -> bool:
+    return os.fstat(fd).st_ino == _inode(path)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _parse(line: bytes, path: Path) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from clawjax.metrics.jsonl import tail_jsonl
+from clawjax.metrics.jsonl import JsonlTail
 
 __all__ = ["LatestMetrics", "LiveView", "plain_line", "render"]
 
@@ -34,14 +34,12 @@ class LatestMetrics:
 
     def __init__(self, path: Path) -> None:
         """Start at the beginning of the file."""
-        self._path = path
-        self._offset = 0
+        self._tail = JsonlTail(path)
         self._values: dict[str, float] = {}
 
     def read(self) -> Mapping[str, float]:
         """Catch up with the file."""
-        for entry, offset in tail_jsonl(self._path, self._offset):
-            self._offset = offset
+        for entry in self._tail.read():
             self._values |= {
                 key: value
                 for key, value in entry.items()

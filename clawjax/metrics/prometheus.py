@@ -36,12 +36,15 @@ class Report:
     """The turn log's balance, as `/healthz` has it."""
     latest: Mapping[str, float] = field(default_factory=dict)
     """The newest value of every key in `metrics.jsonl`."""
+    sessions: Mapping[str, int] = field(default_factory=dict)
+    """How many sessions the gateway has in memory, by their state."""
 
 
 def families(report: Report) -> Iterator[Metric]:
     """The report as gauges."""
     yield from _engine(report.engine)
     yield from _turns(report.counts)
+    yield from _sessions(report.sessions)
     yield from _loops(report.loops)
     yield from _latest(report.latest)
 
@@ -77,6 +80,17 @@ def _turns(counts: Mapping[str, Any]) -> Iterator[Metric]:
     judged = counts["scored"] + counts["abstained"]
     waiting = max(0, counts["linked"] - judged)
     yield _gauge("clawjax_turns_to_judge", "answered turns without a verdict yet", waiting)
+
+
+def _sessions(counts: Mapping[str, int]) -> Iterator[Metric]:
+    if not counts:
+        return
+    sessions = GaugeMetricFamily(
+        "clawjax_sessions", "sessions in the gateway's memory, by state", labels=("state",)
+    )
+    for state, count in counts.items():
+        sessions.add_metric((state,), count)
+    yield sessions
 
 
 def _loops(loops: Mapping[str, Any]) -> Iterator[Metric]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clawjax.metrics.jsonl import tail_jsonl
+from clawjax.metrics.jsonl import JsonlTail
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
@@ -42,11 +42,11 @@ def effective_mode(mode: str) -> str:
 class WandbMirror:
     """Forwards one run's metrics to one W&B run."""
 
-    def __init__(self, run: Run, run_dir: Path, offset: int) -> None:
+    def __init__(self, run: Run, run_dir: Path, tail: JsonlTail) -> None:
         """Wrap a W&B run; use `start` to get one."""
         self._run = run
         self._run_dir = run_dir
-        self._offset = offset
+        self._tail = tail
 
     @classmethod
     def start(
@@ -86,7 +86,9 @@ class WandbMirror:
                 run.define_metric("*", step_metric="unix_time")
                 for per_version in ("train/*", "eval/*"):
                     run.define_metric(per_version, step_metric="policy_version")
-                mirror = cls(run, run_dir, int(state.get("offset", 0)))
+                offset, file = int(state.get("offset", 0)), state.get("file")
+                tail = JsonlTail(run_dir / "metrics.jsonl", offset=offset, file=file)
+                mirror = cls(run, run_dir, tail)
                 mirror._save_state()
                 return mirror
         return None
@@ -102,9 +104,8 @@ class WandbMirror:
         W&B buffers in a process of its own, so this does not wait for the network.
         """
         count = 0
-        for entry, offset in tail_jsonl(self._run_dir / "metrics.jsonl", self._offset):
+        for entry in self._tail.read():
             self._run.log(_for_wandb(entry))
-            self._offset = offset
             count += 1
         if count:
             self._save_state()
@@ -128,7 +129,8 @@ class WandbMirror:
 
     def _save_state(self) -> None:
         aside = self._run_dir / f"{_STATE_FILE}.tmp"
-        aside.write_text(json.dumps({"id": self._run.id, "offset": self._offset}))
+        reached = {"offset": self._tail.offset, "file": self._tail.file}
+        aside.write_text(json.dumps({"id": self._run.id} | reached))
         os.replace(aside, self._run_dir / _STATE_FILE)
 
 

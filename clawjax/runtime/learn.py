@@ -87,7 +87,9 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
 def _learn(config: RunConfig, paths: RunPaths, pulse: Pulse) -> None:
     use_compilation_cache(config)
     if _leads(config):
-        log, monitor = open_log(config.log), JsonlMonitor(paths.metrics, source="learner")
+        limit = config.monitor.max_file_bytes
+        monitor = JsonlMonitor(paths.metrics, source="learner", max_bytes=limit)
+        log = open_log(config.log)
     else:
         log, monitor = None, None
     learner = _build(config, paths, log, monitor)

@@ -133,7 +133,12 @@ async def _supervise(
     config: RunConfig, paths: RunPaths, mirror: Future[WandbMirror | None]
 ) -> bool:
     """Returns whether the job was finished, rather than stopped by a signal."""
-    supervisor = Supervisor(paths, config.run.max_restarts, config.run.max_restart_wait_s)
+    supervisor = Supervisor(
+        paths,
+        config.run.max_restarts,
+        config.run.max_restart_wait_s,
+        max_log_bytes=config.monitor.max_file_bytes,
+    )
     wire = encode_config(config)
     with Watch(config, paths, supervisor, mirror) as watch:
         try:

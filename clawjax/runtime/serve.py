@@ -22,7 +22,7 @@ import uvicorn
 from clawjax.config import RunConfig
 from clawjax.engine.watcher import follow_weights
 from clawjax.errors import ConfigError, EngineError, LogError
-from clawjax.log.forgetting import forget
+from clawjax.log.forgetting import forget, lose_ids
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.metrics.live import LatestMetrics
@@ -46,6 +46,8 @@ _REFRESH_SHARE = 20
 """A count of t seconds is followed by the next after at least so many times t."""
 _DAY_S = 86_400.0
 _RETENTION_TICK_S = 3600.0
+_HELD_DAYS = 30.0
+"""Longer than any process holds a turn in memory: then the ids of forgotten ones go, too."""
 _THREADS = 32
 _HEADER_ROOM = 65_536
 """What the server reads of headers beyond the limit, so that who is over it can be told so."""
@@ -122,7 +124,7 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
     # Requests, judges and the weights' reader share these threads; none may wait for the others.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     log = open_log(config.log)
-    monitor = JsonlMonitor(paths.metrics, source="serve")
+    monitor = JsonlMonitor(paths.metrics, source="serve", max_bytes=config.monitor.max_file_bytes)
     store = DirectoryWeightStore(paths.weights)
     engine, tokenizer = await open_engine(config, paths, store)
     rewards = build_rewards(config.reward, env=os.environ)
@@ -187,6 +189,7 @@ async def _retain(log: SqlTurnLog, days: float | None) -> None:
         gone = await asyncio.to_thread(forget, log, now=now, before=now - days * _DAY_S)
         if gone.turn_ids:
             _log.info("%d turns are older than %g days: forgotten", len(gone.turn_ids), days)
+        await asyncio.to_thread(lose_ids, log, before=now - _HELD_DAYS * _DAY_S)
         await asyncio.sleep(min(_RETENTION_TICK_S, days * _DAY_S))
 
 

@@ -21,6 +21,7 @@ import psutil
 
 from clawjax.errors import ClawError, ConfigError
 from clawjax.runtime.child import EXIT_CONFIG, EXIT_DISTRUST, EXIT_STORAGE, PARENT_PID
+from clawjax.runtime.limiting import last_lines, limit_logs
 from clawjax.runtime.paths import RunPaths, note_json
 from clawjax.runtime.patience import Patience
 
@@ -58,6 +59,8 @@ class Supervisor:
     max_restart_wait_s: float = 30.0
     is_noted: bool = True
     """Whether it is this supervisor whose children `RunPaths.processes` is about."""
+    max_log_bytes: int | None = None
+    """A log in the run's folder that has so many is set aside; None lets them grow."""
     clock: Callable[[], float] = time.monotonic
     rss_bytes: int = 0
     """Sum over this process and its children, as of the last `poll`."""
@@ -99,7 +102,7 @@ class Supervisor:
         self._note()
 
     def poll(self) -> None:
-        """Measure memory and start again what died.
+        """Measure memory, start again what died, and set aside logs that are too large.
 
         Raises:
             ConfigError: a child said that its configuration cannot run.
@@ -115,6 +118,8 @@ class Supervisor:
                     self._bury(child, code)
                 if child.due_at is not None and self.clock() >= child.due_at:
                     self._revive(child)
+        if self.max_log_bytes is not None:
+            limit_logs(self.paths.process_log("supervisor").parent, self.max_log_bytes)
 
     def has_ended(self, name: str) -> bool:
         """Whether a child has ended and is not started again, as of the last `poll`."""
@@ -154,8 +159,7 @@ class Supervisor:
 
     def tail(self, name: str, lines: int = 15) -> str:
         """The end of a child's log."""
-        text = self.paths.process_log(name).read_text(errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+        return last_lines(self.paths.process_log(name), lines)
 
     def _bury(self, child: _Child, code: int) -> None:
         """Decide when a child that has died is started again, if at all."""

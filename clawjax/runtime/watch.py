@@ -55,7 +55,9 @@ class Watch:
         self._supervisor = supervisor
         self._mirror = mirror
         self._interval_s = config.monitor.interval_s
-        self._monitor = JsonlMonitor(paths.metrics, source="supervisor")
+        self._monitor = JsonlMonitor(
+            paths.metrics, source="supervisor", max_bytes=config.monitor.max_file_bytes
+        )
         self._latest = LatestMetrics(paths.metrics)
         self._hacking = HackWatch(paths.metrics, config.reward.hack_watch)
         self._is_gamed = False

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from clawjax.errors import EvalError
-from clawjax.metrics.jsonl import tail_jsonl
+from clawjax.metrics.jsonl import JsonlTail
 
 __all__ = [
     "SCORE_FILE",
@@ -125,12 +125,11 @@ class _Scores:
     """Intermediate scores as they are written, each step once and in order."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._offset, self._last = path, 0, 0
+        self._tail, self._last = JsonlTail(path), 0
 
     def read(self) -> list[tuple[float, int]]:
         found: list[tuple[float, int]] = []
-        for entry, offset in tail_jsonl(self._path, self._offset):
-            self._offset = offset
+        for entry in self._tail.read():
             value, step = entry.get(SCORE_KEY), entry.get(STEP_KEY)
             if value is None or step is None or int(step) <= self._last:
                 continue

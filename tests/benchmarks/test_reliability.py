@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 from _config import composed
 from _result import RESULTS
+from prometheus_client import generate_latest
 from reliability.accounts import balance, turns_in_weights
 from reliability.availability import IDLE, TRAINING, as_refused, overrides, row_of
 from reliability.crash import OVERRIDES, crashes
-from reliability.growth import Look, compiled, peak_ratio, slope
+from reliability.growth import Look, compiled, peak_ratio, sampled, session_counts, slope
 from reliability.page import render_reliability
 from reliability.parts import FULL, goals
 from reliability.promises import PROMISES
@@ -23,6 +25,9 @@ from reliability.talking import Answer, Memory, ask, connected, messages_of
 from render_results import RELIABILITY_PAGE, read_results
 
 from clawjax.gateway.app import GatewayDeps, create_app
+from clawjax.gateway.telemetry import Telemetry
+from clawjax.metrics.prometheus import Report
+from clawjax.protocols import EngineStatus
 from clawjax.records import DropReason, JudgedTurn, NextState, NextStateKind, Outcome, Turn
 from clawjax.runtime.loopback import serving
 
@@ -125,6 +130,29 @@ def test_memory_that_stays_has_no_slope() -> None:
     with pytest.raises(ValueError, match="the same number of turns"):
         slope(looks(90.0), "serve")
     assert peak_ratio([1.0, 4.0, 2.0, 5.0]) == pytest.approx(1.25)
+
+
+def test_a_look_sees_all_that_a_run_writes(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "weights" / "000001").mkdir(parents=True)
+    for name, size in {
+        "turns.db": 4, "metrics.jsonl": 2, "metrics.1.jsonl": 3, "logs/serve.log": 1,
+        "logs/serve.1.log": 2, "weights/000001/model.safetensors": 5, "config.yaml": 1,
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(bytes(size * 2**20))
+    look = sampled(tmp_path, {"run": os.getpid()}, 7, sessions=3)
+    assert (look.turns, look.sessions, look.versions) == (7, 3, 1)
+    assert (look.log_mib, look.weights_mib, look.told_mib) == (4, 5, 8)
+    assert look.folder_mib == 18
+    assert look.rss["run"] > 1
+
+
+def test_sessions_in_memory_are_read_from_what_the_gateway_measures() -> None:
+    report = Report(EngineStatus(1, 0, 0, 1, 64, 0, 0.0), sessions={"remembered": 4, "open": 2})
+    registry = Telemetry(lambda: report).registry
+    assert session_counts(generate_latest(registry).decode()) == {"remembered": 4, "open": 2}
+    with pytest.raises(ValueError, match="clawjax_sessions"):
+        session_counts("clawjax_up 1.0\n")
 
 
 def test_a_program_that_is_compiled_is_one_line() -> None:
@@ -232,9 +260,11 @@ def test_the_page_shows_what_was_measured_and_says_what_was_not() -> None:
         "non_2xx": 0,
         "dropped": 0,
     } | {f"{m}_p{q}": q / 1000 for m in ("first_s", "gap_s") for q in (50, 95, 99)}
-    soak = {"turns": 5000, "sessions": 500, "minutes": 8.0, "log_mib": 3.0, "weights_mib": 1.0}
-    for name in ("serve", "learn"):
-        soak |= {f"rss_{name}_mib": 300.0, f"slope_{name}": 0.25, f"compiled_{name}": 0}
+    soak = {"turns": 5000, "sessions": 500, "minutes": 8.0, "most_sessions": 40}
+    soak |= {f"{what}_mib": 1.5 for what in ("log", "weights", "told", "folder")}
+    for name in ("serve", "learn", "run"):
+        soak |= {f"rss_{name}_mib": 300.0, f"slope_{name}": 0.25}
+    soak |= {"compiled_serve": 0, "compiled_learn": 0}
     page = render_reliability(
         {
             "reliability": result("reliability", [streams]),
@@ -244,5 +274,6 @@ def test_the_page_shows_what_was_measured_and_says_what_was_not() -> None:
     )
     assert "| idle | 9 | 0 | 0 |  | 50 / 95 / 99 | 50 / 95 / 99 |" in page
     assert "| serve | 300 MiB | +0.25 MiB per 1,000 turns | 0 |" in page
+    assert "| run | 300 MiB | +0.25 MiB per 1,000 turns |  |" in page
     assert page.count("| turns lost | == 0 | 0 | met |") == 3
     assert page.count("Not measured yet") == 1

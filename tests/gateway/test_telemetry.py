@@ -10,6 +10,8 @@ from clawjax.keys import KEY_FILE, KeyFile, KeyRing, Role, new_key
 
 from .helpers import user
 
+STATES = ("remembered", "open", "in_use")
+
 
 class Scraped:
     """Samples by name and labels."""
@@ -84,3 +86,18 @@ async def test_metrics_are_open_where_health_is(make_gateway):
     gateway = make_gateway(api_key="needed")
     assert (await scrape(gateway))("clawjax_up") == 1
     assert (await gateway.chat(user("hi"))).status_code == 401
+
+
+async def test_sessions_in_memory_are_told_by_their_state(make_gateway):
+    now = [1000.0]
+    gateway = make_gateway(clock=lambda: now[0], config={"session_idle_s": 60})
+    await gateway.say(user("one"))
+    await gateway.say(user("two"))
+    found = await scrape(gateway)
+    told = {state: found("clawjax_sessions", state=state) for state in STATES}
+    assert told == {"remembered": 2, "open": 2, "in_use": 0}
+    now[0] += 61
+    await gateway.collector.close_idle()
+    found = await scrape(gateway)
+    told = {state: found("clawjax_sessions", state=state) for state in STATES}
+    assert told == {"remembered": 2, "open": 0, "in_use": 0}

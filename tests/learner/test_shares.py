@@ -56,14 +56,29 @@ def test_a_step_has_the_turns_that_it_needs_where_others_have_few() -> None:
     assert keys_of(chosen) == {"n": 3, "a": 1}
 
 
+def test_a_batch_that_cannot_be_split_evenly_is_made_smaller() -> None:
+    ready = waiting(*["n1"] * 20, *["a1"] * 2)
+    chosen = share_out(ready, config(batch_turns=5, min_turns=2, max_key_share=0.5))
+    assert keys_of(chosen) == {"n": 2, "a": 2}
+
+
+def test_by_default_a_session_has_half_of_a_batch_while_others_of_its_key_wait() -> None:
+    ready = waiting(*["a1"] * 20, *["a2"] * 5)
+    batch = LearnerConfig(batch_turns=16)
+    chosen = share_out(ready, batch)
+    assert Counter(admitted.turn.session_id for admitted in chosen) == {"1": 5, "2": 5}
+    alone = [admitted for admitted in ready if admitted not in chosen]
+    assert share_out(alone, batch) == alone[:16], "who is alone is not capped"
+
+
 def test_a_session_is_capped_within_its_key() -> None:
     ready = waiting(*["a1"] * 20, *["a2"] * 3, *["b1"] * 6)
     chosen = share_out(
         ready, config(batch_turns=12, max_key_share=0.75, max_session_share=0.34, min_turns=2)
     )
     sessions = Counter(a.turn.scope + a.turn.session_id for a in chosen)
-    assert sessions == {"a1": 4, "a2": 3, "b1": 4}
-    uncapped = share_out(ready, config(batch_turns=12, max_key_share=None))
+    assert sessions == {"a1": 3, "a2": 3, "b1": 3}
+    uncapped = share_out(ready, config(batch_turns=12, max_key_share=None, max_session_share=None))
     assert keys_of(uncapped) == {"a": 12}
 
 
@@ -95,7 +110,7 @@ def test_every_turn_has_its_batch_and_no_batch_is_over_a_cap(
         present = len(keys_of(ready))
         share = max(learner.max_key_share or 1.0, 1 / present)
         if len(chosen) > learner.min_turns and present > 1:
-            assert max(keys_of(chosen).values()) < share * len(chosen) + 1
+            assert max(keys_of(chosen).values()) <= max(share * len(chosen), 1)
         ready = [admitted for admitted in ready if admitted not in chosen]
 
 
@@ -114,13 +129,13 @@ def test_the_surplus_of_a_noisy_key_waits_for_the_next_batches_and_grows_stale(r
     record(run, "quiet", 20, 2)
     run.now += 1000
     assert learner.sweep()
-    assert Counter(name[:5] for name in run.trained()) == {"noisy": 3, "quiet": 2}
-    assert run.monitor.entries[-1][1]["train/largest_key_share"] == 0.6
-    assert run.log.counts().pending == 9, "nothing is dropped for being over a cap"
+    assert Counter(name[:5] for name in run.trained()) == {"noisy": 2, "quiet": 2}
+    assert run.monitor.entries[-1][1]["train/largest_key_share"] == 0.5
+    assert run.log.counts().pending == 10, "nothing is dropped for being over a cap"
     assert learner.sweep(), "alone, the noisy key has the next batch"
-    assert Counter(run.trained().values()) == {1: 5, 2: 6}
+    assert Counter(run.trained().values()) == {1: 4, 2: 6}
     assert not learner.sweep()
-    assert run.log.counts().dropped == {"stale": 3}
+    assert run.log.counts().dropped == {"stale": 4}
 
 
 def test_nobodys_backlog_hides_what_others_said(run: Run) -> None:

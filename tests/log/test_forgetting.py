@@ -6,7 +6,7 @@ import pytest
 
 from clawjax.errors import ForgottenError, LogError
 from clawjax.learner.reactions import Reactions
-from clawjax.log.forgetting import forget
+from clawjax.log.forgetting import forget, lose_ids
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
     DropReason,
@@ -130,6 +130,17 @@ def test_what_is_old_goes_unless_it_is_in_training(log):
     log.append(*everything("old"), *everything("new", at=500.0), *everything("busy"))
     log.claim(1, ["busy"])
     assert forget(log, now=600.0, before=200.0).turn_ids == ("old",)
+
+
+def test_ids_of_forgotten_turns_go_once_nobody_can_hold_them(log):
+    log.append(*everything("t1"), *everything("t2", session="s2"))
+    forget(log, now=100.0, session_id="s1")
+    ((first, _),) = log.forgotten(after=0)
+    assert lose_ids(log, before=100.0) == 0
+    assert lose_ids(log, before=101.0) == 1
+    assert log.forgotten(after=0) == []
+    forget(log, now=200.0, session_id="s2")
+    assert [turn_id for _, turn_id in log.forgotten(after=first)] == ["t2"], "numbers grow"
 
 
 def test_a_dry_run_says_it_and_does_nothing(log):

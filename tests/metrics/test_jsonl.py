@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clawjax.metrics.jsonl import JsonlAppender, JsonlMonitor, read_jsonl, tail_jsonl
+from clawjax.metrics.jsonl import (
+    JsonlAppender,
+    JsonlMonitor,
+    JsonlTail,
+    read_jsonl,
+    set_aside,
+    tail_jsonl,
+)
 from clawjax.protocols import Monitor
 
 
@@ -94,8 +101,8 @@ def test_a_closed_file_takes_nothing(tmp_path: Path) -> None:
         appender.append({})
 
 
-def write_many(path: str, writer: int) -> None:
-    appender = JsonlAppender(Path(path))
+def write_many(path: str, writer: int, max_bytes: int | None = None) -> None:
+    appender = JsonlAppender(Path(path), max_bytes=max_bytes)
     for number in range(200):
         appender.append({"writer": writer, "n": number, "padding": "x" * 500})
     appender.close()
@@ -113,6 +120,54 @@ def test_several_processes_never_mix_their_lines(tmp_path: Path) -> None:
     entries = read_jsonl(path)
     for writer in range(3):
         assert [e["n"] for e in entries if e["writer"] == writer] == list(range(200))
+
+
+def test_several_processes_lose_no_line_when_the_file_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    context = multiprocessing.get_context("spawn")
+    limits = (200_000, 200_000, None)
+    writers = [
+        context.Process(target=write_many, args=(str(path), w, limit))
+        for w, limit in enumerate(limits)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=60)
+        assert writer.exitcode == 0
+    assert 200_000 <= set_aside(path).stat().st_size < 210_000
+    entries = read_jsonl(path)
+    for writer in range(3):
+        assert sorted(e["n"] for e in entries if e["writer"] == writer) == list(range(200))
+
+
+def test_a_file_with_a_limit_never_takes_more_than_twice_that(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    appender = JsonlAppender(path, max_bytes=100)
+    follower = JsonlAppender(path)
+    for number in range(0, 100, 2):
+        appender.append({"n": number})
+        follower.append({"n": number + 1})
+        assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 2 * (100 + 2 * 12)
+    left = [entry["n"] for entry in read_jsonl(path)]
+    assert left == list(range(left[0], 100))
+    assert len(left) >= 8
+
+
+def test_a_tail_goes_on_in_the_new_file_and_remembers_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    appender = JsonlAppender(path, max_bytes=45)
+    tail, found = JsonlTail(path), []
+    for number in range(12):
+        appender.append({"n": number})
+        if number % 3 == 2:
+            found += [entry["n"] for entry in tail.read()]
+            tail = JsonlTail(path, offset=tail.offset, file=tail.file)
+    assert found == list(range(12))
+    assert list(tail.read()) == []
+    assert [entry["n"] for entry in JsonlTail(path).read()] == [
+        entry["n"] for entry in read_jsonl(path)
+    ]
 
 
 TEXTS = st.dictionaries(st.text(max_size=5), st.text(max_size=20), max_size=3)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.metrics.jsonl import JsonlMonitor, set_aside
 from clawjax.metrics.wandb import WandbMirror, effective_mode, without_secrets
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,10 @@ def test_a_run_goes_on_where_it_stopped_and_keeps_its_secrets(tmp_path: Path) ->
     run_id, sent, said = mirror_once(tmp_path)
     assert (sent, said) == (3, "")
     log_steps(tmp_path, 4)
-    assert mirror_once(tmp_path) == (run_id, 1, "")
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.replace(set_aside(metrics))
+    log_steps(tmp_path, 5)
+    assert mirror_once(tmp_path) == (run_id, 2, "")
     assert json.loads((tmp_path / "wandb.json").read_text())["id"] == run_id
     content = stored(tmp_path)
     for expected in (b"train/loss", b"policy_version", b"rank", b"turns.logged", b"report"):

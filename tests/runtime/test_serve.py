@@ -10,6 +10,7 @@ import pytest
 
 from clawjax.config import RunConfig, RunSection
 from clawjax.errors import EngineError, LogError
+from clawjax.log.forgetting import forget
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.protocols import EngineStatus
 from clawjax.records import FinishReason, Message, SamplingParams, Turn, TurnKind
@@ -89,12 +90,15 @@ def test_a_learner_that_has_stopped_is_told_apart(tmp_path):
 async def test_turns_are_kept_for_so_many_days(log, monkeypatch):
     monkeypatch.setattr(serve, "_RETENTION_TICK_S", 0.01)
     now = time.time()
+    log.append(make_turn("oldest", at=0.0))
+    forget(log, now=now - 31 * 86_400.0, before=1.0)
     log.append(make_turn("old", at=now - 3 * 86_400.0), make_turn("new", at=now))
     retaining = asyncio.create_task(serve._retain(log, 2.0))
     async with asyncio.timeout(60):
-        while log.get("old") is not None:  # noqa: ASYNC110 - the log has no event
+        while [gone for _, gone in log.forgotten(after=0)] != ["old"]:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.01)
     retaining.cancel()
+    assert log.get("old") is None
     assert log.get("new") is not None
     await serve._retain(log, None)
     assert log.counts().logged == 1

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from clawjax.errors import ClawError, ConfigError, LearnerError, LogError, StoreError
+from clawjax.metrics.jsonl import set_aside
 from clawjax.runtime import child
 from clawjax.runtime.child import EXIT_CONFIG, EXIT_DISTRUST, EXIT_STORAGE
 from clawjax.runtime.paths import RunPaths, note_json, read_json, write_json
@@ -32,6 +33,12 @@ def paths(tmp_path, monkeypatch) -> RunPaths:
         "broken": "import sys; sys.stderr.write('boom'); sys.exit(1)",
         "full": "import sys; print('disk is full'); sys.exit(4)",
         "distrustful": "import sys; sys.stderr.write('step 3 is odd'); sys.exit(3)",
+        "chatty": (
+            "import itertools, time\n"
+            "for number in itertools.count():\n"
+            "    print('line', number, flush=True)\n"
+            "    time.sleep(0.002)"
+        ),
         "parent": "import os; print(os.environ['CLAWJAX_PARENT_PID'], os.getppid())",
     }.items():
         (tmp_path / f"{name}.py").write_text(code)
@@ -65,6 +72,27 @@ def test_a_killed_process_is_started_again(supervisor):
         return supervisor.pid("worker") != first
 
     eventually(is_replaced)
+
+
+def test_a_log_that_is_too_large_is_set_aside_and_the_process_goes_on_writing(paths):
+    supervisor = Supervisor(paths, max_restarts=0, max_log_bytes=2000)
+    log = paths.process_log("worker")
+    supervisor.start("worker", "chatty", stdin="")
+    try:
+        for _ in range(2):
+            eventually(lambda: log.stat().st_size >= 2000)
+            said = log.read_text().splitlines()
+            supervisor.poll()
+            assert set_aside(log).read_text().splitlines()[: len(said) - 1] == said[:-1]
+            assert log.stat().st_size < 2000
+            eventually(lambda: log.stat().st_size > 100)
+        assert {file.name for file in log.parent.iterdir()} == {"worker.log", "worker.1.log"}
+        assert supervisor.tail("worker", 1).startswith("line ")
+        os.truncate(log, 0)
+        before = set_aside(log).read_text().splitlines()[-1]
+        assert before in supervisor.tail("worker", 100_000).splitlines()
+    finally:
+        supervisor.stop_all()
 
 
 def test_configuration_reaches_a_child_on_standard_input(supervisor, paths):
