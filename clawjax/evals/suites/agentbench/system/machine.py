@@ -23,10 +23,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from clawjax.evals.harness.bounds import bounded, joined, unbound
 from clawjax.evals.harness.sandbox import Finished
 from clawjax.evals.suites.agentbench.system import enter
-from clawjax.evals.suites.agentbench.system.bounds import bounded, unbound
-from clawjax.evals.suites.agentbench.system.scripts import CHECK, GUARD, INNER, JOIN, OUTER
+from clawjax.evals.suites.agentbench.system.scripts import CHECK, GUARD, INNER, OUTER
 from clawjax.evals.suites.agentbench.system.stopping import (
     StillRunningError,
     is_still,
@@ -100,7 +100,7 @@ class Machine:
         try:
             self._await("user")
             _map_users(self._outer.pid)
-            self._groups = bounded(self._outer.pid, self._memory_mib, self._processes)
+            self._groups = bounded(self._memory_mib, self._processes, self._outer.pid)
             assert self._outer.stdin is not None
             self._outer.stdin.write(b"\n")
             self._outer.stdin.close()
@@ -160,9 +160,9 @@ class Machine:
         assert self._outer is not None
         assert self._folder is not None
         command = [
-            *self._joined(), *self._outside(), "unshare", "--mount", "bash", "-c", CHECK, "check",
-            self._folder, str(self._inner), ":".join(_hidden()), *_confined(self._home),
-            *self._program(language, code, arguments),
+            *joined(self._groups), *self._outside(), "unshare", "--mount",
+            "bash", "-c", CHECK, "check", self._folder, str(self._inner), ":".join(_hidden()),
+            *_confined(self._home), *self._program(language, code, arguments),
         ]  # fmt: skip
         try:
             stopped = stop(self._namespace, self._inner, _STOP_S)
@@ -199,9 +199,6 @@ class Machine:
             resume(self._namespace, self._inner, self._stopped)
             self._stopped.clear()
 
-    def _joined(self) -> list[str]:
-        return ["bash", "-c", JOIN, "join", " ".join(map(str, self._groups))]
-
     def _outside(self) -> list[str]:
         """The namespaces around the machine, with this system's programs, read-only."""
         assert self._outer is not None
@@ -209,7 +206,7 @@ class Machine:
 
     def _enter(self) -> list[str]:
         return [
-            *self._joined(), *self._outside(), *_clean(self._home, _PATH),
+            *joined(self._groups), *self._outside(), *_clean(self._home, _PATH),
             _interpreter(), "-I", "-S", "-c", _entrance(), str(self._inner),
         ]  # fmt: skip
 

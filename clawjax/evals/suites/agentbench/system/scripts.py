@@ -7,7 +7,7 @@ world, and each check gets a third with the system's own programs read-only agai
 
 from __future__ import annotations
 
-__all__ = ["CHECK", "GUARD", "INNER", "JOIN", "OUTER"]
+__all__ = ["CHECK", "GUARD", "INNER", "OUTER"]
 
 OUTER = r"""
 set -e
@@ -97,13 +97,6 @@ while True:
 """The first process of the machine, which reaps what others leave.
 
 It is privileged, so it starts no program, which could be the agent's; no signal ends it."""
-
-JOIN = r"""
-for each in $1; do echo $$ > "$each/cgroup.procs"; done
-shift
-exec "$@"
-"""
-"""Into control groups; arguments: their folders with a space between them, program."""
 
 GUARD = r"""
 ulimit -v "$1"; ulimit -f 262144; ulimit -c 0; ulimit -u 512 2>/dev/null || true
