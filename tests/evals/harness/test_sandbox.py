@@ -1,11 +1,13 @@
 """A sandboxed program reaches its folder and nothing else."""
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 import clawjax
+from clawjax.evals.harness.bounds import bounded, unbound
 from clawjax.evals.harness.sandbox import Sandbox, sandbox_problem
 
 pytestmark = pytest.mark.skipif(sandbox_problem() is not None, reason=str(sandbox_problem()))
@@ -71,3 +73,53 @@ time.sleep(60)
 def test_the_environment_holds_no_secrets(sandbox, monkeypatch):
     monkeypatch.setenv("SOME_API_KEY", "s3cret")
     assert "s3cret" not in sandbox.run_python("import os; print(os.environ)").output
+
+
+def test_processes_are_bounded_together(tmp_path):
+    groups = bounded(64, 8)
+    unbound(groups)
+    if os.getuid() == 0 and not groups:
+        pytest.skip("no control groups can be made here")
+    code = """
+import os, time
+for number in range(60):
+    try:
+        child = os.fork()
+    except BlockingIOError:
+        print("refused after", number < 30)
+        break
+    if child == 0:
+        time.sleep(5)
+        os._exit(0)
+"""
+    assert Sandbox(tmp_path, processes=30).run_python(code).output == "refused after True\n"
+
+
+def test_the_folder_is_bounded_in_total(tmp_path):
+    (tmp_path / "given").write_text("1")
+    (tmp_path / "gone").write_text("2")
+    sandbox = Sandbox(tmp_path, disk_mib=8)
+    code = """
+import os
+os.remove("gone")
+for number in range(20):
+    os.truncate(os.open(f"hole{number}", os.O_CREAT | os.O_WRONLY), 30 << 20)
+    with open(f"full{number}", "wb") as file:
+        file.write(bytes([1]) * 2**20)
+"""
+    found = sandbox.run_python(code)
+    assert "No space left on device" in found.output
+    assert (tmp_path / "given").read_text() == "1"
+    assert not (tmp_path / "gone").exists()
+    kept = list(tmp_path.iterdir())
+    assert len(kept) > 4
+    assert sum(each.stat().st_blocks * 512 for each in kept) <= 9 << 20
+
+
+def test_files_are_bounded_in_number(sandbox):
+    code = "for number in range(40_000): open(f'/work/{number}', 'w').close()"
+    assert "No space left on device" in sandbox.run_python(code).output
+
+
+def test_how_it_ended_is_told(sandbox):
+    assert sandbox.run_python("raise SystemExit(7)").exit_code == 7

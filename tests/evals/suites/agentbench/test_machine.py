@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from clawjax.evals.suites.agentbench.system.dataset import load
+from clawjax.evals.suites.agentbench.system.exploits import EXPLOITS
 from clawjax.evals.suites.agentbench.system.machine import Machine, machine_problem
+from clawjax.evals.suites.agentbench.system.stopping import StillRunningError, stop
+from clawjax.evals.suites.agentbench.system.suite import OWN
 
 PROBLEM = machine_problem()
 pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
@@ -61,6 +65,43 @@ def test_power_and_space_are_bounded(machine):
     assert machine.shell("python3 -c 'b = bytearray(3 * 2**30)'").exit_code != 0
 
 
+def test_processes_are_bounded_together():
+    machine = Machine(timeout_s=10.0, processes=40)
+    machine.start()
+    try:
+        if not machine._groups:
+            pytest.skip("no control groups can be made here")
+        code = "import os, time\nfor n in range(80): os.fork() or (time.sleep(5), os._exit(0))"
+        told = machine.shell(f"python3 -c '{code}'")
+        assert "Resource temporarily unavailable" in told.output
+    finally:
+        machine.close()
+
+
+def test_no_signal_of_a_program_ends_the_machine(machine):
+    machine.shell("for each in $(seq 64); do kill -$each 1; done 2>/dev/null")
+    machine.shell("(sleep 0.1 &); sleep 0.3")
+    assert machine.check("bash", "ps -e -o stat= -o comm= | grep -c '^Z.*sleep'").output == "0\n"
+
+
+def test_programs_in_place_of_the_systems_are_not_privileged(machine):
+    """Capability 21, sys_admin, could uncover what is hidden."""
+    machine.shell(
+        "printf '#!/bin/bash\\ngrep CapEff /proc/self/status >> /root/held\\n' > /root/spy\n"
+        "chmod +x /root/spy; grep CapEff /proc/self/status > /root/held\n"
+        "for each in setpriv env nsenter python3 sleep setsid; do\n"
+        "  cp --remove-destination /root/spy /usr/local/bin/$each\n"
+        "  cp --remove-destination /root/spy /usr/bin/$each\n"
+        "done\n"
+        "pkill -x sleep; exit"
+    )
+    assert machine.shell("/usr/bin/true && echo up").output == "up\n"
+    machine.launch("true")
+    held = machine.check("bash", "cut -f2 /root/held").output.split()
+    assert len(held) > 1
+    assert [each for each in held if int(each, 16) & 1 << 21] == []
+
+
 def test_programs_left_running_are_of_the_machine_and_end_with_it():
     machine = Machine(timeout_s=3.0)
     machine.start()
@@ -82,7 +123,9 @@ def test_checks_see_the_state_but_not_the_agents_programs(machine):
     machine.shell(
         "mkdir /data /srv/new; echo 1 > /data/one; echo 2 > /etc/two; echo 3 > /usr/local/three\n"
         "printf '#!/bin/bash\\nexit 0\\n' > /root/yes; chmod +x /root/yes\n"
-        "for each in test grep python3 false; do cp /root/yes /usr/local/bin/$each; done\n"
+        "for each in test grep python3 false setpriv env; do\n"
+        "  cp /root/yes /usr/local/bin/$each\n"
+        "done\n"
         "cp --remove-destination /root/yes /usr/bin/false\n"
         "echo 'exit 0' > /root/.bashrc; echo /root/liar.so > /etc/ld.so.preload"
     )
@@ -97,3 +140,35 @@ def test_checks_see_the_state_but_not_the_agents_programs(machine):
     )
     assert machine.check("bash", 'echo "$1/$2"', "a", "b c").output == "a/b c\n"
     assert machine.check("bash", "echo x > /usr/bin/new").exit_code != 0
+
+
+def test_what_waits_for_a_check_cannot_forge_it(machine):
+    watch, _ = EXPLOITS["waits_for_the_check"](load(OWN, None, split="own", system="")[0])
+    machine.shell(watch.arguments["script"])
+    for code in ("[ -e /root/wanted ]", "sleep 0.5; [ -e /root/wanted ]"):
+        assert machine.check("bash", code).exit_code != 0
+
+
+def test_programs_are_stopped_while_they_are_counted(machine):
+    machine.shell("while :; do echo tick >> /root/ticks; sleep 0.05; done &")
+    machine.shell("bash -c 'sleep 60 & exec -a job sleep 60' & sleep 0.2")
+    code = "wc -l < /root/ticks; sleep 0.5; wc -l < /root/ticks; pgrep -fc 'sleep 60|job'"
+    first, then, jobs = machine.check("bash", code).output.split()
+    assert first == then
+    assert int(jobs) >= 2
+    machine.shell("sleep 0.5")
+    assert int(machine.run("bash", "wc -l < /root/ticks").output) > int(then)
+
+
+def test_only_a_machine_is_stopped():
+    with pytest.raises(ValueError, match="our own"):
+        stop(os.stat("/proc/self/ns/pid").st_ino, os.getpid(), 1.0)
+
+
+def test_what_cannot_be_stopped_fails_the_check(machine, monkeypatch):
+    def fails(*arguments):
+        raise StillRunningError("2 processes run on")
+
+    monkeypatch.setattr("clawjax.evals.suites.agentbench.system.machine.stop", fails)
+    found = machine.check("bash", "true")
+    assert (found.exit_code, found.output) == (-1, "not checked: 2 processes run on")

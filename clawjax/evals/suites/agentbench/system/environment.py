@@ -68,7 +68,7 @@ class MachineEnvironment:
         """Run the checks in order until one fails.
 
         The first argument of each is the answer (`None` where there is none), then come the outputs
-        of those before it. What the agent left running may still run.
+        of those before it. What the agent left running is stopped meanwhile.
         """
         arguments = [str(request["answer"])]
         steps = []

@@ -23,21 +23,27 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from clawjax.evals.harness.bounds import bounded, joined, unbound
 from clawjax.evals.harness.sandbox import Finished
-from clawjax.evals.suites.agentbench.system.bounds import bounded, unbound
+from clawjax.evals.suites.agentbench.system import enter
 from clawjax.evals.suites.agentbench.system.scripts import CHECK, GUARD, INNER, OUTER
+from clawjax.evals.suites.agentbench.system.stopping import (
+    StillRunningError,
+    is_still,
+    namespace_of,
+    resume,
+    stop,
+)
 
 __all__ = ["Machine", "machine_problem"]
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CHECK_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 """The system's programs first, so that none of the agent's is taken for one."""
-_CAPABILITIES = (
-    "sys_admin", "net_admin", "sys_module", "sys_rawio", "sys_ptrace", "sys_boot", "sys_time",
-    "sys_resource", "mknod", "mac_admin", "mac_override", "syslog", "bpf", "perfmon",
-)  # fmt: skip
-"""Taken away, as container engines do."""
+_HOST = {"PATH": _CHECK_PATH, "LANG": "C.UTF-8"}
+"""Environment of what enters a machine: in a check, too, /usr/local is the agent's."""
 _START_S = 30.0
+_STOP_S = 5.0
 _CHECK_FACTOR = 4
 """Checks may take longer than what the agent runs: some look through whole folders."""
 _OUTPUT_BYTES = 65536
@@ -73,9 +79,10 @@ class Machine:
         self._processes = processes
         self._folder: str | None = None
         self._outer: subprocess.Popen[bytes] | None = None
-        self._inner = 0
+        self._inner = self._namespace = 0
         self._groups: list[Path] = []
         self._shell: subprocess.Popen[bytes] | None = None
+        self._stopped: set[int] = set()
 
     def start(self) -> None:
         """Build it.
@@ -88,12 +95,12 @@ class Machine:
             ["unshare", "--user", "bash", "-c", OUTER, "outer", self._folder,
              str(self._disk_mib), self._home, INNER, *_hidden()],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True,
+            start_new_session=True, env=_HOST,
         )  # fmt: skip
         try:
             self._await("user")
             _map_users(self._outer.pid)
-            self._groups = bounded(self._outer.pid, self._memory_mib, self._processes)
+            self._groups = bounded(self._memory_mib, self._processes, self._outer.pid)
             assert self._outer.stdin is not None
             self._outer.stdin.write(b"\n")
             self._outer.stdin.close()
@@ -101,6 +108,7 @@ class Machine:
             self._await("up")
             children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
             self._inner = int(children.split()[0])
+            self._namespace = namespace_of(self._inner)
         except BaseException:
             self.close()
             raise
@@ -113,10 +121,12 @@ class Machine:
             code: the program.
             arguments: its `$1`, `$2`, ...
         """
+        self._resume()
         return self._finish([*self._enter(), *self._program(language, code, arguments)])
 
     def launch(self, code: str) -> None:
         """A bash program that goes on in the background."""
+        self._resume()
         command = [*self._enter(), "setsid", *self._program("bash", code, ())]
         self._finish(command, is_silent=True)
 
@@ -125,6 +135,7 @@ class Machine:
 
         One that takes too long, or ends the shell, costs the shell: the next is a fresh one.
         """
+        self._resume()
         if self._shell is None or self._shell.poll() is not None:
             self._shell = self._new_shell()
         assert self._shell.stdin is not None
@@ -141,16 +152,27 @@ class Machine:
         return self._read_until(mark.encode())
 
     def check(self, language: str, code: str, *arguments: str) -> Finished:
-        """As `run`, with the system's own programs: what the agent replaced is not used."""
+        """As `run`, with the system's own programs: what the agent replaced is not used.
+
+        All that runs in the machine is stopped, until something else is run in it. Where that
+        fails, or something ran nevertheless, the exit code is -1: what was found may be forged.
+        """
         assert self._outer is not None
         assert self._folder is not None
         command = [
-            "nsenter", "-t", str(self._outer.pid), "-U", "--preserve-credentials", "-m", "--",
-            "unshare", "--mount", "bash", "-c", CHECK, "check", self._folder, str(self._inner),
-            ":".join(_hidden()), *_confined(self._home, _CHECK_PATH),
-            *self._program(language, code, arguments),
+            *joined(self._groups), *self._outside(), "unshare", "--mount",
+            "bash", "-c", CHECK, "check", self._folder, str(self._inner), ":".join(_hidden()),
+            *_confined(self._home), *self._program(language, code, arguments),
         ]  # fmt: skip
-        return self._finish(command, timeout_s=_CHECK_FACTOR * self._timeout_s)
+        try:
+            stopped = stop(self._namespace, self._inner, _STOP_S)
+        except StillRunningError as error:
+            return Finished(-1, f"not checked: {error}")
+        self._stopped.update(stopped)
+        found = self._finish(command, timeout_s=_CHECK_FACTOR * self._timeout_s)
+        if not is_still(stopped):
+            return Finished(-1, "a program that was left running ran during the check")
+        return found
 
     def close(self) -> None:
         """Kill everything and remove the folder."""
@@ -165,16 +187,27 @@ class Machine:
                     with contextlib.suppress(BrokenPipeError):
                         stream.close()
         self._shell = self._outer = None
+        self._stopped.clear()
         unbound(self._groups)
         self._groups = []
         if self._folder is not None:
             shutil.rmtree(self._folder)
             self._folder = None
 
+    def _resume(self) -> None:
+        if self._stopped:
+            resume(self._namespace, self._inner, self._stopped)
+            self._stopped.clear()
+
+    def _outside(self) -> list[str]:
+        """The namespaces around the machine, with this system's programs, read-only."""
+        assert self._outer is not None
+        return ["nsenter", "-t", str(self._outer.pid), "-U", "--preserve-credentials", "-m", "--"]
+
     def _enter(self) -> list[str]:
         return [
-            "nsenter", "-t", str(self._inner), "-U", "--preserve-credentials",
-            "-m", "-p", "-n", "-i", "-u", "--", *_confined(self._home, _PATH),
+            *joined(self._groups), *self._outside(), *_clean(self._home, _PATH),
+            _interpreter(), "-I", "-S", "-c", _entrance(), str(self._inner),
         ]  # fmt: skip
 
     def _program(self, language: str, code: str, arguments: Sequence[str]) -> list[str]:
@@ -195,6 +228,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env=_HOST,
         )
 
     def _finish(
@@ -207,6 +241,7 @@ class Machine:
                 stdout=subprocess.DEVNULL if is_silent else output,
                 stderr=subprocess.DEVNULL if is_silent else subprocess.STDOUT,
                 start_new_session=True,
+                env=_HOST,
             )
             timed_out = False
             try:
@@ -288,14 +323,31 @@ def machine_problem() -> str | None:
     return f"no checks can be run in a machine here: {found.output.strip()[:200]}"
 
 
-def _confined(home: str, path: str) -> list[str]:
+def _confined(home: str) -> list[str]:
     """Fewer capabilities, and an environment of its own."""
-    dropped = ",".join(f"-{name}" for name in _CAPABILITIES)
+    dropped = ",".join(f"-{name}" for name in enter.CAPABILITIES)
+    confined = ["setpriv", f"--bounding-set={dropped}", "--inh-caps=-all"]
+    return [*confined, *_clean(home, _CHECK_PATH)]
+
+
+def _clean(home: str, path: str) -> list[str]:
     return [
-        "setpriv", f"--bounding-set={dropped}", "--inh-caps=-all",
         "env", "-i", f"PATH={path}", f"HOME={home}", "USER=root", "LOGNAME=root", "SHELL=/bin/bash",
         "LANG=C.UTF-8", "TERM=dumb",
     ]  # fmt: skip
+
+
+@cache
+def _interpreter() -> str:
+    """The system's: it lies below /usr, which `_outside` shows read-only."""
+    found = shutil.which("python3", path=_CHECK_PATH)
+    assert found is not None, "machine_problem tells beforehand"
+    return found
+
+
+@cache
+def _entrance() -> str:
+    return Path(enter.__file__).read_text(encoding="utf-8")
 
 
 @cache

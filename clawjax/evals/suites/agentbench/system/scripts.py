@@ -17,6 +17,8 @@ exec unshare --mount bash -c '
 set -e
 base=$1; size=$2; home=$3; inner=$4; shift 4
 mount --make-rprivate /
+mount --rbind /usr /usr
+mount -o remount,bind,ro /usr 2>/dev/null || mount -o remount,bind,ro,nosuid,nodev /usr
 mount -t tmpfs -o "size=${size}m,mode=755" tmpfs "$base"
 cd "$base"
 mkdir agent upper work
@@ -65,7 +67,9 @@ wait
 """
 """Arguments: folder, MiB, home, code of `INNER`, folders to hide.
 
-Says `user`, then waits for a line while the user map is written; then `inner PID` and `up`."""
+Says `user`, then waits for a line while the user map is written; then `inner PID` and `up`. /usr is
+read-only for whoever enters the machine from here: its program could be written to by a link of the
+agent's to /proc/self/exe."""
 
 INNER = r"""
 set -e
@@ -77,9 +81,22 @@ rmdir /old
 cd /
 echo sandbox > /proc/sys/kernel/hostname 2>/dev/null || true
 echo up
-exec bash -c 'while :; do sleep 1000 & wait; done' </dev/null >/dev/null 2>&1
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+exec python3 -I -S -c '
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+while True:
+    signal.sigwait([signal.SIGCHLD])
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+' </dev/null >/dev/null 2>&1
 """
-"""The first process of the machine, which reaps what others leave."""
+"""The first process of the machine, which reaps what others leave.
+
+It is privileged, so it starts no program, which could be the agent's; no signal ends it."""
 
 GUARD = r"""
 ulimit -v "$1"; ulimit -f 262144; ulimit -c 0; ulimit -u 512 2>/dev/null || true

@@ -1,7 +1,7 @@
-"""Control groups around a process and all its children, where this system lets us make them.
+"""Control groups around programs and all their children, where this system lets us make them.
 
 Version 1 (a hierarchy for each of pids and memory) and version 2 (one for both). Without them only
-the ulimits bound a machine, and those do not bound how many processes root starts.
+the ulimits bound programs, and those do not bound how many processes root starts.
 """
 
 from __future__ import annotations
@@ -12,16 +12,26 @@ import secrets
 import time
 from pathlib import Path
 
-__all__ = ["bounded", "unbound"]
+__all__ = ["bounded", "joined", "unbound"]
 
 _log = logging.getLogger(__name__)
 
 _ROOT = Path("/sys/fs/cgroup")
 _GONE_S = 5.0
+_JOIN = r"""
+for each in $1; do echo $$ > "$each/cgroup.procs"; done
+shift
+exec "$@"
+"""
 
 
-def bounded(pid: int, memory_mib: int, processes: int) -> list[Path]:
-    """Put a process into groups with these bounds.
+def bounded(memory_mib: int, processes: int, pid: int | None = None) -> list[Path]:
+    """Make groups with these bounds.
+
+    Args:
+        memory_mib: of all members together.
+        processes: at once.
+        pid: is put into them; None: they are empty, for `joined`.
 
     Returns:
         The groups that could be made, for `unbound`.
@@ -35,6 +45,11 @@ def bounded(pid: int, memory_mib: int, processes: int) -> list[Path]:
     if (_ROOT / "cgroup.controllers").exists():
         wanted = ((_ROOT / name, {"pids.max": str(processes), "memory.max": memory}),)
     return [group for group, limits in wanted if _made(group, limits, pid)]
+
+
+def joined(groups: list[Path]) -> list[str]:
+    """A command, without the program that it is put before, which then begins in these groups."""
+    return ["sh", "-c", _JOIN, "join", " ".join(map(str, groups))]
 
 
 def unbound(groups: list[Path]) -> None:
@@ -55,7 +70,7 @@ def unbound(groups: list[Path]) -> None:
                 break
 
 
-def _made(group: Path, limits: dict[str, str], pid: int) -> bool:
+def _made(group: Path, limits: dict[str, str], pid: int | None) -> bool:
     try:
         group.mkdir()
     except OSError as error:
@@ -64,7 +79,8 @@ def _made(group: Path, limits: dict[str, str], pid: int) -> bool:
     try:
         for file, limit in limits.items():
             (group / file).write_text(limit)
-        (group / "cgroup.procs").write_text(str(pid))
+        if pid is not None:
+            (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:
         _log.debug("control group %s cannot be used: %s", group, error)
         with contextlib.suppress(OSError):
