@@ -63,6 +63,14 @@ async def test_only_a_positive_raw_reward_counts(suite, tmp_path):
 ENTER = Action("press", {"keys": "Enter"})
 
 
+async def test_a_link_within_the_page_does_not_leave_it(suite, tmp_path):
+    """The results of a search are links to `#`."""
+    agent = following(suite, "right", lambda task: task.reference.actions)
+    chosen, store = Selection(task_ids=("search-engine.0",)), EpisodeStore(tmp_path)
+    [episode] = await run(suite, agent, store, chosen, concurrency=1)
+    assert episode.score.value == 1.0, episode.trajectory.after
+
+
 FORM = """[2] RootWebArea 'Multi Layouts Task' focused: True
 \t[46] StaticText 'Movie Search'
 \t[4] textbox '' required: False

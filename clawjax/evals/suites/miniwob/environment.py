@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urldefrag
 
 from clawjax.evals.harness.tasks import ANSWER, Action, Setup
 from clawjax.evals.harness.trajectory import StepResult
@@ -107,9 +108,9 @@ class MiniWobEnvironment:
         self._exits.close()
 
     def _state(self) -> dict[str, Any]:
-        """Leaving the page ends the episode without reward."""
+        """Leaving the page ends the episode without reward; a link to `#` does not leave it."""
         page = self._windows.current.page
-        if page.url != self._url:
+        if urldefrag(page.url).url != self._url:
             return {"raw_reward": 0.0, "reward": 0.0, "is_done": True, "reason": "left the page"}
         raw, is_done, reason = page.evaluate(_STATE)
         return {

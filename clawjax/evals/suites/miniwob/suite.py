@@ -25,7 +25,7 @@ from clawjax.evals.web.grammar import WEB_TOOLS
 
 __all__ = ["SOLUTIONS", "VERSION", "MiniWobOptions", "build"]
 
-VERSION = "1"
+VERSION = "2"
 SOLUTIONS = Path(__file__).parents[2] / "data" / "miniwob_solutions.json"
 """Actions that solve some tasks, by task and seed; `solutions` records them."""
 
