@@ -17,7 +17,7 @@ from pathlib import Path
 from _killed_sweep import PAGE, goals, kill_and_go_on, read_trials, trial_table, with_table
 from _result import write_result
 
-_TRIALS, _QUICK_TRIALS = 6, 2
+_TRIALS, _QUICK_TRIALS = 4, 2
 
 
 def main() -> None:
