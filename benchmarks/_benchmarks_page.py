@@ -49,6 +49,7 @@ MINUTES = {
     "soak": 10,
     "startup": 4,
     "suite_gates": 10,
+    "sweep": 4,
     "teacher_reads": 32,
     "train_ragged": 10,
     "train_step": 10,

@@ -135,7 +135,7 @@ KEYS: tuple[Key, ...] = (
     Key("eval/kl_per_token", "nats/token", "exact KL to the base model on those replies"),
     # Evaluations, as they go on; sweeps prune by these and optimise the last one.
     Key("evaluation/score", "score", "mean over what was scored so far, then the final score"),
-    Key("evaluation/parts", "parts", "episodes or trials that it is the mean of"),
+    Key("evaluation/parts", "parts", "episodes or trials so far, unscored ones as well"),
     # Suites of tasks, by name; `step` is the policy version where there is one.
     Key("suite/*", "share", "`suite/NAME/success`, `score` and `unscored` of the episodes played"),
     # What a simulated user saw, once per turn.

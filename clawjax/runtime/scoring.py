@@ -26,14 +26,16 @@ class RunningScore:
         """Record to `monitor`."""
         self._monitor = monitor
         self._values: list[float] = []
+        self._parts = 0
 
     def add(self, value: float | None) -> None:
-        """One more episode or trial; None is unscored and in no mean."""
-        if value is None:
-            return
-        self._values.append(value)
-        mean = fmean(self._values)
-        self._monitor.log({"evaluation/score": mean, "evaluation/parts": len(self._values)})
+        """One more episode or trial; None is unscored: it counts as a part, and in no mean."""
+        self._parts += 1
+        if value is not None:
+            self._values.append(value)
+        if self._values:
+            mean = fmean(self._values)
+            self._monitor.log({"evaluation/score": mean, "evaluation/parts": self._parts})
 
 
 def finish(paths: RunPaths, scores: Sequence[float | None]) -> float | None:

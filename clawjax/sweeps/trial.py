@@ -35,7 +35,7 @@ __all__ = [
 SCORE_FILE = "score.json"
 """`{"score": number}`, of a program that is done."""
 SCORE_KEY, STEP_KEY = "evaluation/score", "evaluation/parts"
-"""Of `metrics.jsonl`: the score so far, and over how much it is the mean."""
+"""Of `metrics.jsonl`: the score so far, and after how many parts."""
 
 _POLL_S = 0.1
 _END_S = 20.0

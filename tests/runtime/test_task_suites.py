@@ -18,7 +18,8 @@ from clawjax.errors import ConfigError, EvalError, UnavailableError
 from clawjax.evals import suites as suites_module
 from clawjax.evals.__main__ import main as command
 from clawjax.evals.suites import SUITES
-from clawjax.metrics.jsonl import read_jsonl
+from clawjax.metrics.jsonl import JsonlMonitor, read_jsonl
+from clawjax.runtime.scoring import RunningScore
 from clawjax.runtime.task_suites import run_task_suites
 
 
@@ -49,6 +50,18 @@ def test_suites_make_one_table_and_metrics(tmp_path, capsys):
     ]  # fmt: skip
     assert json.loads((tmp_path / "score.json").read_text()) == {"score": 1.0}
     assert by_key["evaluation/score"] == 1.0
+
+
+def test_an_unscored_part_is_a_step_and_in_no_mean(tmp_path):
+    monitor = JsonlMonitor(tmp_path / "metrics.jsonl")
+    running = RunningScore(monitor)
+    for value in (None, 1.0, None, 0.0):
+        running.add(value)
+    monitor.close()
+    logged = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [(entry["evaluation/parts"], entry["evaluation/score"]) for entry in logged] == [
+        (2, 1.0), (3, 1.0), (4, 0.5),
+    ]  # fmt: skip
 
 
 def test_of_several_those_that_this_machine_lacks_are_left_out(tmp_path, monkeypatch):

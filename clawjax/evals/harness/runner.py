@@ -11,6 +11,7 @@ import hashlib
 import logging
 import random
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -101,7 +102,8 @@ async def run(
         selection: which tasks, how often.
         concurrency: episodes at once.
         settings: of the agent, for the manifest.
-        on_score: told of each score as soon as it is there, those on record first.
+        on_score: told of each score in the order of the selection, as soon as those before it
+            are there: after as many scores, two runs have played the same tasks.
         pool: environments of this suite that somebody else ends; None: some for this run.
 
     Returns:
@@ -130,12 +132,13 @@ async def run(
     ]
     again = {(task.task_id, trial) for task, trial, _ in missing}
     kept = [(task, trial) for task, trial in wanted if (task.task_id, trial) not in again]
+    told = _InOrder(wanted, on_score)
     for episode in await _collect(suite, store, kept):
-        on_score(episode.score)
+        told.add(episode.task, episode.trajectory.trial, episode.score)
     async with AsyncExitStack() as exits:
         if pool is None:
             pool = await exits.enter_async_context(EnvironmentPool.open(suite.launch, concurrency))
-        await _play_all(suite, agent, store, missing, selection.seed, concurrency, on_score, pool)
+        await _play_all(suite, agent, store, missing, selection.seed, concurrency, told, pool)
     return await _collect(suite, store, wanted)
 
 
@@ -176,6 +179,23 @@ async def score(suite: Suite, task: Task, trajectory: Trajectory) -> Score:
         return Score(None, error=f"{type(error).__name__}: {error}\n{trace}")
 
 
+class _InOrder:
+    """Scores as they come, told in the order that they are wanted in."""
+
+    def __init__(
+        self, wanted: Iterable[tuple[Task, int]], on_score: Callable[[Score], None]
+    ) -> None:
+        self._ahead = deque((task.task_id, trial) for task, trial in wanted)
+        self._early: dict[tuple[str, int], Score] = {}
+        self._on_score = on_score
+
+    def add(self, task: Task, trial: int, score: Score) -> None:
+        """Tell it, and those that waited for it, unless it has to wait itself."""
+        self._early[task.task_id, trial] = score
+        while self._ahead and self._ahead[0] in self._early:
+            self._on_score(self._early.pop(self._ahead.popleft()))
+
+
 async def _play_all(
     suite: Suite,
     agent: Agent,
@@ -183,7 +203,7 @@ async def _play_all(
     missing: Sequence[tuple[Task, int, int]],
     seed: int,
     concurrency: int,
-    on_score: Callable[[Score], None],
+    told: _InOrder,
     pool: EnvironmentPool,
 ) -> None:
     session = hashlib.sha256(str(store.folder.resolve()).encode()).hexdigest()[:12]
@@ -205,7 +225,7 @@ async def _play_all(
             )
             made = await score(suite, task, trajectory)
             store.keep_score(trajectory, made)
-            on_score(made)
+            told.add(task, trial, made)
             _log.info("%s %d: %s", task.task_id, trial, trajectory.outcome)
 
     async with asyncio.TaskGroup() as group:

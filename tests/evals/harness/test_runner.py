@@ -130,6 +130,39 @@ async def test_a_run_goes_on_with_what_is_missing(tmp_path):
     assert after[:2] == lines
 
 
+class FirstIsLast:
+    """Plays the first task when all others are scored; the last two wrong."""
+
+    name = "first-is-last"
+
+    def __init__(self, suite, store):
+        self.oracle, self.store = oracle_agent(suite), store
+
+    async def act(self, brief, history, *, seed):
+        if "to 1," in brief.instruction:
+            async with asyncio.timeout(60):
+                while len(self.store.scores()) < 3:  # noqa: ASYNC110 - they are a file
+                    await asyncio.sleep(0.01)
+        if any(f"to {n}," in brief.instruction for n in (3, 4)):
+            return AgentTurn(text='Action: answer\nArguments: {"text": "0"}')
+        return await self.oracle.act(brief, history, seed=seed)
+
+
+async def test_scores_are_told_in_the_order_of_the_tasks(tmp_path):
+    suite, store, told = toy_suite(), EpisodeStore(tmp_path), []
+    agent = FirstIsLast(suite, store)
+    await run(suite, agent, store, Selection(), on_score=lambda score: told.append(score.value))
+    assert told == [1.0, 1.0, 0.0, 0.0]
+
+
+async def test_scores_on_record_wait_for_those_before_them(tmp_path):
+    suite, store, told = toy_suite(), EpisodeStore(tmp_path), []
+    agent = FirstIsLast(suite, store)
+    await run(suite, agent, store, Selection(task_ids=("count-3", "count-4", "count-2")))
+    await run(suite, agent, store, Selection(), on_score=lambda score: told.append(score.value))
+    assert told == [1.0, 1.0, 0.0, 0.0]
+
+
 async def test_an_error_of_the_harness_is_played_again(tmp_path):
     suite = toy_suite(toy_task(1))
     store = EpisodeStore(tmp_path)
