@@ -17,6 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from clawjax.config import UNTRAINED, RunConfig, SuiteConfig, to_run_config
+from clawjax.errors import ConfigError
+from clawjax.evals.suites import SUITES
 
 register_schema()
 
@@ -46,15 +48,25 @@ def _tasks(config: RunConfig) -> float | None:
     """One suite of tasks, or each of those that it lists, with one agent."""
     from clawjax.runtime.task_suites import run_task_suites
 
+    _check_options(config.suite)
     chosen = [_part(name, config) for name in config.suite.suites] or [config.suite]
     scores = [summary["score"]["value"] for summary in run_task_suites(config, chosen)]
     return None if None in scores else fmean(scores)
+
+
+def _check_options(suite: SuiteConfig) -> None:
+    """Of suites that are listed, options go under their names."""
+    for name in suite.options if suite.suites else ():
+        if name not in SUITES:
+            msg = f"suite.options.{name} is no suite's: use the name of one, {', '.join(SUITES)}"
+            raise ConfigError(msg)
 
 
 def _part(name: str, config: RunConfig) -> SuiteConfig:
     """A suite by the name of its file, with the selection of the one that lists it."""
     with_it = [f"suite={name}", f"run.dir={config.run.dir}"]
     part = to_run_config(compose("evaluate", overrides=with_it)).suite
+    part.options |= config.suite.options.get(name, {})
     part.limit = config.suite.limit
     part.trials = config.suite.trials
     part.concurrency = config.suite.concurrency

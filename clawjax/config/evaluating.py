@@ -40,7 +40,7 @@ class EpisodesConfig:
     max_error_share: float = 0.1
     """Share of episodes that may break down (agent, environment, scorer) before the run fails."""
     options: dict[str, Any] = field(default_factory=dict)
-    """The suite's own."""
+    """The suite's own; of one that lists others, theirs by their names."""
 
     def __post_init__(self) -> None:
         """Reject a selection that is none."""

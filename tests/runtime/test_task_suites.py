@@ -1,6 +1,9 @@
 """Suites of tasks, from the configuration to the table."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -74,6 +77,23 @@ def test_of_several_those_that_this_machine_lacks_are_left_out(tmp_path, monkeyp
     assert [summary["suite"] for summary in found] == ["tau"]
     with pytest.raises(UnavailableError, match="no such hardware"):
         run_task_suites(config(tmp_path, kind="oracle"), [chosen("lacking")])
+
+
+@pytest.mark.slow
+def test_suites_that_are_listed_take_options_by_their_names(tmp_path):
+    def quick(*overrides):
+        entry = str(Path(__file__).parents[2] / "experiments" / "evaluate.py")
+        chosen = ["suite=quick", "suite.suites=[personal_agent]", "agent=oracle", *overrides]
+        command = [sys.executable, entry, *chosen, f"hydra.run.dir={tmp_path}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    found = quick("+suite.options.personal_agent.personas=[brief]")
+    assert found.returncode == 0, found.stderr
+    report = json.loads((tmp_path / "personal_agent" / "report.json").read_text())
+    assert (report["tasks"], report["success"]["value"]) == (2, 1.0)
+    refused = quick("+suite.options.tasks=all")
+    assert refused.returncode == 2
+    assert "suite.options.tasks is no suite's" in refused.stderr
 
 
 def test_records_are_scored_again_and_compared(tmp_path, capsys):

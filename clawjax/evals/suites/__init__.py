@@ -20,6 +20,7 @@ SUITES: dict[str, str] = {
     "household": "clawjax.evals.suites.agentbench.household.suite:build",
     "miniwob": "clawjax.evals.suites.miniwob.suite:build",
     "os": "clawjax.evals.suites.agentbench.system.suite:build",
+    "personal_agent": "clawjax.evals.suites.personal_agent.suite:build",
     "tau": "clawjax.evals.suites.tau.suite:build",
     "web": "clawjax.evals.suites.webarena.suite:build_local",
     "webarena": "clawjax.evals.suites.webarena.suite:build",

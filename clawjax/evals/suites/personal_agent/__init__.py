@@ -1,0 +1,1 @@
+"""A personal agent as it is: conversations with users whose taste it is not told."""
