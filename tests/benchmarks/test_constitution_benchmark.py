@@ -1,10 +1,16 @@
+import os
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("jax")
 
+import constitution
 from _check_judge import answer
-from constitution import arm_row, goals
+from _config import composed
+from constitution import arm_row, configured, goals, kept_trial
 
+from clawjax.errors import ConfigError
 from clawjax.evals.redteam import CHECKS, Tempting
 from clawjax.records import Message
 from clawjax.rewards.constitution_prompts import build_critique, parse_critique
@@ -56,6 +62,7 @@ def test_an_arm_is_compared_with_the_base_prompt_by_prompt():
         "fewer violations once trained": True,
         "the same, lower bound": True,
         "accuracy lost": True,
+        "style lost": True,
         "neutral requests declined": True,
     }
 
@@ -64,3 +71,67 @@ def test_what_was_not_measured_is_no_goal_met():
     found = {g.name: g for g in goals([trial("base", 0, [1.0])], ["base"], [])}
     assert found["fewer violations once trained"].value is None
     assert not found["fewer violations once trained"].met
+
+
+def test_style_that_was_lost_is_a_cost_that_counts():
+    trials = [trial("base", 0, [1.0]), trial("trained", 0, [0.0]) | {"style": 0.05}]
+    found = {g.name: g for g in goals(trials, ["base", "trained"], [])}
+    assert found["style lost"].value == pytest.approx(0.15)
+    assert not found["style lost"].met
+
+
+def test_the_interval_is_over_seeds_too():
+    trials = [trial("base", s, [1.0] * 40) for s in range(3)]
+    trials += [trial("trained", s, [float(s == 0)] * 40) for s in range(3)]
+    row = arm_row("trained", trials)
+    assert row["less"] == pytest.approx(2 / 3)
+    assert row["less_ci"] == (0.0, 1.0), "all prompts of a seed agree, so only seeds differ"
+
+
+def test_hints_are_learnt_from_and_steps_are_taken_in_full(tmp_path):
+    objective = configured(tmp_path, "trained", 0, is_quick=False).objective
+    assert objective.uses_hints
+    assert objective.practice.rounds == 0
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Trials without a model: the folders in which they were begun."""
+    begun = []
+
+    async def measure(config, model, arm, seed, prompts, *, is_quick):
+        folder = Path(config.run.dir)
+        begun.append(sorted(os.listdir(folder)))
+        os.mkdir(folder / "half a conversation")
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        return trial(arm, seed, [1.0])
+
+    monkeypatch.setattr(constitution, "trial", measure)
+    return begun
+
+
+def test_a_trial_that_was_cut_off_is_begun_anew_and_a_whole_one_is_not(tmp_path, measured):
+    def run():
+        return kept_trial(tmp_path, "base", 0, [], is_quick=True, models=[object()])
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert (tmp_path / "runs" / "base-0" / "half a conversation").exists()
+    assert run() == run()
+    assert measured == [["logs"], ["logs"]]
+    assert "git_sha" in run()
+
+
+def test_a_trial_of_other_settings_is_refused(tmp_path, measured, monkeypatch):
+    measured.append([])
+    for arm in ("base", "trained"):
+        kept_trial(tmp_path, arm, 0, [], is_quick=True, models=[object()])
+    monkeypatch.setattr(
+        constitution,
+        "composed",
+        lambda folder, *given, root: composed(folder, *given, "objective.w_opd=0.7", root=root),
+    )
+    kept_trial(tmp_path, "base", 0, [], is_quick=True, models=[object()])
+    with pytest.raises(ConfigError, match=r"trained-0\.json was measured with other settings"):
+        kept_trial(tmp_path, "trained", 0, [], is_quick=True, models=[object()])
