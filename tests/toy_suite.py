@@ -76,7 +76,9 @@ def toy_task(number: int, **options: Any) -> Task:
         limits=limits,
         options=options,
         reference=Reference(
-            answer=str(number), actions=(Action("add", {"n": number}), Action.answer(str(number)))
+            answer=str(number),
+            actions=(Action("add", {"n": number}), Action.answer(str(number))),
+            steps=2,
         ),
         split="dev" if number < 3 else "test",
         data_version="0",

@@ -24,6 +24,7 @@ __all__ = [
     "Parsed",
     "Scorer",
     "Suite",
+    "furthest",
 ]
 
 
@@ -123,9 +124,10 @@ class Launch:
     """Added to the process's environment variables, from which keys and tokens are removed."""
 
 
-def no_state(task: Task, trajectory: Trajectory) -> tuple[str, ...]:
-    """Side effects of a world that has no state."""
-    return ()
+def furthest(task: Task, trajectory: Trajectory, score: Score) -> float | None:
+    """The most that the environment told of progress; None where it told nothing."""
+    told = [each.result.progress for each in trajectory.executed]
+    return max((value for value in told if value is not None), default=None)
 
 
 def nothing_to_inspect(task: Task) -> Mapping[str, Any]:
@@ -158,8 +160,11 @@ class Suite:
     text_rules: str = ""
     """How to act without tool calls, for agents that have none."""
     inspection: Callable[[Task], Mapping[str, Any]] = nothing_to_inspect
-    side_effects: Callable[[Task, Trajectory], tuple[str, ...]] = no_state
-    """What changed outside of what was allowed, one line each."""
+    side_effects: Callable[[Task, Trajectory], tuple[str, ...] | None] | None = None
+    """What changed outside of what was allowed, one line each; None: it is not measured, of any
+    episode or of this one."""
+    progress: Callable[[Task, Trajectory, Score], float | None] = furthest
+    """Share of the subgoals that were reached, in [0, 1]; None: it is not measured."""
     tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)
     """By name: calls that read and calls that write are also compared apart. Empty: not told."""
     scores_unfinished: bool = False

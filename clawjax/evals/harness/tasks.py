@@ -85,9 +85,9 @@ class Reference:
 
     answer: Any = None
     actions: tuple[Action, ...] = ()
-    """Calls of a good solution, for tool-call accuracy."""
+    """Calls of a good solution, for tool-call accuracy; without any it is not measured."""
     steps: int | None = None
-    """Turns of the oracle, for efficiency; None: as many as its actions."""
+    """Turns of a good solution, for efficiency; None: not known, as where only the answer is."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

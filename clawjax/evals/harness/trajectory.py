@@ -96,6 +96,9 @@ class StepResult:
     """Whether it failed because something had to come first."""
     state: str | None = None
     """Digest of the state after it, for loops and revisits; None: the observation stands for it."""
+    resolved: Action | None = None
+    """The action in the words of references, e.g. an element by its name and not by its number on
+    this page; None: as it was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,11 @@ class Trajectory:
     def actions(self) -> tuple[Action, ...]:
         """All that were carried out, in order."""
         return tuple(each.action for step in self.steps for each in step.executed)
+
+    @property
+    def resolved_actions(self) -> tuple[Action, ...]:
+        """The same in the words of references."""
+        return tuple(each.result.resolved or each.action for each in self.executed)
 
     @property
     def executed(self) -> tuple[Executed, ...]:

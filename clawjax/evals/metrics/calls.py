@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from clawjax.evals.harness.tasks import ANSWER, RESPOND, Action
 
-__all__ = ["CallMatch", "match_calls"]
+__all__ = ["CallMatch", "has_calls", "match_calls"]
 
 
 class CallMatch(NamedTuple):
@@ -51,6 +51,11 @@ def match_calls(
         precision=shared / len(made) if made else None,
         recall=shared / len(wanted) if wanted else None,
     )
+
+
+def has_calls(actions: Sequence[Action]) -> bool:
+    """Whether there is more than answers and what is said to the user."""
+    return any(map(_is_call, actions))
 
 
 def _is_call(action: Action) -> bool:

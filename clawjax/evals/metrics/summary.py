@@ -14,10 +14,10 @@ from typing import Any
 from clawjax.evals.harness.outcome import AGENTBENCH, UNSCORED, Outcome
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode
-from clawjax.evals.harness.tasks import Action, ToolKind
+from clawjax.evals.harness.tasks import Action, Task, ToolKind
 from clawjax.evals.harness.trajectory import Parse, Trajectory, effective_outcome
 from clawjax.evals.metrics.agreement import agreement
-from clawjax.evals.metrics.calls import match_calls
+from clawjax.evals.metrics.calls import has_calls, match_calls
 from clawjax.evals.metrics.coherence import coherence
 from clawjax.evals.metrics.statistics import (
     clustered_bootstrap,
@@ -80,10 +80,10 @@ def episode_row(suite: Suite, episode: Episode, prices: Prices | None = None) ->
     task, trajectory, score = episode
     outcome = effective_outcome(trajectory, score)
     value = None if outcome in UNSCORED else score.value
-    optimal = task.reference.steps or len(suite.oracle(task)) or None
+    optimal = task.reference.steps
     steps = len(trajectory.steps)
     success = None if value is None else float(is_success(value))
-    reference = task.reference.actions
+    made, reference = trajectory.resolved_actions, task.reference.actions
     row: dict[str, Any] = {
         "task_id": task.task_id,
         "trial": trajectory.trial,
@@ -91,7 +91,7 @@ def episode_row(suite: Suite, episode: Episode, prices: Prices | None = None) ->
         "value": value,
         "success": success,
         "judged": score.judged,
-        "progress": _progress(trajectory, success),
+        "progress": _progress(suite.progress(task, trajectory, score), success),
         "steps": float(steps),
         "steps_over_optimal": steps / optimal if optimal and success else None,
         "spl": None
@@ -99,16 +99,16 @@ def episode_row(suite: Suite, episode: Episode, prices: Prices | None = None) ->
         else success * optimal / max(optimal, steps),
         "calls": float(len(trajectory.actions)),
         "wall_s": trajectory.wall_s,
-        "side_effects": float(len(suite.side_effects(task, trajectory))),
+        "side_effects": _side_effects(suite, task, trajectory),
         **_usage(trajectory, prices),
         **_validity(trajectory),
         **coherence(trajectory)._asdict(),
     }
     for prefix, with_arguments in (("calls", True), ("names", False)):
-        found = match_calls(trajectory.actions, reference, with_arguments=with_arguments)
+        found = match_calls(made, reference, with_arguments=with_arguments)
         for name, each in found._asdict().items():
-            row[f"{prefix}_{name}"] = each if reference else None
-    return row | _by_kind(suite.tool_kinds, trajectory.actions, reference)
+            row[f"{prefix}_{name}"] = each if has_calls(reference) else None
+    return row | _by_kind(suite.tool_kinds, made, reference)
 
 
 def by_task(episodes: Iterable[Episode]) -> dict[str, list[float]]:
@@ -158,18 +158,19 @@ def _by_kind(
             for calls in (called, reference)
         )
         found = match_calls(made, wanted, with_arguments=True)
-        row[f"{kind}s_precision"] = found.precision if reference else None
+        row[f"{kind}s_precision"] = found.precision if has_calls(reference) else None
         row[f"{kind}s_recall"] = found.recall
     return row
 
 
-def _progress(trajectory: Trajectory, success: float | None) -> float | None:
-    """AgentBoard's: the furthest point reached; 1 where the task was solved."""
-    if success:
-        return 1.0
-    told = [each.result.progress for each in trajectory.executed]
-    known = [value for value in told if value is not None]
-    return max(known) if known else None
+def _progress(reached: float | None, success: float | None) -> float | None:
+    """AgentBoard's: the share of subgoals reached; 1 where the task was solved in another way."""
+    return 1.0 if success and reached is not None else reached
+
+
+def _side_effects(suite: Suite, task: Task, trajectory: Trajectory) -> float | None:
+    found = None if suite.side_effects is None else suite.side_effects(task, trajectory)
+    return None if found is None else float(len(found))
 
 
 def _usage(trajectory: Trajectory, prices: Prices | None) -> dict[str, float | None]:

@@ -62,6 +62,14 @@ class PageText(NamedTuple):
         found = [node for node in self.nodes.values() if (node.role, node.name) == (role, name)]
         return found[index] if index < len(found) else None
 
+    def words(self, number: str) -> str | None:
+        """Role, name and index of a node by its number, as `find` takes them; None: no such."""
+        if number not in self.nodes:
+            return None
+        role, name = self.nodes[number][:2]
+        alike = [each for each, node in self.nodes.items() if node[:2] == (role, name)]
+        return f"{role} {name!r} {alike.index(number)}"
+
 
 def boxes_of(snapshot: Mapping[str, Any], scroll: tuple[float, float]) -> dict[int, Box]:
     """Boxes by backend node id, from `DOMSnapshot.captureSnapshot`.

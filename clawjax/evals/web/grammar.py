@@ -22,6 +22,7 @@ __all__ = [
     "ACTIONS",
     "GRAMMAR",
     "WEB_TOOLS",
+    "canonical",
     "named_element",
     "read_action",
     "read_web_text",
@@ -166,6 +167,18 @@ def named_element(element: str) -> tuple[str, str, int] | None:
     if match is None:
         return None
     return match.group(1), ast.literal_eval(match.group(2)), int(match.group(3) or 0)
+
+
+def canonical(action: Action) -> Action:
+    """The same action in one wording: named elements with an index, no argument left out."""
+    given = dict(action.arguments)
+    named = named_element(str(given.get("element", "")))
+    if named is not None:
+        role, name, index = named
+        given["element"] = f"{role} {name!r} {index}"
+    if action.name == "type":
+        given.setdefault("enter", True)
+    return Action(action.name, given)
 
 
 def _one(name: str, argument: str, pattern: str) -> Callable[[str], Action | None]:

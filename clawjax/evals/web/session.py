@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.web.axtree import Node, PageText, boxes_of, page_text
-from clawjax.evals.web.grammar import named_element
+from clawjax.evals.web.grammar import canonical, named_element
 from clawjax.evals.web.har import recording
 
 if TYPE_CHECKING:
@@ -123,6 +123,16 @@ class Session:
             f"Tab {index}{' (current)' if page is self.page else ''}: {page.title()}"
             for index, page in enumerate(self._context.pages)
         )
+
+    def resolved(self, action: Action) -> Action:
+        """The same in the words of references: an element by role and name as it was seen last.
+
+        An element that is not there stays as it was written.
+        """
+        words = self._seen.words(str(action.arguments.get("element", "")))
+        if words is not None:
+            action = Action(action.name, {**action.arguments, "element": words})
+        return canonical(action)
 
     def carry_out(self, action: Action) -> None:
         """Do it and wait for what it loads.

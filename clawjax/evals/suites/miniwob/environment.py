@@ -81,19 +81,24 @@ class MiniWobEnvironment:
         if action.name == ANSWER:
             return StepResult("", is_done=True)
         problem: str | None = None
+        resolved = self._windows.current.resolved(action)
         try:
             self._windows.current.carry_out(action)
         except RefusedError as refused:
             problem = str(refused)
         self._end = self._state()
         if self._end["is_done"]:
-            return StepResult("The episode is over.", is_done=True, reward=self._end["reward"])
+            return StepResult(
+                "The episode is over.", is_done=True, reward=self._end["reward"], resolved=resolved
+            )
         seen = self._windows.current.look().text
         state = hashlib.sha256(seen.encode()).hexdigest()
         text = (
             seen if problem is None else f"{action.name} was not carried out: {problem}\n\n{seen}"
         )
-        return StepResult(text, is_valid=problem is None, error=problem, state=state)
+        return StepResult(
+            text, is_valid=problem is None, error=problem, state=state, resolved=resolved
+        )
 
     def snapshot(self) -> Mapping[str, Any]:
         """Reward, and the page's reason for it."""

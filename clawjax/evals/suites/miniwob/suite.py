@@ -21,7 +21,7 @@ from clawjax.evals.harness.trajectory import Message, Score, Trajectory
 from clawjax.evals.suites import read_options
 from clawjax.evals.suites.miniwob.pages import LEFT_OUT, data_version, find_pages, repeat_seeds
 from clawjax.evals.web.chromium import browser_problem
-from clawjax.evals.web.grammar import WEB_TOOLS
+from clawjax.evals.web.grammar import WEB_TOOLS, canonical
 
 __all__ = ["SOLUTIONS", "VERSION", "MiniWobOptions", "build"]
 
@@ -131,6 +131,10 @@ def build(options: Mapping[str, Any]) -> Suite:
 def _tasks(folder: Path, chosen: MiniWobOptions, solutions: Mapping[str, Any]) -> list[Task]:
     version = data_version(folder)
     names = sorted({each.stem for each in (folder / "miniwob").glob("*.html")} - LEFT_OUT)
+    solved = {
+        name: tuple(canonical(Action(**each)) for each in actions)
+        for name, actions in solutions.items()
+    }
     return [
         Task(
             suite="miniwob",
@@ -141,15 +145,17 @@ def _tasks(folder: Path, chosen: MiniWobOptions, solutions: Mapping[str, Any]) -
             split="all",
             limits=Limits(turns=chosen.turns, wall_s=600.0, action_errors=chosen.turns),
             options={"page": name, "seed": seed},
-            reference=Reference(
-                actions=tuple(Action(**each) for each in solutions.get(f"{name} {seed}", ()))
-            ),
+            reference=_reference(solved.get(f"{name} {seed}", ())),
             metadata={"type": name},
             data_version=version,
         )
         for name, seeds in zip(names, repeat_seeds(names, chosen.repeats), strict=True)
         for repeat, seed in enumerate(seeds)
     ]
+
+
+def _reference(actions: tuple[Action, ...]) -> Reference:
+    return Reference(actions=actions, steps=len(actions) or None)
 
 
 async def _score(task: Task, trajectory: Trajectory) -> Score:

@@ -20,6 +20,7 @@ __all__ = [
     "Database",
     "Domain",
     "ToolError",
+    "accepted",
     "changes",
     "digest",
     "fresh_copy",
@@ -84,7 +85,18 @@ def fresh_copy(database: Database) -> Database:
 def replay(domain: Domain, database: Database, actions: Iterable[Action]) -> Database:
     """The state after some calls on a fresh copy; calls that fail change nothing."""
     state = fresh_copy(database)
+    _carry_out(domain, state, actions)
+    return state
+
+
+def accepted(domain: Domain, database: Database, actions: Iterable[Action]) -> list[Action]:
+    """Those of some calls on a fresh copy that are not refused."""
+    return _carry_out(domain, fresh_copy(database), actions)
+
+
+def _carry_out(domain: Domain, state: Database, actions: Iterable[Action]) -> list[Action]:
     names = {tool.name for tool in domain.TOOLS}
+    done: list[Action] = []
     for action in actions:
         if action.name not in names:
             continue
@@ -92,7 +104,8 @@ def replay(domain: Domain, database: Database, actions: Iterable[Action]) -> Dat
             domain.call(state, action.name, action.arguments)
         except ToolError:
             continue  # as in tau-bench: gold may hold calls that are refused
-    return state
+        done.append(action)
+    return done
 
 
 def digest(database: Database) -> str:

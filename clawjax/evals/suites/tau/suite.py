@@ -7,7 +7,9 @@ removed and in whatever case; else 0, also where a limit ended the conversation.
 
 from __future__ import annotations
 
+import json
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +26,7 @@ from clawjax.evals.suites.tau.domain import (
     BUNDLED,
     Database,
     Domain,
+    accepted,
     changes,
     digest,
     load_domain,
@@ -38,6 +41,7 @@ from clawjax.evals.suites.tau.records import (
     read_splits,
     read_tasks,
 )
+from clawjax.evals.suites.tau.users import STOP, ScriptedUser
 
 __all__ = ["LIBRARY", "VERSION", "TauOptions", "build"]
 
@@ -113,6 +117,7 @@ def build(options: Mapping[str, Any]) -> Suite:
         noop=Action.respond("Goodbye."),
         text_rules=_RULES,
         side_effects=partial(_side_effects, domain, fresh),
+        progress=partial(_progress, domain, fresh),
         tool_kinds=domain.KINDS,
         licence="our own: Apache-2.0" if folder == LIBRARY else "tau2-bench: MIT",
     )
@@ -132,7 +137,8 @@ def _folder(chosen: TauOptions) -> Path:
 
 def _task(record: TauTask, domain: Domain, policy: str, chosen: TauOptions, version: str) -> Task:
     script = _SILENT if chosen.silent_users else record.script
-    if script is None and chosen.user_url is None:
+    is_played = chosen.user_url is not None and not chosen.silent_users
+    if script is None and not is_played:
         msg = (
             f"task {record.task_id} has no scripted user: set suite.options.user_url to a model's, "
             "or silent_users for reference runs"
@@ -152,6 +158,7 @@ def _task(record: TauTask, domain: Domain, policy: str, chosen: TauOptions, vers
         reference=Reference(
             answer=list(record.communicate),
             actions=record.actions,
+            steps=_turns(record, domain, None if is_played else script),
             extra={"basis": list(record.basis)},
         ),
         data_version=version,
@@ -165,14 +172,7 @@ async def _score(domain: Domain, fresh: Database, task: Task, trajectory: Trajec
         ValueError: a component that needs more than database and conversation.
     """
     expected = replay(domain, fresh, task.reference.actions)
-    said = [
-        str(action.arguments["text"]).lower().replace(",", "")
-        for action in trajectory.actions
-        if action.name == RESPOND
-    ]
-    missing = [
-        each for each in task.reference.answer if not any(each.lower() in text for text in said)
-    ]
+    missing = _not_told(task, trajectory)
     known = {
         "DB": float(trajectory.after["hash"] == digest(expected)),
         "COMMUNICATE": float(not missing),
@@ -189,6 +189,41 @@ async def _score(domain: Domain, fresh: Database, task: Task, trajectory: Trajec
     )
 
 
+def _not_told(task: Task, trajectory: Trajectory) -> list[str]:
+    said = [
+        str(action.arguments["text"]).lower().replace(",", "")
+        for action in trajectory.actions
+        if action.name == RESPOND
+    ]
+    return [
+        each for each in task.reference.answer if not any(each.lower() in text for text in said)
+    ]
+
+
+def _progress(
+    domain: Domain, fresh: Database, task: Task, trajectory: Trajectory, score: Score
+) -> float | None:
+    """Share of the gold writes that were made, and of what had to be told that was said.
+
+    Only what the task's basis has; None where that is nothing. Gold that is refused does not count.
+    """
+    basis = task.reference.extra["basis"]
+    made = [each.action for each in trajectory.executed if each.result.error is None]
+    writes = accepted(domain, fresh, task.reference.actions) if "DB" in basis else []
+    wanted, done = (
+        Counter(_key(each) for each in calls if domain.KINDS.get(each.name) == "write")
+        for calls in (writes, made)
+    )
+    to_tell = len(task.reference.answer) if "COMMUNICATE" in basis else 0
+    told = to_tell and to_tell - len(_not_told(task, trajectory))
+    goals = wanted.total() + to_tell
+    return ((wanted & done).total() + told) / goals if goals else None
+
+
+def _key(action: Action) -> str:
+    return json.dumps([action.name, dict(action.arguments)], sort_keys=True)
+
+
 def _side_effects(
     domain: Domain, fresh: Database, task: Task, trajectory: Trajectory
 ) -> tuple[str, ...]:
@@ -203,8 +238,26 @@ def _parse(text: str, brief: Brief) -> Parsed | FormatError | InvalidAction:
 
 def _oracle(task: Task) -> Sequence[Action]:
     """The gold calls; then what has to be told, until the user has nothing more to say."""
-    told = ", ".join(task.reference.answer) or "That is done."
-    return (*task.reference.actions, *[Action.respond(told)] * _ORACLE_REPLIES)
+    reply = Action.respond(_told(task.reference.answer))
+    return (*task.reference.actions, *[reply] * _ORACLE_REPLIES)
+
+
+def _told(answers: Sequence[str]) -> str:
+    return ", ".join(answers) or "That is done."
+
+
+def _turns(record: TauTask, domain: Domain, script: Mapping[str, Any] | None) -> int | None:
+    """Turns of the oracle until the conversation ends; None: who plays the user decides."""
+    for count, action in enumerate(record.actions, start=1):
+        if action.name in domain.TERMINATING:
+            return count
+    if script is None:
+        return None
+    user = ScriptedUser(script)
+    for replies in range(1, _ORACLE_REPLIES + 1):
+        if STOP in user.reply(_told(record.communicate)):
+            return len(record.actions) + replies
+    return None
 
 
 def _random(brief: Brief, history: Sequence[Message], rng: random.Random) -> Action:

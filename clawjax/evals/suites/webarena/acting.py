@@ -9,11 +9,11 @@ from typing import Any
 
 from clawjax.errors import UnavailableError
 from clawjax.evals.harness.protocols import Launch
-from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Limits
-from clawjax.evals.harness.trajectory import Message
+from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Limits, Task
+from clawjax.evals.harness.trajectory import Message, Score, Trajectory
 from clawjax.evals.web.chromium import browser_problem
 
-__all__ = ["SYSTEM", "launch", "limits", "random_step"]
+__all__ = ["SYSTEM", "launch", "limits", "passed_share", "random_step"]
 
 SYSTEM = (
     "You are an autonomous agent that carries out tasks in a web browser. You are given the task, "
@@ -44,6 +44,14 @@ def launch(suite: str, options: Mapping[str, Any]) -> Launch:
 def limits(turns: int) -> Limits:
     """Of one episode."""
     return Limits(turns=turns, wall_s=1800.0, observation_chars=16000, action_errors=turns)
+
+
+def passed_share(task: Task, trajectory: Trajectory, score: Score) -> float | None:
+    """Progress: share of the task's evaluators that pass; None where one gave no verdict."""
+    verdicts = [value for value in score.parts.values() if value is not None]
+    if not verdicts or len(verdicts) < len(score.parts):
+        return None
+    return sum(verdict >= 1 for verdict in verdicts) / len(verdicts)
 
 
 def random_step(brief: Brief, history: Sequence[Message], rng: random.Random) -> Action:

@@ -18,7 +18,7 @@ from clawjax.evals.harness.trajectory import StepResult
 from clawjax.evals.suites.webarena.checks import content_of
 from clawjax.evals.suites.webarena.helpers import Context
 from clawjax.evals.suites.webarena.local.server import LocalSites
-from clawjax.evals.suites.webarena.records import at_sites, placed
+from clawjax.evals.suites.webarena.records import at_sites, placed, with_placeholders
 from clawjax.evals.web.har import keep_har
 from clawjax.evals.web.session import RefusedError
 from clawjax.evals.web.windows import Windows
@@ -94,6 +94,9 @@ class WebArenaEnvironment:
             for name, value in action.arguments.items()
         }
         problem: str | None = None
+        resolved = self._windows.current.resolved(action)
+        if "url" in given:
+            resolved = Action(action.name, {"url": with_placeholders(given["url"], self._sites)})
         try:
             self._windows.current.carry_out(Action(action.name, given))
         except RefusedError as refused:
@@ -101,10 +104,13 @@ class WebArenaEnvironment:
         text = self._look()
         state = hashlib.sha256(f"{self._windows.current.page.url}\n{text}".encode()).hexdigest()
         if self._repeats():
-            return StepResult(f"The same action {self._repetitions} times.", is_done=True)
+            told = f"The same action {self._repetitions} times."
+            return StepResult(told, is_done=True, resolved=resolved)
         if problem is not None:
             text = f"{action.name} was not carried out: {problem}\n\n{text}"
-        return StepResult(text, is_valid=problem is None, error=problem, state=state)
+        return StepResult(
+            text, is_valid=problem is None, error=problem, state=state, resolved=resolved
+        )
 
     def snapshot(self) -> Mapping[str, Any]:
         """Where the agent is; of our own sites also a digest per row of the database."""

@@ -26,6 +26,7 @@ __all__ = [
     "find_tasks",
     "placed",
     "read_tasks",
+    "with_placeholders",
 ]
 
 T = TypeVar("T")
@@ -138,6 +139,15 @@ def at_sites(text: str, sites: Mapping[str, str]) -> str:
     for placeholder, address in sites.items():
         text = text.replace(placeholder, address.rstrip("/"))
     return text
+
+
+def with_placeholders(url: str, sites: Mapping[str, str]) -> str:
+    """A URL with the placeholder of its site; as it is where it is of none."""
+    for placeholder, address in sites.items():
+        base = address.rstrip("/")
+        if url == base or url.startswith((f"{base}/", f"{base}?")):
+            return placeholder + url.removeprefix(base)
+    return url
 
 
 def placed(value: T, sites: Mapping[str, str]) -> T:

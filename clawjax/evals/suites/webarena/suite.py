@@ -19,7 +19,13 @@ from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.tasks import Action, Reference, Task
 from clawjax.evals.harness.trajectory import Score, Trajectory
 from clawjax.evals.suites import read_options
-from clawjax.evals.suites.webarena.acting import SYSTEM, launch, limits, random_step
+from clawjax.evals.suites.webarena.acting import (
+    SYSTEM,
+    launch,
+    limits,
+    passed_share,
+    random_step,
+)
 from clawjax.evals.suites.webarena.exploits import EXPLOITS
 from clawjax.evals.suites.webarena.judge import EndpointJudge, Judge
 from clawjax.evals.suites.webarena.local.store import DATA, changed_rows
@@ -32,7 +38,14 @@ from clawjax.evals.suites.webarena.records import (
     read_tasks,
 )
 from clawjax.evals.suites.webarena.scoring import evaluate
-from clawjax.evals.web.grammar import GRAMMAR, WEB_TOOLS, read_action, read_web_text, render_web
+from clawjax.evals.web.grammar import (
+    GRAMMAR,
+    WEB_TOOLS,
+    canonical,
+    read_action,
+    read_web_text,
+    render_web,
+)
 
 __all__ = ["VERSION", "WebArenaOptions", "WebOptions", "build", "build_local"]
 
@@ -153,12 +166,14 @@ def _suite(
         text_rules=GRAMMAR,
         inspection=partial(_inspection, by_id),
         side_effects=partial(_side_effects, by_id),
+        progress=passed_share,
         scores_unfinished=True,
         licence="our own tasks: Apache-2.0" if name == "web" else "WebArena: Apache-2.0",
     )
 
 
 def _task(suite: str, record: WebTask, version: str, turns: int) -> Task:
+    written = _written(record)
     return Task(
         suite=suite,
         task_id=str(record.task_id),
@@ -172,7 +187,9 @@ def _task(suite: str, record: WebTask, version: str, turns: int) -> Task:
             "start_urls": list(record.start_urls),
             "storage_state": record.storage_state if record.needs_login else None,
         },
-        reference=Reference(answer=dict(record.reference_answers), actions=_written(record)),
+        reference=Reference(
+            answer=dict(record.reference_answers), actions=written, steps=len(written) or None
+        ),
         metadata={
             "type": "+".join(record.evaluators),
             "sites": "+".join(record.sites),
@@ -211,10 +228,12 @@ def _inspection(records: Mapping[str, WebTask], task: Task) -> Mapping[str, Any]
 
 def _side_effects(
     records: Mapping[str, WebTask], task: Task, trajectory: Trajectory
-) -> tuple[str, ...]:
-    """Rows that changed in tables that the task has nothing to do with."""
+) -> tuple[str, ...] | None:
+    """Rows that changed in tables that the task has nothing to do with; of our own sites only."""
+    if "rows" not in trajectory.before:
+        return None
     allowed = records[task.task_id].extra.get("may_change", ())
-    changed = changed_rows(trajectory.before.get("rows", {}), trajectory.after.get("rows", {}))
+    changed = changed_rows(trajectory.before["rows"], trajectory.after.get("rows", {}))
     return tuple(row for row in changed if row.partition("[")[0] not in allowed)
 
 
@@ -223,7 +242,7 @@ def _written(record: WebTask) -> tuple[Action, ...]:
     if None in actions:
         msg = f"task {record.task_id}: the oracle has a line that is no action"
         raise ConfigError(msg)
-    return tuple(action for action in actions if action is not None)
+    return tuple(canonical(action) for action in actions if action is not None)
 
 
 def _oracle(records: Mapping[str, WebTask], task: Task) -> Sequence[Action]:

@@ -17,7 +17,13 @@ from clawjax.evals.harness.tasks import ANSWER, Action, Reference, Task, Tool
 from clawjax.evals.harness.trajectory import Score, Trajectory
 from clawjax.evals.suites import read_options
 from clawjax.evals.suites.webarena import exploits
-from clawjax.evals.suites.webarena.acting import SYSTEM, launch, limits, random_step
+from clawjax.evals.suites.webarena.acting import (
+    SYSTEM,
+    launch,
+    limits,
+    passed_share,
+    random_step,
+)
 from clawjax.evals.suites.webarena.records import addresses, at_sites, data_version
 from clawjax.evals.suites.webarena_verified.answers import HOW_TO_ANSWER, right_answer
 from clawjax.evals.suites.webarena_verified.records import (
@@ -117,6 +123,7 @@ def build(options: Mapping[str, Any]) -> Suite:
         render=render_web,
         text_rules=_TEXT_RULES,
         inspection=lambda task: {"har": True},
+        progress=passed_share,
         licence="WebArena-Verified: Apache-2.0",
     )
 

@@ -87,7 +87,11 @@ def task_of(
         ),
         options={"tables": tables_of(entry), "rounds": ROUNDS},
         reference=Reference(
-            answer=gold_hash(entry) if kind in CHANGES else label, actions=(*statement, final)
+            answer=gold_hash(entry) if kind in CHANGES else label,
+            actions=(*statement, final),
+            steps=len(statement) + 1
+            if statement
+            else None,  # of questions only the answer is known
         ),
         metadata={"type": kind},
         data_version=version,

@@ -109,10 +109,10 @@ def _main(scored: Sequence[tuple[Trajectory, Score]]) -> float | None:
     )
 
 
-def _changed(task: Task, trajectory: Trajectory) -> tuple[str, ...]:
-    """A question must leave the table as it was."""
+def _changed(task: Task, trajectory: Trajectory) -> tuple[str, ...] | None:
+    """A question must leave the table as it was; of changes, only the hash is known."""
     if task.metadata["type"] in CHANGES:
-        return ()
+        return None
     is_same = trajectory.before.get("hash") == trajectory.after.get("hash")
     return () if is_same else ("the table was changed",)
 

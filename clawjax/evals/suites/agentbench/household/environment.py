@@ -120,7 +120,7 @@ class HouseholdEnvironment:
         self._seen = self._engine.act(meant)
         told = offered(self._seen.text, self._seen.actions)
         if self._seen.is_won:
-            return StepResult(told, is_done=True, reward=1.0, progress=1.0)
+            return StepResult(told, is_done=True, reward=1.0, progress=self._seen.progress)
         is_stuck = len(self._taken) > _REPEATS and len(set(self._taken[-_REPEATS:])) == 1
         is_nothing = self._seen.text.startswith(NOTHING.rstrip("."))
         return StepResult(

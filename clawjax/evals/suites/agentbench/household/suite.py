@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.errors import ConfigError
-from clawjax.evals.harness.protocols import Launch, Suite
+from clawjax.evals.harness.protocols import Launch, Suite, furthest
 from clawjax.evals.harness.tasks import Action, Brief, Limits, Reference, Task
 from clawjax.evals.harness.trajectory import Message, Score, Trajectory
 from clawjax.evals.suites import read_options
@@ -73,6 +73,7 @@ def build(options: Mapping[str, Any]) -> Suite:
         noop=None,
         render=render,
         text_rules=prompt.text_rules,
+        progress=_progress,
         licence="our own rooms Apache-2.0; ALFWorld's games MIT",
     )
 
@@ -133,7 +134,7 @@ def _task(
         split=split,
         limits=Limits(turns=STEPS, format_errors=1, action_errors=1),
         options=options,
-        reference=Reference(actions=actions),
+        reference=Reference(actions=actions, steps=len(actions) or None),
         metadata={"type": kind},
         data_version=version,
     )
@@ -142,6 +143,11 @@ def _task(
 async def _score(task: Task, trajectory: Trajectory) -> Score:
     is_won = bool(trajectory.after.get("won"))
     return Score(float(is_won), {"won": float(is_won)})
+
+
+def _progress(task: Task, trajectory: Trajectory, score: Score) -> float | None:
+    """ALFWorld's engine does not tell it; our own chores begin with nothing done."""
+    return None if "game" in task.options else furthest(task, trajectory, score) or 0.0
 
 
 def _oracle(task: Task) -> Sequence[Action]:

@@ -110,6 +110,8 @@ def task_of(
     create = item.get("create")
     init = create.get("init") if isinstance(create, Mapping) else None
     start = _script(item["start"], scripts) if "start" in item else None
+    wanted = _evaluation(item, scripts)
+    is_done_by_example = "match" not in wanted and wanted["expected"] is None
     return Task(
         suite="os",
         task_id=task_id,
@@ -123,7 +125,8 @@ def task_of(
             "init": [_script(each, scripts) for each in _listed(init)],
             "start": start[1] if start else None,
         },
-        reference=Reference(extra=_evaluation(item, scripts)),
+        # The example and the end; where it computes an answer, only that is known.
+        reference=Reference(extra=wanted, steps=2 if is_done_by_example else None),
         metadata={"labels": ",".join(item.get("labels", ()))},
         data_version=version,
     )

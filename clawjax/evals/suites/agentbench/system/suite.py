@@ -86,6 +86,7 @@ def build(options: Mapping[str, Any]) -> Suite:
         render=render,
         text_rules=prompt.text_rules,
         inspection=_inspection,
+        progress=_progress,
         licence="Apache-2.0 (THUDM/AgentBench), MIT (inspect-evals), our own tasks Apache-2.0",
     )
 
@@ -142,6 +143,19 @@ def _tasks(chosen: SystemOptions, system: str) -> tuple[Task, ...]:
 def _inspection(task: Task) -> Mapping[str, Any]:
     checks = task.reference.extra.get("check")
     return {} if checks is None else {"check": checks}
+
+
+def _progress(task: Task, trajectory: Trajectory, score: Score) -> float | None:
+    """Share of the checks that pass, without those that only print what is expected."""
+    wanted = task.reference.extra
+    if "check" not in wanted or "steps" not in trajectory.evidence:
+        return None
+    decides = [each != wanted["expected"] for each in wanted["check"]]
+    steps = trajectory.evidence["steps"]  # up to the first that fails
+    passed = [
+        each["exit_code"] == 0 for each, counts in zip(steps, decides, strict=False) if counts
+    ]
+    return sum(passed) / sum(decides)
 
 
 async def _score(task: Task, trajectory: Trajectory) -> Score:
