@@ -7,6 +7,7 @@ on where it stopped. Exit codes: 0 done, 2 the configuration or this machine doe
 1 anything else.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -71,6 +72,7 @@ def _part(name: str, config: RunConfig) -> SuiteConfig:
     part.trials = config.suite.trials
     part.concurrency = config.suite.concurrency
     part.max_error_share = config.suite.max_error_share
+    part.limits = replace(part.limits, **config.suite.limits.given())
     return part
 
 

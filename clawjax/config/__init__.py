@@ -18,6 +18,7 @@ from clawjax.config.evaluating import (
     METHODS,
     UNTRAINED,
     AgentConfig,
+    EpisodeLimitsConfig,
     EpisodesConfig,
     SuiteConfig,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "DpoConfig",
     "DriftConfig",
     "EngineConfig",
+    "EpisodeLimitsConfig",
     "EpisodesConfig",
     "FilterConfig",
     "GatewayConfig",

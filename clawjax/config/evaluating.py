@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from clawjax.config.checks import at_least, at_least_or_null, require, within
 
-__all__ = ["AGENTS", "METHODS", "UNTRAINED", "AgentConfig", "EpisodesConfig", "SuiteConfig"]
+__all__ = [
+    "AGENTS",
+    "METHODS",
+    "UNTRAINED",
+    "AgentConfig",
+    "EpisodeLimitsConfig",
+    "EpisodesConfig",
+    "SuiteConfig",
+]
 
 AGENTS = ("policy", "endpoint", "oracle", "noop", "random", "exploit", "replay")
 """Kinds of agents."""
@@ -17,6 +25,31 @@ UNTRAINED = ("base", "prompted")
 METHODS = (*UNTRAINED, "sft", "binary_rl", "opd", "opd_topk", "opd_praise", "combined")
 """What the personal suite compares: the base model, the base model that is told the wish, and each
 objective."""
+
+
+@dataclass
+class EpisodeLimitsConfig:
+    """Limits of one episode of a suite of tasks; null: the suite's own."""
+
+    turns: int | None = None
+    """Replies of the agent."""
+    tokens: int | None = None
+    """Tokens of all its replies together, where its endpoint counts them."""
+    wall_s: float | None = None
+    """Seconds, environment and agent together."""
+    observation_chars: int | None = None
+    """Longer observations are cut, with a notice."""
+
+    def __post_init__(self) -> None:
+        """Reject limits that leave nothing."""
+        at_least_or_null("suite.limits.turns", self.turns, 1)
+        at_least_or_null("suite.limits.tokens", self.tokens, 1)
+        at_least_or_null("suite.limits.wall_s", self.wall_s, 1.0)
+        at_least_or_null("suite.limits.observation_chars", self.observation_chars, 1)
+
+    def given(self) -> dict[str, int | float]:
+        """Those that are not null."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass
@@ -39,6 +72,7 @@ class EpisodesConfig:
     """Episodes at once."""
     max_error_share: float = 0.1
     """Share of episodes that may break down (agent, environment, scorer) before the run fails."""
+    limits: EpisodeLimitsConfig = field(default_factory=EpisodeLimitsConfig)
     options: dict[str, Any] = field(default_factory=dict)
     """The suite's own; of one that lists others, theirs by their names."""
 

@@ -9,12 +9,13 @@ import asyncio
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clawjax.config import RunConfig, SuiteConfig
 from clawjax.errors import EvalError, UnavailableError
+from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.metrics.summary import Prices
@@ -94,7 +95,8 @@ async def _one(
     paths: RunPaths,
     running: RunningScore,
 ) -> dict[str, Any]:
-    suite = build_suite(chosen.name, chosen.options)
+    limits = chosen.limits.given()
+    suite = _within(limits, build_suite(chosen.name, chosen.options))
     store = EpisodeStore(paths.root / chosen.name)
     selection = Selection(
         task_ids=tuple(chosen.tasks),
@@ -104,6 +106,8 @@ async def _one(
         seed=config.run.seed,
     )
     settings = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
+    if limits:
+        settings["limits"] = limits
     async with measured.agent(suite) as agent:
         episodes = await run(
             suite,
@@ -115,6 +119,15 @@ async def _one(
             on_score=lambda score: running.add(score.value),
         )
     return write_report(suite, episodes, store, prices=_prices(config))
+
+
+def _within(limits: Mapping[str, Any], suite: Suite) -> Suite:
+    """The suite with these limits in place of its own."""
+    tasks = [
+        dataclasses.replace(task, limits=dataclasses.replace(task.limits, **limits))
+        for task in suite.tasks
+    ]
+    return dataclasses.replace(suite, tasks=tuple(tasks))
 
 
 def _prices(config: RunConfig) -> Prices | None:

@@ -1,16 +1,20 @@
 """Suites of tasks, from the configuration to the table."""
 
+import asyncio
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from scripted_endpoint import ScriptedEndpoint
 from sqlalchemy import create_engine, text
 
 from clawjax.config import (
     AgentConfig,
     EngineConfig,
+    EpisodeLimitsConfig,
     LogConfig,
     ModelConfig,
     RunConfig,
@@ -107,6 +111,36 @@ def test_records_are_scored_again_and_compared(tmp_path, capsys):
     assert "+1.000" in capsys.readouterr().out
     assert command(["rescore", str(tmp_path)]) == 2
     assert "holds no evaluation" in capsys.readouterr().err
+
+
+def calculates(messages):
+    """Slowly, and never answers; two tokens by the endpoint's count."""
+    time.sleep(0.2)
+    return 'Action: calculator\nArguments: {"expression": "1000 * 1000"}'
+
+
+@pytest.mark.parametrize(
+    ("limits", "detail"),
+    [
+        ({"turns": 2, "observation_chars": 3}, "turns: 2"),
+        ({"tokens": 3}, "tokens: 4 of 3"),
+        ({"wall_s": 1.0}, "wall time: 1 s"),
+    ],
+)
+async def test_an_episode_ends_at_the_limits_that_are_set(tmp_path, limits, detail):
+    limited = SuiteConfig(name="gaia", limit=1, limits=EpisodeLimitsConfig(**limits))
+    async with ScriptedEndpoint(calculates).serving() as endpoint:
+        agent = {"model": "m", "base_url": endpoint.base_url, "uses_tools": False}
+        measured = config(tmp_path, kind="endpoint", **agent)
+        await asyncio.to_thread(run_task_suites, measured, [limited])
+        with pytest.raises(ConfigError, match="limits"):
+            await asyncio.to_thread(run_task_suites, measured, [SuiteConfig(name="gaia", limit=1)])
+    [episode] = read_jsonl(tmp_path / "gaia" / "trajectories.jsonl")
+    assert (episode["outcome"], episode["detail"]) == ("task_limit", detail)
+    [executed] = episode["steps"][0]["executed"]
+    is_cut = "observation_chars" in limits
+    whole, cut = "1000000", "100\n[4 more characters are not shown]"
+    assert executed["result"]["observation"] == (cut if is_cut else whole)
 
 
 @pytest.mark.slow
