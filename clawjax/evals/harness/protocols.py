@@ -25,6 +25,7 @@ __all__ = [
     "Scorer",
     "Suite",
     "furthest",
+    "furthest_from_nothing",
 ]
 
 
@@ -133,6 +134,11 @@ def furthest(task: Task, trajectory: Trajectory, score: Score) -> float | None:
 def nothing_to_inspect(task: Task) -> Mapping[str, Any]:
     """For suites whose scorer needs no more than trajectory and snapshots."""
     return {}
+
+
+def furthest_from_nothing(task: Task, trajectory: Trajectory, score: Score) -> float:
+    """The same where a task begins with nothing done and every step tells of progress."""
+    return furthest(task, trajectory, score) or 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ MEASURED = {
     "household": {"progress", "optimum", "calls"},
     "miniwob": {"optimum", "calls"},
     "os": {"progress", "optimum"},
+    "personal_agent": {"progress", "optimum"},
     "tau": {"progress", "optimum", "calls", "side_effects"},
     "web": {"progress", "optimum", "calls", "side_effects"},
 }

@@ -20,7 +20,7 @@ from typing import Any
 from clawjax.envs.persona import Persona, load_persona
 from clawjax.errors import ConfigError
 from clawjax.evals.harness.parsing import reply_parser, say
-from clawjax.evals.harness.protocols import Launch, Suite
+from clawjax.evals.harness.protocols import Launch, Suite, furthest_from_nothing
 from clawjax.evals.harness.tasks import Action, Brief, Limits, Reference, Task
 from clawjax.evals.harness.trajectory import Message, Score, Trajectory
 from clawjax.evals.suites import read_options
@@ -74,6 +74,7 @@ def build(options: Mapping[str, Any]) -> Suite:
         oracle=_oracle,
         random_action=_random,
         exploits=EXPLOITS,
+        progress=furthest_from_nothing,
         licence="our own: Apache-2.0" if chosen.path is None else "",
     )
 

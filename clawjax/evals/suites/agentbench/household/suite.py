@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.errors import ConfigError
-from clawjax.evals.harness.protocols import Launch, Suite, furthest
+from clawjax.evals.harness.protocols import Launch, Suite, furthest_from_nothing
 from clawjax.evals.harness.tasks import Action, Brief, Limits, Reference, Task
 from clawjax.evals.harness.trajectory import Message, Score, Trajectory
 from clawjax.evals.suites import read_options
@@ -147,7 +147,7 @@ async def _score(task: Task, trajectory: Trajectory) -> Score:
 
 def _progress(task: Task, trajectory: Trajectory, score: Score) -> float | None:
     """ALFWorld's engine does not tell it; our own chores begin with nothing done."""
-    return None if "game" in task.options else furthest(task, trajectory, score) or 0.0
+    return None if "game" in task.options else furthest_from_nothing(task, trajectory, score)
 
 
 def _oracle(task: Task) -> Sequence[Action]:
