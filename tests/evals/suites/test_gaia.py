@@ -27,7 +27,9 @@ from clawjax.evals.suites.gaia.suite import OPEN, build
 # What the official scorer says (as copied, under Apache-2.0, in inspect-evals 0.26.0).
 GOLDEN = [
     json.loads(line)
-    for line in (Path(__file__).parent / "data" / "gaia_golden.jsonl").read_text().splitlines()
+    for line in (Path(__file__).parents[2] / "data" / "gaia" / "golden.jsonl")
+    .read_text()
+    .splitlines()
 ]
 QUESTIONS = [json.loads(line) for line in (OPEN / "metadata.jsonl").read_text().splitlines()]
 needs_sandbox = pytest.mark.skipif(sandbox_problem() is not None, reason=str(sandbox_problem()))
