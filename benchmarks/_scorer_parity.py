@@ -18,10 +18,13 @@ from _verified_parity import PYTHON_VARIABLE, compare_verified, scorer_python
 from _webarena_parity import compare, evaluators_file
 
 from clawjax.errors import UnavailableError
+from clawjax.evals.metrics.statistics import pass_hat_k
+from clawjax.evals.metrics.summary import is_success
 from clawjax.evals.suites.agentbench.dbbench.dataset import read_entries, tables_of
 from clawjax.evals.suites.agentbench.dbbench.mysql import MySQL
 from clawjax.evals.suites.agentbench.dbbench.rules import CHANGES, EDITIONS, is_right, same_hash
 from clawjax.evals.suites.agentbench.overall import overall_score
+from clawjax.evals.suites.gaia.scoring import is_match
 from clawjax.evals.suites.webarena.records import find_tasks
 from clawjax.evals.suites.webarena_verified.scorer import REQUIREMENT, PublishedScorer
 
@@ -30,6 +33,8 @@ __all__ = ["CHECKS", "Parity", "goal_of", "row_of"]
 DATA = Path(__file__).parents[1] / "tests" / "data"
 _ROUNDING = 0.01
 """The paper's table has two decimals, made from scores with one."""
+_HALF_A_DIGIT = 0.0005
+"""tau-bench's table has three decimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,33 @@ def verified() -> Parity:
     return Parity(source, len(found), sum(not unexpected for unexpected in found.values()))
 
 
+def gaia() -> Parity:
+    """Pairs of an answer and a gold, beside the verdicts of the official scorer."""
+    source = "GAIA, pairs of answer and gold beside the official scorer (inspect-evals 0.26.0)"
+    file = DATA / "gaia" / "golden.jsonl"
+    if not file.exists():
+        return Parity(source, gap=f"{file} is missing")
+    pairs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    agreeing = sum(is_match(each["answer"], each["gold"]) is each["match"] for each in pairs)
+    return Parity(source, len(pairs), agreeing)
+
+
+def tau_pass_k() -> Parity:
+    """pass^k of a published run, from its rewards, for each k of the table."""
+    source = "tau-bench, airline, pass^1 to pass^4 of gpt-4o from its 200 published trajectories"
+    file = DATA / "tau" / "gpt_4o_airline.json"
+    if not file.exists():
+        return Parity(source, gap=f"{file} is missing")
+    run = json.loads(file.read_text(encoding="utf-8"))
+    counts = [(len(rewards), sum(map(is_success, rewards))) for rewards in run["rewards"]]
+    found = {k: pass_hat_k(counts, int(k)) for k in run["published"]}
+    differences = [
+        abs(value - run["published"][k]) for k, value in found.items() if value is not None
+    ]
+    agreeing = sum(each <= _HALF_A_DIGIT for each in differences)
+    return Parity(source, len(found), agreeing, max(differences, default=None))
+
+
 def tau(domain: str) -> Parity:
     """Reference runs score 1 and end in the state that upstream's own tools leave."""
     source = f"tau2-bench, {domain}, beside the states that the tools of inspect-evals 0.28.0 leave"
@@ -110,11 +142,13 @@ def tau(domain: str) -> Parity:
 
 CHECKS: dict[str, Callable[[], Parity]] = {
     "dbbench": dbbench,
+    "gaia": gaia,
     "overall": overall,
     "verified": verified,
     "webarena": webarena,
     "tau_airline": partial(tau, "airline"),
     "tau_retail": partial(tau, "retail"),
+    "tau_pass_k": tau_pass_k,
 }
 
 

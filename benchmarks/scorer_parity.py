@@ -3,8 +3,9 @@
     python benchmarks/scorer_parity.py [--quick] [--only dbbench,verified,tau_retail]
 
 Each check recomputes published numbers by our scorers: hashes and labels of AgentBench's database
-tasks, the overall scores of its table, WebArena's verdicts on all of its tasks, and the states in
-which reference runs of tau2's airline and retail tasks end; and whether WebArena-Verified's own
+tasks, the overall scores of its table, the official verdicts on GAIA's answers, WebArena's on all
+of its tasks, pass^k of a run of tau-bench, and the states in which reference runs of tau2's airline
+and retail tasks end; and whether WebArena-Verified's own
 scorer pays right answers and no others, run by the interpreter that CLAWJAX_VERIFIED_PYTHON names
 (docs/web.md). Data that is not on this machine is a gap. Takes a minute, tau2 most of it, so
 `--quick` does the same.

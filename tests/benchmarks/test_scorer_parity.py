@@ -8,14 +8,26 @@ import pytest
 from _scorer_parity import CHECKS, DATA, Parity, goal_of, row_of
 from _tau_parity import agreeing_tasks
 
+from clawjax.evals.metrics.statistics import pass_at_k
 from clawjax.evals.suites.tau.suite import build
 
 
-@pytest.mark.parametrize(("name", "items"), [("dbbench", 60), ("overall", 27)])
+@pytest.mark.parametrize(
+    ("name", "items"), [("dbbench", 60), ("gaia", 82), ("overall", 27), ("tau_pass_k", 4)]
+)
 def test_published_numbers_are_reproduced(name, items):
     found = CHECKS[name]()
     assert found.items == items
     assert goal_of(name, found).met
+
+
+def test_a_wrong_verdict_or_mean_is_noticed(monkeypatch):
+    monkeypatch.setattr(_scorer_parity, "is_match", lambda answer, gold: answer == gold)
+    assert not goal_of("gaia", CHECKS["gaia"]()).met
+    monkeypatch.setattr(_scorer_parity, "pass_hat_k", pass_at_k)
+    found = CHECKS["tau_pass_k"]()
+    assert (found.agreeing, found.items) == (1, 4)  # they are the same for k = 1
+    assert not goal_of("tau_pass_k", found).met
 
 
 def test_webarena_is_scored_as_published():

@@ -6,6 +6,7 @@ Invariant: only pages of the allowed origins are ever opened, whatever the agent
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ VIEWPORT = (1280, 720)
 
 _NAVIGATION_S = 30.0
 _DRAG_STEPS = 8
+_PRIVATE_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _SELECT = """function (wanted) {
     const option = [...(this.options || [])].find(
         each => each.label.trim() === wanted || each.value === wanted);
@@ -51,6 +53,14 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def _is_public(host: str) -> bool:
+    """By its name alone: one that is looked up and gives a private address is not noticed."""
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." in host.rstrip(".") and not host.rstrip(".").endswith(_PRIVATE_NAMES)
+
+
 class Session:
     """A browser context with one page in front; ends with `close`."""
 
@@ -68,7 +78,8 @@ class Session:
 
         Args:
             browser: where.
-            origins: pages of these only; None: any page over HTTP.
+            origins: pages of these only; None: any page over HTTP but those of this machine and of
+                private networks.
             storage_state: cookies of logged-in users, as Playwright takes them: a path or a dict.
             settle_s: waited after each action, before what it loads is waited for, seconds.
             viewport: width and height, pixels.
@@ -181,7 +192,9 @@ class Session:
         """Whether a page is of an allowed origin."""
         if urlsplit(url).scheme not in ("http", "https"):
             return False
-        return self._origins is None or origin_of(url) in self._origins
+        if self._origins is None:
+            return _is_public(urlsplit(url).hostname or "")
+        return origin_of(url) in self._origins
 
     def _guard(self, route: Route) -> None:
         if self.may_open(route.request.url):
@@ -260,7 +273,7 @@ class Session:
 
     def _goto(self, given: Mapping[str, Any]) -> None:
         if not self.may_open(given["url"]):
-            allowed = "http(s)" if self._origins is None else ", ".join(sorted(self._origins))
+            allowed = "public hosts" if self._origins is None else ", ".join(sorted(self._origins))
             msg = f"{given['url']!r:.100} may not be opened: only pages of {allowed}"
             raise RefusedError(msg)
         self.page.goto(given["url"])

@@ -5,12 +5,14 @@ import io
 import json
 import os
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from clawjax.errors import ConfigError, UnavailableError
-from clawjax.evals.agents.scripted import exploit_agent
+from clawjax.evals.agents.scripted import exploit_agent, following
 from clawjax.evals.harness.calculator import calculate
 from clawjax.evals.harness.outcome import Outcome
 from clawjax.evals.harness.protocols import FormatError, Parsed
@@ -23,13 +25,17 @@ from clawjax.evals.suites.gaia.environment import GaiaEnvironment
 from clawjax.evals.suites.gaia.exploits import EXPLOITS
 from clawjax.evals.suites.gaia.scoring import is_match
 from clawjax.evals.suites.gaia.suite import OPEN, build
+from clawjax.evals.web.chromium import browser_problem
 
 # What the official scorer says (as copied, under Apache-2.0, in inspect-evals 0.26.0).
 GOLDEN = [
     json.loads(line)
-    for line in (Path(__file__).parent / "data" / "gaia_golden.jsonl").read_text().splitlines()
+    for line in (Path(__file__).parents[2] / "data" / "gaia" / "golden.jsonl")
+    .read_text()
+    .splitlines()
 ]
 QUESTIONS = [json.loads(line) for line in (OPEN / "metadata.jsonl").read_text().splitlines()]
+needs_browser = pytest.mark.skipif(browser_problem() is not None, reason=str(browser_problem()))
 needs_sandbox = pytest.mark.skipif(sandbox_problem() is not None, reason=str(sandbox_problem()))
 
 
@@ -177,8 +183,12 @@ def test_python_sees_the_attachment(world):
 
 def test_a_browser_can_be_hooked_in(monkeypatch):
     world = GaiaEnvironment(files=str(OPEN), browser="test_gaia:ScriptedBrowser")
-    world.reset(Setup("t", 0, {}))
-    assert world.step(Action("browse_open", {"url": "x"})).observation == "browse_open x"
+    for number in (1, 2):
+        world.reset(Setup("t", 0, {}))
+        told = world.step(Action("browse_open", {"url": "x"})).observation
+        assert told == f"browse_open x of question {number}"
+    refused = world.step(Action("browse_open", {"url": "nowhere"}))
+    assert (refused.is_valid, refused.observation) == (False, "no such page")
     world.close()
     tool = {"name": "browse_open", "description": "Open a page."}
     suite = build({"browser": "test_gaia:ScriptedBrowser", "browser_tools": [tool]})
@@ -186,8 +196,122 @@ def test_a_browser_can_be_hooked_in(monkeypatch):
 
 
 class ScriptedBrowser:
+    begun = 0
+
+    def begin(self):
+        self.begun += 1
+
     def call(self, name, arguments):
-        return f"{name} {arguments['url']}"
+        if arguments["url"] == "nowhere":
+            raise ValueError("no such page")
+        return f"{name} {arguments['url']} of question {self.begun}"
+
+    def close(self):
+        pass
+
+
+PAGES = {
+    "/": "<title>Start</title><h1>Rivers</h1><a href='/loire'>The Loire</a>",
+    "/loire": "<title>Loire</title><p>The Loire is 1012 km long.</p>",
+    "/cookie": "<title>Cookie</title><p>cookie: {cookie}</p>",
+}
+
+
+class RiverSite(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/away":
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/loire")
+            self.end_headers()
+            return
+        body = PAGES.get(self.path, "").replace("{cookie}", self.headers.get("Cookie", "none"))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Set-Cookie", "seen=1")
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def rivers():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), RiverSite)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@needs_browser
+def test_chromium_reads_pages_of_the_origins_named_and_forgets_them(rivers):
+    world = GaiaEnvironment(files=str(OPEN), browser="chromium", browser_origins=[rivers])
+    try:
+        world.reset(Setup("t", 0, {}))
+        found = world.step(Action("browse_goto", {"url": f"{rivers}/"}))
+        assert found.is_valid
+        assert "link 'The Loire'" in found.observation
+        found = world.step(Action("browse_click", {"element": "link 'The Loire'"}))
+        assert "1012 km" in found.observation
+        assert f"URL: {rivers}/loire" in found.observation
+        found = world.step(Action("browse_goto", {"url": f"{rivers}/cookie"}))
+        assert "seen=1" in found.observation
+        world.reset(Setup("u", 0, {}))
+        found = world.step(Action("browse_click", {"element": "link 'The Loire'"}))
+        assert not found.is_valid
+        found = world.step(Action("browse_goto", {"url": f"{rivers}/cookie"}))
+        assert "cookie: none" in found.observation
+    finally:
+        world.close()
+
+
+@needs_browser
+def test_chromium_opens_neither_files_nor_this_machine(rivers):
+    elsewhere = "http://localhost:" + rivers.rpartition(":")[2]
+    asked = {
+        None: [f"file://{OPEN}/metadata.jsonl", rivers, elsewhere, "http://2130706433/", "data:,x"],
+        rivers: [f"{elsewhere}/loire", f"{rivers}/away"],
+    }
+    for origin, urls in asked.items():
+        origins = None if origin is None else [origin]
+        world = GaiaEnvironment(files=str(OPEN), browser="chromium", browser_origins=origins)
+        try:
+            world.reset(Setup("t", 0, {}))
+            for url in urls:
+                found = world.step(Action("browse_goto", {"url": url}))
+                assert not found.is_valid, url
+                assert "Final answer" not in found.observation
+                assert "Loire" not in found.observation.replace(url, "")
+        finally:
+            world.close()
+
+
+@needs_browser
+async def test_a_question_is_answered_from_a_page(tmp_path, rivers):
+    options = official(
+        tmp_path, Question="How long is the Loire, in km?", **{"Final answer": "1012"}
+    )
+    suite = build({**options, "browser": "chromium", "browser_origins": [rivers], "python": "off"})
+    names = [tool.name for tool in suite.tasks[0].tools]
+    assert {"browse_goto", "browse_click", "browse_go_back"} <= set(names)
+    plan = (
+        Action("browse_goto", {"url": f"{rivers}/"}),
+        Action("browse_click", {"element": "link 'The Loire'"}),
+        Action.answer("1012"),
+    )
+    agent = following(suite, "reader", lambda task: plan)
+    [episode] = await run(suite, agent, EpisodeStore(tmp_path / "run"), Selection(), concurrency=1)
+    assert episode.trajectory.outcome is Outcome.COMPLETED
+    assert "1012 km" in episode.trajectory.executed[1].result.observation
+    assert episode.score.value == 1.0
+
+
+def test_what_is_not_chromiums_is_named():
+    with pytest.raises(ConfigError, match="browser_tools is for browsers of your own"):
+        build({"browser": "chromium", "browser_tools": [{"name": "x", "description": "y"}]})
+    with pytest.raises(ConfigError, match="browser_origins is of"):
+        build({"browser_origins": ["http://127.0.0.1:1"]})
 
 
 @needs_sandbox

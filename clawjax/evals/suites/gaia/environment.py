@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,42 +19,70 @@ from clawjax.evals.harness.calculator import calculate
 from clawjax.evals.harness.sandbox import Sandbox
 from clawjax.evals.harness.tasks import ANSWER, Action, Setup
 from clawjax.evals.harness.trajectory import StepResult
+from clawjax.evals.suites.gaia.browsing import ChromiumBrowser
 
-__all__ = ["Browser", "GaiaEnvironment"]
+__all__ = ["CHROMIUM", "Browser", "GaiaEnvironment"]
+
+CHROMIUM = "chromium"
+"""`suite.options.browser` for the one that is ours."""
 
 _READ_BYTES = 200_000
 
 
 class Browser(Protocol):
-    """Somebody else's browser, made without arguments; `suite.options.browser` names it."""
+    """`browsing.ChromiumBrowser`, or somebody else's, made without arguments."""
+
+    def begin(self) -> None:
+        """A new question: nothing is left of the one before."""
+        ...
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        """Carry out `browse_*`; the text is what the agent sees. What fails is told in it."""
+        """Carry out a tool; the text is what the agent sees.
+
+        Raises:
+            ValueError: it cannot be done; the message is what the agent sees.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free everything."""
         ...
 
 
 class GaiaEnvironment:
     """`Environment` of one question after the other."""
 
-    def __init__(self, *, files: str, browser: str | None = None, python_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        *,
+        files: str,
+        browser: str | None = None,
+        browser_origins: Sequence[str] | None = None,
+        python_s: float = 20.0,
+    ) -> None:
         """Nothing is touched before `reset`.
 
         Args:
             files: folder with the attachments.
-            browser: `module:callable` that gives a `Browser`.
+            browser: `chromium`, or `module:callable` that gives a `Browser`.
+            browser_origins: of Chromium, pages of these only; None: of all public hosts.
             python_s: wall time of one program.
         """
         self._files = Path(files)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._browser: Browser | None = None
         self._python_s = python_s
-        if browser is not None:
+        if browser == CHROMIUM:
+            self._browser = ChromiumBrowser(browser_origins)
+        elif browser is not None:
             module, _, name = browser.partition(":")
             self._browser = getattr(importlib.import_module(module), name)()
 
     def reset(self, setup: Setup) -> str:
         """An empty folder with the attachment, which is named."""
-        self.close()
+        self._leave()
+        if self._browser is not None:
+            self._browser.begin()
         self._folder = tempfile.TemporaryDirectory(prefix="clawjax-gaia-")
         attached = setup.options.get("file_name")
         if not attached:
@@ -75,10 +103,10 @@ class GaiaEnvironment:
                     return self._python(told["code"])
                 case name if name == ANSWER:
                     return StepResult("", is_done=True)
+            assert self._browser is not None, f"no tool {action.name} was offered"
+            return StepResult(self._browser.call(action.name, told))
         except ValueError as refused:
             return StepResult(str(refused), error=str(refused), is_valid=False)
-        assert self._browser is not None, f"no tool {action.name} was offered"
-        return StepResult(self._browser.call(action.name, told))
 
     def snapshot(self) -> Mapping[str, Any]:
         """Names and sizes of the files."""
@@ -89,7 +117,12 @@ class GaiaEnvironment:
         return {}
 
     def close(self) -> None:
-        """Remove the folder."""
+        """Remove the folder, end the browser."""
+        self._leave()
+        if self._browser is not None:
+            self._browser.close()
+
+    def _leave(self) -> None:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None

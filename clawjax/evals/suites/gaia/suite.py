@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clawjax.errors import ConfigError
+from clawjax.errors import ConfigError, UnavailableError
 from clawjax.evals.harness.parsing import (
     ACTION_RULES,
     final_answer,
@@ -26,9 +26,12 @@ from clawjax.evals.harness.sandbox import sandbox_problem
 from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Limits, Reference, Task, Tool
 from clawjax.evals.harness.trajectory import AgentTurn, Message, Score, Trajectory
 from clawjax.evals.suites import read_options
+from clawjax.evals.suites.gaia.browsing import BROWSE_TOOLS
+from clawjax.evals.suites.gaia.environment import CHROMIUM
 from clawjax.evals.suites.gaia.exploits import EXPLOITS
 from clawjax.evals.suites.gaia.records import read_records
 from clawjax.evals.suites.gaia.scoring import is_match
+from clawjax.evals.web.chromium import browser_problem
 
 __all__ = ["OPEN", "VERSION", "GaiaOptions", "build", "load"]
 
@@ -40,6 +43,8 @@ OPEN = Path(__file__).parents[2] / "data" / "gaia_open"
 
 _HIDDEN = "?"
 """Gold of the official test split."""
+_BROWSER_S = 180.0
+"""Of one step: Chromium's start, and pages of the open web."""
 
 SYSTEM = (
     "You are a general AI assistant. I will ask you a question. Report your thoughts, and finish "
@@ -66,9 +71,12 @@ class GaiaOptions:
     python: str = "auto"
     """`auto` offers Python where a sandbox can be made, `required` fails without, `off` never."""
     browser: str | None = None
-    """`module:callable` that gives a browser (`environment.Browser`); None: there is none."""
+    """`chromium`, or `module:callable` that gives a browser (`environment.Browser`); None: there is
+    none."""
+    browser_origins: list[str] | None = None
+    """Of Chromium: pages of these only; None: of all public hosts."""
     browser_tools: list[dict[str, Any]] = field(default_factory=list)
-    """What it can do: `name`, `description`, `parameters`."""
+    """What somebody else's browser can do: `name`, `description`, `parameters`."""
     turns: int = 15
 
 
@@ -77,6 +85,7 @@ def build(options: Mapping[str, Any]) -> Suite:
 
     Raises:
         ConfigError: no such folder, no question left, or no sandbox where one is required.
+        UnavailableError: Chromium is asked for and not there.
     """
     chosen = read_options(GaiaOptions, options)
     folder = OPEN if chosen.path is None else Path(chosen.path)
@@ -93,7 +102,12 @@ def build(options: Mapping[str, Any]) -> Suite:
         tasks=tuple(tasks),
         launch=Launch(
             "clawjax.evals.suites.gaia.environment:GaiaEnvironment",
-            options={"files": str(folder.resolve()), "browser": chosen.browser},
+            options={
+                "files": str(folder.resolve()),
+                "browser": chosen.browser,
+                "browser_origins": chosen.browser_origins,
+            },
+            timeout_s=60.0 if chosen.browser is None else _BROWSER_S,
         ),
         parser=reply_parser(_parse),
         scorer=_score,
@@ -200,7 +214,23 @@ def _tools(chosen: GaiaOptions) -> list[Tool]:
             "where files are also kept between calls. Only what is printed is seen."
         )
         tools.append(_text_tool("python", about, "code"))
-    return tools + [Tool(**each) for each in chosen.browser_tools]
+    return [*tools, *_browser_tools(chosen)]
+
+
+def _browser_tools(chosen: GaiaOptions) -> Sequence[Tool]:
+    if chosen.browser != CHROMIUM:
+        if chosen.browser_origins is not None:
+            msg = "suite.options.browser_origins is of suite.options.browser=chromium: set both"
+            raise ConfigError(msg)
+        return [Tool(**each) for each in chosen.browser_tools]
+    if chosen.browser_tools:
+        msg = "suite.options.browser_tools is for browsers of your own: chromium has its own tools"
+        raise ConfigError(msg)
+    problem = browser_problem()
+    if problem is not None:
+        msg = f"suite.options.browser=chromium needs a browser: {problem}"
+        raise UnavailableError(msg)
+    return BROWSE_TOOLS
 
 
 def _text_tool(name: str, description: str, argument: str) -> Tool:
