@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from clawjax.evals.suites import build_suite
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.runtime.agents import Measured, open_agents
 from clawjax.runtime.paths import RunPaths
-from clawjax.runtime.scoring import RunningScore, finish, mirror
+from clawjax.runtime.scoring import RunningScore, finish, mirrored
 
 __all__ = ["run_task_suites"]
 
@@ -45,18 +45,20 @@ def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[di
     """
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
-    with paths.locked():
-        summaries = asyncio.run(_run(config, suites, paths))
+    with paths.locked(), mirrored(config, paths) as forward:
+        summaries = asyncio.run(_run(config, suites, paths, forward))
         finish(paths, [summary["score"]["value"] for summary in summaries])
-        mirror(config, paths)
     return summaries
 
 
 async def _run(
-    config: RunConfig, suites: Sequence[SuiteConfig], paths: RunPaths
+    config: RunConfig,
+    suites: Sequence[SuiteConfig],
+    paths: RunPaths,
+    forward: Callable[[], object],
 ) -> list[dict[str, Any]]:
     monitor = JsonlMonitor(paths.metrics, source="evaluation")
-    running = RunningScore(monitor)
+    running = RunningScore(monitor, forward)
     played: list[SuiteConfig] = []
     summaries: list[dict[str, Any]] = []
     try:
