@@ -17,8 +17,7 @@ from clawjax.config import RunConfig, SuiteConfig
 from clawjax.errors import EvalError, UnavailableError
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
-from clawjax.evals.metrics.summary import Prices
-from clawjax.evals.reporting import write_report
+from clawjax.evals.reporting import read_prices, write_report
 from clawjax.evals.reporting.markdown import render_overview
 from clawjax.evals.suites import build_suite
 from clawjax.metrics.jsonl import JsonlMonitor
@@ -116,14 +115,7 @@ async def _one(
             settings=settings,
             on_score=lambda score: running.add(score.value),
         )
-    return write_report(suite, episodes, store, prices=_prices(config))
-
-
-def _prices(config: RunConfig) -> Prices | None:
-    agent = config.agent
-    if agent.prompt_price is None or agent.completion_price is None:
-        return None
-    return agent.prompt_price, agent.completion_price
+    return write_report(suite, episodes, store, prices=read_prices(settings["agent"]))
 
 
 def _metrics(summary: dict[str, Any]) -> dict[str, float]:

@@ -110,6 +110,8 @@ def task_of(
     create = item.get("create")
     init = create.get("init") if isinstance(create, Mapping) else None
     start = _script(item["start"], scripts) if "start" in item else None
+    evaluation = _evaluation(item, scripts)
+    is_answered = "match" in evaluation or evaluation["expected"] is not None
     return Task(
         suite="os",
         task_id=task_id,
@@ -123,7 +125,7 @@ def task_of(
             "init": [_script(each, scripts) for each in _listed(init)],
             "start": start[1] if start else None,
         },
-        reference=Reference(extra=_evaluation(item, scripts)),
+        reference=Reference(steps=1 if is_answered else 2, extra=evaluation),
         metadata={"labels": ",".join(item.get("labels", ()))},
         data_version=version,
     )
