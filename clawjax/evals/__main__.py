@@ -5,9 +5,9 @@
     python -m clawjax.evals judge runs/gaia/gaia --base-url http://host/v1 --model NAME --votes 3
 
 `rescore` scores every trajectory of a folder again, with the scorer of today, and writes its
-reports anew. `compare` tells whether the second agent is better than the first. `judge` asks a
-model about every trajectory that it has not judged yet, and reports how far it agrees with the
-scores.
+reports anew; it takes the record alone, no browser and no namespaces. `compare` tells whether the
+second agent is better than the first. `judge` asks a model about every trajectory that it has not
+judged yet, and reports how far it agrees with the scores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from clawjax.errors import ClawError, ConfigError
@@ -26,8 +26,9 @@ from clawjax.evals.compare import compare, render_comparison
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode, on_record, rescore
 from clawjax.evals.harness.store import EpisodeStore
+from clawjax.evals.metrics.summary import Prices
 from clawjax.evals.opinions import judge_episodes
-from clawjax.evals.reporting import write_report
+from clawjax.evals.reporting import read_prices, write_report
 from clawjax.evals.reporting.markdown import render_overview, render_summary
 from clawjax.evals.suites import build_suite
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "judge":
             told = _judge(options)
         else:
-            told = render_comparison(compare(_read(options.a), _read(options.b)))
+            told = _compare(options.a, options.b)
     except ClawError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -73,32 +74,52 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _rescore(folder: Path) -> str:
-    suite, store = _open(folder)
+    suite, store, prices = _open(folder)
     episodes = asyncio.run(rescore(suite, store))
-    return render_overview([write_report(suite, episodes, store)])
+    return render_overview([write_report(suite, episodes, store, prices=prices)])
 
 
 def _judge(options: argparse.Namespace) -> str:
-    suite, store = _open(options.folder)
+    suite, store, prices = _open(options.folder)
     episodes = on_record(suite, store)
     key = os.environ.get(options.api_key_env) or "none"
     asker = Asker(options.base_url, options.model, api_key=key)
     added = asyncio.run(judge_episodes(episodes, store, asker, votes=options.votes))
-    return f"{added} judged\n\n{render_summary(write_report(suite, episodes, store))}"
+    summary = write_report(suite, episodes, store, prices=prices)
+    return f"{added} judged\n\n{render_summary(summary)}"
 
 
-def _read(folder: Path) -> list[Episode]:
-    suite, store = _open(folder)
-    return on_record(suite, store)
+def _compare(a: Path, b: Path) -> str:
+    (left, left_by), (right, right_by) = _read(a), _read(b)
+    if left and right and left_by != right_by:
+        msg = (
+            f"the scores are by version {_listed(left_by)} of the suite in A and by "
+            f"{_listed(right_by)} in B, which cannot be compared: rescore both"
+        )
+        raise ConfigError(msg)
+    return render_comparison(compare(left, right))
 
 
-def _open(folder: Path) -> tuple[Suite, EpisodeStore]:
+def _read(folder: Path) -> tuple[list[Episode], set[str]]:
+    """Episodes, and which versions of the suite scored them."""
+    suite, store, _ = _open(folder)
+    return on_record(suite, store), {version for version, _ in store.scores().values()}
+
+
+def _listed(versions: Iterable[str]) -> str:
+    return " and ".join(sorted(versions))
+
+
+def _open(folder: Path) -> tuple[Suite, EpisodeStore, Prices | None]:
+    """The suite, for reading only, the record, and what tokens cost when it was made."""
     manifest = folder / "manifest.json"
     if not manifest.exists():
         msg = f"{folder} holds no evaluation: name a folder with manifest.json"
         raise ConfigError(msg)
     held = json.loads(manifest.read_text(encoding="utf-8"))
-    return build_suite(held["suite"], held["settings"]["suite"]), EpisodeStore(folder)
+    settings = held["settings"]
+    suite = build_suite(held["suite"], settings["suite"], is_played=False)
+    return suite, EpisodeStore(folder), read_prices(settings.get("agent", {}))
 
 
 if __name__ == "__main__":

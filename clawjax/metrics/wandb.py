@@ -111,8 +111,16 @@ class WandbMirror:
             self._save_state()
         return count
 
-    def finish(self, *, summary: Mapping[str, Any] | None = None, plot: Path | None = None) -> None:
+    def finish(
+        self,
+        *,
+        summary: Mapping[str, Any] | None = None,
+        plot: Path | None = None,
+        is_failed: bool = False,
+    ) -> None:
         """Send the rest, the summary (nested keys joined by dots) and the plot; then close.
+
+        What `is_failed` is shown as such.
 
         Waits for uploads for a bounded time; what is not uploaded by then stays on disk.
         """
@@ -123,7 +131,7 @@ class WandbMirror:
             self._run.log({_PLOT_KEY: wandb.Image(str(plot))})
         self._run.summary.update(_flat(summary or {}))
         try:
-            self._run.finish()
+            self._run.finish(exit_code=int(is_failed))
         except (wandb.Error, OSError) as error:
             logger.warning("W&B did not finish cleanly: %s", error)
 

@@ -40,7 +40,7 @@ from clawjax.runtime.build import api_key, use_compilation_cache
 from clawjax.runtime.lockstep import Lockstep
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.provenance import git_sha
-from clawjax.runtime.scoring import RunningScore, finish, mirror
+from clawjax.runtime.scoring import RunningScore, finish, mirrored
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["Trial", "conversation", "measured", "run_suite", "sessions_to_stable", "trials"]
@@ -93,8 +93,12 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
     model = load_model(config.model, seed=config.run.seed)
     results = []
     monitor = JsonlMonitor(paths.metrics, source="evaluation")
-    running = RunningScore(monitor)
-    with paths.locked(), contextlib.closing(monitor):
+    with (
+        paths.locked(),
+        contextlib.closing(monitor),
+        mirrored(config, paths) as forward,
+    ):
+        running = RunningScore(monitor, forward)
         for trial in trials(config):
             chosen = configs[trial.method]
             file = paths.root / "trials" / f"{trial.name}.json"
@@ -110,7 +114,6 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
             results.append(result)
             running.add(result["style"]["style_score"])
         finish(paths, [result["style"]["style_score"] for result in results])
-        mirror(config, paths)
     return results
 
 

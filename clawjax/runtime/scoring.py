@@ -7,7 +7,8 @@ Owns `score.json` and the keys `evaluation/*`, which sweeps read. Invariant: the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from statistics import fmean
 
 from clawjax.config import RunConfig
@@ -16,15 +17,15 @@ from clawjax.metrics.wandb import WandbMirror
 from clawjax.protocols import Monitor
 from clawjax.runtime.paths import RunPaths, write_json
 
-__all__ = ["RunningScore", "finish", "mirror"]
+__all__ = ["RunningScore", "finish", "mirrored"]
 
 
 class RunningScore:
     """The mean so far, recorded after each part of an evaluation."""
 
-    def __init__(self, monitor: Monitor) -> None:
-        """Record to `monitor`."""
-        self._monitor = monitor
+    def __init__(self, monitor: Monitor, forward: Callable[[], object] = lambda: None) -> None:
+        """Record to `monitor`, and call `forward` after each record."""
+        self._monitor, self._forward = monitor, forward
         self._values: list[float] = []
         self._parts = 0
 
@@ -36,6 +37,7 @@ class RunningScore:
         if self._values:
             mean = fmean(self._values)
             self._monitor.log({"evaluation/score": mean, "evaluation/parts": self._parts})
+            self._forward()
 
 
 def finish(paths: RunPaths, scores: Sequence[float | None]) -> float | None:
@@ -53,8 +55,12 @@ def finish(paths: RunPaths, scores: Sequence[float | None]) -> float | None:
     return score
 
 
-def mirror(config: RunConfig, paths: RunPaths) -> None:
-    """Send an evaluation that is over to W&B, where that is configured."""
+@contextmanager
+def mirrored(config: RunConfig, paths: RunPaths) -> Iterator[Callable[[], object]]:
+    """W&B beside an evaluation, where that is configured; what is yielded sends what is new.
+
+    Called after each score, so that a sweep of W&B can end a trial before it is over.
+    """
     settings = {
         name: dataclasses.asdict(getattr(config, name))
         for name in ("model", "engine", "learner", "objective", "reward", "suite", "agent", "user")
@@ -66,5 +72,12 @@ def mirror(config: RunConfig, paths: RunPaths) -> None:
         project=config.monitor.wandb_project,
         name=config.run.name,
     )
-    if begun is not None:
-        begun.finish()
+    if begun is None:
+        yield lambda: None
+        return
+    try:
+        yield begun.forward
+    except BaseException:
+        begun.finish(is_failed=True)
+        raise
+    begun.finish()

@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,13 @@ from clawjax.errors import EvalError, UnavailableError
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
-from clawjax.evals.metrics.summary import Prices
-from clawjax.evals.reporting import write_report
+from clawjax.evals.reporting import read_prices, write_report
 from clawjax.evals.reporting.markdown import render_overview
 from clawjax.evals.suites import build_suite
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.runtime.agents import Measured, open_agents
 from clawjax.runtime.paths import RunPaths
-from clawjax.runtime.scoring import RunningScore, finish, mirror
+from clawjax.runtime.scoring import RunningScore, finish, mirrored
 
 __all__ = ["run_task_suites"]
 
@@ -46,18 +45,20 @@ def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[di
     """
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
-    with paths.locked():
-        summaries = asyncio.run(_run(config, suites, paths))
+    with paths.locked(), mirrored(config, paths) as forward:
+        summaries = asyncio.run(_run(config, suites, paths, forward))
         finish(paths, [summary["score"]["value"] for summary in summaries])
-        mirror(config, paths)
     return summaries
 
 
 async def _run(
-    config: RunConfig, suites: Sequence[SuiteConfig], paths: RunPaths
+    config: RunConfig,
+    suites: Sequence[SuiteConfig],
+    paths: RunPaths,
+    forward: Callable[[], object],
 ) -> list[dict[str, Any]]:
     monitor = JsonlMonitor(paths.metrics, source="evaluation")
-    running = RunningScore(monitor)
+    running = RunningScore(monitor, forward)
     played: list[SuiteConfig] = []
     summaries: list[dict[str, Any]] = []
     try:
@@ -118,7 +119,7 @@ async def _one(
             settings=settings,
             on_score=lambda score: running.add(score.value),
         )
-    return write_report(suite, episodes, store, prices=_prices(config))
+    return write_report(suite, episodes, store, prices=read_prices(settings["agent"]))
 
 
 def _within(limits: Mapping[str, Any], suite: Suite) -> Suite:
@@ -128,13 +129,6 @@ def _within(limits: Mapping[str, Any], suite: Suite) -> Suite:
         for task in suite.tasks
     ]
     return dataclasses.replace(suite, tasks=tuple(tasks))
-
-
-def _prices(config: RunConfig) -> Prices | None:
-    agent = config.agent
-    if agent.prompt_price is None or agent.completion_price is None:
-        return None
-    return agent.prompt_price, agent.completion_price
 
 
 def _metrics(summary: dict[str, Any]) -> dict[str, float]:

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from _killed_sweep import Outcome, goals, read_trials, trial_table, with_table
+from _killed_sweep import PAGE, Outcome, goals, read_trials, trial_table, with_table
+from _result import RESULTS
 
 optuna = pytest.importorskip("optuna")
 
@@ -98,3 +99,9 @@ def test_a_page_keeps_what_is_around_its_table():
     assert page == f"before\n\n{trial_table(ROWS)}\n\nafter\n"
     with pytest.raises(ValueError, match="0 tables"):
         with_table("nothing\n", ROWS)
+
+
+def test_the_docs_show_the_committed_result():
+    result = json.loads((RESULTS / "sweep.json").read_text(encoding="utf-8"))
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_table(page, result["rows"]) == page, "run python benchmarks/sweep.py"

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from clawjax.errors import UnavailableError
 from clawjax.evals.harness.rendering import as_call
 from clawjax.evals.harness.tasks import Action, Brief, Setup, Task, ToolKind
 from clawjax.evals.harness.trajectory import AgentTurn, Message, Score, StepResult, Trajectory
@@ -107,6 +108,11 @@ class Agent(Protocol):
         ...
 
 
+def nothing_lacking() -> str | None:
+    """For environments that any machine can start."""
+    return None
+
+
 Scorer = Callable[[Task, Trajectory], Awaitable[Score]]
 """From the record alone: it runs after the episode and again offline."""
 
@@ -123,6 +129,18 @@ class Launch:
     """Of one reset, step, snapshot or inspection."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Added to the process's environment variables, from which keys and tokens are removed."""
+    problem: Callable[[], str | None] = nothing_lacking
+    """Why this machine cannot start it, and what to do; None: it can."""
+
+    def check(self) -> None:
+        """Refuse what cannot be played here; what is on record can be scored all the same.
+
+        Raises:
+            UnavailableError: `problem` names one.
+        """
+        problem = self.problem()
+        if problem is not None:
+            raise UnavailableError(problem)
 
 
 def furthest(task: Task, trajectory: Trajectory, score: Score) -> float | None:

@@ -150,7 +150,7 @@ async def rescore(suite: Suite, store: EpisodeStore) -> list[Episode]:
         for each in store.trajectories().values()
         if each.task_id in by_id
     ]
-    store.replace_scores((each.trajectory, each.score) for each in episodes)
+    store.replace_scores(((each.trajectory, each.score) for each in episodes), suite.version)
     return episodes
 
 
@@ -224,7 +224,7 @@ async def _play_all(
                 keep=store.keep,
             )
             made = await score(suite, task, trajectory)
-            store.keep_score(trajectory, made)
+            store.keep_score(trajectory, made, suite.version)
             told.add(task, trial, made)
             _log.info("%s %d: %s", task.task_id, trial, trajectory.outcome)
 
@@ -243,7 +243,7 @@ async def _collect(
         found = scores.get((task.task_id, trial, trajectory.attempt))
         if found is None or found[0] != suite.version:
             made = await score(suite, task, trajectory)
-            store.keep_score(trajectory, made)
+            store.keep_score(trajectory, made, suite.version)
         else:
             made = found[1]
         episodes.append(Episode(task, trajectory, made))

@@ -66,13 +66,13 @@ class EpisodeStore:
         """Append one episode."""
         self._append(self._trajectories, to_json(trajectory))
 
-    def keep_score(self, trajectory: Trajectory, score: Score) -> None:
-        """Append what was made of it."""
-        self._append(self._scores, _score_line(trajectory, score))
+    def keep_score(self, trajectory: Trajectory, score: Score, version: str) -> None:
+        """Append what version `version` of the suite made of it."""
+        self._append(self._scores, _score_line(trajectory, score, version))
 
-    def replace_scores(self, scored: Iterable[tuple[Trajectory, Score]]) -> None:
-        """All scores anew."""
-        lines = [json.dumps(_score_line(*pair), allow_nan=False) + "\n" for pair in scored]
+    def replace_scores(self, scored: Iterable[tuple[Trajectory, Score]], version: str) -> None:
+        """All scores anew, by that version of the suite."""
+        lines = [json.dumps(_score_line(*pair, version), allow_nan=False) + "\n" for pair in scored]
         _replace(self._scores, "".join(lines))
 
     def trajectories(self) -> dict[tuple[str, int], Trajectory]:
@@ -108,12 +108,12 @@ class EpisodeStore:
             appender.close()
 
 
-def _score_line(trajectory: Trajectory, score: Score) -> dict[str, Any]:
+def _score_line(trajectory: Trajectory, score: Score, version: str) -> dict[str, Any]:
     return {
         "task_id": trajectory.task_id,
         "trial": trajectory.trial,
         "attempt": trajectory.attempt,
-        "suite_version": trajectory.suite_version,
+        "suite_version": version,
         "score": to_json(score),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,13 @@ from clawjax.evals.opinions import with_opinions
 from clawjax.evals.reporting.markdown import render_summary
 from clawjax.evals.reporting.page import render_html
 
-__all__ = ["write_report"]
+__all__ = ["read_prices", "write_report"]
+
+
+def read_prices(agent: Mapping[str, Any]) -> Prices | None:
+    """What tokens cost, by an agent's settings as a manifest has them; None: not told."""
+    prices = agent.get("prompt_price"), agent.get("completion_price")
+    return None if prices[0] is None or prices[1] is None else (prices[0], prices[1])
 
 
 def write_report(

@@ -29,21 +29,29 @@ SUITES: dict[str, str] = {
 """`module:function` that makes the suite from its options (`suite.options`); imported on demand."""
 
 
-def build_suite(name: str, options: Mapping[str, Any] | None = None) -> Suite:
+def build_suite(
+    name: str, options: Mapping[str, Any] | None = None, *, is_played: bool = True
+) -> Suite:
     """A suite.
 
     Args:
         name: one of `SUITES`.
         options: its own; missing ones have defaults.
+        is_played: False where only what is on record is read and scored, which takes no browser
+            and no namespaces.
 
     Raises:
         ConfigError: no such suite, an unknown option, or data that is not there.
+        UnavailableError: this machine lacks what the suite needs.
     """
     if name not in SUITES:
         msg = f"suite.name={name!r} is unknown: use {', '.join(('personal', 'judge', *SUITES))}"
         raise ConfigError(msg)
     module, _, function = SUITES[name].partition(":")
-    return getattr(importlib.import_module(module), function)(options or {})
+    suite: Suite = getattr(importlib.import_module(module), function)(options or {})
+    if is_played:
+        suite.launch.check()
+    return suite
 
 
 def read_options(kind: type[T], options: Mapping[str, Any]) -> T:

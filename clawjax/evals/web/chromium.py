@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-__all__ = ["EXECUTABLE_VARIABLE", "browser_problem", "executable", "started"]
+__all__ = ["EXECUTABLE_VARIABLE", "browser_problem", "executable", "lacks_browser", "started"]
 
 EXECUTABLE_VARIABLE = "CLAWJAX_CHROMIUM"
 """Environment variable with the path of a Chromium."""
@@ -50,6 +50,12 @@ def browser_problem() -> str | None:
             f"set {EXECUTABLE_VARIABLE} to one"
         )
     return None
+
+
+def lacks_browser(suite: str) -> str | None:
+    """The same as an answer to who wants to play a suite."""
+    problem = browser_problem()
+    return None if problem is None else f"suite.name={suite} needs a browser: {problem}"
 
 
 @contextmanager

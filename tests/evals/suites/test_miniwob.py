@@ -8,15 +8,15 @@ from clawjax.evals.harness.process import EnvironmentPool
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
+from clawjax.evals.suites import build_suite
 from clawjax.evals.suites.miniwob.pages import LEFT_OUT, find_pages, page_seed, repeat_seeds
 from clawjax.evals.suites.miniwob.rules import RULES
-from clawjax.evals.suites.miniwob.suite import build
 
 
 @pytest.fixture(scope="module")
 def suite():
     try:
-        return build({"tasks": "all"})
+        return build_suite("miniwob", {"tasks": "all"})
     except UnavailableError as missing:
         pytest.skip(str(missing))
 

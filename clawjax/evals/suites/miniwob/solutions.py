@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     played = options.only.split(",")
     suite = build({"path": options.path, "tasks": "all"})
+    suite.launch.check()
     found = {
         name: actions
         for name, actions in json.loads(SOLUTIONS.read_text(encoding="utf-8")).items()

@@ -10,17 +10,18 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clawjax.errors import ConfigError, UnavailableError
+from clawjax.errors import ConfigError
 from clawjax.evals.harness.parsing import ACTION_RULES, parse_action_text, reply_parser
 from clawjax.evals.harness.protocols import Launch, Suite
 from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Limits, Reference, Task, Tool
 from clawjax.evals.harness.trajectory import Message, Score, Trajectory
 from clawjax.evals.suites import read_options
 from clawjax.evals.suites.miniwob.pages import LEFT_OUT, data_version, find_pages, repeat_seeds
-from clawjax.evals.web.chromium import browser_problem
+from clawjax.evals.web.chromium import lacks_browser
 from clawjax.evals.web.grammar import WEB_TOOLS, canonical
 
 __all__ = ["SOLUTIONS", "VERSION", "MiniWobOptions", "build"]
@@ -92,7 +93,7 @@ def build(options: Mapping[str, Any]) -> Suite:
     """The suite.
 
     Raises:
-        UnavailableError: no pages, or no browser.
+        UnavailableError: no pages.
         ConfigError: an option that is none.
     """
     chosen = read_options(MiniWobOptions, options)
@@ -100,10 +101,6 @@ def build(options: Mapping[str, Any]) -> Suite:
         msg = f"suite.options.tasks={chosen.tasks!r} is unknown: use all or scripted"
         raise ConfigError(msg)
     folder = find_pages(chosen.path)
-    problem = browser_problem()
-    if problem is not None:
-        msg = f"suite.name=miniwob needs a browser: {problem}"
-        raise UnavailableError(msg)
     solutions = json.loads(SOLUTIONS.read_text(encoding="utf-8"))
     tasks = _tasks(folder, chosen, solutions)
     if chosen.tasks == "scripted":
@@ -116,6 +113,7 @@ def build(options: Mapping[str, Any]) -> Suite:
             "clawjax.evals.suites.miniwob.environment:MiniWobEnvironment",
             options={"pages": str(folder)},
             timeout_s=_STEP_S,
+            problem=partial(lacks_browser, "miniwob"),
         ),
         parser=reply_parser(parse_action_text),
         scorer=_score,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from clawjax.errors import UnavailableError
 from clawjax.evals.harness.protocols import Launch
 from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Limits, Task
 from clawjax.evals.harness.trajectory import Message, Score, Trajectory
-from clawjax.evals.web.chromium import browser_problem
+from clawjax.evals.web.chromium import lacks_browser
 
 __all__ = ["SYSTEM", "launch", "limits", "passed_share", "random_step"]
 
@@ -29,16 +29,10 @@ _RANDOM_STEPS = 6
 
 
 def launch(suite: str, options: Mapping[str, Any]) -> Launch:
-    """The environment, with these options of it.
-
-    Raises:
-        UnavailableError: there is no browser.
-    """
-    problem = browser_problem()
-    if problem is not None:
-        msg = f"suite.name={suite} needs a browser: {problem}"
-        raise UnavailableError(msg)
-    return Launch(_ENVIRONMENT, options=options, timeout_s=_STEP_S)
+    """The environment, with these options of it; it needs a browser."""
+    return Launch(
+        _ENVIRONMENT, options=options, timeout_s=_STEP_S, problem=partial(lacks_browser, suite)
+    )
 
 
 def limits(turns: int) -> Limits:

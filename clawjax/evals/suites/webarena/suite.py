@@ -87,11 +87,7 @@ class WebArenaOptions:
 
 
 def build_local(options: Mapping[str, Any]) -> Suite:
-    """Our own tasks on our own sites.
-
-    Raises:
-        UnavailableError: there is no browser.
-    """
+    """Our own tasks on our own sites."""
     chosen = read_options(WebOptions, options)
     content = (DATA / "tasks.json").read_bytes()
     tasks = read_tasks(content)
@@ -104,7 +100,7 @@ def build(options: Mapping[str, Any]) -> Suite:
     """The published tasks.
 
     Raises:
-        UnavailableError: no browser, no tasks, or no sites.
+        UnavailableError: no tasks, or no sites.
         ConfigError: a site that WebArena does not have, or none that a task can do with.
     """
     chosen = read_options(WebArenaOptions, options)

@@ -76,7 +76,7 @@ def build(options: Mapping[str, Any]) -> Suite:
     """The suite.
 
     Raises:
-        UnavailableError: no sites, no scorer, or no browser.
+        UnavailableError: no sites, or no scorer.
         ConfigError: a site or a kind of task that there is not, a file in another format, or no
             task that is left.
     """

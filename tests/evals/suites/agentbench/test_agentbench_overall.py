@@ -100,7 +100,7 @@ def test_a_run_is_reported_with_what_was_measured_elsewhere(tmp_path, capsys):
     store.claim({})
     for trajectory, score in EPISODES:
         store.keep(trajectory)
-        store.keep_score(trajectory, score)
+        store.keep_score(trajectory, score, "1")
     elsewhere = [f"{name}=10" for name in WEIGHT_INVERSES if name != "OS"]
     assert main([str(tmp_path), *elsewhere]) == 0
     told = capsys.readouterr().out
