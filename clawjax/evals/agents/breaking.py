@@ -16,7 +16,7 @@ from clawjax.evals.harness.tasks import ANSWER, Action, Brief
 __all__ = ["odd_agent"]
 
 _ODD = ("\0", "\ud800", "\uffff" * 2000, "%s%n{}\\'\";--\u202e\r\n", "../" * 99, "")
-_BIGGEST = {"integer": 2**63, "number": 1e308, "boolean": True, "object": {}}
+_EXTREME = {"integer": 2**63, "number": -1e4, "boolean": True, "object": {}}
 
 
 def odd_agent() -> ScriptedAgent:
@@ -40,4 +40,4 @@ def _value(schema: Mapping[str, Any], texts: Iterator[str]) -> Any:
         return {name: _value(each, texts) for name, each in schema["properties"].items()}
     if kind == "array":
         return [_value(schema.get("items", {}), texts)]
-    return _BIGGEST.get(kind, next(texts))
+    return _EXTREME.get(kind, next(texts))
