@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from clawjax.evals.harness.parsing import ACTION_RULES, parse_action_text, reply_parser
@@ -25,6 +26,11 @@ ANSWER = Tool(
 )
 
 
+def broken_once(breaks: str) -> Path | None:
+    """The file that an environment which breaks once leaves behind."""
+    return Path(breaks.removeprefix("once ")) if breaks.startswith("once ") else None
+
+
 class CounterEnvironment:
     """Counts; breaks in the way it is told to."""
 
@@ -37,11 +43,17 @@ class CounterEnvironment:
     def reset(self, setup: Setup) -> str:
         self.value, self.touched = setup.options.get("start", 0), 0
         self.breaks = setup.options.get("breaks", "")
+        if self.breaks == "reset":
+            raise RuntimeError("there is no world")
         if self.noise:
             print(self.noise)  # noqa: T201
         return f"The counter is at {self.value}."
 
     def step(self, action: Action) -> StepResult:
+        mark = broken_once(self.breaks)
+        if mark is not None and not mark.exists():
+            mark.touch()
+            os._exit(3)
         if self.breaks == "raise":
             raise RuntimeError("the world ended")
         if self.breaks == "die":
@@ -60,6 +72,8 @@ class CounterEnvironment:
         return {"value": self.value}
 
     def inspect(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.breaks == "inspect":
+            raise RuntimeError("nothing can be seen")
         return {"is_right": request["answer"] == request["gold"]}
 
     def close(self) -> None:

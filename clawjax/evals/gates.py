@@ -1,7 +1,7 @@
 """What every suite has to show before its scores mean anything.
 
-The oracle solves everything; doing nothing, acting at random and cheating solve nothing. Invariant:
-a gate that could not be measured is closed.
+The oracle solves everything; doing nothing, odd arguments and cheating solve nothing, acting at
+random no more than the suite says. Invariant: a gate that could not be measured is closed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from clawjax.evals.agents.breaking import odd_agent
 from clawjax.evals.agents.scripted import (
     RandomAgent,
     exploit_agent,
@@ -23,8 +24,6 @@ from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 
 __all__ = ["Gate", "gates"]
-
-_ABOUT_ZERO = 0.05
 
 
 class Gate(NamedTuple):
@@ -80,6 +79,7 @@ def _agents(suite: Suite) -> list[tuple[Agent, float]]:
     return [
         (oracle_agent(suite), 1.0),
         (noop_agent(suite), 0.0),
-        (RandomAgent(suite), _ABOUT_ZERO),
+        (RandomAgent(suite), suite.chance),
+        (odd_agent(), 0.0),
         *((exploit_agent(suite, name), 0.0) for name in suite.exploits),
     ]

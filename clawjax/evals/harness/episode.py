@@ -45,6 +45,8 @@ class _Episode:
     seed: int
     first: str = ""
     steps: list[Step] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    """All that were handed to the environment, also one that it did not survive."""
     before: dict = field(default_factory=dict)
     after: dict = field(default_factory=dict)
     evidence: dict = field(default_factory=dict)
@@ -89,13 +91,11 @@ async def play(
         async with pool.environment() as environment:
             await _guarded(suite, agent, environment, episode)
             if not environment.is_broken:
-                episode.after = dict(await environment.snapshot())
-                request = suite.inspection(task)
-                if request:
-                    known = {"answer": episode.answer, "folder": str(folder)}
-                    episode.evidence = dict(await environment.inspect({**known, **request}))
+                await _look_back(suite, environment, episode, folder)
     except EnvironmentFailure as failure:
-        episode.outcome, episode.detail = Outcome.ENVIRONMENT_ERROR, str(failure)
+        is_its_doing = await _breaks_again(suite, episode, pool, folder / "again")
+        episode.outcome = Outcome.BROKE_ENVIRONMENT if is_its_doing else Outcome.ENVIRONMENT_ERROR
+        episode.detail = str(failure)
     except asyncio.CancelledError:
         episode.outcome, episode.detail = Outcome.CANCELLED, "the run was stopped"
         keep(_record(suite, episode, agent.name, trial, attempt, time.monotonic() - began))
@@ -103,6 +103,41 @@ async def play(
     trajectory = _record(suite, episode, agent.name, trial, attempt, time.monotonic() - began)
     keep(trajectory)
     return trajectory
+
+
+async def _look_back(
+    suite: Suite, environment: EnvironmentProcess, episode: _Episode, folder: Path
+) -> None:
+    """Keep what the scorer needs to know of the final state."""
+    episode.after = dict(await environment.snapshot())
+    request = suite.inspection(episode.task)
+    if request:
+        known = {"answer": episode.answer, "folder": str(folder)}
+        episode.evidence = dict(await environment.inspect({**known, **request}))
+
+
+async def _breaks_again(
+    suite: Suite, episode: _Episode, pool: EnvironmentPool, folder: Path
+) -> bool:
+    """Whether the actions that an environment did not survive break another one.
+
+    Then it is the agent's doing, and no way to become unscored. An environment that cannot even
+    be reset was not broken by it.
+    """
+    if not episode.actions:
+        return False
+    again = _Episode(episode.task, episode.brief, episode.seed, answer=episode.answer)
+    is_reset = False
+    try:
+        async with pool.environment() as environment:
+            await environment.reset(episode.task.setup(episode.seed))
+            is_reset = True
+            for action in episode.actions:
+                await environment.step(action)
+            await _look_back(suite, environment, again, folder)
+    except EnvironmentFailure:
+        return is_reset
+    return False
 
 
 async def _guarded(
@@ -171,6 +206,7 @@ async def _carry_out(
             for action in actions:
                 if action.name == ANSWER:
                     episode.answer = str(action.arguments.get("text", ""))
+                episode.actions.append(action)
                 result = await _step(environment, action, episode.task.limits)
                 executed.append(Executed(action, result))
                 if result.is_done or action.name == ANSWER:

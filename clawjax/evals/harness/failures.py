@@ -16,4 +16,4 @@ class AgentFailure(EvalError):  # noqa: N818 - becomes a record, is not told to 
 
 
 class EnvironmentFailure(EvalError):  # noqa: N818 - as above
-    """The environment broke down or did not answer: `Outcome.ENVIRONMENT_ERROR`."""
+    """The environment broke down or did not answer: `Outcome.ENVIRONMENT_ERROR`, or the agent's."""

@@ -24,6 +24,8 @@ class Outcome(StrEnum):
     """Too many turns in a row whose action does not exist, or not with these arguments."""
     TASK_LIMIT = "task_limit"
     """Turns, tokens or wall time used up."""
+    BROKE_ENVIRONMENT = "broke_environment"
+    """Its actions broke the environment, and another one too when they were repeated there."""
     CANCELLED = "cancelled"
     """Somebody stopped the run."""
     AGENT_ERROR = "agent_error"
@@ -48,6 +50,7 @@ AGENTBENCH = {
     Outcome.INVALID_FORMAT: "Invalid Format",
     Outcome.INVALID_ACTION: "Invalid Action",
     Outcome.TASK_LIMIT: "Task Limit Exceeded",
+    Outcome.BROKE_ENVIRONMENT: "Task Limit Exceeded",
     Outcome.CANCELLED: "Task Limit Exceeded",
     Outcome.AGENT_ERROR: "Task Limit Exceeded",
     Outcome.ENVIRONMENT_ERROR: "Task Limit Exceeded",

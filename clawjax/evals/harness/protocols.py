@@ -59,8 +59,8 @@ ActionParser = Callable[[AgentTurn, Brief], Parsed | FormatError | InvalidAction
 class Environment(Protocol):
     """The world of a task, synchronous, in a process of its own, for one episode after the other.
 
-    Any exception is an environment error of this episode: what the agent did wrong is a
-    `StepResult` with `is_valid=False`.
+    Any exception breaks it, for this episode: what the agent did wrong is a `StepResult` with
+    `is_valid=False`.
     """
 
     def reset(self, setup: Setup) -> str:
@@ -174,9 +174,11 @@ class Suite:
     oracle: Callable[[Task], Sequence[Action]]
     """Actions that solve the task: score 1.0 is a gate of every suite."""
     random_action: Callable[[Brief, Sequence[Message], random.Random], Action]
-    """Some valid action, without looking at the gold: score about 0 is a gate."""
+    """Some valid action, without looking at the gold: a score up to `chance` is a gate."""
     exploits: Mapping[str, Callable[[Task], Sequence[Action]]]
     """Ways to cheat, by name: each is a gate of 0."""
+    chance: float = 0.05
+    """What acting at random may score; more than this only where that is measured and told."""
     noop: Action | None = None
     """What an agent does that gives up at once; None: it says nothing. Score about 0 is a gate."""
     render: Callable[[Action], AgentTurn] = as_call

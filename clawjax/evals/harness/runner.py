@@ -169,7 +169,10 @@ async def score(suite: Suite, task: Task, trajectory: Trajectory) -> Score:
     """What the suite makes of an episode; a scorer that breaks down makes it unscored, not 0."""
     if trajectory.outcome in UNSCORED:
         return Score(None, explanation=f"{trajectory.outcome}: {trajectory.detail}")
-    if trajectory.outcome is not Outcome.COMPLETED and not suite.scores_unfinished:
+    is_final = trajectory.outcome is Outcome.COMPLETED or (
+        suite.scores_unfinished and trajectory.outcome is not Outcome.BROKE_ENVIRONMENT
+    )
+    if not is_final:
         return Score(0.0, explanation=f"ended by {trajectory.outcome}: {trajectory.detail}")
     try:
         return await suite.scorer(task, trajectory)

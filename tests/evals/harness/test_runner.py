@@ -52,15 +52,28 @@ async def test_what_the_environment_prints_is_no_answer(tmp_path):
     assert outcome is Outcome.COMPLETED
 
 
-@pytest.mark.parametrize("breaks", ["raise", "die"])
-async def test_a_broken_environment_is_unscored(tmp_path, breaks):
-    outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks=breaks))
-    assert (outcome, episode.score.value) == (Outcome.ENVIRONMENT_ERROR, None)
+async def test_a_broken_environment_is_unscored(tmp_path):
+    for name in ("reset", f"once {tmp_path / 'mark'}"):
+        outcome, episode = await outcome_of(tmp_path / name[:5], toy_task(1, breaks=name))
+        assert (outcome, episode.score.value) == (Outcome.ENVIRONMENT_ERROR, None)
+
+
+@pytest.mark.parametrize("breaks", ["raise", "die", "inspect"])
+@pytest.mark.parametrize("scores_unfinished", [False, True])
+async def test_what_breaks_every_environment_is_the_agents_doing(
+    tmp_path, breaks, scores_unfinished
+):
+    suite = dataclasses.replace(
+        toy_suite(toy_task(1, breaks=breaks)), scores_unfinished=scores_unfinished
+    )
+    [episode] = await run(suite, oracle_agent(suite), EpisodeStore(tmp_path), Selection())
+    assert episode.trajectory.outcome is Outcome.BROKE_ENVIRONMENT
+    assert episode.score.value == 0.0
 
 
 async def test_an_environment_that_hangs_is_killed(tmp_path):
     outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="hang"), timeout_s=1.0)
-    assert outcome is Outcome.ENVIRONMENT_ERROR
+    assert (outcome, episode.score.value) == (Outcome.BROKE_ENVIRONMENT, 0.0)
     assert "took over 1 s" in episode.trajectory.detail
 
 

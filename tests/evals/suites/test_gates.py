@@ -15,7 +15,8 @@ async def test_the_gates_of_every_suite_hold(tmp_path, name):
         pytest.skip(f"{name}: {missing}")
     assert suite.exploits
     # A sample: benchmarks/suite_gates.py plays all tasks.
-    found = [gate async for gate in gates(suite, tmp_path, limit=4, others=2)]
+    others = 2 if suite.chance < 0.1 else 4  # where chance solves some, two say little of it
+    found = [gate async for gate in gates(suite, tmp_path, limit=4, others=others)]
     assert [gate for gate in found if not gate.holds] == []
 
 

@@ -42,9 +42,10 @@ _STATUS = {
     Outcome.TASK_LIMIT: "task limit reached",
     Outcome.SCORER_ERROR: "unknown",
     Outcome.ENVIRONMENT_ERROR: "task error",
+    Outcome.BROKE_ENVIRONMENT: "task error",
 }
 """What is not here is in upstream's `error.jsonl` and counted nowhere."""
-_STATUSES = ("running", *_STATUS.values())
+_STATUSES = ("running", *dict.fromkeys(_STATUS.values()))
 
 
 class Scored(NamedTuple):
