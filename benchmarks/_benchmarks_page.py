@@ -17,7 +17,7 @@ MINUTES = {
     "ablations": 80,
     "clients": 20,
     "conformance": 3,
-    "constitution": 40,
+    "constitution": 100,
     "cut_streams": 4,
     "decode": 10,
     "demo_on_servers": 12,
@@ -34,7 +34,7 @@ MINUTES = {
     "miniwob": 6,
     "next_state_judge": 1,
     "objective_parity": 1,
-    "online_offline": 55,
+    "online_offline": 195,
     "overlap": 10,
     "personal": 720,
     "personal_demo": 30,
@@ -120,6 +120,11 @@ a script works and writes `results/NAME_quick.json`, which is never committed.
   committed `results/check_baseline.json`, in units of a reference kernel rather than in seconds,
   and fails where something takes over 20 % longer; what is too slow is measured a second time, in
   more rounds, before it counts. `python benchmarks/check.py --write` makes the baseline anew.
+- **In parts**: `constitution`, `human_mix`, `online_offline` and `process_labels` keep each trial
+  as a file under `runs/` and go on where they stopped. With `--measure-only` they write no result,
+  so that several processes can each measure a share (`--seeds 0`, `--arms`, `--personas`,
+  `--shares`) of one run, e.g. `taskset -c 1 python benchmarks/constitution.py --measure-only
+  --seeds 1`; the command without it gathers. A trial of other settings is refused.
 - **Beside other projects**: `bash benchmarks/peers/setup.sh` makes an environment for each. A peer
   that is not installed is a gap.
 - **A new one**: a docstring that begins with the question, `write_result` (`_result.py`),

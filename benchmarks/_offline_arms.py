@@ -1,7 +1,8 @@
 """Cells of the offline benchmarks: one persona, seed and way to train; each is measured once.
 
 A cell's file has the shape of a trial of the personal suite, so that both can be compared. A
-benchmark that was interrupted goes on with the cells that are missing.
+benchmark that was interrupted goes on with the cells that are missing, and several processes may
+share the cells of a run.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import json
-import shutil
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from _config import composed
 from _feedback import Event, collect
+from _trials import add_measure_only, begun_anew, digest, kept, settings_of
 
 from clawjax.config import RunConfig
 from clawjax.data.preferences import Rated
@@ -29,9 +30,8 @@ from clawjax.models.load import LoadedModel, load_model
 from clawjax.runtime.build import use_compilation_cache
 from clawjax.runtime.lockstep import Lockstep
 from clawjax.runtime.offline import RowSets, train_on
-from clawjax.runtime.paths import RunPaths, write_json
+from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.personal_suite import measured
-from clawjax.runtime.provenance import git_sha
 
 __all__ = ["SIZES", "TINY", "Arms", "parser", "seeds_of"]
 
@@ -53,6 +53,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     found.add_argument("--quick", action="store_true")
     found.add_argument("--run-name", default=None)
     found.add_argument("--seeds", type=lambda text: text.split(","), default=None)
+    add_measure_only(found)
     return found
 
 
@@ -74,20 +75,24 @@ class Arms:
         self._folder = folder
         self._suite = TINY if is_quick else ("suite=personal",)
         self._questions = QUICK_QUESTIONS if is_quick else QUESTIONS
-        config = self._config(folder / "base", 0, "brief")
-        use_compilation_cache(config)
-        self._model: LoadedModel = load_model(config.model, seed=0)
+        self._loaded: LoadedModel | None = None
 
     def feedback(self, persona: str, seed: int) -> list[Event]:
-        """Collected from the base model, or read where it was before."""
-        file = self._folder / "feedback" / f"{persona}-{seed}.json"
-        if not file.exists():
-            folder = self._new(f"{persona}-collect-{seed}")
+        """Collected from the base model, or read where it was before.
+
+        Raises:
+            ConfigError: it was collected with other settings.
+        """
+        folder = self._own(f"{persona}-collect-{seed}")
+        config = self._config(folder, seed, persona)
+
+        def collected() -> dict[str, Any]:
+            RunPaths(begun_anew(folder)).prepare()
             events = asyncio.run(
                 collect(
-                    self._config(folder, seed, persona),
+                    config,
                     folder,
-                    self._model,
+                    self._model(),
                     load_persona(persona),
                     seed=seed,
                     questions=self._questions,
@@ -95,9 +100,11 @@ class Arms:
                 )
             )
             jax.clear_caches()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"events": [event.as_json() for event in events]})
-        return [Event(**event) for event in json.loads(file.read_text())["events"]]
+            return {"events": [event.as_json() for event in events]}
+
+        file = self._folder / "feedback" / f"{persona}-{seed}.json"
+        settings = {"config": settings_of(config), "size": [self._questions, SAMPLES]}
+        return [Event(**event) for event in kept(file, digest(settings), collected)["events"]]
 
     def cell(
         self, persona: str, name: str, seed: int, *, objective: str, rows: Sequence[Rated]
@@ -110,52 +117,53 @@ class Arms:
             seed: of everything.
             objective: `sft`, `dpo` or `rlhf`.
             rows: the feedback.
-        """
-        file = self._folder / "cells" / f"{persona}-{name}-{seed}.json"
-        if not file.exists():
-            found = self._measure(persona, name, seed, objective, rows)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, found)
-        result = json.loads(file.read_text())
-        print(f"{persona} {name} {seed}: style {result['style']['style_score']:.2f}", flush=True)
-        return result
 
-    def _measure(
-        self, persona: str, name: str, seed: int, objective: str, rows: Sequence[Rated]
-    ) -> dict[str, Any]:
-        began = time.monotonic()
-        folder = self._new(f"{persona}-{name}-{seed}")
+        Raises:
+            ConfigError: it was measured with other settings, or on other feedback.
+        """
+        folder = self._own(f"{persona}-{name}-{seed}")
         config = self._config(
             folder, seed, persona, f"objective={objective}", *SIZES[objective],
             "offline.min_margin=0.5", f"offline.max_response_tokens={self._max_tokens}",
         )  # fmt: skip
+
+        def found() -> Mapping[str, Any]:
+            what = {"persona": persona, "method": name, "seed": seed}
+            return {**what, **self._measured(config, folder, persona, seed, rows)}
+
+        file = self._folder / "cells" / f"{persona}-{name}-{seed}.json"
+        result = kept(file, digest({"config": settings_of(config), "rows": repr(rows)}), found)
+        print(f"{persona} {name} {seed}: style {result['style']['style_score']:.2f}", flush=True)
+        return result
+
+    def _measured(
+        self, config: RunConfig, folder: Path, persona: str, seed: int, rows: Sequence[Rated]
+    ) -> dict[str, Any]:
+        began = time.monotonic()
+        RunPaths(begun_anew(folder)).prepare()
         try:
-            report = train_on(config, RunPaths(folder), self._model, RowSets(rows, []))
+            report = train_on(config, RunPaths(folder), self._model(), RowSets(rows, []))
         except DataError as error:  # e.g. no two replies that differ: the base is what comes of it
             report = {"nothing_to_learn": str(error)}
         found = asyncio.run(self._served(config, folder, persona, seed))
         jax.clear_caches()  # the programs of a cell are its own
         return {
-            "persona": persona,
-            "method": name,
-            "seed": seed,
             "objective": describe(config.objective, config.learner, config.reward),
             "training": None,
             "offline": report,
             "labels": len(rows),
             **found,
             "seconds": round(time.monotonic() - began, 1),
-            "git_sha": git_sha(),
         }
 
     async def _served(
         self, config: RunConfig, folder: Path, persona: str, seed: int
     ) -> dict[str, Any]:
-        async with Lockstep.open(config, RunPaths(folder), self._model) as lockstep:
+        async with Lockstep.open(config, RunPaths(folder), self._model()) as lockstep:
             await lockstep.catch_up()
-            return await measured(lockstep, self._model, load_persona(persona), seed=seed)
+            return await measured(lockstep, self._model(), load_persona(persona), seed=seed)
 
-    @property
+    @functools.cached_property
     def _max_tokens(self) -> int:
         return self._config(self._folder, 0, "brief").user.max_tokens
 
@@ -168,10 +176,13 @@ class Arms:
             user=dataclasses.replace(found.user, persona=persona),
         )
 
-    def _new(self, name: str) -> Path:
-        """A cell that was cut off in the middle is begun anew."""
-        folder = self._folder / "runs" / name
-        if folder.exists():
-            shutil.rmtree(folder)
-        RunPaths(folder).prepare()
-        return folder
+    def _own(self, name: str) -> Path:
+        return self._folder / "runs" / name
+
+    def _model(self) -> LoadedModel:
+        """Of no use where everything was measured before."""
+        if self._loaded is None:
+            config = self._config(self._folder / "base", 0, "brief")
+            use_compilation_cache(config)
+            self._loaded = load_model(config.model, seed=0)
+        return self._loaded

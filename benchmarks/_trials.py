@@ -80,7 +80,7 @@ def kept(file: Path, settings: str, measure: Callable[[], Mapping[str, Any]]) ->
         with _alone(file):
             if not file.exists():
                 own = {"settings": settings, "git_sha": git_sha()}
-                write_json(file, {**own, **measure()})
+                write_json(file, {**measure(), **own})
     found = json.loads(file.read_text(encoding="utf-8"))
     if found.get("settings") != settings:
         msg = (

@@ -1,13 +1,16 @@
 """How many labels by people does a judge need that misreads what the user wants?
 
-    python benchmarks/human_mix.py [--quick] [--persona you] [--seeds 0,1,2]
+    python benchmarks/human_mix.py [--quick] [--persona you] [--seeds 0,1,2] [--shares 0,0.1,1]
+    python benchmarks/human_mix.py --measure-only --seeds 0
 
 The base model answers 24 training questions, four times each; the persona reacts in words, which
 the judge reads. DPO is trained on the judge's labels alone, on the persona's true labels alone, and
 on hybrids in which 1 to 50 % of the replies have the true label and the others the judge's, and is
 measured on held-out prompts. A larger share includes the labels of a smaller one. `you` is the
-persona whose reactions the judge misreads most often of those measured (docs/results.md). About 50
-minutes; a run goes on where it stopped.
+persona whose reactions the judge misreads most often of those measured (docs/results.md); how well
+it reads the ones that were collected is printed first. About 50 minutes; a run goes on where it
+stopped, and `--measure-only` writes no result, so that processes can share the work, and the
+command without it gathers.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from _feedback import Event, hybrid
+from _feedback import Event, hybrid, judged
 from _offline_arms import Arms, parser, seeds_of
 from _result import Goal, smallest, write_result
 
@@ -32,6 +35,8 @@ SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 LEAST_SEEDS = 3
 WORTH = 0.05
 """Of the style score: one more reply in twenty meets the wish."""
+MOST_AGREED = 0.9
+"""From here on the judge misreads so little that people have hardly anything to add."""
 NOTES = {
     "share": "of the replies whose label is the persona's own; 0: the judge alone, 1: people alone",
     "labels": "replies with a label; the judge abstains on some",
@@ -48,17 +53,19 @@ NOTES = {
 def main() -> None:
     """Collect, label, train, compare."""
     options = parsed()
-    shares = (0.0, 0.5, 1.0) if options.quick else SHARES
     name = options.run_name or ("human_mix_tiny" if options.quick else "human_mix")
     arms = Arms(RUNS / name, is_quick=options.quick)
     cells = []
     for seed in map(int, options.seeds):
         events = arms.feedback(options.persona, seed)
-        for share in shares:
+        print(read_by_judge(events, options.persona), flush=True)
+        for share in options.shares:
             rows = hybrid(events, options.persona, share=share, seed=seed)
             cell = arms.cell(options.persona, f"human_{share:g}", seed, objective="dpo", rows=rows)
             told = {row.source: row.score for row in rows}
             cells.append(cell | {"share": share, "label_agreement": agreement(events, told)})
+    if options.measure_only:
+        return
     rows = summed_up(cells)
     write_result(
         "human_mix_quick" if options.quick else "human_mix",
@@ -72,10 +79,28 @@ def main() -> None:
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     known = parser(__doc__)
     known.add_argument("--persona", default=None)
+    known.add_argument(
+        "--shares", type=lambda text: [float(share) for share in text.split(",")], default=None
+    )
     options = known.parse_args(arguments)
     options.persona = options.persona or ("plain" if options.quick else "you")
     options.seeds = seeds_of(options)
+    options.shares = options.shares or [*((0.0, 0.5, 1.0) if options.quick else SHARES)]
+    if not all(0 <= share <= 1 for share in options.shares):
+        known.error(f"--shares {options.shares}: a share of the labels is from 0 to 1")
     return options
+
+
+def read_by_judge(events: Sequence[Event], persona: str) -> str:
+    """How well the judge alone reads the reactions, before anything is trained on them."""
+    told = {row.source: row.score for row in judged(events, persona)}
+    right = agreement(events, told)
+    if right is None:
+        return f"{persona}: the judge can read none of {len(events)} reactions"
+    said = f"{persona}: the judge reads {len(told)} of {len(events)} reactions, {right:.0%} rightly"
+    if right < MOST_AGREED:
+        return said
+    return f"{said}: too well for people to add much, choose another --persona"
 
 
 def agreement(events: Sequence[Event], told: Mapping[str, float]) -> float | None:
@@ -95,7 +120,11 @@ def summed_up(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for share in dict.fromkeys(cell["share"] for cell in cells):
         same = [cell for cell in cells if cell["share"] == share]
         scores = [score for cell in same for score in cell["style"]["scores"]]
-        leads = [cell["style"]["style_score"] - alone[cell["seed"]] for cell in same]
+        leads = [
+            cell["style"]["style_score"] - alone[cell["seed"]]
+            for cell in same
+            if cell["seed"] in alone
+        ]
         rows.append(
             {
                 "kind": "share",
@@ -103,8 +132,8 @@ def summed_up(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "seeds": [cell["seed"] for cell in same],
                 "style_score": fmean(cell["style"]["style_score"] for cell in same),
                 "ci": list(bootstrap_mean(scores)),
-                "over_judge": fmean(leads),
-                "over_judge_ci": list(bootstrap_nested([leads])),
+                "over_judge": _mean(leads),
+                "over_judge_ci": list(bootstrap_nested([leads])) if leads else None,
                 "label_agreement": _mean(cell["label_agreement"] for cell in same),
             }
         )
@@ -128,10 +157,14 @@ def _mean(values: Any) -> float | None:
 
 
 def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
-    """True labels help, and a tenth of them goes half of the way at least."""
+    """True labels help, and a tenth of them goes half of the way at least.
+
+    A part of next to nothing says nothing, and is not measured.
+    """
     shares = {row["share"]: row for row in rows if row["kind"] == "share"}
-    whole = shares[1.0]["over_judge"]
+    whole = shares.get(1.0, {}).get("over_judge")
     tenth = shares.get(0.1, {}).get("over_judge")
+    part = None if tenth is None or whole is None or whole < WORTH else tenth / whole
     return [
         Goal(
             "style with people alone less that with the judge alone", ">=", WORTH, whole, "score"
@@ -140,7 +173,7 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
             "part of that which 10 % of their labels bring",
             ">=",
             0.5,
-            None if tenth is None or whole <= 0 else tenth / whole,
+            part,
             "share",
         ),
         Goal(
@@ -154,6 +187,8 @@ def command(options: argparse.Namespace) -> str:
     """How to measure again."""
     quick = ["--quick"] if options.quick else []
     chosen = [f"--persona {options.persona}", f"--seeds {','.join(options.seeds)}"]
+    if tuple(options.shares) != SHARES and not options.quick:
+        chosen.append(f"--shares {','.join(f'{share:g}' for share in options.shares)}")
     return " ".join(["python benchmarks/human_mix.py", *quick, *chosen])
 
 

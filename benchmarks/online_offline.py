@@ -2,15 +2,19 @@
 
     python benchmarks/online_offline.py --from DIR [DIR ...] [--personas brief,you] [--seeds 0,1,2]
     python benchmarks/online_offline.py [--quick]
+    python benchmarks/online_offline.py --offline-only --seeds 0
 
-Live: `combined`, 96 reactions in six rounds, each to the policy of its time. Up front: 96 reactions
+Live: `combined`, 96 replies in six rounds, each by the policy of its time, which learns between
+rounds (lockstep; nobody trains while somebody talks). Up front: 96 reactions
 to the base model's replies (24 training questions, four replies each), read by the same judge, and
 from these `sft` on what was praised, `dpo` on replies to the same question of which one was liked
 better, and `rlhf`: a reward model fitted to those pairs, then the clipped surrogate with a
 leave-one-out baseline on the policy's own replies to the same questions. All are held to the same
 learner, drift budget and held-out prompts; base and the base that is told the wish are beside them.
-`--from` gathers base, prompted and combined from runs of the personal suite; without it they are
-measured first, which takes about 110 minutes more. A run goes on where it stopped.
+`--from` gathers base, prompted and combined from runs of the personal suite, which takes about 55
+minutes; without it they are measured as well, which takes about 140 more. A run goes on where it
+stopped. `--measure-only` writes no result, `--offline-only` does not measure live trials either, so
+that processes can share the work; the command without them gathers.
 """
 
 from __future__ import annotations
@@ -35,6 +39,10 @@ RUNS = Path(os.environ.get("CLAWJAX_RUNS", ROOT / "runs"))
 ONLINE, BESIDE = "combined", ("base", "prompted")
 OFFLINE = ("offline_sft", "offline_dpo", "offline_rlhf")
 LEAST_SEEDS = 3
+LEAST_EQUAL = 0.9
+"""As many feedback events as that, or the comparison is of amounts."""
+UNANSWERED = ("side", "no_next_state")
+"""Reasons for which the log has no reaction to a turn."""
 NOTES = {
     "kind": "trial: one persona, method and seed; persona: means over seeds; method: means over "
     "personas of means over seeds",
@@ -43,6 +51,11 @@ NOTES = {
     "gain": "style score less that of the base of the same persona and seed",
     "gain_ci": "95 % nested bootstrap interval: personas are drawn, then the seeds of each",
     "lead": "mean gain of `combined` less that of the method; below 0 live feedback loses",
+    "live": "lockstep with staleness 0: each round of talk is by the newest policy, which learns "
+    "when the round is over; an asynchronous run is up to learner.max_staleness versions behind, "
+    "and what that costs is not in these numbers",
+    "events": "reactions that were given: up front to 96 replies of the base; live to 96 replies "
+    "as well, less the few that nobody had reacted to when the talk was over",
     "labels": "of the reactions collected up front, those that the judge could read",
     "offline": "what training on them came to; `nothing_to_learn` where it came to nothing, so "
     "that the base was measured",
@@ -54,17 +67,10 @@ NOTES = {
 def main() -> None:
     """Gather or measure the live trials, train on feedback collected up front, compare."""
     options = parsed()
-    live = [
-        trial
-        for trial in read_trials(options.folders or [run_suite(options)])
-        if trial["persona"] in options.personas
-        and str(trial["seed"]) in options.seeds
-        and trial["method"] in (ONLINE, *BESIDE)
-    ]
-    if not live:
-        msg = "no trial of the personal suite is of these personas and seeds: choose others"
-        raise ConfigError(msg)
+    live = [] if options.offline_only else live_trials(options)
     offline = measure(options)
+    if options.measure_only:
+        return
     rows = [*summed_up(live, offline)]
     write_result(
         "online_offline_quick" if options.quick else "online_offline",
@@ -75,11 +81,36 @@ def main() -> None:
     )
 
 
+def live_trials(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Those that were chosen, of the runs that were named or of one that is made.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    live = [
+        trial
+        for trial in read_trials(options.folders or [run_suite(options)])
+        if trial["persona"] in options.personas
+        and str(trial["seed"]) in options.seeds
+        and trial["method"] in (ONLINE, *BESIDE)
+    ]
+    if not live:
+        msg = "no trial of the personal suite is of these personas and seeds: choose others"
+        raise ConfigError(msg)
+    return live
+
+
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     known = parser(__doc__)
     known.add_argument("--personas", type=lambda text: text.split(","), default=None)
     known.add_argument("--from", dest="folders", nargs="+", type=Path, default=[], metavar="DIR")
+    known.add_argument(
+        "--offline-only",
+        action="store_true",
+        help="measure what needs no live trial, and write no result",
+    )
     options = known.parse_args(arguments)
+    options.measure_only |= options.offline_only
     options.personas = options.personas or (["plain"] if options.quick else ["brief", "you"])
     options.seeds = seeds_of(options)
     options.methods = [*BESIDE, ONLINE]
@@ -110,13 +141,36 @@ def summed_up(
     """Rows of all kinds; those of offline trials say what they learnt from."""
     known = {(r["persona"], r["method"], r["seed"]): r for r in offline}
     results = [*live, *offline]
-    rows = [{"kind": "trial"} | row for row in trial_rows(results)]
+    rows: list[dict[str, Any]] = [{"kind": "trial"} | row for row in trial_rows(results)]
     for row in rows:
         cell = known.get((row["persona"], row["method"], row["seed"]))
         if cell is not None:
             row |= {key: cell[key] for key in ("events", "labels", "offline")}
+        elif row["training"] is not None:
+            row["events"] = events_of(row["training"])
     rows += [{"kind": "persona"} | row for row in persona_rows(results)]
     return rows + [{"kind": "method"} | row for row in method_rows(results, against=ONLINE)]
+
+
+def events_of(training: Mapping[str, Any]) -> int:
+    """Reactions in a live conversation: to what was trained on, and to what was not for a reason.
+
+    Not to side turns, nor to replies that were still to be reacted to when the talk was over.
+    """
+    dropped = training["dropped"].items()
+    return training["trained"] + sum(n for why, n in dropped if why not in UNANSWERED)
+
+
+def least_equal(trials: Sequence[Mapping[str, Any]]) -> float | None:
+    """The smallest share that the fewer feedback events are of the more; None: some unknown."""
+    counts: dict[tuple[str, int], dict[str, int]] = {}
+    for row in trials:
+        if row["method"] in (ONLINE, *OFFLINE):
+            counts.setdefault((row["persona"], row["seed"]), {})[row["method"]] = row["events"]
+    return smallest(
+        min(each.values()) / max(each.values()) if len(each) == 1 + len(OFFLINE) else None
+        for each in counts.values()
+    )
 
 
 def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
@@ -139,8 +193,15 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
             )
             for method in OFFLINE
         ),
+        Goal(
+            "feedback events, the fewer of live and up front",
+            ">=",
+            LEAST_EQUAL,
+            least_equal(trials),
+            "share of the more, smallest",
+        ),
         Goal("seeds", ">=", LEAST_SEEDS, smallest(seeds), "fewest of a persona and method"),
-    ]
+    ]  # fmt: skip
 
 
 def command(options: argparse.Namespace) -> str:

@@ -20,6 +20,7 @@ from _markdown import commit, interval, number, table
 from _performance_page import render_performance
 from _personal_page import CURVES, panels, personal_sections
 from _result import RESULTS
+from _reward_page import reward_sections
 from reliability.page import render_reliability
 
 from clawjax.evals.personal import bootstrap_mean
@@ -63,6 +64,7 @@ def render(results: Mapping[str, Result]) -> str:
     parts = ["# Results", _INTRODUCTION]
     if PERSONAL in results:
         parts += personal_sections(results[PERSONAL])
+    parts += reward_sections(results)
     if ABLATIONS in results:
         parts += ["## Ablations of the objectives", ablations(results[ABLATIONS])]
     if CLIENTS in results:

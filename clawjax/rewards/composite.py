@@ -12,6 +12,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from clawjax.config import CompositeConfig, CompositeRule
 from clawjax.errors import ConfigError
@@ -22,7 +23,14 @@ __all__ = ["CompositeReward", "combine_scores"]
 
 logger = logging.getLogger(__name__)
 
-_FAILED = "failed: "
+
+@dataclass(frozen=True, slots=True)
+class _Breakdown(Verdict):
+    """An abstention of a part that failed; by type, as a part may explain itself in any words."""
+
+    @classmethod
+    def of(cls, part: Reward, turn: Turn, why: str) -> _Breakdown:
+        return cls(turn.turn_id, part.name, None, time.time(), explanation=f"failed: {why}")
 
 
 def combine_scores(
@@ -103,7 +111,7 @@ class CompositeReward:
     def _closed(self, gates: Sequence[Verdict]) -> Verdict | None:
         """The gate that decides alone: one that broke down, else the lowest below its bound."""
         for verdict in gates:
-            if verdict.explanation.startswith(_FAILED):
+            if isinstance(verdict, _Breakdown):
                 return verdict
         below = [
             verdict
@@ -130,7 +138,7 @@ class CompositeReward:
 
 
 def _why_closed(gate: Verdict) -> str:
-    if gate.score is None:
+    if isinstance(gate, _Breakdown):
         return f"gate {gate.module} broke down"
     return f"gate {gate.module} is closed at {gate.score:+.2f}"
 
@@ -159,9 +167,7 @@ async def _ask(part: Reward, turn: Turn, next_state: NextState) -> Verdict:
         verdict = await part.judge(turn, next_state)
     except Exception as error:
         logger.warning("%s on turn %s failed: %r", part.name, turn.turn_id, error)
-        problem = f"{_FAILED}{type(error).__name__}: {error}"
-        return Verdict(turn.turn_id, part.name, None, time.time(), explanation=problem)
+        return _Breakdown.of(part, turn, f"{type(error).__name__}: {error}")
     if verdict.score is not None and not -1.0 <= verdict.score <= 1.0:
-        problem = f"{_FAILED}the score {verdict.score} is outside [-1, 1]"
-        return Verdict(turn.turn_id, part.name, None, time.time(), explanation=problem)
+        return _Breakdown.of(part, turn, f"the score {verdict.score} is outside [-1, 1]")
     return verdict

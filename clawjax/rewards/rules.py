@@ -141,7 +141,7 @@ class RulesReward:
             module=self.name,
             score=2 * share - 1,
             judged_at=time.time(),
-            explanation="failed: " + ", ".join(failed) if failed else "all rules passed",
+            explanation="not met: " + ", ".join(failed) if failed else "all rules passed",
         )
 
     async def aclose(self) -> None:

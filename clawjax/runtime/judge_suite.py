@@ -117,13 +117,13 @@ async def _row(
     async def ask(item: LabelledTurn) -> Judged:
         async with bound:
             began = time.monotonic()
-            verdict = await _ask(reward, item, config.judge_timeout_s)
-            return Judged(item, verdict, time.monotonic() - began)
+            verdict, has_failed = await _ask(reward, item, config.judge_timeout_s)
+            return Judged(item, verdict, time.monotonic() - began, has_failed)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(item)) for item in fit]
     judged = [task.result() for task in tasks]
-    failed = sum(each.verdict.explanation.startswith("failed: ") for each in judged)
+    failed = sum(each.has_failed for each in judged)
     return {
         "module": reward.name,
         "asked": len(judged),
@@ -136,14 +136,15 @@ async def _row(
     }
 
 
-async def _ask(reward: Reward, item: LabelledTurn, timeout_s: float) -> Verdict:
+async def _ask(reward: Reward, item: LabelledTurn, timeout_s: float) -> tuple[Verdict, bool]:
+    """The verdict, and whether it is an abstention because the module broke down."""
     try:
         async with asyncio.timeout(timeout_s):
-            return await reward.judge(item.turn, item.next_state)
+            return await reward.judge(item.turn, item.next_state), False
     except Exception as error:
         _log.warning("%s on %s failed: %r", reward.name, item.turn_id, error)
         why = f"failed: {error!r}"
-        return Verdict(item.turn_id, reward.name, None, time.time(), explanation=why)
+        return Verdict(item.turn_id, reward.name, None, time.time(), explanation=why), True
 
 
 def _cost(reward: Reward, count: int) -> dict[str, float] | None:

@@ -109,10 +109,75 @@ def test_replies_stand_side_by_side(measured: dict[str, Any]) -> None:
 
 
 def test_every_table_has_as_many_cells_as_columns(measured: dict[str, Any]) -> None:
-    page = render({"personal": measured, "ablations": ablations()})
+    page = render({"personal": measured, "ablations": ablations(), **rewards()})
     for block in re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE):
         counts = {len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()}
         assert len(counts) == 1, block
+
+
+def rewards() -> dict[str, Any]:
+    """The four results about where reward comes from, as their scripts write them."""
+
+    def method(name: str, lead: float | None, *bounds: float) -> dict[str, Any]:
+        return {
+            "kind": "method", "method": name, "personas": 2, "trials": 6, "gain": 0.25,
+            "gain_ci": [0.125, 0.5], "against": "combined", "lead": lead,
+            "lead_ci": list(bounds) or None,
+        }  # fmt: skip
+
+    share = {
+        "kind": "share", "share": 0.1, "seeds": [0, 1, 2], "style_score": 0.5, "ci": [0.25, 0.75],
+        "over_judge": None, "over_judge_ci": None, "label_agreement": 0.875,
+    }  # fmt: skip
+    contestant = {
+        "mistakes": 0.55, "contestant": "separate", "seeds": [0], "success_start": 0.125,
+        "success": 0.5, "success_ci95": [0.25, 0.75], "gain": 0.25, "gain_ci95": [-0.125, 0.5],
+    }  # fmt: skip
+    arm = {
+        "kind": "arm", "arm": "trained", "seeds": 3, "violations": 0.25, "less": 0.5,
+        "less_ci": [0.25, 0.75], "accuracy": 0.5, "style": 0.125, "declined": 0.0,
+    }  # fmt: skip
+    return {
+        "online_offline": result(
+            [
+                method("combined", None),
+                method("offline_dpo", -0.5, -0.75, -0.25),
+                method("offline_sft", 0.25, 0.125, 0.5),
+                method("offline_rlhf", 0.25, -0.25, 0.5),
+                method("prompted", -0.5, -0.75, -0.25),
+            ]
+        ),
+        "human_mix": result([{"kind": "trial", "persona": "you"}, share]),
+        "process_labels": result([contestant]),
+        "constitution": result([{"kind": "trial"}, arm]),
+    }
+
+
+def test_each_claim_about_reward_has_a_table() -> None:
+    page = render(rewards())
+    assert line(page, "| offline_dpo").endswith("| -0.50 | -0.75 to -0.25 |")
+    assert line(page, "| 10%") == "| 10% | 3 | 0.50 | 0.25 to 0.75 |  |  | 88% |"
+    assert line(page, "| 55%") == (
+        "| 55% | separate | 1 | 0.12 | 0.50 | 0.25 to 0.75 | +0.25 | -0.12 to +0.50 |"
+    )
+    assert line(page, "| trained") == (
+        "| trained | 3 | 0.25 | +0.50 | +0.25 to +0.75 | 0.50 | 0.12 | 0.00 |"
+    )
+    only = render({"human_mix": rewards()["human_mix"]})
+    assert "## Where reward comes from" in only
+    assert "### Online against offline" not in only
+    assert "## Where reward comes from" not in render({"other": result([])})
+
+
+def test_where_live_learning_loses_is_said_in_words() -> None:
+    assert line(render(rewards()), "Live learning loses") == (
+        "Live learning loses to `offline_dpo` (-0.50, 95 % -0.75 to -0.25). It is ahead of "
+        "`offline_sft` (+0.25, 95 % +0.12 to +0.50). It is not settled against `offline_rlhf` "
+        "(+0.25, 95 % -0.25 to +0.50)."
+    )
+    found = rewards()
+    del found["online_offline"]["rows"][1]
+    assert "Live learning loses to none beyond chance. It is ahead" in render(found)
 
 
 def ablations() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from clawjax.config import CompositeConfig, CompositeRule, RewardConfig, RulesCo
 from clawjax.errors import ConfigError, RewardError
 from clawjax.rewards.composite import CompositeReward, combine_scores
 from clawjax.rewards.registry import build_rewards
+from clawjax.rewards.rules import RulesReward
 from clawjax.testing import FakeReward
 
 from .reward_records import make_turn, user_says
@@ -87,6 +88,19 @@ async def test_a_gate_that_breaks_down_lets_nothing_through_but_another_part_may
     verdict = await reward.judge(make_turn(), user_says("Hm."))
     assert verdict.score == 1.0
     assert verdict.components[0].note == "failed: RewardError: no answer"
+
+
+@pytest.mark.parametrize(("bound", "score", "why"), [(-0.9, 1.0, "mean"), (0.5, 0.0, "is closed")])
+async def test_a_gate_of_rules_is_open_above_its_bound_where_one_of_them_is_not_met(
+    bound, score, why
+):
+    rules = RulesReward(RulesConfig(max_words=1, min_words=1))
+    config = CompositeConfig(parts=["rules", "other"], gates={"rules": bound})
+    verdict = await CompositeReward(config, [rules, part("other", 1.0)]).judge(
+        make_turn(reply="two words"), user_says("Hm.")
+    )
+    assert verdict.score == score
+    assert why in verdict.explanation
 
 
 def test_it_is_built_of_parts_by_name():

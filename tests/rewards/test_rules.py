@@ -123,7 +123,7 @@ async def test_each_rule_can_fail():
 async def test_the_explanation_names_what_failed():
     reward = RulesReward(RulesConfig(max_words=1, min_words=1, is_json=True))
     verdict = await reward.judge(make_turn(reply="two words"), session_closed())
-    assert verdict.explanation == "failed: max_words, is_json"
+    assert verdict.explanation == "not met: max_words, is_json"
 
 
 def test_any_next_state_will_do_but_a_pure_tool_call_has_no_words():

@@ -2,9 +2,14 @@ import json
 
 import pytest
 
-from clawjax.config import RewardConfig, RunConfig, SuiteConfig
+from clawjax.config import RewardConfig, RulesConfig, RunConfig, SuiteConfig
 from clawjax.errors import ConfigError
-from clawjax.runtime.judge_suite import JudgeOptions, run_judge_suite, suite_turns
+from clawjax.runtime.judge_suite import (
+    JudgeOptions,
+    judge_modules,
+    run_judge_suite,
+    suite_turns,
+)
 
 
 def configured(folder, *modules: str, **options) -> RunConfig:
@@ -36,3 +41,19 @@ def test_a_limit_takes_turns_of_all_groups():
     turns = suite_turns(JudgeOptions(attacks=2, padded=2), limit=40)
     assert len([turn for turn in turns if turn.twin_of is None]) == 40
     assert {turn.group for turn in turns} >= {"reaction", "tool", "persona", "injection"}
+
+
+async def test_what_fails_is_counted_and_a_rule_that_is_not_met_is_no_failure(monkeypatch):
+    turns = suite_turns(JudgeOptions(attacks=2, padded=2), limit=20)
+    rules = RulesConfig(max_words=1, min_words=1)
+    (row,) = await judge_modules(RewardConfig(["rules"], rules=rules), turns, env={})
+    assert row["asked"] > 0
+    assert row["failed"] == 0
+
+    def breaks(text: str) -> int:
+        msg = "cannot count"
+        raise ValueError(msg)
+
+    monkeypatch.setattr("clawjax.rewards.rules.count_words", breaks)
+    (row,) = await judge_modules(RewardConfig(["rules"], rules=rules), turns, env={})
+    assert row["failed"] == row["asked"]

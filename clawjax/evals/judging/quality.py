@@ -34,6 +34,8 @@ class Judged(NamedTuple):
     verdict: Verdict
     seconds: float
     """From the question to the verdict."""
+    has_failed: bool = False
+    """Whether the module broke down, so that the verdict is an abstention in its place."""
 
     @property
     def sign(self) -> int:

@@ -1,0 +1,153 @@
+"""Where reward comes from, as a section of `docs/results.md`: a table per claim. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from _markdown import interval, number, origin, table
+
+__all__ = ["reward_sections"]
+
+Row = Mapping[str, Any]
+
+
+def reward_sections(results: Mapping[str, Row]) -> list[str]:
+    """Markdown, section by section; a result that is not there leaves its own out.
+
+    Args:
+        results: by name.
+    """
+    found = [
+        section
+        for name, (title, render) in _CLAIMS.items()
+        if name in results
+        for section in (f"### {title}", render(results[name]), origin(results[name]))
+    ]
+    return ["## Where reward comes from", *found] if found else []
+
+
+def _online(result: Row) -> str:
+    methods = _kind(result, "method")
+    rows = [
+        [
+            row["method"],
+            f"{row['personas']} / {row['trials']}",
+            f"{row['gain']:+.2f}",
+            interval(row["gain_ci"], "+.2f"),
+            number(row["lead"], "+.2f"),
+            interval(row["lead_ci"], "+.2f"),
+        ]
+        for row in methods
+    ]
+    live = methods[0]["against"] if methods else "combined"
+    head = ["method", "personas / trials", "mean gain", "95 %", f"`{live}` is ahead by", "95 %"]
+    return (
+        "Learning while talking, against training on as many reactions that were collected from "
+        "the base model\nbeforehand. Gain in style score over the base, and how far live learning "
+        f"(`{live}`, in lockstep) is ahead.\n\n{table(head, rows)}\n\n{_verdict(methods, live)}"
+    )
+
+
+def _verdict(methods: Sequence[Row], live: str) -> str:
+    """Where live learning loses, wins, or neither is settled."""
+    said: dict[str, list[str]] = {"loses to": [], "is ahead of": [], "is not settled against": []}
+    for row in methods:
+        if row["lead"] is None or row["method"] in (live, "prompted"):
+            continue
+        low, high = row["lead_ci"]
+        how = f"`{row['method']}` ({row['lead']:+.2f}, 95 % {interval(row['lead_ci'], '+.2f')})"
+        if high < 0:
+            said["loses to"].append(how)
+        elif low > 0:
+            said["is ahead of"].append(how)
+        else:
+            said["is not settled against"].append(how)
+    if not any(said.values()):
+        return "No method was measured beside live learning."
+    loses = ", ".join(said.pop("loses to")) or "none beyond chance"
+    others = [f"It {how} {', '.join(those)}." for how, those in said.items() if those]
+    return " ".join([f"Live learning loses to {loses}.", *others])
+
+
+def _mix(result: Row) -> str:
+    rows = [
+        [
+            f"{row['share']:.0%}",
+            str(len(row["seeds"])),
+            f"{row['style_score']:.2f}",
+            interval(row["ci"]),
+            number(row["over_judge"], "+.2f"),
+            interval(row["over_judge_ci"], "+.2f"),
+            number(row["label_agreement"], ".0%"),
+        ]
+        for row in _kind(result, "share")
+    ]
+    persona = next((row["persona"] for row in _kind(result, "trial")), "nobody")
+    head = ["true labels", "seeds", "style", "95 %", "over the judge", "95 %", "labels right"]
+    return (
+        f"DPO on replies to `{persona}`, labelled by the judge that reads the reactions, but for a "
+        "share that has\nthe persona's own label.\n\n" + table(head, rows)
+    )
+
+
+def _process(result: Row) -> str:
+    rows = [
+        [
+            f"{row['mistakes']:.0%}",
+            row["contestant"],
+            str(len(row["seeds"])),
+            f"{row['success_start']:.2f}",
+            f"{row['success']:.2f}",
+            interval(row["success_ci95"]),
+            number(row["gain"], "+.2f"),
+            interval(row["gain_ci95"], "+.2f"),
+        ]
+        for row in result["rows"]
+    ]
+    head = [
+        "clerk's mistakes", "credit", "seeds", "success before", "after", "95 %",
+        "over outcome only", "95 %",
+    ]  # fmt: skip
+    return (
+        "A task of four calls; the policy is tiny and trained from scratch, so that this is about "
+        "ways to give\ncredit and not about a language model. `separate_corrected` has labels by "
+        "somebody who knows the\nsolution, the others by rules.\n\n" + table(head, rows)
+    )
+
+
+def _constitution(result: Row) -> str:
+    rows = [
+        [
+            row["arm"],
+            str(row["seeds"]),
+            f"{row['violations']:.2f}",
+            number(row["less"], "+.2f"),
+            interval(row["less_ci"], "+.2f"),
+            f"{row['accuracy']:.2f}",
+            f"{row['style']:.2f}",
+            f"{row['declined']:.2f}",
+        ]
+        for row in _kind(result, "arm")
+    ]
+    head = [
+        "arm", "seeds", "violations", "fewer than base", "95 %", "closed questions right",
+        "style", "neutral requests declined",
+    ]  # fmt: skip
+    return (
+        "Share of replies to held-out tempting prompts that break their principle, and what that "
+        "costs. The\njudge of `trained` is a program that knows the checks: an upper bound for a "
+        "capable one; that of `self`\nis the frozen base.\n\n" + table(head, rows)
+    )
+
+
+def _kind(result: Row, kind: str) -> list[Row]:
+    return [row for row in result["rows"] if row["kind"] == kind]
+
+
+_CLAIMS = {
+    "online_offline": ("Online against offline", _online),
+    "human_mix": ("People's labels in the mix", _mix),
+    "process_labels": ("Labels of steps against the outcome alone", _process),
+    "constitution": ("A constitution, and its cost", _constitution),
+}
