@@ -188,7 +188,11 @@ def test_a_judge_that_answers_and_an_open_door(make_run, endpoint, tmp_path, cap
 
 @pytest.mark.parametrize(
     ("modules", "parts"),
-    [(["constitution"], []), (["composite"], ["rules", "hindsight"]), (["composite"], ["constitution"])],
+    [
+        (["constitution"], []),
+        (["composite"], ["rules", "hindsight"]),
+        (["composite"], ["constitution"]),
+    ],
 )
 def test_whatever_asks_an_endpoint_has_it_looked_at(modules, parts):
     composite = CompositeConfig(parts=parts)
