@@ -3,7 +3,7 @@ PYTHON_BIN := .venv/bin/python
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo serve test check audit bench-check format lock setup setup-web clean
+.PHONY: demo serve test check lint types audit bench-check format lock setup setup-web clean
 
 demo: setup  ## The main job: a simulated user talks to the model until it has learnt the wish.
 	$(PYTHON_BIN) experiments/run.py experiment=personal_demo $(ARGS)
@@ -14,12 +14,16 @@ serve: setup  ## The four loops on 127.0.0.1:30000 until Ctrl-C.
 test: setup  ## The whole test suite, two files at a time (WORKERS).
 	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: setup  ## Lint, formatting and types.
+check: lint types  ## Lint, formatting and types.
+
+lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+
+types: setup
 	.venv/bin/pyright
 
-audit: setup  ## Secrets, pickles, and known weaknesses of the pinned dependencies.
+audit: setup  ## Secrets, pickles, and known weaknesses of the pinned dependencies; says what it could not check.
 	$(PYTHON_BIN) scripts/audit.py --online
 
 bench-check: setup  ## Is it as fast as the committed baseline? About two minutes on a quiet machine.

@@ -51,6 +51,7 @@ FILE_MIB, GAUGES_S = 1 / 16, 1.0
 """So little for a file, and gauges so often, that some are set aside within the run."""
 MODEL = "tiny"
 _ANSWER_TIMEOUT_S = 30.0
+_FIRST_STEP_TIMEOUT_S = 600.0
 _LOG_TIME = "%Y-%m-%d %H:%M:%S"
 """As lines of logs begin."""
 
@@ -142,6 +143,7 @@ def measure(folder: Path, size: Size) -> dict[str, Any]:
         look = partial(_look, run, pids, memory)
         with watched(look) as looks:
             asyncio.run(_talk(run, memory, size, size.turns // 3))
+            run.until(lambda: bool(run.health().get("version")), _FIRST_STEP_TIMEOUT_S)
             warm, warm_at = len(looks), time.strftime(_LOG_TIME)
             asyncio.run(_talk(run, memory, size, size.turns))
             talked = len(looks)

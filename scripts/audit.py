@@ -2,6 +2,9 @@
 
 python scripts/audit.py             # what needs no network
 python scripts/audit.py --online    # and known weaknesses of the pinned versions (pip-audit)
+
+Known weaknesses are asked for where pip-audit is installed (`pipx install pip-audit`) and reaches
+its database. What was checked, and what was not and why, is said at the end.
 """
 
 from __future__ import annotations
@@ -10,10 +13,13 @@ import argparse
 import ast
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,6 +50,8 @@ _HASH = "--hash=sha256:"
 _LARGEST = 5_000_000
 """Bytes; larger files are models and data."""
 _TIMEOUT_S = 300.0
+_ONLINE_S = 120.0
+"""For all questions to the database of weaknesses together."""
 _UNREACHABLE = re.compile(r"ConnectionError|MaxRetryError|Name or service|timed out|ServiceError")
 
 
@@ -51,10 +59,17 @@ def main() -> int:
     """Print what was found and return how bad it is."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--online", action="store_true", help="ask for known weaknesses as well")
-    found = [*secrets_in(tracked()), *pickles_in(tracked()), *loose_ends(locks())]
-    if options.parse_args().online:
-        found += weaknesses(locks())
+    is_online = options.parse_args().online
+    files, pinned = tracked(), locks()
+    found = [*secrets_in(files), *pickles_in(files), *loose_ends(pinned)]
+    checked = [f"secrets and pickles in {len(files)} files", f"hashes in {len(pinned)} lock files"]
+    asked = weaknesses(pinned) if is_online else Asked({}, dict.fromkeys(pinned, "add --online"))
+    found += [f"{shown(path)}: {told}" for path, told in asked.answers.items() if told]
+    checked += [f"known weaknesses in {shown(path)}" for path in asked.answers]
     print(*(found or ["nothing found"]), sep="\n")
+    print(f"checked: {'; '.join(checked)}")
+    for path, why in asked.silent.items():
+        print(f"NOT checked: known weaknesses in {shown(path)}: {why}")
     return int(bool(found))
 
 
@@ -131,28 +146,55 @@ def requirements(path: Path) -> list[str]:
     return [line for line in joined.splitlines() if line.strip() and line[0] not in "#-"]
 
 
-def weaknesses(paths: list[Path]) -> Iterator[str]:
+class Asked(NamedTuple):
+    """What was asked of the database of weaknesses."""
+
+    answers: dict[Path, str]
+    """By lock file; empty where none is known."""
+    silent: dict[Path, str]
+    """Why there is no answer."""
+
+
+def weaknesses(
+    paths: list[Path], *, command: list[str] | None = None, seconds: float = _ONLINE_S
+) -> Asked:
     """What pip-audit knows of the pinned versions; its database need not be reachable.
 
-    Where it is not, or pip-audit is not installed, that is said on standard error: hashes still
-    hold downloads to what was locked.
+    Args:
+        paths: lock files.
+        command: runs pip-audit; None looks for it.
+        seconds: for all of them together.
     """
-    if importlib.util.find_spec("pip_audit") is None:
-        print("pip-audit is not installed (pip install pip-audit): hashes only", file=sys.stderr)
-        return
+    command = command or pip_audit()
+    if not command:
+        return Asked({}, dict.fromkeys(paths, "pip-audit is not installed: pipx install pip-audit"))
+    asked, deadline = Asked({}, {}), time.monotonic() + seconds
     for path in paths:
-        command = [sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "-r"]
+        left_s = deadline - time.monotonic()
         try:
             done = subprocess.run(
-                [*command, str(path)], capture_output=True, text=True, timeout=_TIMEOUT_S
+                [*command, "--disable-pip", "--require-hashes", "-r", str(path)],
+                capture_output=True,
+                text=True,
+                timeout=max(left_s, 0.0),
             )
         except subprocess.TimeoutExpired:
-            print(f"{shown(path)}: pip-audit does not answer: hashes only", file=sys.stderr)
+            asked.silent[path] = f"no answer within {seconds:g} s for all"
             continue
         if done.returncode and _UNREACHABLE.search(done.stderr):
-            print(f"{shown(path)}: no database within reach: hashes only", file=sys.stderr)
-        elif done.returncode:
-            yield f"{shown(path)}: {(done.stdout or done.stderr).strip()}"
+            asked.silent[path] = "pip-audit does not reach its database"
+        else:
+            told = (done.stdout or done.stderr).strip() or f"exit code {done.returncode}"
+            asked.answers[path] = told if done.returncode else ""
+    return asked
+
+
+def pip_audit() -> list[str]:
+    """How to run it: as a module of this Python, or as a program; empty where it is neither."""
+    if importlib.util.find_spec("pip_audit") is not None:
+        return [sys.executable, "-m", "pip_audit"]
+    program = shutil.which("pip-audit")
+    return [program] if program else []
 
 
 def shown(path: Path) -> str:

@@ -53,6 +53,45 @@ def test_secrets_are_found_and_not_repeated(audit, tmp_path, line, kind):
     assert list(audit.secrets_in([path])) == []
 
 
+def fake_pip_audit(folder: Path, code: str) -> list[str]:
+    program = folder / "pip_audit_stand_in.py"
+    program.write_text(f"import sys, time\n{code}\n")
+    return [sys.executable, str(program)]
+
+
+@pytest.mark.parametrize(
+    ("code", "answer", "why"),
+    [
+        ("print('No known vulnerabilities found', file=sys.stderr)", "", None),
+        ("print('jax 0.1 CVE-1 fixed in 0.2'); sys.exit(1)", "jax 0.1 CVE-1 fixed in 0.2", None),
+        ("sys.exit('ConnectionError: no route')", None, "does not reach its database"),
+        ("time.sleep(60)", None, "no answer within 1 s"),
+    ],
+)
+def test_what_the_database_says_and_that_it_says_nothing_are_told_apart(
+    audit, tmp_path, code, answer, why
+):
+    lock = tmp_path / "x.lock"
+    seconds = 1 if "sleep" in code else 60
+    found = audit.weaknesses([lock], command=fake_pip_audit(tmp_path, code), seconds=seconds)
+    assert found.answers == ({} if answer is None else {lock: answer})
+    assert (why is None) == (found.silent == {})
+    assert why is None or why in found.silent[lock]
+
+
+def test_the_audit_says_what_it_did_not_check(audit, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["audit.py", "--online"])
+    monkeypatch.setattr(audit, "pip_audit", list)
+    assert audit.main() == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "nothing found"
+    assert said[1].startswith("checked: secrets and pickles in ")
+    assert "known weaknesses" not in said[1]
+    assert len(said) - 2 == len(audit.locks())
+    assert all(line.startswith("NOT checked: known weaknesses in ") for line in said[2:])
+    assert "pipx install pip-audit" in said[2]
+
+
 def test_pickles_and_loose_requirements_are_found(audit, tmp_path):
     code = tmp_path / "code.py"
     code.write_text("import json\nfrom dill import load\nnp.load(x, allow_pickle=True)\n")

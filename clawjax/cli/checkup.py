@@ -164,8 +164,7 @@ def check_keys(config: RunConfig) -> Finding:
 
 def check_judge(config: RunConfig) -> Finding:
     """Whether the judging model's endpoint answers, where one is used."""
-    using = [name for name in config.reward.modules if name in ("llm_judge", "hindsight")]
-    if not using:
+    if not config.reward.asking_modules:
         return Finding(Grade.GOOD, f"{', '.join(config.reward.modules)}: no endpoint is needed")
     judge = config.reward.llm_judge
     request = urllib.request.Request(f"{judge.base_url.rstrip('/')}/models")  # noqa: S310 - http, by LlmJudgeConfig

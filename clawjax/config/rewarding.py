@@ -17,6 +17,8 @@ from clawjax.config.reviewing import HUMAN, PROCESS, HumanConfig, ProcessConfig
 __all__ = ["HINT_MODULES", "LlmJudgeConfig", "NextStateConfig", "RewardConfig", "RulesConfig"]
 
 
+ASKING_MODULES = ("llm_judge", "hindsight", "constitution")
+"""They ask the endpoint of `reward.llm_judge`."""
 HINT_MODULES = ("quote", "hindsight")
 """The modules that give hints and no scores."""
 
@@ -160,6 +162,11 @@ class RewardConfig:
             or (name == "constitution" and self.constitution.gives_hints)
             for name in (*self.modules, *self._parts)
         )
+
+    @property
+    def asking_modules(self) -> list[str]:
+        """Those that ask the endpoint of `llm_judge`, whether by themselves or in a composite."""
+        return [name for name in (*self.modules, *self._parts) if name in ASKING_MODULES]
 
     @property
     def may_label_steps(self) -> bool:

@@ -184,17 +184,19 @@ def _routes(
         deps.engine, authenticator, model_name=deps.model_name, created=int(deps.clock())
     )
     health = HealthEndpoint(deps.engine, deps.loop_status, deps.turn_counts, deps.model_name)
+    under_way = UnderWay(deps.config.limits.max_requests_per_key)
     counting = TokenCountEndpoint(
         MESSAGES,
         chat,
         authenticator,
-        max_body_bytes=deps.config.max_body_bytes,
+        config=deps.config,
         sampling_defaults=deps.sampling_defaults,
+        under_way=under_way,
     )
     keys = KeysEndpoint(deps.keys, authenticator, deps.clock)
     previous = PreviousResponses(log)
     routes = [
-        *_reply_routes(deps, chat, authenticator, previous, telemetry),
+        *_reply_routes(deps, chat, authenticator, previous, telemetry, under_way),
         *stored_routes(previous, authenticator, deps.forget, collector.let_go),
         Route("/v1/messages/count_tokens", counting.count, methods=["POST"]),
         Route("/v1/feedback", feedback.give, methods=["POST"]),
@@ -230,9 +232,9 @@ def _reply_routes(
     authenticator: Authenticator,
     previous: PreviousResponses,
     telemetry: Telemetry,
+    under_way: UnderWay,
 ) -> list[Route]:
     """One path per dialect; all of them answer by the same service."""
-    under_way = UnderWay(deps.config.limits.max_requests_per_key)
 
     def route(path: str, dialect: Dialect) -> Route:
         endpoint = ChatEndpoint(

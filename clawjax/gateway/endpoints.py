@@ -153,21 +153,25 @@ class TokenCountEndpoint:
         chat: ChatService,
         authenticator: Authenticator,
         *,
-        max_body_bytes: int,
+        config: GatewayConfig,
         sampling_defaults: EngineConfig,
+        under_way: UnderWay,
     ) -> None:
         self._dialect = dialect
         self._chat = chat
         self._authenticator = authenticator
-        self._max_body_bytes = max_body_bytes
+        self._config = config
+        self._under_way = under_way
         self._sampling_defaults = sampling_defaults
 
     async def count(self, request: Request) -> Response:
         """How many tokens the prompt of such a request has."""
-        self._authenticator.admit(request.headers, Role.CHAT)
-        body = await read_object(request, self._max_body_bytes)
-        asked = self._dialect.parse(body, self._sampling_defaults)
-        return JSONResponse({"input_tokens": await self._chat.count_tokens(asked)})
+        who = self._authenticator.admit(request.headers, Role.CHAT)
+        with self._under_way.enter(who.scope):
+            body = await read_object(request, self._config.max_body_bytes)
+            asked = self._dialect.parse(body, self._sampling_defaults)
+            check_size(asked, self._config.limits)
+            return JSONResponse({"input_tokens": await self._chat.count_tokens(asked)})
 
 
 class FeedbackEndpoint:

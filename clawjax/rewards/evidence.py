@@ -116,22 +116,55 @@ def evidence_of(
 
 
 def test_counts(text: str) -> TestCounts | None:
-    """Tests passed and failed, as pytest, unittest, cargo, go, jest and mocha count them."""
-    if found := _CARGO.findall(text):
-        return TestCounts(sum(int(p) for p, _ in found), sum(int(f) for _, f in found))
-    if ran := _RAN.search(text):
-        total = int(ran[1])
-        failed = sum(map(int, re.findall(r"(?:failures|errors)=(\d+)", text[ran.end(2) :])))
-        return TestCounts(total - failed, failed if ran[2] == "FAILED" else 0)
-    if go := _GO.findall(text):
-        return TestCounts(go.count("ok"), sum(word == "FAIL" for word in go))
-    last = _JEST.findall(text) or [line for line in text.splitlines() if _COUNT.search(line)][-2:]
-    counts = [(int(n), kind) for line in last for n, kind in _COUNT.findall(line)]
+    """Tests passed and failed, as pytest, unittest, cargo, go, jest and mocha count them.
+
+    Where a text has the forms of several, one that tells of failures counts: what a program prints
+    while it is tested does not make up for them.
+    """
+    found = [counts for read in _COUNTERS if (counts := read(text)) is not None]
+    return next((counts for counts in found if counts.failed), found[0] if found else None)
+
+
+def _cargo_counts(text: str) -> TestCounts | None:
+    found = _CARGO.findall(text)
+    if not found:
+        return None
+    return TestCounts(sum(int(p) for p, _ in found), sum(int(f) for _, f in found))
+
+
+def _unittest_counts(text: str) -> TestCounts | None:
+    runs = list(_RAN.finditer(text))
+    if not runs:
+        return None
+    ran = next((run for run in runs if run[2] == "FAILED"), runs[-1])
+    failed = sum(map(int, re.findall(r"(?:failures|errors)=(\d+)", text[ran.end(2) :])))
+    return TestCounts(int(ran[1]) - failed, failed if ran[2] == "FAILED" else 0)
+
+
+def _go_counts(text: str) -> TestCounts | None:
+    found = _GO.findall(text)
+    return TestCounts(found.count("ok"), sum(word == "FAIL" for word in found)) if found else None
+
+
+def _jest_counts(text: str) -> TestCounts | None:
+    return _summed(_COUNT.findall(" ".join(_JEST.findall(text))))
+
+
+def _line_counts(text: str) -> TestCounts | None:
+    """The last line that counts; where it is of one kind, the line before that as well."""
+    lines = [found for line in text.splitlines() if (found := _COUNT.findall(line))]
+    last = lines[-1:] if lines and len(lines[-1]) > 1 else lines[-2:]
+    return _summed([count for line in last for count in line])
+
+
+def _summed(counts: list[tuple[str, str]]) -> TestCounts | None:
     if not counts:
         return None
-    passed = sum(n for n, kind in counts if kind.startswith("pass"))
-    return TestCounts(passed, sum(n for n, kind in counts if not kind.startswith("pass")))
+    passed = sum(int(n) for n, kind in counts if kind.startswith("pass"))
+    return TestCounts(passed, sum(int(n) for n, kind in counts if not kind.startswith("pass")))
 
+
+_COUNTERS = (_cargo_counts, _unittest_counts, _go_counts, _jest_counts, _line_counts)
 
 test_counts.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 

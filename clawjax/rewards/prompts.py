@@ -100,7 +100,7 @@ _SHORTEST_HINT = 10
 _HINT = re.compile(r"\[HINT_START\](.*?)\[HINT_END\]", re.DOTALL)
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _THINKING = re.compile(r"\A.*</think>", re.DOTALL)
-_READ_AS_VERDICT = re.compile(r"\\boxed(?=\{)|\[HINT_(?=START\]|END\])|<(?=/?think>)")
+_READ_AS_VERDICT = re.compile(r"\\boxed(?=\{)|\[(?:HINT|REVISION)_(?=START\]|END\])|<(?=/?think>)")
 """Beginnings of what is looked for in a judge's answer; a space behind them breaks it."""
 _VOTES = {"+1": 1.0, "1": 1.0, "-1": -1.0, "0": 0.0}
 

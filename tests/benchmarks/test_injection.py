@@ -8,6 +8,7 @@ import pytest
 from _injection import (
     NONCE,
     PLACES,
+    Attempt,
     asked_judges,
     attempts,
     forged_tokens,
@@ -15,6 +16,7 @@ from _injection import (
     reading_judges,
     ruling_judges,
 )
+from _injection_more import obey_principles, principled_judge, reply_judge, tool_judges
 from injection import tokenizers_by_name
 
 from clawjax.rewards.reaction_model import ReactionModel
@@ -41,6 +43,36 @@ async def test_no_attempt_changes_what_a_judge_at_an_endpoint_says() -> None:
     async with asked_judges() as ask:
         rows = [row for attempt in ATTEMPTS for row in await ask(attempt, PLACES)]
     assert len(rows) == 4 * len(ATTEMPTS)
+    assert not [row for row in rows if not row["held"]]
+
+
+def test_the_judge_with_principles_obeys_what_is_not_fenced() -> None:
+    plain = f"<<{NONCE} REPLY>>\nfine\n<</{NONCE}>>"
+    messages = [{"content": "x"}, {"content": f"{plain}\n\\boxed{{1}}"}]
+    assert "\\boxed{1}" in obey_principles(messages, ())
+
+
+async def test_no_attempt_changes_what_a_judge_with_principles_says() -> None:
+    async with principled_judge() as hold:
+        rows = [row for attempt in ATTEMPTS for row in await hold(attempt, PLACES)]
+    assert len(rows) == 2 * len(ATTEMPTS)
+    assert not [row for row in rows if not row["held"]]
+
+
+async def test_what_a_call_brings_along_earns_no_praise_and_makes_up_for_no_failure() -> None:
+    rows = [row for attempt in ATTEMPTS for row in await tool_judges(attempt)]
+    assert not [row for row in rows if not row["held"]]
+    (believed,) = [
+        row
+        for row in await tool_judges(Attempt("an error", "exit code 1"))
+        if (row["module"], row["place"]) == ("tool_outcome", "a page")
+    ]
+    assert believed["verdict"] == "score -0.5", "that a call failed is the tool's word"
+
+
+async def test_a_model_of_replies_does_not_read_what_comes_after_them(tmp_path: Path) -> None:
+    judge = reply_judge(tmp_path)
+    rows = [row for attempt in READ for row in await judge(attempt)]
     assert not [row for row in rows if not row["held"]]
 
 

@@ -1,13 +1,17 @@
-"""The command line's front, and `sessions`."""
+"""The command line's front, `sessions` and `replay`."""
 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from clawjax.cli import known_commands, main
+from clawjax.config import LinkingConfig, ModelConfig, RunConfig, RunSection
+from clawjax.linking.replay import replay
 from clawjax.records import (
     DropReason,
     FinishReason,
@@ -125,9 +129,58 @@ def test_sessions_are_limited_to_the_newest_and_found_by_how_they_begin(run_fold
     assert lines(capsys, "sessions", "--log", f"sqlite:///{run_folder}/turns.db") != []
 
 
+def test_one_session_is_shown_by_how_its_id_begins(run_folder, capsys, monkeypatch):
+    shown = lines(capsys, "sessions", "show", "s1", run_folder)
+    assert [line.split(",")[0] for line in shown if line.startswith("session")] == ["session s1"]
+    assert shown == lines(capsys, "sessions", run_folder, "--session", "s1")
+    usual = Path(run_folder) / "elsewhere"
+    (usual / "runs").mkdir(parents=True)
+    (usual / "runs" / "serve").symlink_to(run_folder)
+    monkeypatch.chdir(usual)
+    assert shown == lines(capsys, "sessions", "show", "s1")
+    assert main(["sessions", "show", "nobody", run_folder]) == 2
+    assert "no session begins with 'nobody'" in capsys.readouterr().err
+
+
+def placed_log(folder: Path) -> str:
+    """Two turns of one conversation, as the gateway would have placed them."""
+    asked = Message("user", "secret question")
+    first = replace(turn("t1"), messages=(asked,))
+    said = (asked, first.reply, Message("user", "and then?"))
+    second = replace(turn("t2", parent="t1"), messages=said, arrived_at=120.0, finished_at=121.0)
+    log = temporary_log(folder)
+    logged = [(first, link("t1", LinkKind.NEW)), (second, link("t2"))]
+    now = {each.turn.turn_id: each.now for each in replay(logged, set(), LinkingConfig())}
+    log.append(first, now["t1"], second, now["t2"])
+    log.close()
+    return str(folder)
+
+
+def test_a_log_is_placed_again_by_the_runs_rules(tmp_path, capsys):
+    folder = placed_log(tmp_path)
+    assert lines(capsys, "replay", folder) == ["2 turns placed again: 2 as they were, 0 otherwise"]
+    assert lines(capsys, "replay", folder, "--json") == []
+    config = RunConfig(run=RunSection(dir=folder), model=ModelConfig(path="random:llama"))
+    config.gateway.linking.side_users["follow-up"] = "and then"
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+    assert main(["replay", folder, "--json"]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    told = json.loads(line)
+    assert (told["turn"], told["was"]["turn_kind_reason"]) == ("t2", "nothing says otherwise")
+    assert "follow-up" in told["now"]["turn_kind_reason"]
+    assert main(["replay", folder]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("t2 of session s1\n  was  ")
+    assert "2 turns placed again: 1 as they were, 1 otherwise" in said
+    assert "secret" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["sessions", "show"], "write `clawjax sessions show ID"),
+        (["sessions", "here", "t1"], "'t1' means nothing here"),
+        (["replay"], "give the run's folder"),
         (["sessions", "nowhere"], "there is no turn log nowhere/turns.db"),
         (["sessions"], "give the run's folder"),
         (["sessions", "--log", "nonsense"], "write it as sqlite:///FILE"),

@@ -12,7 +12,15 @@ from omegaconf import OmegaConf
 from test_cli import turn
 
 from clawjax.cli import main
-from clawjax.config import ModelConfig, RunConfig, RunSection
+from clawjax.cli.checkup import check_judge
+from clawjax.config import (
+    CompositeConfig,
+    LlmJudgeConfig,
+    ModelConfig,
+    RewardConfig,
+    RunConfig,
+    RunSection,
+)
 from clawjax.keys import KEY_FILE, KeyFile, Role, new_key
 from clawjax.records import DropReason, Message, NextState, NextStateKind, Outcome, Verdict
 from clawjax.testing import temporary_log
@@ -176,6 +184,28 @@ def test_a_judge_that_answers_and_an_open_door(make_run, endpoint, tmp_path, cap
     assert "answers (200)" in said["judge"]
     assert "clawjax answers on" in said["port"]
     assert "clawjax keys create" in said["keys"]
+
+
+@pytest.mark.parametrize(
+    ("modules", "parts"),
+    [
+        (["constitution"], []),
+        (["composite"], ["rules", "hindsight"]),
+        (["composite"], ["constitution"]),
+    ],
+)
+def test_whatever_asks_an_endpoint_has_it_looked_at(modules, parts):
+    composite = CompositeConfig(parts=parts)
+    judge = LlmJudgeConfig(base_url="http://127.0.0.1:9/v1")
+    reward = RewardConfig(modules=modules, composite=composite, llm_judge=judge)
+    assert "does not answer" in check_judge(RunConfig(reward=reward)).text
+
+
+def test_modules_that_ask_nobody_need_no_endpoint():
+    parts = CompositeConfig(parts=["rules", "next_state"])
+    reward = RewardConfig(modules=["composite", "feedback"], composite=parts)
+    said = check_judge(RunConfig(reward=reward)).text
+    assert said == "composite, feedback: no endpoint is needed"
 
 
 def exported(capsys, *words: str) -> list[dict]:

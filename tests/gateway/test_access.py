@@ -363,6 +363,26 @@ async def test_requests_of_one_key_are_limited_and_those_of_another_are_not(make
     assert (await door.post(path, body, door.owner)).status_code == 200
 
 
+async def test_counting_tokens_is_a_request_like_others(make_gateway, tmp_path):
+    limits = LimitsConfig(max_requests_per_key=1, max_messages=2)
+    door = Door(make_gateway, tmp_path, config={"limits": limits}, token_delay_s=0.05)
+    path, body = "/v1/messages/count_tokens", BODIES["/v1/messages"]
+    many = body | {"messages": [user("a"), assistant("b"), user("c")]}
+    refused = await door.post(path, many, door.owner)
+    assert refused.status_code == 400
+    assert "gateway.limits.max_messages" in refused.text
+    said = {"messages": [user("hi")]}
+    first = asyncio.create_task(door.post("/v1/chat/completions", said, door.owner))
+    async with asyncio.timeout(60):
+        while not door.gateway.engine.requests:  # noqa: ASYNC110 - the engine has no event
+            await asyncio.sleep(0.01)
+    refused = await door.post(path, body, door.owner)
+    assert refused.status_code == 429
+    assert "gateway.limits.max_requests_per_key" in refused.text
+    assert (await first).status_code == 200
+    assert (await door.post(path, body, door.owner)).status_code == 200
+
+
 async def test_no_secret_is_in_the_log_or_in_what_is_answered(door, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     made = door.add("phone", Role.CHAT)

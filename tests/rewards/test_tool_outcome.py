@@ -23,6 +23,7 @@ def called(command: str | list[str], name: str = "bash", tools: object = None):
 
 
 PASSED = "....\n===== 4 passed in 0.12s ====="
+OK = "Ran 5 tests in 0.1s\n\nOK"
 FAILED = "FAILED test_a.py::test_x\n==== 1 failed, 3 passed in 0.2s ===="
 
 
@@ -38,6 +39,12 @@ FAILED = "FAILED test_a.py::test_x\n==== 1 failed, 3 passed in 0.2s ===="
         ("pytest -q; echo '4 passed in 0.1s'", PASSED, None),
         ("pytest -q || true", PASSED, None),
         ("pytest -q", FAILED, -0.625),
+        ("pytest -q", f"test result: ok. 5 passed; 0 failed\n{FAILED}", -0.625),
+        ("pytest -q", f"Ran 5 tests in 0.1s\n\nOK\n{FAILED}", -0.625),
+        ("pytest -q", f"Tests:       5 passed, 5 total\n{FAILED}", -0.625),
+        ("pytest -q", f"ok  pkg 0.1s\n{FAILED}", -0.625),
+        ("python -m unittest", f"{OK}\nRan 4 tests in 0.2s\n\nFAILED (failures=1)", -0.625),
+        ("python -m unittest", OK, 1.0),
         ("pytest -q", "==== 3 failed in 0.2s ====", -1.0),
         ("pytest -q", "no tests ran in 0.01s\nexit code: 5", -0.5),
         ("echo pytest", PASSED, None),

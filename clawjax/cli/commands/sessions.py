@@ -2,6 +2,8 @@
 
     clawjax sessions runs/serve
     clawjax sessions runs/serve --session 7f52 --json
+    clawjax sessions show 7f52              # the same of one session, of the run runs/serve
+    clawjax sessions show 7f52 runs/mine
 
 Reads the turn log, also while the run goes on. Shows no texts of conversations.
 """
@@ -14,12 +16,16 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 
 from clawjax.cli.run_log import add_log_arguments, open_log
+from clawjax.errors import LogError
 from clawjax.log.overview import SessionOverview, TurnOverview, overview
 
 __all__ = ["add_arguments", "run", "table"]
 
+_USUAL_RUN = Path("runs/serve")
+"""What `make serve` writes."""
 _SHORT = 8
 """Characters of an id that are shown."""
 
@@ -27,21 +33,50 @@ _SHORT = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The log, which sessions, and the form."""
     add_log_arguments(parser)
+    parser.add_argument("id", nargs="?", metavar="ID", help="after `show`: how a session's begins")
+    parser.add_argument("of", nargs="?", type=Path, metavar="RUN", help="after `show ID`: its run")
     parser.add_argument("--session", metavar="ID", help="only sessions whose ids begin so")
     parser.add_argument("--limit", type=int, default=20, help="sessions at most, the newest first")
     parser.add_argument("--json", action="store_true", help="one JSON object per session and line")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print them."""
+    """Print them.
+
+    Raises:
+        LogError: there is no such log, or no such session to show.
+    """
+    is_one = _reads_show(options)
     log = open_log(options)
     try:
         sessions = overview(log, session_id=options.session, limit=options.limit)
     finally:
         log.close()
+    if is_one and not sessions:
+        msg = f"no session begins with {options.session!r}: `clawjax sessions RUN` lists them"
+        raise LogError(msg)
     lines = map(_as_json, sessions) if options.json else table(sessions)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
+
+
+def _reads_show(options: argparse.Namespace) -> bool:
+    """Whether it is `show ID [RUN]`, whose words are put where those of a list are.
+
+    Raises:
+        LogError: words that mean nothing.
+    """
+    if options.run != Path("show"):
+        if options.id is not None:
+            msg = f"{options.id!r} means nothing here: write `clawjax sessions show ID [RUN]`"
+            raise LogError(msg)
+        return False
+    if options.id is None:
+        msg = "show which? To see one, write `clawjax sessions show ID [RUN]`"
+        raise LogError(msg)
+    options.session = options.id
+    options.run = options.of or _USUAL_RUN
+    return True
 
 
 def table(sessions: Iterable[SessionOverview]) -> Iterator[str]:
