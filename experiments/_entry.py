@@ -1,19 +1,23 @@
 """What entry points share: the schema, and mistakes told with the right exit code."""
 
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clawjax.config import hydra_schema
+from clawjax.config.secrets import find_secret
 from clawjax.errors import ClawError, ConfigError
 
 T = TypeVar("T")
@@ -22,6 +26,53 @@ T = TypeVar("T")
 def register_schema() -> None:
     """Let Hydra check every key and type against `RunConfig`."""
     ConfigStore.instance().store(name="schema", node=hydra_schema())
+
+
+def refuse_secrets(values: object) -> None:
+    """Refuse passwords and keys in URLs, wherever they were written.
+
+    Raises:
+        ConfigError: there is one; the message says where, not what.
+    """
+    found = find_secret(values)
+    if found is not None:
+        msg = (
+            f"{found} has a URL with a user or password in it, which would be saved with the run: "
+            "set CLAWJAX_LOG_URL in the environment and use log=postgres for the turn log; for a "
+            "service leave it out and set the environment variable that its api_key_env names"
+        )
+        raise ConfigError(msg)
+
+
+class RefuseSecrets(Callback):
+    """Ends the program before Hydra saves a password; what it raised would only be a warning."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Look at the configuration and the command line."""
+        self._look(config)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Look at what all jobs have in common, and the command line."""
+        self._look(config)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Look at a job's own, which is saved by now."""
+        self._look(config, Path(config.hydra.runtime.output_dir, str(config.hydra.output_subdir)))
+
+    def _look(self, config: DictConfig, saved: Path | None = None) -> None:
+        values = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(values, dict)
+        hydra: Any = values.pop("hydra")
+        given = [each.partition("=") for each in hydra["overrides"]["task"]]
+        try:
+            for part in (values, {key: value for key, _, value in given}, {"hydra": hydra}):
+                refuse_secrets(part)  # by the setting's own name, where it has one
+        except ConfigError as error:
+            try:
+                if saved is not None and saved.is_dir():
+                    shutil.rmtree(saved)
+            finally:
+                sys.exit(tell(error))
 
 
 def guarded(job: Callable[[], T]) -> T:

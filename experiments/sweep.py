@@ -11,9 +11,10 @@ done, 1 failed or stopped, 2 the configuration or this machine does not allow it
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from _entry import tell
+from _entry import refuse_secrets, tell
 from _space import parse_arguments, read_space, split_space
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -57,6 +58,7 @@ def read_arguments(arguments: list[str]):  # noqa: ANN201 - three values of thre
     try:
         own, others = parse_arguments(arguments)
         config = compose_sweep(own)
+        refuse_secrets({"the command line": arguments, "sweep": asdict(config)})
         space, fixed = split_space(others)
         return config, read_space(config.space) | space, [*config.fixed, *fixed]
     except (HydraException, OmegaConfBaseException) as error:

@@ -312,6 +312,41 @@ def test_what_cannot_run_says_why_and_starts_nothing(tmp_path, overrides, messag
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    ("mode", "setting", "said"),
+    [
+        ("run.dry=true", "log.url=postgresql://me:{}@127.0.0.1:1/db", "CLAWJAX_LOG_URL"),
+        ("--multirun", "log.url=postgresql://127.0.0.1:1/db?password={}", "CLAWJAX_LOG_URL"),
+        ("run.dry=true", "reward.llm_judge.base_url=http://me:{}@127.0.0.1:1/v1", "api_key_env"),
+        ("--multirun", "engine.sglang.urls=[http://{}@127.0.0.1:1]", "api_key_env"),
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_in_no_file(tmp_path, mode, setting, said):
+    key, _, url = setting.format("hunter2-7531").partition("=")
+    run = start(tmp_path, f"{key}={url}" if url[0] == "[" else f"{key}='{url}'", mode)
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 2, output
+    assert said in output
+    assert key in output
+    assert "hunter2" not in output
+    kept = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert not any(b"hunter2" in file.read_bytes() for file in kept), kept
+
+
+def test_a_password_in_a_jobs_own_file_is_saved_nowhere(tmp_path):
+    searched = tmp_path / "searched" / "log"
+    searched.mkdir(parents=True)
+    (searched / "mine.yaml").write_text("url: postgresql://me:hunter2-7531@127.0.0.1:1/db\n")
+    runs = tmp_path / "runs"
+    where = f"hydra.searchpath=[file://{searched.parent}]"
+    run = start(runs, where, "log=mine,sqlite", "run.dry=true", "--multirun")
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 2, output
+    assert "log.url" in output
+    kept = [file for file in runs.rglob("*") if file.is_file()]
+    assert not any(b"hunter2" in file.read_bytes() for file in kept), kept
+
+
 def test_a_dry_run_prints_the_effective_objective(tmp_path):
     run = start(tmp_path, "run.dry=true", "objective.kl_coef=0")
     output = finish(run, 60)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from clawjax.config.checks import at_least, at_least_or_null, require, within
+from clawjax.config.secrets import service_url
 
 __all__ = [
     "AGENTS",
@@ -127,6 +128,7 @@ class AgentConfig:
             self.kind in AGENTS,
             f"agent.kind={self.kind!r} is unknown: use {', '.join(AGENTS)}",
         )
+        service_url("agent.base_url", self.base_url, "http://HOST:PORT/v1", self.api_key_env)
         for kind, key in (("endpoint", "model"), ("exploit", "exploit"), ("replay", "replay")):
             require(
                 self.kind != kind or bool(getattr(self, key)),

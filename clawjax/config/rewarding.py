@@ -13,6 +13,7 @@ from clawjax.config.judging import (
     ToolOutcomeConfig,
 )
 from clawjax.config.reviewing import HUMAN, PROCESS, HumanConfig, ProcessConfig
+from clawjax.config.secrets import service_url
 
 __all__ = ["HINT_MODULES", "LlmJudgeConfig", "NextStateConfig", "RewardConfig", "RulesConfig"]
 
@@ -86,9 +87,8 @@ class LlmJudgeConfig:
 
     def __post_init__(self) -> None:
         """Reject what cannot vote."""
-        require(
-            self.base_url.startswith(("http://", "https://")),
-            f"reward.llm_judge.base_url={self.base_url!r} is no URL: write http://HOST:PORT/v1",
+        service_url(
+            "reward.llm_judge.base_url", self.base_url, "http://HOST:PORT/v1", self.api_key_env
         )
         at_least("reward.llm_judge.votes", self.votes, 1)
         at_least("reward.llm_judge.max_tokens", self.max_tokens, 1)

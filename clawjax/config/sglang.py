@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
 from clawjax.config.delivery import DeliveryConfig
+from clawjax.config.secrets import service_url
 
 __all__ = ["LaunchConfig", "SglangConfig"]
 
@@ -120,10 +121,8 @@ class SglangConfig:
     def __post_init__(self) -> None:
         """Reject what cannot be reached."""
         for url in (*self.urls, *([] if self.router is None else [self.router])):
-            require(
-                url.startswith(("http://", "https://")),
-                f"engine.sglang.urls or engine.sglang.router: {url!r} is no URL: write http://HOST:PORT",
-            )
+            name = "engine.sglang.urls or engine.sglang.router"
+            service_url(name, url, "http://HOST:PORT", self.api_key_env)
         require(
             len({url.rstrip("/") for url in self.urls}) == len(self.urls),
             f"engine.sglang.urls={self.urls} names a server twice: name each once",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
+from clawjax.config.secrets import service_url
 
 __all__ = ["FilterConfig", "SynthesisConfig"]
 
@@ -63,6 +64,7 @@ class SynthesisConfig:
 
     def __post_init__(self) -> None:
         """Reject what makes nothing."""
+        service_url("synthesis.base_url", self.base_url, "http://HOST:PORT/v1", self.api_key_env)
         require(
             self.form in ("preferences", "sft"),
             f"synthesis.form={self.form!r} is unknown: use preferences or sft",

@@ -146,8 +146,13 @@ def _pages(deps: GatewayDeps) -> list[Middleware]:
     )
     if not origins:
         return [guard]
-    any_of = {"allow_methods": ["*"], "allow_headers": ["*"]}
-    allow = Middleware(CORSMiddleware, allow_origins=origins, allow_private_network=True, **any_of)
+    allow = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        allow_private_network=True,
+    )
     return [guard, allow]
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clawjax.errors import LogError
 
-__all__ = ["chunks", "connect", "overwrite", "parse_url", "reason_of", "snapshots"]
+__all__ = ["chunks", "connect", "overwrite", "parse_url", "reason_of", "shown_url", "snapshots"]
 
 _URL_FORMS = "write it as sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
 
@@ -42,6 +42,12 @@ def parse_url(url: str) -> sa.URL:
         msg = f"log.url names a {parsed.get_backend_name()} database: {_URL_FORMS}"
         raise LogError(msg)
     return parsed
+
+
+def shown_url(parsed: sa.URL) -> str:
+    """The address without its passwords, for people and files."""
+    hidden = {name: "***" for name in parsed.query if "password" in name.lower()}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def connect(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:

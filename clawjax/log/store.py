@@ -20,7 +20,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from clawjax.errors import ForgottenError, LogError
 from clawjax.log import codec
-from clawjax.log.connection import chunks, connect, overwrite, parse_url, reason_of, snapshots
+from clawjax.log.connection import (
+    chunks,
+    connect,
+    overwrite,
+    parse_url,
+    reason_of,
+    shown_url,
+    snapshots,
+)
 from clawjax.log.forgetting import forgotten_among
 from clawjax.log.leaves import newest_leaves
 from clawjax.log.schema import (
@@ -77,7 +85,7 @@ class SqlTurnLog:
             LogError: unreachable or unwritable, or written by another schema version.
         """
         parsed = parse_url(url)
-        shown = parsed.render_as_string(hide_password=True)
+        shown = shown_url(parsed)
         try:
             engine = connect(parsed, busy_timeout_s)
             log = cls(engine, clock=clock)

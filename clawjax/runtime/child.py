@@ -11,15 +11,17 @@ import json
 import logging
 import os
 import sys
-import traceback
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
 
 from omegaconf import OmegaConf
 
 from clawjax.config import RunConfig, to_run_config
-from clawjax.errors import ClawError, ConfigError, LearnerError, LogError, StoreError
-from clawjax.runtime.logs import FORMATS, PlainLines
+from clawjax.errors import ClawError, ConfigError, LearnerError, LogError, StoreError, WireError
+from clawjax.runtime.logs import FORMATS, JsonLines, PlainLines
 from clawjax.runtime.paths import RunPaths
 
 __all__ = [
@@ -29,9 +31,12 @@ __all__ = [
     "PARENT_PID",
     "configure_logging",
     "encode_config",
+    "log_what_nobody_catches",
     "parent_is_alive",
     "run_child",
 ]
+
+_log = logging.getLogger(__name__)
 
 PARENT_PID = "CLAWJAX_PARENT_PID"
 """Environment variable by which a supervisor tells its children who it is."""
@@ -59,7 +64,7 @@ def parent_is_alive() -> bool:
 def configure_logging(file: Path | None = None) -> None:
     """Lines to `file`, or to standard error, which the supervisor sends to a file."""
     handler = logging.StreamHandler() if file is None else logging.FileHandler(file)
-    handler.setFormatter(FORMATS.get(os.environ.get("CLAWJAX_LOG_FORMAT", ""), PlainLines)())
+    handler.setFormatter(_log_format()())
     level = os.environ.get("CLAWJAX_LOG_LEVEL", "INFO")
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("httpx", "httpx2", "httpcore", "jax", "absl", "orbax", "uvicorn.access"):
@@ -69,23 +74,52 @@ def configure_logging(file: Path | None = None) -> None:
 def run_child(body: Callable[[RunConfig, RunPaths], None]) -> None:
     """Run a process's body; exit 2 or 3 where starting it again would not help, 4 where later."""
     configure_logging()
+    log_what_nobody_catches()
     try:
         config = to_run_config(json.loads(sys.stdin.readline()))
         body(config, RunPaths(Path(config.run.dir)))
     except ConfigError as error:
-        sys.stderr.write(f"Configuration error: {error}\n")
-        sys.exit(EXIT_CONFIG)
+        _end(f"Configuration error: {error}", EXIT_CONFIG)
     except LearnerError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(EXIT_DISTRUST)
+        _end(str(error), EXIT_DISTRUST)
     except (LogError, StoreError) as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(EXIT_STORAGE)
-    except ClawError as error:
-        traceback.print_exc()
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        sys.exit(1)
-    except Exception as error:  # its text may be anything: the last line, which is told, has none
-        traceback.print_exc()
-        sys.stderr.write(f"ended by an unexpected {type(error).__name__}\n")
-        sys.exit(1)
+        _end(str(error), EXIT_STORAGE)
+    except Exception as error:
+        _log.error("this process ends", exc_info=error)
+        # The text of an unexpected one may be anything, and of a client's fault what it has said.
+        is_told = isinstance(error, ClawError) and not isinstance(error, WireError)
+        name = type(error).__name__
+        _end(f"{name}: {error}" if is_told else f"ended by an unexpected {name}", 1)
+
+
+def log_what_nobody_catches() -> None:
+    """Have exceptions of threads and destructors logged in outline, as all others are.
+
+    Python itself would write them to standard error with their texts.
+    """
+
+    def in_thread(told: threading.ExceptHookArgs) -> None:
+        if told.exc_value is not None and not isinstance(told.exc_value, SystemExit):
+            name = None if told.thread is None else told.thread.name
+            _log.error("thread %s has ended", name, exc_info=told.exc_value)
+
+    def in_destructor(told: sys.UnraisableHookArgs) -> None:
+        _log.error("an exception could not be raised", exc_info=told.exc_value)
+
+    def in_main(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+        _log.critical("this process ends", exc_info=error)
+
+    threading.excepthook, sys.unraisablehook, sys.excepthook = in_thread, in_destructor, in_main
+
+
+def _end(words: str, code: int) -> NoReturn:
+    """Leave; the last line of the log is what the supervisor tells."""
+    if _log_format() is JsonLines:
+        _log.error("%s", words)
+    else:
+        sys.stderr.write(f"{words}\n")
+    sys.exit(code)
+
+
+def _log_format() -> type[logging.Formatter]:
+    return FORMATS.get(os.environ.get("CLAWJAX_LOG_FORMAT", ""), PlainLines)

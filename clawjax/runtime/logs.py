@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from clawjax.errors import ClawError, WireError
 
-__all__ = ["FORMATS", "JsonLines", "PlainLines", "outline"]
+__all__ = ["FORMATS", "JsonLines", "PlainLines", "message_of", "outline"]
 
 
 class PlainLines(logging.Formatter):
@@ -36,14 +36,14 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """`time` (UTC), `level`, `logger`, `process`, `message`, and `exception` where one was."""
+        told = _outlined(record)
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "process": record.process,
-            "message": record.getMessage(),
+            "message": told.getMessage(),
         }
-        told = _outlined(record)
         if told.exc_info:
             entry["exception"] = self.formatException(told.exc_info)
         elif told.exc_text:
@@ -60,12 +60,24 @@ def outline(error: BaseException) -> str:
     return "\n".join(_lines(error, set()))
 
 
+def message_of(line: str) -> str:
+    """What a line of a log says: the message where it is one of `JsonLines`, else the line."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    is_entry = isinstance(entry, dict) and isinstance(entry.get("message"), str)
+    return entry["message"] if is_entry else line
+
+
 def _outlined(record: logging.LogRecord) -> logging.LogRecord:
     error = record.exc_info[1] if record.exc_info else None
     if error is None or record.levelno <= logging.DEBUG:
         return record
     told = copy.copy(record)
     told.exc_info, told.exc_text = None, outline(error)
+    if record.name == "asyncio":  # shows the task from the second line on, and with it the text
+        told.msg, told.args = record.getMessage().partition("\n")[0], None
     return told
 
 

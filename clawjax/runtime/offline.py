@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
 from clawjax.config import RunConfig
 from clawjax.config.checks import require
 from clawjax.data.dedupe import deduped
@@ -55,6 +53,7 @@ from clawjax.rewards.pair_model import PairModel, packaged_features
 from clawjax.rewards.stored_scorer import StoredScorer
 from clawjax.runtime.build import open_log, use_compilation_cache
 from clawjax.runtime.paths import RunPaths, read_json, write_json
+from clawjax.runtime.provenance import config_yaml
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["RowSets", "load_rows", "train_offline", "train_on"]
@@ -374,4 +373,4 @@ def _without_waits(config: RunConfig) -> RunConfig:
 def _save(config: RunConfig, paths: RunPaths) -> None:
     """Keep the resolved configuration, once, for the tools that look after runs."""
     if not paths.config.exists():
-        paths.config.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+        paths.config.write_text(config_yaml(config))

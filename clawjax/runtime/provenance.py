@@ -1,13 +1,19 @@
-"""Which code and which libraries produced a run."""
+"""Which configuration, code and libraries produced a run."""
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["git_sha", "versions"]
+from omegaconf import OmegaConf
+
+from clawjax.config import RunConfig
+from clawjax.log.connection import parse_url, shown_url
+
+__all__ = ["config_yaml", "git_sha", "versions"]
 
 _PACKAGES = (
     "clawjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "qwix", "hydra-core",
@@ -16,6 +22,17 @@ _PACKAGES = (
 
 
 _NOT_RESULTS = ":(exclude)benchmarks/results"
+
+
+def config_yaml(config: RunConfig) -> str:
+    """The resolved configuration as it is kept beside results, without the turn log's password.
+
+    Raises:
+        LogError: `log.url` is no address of a turn log.
+    """
+    url = shown_url(parse_url(config.log.url))
+    public = dataclasses.replace(config, log=dataclasses.replace(config.log, url=url))
+    return OmegaConf.to_yaml(OmegaConf.structured(public))
 
 
 def git_sha() -> str | None:

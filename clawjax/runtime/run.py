@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from sqlalchemy import make_url
 
 from clawjax.config import RunConfig
 from clawjax.envs.persona import load_persona
@@ -33,6 +32,7 @@ from clawjax.runtime.child import configure_logging, encode_config
 from clawjax.runtime.console import connection_lines
 from clawjax.runtime.job import personal_job, report_run
 from clawjax.runtime.paths import RunPaths
+from clawjax.runtime.provenance import config_yaml
 from clawjax.runtime.scoring import finish
 from clawjax.runtime.supervisor import Supervisor
 from clawjax.runtime.watch import Watch
@@ -111,10 +111,8 @@ def _check_parts(config: RunConfig) -> None:
 
 
 def _save(config: RunConfig, paths: RunPaths) -> None:
-    """Keep the resolved configuration beside the results, a password in the URL left out."""
-    url = make_url(config.log.url).render_as_string(hide_password=True)
-    public = dataclasses.replace(config, log=dataclasses.replace(config.log, url=url))
-    paths.config.write_text(OmegaConf.to_yaml(OmegaConf.structured(public)))
+    """Keep the resolved configuration beside the results."""
+    paths.config.write_text(config_yaml(config))
 
 
 def _mirror(config: RunConfig, paths: RunPaths) -> WandbMirror | None:

@@ -22,6 +22,7 @@ import psutil
 from clawjax.errors import ClawError, ConfigError
 from clawjax.runtime.child import EXIT_CONFIG, EXIT_DISTRUST, EXIT_STORAGE, PARENT_PID
 from clawjax.runtime.limiting import last_lines, limit_logs
+from clawjax.runtime.logs import message_of
 from clawjax.runtime.paths import RunPaths, note_json
 from clawjax.runtime.patience import Patience
 
@@ -165,7 +166,8 @@ class Supervisor:
         """Decide when a child that has died is started again, if at all."""
         has_worked = child.patience.deaths > 0
         if code == EXIT_CONFIG and (child.is_needed or not has_worked):
-            raise ConfigError(self.tail(child.name, 1).removeprefix("Configuration error: "))
+            words = self._last_words(child, code)
+            raise ConfigError(words.removeprefix("Configuration error: "))
         if code in (EXIT_CONFIG, EXIT_DISTRUST):
             words = self._last_words(child, code)
             self._leave(child, f"{child.name} has stopped, the rest goes on: {words}")
@@ -212,7 +214,9 @@ class Supervisor:
 
     def _last_words(self, child: _Child, code: int) -> str:
         """Of a process that was killed, what it logged last says nothing."""
-        return f"killed by signal {-code}" if code < 0 else self.tail(child.name, 1)
+        if code < 0:
+            return f"killed by signal {-code}"
+        return message_of(self.tail(child.name, 1))
 
     def _note(self) -> None:
         """Where `/healthz`, which another process answers, and `clawjax status` find it."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -15,7 +18,7 @@ from clawjax.errors import LogError, WireError
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.runtime.child import configure_logging
-from clawjax.runtime.logs import outline
+from clawjax.runtime.logs import JsonLines, message_of, outline
 from clawjax.runtime.loopback import serving
 from clawjax.testing import FakeEngine, temporary_log
 
@@ -114,6 +117,85 @@ async def test_no_word_of_a_conversation_is_in_the_log(tmp_path, written, reques
         entries = [json.loads(line) for line in text.splitlines()]
         assert all({"time", "level", "logger", "message"} <= set(entry) for entry in entries)
         assert any("in generate" in entry.get("exception", "") for entry in entries)
+
+
+ENDS = f"""
+import asyncio, threading
+from clawjax.errors import ClawError, LogError, WireError
+from clawjax.runtime.child import run_child
+
+class Dropped:
+    def __del__(self):
+        raise ValueError("{MARK}")
+
+async def forgets_a_task():
+    async def fails():
+        raise ValueError("{MARK}")
+    asyncio.get_running_loop().create_task(fails())
+    await asyncio.sleep(0.05)
+
+def fails(*_):
+    raise ValueError("{MARK}")
+
+def body(config, paths):
+    if config.run.name == "unexpected":
+        fails()
+    if config.run.name == "refused":
+        raise WireError("{MARK}") from LogError("disk is full")
+    if config.run.name == "own":
+        raise ClawError("step 3 is odd") from ValueError("{MARK}")
+    if config.run.name == "exits":
+        raise BaseException("{MARK}")
+    thread = threading.Thread(target=fails)
+    thread.start()
+    thread.join()
+    Dropped()
+    asyncio.run(forgets_a_task())
+
+run_child(body)
+"""
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+@pytest.mark.parametrize(
+    ("name", "code", "last_words"),
+    [
+        ("unexpected", 1, "ended by an unexpected ValueError"),
+        ("refused", 1, "ended by an unexpected WireError"),
+        ("own", 1, "ClawError: step 3 is odd"),
+        ("exits", 1, None),
+        ("goes on", 0, None),
+    ],
+)
+def test_no_word_of_a_conversation_is_in_what_a_process_writes(
+    tmp_path, form, name, code, last_words
+):
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDS],
+        input=json.dumps({"run": {"name": name, "dir": str(tmp_path)}}),
+        env={**os.environ, "CLAWJAX_LOG_FORMAT": form},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == code, ended.stderr
+    written = ended.stdout + ended.stderr
+    assert MARK not in written
+    if name != "own":
+        assert "in fails" in written or "in body" in written, "where it was raised is told"
+    lines = ended.stderr.splitlines()
+    if form == "json":
+        assert all({"time", "level", "message"} <= set(json.loads(line)) for line in lines)
+    if last_words is not None:
+        assert message_of(lines[-1]) == last_words
+
+
+def test_the_message_of_a_line_is_found_whatever_its_form():
+    record = logging.LogRecord("n", logging.ERROR, __file__, 1, "disk is full", None, None)
+    assert message_of(JsonLines().format(record)) == "disk is full"
+    for line in ("disk is full", "[1]", '{"message": 3}', ""):
+        assert message_of(line) == line
 
 
 def test_an_outline_tells_kinds_and_places_and_only_messages_that_quote_nobody():

@@ -208,6 +208,7 @@ def test_a_disk_that_is_full_is_waited_for(paths):
 )
 def test_a_process_says_at_its_end_what_would_help(error, code, last_words, monkeypatch, capsys):
     monkeypatch.setattr(child, "configure_logging", lambda: None)
+    monkeypatch.setattr(child, "log_what_nobody_catches", lambda: None)
     monkeypatch.setattr(sys, "stdin", io.StringIO('{"run": {"dir": "unused"}}'))
 
     def fail(*_) -> None:

@@ -1,0 +1,57 @@
+"""Passwords and keys in URLs, where they do not belong: what is configured is saved and shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from clawjax.config.checks import require
+
+__all__ = ["find_secret", "service_url"]
+
+# Of HTTP no user either, as a key stands there too; databases have users, and passwords with a `/`.
+_SECRET = re.compile(
+    r"https?://[^/?#\s]*@"
+    r"|(?<![a-z0-9+.-])(?!https?:)[a-z][a-z0-9+.-]*://[^:/@\s]*:[^@\s]+@"
+    r"|[a-z][a-z0-9+.-]*://\S*[?&]\w*password=",
+    re.IGNORECASE,
+)
+
+
+def find_secret(value: object, key: str = "") -> str | None:
+    """The key, with dots, of the first URL with a user or password in it; None where there is none.
+
+    Args:
+        value: a configuration, or a part of one, as plain mappings, lists and texts.
+        key: of that part.
+    """
+    if isinstance(value, str):
+        return key if _SECRET.search(value) else None
+    parts: list[tuple[object, object]] = []
+    if isinstance(value, Mapping):
+        parts = list(value.items())
+    elif isinstance(value, Sequence):
+        parts = list(enumerate(value))
+    found = (find_secret(part, f"{key}.{name}".lstrip(".")) for name, part in parts)
+    return next((one for one in found if one is not None), None)
+
+
+def service_url(name: str, url: str, form: str, key_variable: str) -> None:
+    """Check the address of a service.
+
+    Args:
+        name: of the setting.
+        url: its value, which is not shown where it may hold a secret.
+        form: what it looks like.
+        key_variable: environment variable that the service's key is read from.
+
+    Raises:
+        ConfigError: no HTTP URL, or one with a user or password.
+    """
+    authority = re.split(r"[/?#]", url.partition("://")[2] or url, maxsplit=1)[0]
+    require(
+        "@" not in authority,
+        f"{name} has a user or a password before its host, which would be saved with the run: "
+        f"write {form}, and put the key into the environment as {key_variable}",
+    )
+    require(url.startswith(("http://", "https://")), f"{name}={url!r} is no URL: write {form}")
