@@ -21,6 +21,7 @@ import httpx
 import sqlalchemy as sa
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import Match, Route
 
 from clawjax.config import EngineConfig, GatewayConfig, LimitsConfig, ModelConfig
 from clawjax.engine.constraint import Grammars
@@ -39,6 +40,7 @@ from clawjax.protocols import (
     WeightVersion,
 )
 from clawjax.records import FinishReason
+from clawjax.review.queue import ReviewQueue
 from clawjax.testing import temporary_log
 
 __all__ = ["BrokenError", "Rows", "Tally", "Target", "fuzzed"]
@@ -145,6 +147,14 @@ class Target:
         self.app = app
         self.keys = keys
         self.log = temporary_log(folder)
+        self.review = ReviewQueue(self.log, lease_s=_NEVER_S)
+        self.routes = frozenset(
+            (method, route.path)
+            for route in _routes(app)
+            for method in (route.methods or set()) - {"HEAD"}
+        )
+        self.reached: set[tuple[str, str]] = set()
+        """Routes that something has been sent to."""
         self._reader = sqlite3.connect(folder / "turns.db", isolation_level=None)
         self.client = httpx.Client(base_url=url, timeout=SLOWEST_S, trust_env=False)
         self._cases = 0
@@ -171,6 +181,30 @@ class Target:
         counts = self._reader.execute(_COUNT_ROWS).fetchone()
         return dict(zip(_COMPARED, counts, strict=True))
 
+    def turn_of(self, response_id: str) -> str | None:
+        """The turn that made a response's first choice."""
+        query = "SELECT turn_id FROM turns WHERE response_id = ? AND choice = 0"
+        found = self._reader.execute(query, (response_id,)).fetchone()
+        return None if found is None else found[0]
+
+    def turns_of(self, session_id: str, scope: str | None = None) -> int:
+        """How many turns the log has of a session; of one key's, or of everybody's."""
+        query = "SELECT count(*) FROM turns WHERE session_id = ? AND scope = coalesce(?, scope)"
+        return self._reader.execute(query, (session_id, scope)).fetchone()[0]
+
+    def reactions_to(self, response_id: str) -> int:
+        """What came after any choice of a response."""
+        query = "SELECT count(*) FROM next_states JOIN turns USING (turn_id) WHERE response_id = ?"
+        return self._reader.execute(query, (response_id,)).fetchone()[0]
+
+    def crossings(self) -> int:
+        """Turns that go on from another key's."""
+        query = (
+            "SELECT count(*) FROM turns JOIN turns AS parents "
+            "ON turns.parent_turn_id = parents.turn_id WHERE turns.scope != parents.scope"
+        )
+        return self._reader.execute(query).fetchone()[0]
+
     def send(
         self,
         method: str,
@@ -196,6 +230,7 @@ class Target:
             msg = f"the connection was dropped ({error}): {shown}"
             raise BrokenError(msg) from error
         self.note(answer.status_code, time.monotonic() - began)
+        self.reach(method, answer.request.url.path)
         self.check(answer.status_code, before, f"{shown}\n{answer.text[:500]}")
         return answer
 
@@ -204,6 +239,14 @@ class Target:
         self._cases += 1
         self._statuses[status] += 1
         self._slowest_s = max(self._slowest_s, seconds)
+
+    def reach(self, method: str, path: str) -> None:
+        """Note which route a request has been sent to."""
+        scope = {"type": "http", "method": method, "path": path, "headers": []}
+        for route in _routes(self.app):
+            if route.matches(scope)[0] is Match.FULL:
+                self.reached |= {(method, route.path)} & self.routes
+                return
 
     def check(self, status: int, before: Rows, shown: str) -> None:
         """The rules for what was answered.
@@ -223,6 +266,10 @@ class Target:
             }
             msg = f"refused with {status}, and the log's rows went {changed}: {shown}"
             raise BrokenError(msg)
+
+
+def _routes(app: Starlette) -> list[Route]:
+    return [route for route in app.routes if isinstance(route, Route)]
 
 
 @contextmanager
@@ -255,6 +302,7 @@ def fuzzed(folder: Path) -> Iterator[Target]:
             sampling_defaults=EngineConfig(max_response_tokens=64),
             model_name="fuzzed",
             keys=KeyRing(file),
+            review=ReviewQueue(log, lease_s=_NEVER_S),
             forget=lambda scope, **chosen: forget(log, scope=scope, now=time.time(), **chosen),
         )
     )

@@ -1,7 +1,6 @@
-"""What is thrown at the endpoint, from single bytes to whole conversations of several keys.
+"""What is thrown at the endpoint one at a time, from single bytes to what is nearly right.
 
-Owns the strategies and the model of what the log must hold. Whatever breaks a rule is reduced by
-Hypothesis to the shortest such request.
+Owns the strategies. Whatever breaks a rule is reduced by Hypothesis to the shortest such request.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ from typing import Any
 
 from _fuzz import Target
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 __all__ = [
+    "CHAT",
     "KEYS",
+    "OTHERS",
     "POSTS",
-    "conversations",
+    "encoded",
     "garbage",
     "headers",
     "near_misses",
@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 CHAT = "/v1/chat/completions"
+LABEL = "/v1/review/no-such-turn/label"
 POSTS = (
     CHAT,
     "/v1/responses",
@@ -33,15 +34,27 @@ POSTS = (
     "/v1/messages/count_tokens",
     "/v1/completions",
     "/v1/feedback",
+    LABEL,
 )
 OTHERS = (
+    ("GET", "/v1/models"),
+    ("GET", "/api/v1/models"),
     ("GET", "/v1/models/{text}"),
+    ("GET", "/v1/responses/{text}"),
+    ("GET", "/v1/responses/{text}/input_items"),
+    ("DELETE", "/v1/responses/{text}"),
+    ("GET", "/v1/review"),
+    ("POST", "/v1/review/claim"),
+    ("POST", "/v1/review/undo"),
+    ("POST", "/v1/review/{text}/label"),
+    ("POST", "/v1/review/{text}/skip"),
     ("GET", "/v1/keys"),
     ("DELETE", "/v1/keys/{text}"),
     ("DELETE", "/v1/sessions/{text}"),
     ("GET", "/healthz"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
+    ("GET", "/"),
     ("GET", "/{text}"),
     ("PUT", "/v1/chat/completions"),
     ("POST", "/v1/{text}"),
@@ -75,6 +88,7 @@ _FIELDS = st.sampled_from(
         "previous_response_id", "system", "metadata", "thinking", "reasoning", "echo", "best_of",
         "response_id", "score", "thumbs", "choice", "properties", "pattern", "$ref", "anyOf",
         "background", "conversation", "parallel_tool_calls", "source", "data", "signature",
+        "steps", "hints", "note", "call_name",
     ]
 )  # fmt: skip
 _ANY = st.recursive(
@@ -89,6 +103,7 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "hi"}]},
     "/v1/completions": {"prompt": "hi", "max_tokens": 4},
     "/v1/feedback": {"response_id": "x", "score": 1},
+    LABEL: {"score": 1, "steps": {"call_name": 1}, "hints": ["Look first."], "note": "n"},
 }
 _HEADER_NAMES = (
     "x-session-id", "x-turn-type", "x-session-done", "x-priority", "x-no-training", "user-agent",
@@ -111,7 +126,7 @@ def garbage() -> st.SearchStrategy[bytes]:
     """No JSON, other JSON, and JSON nested too deeply."""
     deep = st.integers(1, 60_000).map(lambda depth: b"[" * depth + b"]" * depth)
     tools = st.integers(1, 3000).map(_nested_tool)
-    return st.one_of(st.binary(max_size=60), _ANY.map(_encoded), deep, tools)
+    return st.one_of(st.binary(max_size=60), _ANY.map(encoded), deep, tools)
 
 
 def _nested_tool(depth: int) -> bytes:
@@ -138,7 +153,7 @@ def headers() -> st.SearchStrategy[dict[str, str]]:
     return st.dictionaries(st.sampled_from(_HEADER_NAMES), _HEADER_VALUES, max_size=3)
 
 
-def _encoded(value: Any) -> bytes:
+def encoded(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
@@ -147,7 +162,7 @@ def send_near_miss(
 ) -> None:
     """Send one; streams are read to their end."""
     path, body = case
-    target.send("POST", path, headers=_merged(target, who, said), content=_encoded(body))
+    target.send("POST", path, headers=_merged(target, who, said), content=encoded(body))
 
 
 def send_bytes(target: Target, who: str, path: str, content: bytes) -> None:
@@ -158,82 +173,3 @@ def send_bytes(target: Target, who: str, path: str, content: bytes) -> None:
 def _merged(target: Target, who: str, said: dict[str, str]) -> dict[str, Any]:
     values = target.headers(who) | said
     return {name: value.encode("latin-1") for name, value in values.items()}
-
-
-# --- conversations -------------------------------------------------------------------------------
-
-
-class _Said:
-    """A reply that somebody got."""
-
-    def __init__(self, who: str, history: list[dict[str, Any]], answer: dict[str, Any]) -> None:
-        self.who = who
-        self.response_id = answer["id"]
-        self.history = [*history, answer["choices"][0]["message"]]
-
-
-def conversations(target: Target) -> type[RuleBasedStateMachine]:
-    """A state machine over one endpoint: keys that talk, and what the log must hold of it."""
-
-    class Conversations(RuleBasedStateMachine):
-        def __init__(self) -> None:
-            super().__init__()
-            self.said: list[_Said] = []
-            self.logged = target.rows()["turns"]
-
-        def ask(self, who: str, history: list[dict[str, Any]], **more: Any) -> None:
-            body = {"messages": history, "max_tokens": 8} | more
-            answer = target.send("POST", CHAT, headers=target.headers(who), content=_encoded(body))
-            if answer.status_code != 200:
-                return
-            is_kept = who != "guest" and not more.get("no_training")
-            self.logged += more.get("n", 1) if is_kept else 0
-            if not more.get("stream"):
-                self.said.append(_Said(who, history, answer.json()))
-
-        @rule(who=st.sampled_from(KEYS), text=st.text(max_size=20), n=st.integers(1, 2))
-        def begins(self, who: str, text: str, n: int) -> None:
-            self.ask(who, [{"role": "user", "content": text}], n=n)
-
-        @rule(pick=st.integers(0, 50), text=st.text(max_size=20), streams=st.booleans())
-        def goes_on(self, pick: int, text: str, streams: bool) -> None:
-            if self.said:
-                said = self.said[pick % len(self.said)]
-                more = [*said.history, {"role": "user", "content": text}]
-                self.ask(said.who, more, stream=streams)
-
-        @rule(pick=st.integers(0, 50), who=st.sampled_from(KEYS))
-        def repeats(self, pick: int, who: str) -> None:
-            if self.said:
-                self.ask(who, self.said[pick % len(self.said)].history[:-1])
-
-        @rule(pick=st.integers(0, 50), done=st.booleans(), private=st.booleans())
-        def says_more(self, pick: int, done: bool, private: bool) -> None:
-            if self.said:
-                said = self.said[pick % len(self.said)]
-                more = [*said.history, {"role": "user", "content": "and?"}]
-                self.ask(said.who, more, session_done=done, no_training=private)
-
-        @rule(pick=st.integers(0, 50), who=st.sampled_from(KEYS), score=st.floats(-2, 2))
-        def rates(self, pick: int, who: str, score: float) -> None:
-            if not self.said:
-                return
-            said = self.said[pick % len(self.said)]
-            body = {"response_id": said.response_id, "score": score}
-            answer = target.send(
-                "POST", "/v1/feedback", headers=target.headers(who), content=_encoded(body)
-            )
-            if who != said.who:
-                assert answer.status_code in (400, 403, 404), "another key's reply was rated"
-
-        @rule(who=st.sampled_from(KEYS))
-        def forgets_what_is_not_theirs(self, who: str) -> None:
-            path = "/v1/sessions/no-such-session"
-            answer = target.send("DELETE", path, headers=target.headers(who))
-            assert answer.status_code == 404
-
-        @invariant()
-        def every_reply_that_was_given_is_in_the_log(self) -> None:
-            assert target.rows()["turns"] == self.logged
-
-    return Conversations

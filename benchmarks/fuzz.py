@@ -2,7 +2,7 @@
 
 Cases are generated from its own OpenAPI document (schemathesis, valid and not), from requests that
 are nearly right, from bytes that are no request, from paths and headers, and by a state machine of
-several keys that talk, repeat, rate and forget.
+several keys that talk, repeat, rate, review, join and forget.
 
     pip install "clawjax[fuzz]"
     python benchmarks/fuzz.py            # 10,000 cases and more, writes results/fuzz.json
@@ -15,16 +15,17 @@ import argparse
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from _fuzz import BrokenError, Target, fuzzed
 from _fuzz_cases import (
     KEYS,
     POSTS,
-    conversations,
     garbage,
     headers,
     near_misses,
@@ -32,6 +33,7 @@ from _fuzz_cases import (
     send_bytes,
     send_near_miss,
 )
+from _fuzz_conversations import conversations
 from _result import Goal, write_result
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -58,33 +60,36 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, fuzzed(Path(folder)) as target:
         for name, part in PARTS.items():
-            rows.append(_measured(name, part, target, examples))
+            rows.append(measured(name, part, target, examples))
             print(rows[-1], flush=True)
-        slowest_s = target.tally.slowest_s
+        slowest_s, unreached = target.tally.slowest_s, target.routes - target.reached
     goals = [
         Goal("cases", ">=", LEAST_CASES, sum(row["cases"] for row in rows), "cases"),
         Goal("rules broken", "==", 0, sum(bool(row["broken"]) for row in rows), "parts"),
         Goal("5xx", "==", 0, sum(row["5xx"] for row in rows), "answers"),
+        Goal("routes not reached", "==", 0, len(unreached), "routes"),
         Goal("slowest answer", "<=", SLOWEST_S, round(slowest_s, 2), "s"),
     ]
     if is_quick:
-        print(*goals, sep="\n")
-        sys.exit(not all(goal.met for goal in goals[1:3]))
+        print(*goals, *sorted(unreached), sep="\n")
+        sys.exit(not all(goal.met for goal in goals[1:4]))
     notes = {
-        "rules": "every answer in time, none a 5xx, nothing in the log of what was refused, no key "
-        "at another's replies, and as many turns logged as replies were given",
+        "rules": "every answer in time, none a 5xx, no row in any table of what was refused, no "
+        "key at another's replies or sessions, and as many turns logged as replies were given and "
+        "not forgotten",
         "endpoint": "gateway, keys, templates, grammars and turn log are real, over HTTP; tokens "
         "are scripted",
     }
     write_result("fuzz", rows, goals, command="python benchmarks/fuzz.py", notes=notes)
 
 
-def _measured(name: str, part: Part, target: Target, examples: int) -> Row:
+def measured(name: str, part: Part, target: Target, examples: int) -> Row:
+    """What came of a part: answers by class, seconds, and what broke a rule, if anything did."""
     before, began, broken = target.tally, time.monotonic(), ""
     try:
         part(target, examples)
     except (BrokenError, AssertionError, ExceptionGroup) as error:
-        broken = str(error)[:2000]
+        broken = _told(error)[:3000]
     statuses = target.tally.statuses - before.statuses
     by_class = {
         f"{kind}xx": sum(n for status, n in statuses.items() if status // 100 == kind)
@@ -93,6 +98,13 @@ def _measured(name: str, part: Part, target: Target, examples: int) -> Row:
     cases = target.tally.cases - before.cases
     seconds = round(time.monotonic() - began, 1)
     return {"part": name, "cases": cases, **by_class, "seconds": seconds, "broken": broken}
+
+
+def _told(error: Exception) -> str:
+    """Where it broke, and the shortest case; a bare assertion has no words of its own."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    notes = getattr(error, "__notes__", ())
+    return "\n".join([f"{where.name}, {where.line}: {error!r}", *notes])
 
 
 def _settings(examples: int, **more: Any) -> settings:
@@ -129,6 +141,7 @@ def _from_description(target: Target, examples: int) -> None:
                 before, began = target.rows(), time.monotonic()
                 answer = case.call(headers=target.headers(who), timeout=SLOWEST_S * 3)
                 target.note(answer.status_code, time.monotonic() - began)
+                target.reach(case.method, urlsplit(answer.request.url).path)
                 shown = f"{case.as_curl_command()[:2000]}\n{answer.content[:500]!r}"
                 target.check(answer.status_code, before, shown)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 from _fuzz import BrokenError, Target, fuzzed
-from fuzz import PARTS
+from _fuzz_cases import OTHERS, POSTS
+from fuzz import PARTS, measured
 
 
 @pytest.fixture(scope="module")
@@ -15,12 +17,32 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield target
 
 
-@pytest.mark.parametrize("part", [name for name in PARTS if name != "openapi"])
+def _with_description(name: str) -> object:
+    is_there = name != "openapi" or find_spec("schemathesis") is not None
+    return pytest.param(name, marks=pytest.mark.skipif(not is_there, reason="no schemathesis"))
+
+
+@pytest.mark.parametrize("part", [_with_description(name) for name in PARTS])
 def test_nothing_that_is_sent_breaks_the_endpoint(target: Target, part: str) -> None:
     before = target.tally.cases
     PARTS[part](target, 60)
     assert target.tally.cases - before >= 20, "conversations are of any length"
     assert not any(status >= 500 for status in target.tally.statuses)
+
+
+def test_every_route_is_among_the_cases(target: Target) -> None:
+    assert len(target.routes) >= 20
+    assert ("POST", "/v1/review/{turn_id}/label") in target.routes
+    for method, path in (*OTHERS, *(("POST", path) for path in POSTS)):
+        target.reach(method, path.replace("{text}", "x"))
+    assert target.reached == target.routes
+
+
+def test_a_rule_that_breaks_is_told_of_however_little_it_says(target: Target) -> None:
+    def breaks(target: Target, examples: int) -> None:
+        raise AssertionError
+
+    assert "AssertionError" in measured("a part", breaks, target, 1)["broken"]
 
 
 @pytest.mark.parametrize("table", ["turns", "next_states", "outcomes", "links", "review_labels"])
