@@ -26,7 +26,7 @@ class LimitsConfig:
     """Names and values of a request's headers together."""
     max_requests_per_key: int | None = None
     """Requests for replies that a key may have under way; more are refused with 429 and
-    Retry-After. Null: no limit but the engine's."""
+    Retry-After. Null: 64, unless `gateway.host` is the loopback, where only the engine limits."""
 
     def __post_init__(self) -> None:
         """A limit of nothing would refuse everything."""

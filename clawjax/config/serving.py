@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, one_of, require, within
 from clawjax.config.guarding import LimitsConfig
-from clawjax.config.hosts import host_of, host_of_origin
+from clawjax.config.hosts import host_of, host_of_origin, is_loopback
 from clawjax.config.linking import LinkingConfig
 from clawjax.config.sglang import SglangConfig
 
 __all__ = [
     "REASONING_PARSERS",
+    "REDACTION_RULES",
     "TOOL_PARSERS",
     "EngineConfig",
     "GatewayConfig",
@@ -20,6 +21,9 @@ __all__ = [
 ]
 
 TOOL_PARSERS = ("hermes", "qwen_xml", "llama3_json", "llama3_pythonic", "mistral", "json")
+REDACTION_RULES = ("email", "key", "card", "phone")
+"""Those that ship, each by its name."""
+_REQUESTS_PER_KEY = 64
 REASONING_PARSERS = ("think", "mistral", "seed", "exaone", "kimi", "command")
 
 
@@ -147,10 +151,11 @@ class GatewayConfig:
     max_body_bytes: int = 16_777_216
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     """What else one request, and one key, may ask for."""
-    redact: list[str] = field(default_factory=list)
+    redact: list[str] | None = None
     """What is blanked out before anything is logged: `email`, `phone`, `card`, `key`, or
-    `package.module:function`, which takes a text and returns it without its secrets. A turn with
-    something to blank out is not trained on, as its tokens spell it."""
+    `package.module:function`, which takes a text and returns it without its secrets. Null: those
+    four, unless `host` is the loopback, where there is nobody's but one's own; `[]`: nothing. A
+    turn with something to blank out is not trained on, as its tokens spell it."""
     metrics: str = "open"
     """Who may read `/metrics`: everybody who reaches the port (`open`), as with `/healthz`, keys
     with the role `admin` (`admin`), or nobody (`off`)."""
@@ -158,6 +163,19 @@ class GatewayConfig:
     """How the model writes calls: `auto` (as its chat template does) or one of TOOL_PARSERS."""
     reasoning_parser: str = "auto"
     """How it writes thoughts: `auto`, `none`, or one of REASONING_PARSERS."""
+
+    @property
+    def redacted(self) -> tuple[str, ...]:
+        """The rules of `redact` that hold."""
+        if self.redact is None:
+            return () if is_loopback(self.host) else REDACTION_RULES
+        return tuple(self.redact)
+
+    @property
+    def max_requests_per_key(self) -> int | None:
+        """The limit of that name that holds; None where there is none."""
+        most = self.limits.max_requests_per_key
+        return _REQUESTS_PER_KEY if most is None and not is_loopback(self.host) else most
 
     def __post_init__(self) -> None:
         """Reject what cannot be bound."""

@@ -157,9 +157,9 @@ def _pages(deps: GatewayDeps) -> list[Middleware]:
 
 
 def _log_of(deps: GatewayDeps) -> GatewayLog:
-    if not deps.config.redact:
+    if not deps.config.redacted:
         return deps.log
-    return RedactingLog(deps.log, Redactor(deps.config.redact, deps.tokenizer.piece))
+    return RedactingLog(deps.log, Redactor(deps.config.redacted, deps.tokenizer.piece))
 
 
 def _routes(
@@ -189,7 +189,7 @@ def _routes(
         deps.engine, authenticator, model_name=deps.model_name, created=int(deps.clock())
     )
     health = HealthEndpoint(deps.engine, deps.loop_status, deps.turn_counts, deps.model_name)
-    under_way = UnderWay(deps.config.limits.max_requests_per_key)
+    under_way = UnderWay(deps.config.max_requests_per_key)
     counting = TokenCountEndpoint(
         MESSAGES,
         chat,

@@ -105,7 +105,7 @@ def _check_parts(config: RunConfig) -> None:
     """What is known to fail without reading a model, opening a port or writing a file."""
     open_keys(config)
     build_rewards(config.reward, env=os.environ)
-    Redactor(config.gateway.redact)
+    Redactor(config.gateway.redacted)
     if config.user.enabled:
         load_persona(config.user.persona)
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from clawjax.config import GatewayConfig, LimitsConfig
 from clawjax.errors import ConfigError, LogError
 from clawjax.gateway.redaction import RULES, Redactor
 from clawjax.records import DropReason
@@ -140,3 +141,33 @@ def test_a_rule_of_ones_own():
 def test_a_rule_that_is_none_is_refused(name):
     with pytest.raises(ConfigError, match=r"gateway\.redact"):
         Redactor([name])
+
+
+MAIL = "write to ada@example.com"
+
+
+@pytest.mark.parametrize(
+    ("config", "is_kept"),
+    [
+        ({"host": "0.0.0.0"}, False),
+        ({"host": "::"}, False),
+        ({"host": "0.0.0.0", "redact": []}, True),
+        ({"host": "127.0.0.1"}, True),
+        ({}, True),
+        ({"host": "127.0.0.1", "redact": ALL}, False),
+    ],
+)
+async def test_what_others_can_reach_redacts_by_default(make_gateway, config, is_kept):
+    gateway = make_gateway(api_key="secret", config=config)
+    await gateway.say(user(MAIL), headers={"authorization": "Bearer secret"})
+    (turn,) = gateway.turns()
+    assert (MAIL in str(turn.messages)) is is_kept
+    assert ("[email]" in str(turn.messages)) is not is_kept
+
+
+def test_keys_that_others_hold_have_a_limit_by_default():
+    assert GatewayConfig(host="0.0.0.0").max_requests_per_key == 64
+    assert GatewayConfig().max_requests_per_key is None
+    given = LimitsConfig(max_requests_per_key=2)
+    assert GatewayConfig(host="0.0.0.0", limits=given).max_requests_per_key == 2
+    assert GatewayConfig(limits=given).max_requests_per_key == 2
