@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from _fuzz import BrokenError, Target, fuzzed
 from _fuzz_cases import (
     KEYS,
+    OTHERS,
     POSTS,
     garbage,
     headers,
@@ -171,6 +172,9 @@ def _garbage(target: Target, examples: int) -> None:
 
 
 def _paths(target: Target, examples: int) -> None:
+    for method, path in OTHERS:  # each at least once
+        target.send(method, path.replace("{text}", "x"), headers=target.headers(KEYS[0]))
+
     @_settings(examples)
     @given(st.sampled_from(KEYS), requests())
     def send(who: str, case: tuple[str, str]) -> None:

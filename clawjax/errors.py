@@ -5,6 +5,7 @@
     ├── WireError      the client's fault; becomes an OpenAI-shaped 4xx response
     ├── EngineError    generation failed or weights were refused
     ├── RewardError    a judge gave no usable verdict; becomes an abstention
+    │   └── JudgeAwayError   it cannot be asked just now; the turn waits for it
     ├── LogError       the turn log cannot be read or written
     │   ├── ForgottenError   a turn was taken out of it on somebody's wish
     │   └── ReviewError      a turn is not this person's to label
@@ -25,6 +26,7 @@ __all__ = [
     "EngineError",
     "EvalError",
     "ForgottenError",
+    "JudgeAwayError",
     "LearnerError",
     "LogError",
     "ReviewError",
@@ -73,6 +75,10 @@ class EngineError(ClawError, RuntimeError):
 
 class RewardError(ClawError, RuntimeError):
     """A reward module reached no verdict; the turn is an abstention, never a zero."""
+
+
+class JudgeAwayError(RewardError):
+    """A judge cannot be reached, or takes no questions: whoever asks again later may get one."""
 
 
 class LogError(ClawError, RuntimeError):

@@ -120,6 +120,9 @@ class RewardConfig:
     """Weight per module where several score a turn; 1 where absent."""
     max_concurrency: int = 4
     judge_timeout_s: float = 120.0
+    judge_patience_h: float = 24.0
+    """Hours that a turn waits for a judge that is away, in memory; then, or with 0 at once, its
+    module abstains."""
     rules: RulesConfig = field(default_factory=RulesConfig)
     next_state: NextStateConfig = field(default_factory=NextStateConfig)
     llm_judge: LlmJudgeConfig = field(default_factory=LlmJudgeConfig)
@@ -148,6 +151,7 @@ class RewardConfig:
             at_least(f"reward.weights.{name}", weight, 0.0)
         at_least("reward.max_concurrency", self.max_concurrency, 1)
         at_least("reward.judge_timeout_s", self.judge_timeout_s, 0.1)
+        at_least("reward.judge_patience_h", self.judge_patience_h, 0.0)
 
     @property
     def _parts(self) -> list[str]:

@@ -1,7 +1,8 @@
 """One verdict out of those of several modules, each of which stays readable on it.
 
 Owns the rule from parts to a score. Invariants: an abstention never becomes a number; a part that
-breaks down is an abstention on record, and the others go on; what every part said is kept.
+breaks down is an abstention on record, and the others go on; what every part said is kept. A part
+that is away holds up only turns that cannot be decided without it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from clawjax.config import CompositeConfig, CompositeRule
-from clawjax.errors import ConfigError
+from clawjax.errors import ConfigError, JudgeAwayError
 from clawjax.protocols import Reward
 from clawjax.records import Component, NextState, Turn, Verdict
 
@@ -31,6 +33,13 @@ class _Breakdown(Verdict):
     @classmethod
     def of(cls, part: Reward, turn: Turn, why: str) -> _Breakdown:
         return cls(turn.turn_id, part.name, None, time.time(), explanation=f"failed: {why}")
+
+
+class _Asked(NamedTuple):
+    """What a part said, and whether that is only because it is away."""
+
+    verdict: Verdict
+    away: JudgeAwayError | None = None
 
 
 def combine_scores(
@@ -81,18 +90,26 @@ class CompositeReward:
         return any(part.applies(turn, next_state) for part in self._parts)
 
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
-        """Ask the parts that apply, and combine what they say."""
+        """Ask the parts that apply, and combine what they say.
+
+        Raises:
+            JudgeAwayError: a part that has a say cannot be asked, and no other decides alone.
+        """
         parts = [part for part in self._parts if part.applies(turn, next_state)]
         gates = [part for part in parts if part.name in self._config.gates]
         others = [part for part in parts if part.name not in self._config.gates]
-        verdicts = await _all(gates, turn, next_state)
-        closed = self._closed(verdicts)
+        opened = await _all(gates, turn, next_state)
+        verdicts = [each.verdict for each in opened]
+        closed = self._closed([each.verdict for each in opened if each.away is None])
         if closed is not None:
             return self._verdict(turn, verdicts, closed.score, _why_closed(closed))
+        self._require_here(opened)
         if self._config.rule is CompositeRule.first:
-            asked = await _until_decided(others, turn, next_state)
+            said = await _until_decided(others, turn, next_state)
         else:
-            asked = await _all(others, turn, next_state)
+            said = await _all(others, turn, next_state)
+        self._require_here(said)
+        asked = [each.verdict for each in said]
         # A gate that is open has a say only under `min`: it was asked whether, not how well.
         has_say = (*verdicts, *asked) if self._config.rule is CompositeRule.min else asked
         score = combine_scores(
@@ -102,11 +119,29 @@ class CompositeReward:
         )
         return self._verdict(turn, (*verdicts, *asked), score, self._config.rule.value)
 
+    @property
+    def answered(self) -> int:
+        """How many questions the parts' endpoints have taken so far."""
+        return sum(getattr(part, "answered", 0) for part in self._parts)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether a part's endpoint took none when it was asked last."""
+        return any(getattr(part, "is_away", False) for part in self._parts)
+
     async def aclose(self) -> None:
         """Close every part, also where closing one fails."""
         async with contextlib.AsyncExitStack() as stack:
             for part in self._parts:
                 stack.push_async_callback(part.aclose)
+
+    def _require_here(self, asked: Sequence[_Asked]) -> None:
+        """Go on only where nobody with a say is away."""
+        is_mean, weights = self._config.rule is CompositeRule.mean, self._config.weights
+        for verdict, away in asked:
+            has_say = verdict.module in self._config.gates or weights.get(verdict.module, 1.0) > 0
+            if away is not None and (has_say or not is_mean):
+                raise away
 
     def _closed(self, gates: Sequence[Verdict]) -> Verdict | None:
         """The gate that decides alone: one that broke down, else the lowest below its bound."""
@@ -143,31 +178,33 @@ def _why_closed(gate: Verdict) -> str:
     return f"gate {gate.module} is closed at {gate.score:+.2f}"
 
 
-async def _all(parts: Sequence[Reward], turn: Turn, next_state: NextState) -> tuple[Verdict, ...]:
+async def _all(parts: Sequence[Reward], turn: Turn, next_state: NextState) -> list[_Asked]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_ask(part, turn, next_state)) for part in parts]
-    return tuple(task.result() for task in tasks)
+    return [task.result() for task in tasks]
 
 
 async def _until_decided(
     parts: Sequence[Reward], turn: Turn, next_state: NextState
-) -> tuple[Verdict, ...]:
-    """Up to and including the first score."""
-    asked: list[Verdict] = []
+) -> list[_Asked]:
+    """Up to and including the first score, or the first that has to be waited for."""
+    asked: list[_Asked] = []
     for part in parts:
         asked.append(await _ask(part, turn, next_state))
-        if asked[-1].score is not None:
+        if asked[-1].verdict.score is not None or asked[-1].away is not None:
             break
-    return tuple(asked)
+    return asked
 
 
-async def _ask(part: Reward, turn: Turn, next_state: NextState) -> Verdict:
+async def _ask(part: Reward, turn: Turn, next_state: NextState) -> _Asked:
     """The part's verdict; an abstention where it fails or says what nobody may say."""
     try:
         verdict = await part.judge(turn, next_state)
     except Exception as error:
+        away = error if isinstance(error, JudgeAwayError) else None
         logger.warning("%s on turn %s failed: %r", part.name, turn.turn_id, error)
-        return _Breakdown.of(part, turn, f"{type(error).__name__}: {error}")
+        return _Asked(_Breakdown.of(part, turn, f"{type(error).__name__}: {error}"), away)
     if verdict.score is not None and not -1.0 <= verdict.score <= 1.0:
-        return _Breakdown.of(part, turn, f"the score {verdict.score} is outside [-1, 1]")
-    return verdict
+        problem = f"the score {verdict.score} is outside [-1, 1]"
+        return _Asked(_Breakdown.of(part, turn, problem))
+    return _Asked(verdict)

@@ -11,7 +11,6 @@ Reference: Bai et al. 2022, "Constitutional AI", arXiv:2212.08073, sections 3 an
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -162,16 +161,9 @@ class ConstitutionReward(EndpointReward):
         """Ask in both orders; votes are +1 for the reply and -1 for the revision."""
         revision = revised.text or ""
         pairs = ((reply, revision), (revision, reply))
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(
-                    self._endpoint.ask(
-                        build_comparison(turn, *pair, principles, nonce=self._make_nonce())
-                    )
-                )
-                for pair in pairs
-            ]
-        answers = [task.result() for task in tasks]
+        answers = await self._endpoint.ask_each(
+            [build_comparison(turn, *pair, principles, nonce=self._make_nonce()) for pair in pairs]
+        )
         firsts = [None if a.text is None else parse_choice(a.text) for a in answers]
         votes = tuple(
             None if first is None else (1.0 if first is (order == 0) else -1.0)

@@ -1,7 +1,8 @@
 """Any OpenAI-compatible endpoint, asked for short answers in words.
 
 Owns the one HTTP client of a judge. Invariant: every request has a time-out and few retries, a
-semaphore bounds them, and what goes wrong is a reason, not an exception.
+semaphore bounds them, and an answer that cannot be used is a reason, not an exception: only an
+endpoint that answers nothing at all is one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from clawjax.config import LlmJudgeConfig
+from clawjax.errors import JudgeAwayError
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 
 __all__ = ["BACKOFF_S", "Answer", "EndpointReward", "JudgeEndpoint", "Usage", "new_nonce"]
@@ -34,6 +36,8 @@ class Answer(NamedTuple):
 
     text: str | None
     problem: str = ""
+    is_away: bool = False
+    """It could not be asked: no answer at all, or one that says to come back."""
 
 
 @dataclass(slots=True)
@@ -53,6 +57,10 @@ class JudgeEndpoint:
     ) -> None:
         """Read the key from `env`; nothing is sent before the first question."""
         self.usage = Usage()
+        self.answered = 0
+        """Questions that it has taken, whatever it said."""
+        self.is_away = False
+        """Whether the last one it was asked was not."""
         self._config = config
         self._backoff_s = backoff_s
         self._bound = asyncio.Semaphore(config.max_concurrency)
@@ -64,13 +72,41 @@ class JudgeEndpoint:
         )
 
     async def ask_all(self, messages: Sequence[Mapping[str, str]]) -> list[Answer]:
-        """As many independent answers as `votes` says, collected concurrently."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.ask(messages)) for _ in range(self._config.votes)]
-        return [task.result() for task in tasks]
+        """As many independent answers as `votes` says, collected concurrently.
+
+        Raises:
+            JudgeAwayError: there is not one.
+        """
+        answers = await self._collect([messages] * self._config.votes)
+        if all(answer.is_away for answer in answers):
+            raise _away(answers)
+        return answers
+
+    async def ask_each(self, questions: Sequence[Sequence[Mapping[str, str]]]) -> list[Answer]:
+        """One answer to each question, collected concurrently.
+
+        Raises:
+            JudgeAwayError: one is missing.
+        """
+        answers = await self._collect(questions)
+        if any(answer.is_away for answer in answers):
+            raise _away(answers)
+        return answers
 
     async def ask(self, messages: Sequence[Mapping[str, str]]) -> Answer:
-        """One answer."""
+        """One answer.
+
+        Raises:
+            JudgeAwayError: there is none.
+        """
+        return (await self.ask_each([messages]))[0]
+
+    async def _collect(self, questions: Sequence[Sequence[Mapping[str, str]]]) -> list[Answer]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._answer(messages)) for messages in questions]
+        return [task.result() for task in tasks]
+
+    async def _answer(self, messages: Sequence[Mapping[str, str]]) -> Answer:
         body = {
             "model": self._config.model,
             "messages": messages,
@@ -81,12 +117,14 @@ class JudgeEndpoint:
         for attempt in range(self._config.retries + 1):
             async with self._bound:
                 response, problem = await self._post(body)
-            if response is not None and response.status_code not in _RETRYABLE:
+            self.is_away = response is None or response.status_code in _RETRYABLE
+            if response is not None and not self.is_away:
+                self.answered += 1
                 self._count(response)
                 return _read(response)
             if attempt < self._config.retries:
                 await asyncio.sleep(self._wait_s(attempt, response))
-        return Answer(None, problem)
+        return Answer(None, problem, is_away=True)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -121,6 +159,11 @@ class JudgeEndpoint:
             return min(float(header), _MAX_BACKOFF_S)
         wait = self._backoff_s * 2**attempt * (1 + random.random())
         return min(wait, _MAX_BACKOFF_S)
+
+
+def _away(answers: Sequence[Answer]) -> JudgeAwayError:
+    problems = sorted({answer.problem for answer in answers if answer.is_away})
+    return JudgeAwayError(f"the judge cannot be asked: {', '.join(problems)}")
 
 
 def _read(response: httpx.Response) -> Answer:
@@ -164,13 +207,27 @@ class EndpointReward(ABC):
         """What judging has cost so far."""
         return self._endpoint.usage
 
+    @property
+    def answered(self) -> int:
+        """How many questions the endpoint has taken so far."""
+        return self._endpoint.answered
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it took none when it was asked last."""
+        return self._endpoint.is_away
+
     def applies(self, turn: Turn, next_state: NextState) -> bool:
         """Whether anything was said or done after the reply."""
         return next_state.kind is not NextStateKind.SESSION_CLOSED and bool(next_state.messages)
 
     @abstractmethod
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
-        """Ask, and make a verdict of the answers."""
+        """Ask, and make a verdict of the answers.
+
+        Raises:
+            JudgeAwayError: there is none.
+        """
 
     async def aclose(self) -> None:
         """Close the connections."""

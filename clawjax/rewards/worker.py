@@ -3,7 +3,8 @@
 Invariant: the cursor moves only past events whose verdicts are all committed, in order. A crash
 in between means judging again, which changes nothing: verdicts are keyed by turn and module.
 What people are to see is asked in the transaction that commits the verdicts, never after it.
-A module that fails is an abstention on record; it never stops the loop.
+A module that fails is an abstention on record; it never stops the loop. One whose judge is away is
+asked again later, with the cursor held, until `judge_patience_h` are over.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from clawjax.config import RewardConfig
-from clawjax.errors import RewardError
+from clawjax.errors import JudgeAwayError, RewardError
 from clawjax.log.holding import ReviewRequest
 from clawjax.protocols import Monitor, Reward
 from clawjax.records import JudgedTurn, LinkedTurn, Verdict
 from clawjax.rewards.human import HumanReward
+from clawjax.rewards.waiting import FIRST_WAIT_S, Waiting
 
 __all__ = ["CURSOR", "JudgeLog", "JudgeStatus", "JudgeWorker"]
 
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 CURSOR = "judge"
 """The cursor's name in the log."""
+_HOUR_S = 3600.0
 _WINDOW_PER_JUDGE = 8
 """Events read ahead per concurrent judgement; later ones wait in the log."""
 
@@ -70,6 +73,8 @@ class JudgeStatus:
     """Events read and not yet begun."""
     in_flight: int
     cursor: int
+    held: int = 0
+    """Events that wait for a judge that is away."""
 
 
 @dataclass(slots=True)
@@ -92,8 +97,19 @@ class JudgeWorker:
         monitor: Monitor | None = None,
         poll_s: float = 1.0,
         clock: Callable[[], float] = time.time,
+        first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
-        """Judge what `log` holds; `poll_s` is how long it goes unread without `wake`."""
+        """Judge what `log` holds.
+
+        Args:
+            log: read and written.
+            rewards: asked about each turn.
+            config: bounds.
+            monitor: is told of each.
+            poll_s: how long the log goes unread without `wake`.
+            clock: Unix seconds.
+            first_wait_s: until a judge that is away is asked again the first time.
+        """
         self._log = log
         self._rewards = tuple(rewards)
         self._people = next((each for each in rewards if isinstance(each, HumanReward)), None)
@@ -101,6 +117,8 @@ class JudgeWorker:
         self._monitor = monitor
         self._poll_s = poll_s
         self._clock = clock
+        self._first_wait_s = first_wait_s
+        self._held = 0
         self._limit = _WINDOW_PER_JUDGE * config.max_concurrency
         self._bound = asyncio.Semaphore(config.max_concurrency)
         # Held while the cursor is committed, so that commits happen in order.
@@ -121,9 +139,10 @@ class JudgeWorker:
             scored=self._scored,
             abstained=self._abstained,
             failed=self._failed,
-            waiting=unfinished - self._in_flight,
+            waiting=unfinished - self._in_flight - self._held,
             in_flight=self._in_flight,
             cursor=self._cursor,
+            held=self._held,
         )
 
     async def run(self) -> NoReturn:
@@ -133,7 +152,7 @@ class JudgeWorker:
             LogError: the log cannot be read or written.
         """
         self._window.clear()
-        self._in_flight = 0
+        self._in_flight = self._held = 0
         self._cursor = await asyncio.to_thread(self._log.cursor, CURSOR)
         try:
             async with asyncio.TaskGroup() as group:
@@ -168,16 +187,39 @@ class JudgeWorker:
 
     async def _settle(self, event: _Event) -> None:
         """Judge one event, commit its verdicts, then move the cursor as far as it can go."""
-        async with self._bound:
-            self._in_flight += 1
-            try:
-                verdicts = await self._judge(event.linked)
-                await asyncio.to_thread(self._commit, event.linked.turn.turn_id, verdicts)
-            finally:
-                self._in_flight -= 1
+        patience_s = self._config.judge_patience_h * _HOUR_S
+        waiting = Waiting(patience_s, first_s=self._first_wait_s)
+        said: dict[str, Verdict | None] = {}
+        while (verdicts := await self._try(event.linked, said, waiting)) is None:
+            pass
         event.is_done = True
         self._report(event.linked, verdicts)
         await self._advance()
+
+    async def _try(
+        self, linked: LinkedTurn, said: dict[str, Verdict | None], waiting: Waiting
+    ) -> tuple[Verdict, ...] | None:
+        """Ask who has not said anything yet; None, after a pause, where somebody is away."""
+        async with self._bound:
+            self._in_flight += 1
+            try:
+                away = await self._ask_all(linked, said)
+                answered = sum(getattr(reward, "answered", 0) for reward, _ in away)
+                wait_s = waiting.next_s(answered) if away else None
+                if wait_s is None:
+                    for reward, reason in away:
+                        said[reward.name] = self._failure(linked, reward, reason)
+                    verdicts = self._verdicts(linked, said)
+                    await asyncio.to_thread(self._commit, linked.turn.turn_id, verdicts)
+                    return verdicts
+            finally:
+                self._in_flight -= 1
+        self._held += 1
+        try:
+            await asyncio.sleep(wait_s)
+        finally:
+            self._held -= 1
+        return None
 
     def _commit(self, turn_id: str, verdicts: Sequence[Verdict]) -> None:
         """Verdicts, and whether people are to see the turn by all that is known of it now."""
@@ -202,17 +244,33 @@ class JudgeWorker:
         if was_full and len(self._window) < self._limit:
             self.wake()
 
-    async def _judge(self, linked: LinkedTurn) -> tuple[Verdict, ...]:
-        """One verdict per module that applies, or one that says that none does."""
+    async def _ask_all(
+        self, linked: LinkedTurn, said: dict[str, Verdict | None]
+    ) -> list[tuple[Reward, str]]:
+        """Note what the modules say that have not said anything; those that are away, and why."""
+        rewards = [reward for reward in self._rewards if reward.name not in said]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._ask(reward, linked)) for reward in self._rewards]
-        verdicts = tuple(v for v in (task.result() for task in tasks) if v is not None)
-        if verdicts:
-            return verdicts
-        return (self._abstention(linked, "none", "no module applies"),)
+            tasks = [group.create_task(self._ask(reward, linked)) for reward in rewards]
+        away: list[tuple[Reward, str]] = []
+        for reward, task in zip(rewards, tasks, strict=True):
+            match task.result():
+                case str() as reason:
+                    away.append((reward, reason))
+                case verdict:
+                    said[reward.name] = verdict
+        return away
 
-    async def _ask(self, reward: Reward, linked: LinkedTurn) -> Verdict | None:
-        """This module's verdict; None where it does not apply, an abstention where it fails."""
+    def _verdicts(self, linked: LinkedTurn, said: dict[str, Verdict | None]) -> tuple[Verdict, ...]:
+        """One verdict per module that applies, in their order, or one that says that none does."""
+        found = (said[reward.name] for reward in self._rewards)
+        verdicts = tuple(verdict for verdict in found if verdict is not None)
+        return verdicts or (self._abstention(linked, "none", "no module applies"),)
+
+    async def _ask(self, reward: Reward, linked: LinkedTurn) -> Verdict | str | None:
+        """This module's verdict; None where it does not apply, an abstention where it fails.
+
+        A text says why its judge is away.
+        """
         try:
             if not reward.applies(linked.turn, linked.next_state):
                 return None
@@ -222,12 +280,19 @@ class JudgeWorker:
         except TimeoutError:
             reason = f"no verdict within {self._config.judge_timeout_s:g} s"
             logger.warning("%s on turn %s: %s", reward.name, linked.turn.turn_id, reason)
+            if getattr(reward, "is_away", False):
+                return reason
         except RewardError as error:
             reason = str(error)
             logger.warning("%s on turn %s: %s", reward.name, linked.turn.turn_id, reason)
+            if isinstance(error, JudgeAwayError):
+                return reason
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             logger.exception("%s on turn %s failed", reward.name, linked.turn.turn_id)
+        return self._failure(linked, reward, reason)
+
+    def _failure(self, linked: LinkedTurn, reward: Reward, reason: str) -> Verdict:
         self._failed += 1
         return self._abstention(linked, reward.name, f"failed: {reason}")
 

@@ -29,7 +29,7 @@ from clawjax.metrics.live import LatestMetrics
 from clawjax.protocols import Engine
 from clawjax.records import Counts
 from clawjax.rewards.registry import build_rewards
-from clawjax.rewards.worker import JudgeWorker
+from clawjax.rewards.worker import JudgeStatus, JudgeWorker
 from clawjax.runtime.build import build_app, open_log
 from clawjax.runtime.child import parent_is_alive, run_child
 from clawjax.runtime.engines import open_engine
@@ -94,7 +94,7 @@ class Status:
         loops: dict[str, dict[str, Any]] = {
             "serve": {"state": "running" if engine.running else "idle"},
             "collect": {"state": "ok"},
-            "judge": {"state": "running" if judges.in_flight else "idle", **asdict(judges)},
+            "judge": _judging(judges),
             "learn": self._learner(),
         }
         for name, trouble in self._keeper.troubles.items():
@@ -113,6 +113,13 @@ class Status:
         if self._claimed:
             return found | {"state": "training"}
         return found | {"state": "waiting" if silent_s < _LEARNER_SILENT_S else "starting"}
+
+
+def _judging(judges: JudgeStatus) -> dict[str, Any]:
+    if judges.held:
+        reason = f"a judge cannot be asked: {judges.held} turns wait for it, see the process's log"
+        return {"state": "waiting", "reason": reason, **asdict(judges)}
+    return {"state": "running" if judges.in_flight else "idle", **asdict(judges)}
 
 
 def serve(config: RunConfig, paths: RunPaths) -> None:

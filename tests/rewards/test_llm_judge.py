@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from clawjax.config import LlmJudgeConfig
+from clawjax.errors import JudgeAwayError
 from clawjax.rewards.llm_judge import LlmJudgeReward, majority
 from clawjax.rewards.prompts import PROMPT_DIGEST
 
@@ -129,10 +130,10 @@ async def test_retry_after_is_honoured():
 
 async def test_retries_end():
     async with judging(in_turn(BUSY), votes=1, retries=2) as (reward, server):
-        verdict = await reward.judge(make_turn(), user_says("Thanks!"))
-    assert verdict.score is None
-    assert "HTTP 429" in verdict.explanation
+        with pytest.raises(JudgeAwayError, match="HTTP 429"):
+            await reward.judge(make_turn(), user_says("Thanks!"))
     assert len(server.requests) == 3
+    assert (reward.is_away, reward.answered) == (True, 0)
 
 
 async def test_some_votes_may_fail():
@@ -152,20 +153,18 @@ async def test_a_server_that_never_answers_times_out():
     async with judging(answer, votes=1, timeout_s=0.2, retries=1) as (reward, server):
         loop = asyncio.get_running_loop()
         started = loop.time()
-        verdict = await reward.judge(make_turn(), user_says("Thanks!"))
+        with pytest.raises(JudgeAwayError, match="Timeout"):
+            await reward.judge(make_turn(), user_says("Thanks!"))
         assert loop.time() - started < 1.8
-    assert verdict.score is None
-    assert "Timeout" in verdict.explanation
     assert len(server.requests) == 2
 
 
-async def test_an_unreachable_endpoint_abstains():
+async def test_an_unreachable_endpoint_is_away():
     config = LlmJudgeConfig(base_url="http://127.0.0.1:1/v1", votes=2, retries=1)
     reward = LlmJudgeReward(config, env={}, backoff_s=0.01)
-    verdict = await reward.judge(make_turn(), user_says("Thanks!"))
+    with pytest.raises(JudgeAwayError, match="ConnectError at http://127"):
+        await reward.judge(make_turn(), user_says("Thanks!"))
     await reward.aclose()
-    assert verdict.votes == (None, None)
-    assert "ConnectError at http://127.0.0.1:1/v1" in verdict.explanation
 
 
 async def test_a_reaction_cannot_dictate_the_verdict():

@@ -99,3 +99,13 @@ async def test_health_tells_which_loop_is_stopped_and_why(tmp_path):
     assert loops["judge"]["scored"] == 4
     assert loops["retain"]["state"] == "stopped"
     assert loops["learn"] == {"claimed": 0, **learn}
+
+
+async def test_health_tells_that_turns_wait_for_a_judge(tmp_path):
+    judged = JudgeStatus(scored=4, abstained=0, failed=0, waiting=1, in_flight=1, cursor=4, held=2)
+    judges = SimpleNamespace(status=lambda: judged)
+    keeper = Keeper(max_restarts=0, max_wait_s=0.0)
+    engine = FakeEngine(tiny_tokenizer(), ["hi"])
+    judge = Status(engine, judges, keeper, RunPaths(tmp_path)).loops()["judge"]
+    assert (judge["state"], judge["held"]) == ("waiting", 2)
+    assert judge["reason"].startswith("a judge cannot be asked: 2 turns wait for it")
