@@ -180,7 +180,8 @@ def test_a_configuration_survives_the_way_to_a_child_process():
 )
 def test_services_are_addressed_without_passwords(make, variable):
     make("https://judge.example:8000/v1?x=a@b")
-    for url in ("http://me:hunter2@h/v1", "http://hunter2@h", "me:hunter2@h:80/v1"):
+    whole = "http://me:hunter2@h/v1"  # made-up-secret
+    for url in (whole, "http://hunter2@h", "me:hunter2@h:80/v1"):
         with pytest.raises(ConfigError, match=variable) as refused:
             make(url)
         assert "hunter2" not in str(refused.value)
@@ -201,7 +202,7 @@ def test_secrets_are_found_where_they_are_and_nowhere_else():
 
 
 def test_what_is_kept_of_a_configuration_has_no_password():
-    url = "postgresql://me:hunter2@host/db?sslpassword=hunter2&sslmode=require"
+    url = "postgresql://me:hunter2@h/db?sslpassword=hunter2&sslmode=require"  # made-up-secret
     kept = config_yaml(RunConfig(log=LogConfig(url=url)))
     assert "hunter2" not in kept
     assert "me:***@host/db" in kept

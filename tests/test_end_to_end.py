@@ -336,7 +336,8 @@ def test_a_password_in_a_url_is_refused_and_in_no_file(tmp_path, mode, setting, 
 def test_a_password_in_a_jobs_own_file_is_saved_nowhere(tmp_path):
     searched = tmp_path / "searched" / "log"
     searched.mkdir(parents=True)
-    (searched / "mine.yaml").write_text("url: postgresql://me:hunter2-7531@127.0.0.1:1/db\n")
+    url = "postgresql://me:hunter2-7531@127.0.0.1:1/db"  # made-up-secret
+    (searched / "mine.yaml").write_text(f"url: {url}\n")
     runs = tmp_path / "runs"
     where = f"hydra.searchpath=[file://{searched.parent}]"
     run = start(runs, where, "log=mine,sqlite", "run.dry=true", "--multirun")
