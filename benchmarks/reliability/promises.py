@@ -61,9 +61,14 @@ PROMISES = (
         ("tests/engine/test_embedded.py", "tests/benchmarks/test_reliability.py"),
     ),
     Promise(
-        "A judge that hangs, answers garbage, 429 or 500, or is gone, is an abstention",
-        "time-outs, few retries with back-off and `Retry-After`; the reason is in the log",
-        ("tests/rewards/test_llm_judge.py", "tests/rewards/test_worker.py"),
+        "Turns wait for a judge that hangs, answers 429 or 500, or is gone, and lose no verdict",
+        "time-outs, few retries with back-off and `Retry-After`; then judging waits, and says so, "
+        "for `reward.judge_patience_h` (a day); an answer that means nothing is an abstention",
+        (
+            "tests/rewards/test_away.py",
+            "tests/rewards/test_llm_judge.py",
+            "tests/rewards/test_worker.py",
+        ),
     ),
     Promise(
         "An engine server that goes takes no reply along, and comes back with the right weights",
@@ -127,8 +132,9 @@ PROMISES = (
         ("tests/benchmarks/test_reliability.py", "tests/runtime/test_supervisor.py"),
     ),
     Promise(
-        "Log and weight store stay within what was set",
-        "`log.retention_days`, `learner.keep_versions`, `learner.keep_checkpoints`",
+        "What a run keeps stays within what was set",
+        "`log.retention_days`, `learner.keep_versions`, `learner.keep_checkpoints`, "
+        "`monitor.max_file_mib`",
         (
             "tests/runtime/test_serve.py",
             "tests/weights/test_rollback.py",
