@@ -1,6 +1,8 @@
 """Machines are real, bounded, alone, and judged by programs that the agent cannot reach."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -63,6 +65,8 @@ def test_power_and_space_are_bounded(machine):
     assert machine.shell("mknod /tmp/disk b 8 0").exit_code != 0
     assert machine.shell("head -c 64M /dev/zero > /root/big").exit_code != 0
     assert machine.shell("python3 -c 'b = bytearray(3 * 2**30)'").exit_code != 0
+    for folder, most in ("/root", 131_072), ("/dev/shm", 4_096):
+        assert machine.shell(f"stat -f -c %c {folder}").output.strip() == str(most)
 
 
 def test_processes_are_bounded_together():
@@ -117,6 +121,31 @@ def test_programs_left_running_are_of_the_machine_and_end_with_it():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert not Path(folder).exists()
+
+
+def test_a_machine_ends_with_whoever_made_it_however_that_dies():
+    code = """
+import time
+from clawjax.evals.suites.agentbench.system.machine import Machine
+machine = Machine(timeout_s=3.0)
+machine.start()
+machine.launch("while :; do sleep 0.1; done")
+print(machine._outer.pid, machine._inner, flush=True)
+time.sleep(600)
+"""
+    maker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert maker.stdout is not None
+        pids = [int(pid) for pid in maker.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(map(is_running, pids))
+    finally:
+        maker.kill()
+        maker.communicate(timeout=10)
+    deadline = time.monotonic() + 10
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_checks_see_the_state_but_not_the_agents_programs(machine):

@@ -103,7 +103,7 @@ class Machine:
             self._groups = bounded(self._memory_mib, self._processes, self._outer.pid)
             assert self._outer.stdin is not None
             self._outer.stdin.write(b"\n")
-            self._outer.stdin.close()
+            self._outer.stdin.flush()  # and left open: its end is the machine's
             parent = int(self._await("inner").split()[1])
             self._await("up")
             children = Path(f"/proc/{parent}/task/{parent}/children").read_text()

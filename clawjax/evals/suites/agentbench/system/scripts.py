@@ -19,7 +19,7 @@ base=$1; size=$2; home=$3; inner=$4; shift 4
 mount --make-rprivate /
 mount --rbind /usr /usr
 mount -o remount,bind,ro /usr 2>/dev/null || mount -o remount,bind,ro,nosuid,nodev /usr
-mount -t tmpfs -o "size=${size}m,mode=755" tmpfs "$base"
+mount -t tmpfs -o "size=${size}m,nr_inodes=128k,mode=755" tmpfs "$base"
 cd "$base"
 mkdir agent upper work
 mount --bind agent agent
@@ -50,7 +50,7 @@ chmod 600 etc/shadow
 for each in "$@"; do
   if [ -d ".$each" ]; then mount -t tmpfs -o size=4k,ro tmpfs ".$each"; fi
 done
-mount -t tmpfs -o size=16m,mode=755 tmpfs dev
+mount -t tmpfs -o size=16m,nr_inodes=4k,mode=755 tmpfs dev
 for each in null zero full random urandom; do
   touch "dev/$each"
   mount --bind "/dev/$each" "dev/$each"
@@ -61,14 +61,19 @@ ln -s /proc/self/fd/0 dev/stdin
 ln -s /proc/self/fd/1 dev/stdout
 ln -s /proc/self/fd/2 dev/stderr
 unshare --mount --pid --net --ipc --uts --fork --kill-child bash -c "$inner" inner "$base" &
-echo "inner $!"
-wait
+inner=$!
+exec 3<&0
+{ read -r _ <&3 || true; kill -9 -- "-$$"; } &
+echo "inner $inner"
+wait "$inner"
 ' outer "$@"
 """
 """Arguments: folder, MiB, home, code of `INNER`, folders to hide.
 
-Says `user`, then waits for a line while the user map is written; then `inner PID` and `up`. /usr is
-read-only for whoever enters the machine from here: its program could be written to by a link of the
+Says `user`, then waits for a line while the user map is written; then `inner PID` and `up`. The end
+of its input is the end of the machine, so that none outlives whoever made it, however that dies.
+Files are bounded in number too: what the kernel keeps of each counts for no size. /usr is read-only
+for whoever enters the machine from here: its program could be written to by a link of the
 agent's to /proc/self/exe."""
 
 INNER = r"""
