@@ -202,7 +202,8 @@ def test_secrets_are_found_where_they_are_and_nowhere_else():
 
 
 def test_what_is_kept_of_a_configuration_has_no_password():
-    url = "postgresql://me:hunter2@h/db?sslpassword=hunter2&sslmode=require"  # made-up-secret
+    where = "postgresql://me:hunter2@host/db"  # made-up-secret
+    url = f"{where}?sslpassword=hunter2&sslmode=require"
     kept = config_yaml(RunConfig(log=LogConfig(url=url)))
     assert "hunter2" not in kept
     assert "me:***@host/db" in kept
