@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -91,10 +92,12 @@ def sampled(folder: Path, pids: Mapping[str, int], turns: int, sessions: int = 0
         turns=turns,
         rss={name: psutil.Process(pid).memory_info().rss / MIB for name, pid in pids.items()},
         log_mib=_size(folder.glob("turns.db*")),
-        weights_mib=_size((folder / "weights").rglob("*.safetensors")),
+        weights_mib=_size(
+            file for file in _below(folder / "weights") if file.suffix == ".safetensors"
+        ),
         versions=len(versions),
         told_mib=_size(told(folder)),
-        folder_mib=_size(folder.rglob("*")),
+        folder_mib=_size(_below(folder)),
         sessions=sessions,
     )
 
@@ -150,6 +153,17 @@ def watched(look: Callable[[], Look]) -> Generator[list[Look]]:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Files at any depth; folders that go while they are looked through have none."""
+
+    def must_be_gone(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for parent, _, names in os.walk(folder, onerror=must_be_gone):
+        yield from (Path(parent, name) for name in names)
 
 
 def _size(files: Iterable[Path]) -> float:
