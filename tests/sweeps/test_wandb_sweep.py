@@ -14,8 +14,8 @@ utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
 
 ROOT = Path(__file__).parents[2]
 TINY = (
-    "model=tiny", "engine=tiny", "learner=tiny", "suite.updates=1", "suite.turns_per_update=4",
-    "suite.held_out=2", "suite.neutral=1", "user.max_tokens=8",
+    "model=tiny", "engine=tiny", "learner=tiny",
+    "suite.held_out=2", "suite.neutral=1", "user.max_tokens=8", "suite.methods=[base]",
 )  # fmt: skip
 
 
@@ -78,4 +78,4 @@ def test_runs_have_folders_of_their_own_and_send_scores_as_they_come(tmp_path):
         assert json.loads((run / "wandb.json").read_text())["id"] == run_id
         assert 0.0 <= json.loads((run / "score.json").read_text())["score"] <= 1.0
         measured = sorted(each.name for each in (run / "trials").iterdir())
-        assert measured == [f"{persona}-combined-0.json" for persona in personas]
+        assert measured == [f"{persona}-base-0.json" for persona in personas]
