@@ -7,7 +7,6 @@ share the cells of a run.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import dataclasses
 import functools
@@ -19,7 +18,7 @@ from typing import Any
 import jax
 from _config import composed
 from _feedback import Event, collect
-from _trials import add_measure_only, begun_anew, digest, kept, settings_of
+from _trials import begun_anew, digest, kept, settings_of
 
 from clawjax.config import RunConfig
 from clawjax.data.preferences import Rated
@@ -33,7 +32,7 @@ from clawjax.runtime.offline import RowSets, train_on
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.personal_suite import measured
 
-__all__ = ["SIZES", "TINY", "Arms", "parser", "seeds_of"]
+__all__ = ["SIZES", "TINY", "Arms"]
 
 TINY = ("suite=tiny", "model=tiny", "engine=tiny", "learner=tiny", "user.max_tokens=16")
 SIZES = {
@@ -45,21 +44,6 @@ SIZES = {
 
 QUESTIONS, QUICK_QUESTIONS, SAMPLES = 24, 6, 4
 """Of a collection, and the replies to each: as many as six rounds of sixteen turns bring."""
-
-
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """The options of every benchmark of arms; `seeds_of` says what no `--seeds` means."""
-    found = argparse.ArgumentParser(description=description)
-    found.add_argument("--quick", action="store_true")
-    found.add_argument("--run-name", default=None)
-    found.add_argument("--seeds", type=lambda text: text.split(","), default=None)
-    add_measure_only(found)
-    return found
-
-
-def seeds_of(options: argparse.Namespace) -> list[str]:
-    """Those that were asked for, three in full, or one that shows that it works."""
-    return options.seeds or (["0"] if options.quick else ["0", "1", "2"])
 
 
 class Arms:

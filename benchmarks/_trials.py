@@ -22,7 +22,16 @@ from clawjax.runtime.paths import write_json
 from clawjax.runtime.provenance import git_sha
 from clawjax.weights.disk import lock
 
-__all__ = ["LEARNING", "add_measure_only", "begun_anew", "digest", "kept", "settings_of"]
+__all__ = [
+    "LEARNING",
+    "begun_anew",
+    "digest",
+    "kept",
+    "parsed_arms",
+    "parser",
+    "seeds_of",
+    "settings_of",
+]
 
 LEARNING = ("learner", "objective", "reward")
 """Groups that decide nothing where nothing is learnt."""
@@ -30,14 +39,39 @@ _WAIT_S, _POLL_S = 2 * 3600.0, 1.0
 """For another process that measures the same trial; none takes nearly as long."""
 
 
-def add_measure_only(parser: argparse.ArgumentParser) -> None:
-    """The option of a share: trials are measured and kept, and no result is written."""
-    parser.add_argument(
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of every benchmark of kept trials; `seeds_of` says what no `--seeds` means."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--quick", action="store_true")
+    found.add_argument("--run-name", default=None)
+    found.add_argument(
+        "--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=None
+    )
+    found.add_argument(
         "--measure-only",
         action="store_true",
         help="keep the trials that were chosen and write no result: for several processes, each "
         "with a share; the command without it gathers them",
     )
+    return found
+
+
+def seeds_of(options: argparse.Namespace) -> list[int]:
+    """Those that were asked for, three in full, or one that shows that it works."""
+    return options.seeds or ([0] if options.quick else [0, 1, 2])
+
+
+def parsed_arms(
+    description: str | None, arms: Sequence[str], arguments: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """The options where `--arms` chooses among these, too."""
+    known = parser(description)
+    known.add_argument("--arms", type=lambda text: text.split(","), default=list(arms))
+    options = known.parse_args(arguments)
+    options.seeds = seeds_of(options)
+    if unknown := set(options.arms) - set(arms):
+        known.error(f"--arms {','.join(sorted(unknown))}: choose from {','.join(arms)}")
+    return options
 
 
 def digest(settings: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ from _check_judge import check_judge
 from _config import composed
 from _frozen_judge import frozen_judge
 from _result import Goal, write_result
-from _trials import LEARNING, add_measure_only, begun_anew, digest, kept, settings_of
+from _trials import LEARNING, begun_anew, digest, kept, parsed_arms, settings_of
 
 from clawjax.config import RunConfig
 from clawjax.envs.persona import load_persona
@@ -107,17 +107,7 @@ def main() -> None:
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--run-name", default=None)
-    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")])
-    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
-    add_measure_only(parser)
-    options = parser.parse_args(arguments)
-    options.seeds = options.seeds or ([0] if options.quick else [0, 1, 2])
-    if unknown := set(options.arms) - set(ARMS):
-        parser.error(f"--arms {','.join(sorted(unknown))}: choose from {','.join(ARMS)}")
-    return options
+    return parsed_arms(__doc__, ARMS, arguments)
 
 
 def measure(

@@ -23,8 +23,9 @@ from statistics import fmean
 from typing import Any
 
 from _feedback import Event, hybrid, judged
-from _offline_arms import Arms, parser, seeds_of
+from _offline_arms import Arms
 from _result import Goal, smallest, write_result
+from _trials import parser, seeds_of
 
 from clawjax.evals.personal import bootstrap_mean
 from clawjax.evals.personal_summary import bootstrap_nested
@@ -56,7 +57,7 @@ def main() -> None:
     name = options.run_name or ("human_mix_tiny" if options.quick else "human_mix")
     arms = Arms(RUNS / name, is_quick=options.quick)
     cells = []
-    for seed in map(int, options.seeds):
+    for seed in options.seeds:
         events = arms.feedback(options.persona, seed)
         print(read_by_judge(events, options.persona), flush=True)
         for share in options.shares:
@@ -186,7 +187,7 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
 def command(options: argparse.Namespace) -> str:
     """How to measure again."""
     quick = ["--quick"] if options.quick else []
-    chosen = [f"--persona {options.persona}", f"--seeds {','.join(options.seeds)}"]
+    chosen = [f"--persona {options.persona}", f"--seeds {','.join(map(str, options.seeds))}"]
     if tuple(options.shares) != SHARES and not options.quick:
         chosen.append(f"--shares {','.join(f'{share:g}' for share in options.shares)}")
     return " ".join(["python benchmarks/human_mix.py", *quick, *chosen])

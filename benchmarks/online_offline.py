@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from _feedback import judged
-from _offline_arms import Arms, parser, seeds_of
+from _offline_arms import Arms
 from _result import Goal, smallest, write_result
+from _trials import parser, seeds_of
 from personal import run as run_suite
 
 from clawjax.errors import ConfigError
@@ -91,7 +92,7 @@ def live_trials(options: argparse.Namespace) -> list[dict[str, Any]]:
         trial
         for trial in read_trials(options.folders or [run_suite(options)])
         if trial["persona"] in options.personas
-        and str(trial["seed"]) in options.seeds
+        and trial["seed"] in options.seeds
         and trial["method"] in (ONLINE, *BESIDE)
     ]
     if not live:
@@ -123,7 +124,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Every offline cell, seed by seed."""
     arms = Arms(RUNS / f"{options.run_name}_offline", is_quick=options.quick)
     found = []
-    for seed in map(int, options.seeds):
+    for seed in options.seeds:
         for persona in options.personas:
             events = arms.feedback(persona, seed)
             for method in OFFLINE:
@@ -207,7 +208,10 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
 def command(options: argparse.Namespace) -> str:
     """How to measure again, in one run."""
     quick = ["--quick"] if options.quick else []
-    chosen = [f"--personas {','.join(options.personas)}", f"--seeds {','.join(options.seeds)}"]
+    chosen = [
+        f"--personas {','.join(options.personas)}",
+        f"--seeds {','.join(map(str, options.seeds))}",
+    ]
     return " ".join(["python benchmarks/online_offline.py", *quick, *chosen])
 
 

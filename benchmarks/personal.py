@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> Path:
     """Measure what is missing; the run's folder."""
     name = options.run_name or ("tiny" if options.quick else "personal")
     chosen = [
-        f"suite.{choice}=[{','.join(values)}]"
+        f"suite.{choice}=[{','.join(map(str, values))}]"
         for choice in ("personas", "methods", "seeds")
         if (values := getattr(options, choice))
     ]

@@ -36,7 +36,7 @@ from _desk_practice import (
     practise,
 )
 from _result import Goal, smallest, write_result
-from _trials import add_measure_only, begun_anew, digest, kept
+from _trials import begun_anew, digest, kept, parsed_arms
 
 from clawjax.config import StepScheme
 from clawjax.evals.personal_summary import bootstrap_nested
@@ -212,17 +212,7 @@ def goals(rows: Sequence[dict[str, Any]]) -> list[Goal]:
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--run-name", default=None)
-    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")])
-    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(CONTESTANTS))
-    add_measure_only(parser)
-    options = parser.parse_args(arguments)
-    options.seeds = options.seeds or ([0] if options.quick else [0, 1, 2])
-    if unknown := set(options.arms) - set(CONTESTANTS):
-        parser.error(f"--arms {','.join(sorted(unknown))}: choose from {','.join(CONTESTANTS)}")
-    return options
+    return parsed_arms(__doc__, tuple(CONTESTANTS), arguments)
 
 
 def main() -> None:

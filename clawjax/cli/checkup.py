@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from clawjax.cli.run_config import read_health
 from clawjax.config import RunConfig
+from clawjax.config.hosts import is_loopback
 from clawjax.errors import ClawError, ConfigError
 from clawjax.keys import KEY_FILE, KeyFile
 
@@ -150,7 +151,7 @@ def check_keys(config: RunConfig) -> Finding:
     if keys and stat.S_IMODE(file.path.stat().st_mode) & 0o077:
         return Finding(Grade.DOUBTFUL, f"others may read {file.path}: chmod 600 it")
     if not live and not has_variable:
-        is_local = config.gateway.host in ("127.0.0.1", "localhost", "::1")
+        is_local = is_loopback(config.gateway.host)
         text = f"none; gateway.host={config.gateway.host}"
         if keys:
             text = "all are revoked, so nobody may ask: `clawjax keys create RUN --name NAME`"

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clawjax.config.checks import at_least, require, within
+from clawjax.config.checks import at_least, at_least_or_null, require, within
 from clawjax.config.evaluating import AgentConfig, SuiteConfig
 from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import LearnerConfig
@@ -59,8 +59,7 @@ class MonitorConfig:
     def __post_init__(self) -> None:
         """Gauges have a pace, and files have room for a line."""
         at_least("monitor.interval_s", self.interval_s, 0.1)
-        if self.max_file_mib is not None:
-            at_least("monitor.max_file_mib", self.max_file_mib, 0.01)
+        at_least_or_null("monitor.max_file_mib", self.max_file_mib, 0.01)
 
     @property
     def max_file_bytes(self) -> int | None:

@@ -8,7 +8,7 @@ which end a reply are allowed where the grammar may end, and alone where it must
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import llguidance
 import numpy as np
@@ -21,6 +21,10 @@ from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.records import Grammar
 
 __all__ = ["Constraint", "Grammars", "masks"]
+
+_KEPT = 16
+"""Grammars that need not be read again: a request is checked before it is begun, and agents send
+the same tools each time."""
 
 
 class Constraint:
@@ -51,19 +55,23 @@ class Grammars:
         """Nothing is computed before the first grammar; `vocab_size` is that of the logits."""
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
+        self._begun = lru_cache(_KEPT)(self._begin)
 
     def constraint(self, grammar: Grammar) -> Constraint:
-        """Begin a reply. Takes milliseconds, for large schemas up to a second.
+        """Begin a reply. Takes milliseconds, for large schemas up to a second the first time.
 
         Raises:
             WireError: it is not a grammar, or uses what is not supported.
         """
+        return Constraint(self._begun(grammar).deep_copy())
+
+    def _begin(self, grammar: Grammar) -> llguidance.LLMatcher:
         matcher = llguidance.LLMatcher(self._vocabulary, compiled(grammar), log_level=0)
         if matcher.is_error():
             reason = matcher.get_error().strip().partition("\n")[0]
             msg = f"The {grammar.kind} cannot be used as a grammar: {reason}."
             raise WireError(msg, code="invalid_grammar", param="grammar")
-        return Constraint(matcher)
+        return matcher
 
     @cached_property
     def _vocabulary(self) -> llguidance.LLTokenizer:

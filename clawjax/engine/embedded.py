@@ -109,7 +109,7 @@ class EmbeddedEngine:
         return engine
 
     async def check(self, request: GenerateRequest, *, replies: int = 1) -> None:
-        """Refuse what `generate` would refuse at once; a grammar is read twice for it.
+        """Refuse what `generate` would refuse at once.
 
         Raises:
             WireError: as for `generate`.

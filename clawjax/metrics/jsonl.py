@@ -68,15 +68,14 @@ class JsonlAppender:
 
     def _follow(self, fd: int) -> None:
         """Write to the file that has the name, once this one was set aside."""
-        if self._max_bytes is not None and os.fstat(fd).st_size >= self._max_bytes:
+        own = os.fstat(fd)
+        if self._max_bytes is not None and own.st_size >= self._max_bytes:
             fcntl.flock(fd, fcntl.LOCK_EX)  # of several writers one sets it aside
-            if _has_name(fd, self._path):
+            if _inode(self._path) == own.st_ino:
                 self._path.replace(set_aside(self._path))
-            renewed = _opened(self._path)
-        elif self._path.exists() and not _has_name(fd, self._path):
-            renewed = _opened(self._path)
-        else:
+        elif _inode(self._path) in (None, own.st_ino):
             return
+        renewed = _opened(self._path)
         os.close(fd)
         self._fd, self._is_torn = renewed, False
 
@@ -199,10 +198,6 @@ def tail_jsonl(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
 
 def _opened(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-
-
-def _has_name(fd: int, path: Path) -> bool:
-    return os.fstat(fd).st_ino == _inode(path)
 
 
 def _inode(path: Path) -> int | None:

@@ -39,6 +39,16 @@ def schema(value: object) -> Grammar:
     return Grammar(GrammarKind.JSON_SCHEMA, json.dumps(value))
 
 
+def test_replies_of_one_grammar_do_not_meet():
+    grammar = Grammar(GrammarKind.REGEX, "ab+")
+    first, second = GRAMMARS.constraint(grammar), GRAMMARS.constraint(grammar)
+    before = masks([second], VOCAB)
+    first.take(TOKENIZER.encode("a")[0])
+    for other in (second, GRAMMARS.constraint(grammar)):
+        np.testing.assert_array_equal(masks([other], VOCAB), before)
+    assert not np.array_equal(masks([first], VOCAB), before)
+
+
 def written(grammar: Grammar, seed: int, limit: int = 600) -> str:
     """A reply of an evenly undecided policy, to its end."""
     constraint = GRAMMARS.constraint(grammar)

@@ -70,6 +70,15 @@ def record(folder, name, ended, *, version=None, agent=None):
 
 
 @pytest.mark.usefixtures("bare")
+def test_questions_that_were_answered_with_a_browser_are_read_without_one():
+    chosen = {"browser": "chromium", "python": "off"}
+    with pytest.raises(UnavailableError, match="browser=chromium needs"):
+        build_suite("gaia", chosen)
+    tools = {tool.name for tool in build_suite("gaia", chosen, is_played=False).tasks[0].tools}
+    assert "browse_goto" in tools
+
+
+@pytest.mark.usefixtures("bare")
 @pytest.mark.parametrize(("name", "ended", "score"), [("web", wrong, 0), ("os", checked, 1)])
 def test_records_are_scored_and_compared_without_what_playing_takes(
     name, ended, score, tmp_path, capsys

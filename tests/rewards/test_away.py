@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from scripted_endpoint import ScriptedEndpoint
@@ -18,7 +16,11 @@ from clawjax.rewards.waiting import Waiting
 from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.testing import FakeReward, temporary_log
 
+from . import worker_runs
 from .reward_records import make_turn, user_says
+from .worker_runs import link, running
+
+until = partial(worker_runs.until, timeout_s=30.0)
 
 
 @pytest.fixture
@@ -38,29 +40,6 @@ async def endpoint() -> ScriptedEndpoint:
 def judge_at(endpoint: ScriptedEndpoint) -> LlmJudgeReward:
     config = LlmJudgeConfig(base_url=endpoint.base_url, votes=1, retries=0)
     return LlmJudgeReward(config, env={}, backoff_s=0.01)
-
-
-def link(log: SqlTurnLog, *names: str) -> None:
-    for name in names:
-        log.append(make_turn(name), user_says(f"about {name}", turn_id=name))
-
-
-@asynccontextmanager
-async def running(worker: JudgeWorker) -> AsyncIterator[None]:
-    task = asyncio.create_task(worker.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        async with asyncio.timeout(10):
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 async def test_an_outage_costs_no_turn_its_verdict(log, endpoint):

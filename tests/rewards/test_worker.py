@@ -1,7 +1,6 @@
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +13,8 @@ from clawjax.records import NextState, Turn, Verdict
 from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.testing import FakeReward, RecordingMonitor, temporary_log
 
-from .reward_records import make_turn, session_closed, user_says
+from .reward_records import make_turn, session_closed
+from .worker_runs import link, running, until
 
 
 @pytest.fixture
@@ -22,33 +22,11 @@ def log(tmp_path) -> SqlTurnLog:
     return temporary_log(tmp_path)
 
 
-def link(log: SqlTurnLog, *names: str) -> None:
-    for name in names:
-        log.append(make_turn(name), user_says(f"about {name}", turn_id=name))
-
-
 def verdicts_of(log: SqlTurnLog) -> dict[str, dict[str, Verdict]]:
     return {
         judged.turn.turn_id: {verdict.module: verdict for verdict in judged.verdicts}
         for judged in log.judged(limit=1000)
     }
-
-
-@asynccontextmanager
-async def running(worker: JudgeWorker) -> AsyncIterator[None]:
-    task = asyncio.create_task(worker.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-async def until(condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 def judged_all(log: SqlTurnLog, count: int) -> Callable[[], bool]:

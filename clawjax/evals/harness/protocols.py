@@ -27,6 +27,7 @@ __all__ = [
     "Suite",
     "furthest",
     "furthest_from_nothing",
+    "nothing_lacking",
 ]
 
 
@@ -149,6 +150,10 @@ def furthest(task: Task, trajectory: Trajectory, score: Score) -> float | None:
     return max((value for value in told if value is not None), default=None)
 
 
+def not_measured(task: Task, trajectory: Trajectory) -> None:
+    """Side effects of a world whose state is not compared."""
+
+
 def nothing_to_inspect(task: Task) -> Mapping[str, Any]:
     """For suites whose scorer needs no more than trajectory and snapshots."""
     return {}
@@ -186,9 +191,8 @@ class Suite:
     text_rules: str = ""
     """How to act without tool calls, for agents that have none."""
     inspection: Callable[[Task], Mapping[str, Any]] = nothing_to_inspect
-    side_effects: Callable[[Task, Trajectory], tuple[str, ...] | None] | None = None
-    """What changed outside of what was allowed, one line each; None: it is not measured, of any
-    episode or of this one."""
+    side_effects: Callable[[Task, Trajectory], tuple[str, ...] | None] = not_measured
+    """What changed outside of what was allowed, one line each; None: it is not measured."""
     progress: Callable[[Task, Trajectory, Score], float | None] = furthest
     """Share of the subgoals that were reached, in [0, 1]; None: it is not measured."""
     tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)

@@ -84,6 +84,7 @@ def episode_row(suite: Suite, episode: Episode, prices: Prices | None = None) ->
     steps = len(trajectory.steps)
     success = None if value is None else float(is_success(value))
     made, reference = trajectory.resolved_actions, task.reference.actions
+    is_told = has_calls(reference)
     row: dict[str, Any] = {
         "task_id": task.task_id,
         "trial": trajectory.trial,
@@ -107,7 +108,7 @@ def episode_row(suite: Suite, episode: Episode, prices: Prices | None = None) ->
     for prefix, with_arguments in (("calls", True), ("names", False)):
         found = match_calls(made, reference, with_arguments=with_arguments)
         for name, each in found._asdict().items():
-            row[f"{prefix}_{name}"] = each if has_calls(reference) else None
+            row[f"{prefix}_{name}"] = each if is_told else None
     return row | _by_kind(suite.tool_kinds, made, reference)
 
 
@@ -169,7 +170,7 @@ def _progress(reached: float | None, success: float | None) -> float | None:
 
 
 def _side_effects(suite: Suite, task: Task, trajectory: Trajectory) -> float | None:
-    found = None if suite.side_effects is None else suite.side_effects(task, trajectory)
+    found = suite.side_effects(task, trajectory)
     return None if found is None else float(len(found))
 
 

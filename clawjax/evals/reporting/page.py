@@ -69,7 +69,7 @@ def _episode(episode: Episode, suite: Suite) -> str:
     outcome = effective_outcome(trajectory, score)
     told = "unscored" if score.value is None else _number(score.value)
     kind = "none" if score.value is None else "good" if score.value >= 1 else "bad"
-    effects = None if suite.side_effects is None else suite.side_effects(task, trajectory)
+    effects = suite.side_effects(task, trajectory) or ()
     parts = [
         f'<details><summary><b class="{kind}">{told}</b> {escape(task.task_id)} '
         f"<i>trial {trajectory.trial}, {escape(outcome)}, {len(trajectory.steps)} steps, "
@@ -83,7 +83,7 @@ def _episode(episode: Episode, suite: Suite) -> str:
         _block("Score", " ".join(filter(None, (score.explanation, score.error)))),
         _block("Parts of the score", json.dumps(dict(score.parts)) if score.parts else None),
         _block("A judge's opinion", _opinion(score)),
-        _block("Side effects", "\n".join(effects or ())),
+        _block("Side effects", "\n".join(effects)),
         "</details>",
     ]
     return "\n".join(part for part in parts if part)

@@ -13,14 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clawjax.errors import ConfigError, UnavailableError
+from clawjax.errors import ConfigError
 from clawjax.evals.harness.parsing import (
     ACTION_RULES,
     final_answer,
     parse_action_text,
     reply_parser,
 )
-from clawjax.evals.harness.protocols import FormatError, InvalidAction, Launch, Parsed, Suite
+from clawjax.evals.harness.protocols import (
+    FormatError,
+    InvalidAction,
+    Launch,
+    Parsed,
+    Suite,
+    nothing_lacking,
+)
 from clawjax.evals.harness.rendering import as_call
 from clawjax.evals.harness.sandbox import sandbox_problem
 from clawjax.evals.harness.tasks import ANSWER, Action, Brief, Limits, Reference, Task, Tool
@@ -85,7 +92,6 @@ def build(options: Mapping[str, Any]) -> Suite:
 
     Raises:
         ConfigError: no such folder, no question left, or no sandbox where one is required.
-        UnavailableError: Chromium is asked for and not there.
     """
     chosen = read_options(GaiaOptions, options)
     folder = OPEN if chosen.path is None else Path(chosen.path)
@@ -108,6 +114,7 @@ def build(options: Mapping[str, Any]) -> Suite:
                 "browser_origins": chosen.browser_origins,
             },
             timeout_s=60.0 if chosen.browser is None else _BROWSER_S,
+            problem=_lacks_chromium if chosen.browser == CHROMIUM else nothing_lacking,
         ),
         parser=reply_parser(_parse),
         scorer=_score,
@@ -226,11 +233,12 @@ def _browser_tools(chosen: GaiaOptions) -> Sequence[Tool]:
     if chosen.browser_tools:
         msg = "suite.options.browser_tools is for browsers of your own: chromium has its own tools"
         raise ConfigError(msg)
-    problem = browser_problem()
-    if problem is not None:
-        msg = f"suite.options.browser=chromium needs a browser: {problem}"
-        raise UnavailableError(msg)
     return BROWSE_TOOLS
+
+
+def _lacks_chromium() -> str | None:
+    problem = browser_problem()
+    return None if problem is None else f"suite.options.browser=chromium needs a browser: {problem}"
 
 
 def _text_tool(name: str, description: str, argument: str) -> Tool:

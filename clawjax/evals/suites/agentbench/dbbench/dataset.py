@@ -89,9 +89,8 @@ def task_of(
         reference=Reference(
             answer=gold_hash(entry) if kind in CHANGES else label,
             actions=(*statement, final),
-            steps=len(statement) + 1
-            if statement
-            else None,  # of questions only the answer is known
+            # Of questions only the answer is known.
+            steps=len(statement) + 1 if statement else None,
         ),
         metadata={"type": kind},
         data_version=version,
