@@ -29,13 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 def start(runs: Path, *overrides: str, experiment: str = "tiny_demo") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [
-            sys.executable,
-            "experiments/run.py",
-            f"experiment={experiment}",
-            f"engine.compilation_cache={runs / 'xla'}",
-            *overrides,
-        ],
+        [sys.executable, "experiments/run.py", f"experiment={experiment}", *overrides],
         cwd=ROOT,
         env={**os.environ, "CLAWJAX_RUNS": str(runs)},
         stdout=subprocess.PIPE,

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from starlette.applications import Starlette
+
+from clawjax.gateway.listening import http_server
 
 __all__ = ["serving"]
 
@@ -22,8 +23,7 @@ async def serving(app: Starlette) -> AsyncIterator[str]:
     Raises:
         TimeoutError: it does not start within a minute.
     """
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False)
-    server = uvicorn.Server(config)
+    server = http_server(app, "127.0.0.1", 0)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve())
         async with asyncio.timeout(_START_TIMEOUT_S):

@@ -21,7 +21,8 @@ import uvicorn
 
 from clawjax.config import RunConfig
 from clawjax.engine.watcher import follow_weights
-from clawjax.errors import ConfigError, EngineError, LogError
+from clawjax.errors import EngineError, LogError
+from clawjax.gateway.listening import http_server, listen
 from clawjax.log.forgetting import forget, lose_ids
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
@@ -148,16 +149,12 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
         turn_counts=status.counts,
         latest_metrics=status.latest,
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=config.gateway.host,
-            port=config.gateway.port,
-            log_config=None,
-            access_log=False,
-            h11_max_incomplete_event_size=config.gateway.limits.max_header_bytes + _HEADER_ROOM,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
+    server = http_server(
+        app,
+        config.gateway.host,
+        config.gateway.port,
+        grace_s=_GRACE_S,
+        max_header_bytes=config.gateway.limits.max_header_bytes + _HEADER_ROOM,
     )
     poll_s = config.engine.poll_weights_s
     try:
@@ -172,7 +169,7 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
                 ),
                 group.create_task(_gauges(config, log, engine, status, monitor, server)),
             ]
-            await _answer(server, config)
+            await listen(server)
             for task in background:
                 task.cancel()
     except BaseExceptionGroup as failures:
@@ -198,15 +195,6 @@ async def _retain(log: SqlTurnLog, days: float | None) -> None:
             _log.info("%d turns are older than %g days: forgotten", len(gone.turn_ids), days)
         await asyncio.to_thread(lose_ids, log, before=now - _HELD_DAYS * _DAY_S)
         await asyncio.sleep(min(_RETENTION_TICK_S, days * _DAY_S))
-
-
-async def _answer(server: uvicorn.Server, config: RunConfig) -> None:
-    """Serve HTTP until a signal; uvicorn leaves with `SystemExit` where it cannot listen."""
-    try:
-        await server.serve()
-    except SystemExit as error:
-        msg = f"cannot listen on {config.gateway.host}:{config.gateway.port}: is it in use?"
-        raise ConfigError(msg) from error
 
 
 async def _gauges(

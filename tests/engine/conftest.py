@@ -31,23 +31,8 @@ def other_params() -> Params:
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A compilation cache, so that each engine started here compiles nothing twice."""
-    directory = str(tmp_path_factory.mktemp("xla"))
-    jax.config.update("jax_compilation_cache_dir", directory)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return directory
-
-
-@pytest.fixture(scope="session")
-def config(programs: str) -> EngineConfig:
-    return EngineConfig(
-        slots=3,
-        max_waiting=4,
-        prefill_chunk=32,
-        live_buckets=[48, 4096],
-        compilation_cache=programs,
-    )
+def config() -> EngineConfig:
+    return EngineConfig(slots=3, max_waiting=4, prefill_chunk=32, live_buckets=[48, 4096])
 
 
 @pytest.fixture(scope="session")

@@ -196,9 +196,9 @@ async def test_the_engine_takes_grammars_and_refuses_bad_ones(
 
 
 @pytest.mark.slow
-async def test_the_default_model_calls_a_tool_when_it_has_to(programs: str) -> None:
+async def test_the_default_model_calls_a_tool_when_it_has_to() -> None:
     model = load_model(ModelConfig(context_length=256))
-    config = EngineConfig(slots=2, live_buckets=[256], warm_up=False, compilation_cache=programs)
+    config = EngineConfig(slots=2, live_buckets=[256], warm_up=False)
     messages = [Message("user", "What is the weather like in Paris?")]
     prompt_ids = model.tokenizer.encode(model.tokenizer.render(messages))
     schema = {

@@ -295,9 +295,9 @@ async def test_a_model_that_cannot_be_compiled_is_an_error(
 
 
 @pytest.mark.slow
-async def test_the_default_model_makes_sense(programs: str) -> None:
+async def test_the_default_model_makes_sense() -> None:
     model = load_model(ModelConfig(context_length=256))
-    config = EngineConfig(slots=2, live_buckets=[256], compilation_cache=programs)
+    config = EngineConfig(slots=2, live_buckets=[256])
     messages = [Message("user", "What is the capital of France?")]
     prompt_ids = model.tokenizer.encode(model.tokenizer.render(messages))
     asked = GenerateRequest("r", prompt_ids, SamplingParams(24, temperature=0.0), 0)

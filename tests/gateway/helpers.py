@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from starlette.applications import Starlette
 
 from clawjax.errors import LogError
+from clawjax.gateway.listening import http_server
 
 MODEL = "tiny"
 
@@ -17,8 +17,7 @@ MODEL = "tiny"
 @asynccontextmanager
 async def serving(app: Starlette) -> AsyncIterator[str]:
     """A real server on a free port of the loopback; yields its base URL."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="on")
-    server = uvicorn.Server(config)
+    server = http_server(app, "127.0.0.1", 0)
     async with asyncio.TaskGroup() as group:
         group.create_task(server._serve(None))
         async with asyncio.timeout(10):

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import time
+from http.client import HTTPConnection
 
 import httpx
 import openai
@@ -14,6 +16,25 @@ from .helpers import MODEL, FailingLog, assistant, serving, user
 
 def client_for(url: str, key: str = "k") -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
+
+
+async def test_a_connection_rests_longer_than_clients_keep_theirs(gateway):
+    def ask_twice(port: int) -> list[int]:
+        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.connect()
+        connection.auto_open = 0  # a second one would hide that the first was closed
+        statuses = []
+        for rest_s in (0, 5.5):  # httpx, and with it the openai client, keeps one for 5 s
+            time.sleep(rest_s)
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+        connection.close()
+        return statuses
+
+    async with serving(gateway.app) as url:
+        assert await asyncio.to_thread(ask_twice, int(url.rsplit(":", 1)[1])) == [200, 200]
 
 
 async def events_of(url: str, **body) -> list[dict | str]:

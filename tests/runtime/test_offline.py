@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from omegaconf import OmegaConf
 
 from clawjax.config import (
@@ -65,16 +63,6 @@ def pair(number: int, *, who: Provenance = Provenance.HUMAN) -> Preference:
 
 PAIRS = [pair(n, who=Provenance.SYNTHETIC if n % 4 == 0 else Provenance.HUMAN) for n in range(8)]
 ROWS = RowSets(PAIRS, [pair(99)])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    """Each program is compiled once, though every run makes its own."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import uvicorn
-
 from clawjax.config import EngineConfig, ModelConfig
 from clawjax.config.hosts import is_loopback
 from clawjax.engine.embedded import EmbeddedEngine
@@ -27,6 +25,7 @@ from clawjax.engine.server.app import create_app, new_backend
 from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.shelf import WeightShelf
 from clawjax.errors import ClawError, ConfigError
+from clawjax.gateway.listening import http_server, listen
 from clawjax.models.load import load_model
 from clawjax.protocols import ScoreRequest
 
@@ -70,20 +69,13 @@ async def _serve(launch: Launch) -> None:
     """Listen at once; answer when the engine is there."""
     startup = Startup()
     app = create_app(startup, launch.settings, launch.api_key)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=launch.host,
-            port=launch.port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
-    )
+    server = http_server(app, launch.host, launch.port, grace_s=_GRACE_S)
     try:
         async with asyncio.TaskGroup() as group:
             engine = group.create_task(_start(launch, startup))
-            await _listen(server, launch)
+            for number in (signal.SIGINT, signal.SIGTERM):  # raised again once it has ended
+                signal.signal(number, lambda *_: None)
+            await listen(server)
             engine.cancel()
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from failures
@@ -110,17 +102,6 @@ async def _start(launch: Launch, startup: Startup) -> None:
         await asyncio.Event().wait()
     finally:
         await engine.aclose()
-
-
-async def _listen(server: uvicorn.Server, launch: Launch) -> None:
-    """Serve HTTP until a signal; uvicorn leaves with `SystemExit` where it cannot listen."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again once it has ended
-        signal.signal(number, lambda *_: None)
-    try:
-        await server.serve()
-    except SystemExit as error:
-        msg = f"cannot listen on {launch.host}:{launch.port}: is it in use?"
-        raise ConfigError(msg) from error
 
 
 def _launch(options: argparse.Namespace) -> Launch:

@@ -26,7 +26,7 @@ __all__ = ["ServerClient", "open_pool"]
 logger = logging.getLogger(__name__)
 
 _KEEP_ALIVE_S = 4.0
-"""Below uvicorn's 5 s: an idle connection is closed here before it is closed there."""
+"""Below the 5 s of SGLang's uvicorn: an idle connection is closed by who asks, not by it."""
 _ABORT_TIMEOUT_S = 2.0
 
 

@@ -1,0 +1,60 @@
+"""The HTTP server that an app of ours is served by, wherever it is served."""
+
+from __future__ import annotations
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from clawjax.errors import ConfigError
+
+__all__ = ["IDLE_S", "http_server", "listen"]
+
+IDLE_S = 120
+"""How long a connection may rest. Longer than clients keep theirs (httpx and with it the openai
+client 5 s, undici 4 s, Go 90 s, nginx as a proxy 60 s): who closes first is who asks, so that no
+request is sent into a connection that is being closed."""
+
+
+def http_server(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    *,
+    grace_s: int | None = None,
+    max_header_bytes: int | None = None,
+) -> uvicorn.Server:
+    """A server that has not begun to listen; what it logs is up to the process.
+
+    Args:
+        app: What answers.
+        host: Where to listen.
+        port: 0 takes a free one.
+        grace_s: How long replies may go on once it was told to stop; None: for ever.
+        max_header_bytes: What is read of headers; None: as much as uvicorn likes.
+    """
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            h11_max_incomplete_event_size=max_header_bytes,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=grace_s,
+        )
+    )
+
+
+async def listen(server: uvicorn.Server) -> None:
+    """Serve until a signal.
+
+    Raises:
+        ConfigError: it cannot listen there; uvicorn leaves with `SystemExit`.
+    """
+    try:
+        await server.serve()
+    except SystemExit as error:
+        where = f"{server.config.host}:{server.config.port}"
+        msg = f"cannot listen on {where}: is it in use?"
+        raise ConfigError(msg) from error
