@@ -238,13 +238,23 @@ class Session:
         self._click(given)
         self.page.keyboard.type(given["text"] + ("\n" if given.get("enter", True) else ""))
 
+    def _point(self, x: float, y: float) -> tuple[float, float]:
+        window = self.page.viewport_size
+        if window and not (0 <= x <= window["width"] and 0 <= y <= window["height"]):
+            size = f"{window['width']} by {window['height']}"
+            msg = f"({x:.6g}, {y:.6g}) is outside of the window, which is {size}, from (0, 0)"
+            raise RefusedError(msg)
+        return x, y
+
     def _click_at(self, given: Mapping[str, Any]) -> None:
-        self.page.mouse.click(given["x"], given["y"])
+        self.page.mouse.click(*self._point(given["x"], given["y"]))
 
     def _drag(self, given: Mapping[str, Any]) -> None:
-        self.page.mouse.move(given["from_x"], given["from_y"])
+        start = self._point(given["from_x"], given["from_y"])
+        end = self._point(given["to_x"], given["to_y"])
+        self.page.mouse.move(*start)
         self.page.mouse.down()
-        self.page.mouse.move(given["to_x"], given["to_y"], steps=_DRAG_STEPS)
+        self.page.mouse.move(*end, steps=_DRAG_STEPS)
         self.page.mouse.up()
 
     def _select(self, given: Mapping[str, Any]) -> None:

@@ -63,6 +63,18 @@ async def test_only_a_positive_raw_reward_counts(suite, tmp_path):
 ENTER = Action("press", {"keys": "Enter"})
 
 
+async def test_points_outside_of_the_window_are_refused_with_its_size(suite, tmp_path):
+    corner = {"from_x": 1.0, "from_y": 1.0, "to_x": -1.0, "to_y": 1.0}
+    far = (Action("click_at", {"x": 1e308, "y": 5.0}), Action("drag", corner))
+    agent = following(suite, "far", lambda task: (*far, *task.reference.actions))
+    chosen, store = Selection(task_ids=("click-test-2.0",)), EpisodeStore(tmp_path)
+    [episode] = await run(suite, agent, store, chosen, concurrency=1)
+    first, second, *_ = (step.executed[0].result.error for step in episode.trajectory.steps)
+    assert "(1e+308, 5) is outside of the window, which is 332 by 214" in first
+    assert "(-1, 1) is outside of the window" in second
+    assert episode.score.value == 1.0
+
+
 async def test_a_link_within_the_page_does_not_leave_it(suite, tmp_path):
     """The results of a search are links to `#`."""
     agent = following(suite, "right", lambda task: task.reference.actions)
