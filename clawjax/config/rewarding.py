@@ -119,6 +119,9 @@ class RewardConfig:
     weights: dict[str, float] = field(default_factory=dict)
     """Weight per module where several score a turn; 1 where absent."""
     max_concurrency: int = 4
+    calibration_file: str | None = None
+    """What `clawjax review RUN --calibrate FILE` wrote: scores of its modules are corrected by it
+    before they count. Null: scores count as they are."""
     judge_timeout_s: float = 120.0
     judge_patience_h: float = 24.0
     """Hours that a turn waits for a judge that is away, in memory; then, or with 0 at once, its

@@ -18,7 +18,7 @@ from clawjax.data.formats import rows_of
 from clawjax.data.preferences import Provenance, Row, RowError
 from clawjax.errors import DataError
 
-__all__ = ["DataSet", "read_rows", "write_lines"]
+__all__ = ["DataSet", "read_rows", "write_lines", "write_new"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,11 @@ def read_rows(files: Iterable[Path], *, provenance: Provenance = Provenance.HUMA
 
 
 def write_lines(out: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line, as `write_new`."""
+    write_new(out, (json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def write_new(out: Path, texts: Iterable[str]) -> None:
     """Write a new file that only its owner may read: it holds what people said.
 
     Raises:
@@ -66,7 +71,7 @@ def write_lines(out: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     try:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            stream.writelines(texts)
     except OSError as error:
         msg = f"{out} cannot be written ({error.strerror}): name a new file"
         raise DataError(msg) from error

@@ -16,6 +16,7 @@ from clawjax.log.holding import ReviewRequest
 from clawjax.records import Verdict
 
 __all__ = [
+    "AUDIT",
     "contradicts_outcome",
     "ensemble_disagrees",
     "is_drawn",
@@ -25,6 +26,8 @@ __all__ = [
     "votes_split",
 ]
 
+AUDIT = "audit"
+"""The reason of those that are drawn at random."""
 _SAFETY = list(StepAspect).index(StepAspect.SAFETY)
 
 
@@ -49,8 +52,8 @@ def reasons_of(turn_id: str, verdicts: Sequence[Verdict], config: HumanConfig) -
         yield "safety"
     if contradicts_outcome(verdicts, config.contradiction, outcomes=config.outcome_modules):
         yield "contradicts outcome"
-    if is_drawn(turn_id, config.audit_share, salt="audit"):
-        yield "audit"
+    if is_drawn(turn_id, config.audit_share, salt=AUDIT):
+        yield AUDIT
 
 
 def votes_split(

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from clawjax.config import CompositeConfig, CompositeRule
 from clawjax.errors import ConfigError, JudgeAwayError
 from clawjax.protocols import Reward
 from clawjax.records import Component, NextState, Turn, Verdict
+from clawjax.review.calibration import uncalibrated
 
 __all__ = ["CompositeReward", "combine_scores"]
 
@@ -167,9 +168,16 @@ class CompositeReward:
             hints=tuple(dict.fromkeys(hint for v in verdicts for hint in v.hints)),
             explanation=how if score is not None else f"{how}: no part decides",
             prompt_digest=hashlib.sha256(digests.encode()).hexdigest() if digests else None,
-            components=tuple(Component(v.module, v.score, v.explanation) for v in verdicts),
+            components=tuple(component for v in verdicts for component in _components(v)),
             revision=next((v.revision for v in verdicts if v.revision is not None), None),
         )
+
+
+def _components(verdict: Verdict) -> Iterator[Component]:
+    """What a part said, and what it had said before it was calibrated."""
+    yield Component(verdict.module, verdict.score, verdict.explanation)
+    original = uncalibrated(verdict.module)
+    yield from (component for component in verdict.components if component.module == original)
 
 
 def _why_closed(gate: Verdict) -> str:

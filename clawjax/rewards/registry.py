@@ -12,6 +12,9 @@ from typing import cast
 from clawjax.config import RewardConfig
 from clawjax.errors import ConfigError
 from clawjax.protocols import Reward
+from clawjax.review.calibration import Calibration
+from clawjax.review.calibration_file import read_calibrations
+from clawjax.rewards.calibrated import CalibratedReward
 from clawjax.rewards.examples import read_examples
 from clawjax.rewards.next_state import NextStateReward
 from clawjax.rewards.prompts import Example
@@ -45,10 +48,12 @@ def build_rewards(config: RewardConfig, *, env: Mapping[str, str]) -> tuple[Rewa
 
     Raises:
         ConfigError: an unknown or doubled module, a factory that does not import or does not
-            return a `Reward`, or a module that cannot run as configured.
+            return a `Reward`, a module that cannot run as configured, or a calibration file that
+            cannot be read or is of other modules.
     """
     builder = _Builder(config, env)
     rewards = tuple(builder.build(name) for name in config.modules)
+    builder.require_calibrated()
     names = [reward.name for reward in rewards]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
@@ -67,6 +72,11 @@ class _Builder:
     def __init__(self, config: RewardConfig, env: Mapping[str, str]) -> None:
         self._config = config
         self._env = env
+        file = config.calibration_file
+        self._calibrations: Mapping[str, Calibration] = (
+            {} if file is None else read_calibrations(Path(file))
+        )
+        self._calibrated: set[str] = set()
 
     @cached_property
     def _reactions(self) -> ReactionModel:
@@ -82,6 +92,29 @@ class _Builder:
         return read_examples(Path(config.examples_file), config.examples) if config.examples else ()
 
     def build(self, name: str) -> Reward:
+        """A module or a part, with its calibration where there is one."""
+        reward = self._build(name)
+        calibration = self._calibrations.get(reward.name)
+        if calibration is None:
+            return reward
+        self._calibrated.add(reward.name)
+        return CalibratedReward(reward, calibration)
+
+    def require_calibrated(self) -> None:
+        """Refuse a calibration file that changes nothing.
+
+        Raises:
+            ConfigError: no module that was built is in it.
+        """
+        if self._calibrations and not self._calibrated:
+            msg = (
+                f"reward.calibration_file={self._config.calibration_file} is of "
+                f"{', '.join(sorted(self._calibrations))}, none of which judges with "
+                f"reward.modules={self._config.modules}: name another file, or null"
+            )
+            raise ConfigError(msg)
+
+    def _build(self, name: str) -> Reward:
         match name:
             case "rules":
                 from clawjax.rewards.rules import RulesReward

@@ -27,6 +27,7 @@ from clawjax.evals.judging.turns import LabelledTurn, labelled_turns
 from clawjax.evals.suites import read_options
 from clawjax.protocols import Reward
 from clawjax.records import Verdict
+from clawjax.rewards.calibrated import bare
 from clawjax.rewards.constitution import position_bias
 from clawjax.rewards.endpoint import EndpointReward
 from clawjax.rewards.registry import build_rewards
@@ -111,7 +112,7 @@ async def _row(
 ) -> dict[str, Any]:
     fit = [each for each in turns if reward.applies(each.turn, each.next_state)]
     # What computes here is asked in turn, so that what it remembers of users is the same each time.
-    width = config.max_concurrency if isinstance(reward, EndpointReward) else 1
+    width = config.max_concurrency if isinstance(bare(reward), EndpointReward) else 1
     bound = asyncio.Semaphore(width)
 
     async def ask(item: LabelledTurn) -> Judged:
@@ -149,10 +150,11 @@ async def _ask(reward: Reward, item: LabelledTurn, timeout_s: float) -> tuple[Ve
 
 def _cost(reward: Reward, count: int) -> dict[str, float] | None:
     """Per turn; None for what asks nobody."""
-    if not isinstance(reward, EndpointReward) or not count:
+    asked = bare(reward)
+    if not isinstance(asked, EndpointReward) or not count:
         return None
     return {
-        name: round(total / count, 2) for name, total in dataclasses.asdict(reward.usage).items()
+        name: round(total / count, 2) for name, total in dataclasses.asdict(asked.usage).items()
     }
 
 

@@ -111,3 +111,50 @@ def test_labels_are_reported_imported_and_asked_for(run_folder, tmp_path, capsys
     assert main(["review", run_folder, "--add", "nobody"]) == 2
     assert "no turn 'nobody'" in capsys.readouterr().err
     assert main(["review", run_folder, "--add", "t1"]) == 0
+
+
+def test_judges_are_calibrated_by_labels(run_folder, tmp_path, capsys):
+    file = tmp_path / "calibration.json"
+    assert main(["review", run_folder, "--calibrate", str(file)]) == 2
+    assert "0 of 0 labelled turns are of the random audit" in capsys.readouterr().err
+    review(run_folder, "-", "0", "-")  # t3, t2, t1: of t2 the person cannot tell
+    assert main(["review", run_folder, "--calibrate", str(file), "--audit"]) == 2
+    refused = capsys.readouterr().err
+    assert "0 of 3 labelled turns are of the random audit" in refused
+    assert "leave --audit out" in refused
+    assert not file.exists()
+
+    assert main(["review", run_folder, "--calibrate", str(file)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("0 of 3 labelled turns are of the random audit; fitted to all.")
+    assert shown[1].split() == ["module", "labels", "slope", "bias", "before", "after"]
+    assert shown[2].split()[:2] == ["llm_judge", "2"]
+    assert shown[3] == f"Judge by it with reward.calibration_file={file}"
+    told = json.loads(file.read_text())
+    assert (told["format"], told["turns"]) == ("clawjax.calibration/1", "all")
+    assert list(told["modules"]) == ["llm_judge"]
+    assert told["modules"]["llm_judge"]["n"] == 2
+    assert told["modules"]["llm_judge"]["bias"] < 0
+    assert main(["review", run_folder, "--calibrate", str(file)]) == 2
+    assert "name a new file" in capsys.readouterr().err
+
+
+def test_judges_are_calibrated_by_the_audit_alone_where_that_is_wanted(run_folder, tmp_path):
+    log = temporary_log(run_folder)
+    log.append(
+        turn("t4"),
+        NextState("t4", NextStateKind.USER, 110.0, (Message("user", "thanks"),)),
+        Verdict("t4", "llm_judge", 1.0, 111.0),
+        ReviewRequest("t4", ("audit",), 125.0, 130.0),
+    )
+    log.close()
+    review(run_folder, "+", "-", "-", "-")  # t4 first
+    found = {}
+    for name, *audit in (("all",), ("audit", "--audit")):
+        file = tmp_path / f"{name}.json"
+        assert main(["review", run_folder, "--calibrate", str(file), *audit]) == 0
+        found[name] = json.loads(file.read_text())
+    assert {name: told["turns"] for name, told in found.items()} == {"all": "all", "audit": "audit"}
+    judges = {name: told["modules"]["llm_judge"] for name, told in found.items()}
+    assert (judges["all"]["n"], judges["audit"]["n"]) == (4, 1)
+    assert judges["all"]["bias"] < 0 < judges["audit"]["bias"]

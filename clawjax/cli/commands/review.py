@@ -3,13 +3,14 @@
     clawjax review runs/serve                          # label what waits, turn after turn
     clawjax review runs/serve --as anna                # as somebody else than this account
     clawjax review runs/serve --report                 # how far people and judges agree; --json
+    clawjax review runs/serve --calibrate FILE.json    # correct judges by labels; --audit: of these
     clawjax review runs/serve --export labels.jsonl    # labels in context; --open: what waits, too
     clawjax review runs/serve --import labels.jsonl    # labels made elsewhere
     clawjax review runs/serve --add TURN               # ask about a turn by hand; --people 2
 
 Turns come into the queue by themselves where `reward.modules` has `human`. A label is a verdict
 that overrules every judge's; training waits for it for `reward.human.hold_s` seconds.
-docs/review.md has the file's format. What is shown and exported is what people said.
+docs/review.md has the files' formats. What is shown and exported is what people said.
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ from pathlib import Path
 from clawjax.cli.new_file import write_lines
 from clawjax.cli.run_log import add_log_arguments, open_log
 from clawjax.config import HUMAN, HumanConfig
+from clawjax.data.files import write_new
 from clawjax.errors import LogError
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import Verdict
 from clawjax.review.agreement import JudgeReport, Kappa, between_people, of_judges
+from clawjax.review.calibration import Fit, fit_modules, pairs_of
+from clawjax.review.calibration_file import calibration_text
 from clawjax.review.exchange import lines, read_lines
 from clawjax.review.queue import ReviewQueue
+from clawjax.review.reasons import AUDIT
 
 __all__ = ["add_arguments", "run"]
 
@@ -42,9 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lease", type=float, metavar="S", help="a turn is yours for so long")
     todo = parser.add_mutually_exclusive_group()
     todo.add_argument("--report", action="store_true", help="agreement of people and judges")
+    todo.add_argument("--calibrate", type=Path, metavar="FILE", help="fit judges to people")
     todo.add_argument("--export", type=Path, metavar="FILE", help="a new file, or - for stdout")
     todo.add_argument("--import", dest="file", type=Path, metavar="FILE", help="read labels")
     todo.add_argument("--add", metavar="TURN", help="put a turn into the queue")
+    parser.add_argument("--audit", action="store_true", help="of --calibrate: audit turns only")
     parser.add_argument("--open", action="store_true", help="of --export: what waits as well")
     parser.add_argument("--people", type=int, choices=(1, 2), default=1, help="of --add")
     parser.add_argument("--json", action="store_true", help="of --report")
@@ -58,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         if options.report:
             sys.stdout.write(_report(log, queue, is_json=options.json))
+        elif options.calibrate is not None:
+            sys.stdout.write(_calibrate(log, queue, options.calibrate, options.audit))
         elif options.export is not None:
             found = lines(log, queue, is_open_included=options.open)
             write_lines(options.export, found)
@@ -153,6 +162,46 @@ def _judge_row(name: str, report: JudgeReport) -> str:
         f"{name:16} {report.n:5} {_number(report.abstained):>9} {_number(report.right):>6} "
         f"{_number(report.kappa):>6} {_number(report.bias):>6}  {bands}"
     )
+
+
+def _calibrate(log: SqlTurnLog, queue: ReviewQueue, file: Path, is_audit_only: bool) -> str:
+    """Fit every module to people's verdicts, write the file, and say what it is worth.
+
+    Raises:
+        LogError: there is nothing to fit to.
+        DataError: the file is there already or cannot be made.
+    """
+    labelled = list(dict.fromkeys(label.turn_id for label in queue.labels()))
+    drawn = {each.turn_id for each in queue.requests() if AUDIT in each.reasons}
+    audited = [turn_id for turn_id in labelled if turn_id in drawn]
+    chosen = audited if is_audit_only else labelled
+    fits = fit_modules(pairs_of([_verdicts(log, turn_id) for turn_id in chosen]))
+    share = f"{len(audited)} of {len(labelled)} labelled turns are of the random audit"
+    if not fits:
+        more = " or leave --audit out" if is_audit_only else ""
+        msg = (
+            f"there is nothing to calibrate by: {share}, and none of the {len(chosen)} looked at "
+            f"has both people's decision and a judge's score: label more{more}"
+        )
+        raise LogError(msg)
+    write_new(file, [calibration_text(fits, is_audit_only=is_audit_only)])
+    rows = [
+        f"{share}; fitted to {'these' if is_audit_only else 'all'}. Log loss, held out after:",
+        *_fit_rows(fits),
+    ]
+    return "\n".join([*rows, f"Judge by it with reward.calibration_file={file}"]) + "\n"
+
+
+def _fit_rows(fits: Mapping[str, Fit]) -> Iterator[str]:
+    head = ("module", "labels", "slope", "bias", "before", "after")
+    yield "{:16} {:>6} {:>6} {:>6} {:>9} {:>9}".format(*head)
+    for name, found in fits.items():
+        slope, bias = found.calibration
+        gain = "" if found.log_loss_after < found.log_loss_before else "  no better: take it out"
+        yield (
+            f"{name:16} {found.n:6} {slope:6.2f} {bias:6.2f} {found.log_loss_before:9.3f} "
+            f"{found.log_loss_after:9.3f}{gain}"
+        )
 
 
 def _number(value: float | None) -> str:
