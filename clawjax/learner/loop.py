@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.engine.adoption import return_freed_memory
 from clawjax.errors import ForgottenError
 from clawjax.learner.admission import Admit, Drop, admit
 from clawjax.learner.batching import Batch, evenly, make_batch
@@ -216,6 +217,7 @@ class Learner:
         self.checkpoints.save(self.state, self.progress)
         self._publish()
         self.log.settle(version, version)
+        return_freed_memory()  # of a step, which the next one will not soon need
         metrics |= said | drift.metrics | self._progress_metrics(turns)
         metrics["train/replayed_turns"] = float(len(again))
         self.monitor.log(metrics, step=version, texts=effective.texts)
