@@ -35,6 +35,7 @@ from reliability.growth import (
     wait_until,
     watched,
 )
+from reliability.leftovers import objects_per_checkpoint
 from reliability.running import LEARN, RUN, SERVE, Run
 from reliability.talking import Memory, Person, Talk, connected
 
@@ -49,7 +50,7 @@ KEPT_VERSIONS = 4
 IDLE_S = 10.0
 FILE_MIB, GAUGES_S = 1 / 16, 1.0
 """So little for a file, and gauges so often, that some are set aside within the run."""
-MODEL = "tiny"
+TINY = ("experiment=serve", "model=tiny", "engine=tiny", "learner=tiny")
 _ANSWER_TIMEOUT_S = 30.0
 _FIRST_STEP_TIMEOUT_S = 600.0
 _LOG_TIME = "%Y-%m-%d %H:%M:%S"
@@ -82,6 +83,8 @@ NOTES = {
     f"take, twice monitor.max_file_mib={FILE_MIB:g} for each; set_aside: how many of them were",
     "most_versions": "in the weight store at once: those that are kept, the one served, and one "
     "that is being written",
+    "objects_per_checkpoint": "blocks of Python's memory that a saved checkpoint leaves in the "
+    "learner, measured apart",
     "compiled": "programs that a process compiled, as jax says with JAX_LOG_COMPILES=1",
 }
 
@@ -126,10 +129,7 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
 def measure(folder: Path, size: Size) -> dict[str, Any]:
     """Talk, and look every second."""
     overrides = (
-        "experiment=serve",
-        f"model={MODEL}",
-        "engine=tiny",
-        "learner=tiny",
+        *TINY,
         "run.max_restarts=0",
         f"gateway.session_idle_s={IDLE_S:g}",
         f"learner.keep_versions={KEPT_VERSIONS}",
@@ -168,6 +168,7 @@ def measure(folder: Path, size: Size) -> dict[str, Any]:
         "left_sessions": left,
         **{f"compiled_{name}": len(lines) for name, lines in new.items()},
         "refused": len(memory.refused) + memory.broken_off + memory.unreachable,
+        "objects_per_checkpoint": objects_per_checkpoint(folder / "apart", *TINY),
     }
 
 
@@ -203,7 +204,7 @@ async def _talk(run: Run, memory: Memory, size: Size, turns: int) -> None:
 
     async def hold(number: int) -> None:
         rng = random.Random(f"{turns} {number}")
-        person = Person(client, MODEL, TALK, memory, rng, is_patient=False)
+        person = Person(client, "tiny", TALK, memory, rng, is_patient=False)
         while len(memory.answered) < turns or memory.sessions < sessions:
             await person.converse()
 

@@ -126,4 +126,8 @@ def _soak(rows: Sequence[Result]) -> str:
         f"whole folder {row['folder_mib']:.1f} MiB. The gateway remembered {row['most_sessions']} "
         "sessions at most. `run` is the supervisor.\n\n"
         + table(["process", "memory at the end", "slope", "programs compiled"], lines)
+        + f"\n\nEach checkpoint leaves {row['objects_per_checkpoint']:.0f} Python objects in the "
+        "learner, of some 80 bytes: tensorstore, which Orbax writes with, frees none of what it "
+        "tells as JSON (in all of its versions from 0.1.78 to 0.1.86). With a version every 40 "
+        "seconds that is about 80 MB a day; a learner that is started again goes on where it was."
     )

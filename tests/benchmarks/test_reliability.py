@@ -264,7 +264,7 @@ def test_the_page_shows_what_was_measured_and_says_what_was_not() -> None:
     soak |= {f"{what}_mib": 1.5 for what in ("log", "weights", "told", "folder")}
     for name in ("serve", "learn", "run"):
         soak |= {f"rss_{name}_mib": 300.0, f"slope_{name}": 0.25}
-    soak |= {"compiled_serve": 0, "compiled_learn": 0}
+    soak |= {"compiled_serve": 0, "compiled_learn": 0, "objects_per_checkpoint": 480.0}
     page = render_reliability(
         {
             "reliability": result("reliability", [streams]),
