@@ -109,6 +109,7 @@ class Practice:
 
     def tastes(self, scopes: Iterable[str]) -> dict[str, KnownTaste]:
         """Of these users (`Turn.scope`), without those of whom too little is known."""
+        self._forget()
         found = {scope: self._taste(scope) for scope in dict.fromkeys(scopes)}
         return {scope: known for scope, known in found.items() if known is not None}
 
@@ -178,6 +179,14 @@ class Practice:
         if foreseen <= self._config.min_foresight:
             return None
         return KnownTaste(fit_taste(found, scores), foreseen)
+
+    def _forget(self) -> None:
+        """Keep no views of turns that are remembered no longer."""
+        for scope, views in tuple(self._found.items()):
+            known = {one.turn.turn_id for one in self._reactions.of(scope)}
+            self._found[scope] = {turn: seen for turn, seen in views.items() if turn in known}
+            if not self._found[scope]:
+                del self._found[scope]
 
     def _views_of(self, scope: str, known: Sequence[ScoredTurn]) -> Views:
         """Each reply is read once, and its views are kept as long as it is remembered."""

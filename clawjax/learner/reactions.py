@@ -43,9 +43,11 @@ class Reactions:
 
     def forget(self, turn_ids: Set[str]) -> None:
         """Remember these turns no longer."""
-        for scope, known in self._by_user.items():
-            kept = (one for one in known if one.turn.turn_id not in turn_ids)
+        for scope, known in tuple(self._by_user.items()):
+            kept = [one for one in known if one.turn.turn_id not in turn_ids]
             self._by_user[scope] = deque(kept, maxlen=_KEPT)
+            if not kept:
+                del self._by_user[scope]
 
     def of(self, scope: str) -> Sequence[ScoredTurn]:
         """All that is remembered of a user, oldest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
 from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
-from clawjax.records import SamplingParams, Turn
+from clawjax.records import Sample, SamplingParams, Turn
 
 ENGINE = EngineConfig(
     slots=4, prefill_chunk=16, live_buckets=[64], warm_up=False, compilation_cache=None
@@ -117,6 +118,30 @@ def test_answers_are_the_policys_own(run: Run) -> None:
     assert all(sum(credits) == pytest.approx(0.0, abs=1e-6) for credits in groups.values())
     again = pupil.rehearse(["local"], state.trainable, version=0, seed=1)
     assert again == found
+
+
+def test_what_was_made_of_a_reply_is_forgotten_with_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pupil, read, states = Pupil(run), [], Scorer.states
+
+    def noted(self: Scorer, params: Params, samples: list[Sample], layers: Any) -> Any:
+        read.extend(sample.turn_id for sample in samples)
+        return states(self, params, samples, layers)
+
+    monkeypatch.setattr(Scorer, "states", noted)
+    for scope in ("anna", "ben"):
+        pupil.hears(16, scope)
+        pupil.practice.tastes([scope])
+    known = pupil.reactions.of("anna")
+    names = [one.turn.turn_id for one in known]
+    pupil.practice.tastes(["anna"])
+    assert read.count(names[0]) == 1, "read once as long as it is remembered"
+    pupil.reactions.forget(set(names))
+    pupil.practice.tastes(["ben"])
+    pupil.reactions.remember((one.turn, one.score) for one in known)
+    pupil.practice.tastes(["anna"])
+    assert read[-16:] == names
 
 
 def test_of_the_answers_to_a_question_the_best_and_the_worst_are_learnt_from(run: Run) -> None:
