@@ -94,7 +94,7 @@ def test_the_loops_run_and_survive_kill_9(tmp_path):
     run = start(tmp_path, "monitor=wandb", *slowly)
     folder = tmp_path / "tiny_demo"
     try:
-        eventually(lambda: (folder / "weights" / "LATEST").exists(), run, 120)
+        eventually(lambda: (folder / "weights" / "LATEST").exists(), run, 300)
         kill(run, "clawjax.runtime.learn")
         kill(run, "clawjax.runtime.serve")
         output = finish(run)
@@ -119,7 +119,7 @@ def test_a_run_that_was_stopped_resumes_where_it_was(tmp_path, how):
     folder = tmp_path / "tiny_demo"
     first = start(tmp_path, "user.updates=50", "user.max_turns=400")
     try:
-        eventually(lambda: (folder / "weights" / "LATEST").exists(), first, 120)
+        eventually(lambda: (folder / "weights" / "LATEST").exists(), first, 300)
         children = psutil.Process(first.pid).children()
         first.send_signal(how)
         if how is signal.SIGINT:
