@@ -182,11 +182,11 @@ class Practice:
 
     def _forget(self) -> None:
         """Keep no views of turns that are remembered no longer."""
-        for scope, views in tuple(self._found.items()):
+        found, self._found = self._found, {}
+        for scope, views in found.items():
             known = {one.turn.turn_id for one in self._reactions.of(scope)}
-            self._found[scope] = {turn: seen for turn, seen in views.items() if turn in known}
-            if not self._found[scope]:
-                del self._found[scope]
+            if kept := {turn: seen for turn, seen in views.items() if turn in known}:
+                self._found[scope] = kept
 
     def _views_of(self, scope: str, known: Sequence[ScoredTurn]) -> Views:
         """Each reply is read once, and its views are kept as long as it is remembered."""

@@ -43,11 +43,10 @@ class Reactions:
 
     def forget(self, turn_ids: Set[str]) -> None:
         """Remember these turns no longer."""
-        for scope, known in tuple(self._by_user.items()):
-            kept = [one for one in known if one.turn.turn_id not in turn_ids]
-            self._by_user[scope] = deque(kept, maxlen=_KEPT)
-            if not kept:
-                del self._by_user[scope]
+        by_user, self._by_user = self._by_user, {}
+        for scope, known in by_user.items():
+            if kept := [one for one in known if one.turn.turn_id not in turn_ids]:
+                self._by_user[scope] = deque(kept, maxlen=_KEPT)
 
     def of(self, scope: str) -> Sequence[ScoredTurn]:
         """All that is remembered of a user, oldest first."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
 from clawjax.errors import LogError
-from clawjax.gateway.listening import http_server
+from clawjax.runtime import loopback
 
 MODEL = "tiny"
 
@@ -17,16 +16,8 @@ MODEL = "tiny"
 @asynccontextmanager
 async def serving(app: Starlette) -> AsyncIterator[str]:
     """A real server on a free port of the loopback; yields its base URL."""
-    server = http_server(app, "127.0.0.1", 0)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(server._serve(None))
-        async with asyncio.timeout(10):
-            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-                await asyncio.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        finally:
-            server.should_exit = True
+    async with loopback.serving(app) as url:
+        yield url.removesuffix("/v1")
 
 
 def user(text: str) -> dict:
