@@ -1,9 +1,10 @@
 """What one user likes, as far as their reactions tell: a small reward model, fitted anew each time.
 
 A style shows in what the frozen base model makes of a reply while reading it: whether it ends in a
-question, in the state before its end; whether it is formal, in the states on average. And it shows
-on the surface (`clawjax.learner.stylometry`). A ridge regression on both views, of equal say,
-learns from tens of reactions what a fine-tuned reward model needs thousands for. Pure numpy, fp64.
+question, in the state before its end; whether it is formal, in the states on average. It shows on
+the surface (`clawjax.learner.stylometry`), and in what the reply does (`clawjax.learner.manner`). A
+ridge regression on the three views, of equal say, learns from tens of reactions what a fine-tuned
+reward model needs thousands for. Pure numpy, fp64.
 Invariants: a prediction is an estimate of a score, in [-1, 1], and shrinks towards the mean score
 where reactions say little; no feature counts for more than it was seen to vary.
 """
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clawjax.learner.manner import manner
 from clawjax.learner.stylometry import stylometry
 
 __all__ = ["Taste", "Views", "features", "fit_taste", "foresight", "read_layers", "stacked"]
@@ -54,14 +56,15 @@ def read_layers(num_layers: int) -> tuple[int, ...]:
 
 
 def features(states: np.ndarray, text: str) -> Views:
-    """One reply's views: from states `[R, L, D]` after each of its tokens, and its surface.
+    """One reply's views: from states `[R, L, D]` after each of its tokens, its surface, its manner.
 
     The first, `[3 * L * D]`, is the states' mean, the last, which has read the end, and the one
     before it, which has not. In fp64.
     """
     before_end = states[-2] if len(states) > 1 else states[-1]
     parts = (states.mean(axis=0, dtype=np.float64), states[-1], before_end)
-    return np.concatenate([part.astype(np.float64).ravel() for part in parts]), stylometry(text)
+    read = np.concatenate([part.astype(np.float64).ravel() for part in parts])
+    return read, stylometry(text), manner(text)
 
 
 def stacked(replies: Sequence[Views]) -> Views:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from clawjax.learner.manner import manner
 from clawjax.learner.stylometry import stylometry
 from clawjax.learner.taste import features, fit_taste
 
@@ -67,10 +68,11 @@ def test_equal_scores_say_nothing_and_predictions_stay_scores() -> None:
 
 def test_features_tell_the_end_from_the_whole() -> None:
     states = np.arange(24, dtype=np.float32).reshape(4, 2, 3)  # [R, L, D]
-    found, surface = features(states, "So it ends?")
+    found, surface, habits = features(states, "So it ends?")
     assert found.shape == (18,)
     np.testing.assert_allclose(found[:6], states.mean(axis=0).ravel())
     np.testing.assert_array_equal(found[6:12], states[3].ravel())
     np.testing.assert_array_equal(found[12:], states[2].ravel())
     np.testing.assert_array_equal(features(states[:1], "")[0][12:], states[0].ravel())
     np.testing.assert_array_equal(surface, stylometry("So it ends?"))
+    np.testing.assert_array_equal(habits, manner("So it ends?"))

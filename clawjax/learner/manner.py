@@ -1,0 +1,108 @@
+"""What a reply does: whom it speaks to, how it is laid out, begins and ends, what it owns to.
+
+These are what people name when they say how they want to be answered ("no lists", "ask me
+something", "stop apologising"), so that a few reactions are enough to tell which of them matters;
+from the rates of single words (`clawjax.learner.stylometry`) that takes several times as many. A
+prior about wishes in general, written down by hand and in English: a wish of a kind that is not
+here has to be found in the other views of a reply. Pure; no model reads the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["HABITS", "manner"]
+
+
+class _Said(NamedTuple):
+    """A text taken apart."""
+
+    text: str
+    """Stripped, with straight apostrophes."""
+    sentences: list[str]
+    """And lines; at least one."""
+    words: list[str]
+    """In small letters; at least one."""
+
+
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+_BREAK = re.compile(r"(?<=[.!?\u2026])[\"')\]]*\s+|\n+")
+_SHORTEST_REPEAT = 3
+_LONG_WORD = 8
+
+
+def _any(pattern: str, flags: re.RegexFlag = re.IGNORECASE) -> Callable[[_Said], float]:
+    found = re.compile(pattern, flags)
+    return lambda said: float(found.search(said.text) is not None)
+
+
+def _share(pattern: str, flags: re.RegexFlag = re.IGNORECASE) -> Callable[[_Said], float]:
+    found = re.compile(pattern, flags)
+    return lambda said: float(np.mean([bool(found.search(one)) for one in said.sentences]))
+
+
+def _repeats(said: _Said) -> float:
+    spoken = [tuple(_WORD.findall(sentence.lower())) for sentence in said.sentences]
+    spoken = [words for words in spoken if len(words) >= _SHORTEST_REPEAT]
+    return float(len(set(spoken)) < len(spoken))
+
+
+_YOU = r"\byou(?:r|rs|rself|'\w+)?\b"
+_I = r"\b(?:I(?:'\w+)?|[Mm]y(?:self)?|[Mm]e|[Mm]ine)\b"
+_WE = r"\b(?:we(?:'\w+)?|us|ours?|let's)\b"
+_CASED = re.RegexFlag(0)
+
+HABITS: dict[str, Callable[[_Said], float]] = {
+    "sentences with you": _share(_YOU),
+    "sentences with I": _share(_I, _CASED),
+    "sentences with we": _share(_WE),
+    "ever I": _any(_I, _CASED),
+    "ever we": _any(_WE),
+    "list": _any(r"^\s*(?:[-*+\u2022\u2013]|\(?\d{1,2}[.)])\s", re.MULTILINE),
+    "markup": _any(r"\*\*|`|^#{1,6}\s|\]\(|^>\s|\b__", re.MULTILINE),
+    "paragraphs": lambda said: float(len(re.split(r"\n\s*\n", said.text))),
+    "words": lambda said: float(np.log(len(said.words))),
+    "sentences": lambda said: float(len(said.sentences)),
+    "words per sentence": lambda said: len(said.words) / len(said.sentences),
+    "long words": lambda said: sum(map(_LONG_WORD.__le__, map(len, said.words))) / len(said.words),
+    "different words": lambda said: len(set(said.words)) / len(said.words),
+    "repeats a sentence": _repeats,
+    "ends in a question": _any(r"\?[\"')\]*_]*\Z"),
+    "questions": _share(r"\?[\"')\]*_]*\Z"),
+    "breaks off": _any(r"[^.!?\u2026:\"')\]*]\Z"),
+    "exclaims": _any("!"),
+    "contractions": _any(r"\w'(?:t|s|re|ve|ll|d|m)\b"),
+    "emoji": _any("[\u2600-\u27bf\U0001f300-\U0001faff]"),
+    "numbers": _any(r"\d"),
+    "quotes": _any('["\u201c\u201d]'),
+    "colon": _any(":"),
+    "semicolon or dash": _any(";|\u2014|\u2013| - "),
+    "brackets": _any(r"\("),
+    "opens with a phrase": _any(
+        r"\A(?:sure|certainly|of course|absolutely|great|good|thank|hello|hi|hey|dear|welcome)\b"
+    ),
+    "apologises": _any(r"\b(?:sorry|apolog\w*|forgive|regret|unfortunately|afraid)\b"),
+    "speaks of being an AI": _any(r"\b(?:AI|assistant|chatbot|language model|programmed)\b"),
+    "hedges": _any(r"\b(?:maybe|perhaps|might|possibly|probably|it depends|seems?)\b"),
+    "advises": _any(r"\b(?:should|try|remember|make sure|consider|could|next time)\b"),
+    "kind words": _any(r"\b(?:good|great|nice|lovely|love|glad|happy|proud|well done|wonderful)\b"),
+    "connectives": _any(
+        r"\b(?:furthermore|moreover|additionally|however|therefore|overall|in conclusion|thus)\b"
+    ),
+}
+"""What is looked at, by name: a share of sentences, 0 or 1, or a number."""
+
+
+def manner(text: str) -> np.ndarray:
+    """`[len(HABITS)]`: every habit of a reply, in order; zeros where it has no word."""
+    text = text.strip().replace("\u2019", "'")
+    words = [word.lower() for word in _WORD.findall(text)]
+    if not words:
+        return np.zeros(len(HABITS))
+    sentences = [part for part in _BREAK.split(text) if _WORD.search(part)]
+    said = _Said(text, sentences, words)
+    return np.array([habit(said) for habit in HABITS.values()])
