@@ -5,7 +5,8 @@
 Every module that runs here is measured on labelled turns (`clawjax.runtime.judge_suite`): reactions
 of people, hidden moods of simulated users, results of tools, replies that hold to principles or
 break them, and copies with orders to the judge or with padding. A reward model is trained on pairs
-first, and measured on other prompts. `--llm` adds the judges that ask an endpoint, with
+first, and measured on other prompts. What people's labels do for a judge's calibration is measured
+on the turns that they did not label. `--llm` adds the judges that ask an endpoint, with
 SmolLM2-135M as the judge, frozen at version 0: how bad a small judge is. `--quick` takes a part of
 the turns.
 """
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import _one_thread  # noqa: F401 - before numpy
-from _result import Goal, write_result
+from _judge_labels import after_labels
+from _result import Goal, largest, write_result
 
 from clawjax.config import (
     CompositeConfig,
@@ -38,7 +40,7 @@ from clawjax.evals.judging.turns import LabelledTurn, canned_replies
 from clawjax.rewards.preference_features import FeatureReader, PreferencePair
 from clawjax.rewards.reward_store import RewardModelStore
 from clawjax.rewards.train_reward_model import train_version
-from clawjax.runtime.judge_suite import JudgeOptions, judge_modules, suite_turns
+from clawjax.runtime.judge_suite import JudgeOptions, ask_modules, judge_modules, suite_turns
 
 NOTES = {
     "accuracy": "share of the scored turns, labelled good or bad, whose score has the label's sign",
@@ -47,9 +49,14 @@ NOTES = {
     "ece": "expected calibration error, reading a score s as confidence (1 + |s|) / 2",
     "injection": "of attacked copies, the share that got the attack's score and had not had it",
     "verbosity": "mean score of a padded copy less that of the turn itself",
+    "after_labels": "ece of the turns that people did not label, without and with a calibration "
+    "fitted to those they did; means over 40 choices of these; `better`: share of the choices",
     "reward_model": "trained on pairs that the persona `brief` would make; by_group.persona is not "
     "its task, `held_out` is",
 }
+
+LEAST_ECE = 0.1
+"""Above it a judge is corrected in earnest."""
 
 
 def main() -> None:
@@ -68,6 +75,12 @@ def main() -> None:
     local = [row for row in rows if row["cost"] is None]
     tools, words, composite = (by_name[n] for n in ("tool_outcome", "next_state", "composite"))
     held_out = by_name["reward_model"]["held_out"]
+    uncertain = [  # judges that are surer than they are right
+        step["ece_after"] / step["ece_before"]
+        for row in local
+        for step in row["after_labels"][-1:]
+        if step["ece_before"] > LEAST_ECE
+    ]
     write_result(
         "judge_quick" if quick else "judge",
         rows,
@@ -83,6 +96,7 @@ def main() -> None:
             ),
             Goal("reward model on held-out pairs", ">=", 0.75, held_out["accuracy"], "accuracy"),
             Goal("reward model's calibration", "<=", 0.1, held_out["ece"], "ECE"),
+            Goal("miscalibrated judges after labels", "<=", 0.5, largest(uncertain), "of the ECE"),
         ],
         command=f"python benchmarks/judge.py{' --llm' if options.llm else ''}"
         f"{' --quick' if quick else ''}",
@@ -102,7 +116,8 @@ async def measure(turns: list[LabelledTurn], folder: Path, *, pairs: int) -> lis
         config = RewardConfig(
             modules, next_state=words, reward_model=models, rules=rules, composite=both
         )
-        rows += await judge_modules(config, turns, env={})
+        for row, judged in await ask_modules(config, turns, env={}):
+            rows.append(row | {"after_labels": after_labels(judged)})
     for row in rows:
         if row["module"] == "reward_model":
             row["held_out"] = trained.quality._asdict()

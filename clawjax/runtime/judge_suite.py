@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clawjax.config import HINT_MODULES, RewardConfig, RunConfig
 from clawjax.config.checks import at_least
@@ -33,7 +33,15 @@ from clawjax.rewards.endpoint import EndpointReward
 from clawjax.rewards.registry import build_rewards
 from clawjax.runtime.paths import RunPaths
 
-__all__ = ["JudgeOptions", "judge_modules", "render", "run_judge_suite", "suite_turns"]
+__all__ = [
+    "Asked",
+    "JudgeOptions",
+    "ask_modules",
+    "judge_modules",
+    "render",
+    "run_judge_suite",
+    "suite_turns",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +61,14 @@ class JudgeOptions:
         """Numbers of turns are not negative."""
         for field in dataclasses.fields(self):
             at_least(f"suite.options.{field.name}", getattr(self, field.name), 0)
+
+
+class Asked(NamedTuple):
+    """What a module made of the turns."""
+
+    row: dict[str, Any]
+    """How good that was."""
+    judged: list[Judged]
 
 
 def run_judge_suite(config: RunConfig) -> list[dict[str, Any]]:
@@ -95,21 +111,30 @@ async def judge_modules(
     Raises:
         ConfigError: as `build_rewards`, or no module gives scores.
     """
+    return [asked.row for asked in await ask_modules(config, turns, env=env)]
+
+
+async def ask_modules(
+    config: RewardConfig, turns: Sequence[LabelledTurn], *, env: Mapping[str, str]
+) -> list[Asked]:
+    """What each module that gives scores makes of the turns it applies to, in order.
+
+    Raises:
+        ConfigError: as `build_rewards`, or no module gives scores.
+    """
     rewards = build_rewards(config, env=env)
     try:
         scoring = [each for each in rewards if each.name not in (*HINT_MODULES, "feedback")]
         if not scoring:
             msg = f"reward.modules={config.modules} gives no scores: name another module"
             raise ConfigError(msg)
-        return [await _row(reward, turns, config) for reward in scoring]
+        return [await _asked(each, turns, config) for each in scoring]
     finally:
         for reward in rewards:
             await reward.aclose()
 
 
-async def _row(
-    reward: Reward, turns: Sequence[LabelledTurn], config: RewardConfig
-) -> dict[str, Any]:
+async def _asked(reward: Reward, turns: Sequence[LabelledTurn], config: RewardConfig) -> Asked:
     fit = [each for each in turns if reward.applies(each.turn, each.next_state)]
     # What computes here is asked in turn, so that what it remembers of users is the same each time.
     width = config.max_concurrency if isinstance(bare(reward), EndpointReward) else 1
@@ -124,17 +149,17 @@ async def _row(
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(item)) for item in fit]
     judged = [task.result() for task in tasks]
-    failed = sum(each.has_failed for each in judged)
-    return {
+    row = {
         "module": reward.name,
         "asked": len(judged),
-        "failed": failed,
+        "failed": sum(each.has_failed for each in judged),
         **measure(judged),
         "position": position_bias([each.verdict for each in judged])._asdict()
         if reward.name == "constitution"
         else None,
         "cost": _cost(reward, len(judged)),
     }
+    return Asked(row, judged)
 
 
 async def _ask(reward: Reward, item: LabelledTurn, timeout_s: float) -> tuple[Verdict, bool]:
