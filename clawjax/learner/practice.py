@@ -13,6 +13,7 @@ arXiv:1706.03741; replies imagined from a learnt model of what they would bring,
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -41,14 +42,16 @@ from clawjax.records import Sample, Turn
 __all__ = ["KnownTaste", "Practice", "Rehearsal"]
 
 _MANY = 2**31
+_LEAST_DIFFERENCE = 0.1
+"""Of predicted scores, root mean square: answers that differ by less differ by next to nothing."""
 
 
 class Rehearsal(NamedTuple):
     """A round's answers."""
 
     samples: Sequence[Sample]
-    """With the leave-one-out credit of their predicted scores; without those of questions whose
-    answers are all alike."""
+    """With the leave-one-out credit of their predicted scores, of root mean square 1 at most;
+    without those of questions whose answers are all alike."""
     mean_score: float | None
     """Predicted, over all answers; None where there were none."""
     reach: float
@@ -155,12 +158,16 @@ class Practice:
     def _credited(
         self, samples: Sequence[Sample], scores: Sequence[float], questions: Sequence[str]
     ) -> list[Sample]:
-        """Those that teach something, each compared with the others to its question."""
+        """Those that teach something, each compared with the others to its question.
+
+        Predictions shrink towards the mean where little is known, and credit with them, twice over
+        with `Rehearsal.reach`: so credit is divided by its root mean square, and the reach alone
+        says how far a round leads. What hardly differs stays small.
+        """
         places = group.most_varied(scores, questions, kept=self._config.learnt_from)
-        credits = group.tilted(
-            group.rloo([scores[p] for p in places], [questions[p] for p in places]),
-            self._negative_weight,
-        )
+        above = group.rloo([scores[p] for p in places], [questions[p] for p in places])
+        size = max(_LEAST_DIFFERENCE, math.sqrt(fmean(each**2 for each in above)))
+        credits = group.tilted([each / size for each in above], self._negative_weight)
         return [
             replace(samples[place], credit=(credit,) * len(samples[place].response_ids))
             for place, credit in zip(places, credits, strict=True)

@@ -70,6 +70,7 @@ KEYS: tuple[Key, ...] = (
     Key("train/practised", "turns", "answers nobody asked for that the step learnt from"),
     Key("train/practice_score", "score", "their mean predicted score, of the last round"),
     Key("train/practice_reach", "nats/reply", "how far a round of them may lead, by foresight"),
+    Key("train/practice_reply_kl", "nats/reply", "how far the last round led, where limited"),
     Key("train/refused", "versions", "versions made so far and kept without being served"),
     Key(
         "drift/step_reply_kl",

@@ -160,10 +160,22 @@ def test_of_the_answers_to_a_question_the_best_and_the_worst_are_learnt_from(run
     assert {sample.response_ids for sample in found.samples} <= {
         sample.response_ids for sample in drawn.samples
     }
-    gap = {p: max(both) for p, both in credits.items()}
-    assert all(
-        gap[sample.prompt_ids] >= abs(sample.credit[0]) for sample in drawn.samples if sample.credit
-    )
+    for prompt in credits:
+        asked = [sample for sample in drawn.samples if sample.prompt_ids == prompt]
+        ends = [end(asked, key=lambda one: one.credit[0]).response_ids for end in (min, max)]
+        kept = [sample for sample in found.samples if sample.prompt_ids == prompt]
+        kept = sorted(kept, key=lambda one: one.credit[0])
+        assert [sample.response_ids for sample in kept] == ends
+
+
+def test_how_far_a_round_leads_is_said_by_its_reach_and_not_by_shrunken_predictions(
+    run: Run,
+) -> None:
+    pupil = Pupil(run)
+    pupil.hears(40)
+    found = pupil.rehearse(["local"], pupil.learner.state.trainable, version=0, seed=1)
+    credits = np.array([sample.credit[0] for sample in found.samples if sample.credit])
+    assert np.sqrt(np.mean(credits**2)) == pytest.approx(1.0, abs=0.1)
 
 
 def test_who_said_too_little_or_one_thing_only_is_not_practised_for(run: Run) -> None:
