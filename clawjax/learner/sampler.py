@@ -6,7 +6,7 @@ replies have ended. Invariant: nothing is kept between calls but compiled progra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -67,7 +67,7 @@ class Sampler:
         self._merge = jax.jit(lora.merge, static_argnums=2)
 
     def draw(self, trainable: Params, requests: Sequence[GenerateRequest]) -> list[Drawn]:
-        """A reply to each request, in order.
+        """A reply to each request, in order; a prompt that several have is read once.
 
         Args:
             trainable: as a train state holds it.
@@ -87,11 +87,16 @@ class Sampler:
         for request in requests:
             limit = reply_limit(request, architecture.vocab_size, self._model.context_length)
             chunks[Job(request, limit)] = []
-        for job in chunks:
+        first, again = _by_novelty(chunks)
+        for job in first:
             scheduler.submit(job)
         while not scheduler.is_idle:
             for job, chunk in scheduler.step():
                 chunks[job].append(chunk)
+            if again and all(chunks[job] for job in first):  # the prompts have been read
+                for job in again:
+                    scheduler.submit(job)
+                again = []
         del scheduler
         return_freed_memory()
         return [_joined(parts) for parts in chunks.values()]
@@ -102,6 +107,13 @@ class Sampler:
             return unstack(trainable)
         scale = self._adapters.alpha / self._adapters.rank
         return self._merge(self._model.params, unstack(trainable), scale)
+
+
+def _by_novelty(jobs: Iterable[Job]) -> tuple[list[Job], list[Job]]:
+    """The first of each prompt, and those whose prompt has been read by then."""
+    first: dict[tuple[int, ...], Job] = {}
+    again = [job for job in jobs if first.setdefault(job.request.prompt_ids, job) is not job]
+    return list(first.values()), again
 
 
 def _joined(chunks: Sequence[TokenChunk]) -> Drawn:
