@@ -27,7 +27,15 @@ from clawjax.envs.persona import Persona, load_persona, shipped_personas
 from clawjax.learner.decoder import Decoder, stack
 from clawjax.learner.sampler import Sampler, drawn_sample
 from clawjax.learner.scoring import Model, Scorer
-from clawjax.learner.taste import Views, features, fit_taste, foresight, read_layers, stacked
+from clawjax.learner.taste import (
+    Views,
+    features,
+    fit_taste,
+    foresight,
+    known_share,
+    read_layers,
+    stacked,
+)
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.protocols import GenerateRequest
 from clawjax.records import Message, SamplingParams
@@ -48,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     personas = options.personas or (["brief"] if options.quick else list(shipped_personas()))
     folder = Path(tempfile.mkdtemp(prefix="foresight_"))
-    overrides = TINY if options.quick else ("suite=personal",)
+    overrides = TINY if options.quick else ("suite=personal", "objective=combined")
     rows = measure(composed(folder, *overrides, root="evaluate"), personas)
     write_result(
         "foresight_quick" if options.quick else "foresight",
@@ -58,7 +66,7 @@ def main() -> None:
         notes={
             "auc": "area under the ROC curve of the predictions of answers left out; .5 is chance",
             "foresight": "correlation of reactions with their predictions from the others, mean",
-            "step": "mean share of a step that practice would take: foresight squared, 0 below 0",
+            "step": "mean share of a step that practice would take (`clawjax.learner.taste.known_share`)",
             "met": "share of the answers that meet the wish",
             "without_*": "auc where the taste is fitted without that view of a reply",
             "labels": f"one in {round(1 / WRONG)} of those fitted on is wrong; {TRIALS} choices",
@@ -74,7 +82,7 @@ def measure(config: RunConfig, personas: Sequence[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in personas:
         found, is_met = reader.read(load_persona(name))
-        for row in predicted(found, is_met):
+        for row in predicted(found, is_met, config.objective.practice.full_foresight):
             rows.append({"persona": name, **row})
             print(*(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     return rows
@@ -120,7 +128,7 @@ class Reader:
         return stacked(views), np.array(scores) >= 1.0
 
 
-def predicted(found: Views, is_met: np.ndarray) -> list[dict[str, Any]]:
+def predicted(found: Views, is_met: np.ndarray, full: float) -> list[dict[str, Any]]:
     """A row per number of answers to fit on; values None where one kind hardly occurs."""
     rng = np.random.default_rng(0)
     rows = []
@@ -146,7 +154,9 @@ def predicted(found: Views, is_met: np.ndarray) -> list[dict[str, Any]]:
                 "auc_low": round(min(known), 3) if known else None,
                 "auc_high": round(max(known), 3) if known else None,
                 "foresight": round(float(np.mean(foreseen)), 3),
-                "step": round(float(np.mean(np.maximum(foreseen, 0.0) ** 2)), 3),
+                "step": round(
+                    float(np.mean([known_share(r, size, full=full) for r in foreseen])), 3
+                ),
                 "met": round(float(is_met.mean()), 3),
                 "answers": len(is_met),
                 **{f"without_{view}": mean_of(found) for view, found in without.items()},

@@ -23,8 +23,11 @@ class PracticeConfig:
     """How many of these are learnt from, those whose predicted scores vary most; None: all."""
     max_response_tokens: int = 128
     max_reply_kl: float = 4.0
-    """Exact KL(after || before) that a perfectly known taste may lead to per version, in nats per
-    reply; one that is known to a correlation of r gets the share r squared."""
+    """Exact KL(after || before) that a well known taste may lead to per version, in nats per reply;
+    one by which N reactions are foreseen to a correlation of r gets the share
+    `(r^2 - 1 / N) / full_foresight^2`."""
+    full_foresight: float = 1.0
+    """The correlation from which on a taste is followed all that way."""
     min_scored: int = 12
     """Reactions before a user is practised for ..."""
     min_of_each: int = 2
@@ -55,6 +58,11 @@ class PracticeConfig:
             0 <= self.min_foresight < 1,
             f"objective.practice.min_foresight={self.min_foresight} is no correlation to be "
             "reached: use 0 or more and less than 1",
+        )
+        require(
+            0 < self.full_foresight <= 1,
+            f"objective.practice.full_foresight={self.full_foresight} is no correlation to be "
+            "reached: use a number above 0 up to 1",
         )
         require(
             self.blind_share is None or 0 < self.blind_share <= 1,

@@ -31,6 +31,7 @@ from clawjax.learner.taste import (
     features,
     fit_taste,
     foresight,
+    known_share,
     read_layers,
     stacked,
 )
@@ -63,8 +64,8 @@ class KnownTaste(NamedTuple):
     """What is known of a user."""
 
     taste: Taste
-    foresight: float
-    """How well their reactions could have been foreseen, 0 to 1."""
+    share: float
+    """How far it is known, 0 to 1, by how well their reactions could have been foreseen."""
 
 
 class Practice:
@@ -119,13 +120,13 @@ class Practice:
     def step_share(self, scopes: Sequence[str], tastes: Mapping[str, KnownTaste]) -> float:
         """How much of a step on the reactions of these users, one per turn, is no step in the dark.
 
-        The mean over turns, of the square of what is foreseen and of `blind_share` the larger.
+        The mean over turns, of how far the taste is known and of `blind_share` the larger.
         """
         least = self._config.blind_share
         if least is None or not scopes:
             return 1.0
-        foreseen = (tastes[scope].foresight if scope in tastes else 0.0 for scope in scopes)
-        return fmean(max(least, each**2) for each in foreseen)
+        known = (tastes[scope].share if scope in tastes else 0.0 for scope in scopes)
+        return fmean(max(least, each) for each in known)
 
     def rehearse(
         self, tastes: Mapping[str, KnownTaste], trainable: Params, *, version: int, seed: int
@@ -151,8 +152,8 @@ class Practice:
         samples = self._answers([turn for _, turn in tried], trainable, version, rng)
         scores = self._predicted([taste for taste, _ in tried], samples)
         credited = self._credited(samples, scores, [turn.turn_id for _, turn in tried])
-        foreseen = min(known.foresight for known, _ in chosen)
-        reach = self._config.max_reply_kl * (foreseen / self._config.rounds) ** 2
+        least = min(known.share for known, _ in chosen)
+        reach = self._config.max_reply_kl * least / self._config.rounds**2
         return Rehearsal(credited, fmean(scores), reach)
 
     def _credited(
@@ -183,9 +184,10 @@ class Practice:
             return None
         found, scores = self._views_of(scope, known), [one.score for one in known]
         foreseen = foresight(found, scores)
-        if foreseen <= self._config.min_foresight:
+        share = known_share(foreseen, len(scores), full=self._config.full_foresight)
+        if share == 0.0 or foreseen <= self._config.min_foresight:
             return None
-        return KnownTaste(fit_taste(found, scores), foreseen)
+        return KnownTaste(fit_taste(found, scores), share)
 
     def _forget(self) -> None:
         """Keep no views of turns that are remembered no longer."""

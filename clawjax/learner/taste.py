@@ -19,7 +19,16 @@ import numpy as np
 from clawjax.learner.manner import manner
 from clawjax.learner.stylometry import stylometry
 
-__all__ = ["Taste", "Views", "features", "fit_taste", "foresight", "read_layers", "stacked"]
+__all__ = [
+    "Taste",
+    "Views",
+    "features",
+    "fit_taste",
+    "foresight",
+    "known_share",
+    "read_layers",
+    "stacked",
+]
 
 Views = tuple[np.ndarray, ...]
 """Ways to see a reply `[F_v]`, or N replies `[N, F_v]`; each has the same say."""
@@ -107,6 +116,22 @@ def foresight(found: Views, scores: Sequence[float]) -> float:
         foreseen[index], real[index] = kernel[index, others] @ dual, given[index] - middle
     spread = float(np.linalg.norm(foreseen) * np.linalg.norm(real))
     return float(foreseen @ real) / spread if spread > 0 else 0.0
+
+
+def known_share(foreseen: float, count: int, *, full: float) -> float:
+    """How far a taste is known, in [0, 1]: `min(1, max(0, r^2 - 1 / N) / full^2)`.
+
+    The square of a correlation of N pairs is by about 1 / N too large. Of reactions that have
+    nothing to do with the replies, a tenth of full knowledge (.4) is claimed on average.
+
+    Args:
+        foreseen: r, as `foresight` has it; below 0 nothing is known.
+        count: N, the reactions it is over.
+        full: the correlation that counts as full knowledge. Reactions come as yes or no, some are
+            misread and most say the same, so that whose taste is known well enough to put nine
+            pairs of replies in ten in order is foreseen to .5 only.
+    """
+    return min(1.0, max(0.0, max(0.0, foreseen) ** 2 - 1.0 / count) / full**2)
 
 
 def _spread(found: Views) -> tuple[Views, Views]:

@@ -210,6 +210,8 @@ def test_practice_that_cannot_be_is_refused() -> None:
         PracticeConfig(kept=1)
     with pytest.raises(ConfigError, match=r"practice\.min_foresight=1 is no correlation"):
         PracticeConfig(min_foresight=1)
+    with pytest.raises(ConfigError, match=r"practice\.full_foresight=0 is no correlation"):
+        PracticeConfig(full_foresight=0)
     with pytest.raises(ConfigError, match=r"practice\.blind_share=0 is no share"):
         PracticeConfig(blind_share=0)
     with pytest.raises(ConfigError, match=r"practice\.max_reply_kl=inf is no distance"):
@@ -224,7 +226,11 @@ def test_a_taste_is_followed_as_far_as_it_is_known(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(120)
     known = pupil.rehearse(["local"], pupil.learner.state.trainable, version=0, seed=0)
-    assert 0.3 < (known.reach / PRACTICE.max_reply_kl) ** 0.5 * PRACTICE.rounds <= 1.0
+    assert 0.3 < (known.reach / PRACTICE.max_reply_kl) ** 0.5 * PRACTICE.rounds < 1.0
+    sure = Pupil(run, replace(PRACTICE, full_foresight=0.01))
+    sure.hears(120)
+    all_the_way = sure.rehearse(["local"], sure.learner.state.trainable, version=0, seed=0).reach
+    assert all_the_way == pytest.approx(PRACTICE.max_reply_kl / PRACTICE.rounds**2)
     pupil.hears(40, scope="other")
     both = ["local", "other"]
     less = pupil.rehearse(both, pupil.learner.state.trainable, version=0, seed=0)
@@ -235,7 +241,7 @@ def test_a_step_in_the_dark_is_a_short_one(run: Run) -> None:
     pupil = Pupil(run, replace(PRACTICE, blind_share=0.1))
     pupil.hears(120)
     tastes = pupil.practice.tastes(["local"])
-    known = tastes["local"].foresight ** 2
+    known = tastes["local"].share
     assert known > 0.1
     assert pupil.practice.step_share(["local"], tastes) == pytest.approx(known)
     assert pupil.practice.step_share(["new"], tastes) == pytest.approx(0.1)

@@ -7,7 +7,7 @@ import pytest
 
 from clawjax.learner.manner import manner
 from clawjax.learner.stylometry import stylometry
-from clawjax.learner.taste import features, fit_taste
+from clawjax.learner.taste import features, fit_taste, foresight, known_share
 
 
 def replies(count: int, width: int, seed: int) -> np.ndarray:
@@ -76,3 +76,20 @@ def test_features_tell_the_end_from_the_whole() -> None:
     np.testing.assert_array_equal(features(states[:1], "")[0][12:], states[0].ravel())
     np.testing.assert_array_equal(surface, stylometry("So it ends?"))
     np.testing.assert_array_equal(habits, manner("So it ends?"))
+
+
+def test_of_noise_little_is_known_and_of_a_clear_taste_all() -> None:
+    rng = np.random.default_rng(0)
+    noise = [
+        known_share(foresight((replies(count, 30, seed),), scores), count, full=0.4)
+        for count in (16, 64)
+        for seed in range(40)
+        for scores in [np.sign(rng.normal(size=count)).tolist()]
+    ]
+    assert np.mean(noise) < 0.15
+    assert np.mean(np.array(noise) > 0.0) < 0.3
+    found = replies(64, 30, 1)
+    clear = foresight((found,), np.sign(found[:, 0]).tolist())
+    assert known_share(clear, 64, full=0.4) == 1.0
+    assert known_share(-0.9, 64, full=0.4) == 0.0
+    assert known_share(0.5, 100, full=1.0) == pytest.approx(0.25 - 0.01)
