@@ -66,7 +66,7 @@ def main() -> None:
         notes={
             "auc": "area under the ROC curve of the predictions of answers left out; .5 is chance",
             "foresight": "correlation of reactions with their predictions from the others, mean",
-            "step": "mean share of a step that practice would take (`clawjax.learner.taste.known_share`)",
+            "step": "mean share of its reach that practice would take",
             "met": "share of the answers that meet the wish",
             "without_*": "auc where the taste is fitted without that view of a reply",
             "labels": f"one in {round(1 / WRONG)} of those fitted on is wrong; {TRIALS} choices",
@@ -147,6 +147,7 @@ def predicted(found: Views, is_met: np.ndarray, full: float) -> list[dict[str, A
                 fewer, asked = (part[:place] + part[place + 1 :] for part in (seen, unseen))
                 without[view].append(foretold(fewer, scores, asked, is_met[others]))
         known = [auc for auc in aucs if auc is not None]
+        steps = [known_share(r, size, full=full) for r in foreseen]
         rows.append(
             {
                 "reactions": size,
