@@ -155,9 +155,7 @@ def predicted(found: Views, is_met: np.ndarray, full: float) -> list[dict[str, A
                 "auc_low": round(min(known), 3) if known else None,
                 "auc_high": round(max(known), 3) if known else None,
                 "foresight": round(float(np.mean(foreseen)), 3),
-                "step": round(
-                    float(np.mean([known_share(r, size, full=full) for r in foreseen])), 3
-                ),
+                "step": round(float(np.mean(steps)), 3),
                 "met": round(float(is_met.mean()), 3),
                 "answers": len(is_met),
                 **{f"without_{view}": mean_of(found) for view, found in without.items()},
