@@ -115,6 +115,8 @@ class DropReason(StrEnum):
     NO_SIGNAL = "no_signal"
     CONTENT = "content"
     """Its user is content, and training would only lead away from there."""
+    LISTENED = "listened"
+    """What its user likes cannot be told yet: the reaction is remembered, and no step is taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ class PracticeConfig:
     max_reply_kl: float = 4.0
     """Exact KL(after || before) that a well known taste may lead to per version, in nats per reply;
     one by which N reactions are foreseen to a correlation of r gets the share
-    `(r^2 - 1 / N) / full_foresight^2`."""
+    `(r^2 - 2 / N) / full_foresight^2`."""
     full_foresight: float = 1.0
     """The correlation from which on a taste is followed all that way."""
     min_scored: int = 12
@@ -35,6 +35,9 @@ class PracticeConfig:
     min_foresight: float = 0.0
     """What a taste has to be known to, as a correlation: what is foreseen by less moves a policy by
     next to nothing and costs as much."""
+    listen: int = 0
+    """A user's first so many reactions are only remembered while their taste cannot be foreseen: a
+    step on them would learn their noise, and lead away from replies that tell what is liked."""
     blind_share: float | None = None
     """Bounds the step on the reactions themselves as well, for what is noise for practice is noise
     for that: what is foreseen to a correlation of r leads the share r squared of
@@ -49,6 +52,7 @@ class PracticeConfig:
         at_least("objective.practice.max_response_tokens", self.max_response_tokens, 1)
         at_least("objective.practice.min_scored", self.min_scored, 2)
         at_least("objective.practice.min_of_each", self.min_of_each, 1)
+        at_least("objective.practice.listen", self.listen, 0)
         require(
             self.kept is None or 2 <= self.kept <= self.samples,
             f"objective.practice.kept={self.kept} of objective.practice.samples={self.samples}: "

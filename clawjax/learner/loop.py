@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,14 @@ from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.engine.adoption import return_freed_memory
 from clawjax.errors import ForgottenError
 from clawjax.learner.admission import Admit, Drop, admit
-from clawjax.learner.batching import Batch, evenly, make_batch
+from clawjax.learner.batching import Batch
 from clawjax.learner.budget import Checked, DriftBudget
 from clawjax.learner.checkpoint import Checkpoints, Progress
 from clawjax.learner.contentment import is_content, mean_score, step_share
 from clawjax.learner.credit import AdmittedTurn, CreditFunction
 from clawjax.learner.effective import effective_objective
 from clawjax.learner.imitation import replayed
+from clawjax.learner.mini_batches import mini_batches
 from clawjax.learner.practice import KnownTaste, Practice
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import Reactions
@@ -177,7 +178,15 @@ class Learner:
         """One step, from lesson to settlement; none where no turn has a signal, or all is well."""
         self._remember(turns)
         if is_content(turns, self.config.rest_above):
-            self._rest(turns)
+            self._rest(turns, DropReason.CONTENT)
+            return
+        scopes = [admitted.turn.scope for admitted in turns]
+        tastes = {} if self.practice is None else self.practice.tastes(scopes)
+        new = {scope for scope in scopes if self.practice and self.practice.is_new(scope, tastes)}
+        if new:
+            self._rest([a for a in turns if a.turn.scope in new], DropReason.LISTENED)
+            turns = [a for a in turns if a.turn.scope not in new]
+        if not turns:
             return
         lesson = self._lesson(turns)
         credited = self.credit(turns, self.progress.credit, self._log_ratios)
@@ -201,8 +210,6 @@ class Learner:
         except ForgottenError as error:  # the next sweep does not see these turns
             logger.info("no step after version %d: %s", self.version, error)
             return
-        scopes = [admitted.turn.scope for admitted in turns]
-        tastes = {} if self.practice is None else self.practice.tastes(scopes)
         metrics = self._step([*samples, *again], turns, self._step_bound(turns, tastes))
         metrics |= self._practise(turns, tastes)
         drift = self._drift(samples)
@@ -295,14 +302,18 @@ class Learner:
             bound *= self.practice.step_share([a.turn.scope for a in turns], tastes)
         return bound
 
-    def _rest(self, turns: Sequence[AdmittedTurn]) -> None:
+    def _rest(self, turns: Sequence[AdmittedTurn], reason: DropReason) -> None:
         """Settle turns without a step."""
         now = self.clock()
-        self.log.append(
-            *(Outcome(a.turn.turn_id, now, drop_reason=DropReason.CONTENT) for a in turns)
-        )
+        self.log.append(*(Outcome(a.turn.turn_id, now, drop_reason=reason) for a in turns))
         mean = mean_score(turns)
-        logger.info("no step after version %d: the mean score is %s", self.version, mean)
+        logger.info(
+            "no step on %d turns after version %d (%s): their mean score is %s",
+            len(turns),
+            self.version,
+            reason,
+            mean,
+        )
         self.monitor.log({"train/reward_mean": mean or 0.0, "train/rested": 1.0}, step=self.version)
 
     def _hold(self, version: int, *, step: int) -> None:
@@ -362,21 +373,13 @@ class Learner:
         return kept
 
     def _batches(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> list[Batch]:
-        """One per optimiser step."""
-        size = self.config.mini_batch_turns or len(samples)
-        return [self._batch(part, turns) for part in evenly(samples, size)]
-
-    def _batch(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> Batch:
-        return make_batch(
-            [_aged(sample, self._age, self.version) for sample in samples],
+        return mini_batches(
+            samples,
+            turns,
+            learner=self.config,
+            objective=self.objective,
+            age=self._age,
             version=self.version,
-            length_buckets=self.config.length_buckets,
-            micro_batch_tokens=self.config.micro_batch_tokens,
-            is_packed=self.config.is_packed,
-            normalisation=self.objective.normalisation,
-            constant_tokens=self.objective.constant_tokens,
-            support=self.objective.opd.support_size if self.objective.uses_teacher else 0,
-            truncated=frozenset(a.turn.turn_id for a in turns if a.turn.sampling.is_truncated),
         )
 
     def _progress_metrics(self, turns: Sequence[AdmittedTurn]) -> dict[str, float]:
@@ -389,9 +392,3 @@ class Learner:
             "train/refused": float(len(self.lineage.refused)),
             "train/largest_key_share": largest_key_share(turns),
         }
-
-
-def _aged(sample: Sample, age: Callable[[int], int], version: int) -> Sample:
-    """The sample as if no version had been given up: its versions are `age` below `version`."""
-    versions = tuple(version - age(sampled) for sampled in sample.token_versions)
-    return replace(sample, token_versions=versions)

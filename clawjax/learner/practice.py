@@ -128,6 +128,10 @@ class Practice:
         known = (tastes[scope].share if scope in tastes else 0.0 for scope in scopes)
         return fmean(max(least, each) for each in known)
 
+    def is_new(self, scope: str, tastes: Mapping[str, KnownTaste]) -> bool:
+        """Whether a user's reactions are too few and too unlike to be learnt from yet."""
+        return scope not in tastes and len(self._reactions.of(scope)) < self._config.listen
+
     def rehearse(
         self, tastes: Mapping[str, KnownTaste], trainable: Params, *, version: int, seed: int
     ) -> Rehearsal:

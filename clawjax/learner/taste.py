@@ -119,10 +119,10 @@ def foresight(found: Views, scores: Sequence[float]) -> float:
 
 
 def known_share(foreseen: float, count: int, *, full: float) -> float:
-    """How far a taste is known, in [0, 1]: `min(1, max(0, r^2 - 1 / N) / full^2)`.
+    """How far a taste is known, in [0, 1]: `min(1, max(0, r^2 - 2 / N) / full^2)`.
 
-    The square of a correlation of N pairs is by about 1 / N too large. Of reactions that have
-    nothing to do with the replies, a tenth of full knowledge (.4) is claimed on average.
+    Where reactions have nothing to do with the replies, the square of r is 2 / N on average (twice
+    that of independent pairs, as each prediction is fitted on nearly the same others; measured).
 
     Args:
         foreseen: r, as `foresight` has it; below 0 nothing is known.
@@ -131,7 +131,7 @@ def known_share(foreseen: float, count: int, *, full: float) -> float:
             misread and most say the same, so that whose taste is known well enough to put nine
             pairs of replies in ten in order is foreseen to .5 only.
     """
-    return min(1.0, max(0.0, max(0.0, foreseen) ** 2 - 1.0 / count) / full**2)
+    return min(1.0, max(0.0, max(0.0, foreseen) ** 2 - 2.0 / count) / full**2)
 
 
 def _spread(found: Views) -> tuple[Views, Views]:

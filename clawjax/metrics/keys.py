@@ -39,7 +39,7 @@ KEYS: tuple[Key, ...] = (
     Key("train/steps_labelled", "turns", "those of the batch that have labels as steps"),
     Key("train/process_mean", "score", "mean worth of these as steps, -1 to 1"),
     Key("train/replayed_turns", "turns", "earlier praised turns that the step learnt from again"),
-    Key("train/rested", "1", "1 where a batch was not trained on: its user is content"),
+    Key("train/rested", "1", "1 where turns were not trained on: their users are content, or new"),
     Key("train/ema_score", "score", "moving average of such means: the default baseline"),
     Key("train/advantage_mean", "score", "mean credit after the baseline"),
     Key("train/advantage_std", "score", "its spread"),

@@ -28,7 +28,7 @@ from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
 from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
-from clawjax.records import Sample, SamplingParams, Turn
+from clawjax.records import DropReason, Sample, SamplingParams, Turn
 
 ENGINE = EngineConfig(
     slots=4, prefill_chunk=16, live_buckets=[64], warm_up=False, compilation_cache=None
@@ -195,6 +195,36 @@ def test_who_said_too_little_or_one_thing_only_is_not_practised_for(run: Run) ->
     strict = Pupil(run, replace(PRACTICE, min_foresight=0.999))
     strict.hears(40)
     assert strict.rehearse(["local"], trainable, version=0, seed=0).samples == ()
+
+
+def test_who_is_new_is_listened_to_before_anything_is_learnt(run: Run) -> None:
+    practice = replace(PRACTICE, rounds=1, samples=4, listen=10)
+    pupil = Pupil(run, practice)
+    pupil.learner.objective = replace(run.objective, practice=practice)
+    run.record_many(2)
+    run.record_many(2, first=2, score=-1.0)
+    assert not pupil.learner.sweep()
+    assert run.monitor.entries[-1][1]["train/rested"] == 1.0
+    assert pupil.learner.version == 0
+    reasons = [outcome.drop_reason for outcome in run.log.outcomes().values()]
+    assert reasons == [DropReason.LISTENED] * 4
+    assert len(pupil.reactions.of("local")) == 4, "remembered all the same"
+    pupil.hears(40)
+    run.record_many(2, first=4)
+    run.record_many(2, first=6, score=-1.0)
+    assert pupil.learner.sweep()
+    assert run.trained() == {f"t0{n}": 1 for n in range(4, 8)}
+
+
+def test_who_cannot_be_foreseen_is_not_listened_to_for_ever(run: Run) -> None:
+    practice = replace(PRACTICE, rounds=1, listen=4)
+    pupil = Pupil(run, practice)
+    pupil.learner.objective = replace(run.objective, practice=practice)
+    run.record_many(2)
+    run.record_many(2, first=2, score=-1.0)
+    assert pupil.learner.sweep()
+    assert run.monitor.entries[-1][1]["train/practised"] == 0.0
+    assert run.trained() == {f"t0{n}": 1 for n in range(4)}
 
 
 def _turns(count: int) -> list[Turn]:
