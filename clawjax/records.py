@@ -113,10 +113,8 @@ class DropReason(StrEnum):
     ABSTAINED = "abstained"
     STALE = "stale"
     NO_SIGNAL = "no_signal"
-    CONTENT = "content"
-    """Its user is content, and training would only lead away from there."""
-    LISTENED = "listened"
-    """What its user likes cannot be told yet: the reaction is remembered, and no step is taken."""
+    CONTENT = "content"  # its user is content: training would only lead away from there
+    LISTENED = "listened"  # what its user likes cannot be told yet: it is remembered instead
 
 
 @dataclass(frozen=True, slots=True)
