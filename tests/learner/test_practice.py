@@ -162,9 +162,9 @@ def test_of_the_answers_to_a_question_the_best_and_the_worst_are_learnt_from(run
     }
     for prompt in credits:
         asked = [sample for sample in drawn.samples if sample.prompt_ids == prompt]
-        ends = [end(asked, key=lambda one: one.credit[0]).response_ids for end in (min, max)]
+        ends = [end(asked, key=_credit).response_ids for end in (min, max)]
         kept = [sample for sample in found.samples if sample.prompt_ids == prompt]
-        kept = sorted(kept, key=lambda one: one.credit[0])
+        kept = sorted(kept, key=_credit)
         assert [sample.response_ids for sample in kept] == ends
 
 
@@ -225,6 +225,11 @@ def test_who_cannot_be_foreseen_is_not_listened_to_for_ever(run: Run) -> None:
     assert pupil.learner.sweep()
     assert run.monitor.entries[-1][1]["train/practised"] == 0.0
     assert run.trained() == {f"t0{n}": 1 for n in range(4)}
+
+
+def _credit(sample: Sample) -> float:
+    assert sample.credit is not None
+    return sample.credit[0]
 
 
 def _turns(count: int) -> list[Turn]:
