@@ -282,7 +282,8 @@ class Learner:
             if found.samples:
                 self.state = self.state._replace(step=self.state.step - 1)  # one version in all
                 moved = self._step(found.samples, turns, found.reach)
-                metrics["train/practice_reply_kl"] = moved.get("drift/step_reply_kl", 0.0)
+                if "drift/step_reply_kl" in moved:
+                    metrics["train/practice_reply_kl"] = moved["drift/step_reply_kl"]
             metrics["train/practised"] += len(found.samples)
             if found.mean_score is not None:
                 metrics["train/practice_score"] = found.mean_score

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clawjax.learner.stylometry import plain, words_of
+
 __all__ = ["HABITS", "manner"]
 
 
@@ -29,7 +31,6 @@ class _Said(NamedTuple):
     """In small letters; at least one."""
 
 
-_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _BREAK = re.compile(r"(?<=[.!?\u2026])[\"')\]]*\s+|\n+")
 _SHORTEST_REPEAT = 3
 _LONG_WORD = 8
@@ -46,7 +47,7 @@ def _share(pattern: str, flags: re.RegexFlag = re.IGNORECASE) -> Callable[[_Said
 
 
 def _repeats(said: _Said) -> float:
-    spoken = [tuple(_WORD.findall(sentence.lower())) for sentence in said.sentences]
+    spoken = [tuple(words_of(sentence)) for sentence in said.sentences]
     spoken = [words for words in spoken if len(words) >= _SHORTEST_REPEAT]
     return float(len(set(spoken)) < len(spoken))
 
@@ -99,10 +100,10 @@ HABITS: dict[str, Callable[[_Said], float]] = {
 
 def manner(text: str) -> np.ndarray:
     """`[len(HABITS)]`: every habit of a reply, in order; zeros where it has no word."""
-    text = text.strip().replace("\u2019", "'")
-    words = [word.lower() for word in _WORD.findall(text)]
+    text = plain(text)
+    words = words_of(text)
     if not words:
         return np.zeros(len(HABITS))
-    sentences = [part for part in _BREAK.split(text) if _WORD.search(part)]
+    sentences = [part for part in _BREAK.split(text) if words_of(part)]
     said = _Said(text, sentences, words)
     return np.array([habit(said) for habit in HABITS.values()])

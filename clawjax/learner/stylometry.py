@@ -15,7 +15,7 @@ from collections import Counter
 
 import numpy as np
 
-__all__ = ["WIDTH", "stylometry"]
+__all__ = ["WIDTH", "plain", "stylometry", "words_of"]
 
 _SMALL = """
 a about all also an and any are as at be been but by can can't could did do does don't for from had
@@ -35,10 +35,20 @@ WIDTH = _RATES + len(ENDINGS) + _SHAPE
 """How many numbers describe a text."""
 
 
+def plain(text: str) -> str:
+    """The text with straight apostrophes and nothing around it."""
+    return text.strip().replace("\u2019", "'")
+
+
+def words_of(text: str) -> list[str]:
+    """Of a plain text, in small letters; numbers are none."""
+    return [word.lower() for word in _WORD.findall(text)]
+
+
 def stylometry(text: str) -> np.ndarray:
     """`[WIDTH]`: rates per word, endings as 0 or 1, the text's shape; zeros where it is empty."""
-    text = text.strip().replace("\u2019", "'")
-    words = [word.lower() for word in _WORD.findall(text)]
+    text = plain(text)
+    words = words_of(text)
     if not words:
         return np.zeros(WIDTH)
     counts, count = Counter(words), len(words)

@@ -121,8 +121,8 @@ def foresight(found: Views, scores: Sequence[float]) -> float:
 def known_share(foreseen: float, count: int, *, full: float) -> float:
     """How far a taste is known, in [0, 1]: `min(1, max(0, r^2 - 2 / N) / full^2)`.
 
-    Where reactions have nothing to do with the replies, the square of r is 2 / N on average (twice
-    that of independent pairs, as each prediction is fitted on nearly the same others; measured).
+    Where reactions have nothing to do with the replies, the square of r is about 2 / N on average,
+    as simulated (`tests/learner/test_taste.py`); of independent pairs it would be 1 / N.
 
     Args:
         foreseen: r, as `foresight` has it; below 0 nothing is known.
