@@ -12,6 +12,7 @@ from typing import NamedTuple
 from clawjax.config import PROCESS, LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.credit.base import AdmittedTurn
 from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK, combine
+from clawjax.learner.spoken import said
 from clawjax.records import (
     DropReason,
     FinishReason,
@@ -75,8 +76,9 @@ def admit(
     score = combine(verdicts, reward.weights) if asks_score else None
     hints = _hints(judged.verdicts) if objective.uses_hints else ()
     if score is not None or hints or process is not None:
-        said = [v.judged_at for v in judged.verdicts if _says_something(v)]
-        return Admit(AdmittedTurn(judged.turn, score, hints, max(said), process))
+        ready_at = max(v.judged_at for v in judged.verdicts if _says_something(v))
+        wrote = said(judged.next_states)
+        return Admit(AdmittedTurn(judged.turn, score, hints, ready_at, process, wrote))
     if not judged.verdicts or not judged.next_states:
         return Wait()
     if all(s.kind is NextStateKind.SESSION_CLOSED for s in judged.next_states):

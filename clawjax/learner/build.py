@@ -15,10 +15,11 @@ from clawjax.learner.credit import build_credit, combine
 from clawjax.learner.loop import Learner
 from clawjax.learner.practice import Practice
 from clawjax.learner.publish import Publisher
-from clawjax.learner.reactions import Reactions
+from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.seams import LearnerLog
+from clawjax.learner.spoken import said
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher
 from clawjax.log.replay import replay
@@ -119,9 +120,10 @@ def _identity(
 def _recalled(log: LearnerLog, reward: RewardConfig) -> Reactions:
     """What was liked or not before this process began."""
     reactions = Reactions()
-    reactions.remember(
-        (judged.turn, combine(judged.verdicts, reward.weights)) for judged in replay(log)
-    )
+    for judged in replay(log):
+        score = combine(judged.verdicts, reward.weights)
+        if score is not None:
+            reactions.remember([ScoredTurn(judged.turn, score, said(judged.next_states))])
     return reactions
 
 

@@ -35,7 +35,8 @@ def replayed(reactions: Reactions, batch: Sequence[AdmittedTurn], count: int) ->
         if one.score > value
     ]
     return [
-        to_sample(turn, (score - value,) * len(turn.response_ids)) for turn, score in better[:count]
+        to_sample(one.turn, (one.score - value,) * len(one.turn.response_ids))
+        for one in better[:count]
     ]
 
 

@@ -31,7 +31,7 @@ from clawjax.learner.imitation import replayed
 from clawjax.learner.mini_batches import mini_batches
 from clawjax.learner.practice import KnownTaste, Practice
 from clawjax.learner.publish import Publisher
-from clawjax.learner.reactions import Reactions
+from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.seams import LearnerLog, Stop
 from clawjax.learner.shares import largest_key_share, share_out
@@ -244,7 +244,9 @@ class Learner:
         """
         if not self.objective.recalls_reactions:
             return
-        self.reactions.remember((admitted.turn, admitted.score) for admitted in turns)
+        self.reactions.remember(
+            ScoredTurn(a.turn, a.score, a.said) for a in turns if a.score is not None
+        )
         while gone := self.log.forgotten(after=self.forgotten):
             self.forgotten = gone[-1][0]
             self.reactions.forget({turn_id for _, turn_id in gone})

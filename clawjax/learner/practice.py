@@ -31,6 +31,7 @@ from clawjax.learner.taste import (
     features,
     fit_taste,
     foresight,
+    heeding,
     known_share,
     read_layers,
     stacked,
@@ -187,11 +188,12 @@ class Practice:
         if len(known) < self._config.min_scored or rarer < self._config.min_of_each:
             return None
         found, scores = self._views_of(scope, known), [one.score for one in known]
-        foreseen = foresight(found, scores)
+        say = heeding([one.said for one in known], found)
+        foreseen = foresight(found, scores, say)
         share = known_share(foreseen, len(scores), full=self._config.full_foresight)
         if share == 0.0 or foreseen <= self._config.min_foresight:
             return None
-        return KnownTaste(fit_taste(found, scores), share)
+        return KnownTaste(fit_taste(found, scores, say), share)
 
     def _forget(self) -> None:
         """Keep no views of turns that are remembered no longer."""

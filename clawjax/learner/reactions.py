@@ -20,10 +20,11 @@ _KEPT = 8 * RECENT
 
 
 class ScoredTurn(NamedTuple):
-    """A turn, and whether somebody liked it."""
+    """A turn, whether somebody liked it, and how they put that."""
 
     turn: Turn
     score: float
+    said: str = ""
 
 
 class Reactions:
@@ -33,13 +34,12 @@ class Reactions:
         """Remember nobody yet."""
         self._by_user: dict[str, deque[ScoredTurn]] = {}
 
-    def remember(self, scored: Iterable[tuple[Turn, float | None]]) -> None:
-        """Keep those with a score, oldest first; none is kept twice."""
-        for turn, score in scored:
-            known = self._by_user.setdefault(turn.scope, deque(maxlen=_KEPT))
-            is_new = all(turn.turn_id != other.turn.turn_id for other in known)
-            if score is not None and is_new:
-                known.append(ScoredTurn(turn, score))
+    def remember(self, scored: Iterable[ScoredTurn]) -> None:
+        """Keep these, oldest first; none is kept twice."""
+        for one in scored:
+            known = self._by_user.setdefault(one.turn.scope, deque(maxlen=_KEPT))
+            if all(one.turn.turn_id != other.turn.turn_id for other in known):
+                known.append(one)
 
     def forget(self, turn_ids: Set[str]) -> None:
         """Remember these turns no longer."""

@@ -2,9 +2,10 @@
 
 A style shows in what the frozen base model makes of a reply while reading it: whether it ends in a
 question, in the state before its end; whether it is formal, in the states on average. It shows on
-the surface (`clawjax.learner.stylometry`), and in what the reply does (`clawjax.learner.manner`). A
-ridge regression on the three views, of equal say, learns from tens of reactions what a fine-tuned
-reward model needs thousands for. Pure numpy, fp64.
+the surface (`clawjax.learner.stylometry`), and in what the reply does (`clawjax.learner.manner`),
+above all where reactions name it (`clawjax.learner.spoken`). A ridge regression on the three views,
+of equal say, learns from tens of reactions what a fine-tuned reward model needs thousands for. Pure
+numpy, fp64.
 Invariants: a prediction is an estimate of a score, in [-1, 1], and shrinks towards the mean score
 where reactions say little; no feature counts for more than it was seen to vary.
 """
@@ -17,14 +18,17 @@ from typing import NamedTuple
 import numpy as np
 
 from clawjax.learner.manner import manner
+from clawjax.learner.spoken import attention
 from clawjax.learner.stylometry import stylometry
 
 __all__ = [
     "Taste",
     "Views",
+    "even",
     "features",
     "fit_taste",
     "foresight",
+    "heeding",
     "known_share",
     "read_layers",
     "stacked",
@@ -48,6 +52,8 @@ class Taste(NamedTuple):
     """`[F_v]` each, of the replies that it was fitted on."""
     scale: Views
     """`[F_v]` each, their deviations."""
+    say: Views
+    """`[F_v]` each: which share of a view's say every feature has; they sum to 1."""
     weights: np.ndarray
     """`[F]`, of standardised features of all views."""
     score: float
@@ -55,7 +61,7 @@ class Taste(NamedTuple):
 
     def predict(self, found: Views) -> np.ndarray:
         """Scores `[N]` in [-1, 1] of N replies."""
-        standard = _standard(found, self.mean, self.scale)
+        standard = _standard(found, self.mean, self.scale, self.say)
         return np.clip(self.score + standard @ self.weights, -1.0, 1.0)
 
 
@@ -81,32 +87,49 @@ def stacked(replies: Sequence[Views]) -> Views:
     return tuple(np.stack(view) for view in zip(*replies, strict=True))
 
 
-def fit_taste(found: Views, scores: Sequence[float]) -> Taste:
+def even(found: Views) -> Views:
+    """Every feature of a view has the same share of its say, `[F_v]` each."""
+    return tuple(np.full(view.shape[1], 1.0 / view.shape[1]) for view in found)
+
+
+def heeding(reactions: Sequence[str], found: Views) -> Views:
+    """`even`, but the habits have what say these words give them (`attention`).
+
+    Args:
+        reactions: what was said of replies.
+        found: as of `features`, stacked: the last view is the manner of replies.
+    """
+    return (*even(found[:-1]), attention(reactions))
+
+
+def fit_taste(found: Views, scores: Sequence[float], say: Views | None = None) -> Taste:
     """The ridge regression of scores on standardised features, in its dual form.
 
-    `w = Z^T (Z Z^T + ridge I)^-1 (s - mean(s))`, where the features of a view are divided by the
-    square root of their number: as many features as you like cost the solution of one system of N
-    equations, and `Z Z^T` is the sum over views of a mean over their features.
+    `w = Z^T (Z Z^T + ridge I)^-1 (s - mean(s))`, where features are multiplied by the root of
+    their share of a view's say: as many features as you like cost the solution of one system of N
+    equations, and `Z Z^T` is the sum over views of a weighted mean over their features.
 
     Args:
         found: of N replies.
         scores: theirs, in [-1, 1].
+        say: `[F_v]` each; None: `even`.
 
     Reference: Saunders et al. 1998, "Ridge regression learning algorithm in dual variables".
     """
+    say = even(found) if say is None else say
     mean, scale = _spread(found)
-    standard, middle = _standard(found, mean, scale), float(np.mean(scores))
+    standard, middle = _standard(found, mean, scale, say), float(np.mean(scores))
     dual = _dual(standard @ standard.T, np.asarray(scores, np.float64) - middle)
-    return Taste(mean, scale, standard.T @ dual, middle)
+    return Taste(mean, scale, say, standard.T @ dual, middle)
 
 
-def foresight(found: Views, scores: Sequence[float]) -> float:
+def foresight(found: Views, scores: Sequence[float], say: Views | None = None) -> float:
     """How well reactions could have been foreseen: a correlation, about 0 where nothing is known.
 
     Of each score with its prediction by a regression on all others, both as what they are above
     the mean of those; 0 where the scores are all alike.
     """
-    standard = _standard(found, *_spread(found))
+    standard = _standard(found, *_spread(found), even(found) if say is None else say)
     kernel, given = standard @ standard.T, np.asarray(scores, np.float64)
     foreseen, real = np.zeros(len(given)), np.zeros(len(given))
     for index in range(len(given)):
@@ -139,11 +162,11 @@ def _spread(found: Views) -> tuple[Views, Views]:
     return mean, tuple(view.std(axis=0) + _TINY for view in found)
 
 
-def _standard(found: Views, mean: Views, scale: Views) -> np.ndarray:
+def _standard(found: Views, mean: Views, scale: Views, say: Views) -> np.ndarray:
     """`[N, F]`, all views side by side."""
     parts = [
-        np.clip((view - middle) / deviation, -_FARTHEST, _FARTHEST) / view.shape[1] ** 0.5
-        for view, middle, deviation in zip(found, mean, scale, strict=True)
+        np.clip((view - middle) / deviation, -_FARTHEST, _FARTHEST) * np.sqrt(share)
+        for view, middle, deviation, share in zip(found, mean, scale, say, strict=True)
     ]
     return np.concatenate(parts, axis=1)
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from clawjax.config import ToolOutcomeConfig
 from clawjax.json_schema import schema_problem
+from clawjax.log.reaction import is_call_error
 from clawjax.records import Message, ToolCall
-from clawjax.rewards.reaction import is_call_error
 
 __all__ = ["Evidence", "TestCounts", "evidence_of", "exit_code", "test_counts"]
 

@@ -11,9 +11,9 @@ import asyncio
 import time
 
 from clawjax.config import NextStateConfig
+from clawjax.log.reaction import is_call_error, reaction_text
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 from clawjax.rewards.prior import ReactionPrior
-from clawjax.rewards.reaction import is_call_error, reaction_text
 from clawjax.rewards.reaction_model import Reaction, ReactionModel
 
 __all__ = ["NextStateReward", "score_of"]

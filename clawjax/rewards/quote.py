@@ -11,9 +11,9 @@ import re
 import time
 
 from clawjax.config import NextStateConfig
+from clawjax.log.reaction import reaction_text
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 from clawjax.rewards.next_state import score_of
-from clawjax.rewards.reaction import reaction_text
 from clawjax.rewards.reaction_model import Reaction, ReactionModel
 
 __all__ = ["QuoteReward", "sentences"]

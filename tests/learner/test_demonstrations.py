@@ -84,14 +84,14 @@ def test_what_is_no_example_takes_no_place_from_one() -> None:
 
 def test_each_user_is_remembered_once_by_what_they_said() -> None:
     known = Reactions()
-    scored = [("1", 1.0), ("2", 0.3), ("3", -1.0), ("4", None), ("5", 0.0), ("1", 1.0)]
-    known.remember((praised(name), score) for name, score in scored)
-    known.remember([(praised("6", scope="bert"), 1.0)])
+    scored = [("1", 1.0), ("2", 0.3), ("3", -1.0), ("5", 0.0), ("1", 1.0)]
+    known.remember(ScoredTurn(praised(name), score) for name, score in scored)
+    known.remember([ScoredTurn(praised("6", scope="bert"), 1.0)])
     assert [one.turn.turn_id for one in known.praised("anna")] == ["1", "2"]
     assert [one.turn.turn_id for one in known.praised("anna", above=0.5)] == ["1"]
     assert [one.turn.turn_id for one in known.blamed("anna")] == ["3"]
     assert known.praised("nobody") == []
-    known.remember((praised(f"n{n}"), 1.0) for n in range(500))
+    known.remember(ScoredTurn(praised(f"n{n}"), 1.0) for n in range(500))
     assert 16 <= len(known.praised("anna")) < 200
 
 
@@ -149,7 +149,7 @@ def taught(
     teacher: HintTeacher, memory: Reactions, batch: Sequence[AdmittedTurn], model: Model
 ) -> Lesson:
     """What the teacher says once the batch is known, as the learner has it."""
-    memory.remember((one.turn, one.score) for one in batch)
+    memory.remember(ScoredTurn(one.turn, one.score) for one in batch if one.score is not None)
     return teacher.teach(batch, teacher=model, student=model)
 
 

@@ -15,7 +15,7 @@ from clawjax.config import ObjectiveConfig
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.imitation import replayed
-from clawjax.learner.reactions import Reactions
+from clawjax.learner.reactions import Reactions, ScoredTurn
 
 
 def admitted(turn_id: str, score: float | None, scope: str = "u") -> AdmittedTurn:
@@ -24,7 +24,7 @@ def admitted(turn_id: str, score: float | None, scope: str = "u") -> AdmittedTur
 
 def remembering(*turns: AdmittedTurn) -> Reactions:
     known = Reactions()
-    known.remember((one.turn, one.score) for one in turns)
+    known.remember(ScoredTurn(one.turn, one.score) for one in turns if one.score is not None)
     return known
 
 

@@ -23,7 +23,7 @@ from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.loop import Learner
 from clawjax.learner.practice import Practice, Rehearsal
-from clawjax.learner.reactions import Reactions
+from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
 from clawjax.models.transformer import Params
@@ -68,7 +68,7 @@ class Pupil:
             turn = make_turn(
                 f"{scope}{number}", scope=scope, prompt_ids=prompt, response_ids=ids, sampling=REPLY
             )
-            self.reactions.remember([(turn, 1.0 if is_good else -1.0)])
+            self.reactions.remember([ScoredTurn(turn, 1.0 if is_good else -1.0)])
 
     def rehearse(
         self, scopes: list[str], trainable: Params, *, version: int, seed: int
@@ -139,7 +139,7 @@ def test_what_was_made_of_a_reply_is_forgotten_with_it(
     assert read.count(names[0]) == 1, "read once as long as it is remembered"
     pupil.reactions.forget(set(names))
     pupil.practice.tastes(["ben"])
-    pupil.reactions.remember((one.turn, one.score) for one in known)
+    pupil.reactions.remember(known)
     pupil.practice.tastes(["anna"])
     assert read[-16:] == names
 
@@ -155,7 +155,7 @@ def test_of_the_answers_to_a_question_the_best_and_the_worst_are_learnt_from(run
         credits.setdefault(sample.prompt_ids, []).append(sample.credit[0])
     assert all(len(both) == 2 and sum(both) == pytest.approx(0.0) for both in credits.values())
     every = Pupil(run)
-    every.reactions.remember((one.turn, one.score) for one in pupil.reactions.of("local"))
+    every.reactions.remember(pupil.reactions.of("local"))
     drawn = every.rehearse(["local"], trainable, version=0, seed=1)
     assert {sample.response_ids for sample in found.samples} <= {
         sample.response_ids for sample in drawn.samples
@@ -189,7 +189,7 @@ def test_who_said_too_little_or_one_thing_only_is_not_practised_for(run: Run) ->
     theirs = {one.turn.prompt_ids for one in pupil.reactions.of("other")}
     assert {sample.prompt_ids for sample in asked.samples} <= theirs
     grumpy = Reactions()
-    grumpy.remember((turn, -1.0) for turn in _turns(20))
+    grumpy.remember(ScoredTurn(turn, -1.0) for turn in _turns(20))
     pupil.practice._reactions = grumpy
     assert pupil.rehearse(["local"], trainable, version=0, seed=0).samples == ()
     strict = Pupil(run, replace(PRACTICE, min_foresight=0.999))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from clawjax.errors import ForgottenError, LogError
-from clawjax.learner.reactions import Reactions
+from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.log.forgetting import forget, lose_ids
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
@@ -169,7 +169,7 @@ def test_a_log_of_an_earlier_version_can_forget(tmp_path):
 
 def test_memories_of_it_are_taken_back():
     reactions = Reactions()
-    reactions.remember([(turn("t1"), 1.0), (turn("t2"), 1.0)])
+    reactions.remember([ScoredTurn(turn("t1"), 1.0), ScoredTurn(turn("t2"), 1.0)])
     reactions.forget({"t1"})
     assert [one.turn.turn_id for one in reactions.praised("key")] == ["t2"]
 

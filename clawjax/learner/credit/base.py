@@ -28,6 +28,8 @@ class AdmittedTurn(NamedTuple):
     process: float | None = None
     """What the turn is worth as a step, in [-1, 1]; None where nobody labelled it, or the objective
     credits no steps."""
+    said: str = ""
+    """What the user wrote next; empty where they wrote nothing."""
 
 
 @dataclass(frozen=True, slots=True)

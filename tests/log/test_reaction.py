@@ -1,7 +1,7 @@
 import pytest
 
+from clawjax.log.reaction import MAX_CHARS, is_call_error, reaction_text
 from clawjax.records import Message
-from clawjax.rewards.reaction import MAX_CHARS, is_call_error, reaction_text
 
 from .reward_records import tool_says, user_says
 
