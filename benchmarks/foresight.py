@@ -2,16 +2,18 @@
 
 `python benchmarks/foresight.py [--quick] [--personas A,B]` lets the base model answer a persona's
 training questions, fits a taste (`clawjax.learner.taste`) on some of the answers with what the
-persona thinks of them, one in twelve taken the wrong way round, and predicts the others. Many
-random choices of the answers to fit on; 24, 48 and 96 of them. And what each view of a reply is
-worth: without its manner (`clawjax.learner.manner`), which lists habits that people name, a wish
-has to be found as one of a kind that is not listed. About eight minutes a persona on one CPU core;
-`--quick` is the tiny random model, which shows that the script works.
+persona thinks and says of them, one in twelve taken the wrong way round, and predicts the others.
+Many random choices of the answers to fit on; 24, 48 and 96 of them. And what each part of that is
+worth: without the manner of replies (`clawjax.learner.manner`), which lists habits that people
+name, a wish has to be found as one of a kind that is not listed; without what reactions speak of
+(`clawjax.learner.spoken`), as one that nobody puts into words. About eight minutes a persona on one
+CPU core; `--quick` is the tiny random model, which shows that the script works.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -32,6 +34,7 @@ from clawjax.learner.taste import (
     features,
     fit_taste,
     foresight,
+    heeding,
     known_share,
     read_layers,
     stacked,
@@ -69,6 +72,7 @@ def main() -> None:
             "step": "mean share of its reach that practice would take",
             "met": "share of the answers that meet the wish",
             "without_*": "auc where the taste is fitted without that view of a reply",
+            "without_words": "auc where what reactions speak of is not heeded",
             "labels": f"one in {round(1 / WRONG)} of those fitted on is wrong; {TRIALS} choices",
         },
     )
@@ -81,8 +85,8 @@ def measure(config: RunConfig, personas: Sequence[str]) -> list[dict[str, Any]]:
     reader = Reader(model, config)
     rows: list[dict[str, Any]] = []
     for name in personas:
-        found, is_met = reader.read(load_persona(name))
-        for row in predicted(found, is_met, config.objective.practice.full_foresight):
+        found, is_met, said = reader.read(load_persona(name))
+        for row in predicted(found, is_met, said, config.objective.practice.full_foresight):
             rows.append({"persona": name, **row})
             print(*(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     return rows
@@ -98,20 +102,19 @@ class Reader:
         self._scorer = Scorer(config.learner)
         self._base = Model(Decoder(model.architecture), stack(model.params))
 
-    def read(self, persona: Persona) -> tuple[Views, np.ndarray]:
-        """Views of the N answers, and whether each meets the wish, `[N]`."""
-        tokenizer = self._model.tokenizer
-        texts = [question.text for question in persona.train]
-        asked = [texts[index % len(texts)] for index in range(ANSWERS)]
+    def read(self, persona: Persona) -> tuple[Views, np.ndarray, list[str]]:
+        """Views of the N answers, whether each meets the wish `[N]`, and what is said of it."""
+        tokenizer, rng = self._model.tokenizer, random.Random(0)
+        asked = [persona.train[index % len(persona.train)] for index in range(ANSWERS)]
         params = SamplingParams(self._user.max_tokens, temperature=self._user.temperature)
         requests = [
             GenerateRequest(
                 str(index),
-                tuple(tokenizer.encode_prompt(tokenizer.render([Message("user", text)]))),
+                tuple(tokenizer.encode_prompt(tokenizer.render([Message("user", question.text)]))),
                 params,
                 seed=index,
             )
-            for index, text in enumerate(asked)
+            for index, question in enumerate(asked)
         ]
         drawn = self._sampler.draw(self._base.params, requests)
         samples = [
@@ -121,31 +124,37 @@ class Reader:
         layers = read_layers(self._model.architecture.num_layers)
         states = self._scorer.states(self._base, samples, layers)
         replies = [tokenizer.decode(reply.token_ids) for reply in drawn]
-        scores = [
-            persona.score(reply.strip(), text) for reply, text in zip(replies, asked, strict=True)
-        ]
         views = [features(one, reply) for one, reply in zip(states, replies, strict=True)]
-        return stacked(views), np.array(scores) >= 1.0
+        heard = [(reply.strip(), question) for reply, question in zip(replies, asked, strict=True)]
+        scores = [persona.score(reply, question.text) for reply, question in heard]
+        said = [persona.react(reply, question, rng).text for reply, question in heard]
+        return stacked(views), np.array(scores) >= 1.0, said
 
 
-def predicted(found: Views, is_met: np.ndarray, full: float) -> list[dict[str, Any]]:
+def predicted(
+    found: Views, is_met: np.ndarray, said: Sequence[str], full: float
+) -> list[dict[str, Any]]:
     """A row per number of answers to fit on; values None where one kind hardly occurs."""
     rng = np.random.default_rng(0)
     rows = []
     for size in SIZES:
         aucs, foreseen = [], []
-        without: dict[str, list[float | None]] = {view: [] for view in VIEWS}
+        without: dict[str, list[float | None]] = {part: [] for part in (*VIEWS, "words")}
         for _ in range(TRIALS):
             order = rng.permutation(len(is_met))
             fitted, others = order[:size], order[size:]
             seen, unseen = (tuple(view[part] for view in found) for part in (fitted, others))
             wrong = rng.random(size) < WRONG
             scores = np.where(is_met[fitted] ^ wrong, 1.0, -1.0).tolist()
-            aucs.append(foretold(seen, scores, unseen, is_met[others]))
-            foreseen.append(foresight(seen, scores))
+            say = heeding([str(said[index]) for index in fitted], seen)
+            aucs.append(foretold(seen, scores, unseen, is_met[others], say))
+            foreseen.append(foresight(seen, scores, say))
+            without["words"].append(foretold(seen, scores, unseen, is_met[others], None))
             for place, view in enumerate(VIEWS):
-                fewer, asked = (part[:place] + part[place + 1 :] for part in (seen, unseen))
-                without[view].append(foretold(fewer, scores, asked, is_met[others]))
+                fewer, asked, less = (
+                    part[:place] + part[place + 1 :] for part in (seen, unseen, say)
+                )
+                without[view].append(foretold(fewer, scores, asked, is_met[others], less))
         known = [auc for auc in aucs if auc is not None]
         steps = [known_share(r, size, full=full) for r in foreseen]
         rows.append(
@@ -165,10 +174,10 @@ def predicted(found: Views, is_met: np.ndarray, full: float) -> list[dict[str, A
 
 
 def foretold(
-    seen: Views, scores: Sequence[float], unseen: Views, is_met: np.ndarray
+    seen: Views, scores: Sequence[float], unseen: Views, is_met: np.ndarray, say: Views | None
 ) -> float | None:
     """`area` of the others' predictions by a taste that is fitted on those seen."""
-    return area(fit_taste(seen, scores).predict(unseen), is_met)
+    return area(fit_taste(seen, scores, say).predict(unseen), is_met)
 
 
 def mean_of(areas: Sequence[float | None]) -> float | None:

@@ -306,6 +306,7 @@ def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None
     assert built.teacher is not None
     asked = run.log.turns()[2].turn
     assert len(built.teacher.examples(asked)) == 2 * 2
+    assert [one.said for one in built.reactions.of(asked.scope)] == ["thanks"] * 3
 
 
 def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:

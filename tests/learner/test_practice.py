@@ -22,6 +22,7 @@ from clawjax.config import (
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.loop import Learner
+from clawjax.learner.manner import HABITS
 from clawjax.learner.practice import Practice, Rehearsal
 from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.sampler import Sampler
@@ -59,7 +60,7 @@ class Pupil:
         self.learner: Learner = run.learner()
         self.learner.reactions, self.learner.practice = self.reactions, self.practice
 
-    def hears(self, count: int, scope: str = "local") -> None:
+    def hears(self, count: int, scope: str = "local", said: str = "") -> None:
         """Praise of replies in the tokens they like, complaints about those in the others."""
         for number in range(count):
             is_good = number % 2 == 0
@@ -68,7 +69,7 @@ class Pupil:
             turn = make_turn(
                 f"{scope}{number}", scope=scope, prompt_ids=prompt, response_ids=ids, sampling=REPLY
             )
-            self.reactions.remember([ScoredTurn(turn, 1.0 if is_good else -1.0)])
+            self.reactions.remember([ScoredTurn(turn, 1.0 if is_good else -1.0, said)])
 
     def rehearse(
         self, scopes: list[str], trainable: Params, *, version: int, seed: int
@@ -99,6 +100,24 @@ def test_practice_leads_where_reactions_point_within_one_version(run: Run) -> No
     assert pupil.learner.version == 1
     assert run.lineage() == [(1, 0)]
     assert run.trained() == {f"t0{n}": 1 for n in range(4)}, "what was practised is no turn"
+
+
+def test_a_taste_heeds_what_reactions_name(run: Run) -> None:
+    pupil = Pupil(run)
+    pupil.hears(20, "anna", "Stop saying sorry.")
+    pupil.hears(20, "ben")
+    tastes = pupil.practice.tastes(["anna", "ben"])
+    place = [*HABITS].index("apologises")
+    assert tastes["anna"].taste.say[-1][place] > 0.8
+    assert tastes["ben"].taste.say[-1][place] == pytest.approx(1 / len(HABITS))
+
+
+def test_what_a_turn_is_answered_with_is_remembered(run: Run) -> None:
+    pupil = Pupil(run)
+    pupil.learner.objective = replace(pupil.learner.objective, replay_praised=1)
+    run.record_many(2)
+    pupil.learner.sweep()
+    assert [one.said for one in pupil.reactions.of("local")] == ["thanks", "thanks"]
 
 
 def test_answers_are_the_policys_own(run: Run) -> None:

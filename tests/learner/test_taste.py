@@ -5,9 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clawjax.learner.manner import manner
+from clawjax.learner.manner import HABITS, manner
 from clawjax.learner.stylometry import stylometry
-from clawjax.learner.taste import features, fit_taste, foresight, known_share
+from clawjax.learner.taste import (
+    certainty,
+    even,
+    features,
+    fit_taste,
+    foresight,
+    heeding,
+    known_share,
+    stacked,
+)
 
 
 def replies(count: int, width: int, seed: int) -> np.ndarray:
@@ -33,10 +42,27 @@ def test_the_dual_form_is_ridge_regression() -> None:
         ],
         axis=1,
     )
-    # argmin ||z w - (s - mean)||^2 + ridge ||w||^2, with ridge 1
-    primal = np.linalg.solve(z.T @ z + np.eye(9), z.T @ (scores - scores.mean()))
+    # argmin sum(c (z w - (s - mean))^2) + ridge ||w||^2, with ridge 1
+    sure = np.maximum(np.abs(scores / 0.5) ** 3, 0.02)
+    above = scores - np.average(scores, weights=sure)
+    primal = np.linalg.solve((z.T * sure) @ z + np.eye(9), (z.T * sure) @ above)
     np.testing.assert_allclose(taste.weights, primal, atol=1e-12)
-    np.testing.assert_allclose(taste.predict(found), scores.mean() + z @ primal, atol=1e-12)
+    np.testing.assert_allclose(taste.predict(found), (scores - above) + z @ primal, atol=1e-12)
+
+
+def test_what_a_judge_is_unsure_of_counts_for_little() -> None:
+    np.testing.assert_allclose(certainty([1.0, -0.5, 0.0]), [1.0, 0.125, 0.02])
+    np.testing.assert_allclose(certainty([-0.5, 0.5]), 1.0)
+    np.testing.assert_allclose(certainty([0.0, 0.0]), 0.02)
+    found, rng = (replies(440, 20, 6),), np.random.default_rng(7)
+    wish = np.sign(found[0][:, 0])
+    is_misread = rng.random(440) < 0.3
+    scores = np.where(is_misread, -0.5, 0.95) * wish
+    known, new = tuple(view[:40] for view in found), tuple(view[40:] for view in found)
+    doubtful = fit_taste(known, scores[:40].tolist()).predict(new) * wish[40:]
+    believed = fit_taste(known, np.sign(scores[:40]).tolist()).predict(new) * wish[40:]
+    assert np.mean(doubtful > 0) > np.mean(believed > 0)
+    assert foresight(known, scores[:40].tolist()) > foresight(known, np.sign(scores[:40]).tolist())
 
 
 def test_a_narrow_view_has_the_same_say_as_a_wide_one() -> None:
@@ -48,6 +74,43 @@ def test_a_narrow_view_has_the_same_say_as_a_wide_one() -> None:
     alone = fit_taste(known[1:], scores[:60].tolist()).predict(new[1:])
     right = [np.mean(np.sign(predicted) == scores[60:]) for predicted in (both, alone)]
     assert right[0] > max(0.85, right[1] - 0.05)
+
+
+REPLIES = [
+    "Water the roses at night.",
+    "I am sorry. Water the roses at night!",
+    "You should water them twice a week, and never at noon.",
+    "Sorry, I cannot say. Roses:\n- like water\n- like sun",
+    "They like the sun. Do they get any?",
+    "- Water\n- Sun\n\nI apologise for my roses.",
+] * 4
+MEANT = [-1.0 if "sorry" in reply.lower() or "apolog" in reply else 1.0 for reply in REPLIES]
+
+
+def test_a_habit_that_reactions_name_is_found_in_fewer_of_them() -> None:
+    """Four are enough where somebody says what they meant, whatever else replies do."""
+    rng = np.random.default_rng(0)
+    found = stacked([features(rng.normal(size=(5, 2, 30)), reply) for reply in REPLIES])
+    few, rest = ([view[part] for view in found] for part in (slice(4), slice(4, None)))
+    named = heeding(["Stop saying sorry.", "No excuses, good."] * 2, tuple(few))
+    ahead = [
+        np.mean(fit_taste(tuple(few), MEANT[:4], say).predict(tuple(rest)) * MEANT[4:])
+        for say in (named, None)
+    ]
+    assert ahead[0] > 2 * max(0.0, ahead[1])
+    assert foresight(found, MEANT, heeding(["Sorry?"] * 24, found)) > foresight(found, MEANT)
+
+
+def test_the_say_of_a_view_is_shared_out() -> None:
+    found = stacked([features(np.ones((2, 1, 3)), reply) for reply in REPLIES])
+    *others, habits = heeding(["What is it with those lists?"], found)
+    for given, same in zip(others, even(found)[:-1], strict=True):
+        np.testing.assert_array_equal(given, same)
+    assert habits.sum() == pytest.approx(1.0)
+    assert max(zip(habits, HABITS, strict=True))[1] == "list"
+    np.testing.assert_allclose(heeding([], found)[-1], even(found)[-1])
+    plainly = fit_taste(found, MEANT)
+    np.testing.assert_array_equal(plainly.weights, fit_taste(found, MEANT, even(found)).weights)
 
 
 def test_a_habit_hardly_seen_before_does_not_outweigh_all_others() -> None:

@@ -3,11 +3,9 @@ import pytest
 from clawjax.log.reaction import MAX_CHARS, is_call_error, reaction_text
 from clawjax.records import Message
 
-from .reward_records import tool_says, user_says
-
 
 def read(*words: str) -> str:
-    return reaction_text(user_says(*words).messages)
+    return reaction_text([Message("user", text) for text in words])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +56,7 @@ def test_long_messages_keep_their_start_and_end():
     ],
 )
 def test_a_rejected_call_is_the_calls_fault(result):
-    assert is_call_error(tool_says(result).messages)
+    assert is_call_error([Message("tool", result, tool_call_id="c1")])
 
 
 @pytest.mark.parametrize(
@@ -74,8 +72,8 @@ def test_a_rejected_call_is_the_calls_fault(result):
     ],
 )
 def test_other_results_say_nothing_certain(result):
-    assert not is_call_error(tool_says(result).messages)
+    assert not is_call_error([Message("tool", result, tool_call_id="c1")])
 
 
 def test_a_user_cannot_fake_a_tool_error():
-    assert not is_call_error(user_says("Error: invalid arguments").messages)
+    assert not is_call_error([Message("user", "Error: invalid arguments")])
