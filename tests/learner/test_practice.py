@@ -115,9 +115,9 @@ def test_a_taste_heeds_what_reactions_name(run: Run) -> None:
 def test_what_a_turn_is_answered_with_is_remembered(run: Run) -> None:
     pupil = Pupil(run)
     pupil.learner.objective = replace(pupil.learner.objective, replay_praised=1)
-    run.record_many(2)
+    run.record_many(4)
     pupil.learner.sweep()
-    assert [one.said for one in pupil.reactions.of("local")] == ["thanks", "thanks"]
+    assert [one.said for one in pupil.reactions.of("local")] == ["thanks"] * 4
 
 
 def test_answers_are_the_policys_own(run: Run) -> None:
