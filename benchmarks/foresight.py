@@ -146,7 +146,7 @@ def predicted(
             seen, unseen = (tuple(view[part] for view in found) for part in (fitted, others))
             wrong = rng.random(size) < WRONG
             scores = np.where(is_met[fitted] ^ wrong, 1.0, -1.0).tolist()
-            say = heeding([str(said[index]) for index in fitted], seen)
+            say = heeding([said[int(index)] for index in fitted], seen)
             aucs.append(foretold(seen, scores, unseen, is_met[others], say))
             foreseen.append(foresight(seen, scores, say))
             without["words"].append(foretold(seen, scores, unseen, is_met[others], None))

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from clawjax.config import PROCESS, LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.credit.base import AdmittedTurn
 from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK, combine
-from clawjax.learner.spoken import said
 from clawjax.records import (
     DropReason,
     FinishReason,
@@ -77,8 +76,7 @@ def admit(
     hints = _hints(judged.verdicts) if objective.uses_hints else ()
     if score is not None or hints or process is not None:
         ready_at = max(v.judged_at for v in judged.verdicts if _says_something(v))
-        wrote = said(judged.next_states)
-        return Admit(AdmittedTurn(judged.turn, score, hints, ready_at, process, wrote))
+        return Admit(AdmittedTurn(judged.turn, score, hints, ready_at, process, judged.next_states))
     if not judged.verdicts or not judged.next_states:
         return Wait()
     if all(s.kind is NextStateKind.SESSION_CLOSED for s in judged.next_states):

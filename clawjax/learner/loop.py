@@ -35,6 +35,7 @@ from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.seams import LearnerLog, Stop
 from clawjax.learner.shares import largest_key_share, share_out
+from clawjax.learner.spoken import said
 from clawjax.learner.step import TrainState, TrainStep
 from clawjax.learner.teacher import HintTeacher, Lesson
 from clawjax.learner.timing import is_due
@@ -245,7 +246,7 @@ class Learner:
         if not self.objective.recalls_reactions:
             return
         self.reactions.remember(
-            ScoredTurn(a.turn, a.score, a.said) for a in turns if a.score is not None
+            ScoredTurn(a.turn, a.score, said(a.next_states)) for a in turns if a.score is not None
         )
         while gone := self.log.forgotten(after=self.forgotten):
             self.forgotten = gone[-1][0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-from clawjax.records import Turn
+from clawjax.records import NextState, Turn
 
 __all__ = ["AdmittedTurn", "CreditFunction", "CreditState", "Credited", "LogRatios"]
 
@@ -28,8 +28,8 @@ class AdmittedTurn(NamedTuple):
     process: float | None = None
     """What the turn is worth as a step, in [-1, 1]; None where nobody labelled it, or the objective
     credits no steps."""
-    said: str = ""
-    """What the user wrote next; empty where they wrote nothing."""
+    next_states: tuple[NextState, ...] = ()
+    """What came after it."""
 
 
 @dataclass(frozen=True, slots=True)
