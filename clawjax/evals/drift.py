@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from clawjax.errors import StoreError
 from clawjax.log.store import SqlTurnLog
-from clawjax.models.divergence import CHUNK, Drift, Exchange, forward, mean_kl, summed_kl
+from clawjax.models.divergence import CHUNK, Drift, Exchange, forward, mean_kl, padded, summed_kl
 from clawjax.protocols import BASE_KIND, WeightVersion
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def kl_from_base(
     Each position is conditioned on the prompt and the reply before it. None where there is no
     response token.
     """
-    return mean_kl(partial(_compiled(architecture), policy, base), exchanges, _padded_length)
+    replies = padded(exchanges, _padded_length)
+    return mean_kl(starmap(partial(_compiled(architecture), policy, base), replies), replies)
 
 
 @cache

@@ -24,8 +24,10 @@ from clawjax.models.divergence import (
     Drift,
     Exchange,
     Forward,
+    Padded,
     mean_kl,
     mean_nll,
+    padded,
     summed_kl,
     summed_nll,
 )
@@ -48,6 +50,15 @@ class Shortened(NamedTuple):
 
     trainable: Params
     metrics: dict[str, float]
+
+
+class _Reference(NamedTuple):
+    """What policies are compared with; its states are read once, however many are."""
+
+    model: Model
+    replies: Sequence[Padded]
+    states: Sequence[Array]
+    """Of each reply, `[T, D]`."""
 
 
 class _Step(NamedTuple):
@@ -89,6 +100,7 @@ class DriftBudget:
         self._fixed_text = fixed_text
         self._lengths = _halvings(max(length_buckets))
         self._base_nll: float | None = None
+        self._states = jax.jit(_states, static_argnums=0)
         self._kl = jax.jit(_kl, static_argnums=(0, 1))
         self._nll = jax.jit(_nll, static_argnums=0)
 
@@ -134,11 +146,11 @@ class DriftBudget:
         Reference: the line search of TRPO, Schulman et al. 2015, arXiv:1502.05477, appendix C,
         without its condition on the surrogate.
         """
-        reference = model(before)
+        reference = self._reference(model(before), samples)
         kept, too_long, share = _Step(0.0, 0.0), None, 1.0
         for _ in range(_GUESSES):
             moved = _between(before, after, share)
-            step = _Step(share, self._drift(model(moved), reference, samples).kl_per_reply)
+            step = _Step(share, self._drift(model(moved), reference).kl_per_reply)
             if step.kl <= max_kl:
                 kept = step
             else:
@@ -150,17 +162,24 @@ class DriftBudget:
         return Shortened(_between(before, after, kept.share), metrics)
 
     def _measured_kl(self, policy: Model, samples: Sequence[Sample]) -> float:
-        return self._drift(policy, self._base, samples).kl_per_token
+        return self._drift(policy, self._reference(self._base, samples)).kl_per_token
 
-    def _drift(self, policy: Model, reference: Model, samples: Sequence[Sample]) -> Drift:
+    def _reference(self, model: Model, samples: Sequence[Sample]) -> _Reference:
         exchanges = [
             Exchange(sample.prompt_ids, sample.response_ids)
             for sample in samples[: self._config.max_turns]
         ]
-        summed = partial(
-            self._kl, policy.decoder, reference.decoder, policy.params, reference.params
-        )
-        drift = mean_kl(summed, exchanges, self._padded_length)
+        replies = padded(exchanges, self._padded_length)
+        states = [
+            self._states(model.decoder, model.params, reply.ids, reply.length) for reply in replies
+        ]
+        return _Reference(model, replies, states)
+
+    def _drift(self, policy: Model, reference: _Reference) -> Drift:
+        model, replies, states = reference
+        summed = partial(self._kl, policy.decoder, model.decoder, policy.params, model.params)
+        sums = (summed(known, *reply) for known, reply in zip(states, replies, strict=True))
+        drift = mean_kl(sums, replies)
         assert drift is not None, "a batch has response tokens"
         return drift
 
@@ -213,8 +232,15 @@ def _excess(what: str, value: float, config: DriftConfig, limit: str) -> list[st
     return [f"{what} is {value:.4g} nats per token, above learner.drift.{limit}={allowed:g}"]
 
 
-def _kl(policy: Decoder, base: Decoder, params: Params, base_params: Params, *at: Array) -> Array:
-    return summed_kl(_forward(policy, params), _forward(base, base_params), *at)
+def _states(decoder: Decoder, params: Params, ids: Array, count: Array) -> Array:
+    return _forward(decoder, params).hidden(ids, count)
+
+
+def _kl(
+    policy: Decoder, base: Decoder, params: Params, base_params: Params, states: Array, *at: Array
+) -> Array:
+    known = _forward(base, base_params)._replace(hidden=lambda *_: states)
+    return summed_kl(_forward(policy, params), known, *at)
 
 
 def _nll(decoder: Decoder, params: Params, *at: Array) -> Array:

@@ -6,7 +6,7 @@ has its vocabulary-wide scores in memory, for either model. Imports jax only whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,9 +22,11 @@ __all__ = [
     "Drift",
     "Exchange",
     "Forward",
+    "Padded",
     "forward",
     "mean_kl",
     "mean_nll",
+    "padded",
     "summed_kl",
     "summed_nll",
 ]
@@ -40,6 +42,19 @@ class Exchange(NamedTuple):
 
     prompt_ids: tuple[int, ...]
     response_ids: tuple[int, ...]
+
+
+class Padded(NamedTuple):
+    """A reply as compiled functions take it."""
+
+    ids: np.ndarray
+    """Prompt and response, `[1, T]` int32, padded to a multiple of `CHUNK`."""
+    length: int
+    """How many are no padding."""
+    start: int
+    """First position that predicts a response token."""
+    end: int
+    """First one after it that does not."""
 
 
 class Drift(NamedTuple):
@@ -85,30 +100,37 @@ def forward(architecture: Architecture, params: Params) -> Forward:
     return Forward(hidden, logits)
 
 
-def mean_kl(
-    summed: Callable[..., jax.Array],
-    exchanges: Sequence[Exchange],
-    padded_length: Callable[[int], int],
-) -> Drift | None:
-    """Mean of `summed_kl` over all response tokens; None where there is none.
+def padded(
+    exchanges: Sequence[Exchange], padded_length: Callable[[int], int]
+) -> tuple[Padded, ...]:
+    """Those of the exchanges that have response tokens.
 
     Args:
-        summed: compiled `summed_kl`, given `(ids [1, T], count, start, end)`.
         exchanges: each reply is conditioned on its prompt.
         padded_length: at least its argument and a multiple of `CHUNK`; of few values, as each is
             compiled for.
     """
-    total, tokens, replies = 0.0, 0, 0
-    for exchange in exchanges:
-        if not exchange.response_ids:
+    replies: list[Padded] = []
+    for prompt_ids, response_ids in exchanges:
+        if not response_ids:
             continue
-        ids = (*exchange.prompt_ids, *exchange.response_ids)
-        padded = np.zeros((1, padded_length(len(ids))), np.int32)
-        padded[0, : len(ids)] = ids
-        total += float(summed(padded, len(ids), len(exchange.prompt_ids) - 1, len(ids) - 1))
-        tokens += len(exchange.response_ids)
-        replies += 1
-    return Drift(total / tokens, tokens, replies) if tokens else None
+        count = len(prompt_ids) + len(response_ids)
+        ids = np.zeros((1, padded_length(count)), np.int32)
+        ids[0, :count] = (*prompt_ids, *response_ids)
+        replies.append(Padded(ids, count, len(prompt_ids) - 1, count - 1))
+    return tuple(replies)
+
+
+def mean_kl(sums: Iterable[jax.Array], replies: Sequence[Padded]) -> Drift | None:
+    """Mean of `summed_kl` over all response tokens; None where there is none.
+
+    Args:
+        sums: one per reply, in their order.
+        replies: that they are over.
+    """
+    total = sum(map(float, sums))
+    tokens = sum(reply.end - reply.start for reply in replies)
+    return Drift(total / tokens, tokens, len(replies)) if tokens else None
 
 
 def mean_nll(summed: Callable[..., jax.Array], token_ids: Sequence[int]) -> float:
@@ -141,9 +163,9 @@ def summed_kl(
     Args:
         policy: p.
         base: q.
-        ids: `[1, T]`, padded to a multiple of `CHUNK`.
+        ids: `[1, T]`, with `start` and `end` as in `Padded`.
         count: how many are no padding.
-        start: first position counted, which predicts the token after it.
+        start: first position counted.
         end: first one that is not.
     """
     import jax

@@ -160,6 +160,20 @@ def test_a_step_that_goes_too_far_is_shortened_on_its_way(step) -> None:
         chex.assert_trees_all_close(found.trainable, expected, rtol=1e-6, atol=1e-7)
 
 
+def test_the_policy_before_is_read_once_for_all_guesses(step, monkeypatch) -> None:
+    whole = shortened(step, 100.0).metrics["drift/step_reply_kl"]
+    train_step, before, after = step
+    chosen = budget(train_step.base, max_step_reply_kl=1.0)
+    read: list[int] = []
+    guesses: list[int] = []
+    states, kl = chosen._states, chosen._kl
+    monkeypatch.setattr(chosen, "_states", lambda *args: read.append(1) or states(*args))
+    monkeypatch.setattr(chosen, "_kl", lambda *args: guesses.append(1) or kl(*args))
+    chosen.shortened(before, after, max_kl=0.01 * whole, model=train_step.model, samples=SAMPLES)
+    assert len(read) == len(SAMPLES)
+    assert len(guesses) >= 2 * len(SAMPLES)
+
+
 def test_a_step_that_is_not_finite_is_not_taken_for_a_short_one(step) -> None:
     train_step, before, after = step
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, after)
