@@ -19,9 +19,11 @@ from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.seams import LearnerLog
+from clawjax.learner.signals import SignalReader
 from clawjax.learner.spoken import said
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher
+from clawjax.learner.update import Updater
 from clawjax.log.replay import replay
 from clawjax.models.load import LoadedModel
 from clawjax.models.tokenizer import ChatTokenizer
@@ -83,11 +85,24 @@ def build_learner(
         config=learner,
         reward=reward,
         log=log,
-        credit=build_credit(objective),
         objective=objective,
-        scorer=scorer,
-        teacher=_build_teacher(model.tokenizer, objective, learner, scorer, reactions),
-        train_step=train_step,
+        reader=SignalReader(
+            objective=objective,
+            credit=build_credit(objective),
+            scorer=scorer,
+            train_step=train_step,
+            teacher=_build_teacher(model.tokenizer, objective, learner, scorer, reactions),
+            reactions=reactions,
+        ),
+        updater=Updater(
+            config=learner,
+            objective=objective,
+            train_step=train_step,
+            budget=_build_budget(train_step, objective, learner, model.tokenizer, fixed_text),
+            practice=_build_practice(
+                model, objective, learner, engine, train_step, scorer, reactions
+            ),
+        ),
         checkpoints=Checkpoints(
             run_dir / "checkpoints",
             keep=learner.keep_checkpoints,
@@ -96,9 +111,6 @@ def build_learner(
         publisher=Publisher(store, model, learner),
         monitor=monitor,
         state=train_step.init(seed),
-        budget=_build_budget(train_step, objective, learner, model.tokenizer, fixed_text),
-        reactions=reactions,
-        practice=_build_practice(model, objective, learner, engine, train_step, scorer, reactions),
         clock=clock,
     )
     built.start()

@@ -11,37 +11,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-import jax
-import jax.numpy as jnp
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.engine.adoption import return_freed_memory
 from clawjax.errors import ForgottenError
 from clawjax.learner.admission import Admit, Drop, admit
-from clawjax.learner.batching import Batch
-from clawjax.learner.budget import Checked, DriftBudget
 from clawjax.learner.checkpoint import Checkpoints, Progress
-from clawjax.learner.contentment import is_content, mean_score, step_share
-from clawjax.learner.credit import AdmittedTurn, CreditFunction
-from clawjax.learner.effective import effective_objective
-from clawjax.learner.imitation import replayed
-from clawjax.learner.mini_batches import mini_batches
-from clawjax.learner.practice import KnownTaste, Practice
+from clawjax.learner.contentment import is_content, mean_score
+from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.publish import Publisher
-from clawjax.learner.reactions import Reactions, ScoredTurn
-from clawjax.learner.scoring import Scorer
+from clawjax.learner.reactions import ScoredTurn
 from clawjax.learner.seams import LearnerLog, Stop
 from clawjax.learner.shares import largest_key_share, share_out
+from clawjax.learner.signals import SignalReader, Signals
 from clawjax.learner.spoken import said
 from clawjax.learner.step import TrainState, TrainStep
-from clawjax.learner.teacher import HintTeacher, Lesson
 from clawjax.learner.timing import is_due
-from clawjax.log.replay import to_sample
+from clawjax.learner.update import Updater
 from clawjax.protocols import Monitor
-from clawjax.records import DropReason, Outcome, Sample, Turn
+from clawjax.records import DropReason, Outcome
 from clawjax.weights import Lineage
 
 __all__ = ["Learner"]
@@ -61,22 +51,13 @@ class Learner:
     config: LearnerConfig
     reward: RewardConfig
     log: LearnerLog
-    credit: CreditFunction
     objective: ObjectiveConfig
-    scorer: Scorer
-    teacher: HintTeacher | None
-    """None where the objective does not learn from hints."""
-    train_step: TrainStep
+    reader: SignalReader
+    updater: Updater
     checkpoints: Checkpoints
     publisher: Publisher
     monitor: Monitor
     state: TrainState
-    budget: DriftBudget | None = None
-    """None where nothing is limited."""
-    reactions: Reactions = field(default_factory=Reactions)
-    """What the teacher reads and what is learnt from again; the teacher has the same."""
-    practice: Practice | None = None
-    """None where nothing is learnt from answers that nobody asked for."""
     clock: Callable[[], float] = time.time
     progress: Progress = field(default_factory=Progress)
     lineage: Lineage = field(default_factory=Lineage)
@@ -89,6 +70,11 @@ class Learner:
     def version(self) -> int:
         """The newest version made, which is the number of steps taken."""
         return int(self.state.step)
+
+    @property
+    def train_step(self) -> TrainStep:
+        """What makes policies of weights."""
+        return self.updater.train_step
 
     @property
     def is_finished(self) -> bool:
@@ -176,67 +162,64 @@ class Learner:
         return self.version > was
 
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
-        """One step, from lesson to settlement; none where no turn has a signal, or all is well."""
+        """One step, from signals to settlement; none where nothing is to be learnt yet."""
         self._remember(turns)
         if is_content(turns, self.config.rest_above):
             self._rest(turns, DropReason.CONTENT)
             return
-        scopes = [admitted.turn.scope for admitted in turns]
-        tastes = {} if self.practice is None else self.practice.tastes(scopes)
-        new = {scope for scope in scopes if self.practice and self.practice.is_new(scope, tastes)}
-        if new:
-            self._rest([a for a in turns if a.turn.scope in new], DropReason.LISTENED)
-            turns = [a for a in turns if a.turn.scope not in new]
+        tastes = self.updater.tastes(turns)
+        new = self.updater.strangers(turns, tastes)
+        self._rest([a for a in turns if a.turn.scope in new], DropReason.LISTENED)
+        turns = [a for a in turns if a.turn.scope not in new]
         if not turns:
             return
-        lesson = self._lesson(turns)
-        credited = self.credit(turns, self.progress.credit, self._log_ratios)
-        samples = [
-            to_sample(admitted.turn, credit, lesson.says.get(admitted.turn.turn_id))
-            for admitted, credit in zip(turns, credited.credit, strict=True)
-        ]
-        samples = self._with_signal(samples)
-        again = replayed(self.reactions, turns, self.objective.replay_praised) if samples else []
-        effective = effective_objective(
-            self.objective, turns, credited, lesson, replayed=len(again)
+        signals = self.reader.read(turns, self.state, self.progress.credit)
+        self._drop(signals.without, DropReason.NO_SIGNAL)
+        if not self._claim(signals):
+            return
+        self.state, metrics, drift = self.updater.update(
+            self.state, signals, turns, tastes, held=self.held, age=self._age
         )
-        said = {**credited.metrics, **lesson.metrics}
-        if not samples:
-            logger.info("no step after version %d: %s", self.version, effective)
-            self.monitor.log(said, step=self.version, texts=effective.texts)
-            return
-        version = self.version + 1
-        try:
-            self.log.claim(version, [sample.turn_id for sample in samples])
-        except ForgottenError as error:  # the next sweep does not see these turns
-            logger.info("no step after version %d: %s", self.version, error)
-            return
-        metrics = self._step([*samples, *again], turns, self._step_bound(turns, tastes))
-        metrics |= self._practise(turns, tastes)
-        drift = self._drift(samples)
         self.progress = Progress(
-            credit=credited.state,
-            turns=self.progress.turns + len(samples),
+            credit=signals.credit_state,
+            turns=self.progress.turns + len(signals.samples),
             tokens=self.progress.tokens + int(metrics["train/tokens"]),
             parent=self.held,
             refused=drift.refused,
         )
-        self.held = version
-        self.checkpoints.save(self.state, self.progress)
-        self._publish()
-        self.log.settle(version, version)
-        return_freed_memory()  # of a step, which the next one will not soon need
-        metrics |= said | drift.metrics | self._progress_metrics(turns)
-        metrics["train/replayed_turns"] = float(len(again))
-        self.monitor.log(metrics, step=version, texts=effective.texts)
+        self.held = self.version
+        self._settle()
+        metrics |= {**signals.metrics, **drift.metrics, **self._progress_metrics(turns)}
+        metrics["train/replayed_turns"] = float(len(signals.again))
+        self.monitor.log(metrics, step=self.version, texts=signals.effective.texts)
         logger.info(
             "version %d: %d turns, loss %.4f, %.1f s; %s",
-            version,
-            len(samples),
+            self.version,
+            len(signals.samples),
             metrics["train/loss"],
             metrics["train/seconds"],
-            effective,
+            signals.effective,
         )
+
+    def _claim(self, signals: Signals) -> bool:
+        """Take the turns for the next version; False where there are none, or one is gone."""
+        if not signals.samples:
+            logger.info("no step after version %d: %s", self.version, signals.effective)
+            self.monitor.log(signals.metrics, step=self.version, texts=signals.effective.texts)
+            return False
+        try:
+            self.log.claim(self.version + 1, [sample.turn_id for sample in signals.samples])
+        except ForgottenError as error:  # the next sweep does not see these turns
+            logger.info("no step after version %d: %s", self.version, error)
+            return False
+        return True
+
+    def _settle(self) -> None:
+        """Make the newest version durable and served, and its turns trained."""
+        self.checkpoints.save(self.state, self.progress)
+        self._publish()
+        self.log.settle(self.version, self.version)
+        return_freed_memory()  # of a step, which the next one will not soon need
 
     def _remember(self, turns: Sequence[AdmittedTurn]) -> None:
         """What was liked or not is an example for its neighbours; praise is learnt from again.
@@ -245,71 +228,18 @@ class Learner:
         """
         if not self.objective.recalls_reactions:
             return
-        self.reactions.remember(
+        self.reader.reactions.remember(
             ScoredTurn(a.turn, a.score, said(a.next_states)) for a in turns if a.score is not None
         )
         while gone := self.log.forgotten(after=self.forgotten):
             self.forgotten = gone[-1][0]
-            self.reactions.forget({turn_id for _, turn_id in gone})
-
-    def _step(
-        self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn], bound: float | None
-    ) -> dict[str, float]:
-        """Update the policy, not farther than a bound in nats per reply; its metrics."""
-        if self.budget is None or bound is None:
-            self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
-            return metrics
-        before = jax.tree.map(jnp.array, self.state.trainable)  # the state is donated
-        self.state, metrics = self.train_step.run(self.state, self._batches(samples, turns))
-        shortened = self.budget.shortened(
-            before,
-            self.state.trainable,
-            max_kl=bound,
-            model=self.train_step.model,
-            samples=samples,
-        )
-        self.state = self.state._replace(trainable=shortened.trainable)
-        return metrics | shortened.metrics
-
-    def _practise(
-        self, turns: Sequence[AdmittedTurn], tastes: Mapping[str, KnownTaste]
-    ) -> dict[str, float]:
-        """Go on with answers nobody asked for, an update each, all part of the same version."""
-        if self.practice is None:
-            return {}
-        metrics = {"train/practised": 0.0}
-        for seed in self.practice.seeds(self.version):
-            found = self.practice.rehearse(
-                tastes, self.state.trainable, version=self.held, seed=seed
-            )
-            if found.samples:
-                self.state = self.state._replace(step=self.state.step - 1)  # one version in all
-                moved = self._step(found.samples, turns, found.reach)
-                if "drift/step_reply_kl" in moved:
-                    metrics["train/practice_reply_kl"] = moved["drift/step_reply_kl"]
-            metrics["train/practised"] += len(found.samples)
-            if found.mean_score is not None:
-                metrics["train/practice_score"] = found.mean_score
-                metrics["train/practice_reach"] = found.reach
-        return metrics
-
-    def _step_bound(
-        self, turns: Sequence[AdmittedTurn], tastes: Mapping[str, KnownTaste]
-    ) -> float | None:
-        """How far an update may lead, in nats per reply; None where that is not limited."""
-        bound = self.config.drift.max_step_reply_kl
-        if bound is None:
-            return None
-        if self.config.drift.eases:
-            bound *= step_share(turns, self.config.rest_above)
-        if self.practice is not None:
-            bound *= self.practice.step_share([a.turn.scope for a in turns], tastes)
-        return bound
+            self.reader.reactions.forget({turn_id for _, turn_id in gone})
 
     def _rest(self, turns: Sequence[AdmittedTurn], reason: DropReason) -> None:
         """Settle turns without a step."""
-        now = self.clock()
-        self.log.append(*(Outcome(a.turn.turn_id, now, drop_reason=reason) for a in turns))
+        if not turns:
+            return
+        self._drop([admitted.turn.turn_id for admitted in turns], reason)
         mean = mean_score(turns)
         logger.info(
             "no step on %d turns after version %d (%s): their mean score is %s",
@@ -319,6 +249,12 @@ class Learner:
             mean,
         )
         self.monitor.log({"train/reward_mean": mean or 0.0, "train/rested": 1.0}, step=self.version)
+
+    def _drop(self, turn_ids: Sequence[str], reason: DropReason) -> None:
+        """They will not be looked at again."""
+        if turn_ids:
+            now = self.clock()
+            self.log.append(*(Outcome(turn_id, now, drop_reason=reason) for turn_id in turn_ids))
 
     def _hold(self, version: int, *, step: int) -> None:
         """Train from a version's weights; the next version will descend from it."""
@@ -336,55 +272,9 @@ class Learner:
         if made.refused is not None:
             logger.warning("version %d is kept and not served: %s", made.version, made.refused)
 
-    def _drift(self, samples: Sequence[Sample]) -> Checked:
-        if self.budget is None:
-            return Checked({}, None)
-        return self.budget.check(self.train_step.policy(self.state), samples)
-
     def _age(self, version: int) -> int:
         """Steps between a version and the policy now, along the lineage."""
         return self.lineage.distance(self.held, version)
-
-    def _lesson(self, turns: Sequence[AdmittedTurn]) -> Lesson:
-        """What the teacher says; nothing where the objective has none."""
-        if self.teacher is None:
-            return Lesson({}, {})
-        return self.teacher.teach(
-            turns,
-            teacher=self.train_step.teacher(self.state),
-            student=self.train_step.policy(self.state),
-        )
-
-    def _log_ratios(self, turns: Sequence[Turn]) -> list[float]:
-        """How much likelier the policy finds each reply than the base does, in nats."""
-        return self.scorer.log_ratios(
-            [to_sample(turn, None) for turn in turns],
-            policy=self.train_step.policy(self.state),
-            base=self.train_step.base,
-        )
-
-    def _with_signal(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Those with credit or a teacher; the others, e.g. with a hint of no use, are dropped."""
-        kept = [sample for sample in samples if sample.credit or sample.teacher]
-        now, ids = self.clock(), {sample.turn_id for sample in kept}
-        drops = [
-            Outcome(sample.turn_id, now, drop_reason=DropReason.NO_SIGNAL)
-            for sample in samples
-            if sample.turn_id not in ids
-        ]
-        if drops:
-            self.log.append(*drops)
-        return kept
-
-    def _batches(self, samples: Sequence[Sample], turns: Sequence[AdmittedTurn]) -> list[Batch]:
-        return mini_batches(
-            samples,
-            turns,
-            learner=self.config,
-            objective=self.objective,
-            age=self._age,
-            version=self.version,
-        )
 
     def _progress_metrics(self, turns: Sequence[AdmittedTurn]) -> dict[str, float]:
         mean = mean_score(turns)

@@ -221,7 +221,7 @@ def _prepare(
     )
     batches = offline.batches or -(-mixture.size // offline.batch_rows)
     if not draws:
-        source = WrittenReplies(material, mixture, learner.scorer, size=offline.batch_rows)
+        source = WrittenReplies(material, mixture, learner.reader.scorer, size=offline.batch_rows)
         return _Prepared(source, material, held_out, batches, {})
     notes: dict[str, Any] = {}
     if reward is None:
@@ -280,7 +280,7 @@ def _reward_model(
 def _measure(held_out: Material, learner: Learner, monitor: JsonlMonitor) -> dict[str, float]:
     found = held_out_metrics(
         held_out,
-        learner.scorer,
+        learner.reader.scorer,
         policy=learner.train_step.policy(learner.state),
         base=learner.train_step.base,
     )

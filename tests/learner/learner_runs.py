@@ -14,7 +14,9 @@ from clawjax.learner.credit import build_credit
 from clawjax.learner.loop import Learner
 from clawjax.learner.publish import Publisher
 from clawjax.learner.scoring import Scorer
+from clawjax.learner.signals import SignalReader
 from clawjax.learner.step import TrainStep
+from clawjax.learner.update import Updater
 from clawjax.models.load import LoadedModel
 from clawjax.records import Sample, Verdict, run_lengths
 from clawjax.testing import RecordingMonitor, temporary_log
@@ -66,11 +68,15 @@ class Run:
             config=config(**changes),
             reward=RewardConfig(),
             log=self.log,
-            credit=build_credit(self.objective),
             objective=self.objective,
-            scorer=Scorer(config(**changes)),
-            teacher=None,
-            train_step=self.train_step,
+            reader=SignalReader(
+                objective=self.objective,
+                credit=build_credit(self.objective),
+                scorer=Scorer(config(**changes)),
+                train_step=self.train_step,
+                teacher=None,
+            ),
+            updater=Updater(config(**changes), self.objective, self.train_step),
             checkpoints=Checkpoints(self.folder / "checkpoints", keep=2, identity={"rank": 4}),
             publisher=Publisher(self.store, self.model, config(**changes)),
             monitor=self.monitor,

@@ -35,7 +35,7 @@ class Refusing:
 
 
 def limited(learner: Learner, *steps: int) -> Learner:
-    learner.budget = Refusing(*steps)  # pyright: ignore[reportAttributeAccessIssue]
+    learner.updater.budget = Refusing(*steps)  # pyright: ignore[reportAttributeAccessIssue]
     return learner
 
 
@@ -84,7 +84,7 @@ def test_a_real_budget_refuses_what_it_measures(run: Run) -> None:
     run.record_many(8)
     learner = run.learner()
     untrained = jax.tree.map(np.array, learner.state.trainable)
-    learner.budget = DriftBudget(
+    learner.updater.budget = DriftBudget(
         DriftConfig(max_kl=1e-9), run.train_step.base, fixed_text=(), length_buckets=[32]
     )
     assert learner.sweep()
@@ -95,7 +95,7 @@ def test_a_real_budget_refuses_what_it_measures(run: Run) -> None:
     learner.follow()
     assert (learner.version, learner.held) == (1, 0)
     assert_same(learner.state.trainable, untrained)
-    learner.budget = None
+    learner.updater.budget = None
     assert learner.sweep()
     assert run.lineage() == [(1, 0), (2, 0)]
     assert run.monitor.entries[1][1]["train/mismatch_tokens"] == 24, "all of them fresh"

@@ -59,9 +59,9 @@ def test_each_step_says_in_the_log_and_to_the_monitor_what_it_minimised(
 
 def test_a_term_without_turns_is_called_inactive_in_that_step(run: Run) -> None:
     run.record_many(4)
-    learner = hinted_learner(run)
-    learner.objective = ObjectiveConfig(name="combined", w_opd=1.0, kl_coef=0.0)
-    learner.teacher = SilentTeacher(useless="t")  # pyright: ignore[reportAttributeAccessIssue]
+    run.objective = ObjectiveConfig(name="combined", w_opd=1.0, kl_coef=0.0)
+    learner = run.learner()
+    learner.reader.teacher = SilentTeacher("t")  # pyright: ignore[reportAttributeAccessIssue]
     assert learner.sweep()
     (texts,) = run.monitor.texts
     assert "opd" not in texts["train/objective"]
@@ -154,9 +154,9 @@ class SilentTeacher:
 
 
 def hinted_learner(run: Run, **changes: Any) -> Learner:
+    run.objective = ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, kl_coef=0.0)
     learner = run.learner(**changes)
-    learner.objective = ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, kl_coef=0.0)
-    learner.teacher = SilentTeacher()  # pyright: ignore[reportAttributeAccessIssue]
+    learner.reader.teacher = SilentTeacher()  # pyright: ignore[reportAttributeAccessIssue]
     return learner
 
 
@@ -303,10 +303,10 @@ def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None
     run.record_many(2, score=1.0)
     run.record_many(1, first=2, score=-1.0)
     built = recalling_learner(run)
-    assert built.teacher is not None
+    assert built.reader.teacher is not None
     asked = run.log.turns()[2].turn
-    assert len(built.teacher.examples(asked)) == 2 * 2
-    assert [one.said for one in built.reactions.of(asked.scope)] == ["thanks"] * 3
+    assert len(built.reader.teacher.examples(asked)) == 2 * 2
+    assert [one.said for one in built.reader.reactions.of(asked.scope)] == ["thanks"] * 3
 
 
 def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
@@ -314,9 +314,9 @@ def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
     built = recalling_learner(run)
     asked = run.log.turns()[2].turn
     forget(run.log, now=run.now, scope=asked.scope, session_id=asked.session_id)
-    assert len(built.reactions.praised(asked.scope)) == 3
+    assert len(built.reader.reactions.praised(asked.scope)) == 3
     built._remember([])
-    assert built.reactions.praised(asked.scope) == []
+    assert built.reader.reactions.praised(asked.scope) == []
 
 
 def recalling_learner(run: Run) -> Learner:
@@ -348,14 +348,14 @@ def test_truncated_sampling_is_no_mismatch(run: Run) -> None:
 def test_what_was_forgotten_while_a_step_began_is_not_trained_on(run: Run) -> None:
     run.record_many(4)
     learner = run.learner()
-    credit = learner.credit
+    credit = learner.reader.credit
 
     def forgets_meanwhile(turns: Any, state: Any, ratios: Any) -> Any:
         turn = turns[0].turn
         forget(run.log, now=run.now, scope=turn.scope, session_id=turn.session_id)
         return credit(turns, state, ratios)
 
-    learner.credit = forgets_meanwhile
+    learner.reader.credit = forgets_meanwhile
     learner.sweep()
     assert run.trained() == {}
     assert run.log.claimed() == 0

@@ -58,7 +58,8 @@ class Pupil:
             text_of=model.tokenizer.decode,
         )
         self.learner: Learner = run.learner()
-        self.learner.reactions, self.learner.practice = self.reactions, self.practice
+        self.learner.reader.reactions = self.reactions
+        self.learner.updater.practice = self.practice
 
     def hears(self, count: int, scope: str = "local", said: str = "") -> None:
         """Praise of replies in the tokens they like, complaints about those in the others."""
@@ -113,8 +114,8 @@ def test_a_taste_heeds_what_reactions_name(run: Run) -> None:
 
 
 def test_what_a_turn_is_answered_with_is_remembered(run: Run) -> None:
+    run.objective = replace(run.objective, replay_praised=1)
     pupil = Pupil(run)
-    pupil.learner.objective = replace(pupil.learner.objective, replay_praised=1)
     run.record_many(4)
     pupil.learner.sweep()
     assert [one.said for one in pupil.reactions.of("local")] == ["thanks"] * 4
@@ -218,8 +219,8 @@ def test_who_said_too_little_or_one_thing_only_is_not_practised_for(run: Run) ->
 
 def test_who_is_new_is_listened_to_before_anything_is_learnt(run: Run) -> None:
     practice = replace(PRACTICE, rounds=1, samples=4, listen=10)
+    run.objective = replace(run.objective, practice=practice)
     pupil = Pupil(run, practice)
-    pupil.learner.objective = replace(run.objective, practice=practice)
     run.record_many(2)
     run.record_many(2, first=2, score=-1.0)
     assert not pupil.learner.sweep()
@@ -237,8 +238,8 @@ def test_who_is_new_is_listened_to_before_anything_is_learnt(run: Run) -> None:
 
 def test_who_cannot_be_foreseen_is_not_listened_to_for_ever(run: Run) -> None:
     practice = replace(PRACTICE, rounds=1, listen=4)
+    run.objective = replace(run.objective, practice=practice)
     pupil = Pupil(run, practice)
-    pupil.learner.objective = replace(run.objective, practice=practice)
     run.record_many(2)
     run.record_many(2, first=2, score=-1.0)
     assert pupil.learner.sweep()
@@ -304,6 +305,6 @@ def test_a_step_in_the_dark_is_a_short_one(run: Run) -> None:
     assert Pupil(run).practice.step_share(["new"], {}) == 1.0, "bounded only where it is asked for"
     learner = run.learner(drift=DriftConfig(max_step_reply_kl=4.0))
     turns = [AdmittedTurn(make_turn(f"t{n}"), -1.0, (), ready_at=0.0) for n in range(3)]
-    assert learner._step_bound(turns, {}) == 4.0
-    learner.practice = pupil.practice
-    assert learner._step_bound(turns, {}) == pytest.approx(0.4)
+    assert learner.updater._bound(turns, {}) == 4.0
+    learner.updater.practice = pupil.practice
+    assert learner.updater._bound(turns, {}) == pytest.approx(0.4)

@@ -1,0 +1,168 @@
+"""One version: a step on what users said, then practice, each no farther than it may lead.
+
+From state to state; what becomes of the turns and of the version is the loop's. Invariant: however
+many updates it takes, a version is counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from clawjax.config import LearnerConfig, ObjectiveConfig
+from clawjax.learner.budget import Checked, DriftBudget
+from clawjax.learner.contentment import step_share
+from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.mini_batches import mini_batches
+from clawjax.learner.practice import KnownTaste, Practice
+from clawjax.learner.signals import Signals
+from clawjax.learner.step import StepResult, TrainState, TrainStep
+from clawjax.records import Sample
+
+__all__ = ["Updated", "Updater"]
+
+
+class Updated(NamedTuple):
+    """A new version, not yet kept anywhere."""
+
+    state: TrainState
+    metrics: dict[str, float]
+    drift: Checked
+
+
+@dataclass(slots=True)
+class Updater:
+    """Takes the policy from one version to the next."""
+
+    config: LearnerConfig
+    objective: ObjectiveConfig
+    train_step: TrainStep
+    budget: DriftBudget | None = None
+    """None where nothing is limited."""
+    practice: Practice | None = None
+    """None where nothing is learnt from answers that nobody asked for."""
+
+    def tastes(self, turns: Sequence[AdmittedTurn]) -> dict[str, KnownTaste]:
+        """Of the users of `turns`, without those of whom too little is known."""
+        return {} if self.practice is None else self.practice.tastes(_scopes(turns))
+
+    def strangers(
+        self, turns: Sequence[AdmittedTurn], tastes: Mapping[str, KnownTaste]
+    ) -> set[str]:
+        """Users who are to be listened to for longer before anything is learnt from them."""
+        if self.practice is None:
+            return set()
+        return {scope for scope in _scopes(turns) if self.practice.is_new(scope, tastes)}
+
+    def update(
+        self,
+        state: TrainState,
+        signals: Signals,
+        turns: Sequence[AdmittedTurn],
+        tastes: Mapping[str, KnownTaste],
+        *,
+        held: int,
+        age: Callable[[int], int],
+    ) -> Updated:
+        """The version after `state`, which is donated.
+
+        Args:
+            state: the policy now.
+            signals: what `turns` teach it.
+            turns: of the batch.
+            tastes: of their users.
+            held: the version that `state` is.
+            age: steps between a version and that one.
+
+        Raises:
+            LearnerError: a step is not to be trusted.
+        """
+        bound = self._bound(turns, tastes)
+        samples = [*signals.samples, *signals.again]
+        state, metrics = self._step(state, samples, turns, bound=bound, age=age)
+        state, practised = self._practise(state, turns, tastes, held=held, age=age)
+        drift = Checked({}, None)
+        if self.budget is not None:
+            drift = self.budget.check(self.train_step.policy(state), signals.samples)
+        return Updated(state, metrics | practised, drift)
+
+    def _bound(
+        self, turns: Sequence[AdmittedTurn], tastes: Mapping[str, KnownTaste]
+    ) -> float | None:
+        """How far an update may lead, in nats per reply; None where that is not limited."""
+        bound = self.config.drift.max_step_reply_kl
+        if bound is None:
+            return None
+        if self.config.drift.eases:
+            bound *= step_share(turns, self.config.rest_above)
+        if self.practice is not None:
+            bound *= self.practice.step_share(_scopes(turns), tastes)
+        return bound
+
+    def _step(
+        self,
+        state: TrainState,
+        samples: Sequence[Sample],
+        turns: Sequence[AdmittedTurn],
+        *,
+        bound: float | None,
+        age: Callable[[int], int],
+    ) -> StepResult:
+        """One update, not farther than `bound` in nats per reply."""
+        batches = mini_batches(
+            samples,
+            turns,
+            learner=self.config,
+            objective=self.objective,
+            age=age,
+            version=int(state.step),
+        )
+        if self.budget is None or bound is None:
+            return self.train_step.run(state, batches)
+        before = jax.tree.map(jnp.array, state.trainable)  # the state is donated
+        state, metrics = self.train_step.run(state, batches)
+        shortened = self.budget.shortened(
+            before,
+            state.trainable,
+            max_kl=bound,
+            model=self.train_step.model,
+            samples=samples,
+        )
+        state = state._replace(trainable=shortened.trainable)
+        return StepResult(state, metrics | shortened.metrics)
+
+    def _practise(
+        self,
+        state: TrainState,
+        turns: Sequence[AdmittedTurn],
+        tastes: Mapping[str, KnownTaste],
+        *,
+        held: int,
+        age: Callable[[int], int],
+    ) -> StepResult:
+        """Go on with answers nobody asked for, an update each, all part of the same version."""
+        if self.practice is None:
+            return StepResult(state, {})
+        metrics = {"train/practised": 0.0}
+        for seed in self.practice.seeds(int(state.step)):
+            found = self.practice.rehearse(tastes, state.trainable, version=held, seed=seed)
+            metrics["train/practised"] += len(found.samples)
+            if found.mean_score is not None:
+                metrics["train/practice_score"] = found.mean_score
+                metrics["train/practice_reach"] = found.reach
+            if not found.samples:
+                continue
+            state = state._replace(step=state.step - 1)  # one version in all
+            state, moved = self._step(state, found.samples, turns, bound=found.reach, age=age)
+            if "drift/step_reply_kl" in moved:
+                metrics["train/practice_reply_kl"] = moved["drift/step_reply_kl"]
+        return StepResult(state, metrics)
+
+
+def _scopes(turns: Sequence[AdmittedTurn]) -> list[str]:
+    """Whose each turn is."""
+    return [admitted.turn.scope for admitted in turns]
