@@ -22,11 +22,12 @@ MINUTES = {
     "decode": 10,
     "demo_on_servers": 12,
     "feedback_to_served": 8,
-    "foresight": 10,
+    "foresight": 60,
     "fuzz": 8,
     "gateway": 2,
     "grpo_step": 8,
-    "human_mix": 50,
+    "hacking": 75,
+    "human_mix": 70,
     "injection": 3,
     "judge": 3,
     "latency_under_training": 8,
@@ -124,7 +125,9 @@ a script works and writes `results/NAME_quick.json`, which is never committed.
   as a file under `runs/` and go on where they stopped. With `--measure-only` they write no result,
   so that several processes can each measure a share (`--seeds 0`, `--arms`, `--personas`,
   `--shares`) of one run, e.g. `taskset -c 1 python benchmarks/constitution.py --measure-only
-  --seeds 1`; the command without it gathers. A trial of other settings is refused.
+  --seeds 1`; the command without it gathers. Of `online_offline` only what `--offline-only`
+  measures can be shared; live trials are gathered with `--from`. A trial of other settings is
+  refused.
 - **Beside other projects**: `bash benchmarks/peers/setup.sh` makes an environment for each. A peer
   that is not installed is a gap.
 - **A new one**: a docstring that begins with the question, `write_result` (`_result.py`),

@@ -1,15 +1,17 @@
 """Feedback collected up front: the base model answers, a persona reacts, a judge reads.
 
-The same questions, reactions and judge as in a live conversation, but all replies are the base
-model's, and several are to the same question, so that they can be compared.
+The same questions, words and judge as in a live conversation, but all replies are the base
+model's, several are to the same question, so that they can be compared, and every reaction is in
+words: live, one in four of those that end a session is a thumb, which no judge has to read.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +30,8 @@ __all__ = ["JUDGE", "Event", "collect", "hybrid", "judged"]
 JUDGE = "next_state"
 _SATISFIED = 0.5
 """Style score from which a persona is content with a reply."""
+_SURE = 0.25
+"""Of a judge's score, from which its sign is a label: two of opposite sign differ by 0.5."""
 _MANY = 2**31
 
 
@@ -129,11 +133,14 @@ class _Reactions:
 
 def judged(events: Sequence[Event], user: str) -> list[Rated]:
     """What a judge made of the reactions; events that it could not read are left out."""
-    return hybrid(events, user, share=0.0, seed=0)
+    return _rated(events, user, [event.score for event in events], frozenset())
 
 
 def hybrid(events: Sequence[Event], user: str, *, share: float, seed: int) -> list[Rated]:
-    """Rated replies, a share of which, chosen by the seed, have the persona's true label.
+    """Replies labelled good or bad, a share of them, chosen by the seed, by the persona itself.
+
+    The others have the sign of the judge's score, where it is sure enough of it: of two replies
+    that are liked, one by the persona and one by a judge that is less sure, neither is the better.
 
     Args:
         events: all labels are about these; where neither says anything, there is no row.
@@ -143,11 +150,23 @@ def hybrid(events: Sequence[Event], user: str, *, share: float, seed: int) -> li
     """
     order = list(range(len(events)))
     random.Random(f"hybrid:{seed}").shuffle(order)
-    true = set(order[: round(share * len(events))])
+    true = frozenset(order[: round(share * len(events))])
+    labels = [
+        (1.0 if event.is_met else -1.0) if place in true else _label(event.score)
+        for place, event in enumerate(events)
+    ]
+    return _rated(events, user, labels, true)
+
+
+def _label(score: float | None) -> float | None:
+    return None if score is None or abs(score) < _SURE else math.copysign(1.0, score)
+
+
+def _rated(
+    events: Sequence[Event], user: str, scores: Sequence[float | None], true: Set[int]
+) -> list[Rated]:
     rows = []
-    for place, event in enumerate(events):
-        is_true = place in true
-        score = (1.0 if event.is_met else -1.0) if is_true else event.score
+    for place, (event, score) in enumerate(zip(events, scores, strict=True)):
         if score is None:
             continue
         try:
@@ -156,7 +175,7 @@ def hybrid(events: Sequence[Event], user: str, *, share: float, seed: int) -> li
                     (Message("user", event.question),),
                     Message("assistant", event.reply),
                     score,
-                    Provenance.HUMAN if is_true else Provenance.AI,
+                    Provenance.HUMAN if place in true else Provenance.AI,
                     user=user,
                     source=f"event {place}",
                 )

@@ -37,10 +37,21 @@ __all__ = ["SIZES", "TINY", "Arms"]
 TINY = ("suite=tiny", "model=tiny", "engine=tiny", "learner=tiny", "user.max_tokens=16")
 SIZES = {
     "sft": ("offline.batch_rows=8", "offline.batches=8"),
-    "dpo": ("offline.batch_rows=8", "offline.batches=6", "learner.mini_batch_turns=null"),
-    "rlhf": ("offline.batch_rows=4", "offline.samples=4", "offline.batches=6"),
+    "dpo": (
+        "offline.batch_rows=8",
+        "offline.batches=6",
+        "learner.mini_batch_turns=null",
+        "objective.kl_coef=0.0",
+    ),
+    "rlhf": (
+        "offline.batch_rows=4",
+        "offline.samples=4",
+        "offline.batches=6",
+        "objective.baseline=rloo",
+    ),
 }
-"""How much is learnt: in 6 to 8 updates, as in the live conversations of the personal suite."""
+"""How much is learnt: in 6 to 8 updates, as in the live conversations of the personal suite; and of
+its settings, which are for live learning, those that would make another method of the objective."""
 
 QUESTIONS, QUICK_QUESTIONS, SAMPLES = 24, 6, 4
 """Of a collection, and the replies to each: as many as six rounds of sixteen turns bring."""

@@ -122,22 +122,84 @@ def _constitution(result: Row) -> str:
             row["arm"],
             str(row["seeds"]),
             f"{row['violations']:.2f}",
-            number(row["less"], "+.2f"),
-            interval(row["less_ci"], "+.2f"),
+            _beside(row, "less"),
             f"{row['accuracy']:.2f}",
-            f"{row['style']:.2f}",
+            _beside(row, "accuracy_lost"),
             f"{row['declined']:.2f}",
+            _beside(row, "more_declined"),
+            f"{row['style']:.2f}",
+            f"{row['mean_words']:.0f}",
+            f"{row['empty']:.2f}",
         ]
         for row in _kind(result, "arm")
     ]
     head = [
-        "arm", "seeds", "violations", "fewer than base", "95 %", "closed questions right",
-        "style", "neutral requests declined",
+        "arm", "seeds", "violations", "fewer than base (95 %)", "closed questions right",
+        "lost (95 %)", "harmless requests declined", "more than base (95 %)", "style", "words",
+        "empty or equal",
     ]  # fmt: skip
     return (
         "Share of replies to held-out tempting prompts that break their principle, and what that "
-        "costs. The\njudge of `trained` is a program that knows the checks: an upper bound for a "
-        "capable one; that of `self`\nis the frozen base.\n\n" + table(head, rows)
+        "costs in replies\nto harmless ones. The judge of `trained` is a program that knows the "
+        "checks: an upper bound for a capable\none; that of `self` is the frozen base.\n\n"
+        + table(head, rows)
+    )
+
+
+def _beside(row: Row, name: str) -> str:
+    """The difference to the base and its interval."""
+    if row[name] is None:
+        return ""
+    return f"{row[name]:+.2f} ({interval(row[f'{name}_ci'], '+.2f')})"
+
+
+def _judges(result: Row) -> str:
+    rows = [
+        [
+            row["module"],
+            str(row["turns"]),
+            number(row["accuracy"]["value"], ".2f"),
+            number(row["abstained"]["value"], ".0%"),
+            number(row["kappa"]["value"], ".2f"),
+            number(row["ece"], ".2f"),
+            number(row["injection"]["followed"], ".0%"),
+            number(row["verbosity"]["shift"], "+.2f"),
+            f"{row['seconds_p50'] * 1000:.0f}",
+        ]
+        for row in result["rows"]
+    ]
+    head = [
+        "module", "turns", "accuracy", "abstains", "kappa", "ECE", "obeys attacks",
+        "padding lifts by", "ms",
+    ]  # fmt: skip
+    return (
+        "Reward modules on labelled turns that they are asked about: accuracy where a score was "
+        "given, Cohen's\nkappa of good, bad and nothing, calibration error, the share of attacked "
+        "copies that got the score which\nthe attack asks for, what padding does to a score. "
+        "`rules` and `reward_model` read replies, not reactions.\n"
+        "Judges that ask an endpoint ask SmolLM2-135M, about fewer turns.\n\n" + table(head, rows)
+    )
+
+
+def _hacking(result: Row) -> str:
+    rows = [
+        [
+            row["experiment"],
+            str(row["seed"]),
+            str(len(row["points"])),
+            *(
+                " to ".join(f"{row['points'][end][name]:.2f}" for end in (0, -1))
+                for name in ("reward", "evaluation")
+            ),
+            "" if row["alarm"] is None else f"at version {row['alarm']['version']}",
+        ]
+        for row in result["rows"]
+        if row["points"]
+    ]
+    head = ["experiment", "seed", "versions", "mean reward", "the user's own score", "alarm"]
+    return (
+        "`hacking_demo` pays for words to a user who wants few; the reward of `personal_demo` is "
+        "what the user says.\nFirst to last version.\n\n" + table(head, rows)
     )
 
 
@@ -150,4 +212,6 @@ _CLAIMS = {
     "human_mix": ("People's labels in the mix", _mix),
     "process_labels": ("Labels of steps against the outcome alone", _process),
     "constitution": ("A constitution, and its cost", _constitution),
+    "judge": ("How good the judges are", _judges),
+    "hacking": ("Is gaming noticed?", _hacking),
 }

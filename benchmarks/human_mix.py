@@ -1,16 +1,17 @@
 """How many labels by people does a judge need that misreads what the user wants?
 
-    python benchmarks/human_mix.py [--quick] [--persona you] [--seeds 0,1,2] [--shares 0,0.1,1]
+    python benchmarks/human_mix.py [--quick] [--persona formal] [--seeds 0,1,2] [--shares 0,0.1,1]
     python benchmarks/human_mix.py --measure-only --seeds 0
 
 The base model answers 24 training questions, four times each; the persona reacts in words, which
 the judge reads. DPO is trained on the judge's labels alone, on the persona's true labels alone, and
 on hybrids in which 1 to 50 % of the replies have the true label and the others the judge's, and is
-measured on held-out prompts. A larger share includes the labels of a smaller one. `you` is the
-persona whose reactions the judge misreads most often of those measured (docs/results.md); how well
-it reads the ones that were collected is printed first. About 50 minutes; a run goes on where it
-stopped, and `--measure-only` writes no result, so that processes can share the work, and the
-command without it gathers.
+measured on held-out prompts. A label is good or bad, whoever gives it; the judge's is left out
+where it is not sure. A larger share includes the labels of a smaller one. `formal` is the persona
+whose reactions the judge misreads most often of those measured (docs/results.md); how well it reads
+the ones that were collected is printed first. About 70 minutes; a run goes on where it stopped, and
+`--measure-only` writes no result, so that processes can share the work, and the command without it
+gathers.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ MOST_AGREED = 0.9
 """From here on the judge misreads so little that people have hardly anything to add."""
 NOTES = {
     "share": "of the replies whose label is the persona's own; 0: the judge alone, 1: people alone",
-    "labels": "replies with a label; the judge abstains on some",
+    "labels": "replies labelled good or bad; the judge says nothing, or is not sure, of some",
     "label_agreement": "share of the labels that say what the persona thinks",
-    "pairs": "replies to the same question whose labels differ by 0.5 or more",
+    "pairs": "replies to the same question, one good and one bad",
     "style_score": "mean programmatic score of sampled replies to held-out prompts, in [0, 1]",
     "ci": "95 % bootstrap interval over the replies of all seeds",
     "over_judge": "style score less that with the judge alone, mean over seeds; over_judge_ci: "
@@ -84,7 +85,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--shares", type=lambda text: [float(share) for share in text.split(",")], default=None
     )
     options = known.parse_args(arguments)
-    options.persona = options.persona or ("plain" if options.quick else "you")
+    options.persona = options.persona or ("plain" if options.quick else "formal")
     options.seeds = seeds_of(options)
     options.shares = options.shares or [*((0.0, 0.5, 1.0) if options.quick else SHARES)]
     if not all(0 <= share <= 1 for share in options.shares):

@@ -70,7 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = asyncio.run(measure(turns, Path(folder), pairs=150 if quick else 400))
     if options.llm:
-        rows += asyncio.run(measure_llm(turns))
+        rows += asyncio.run(measure_llm())
     by_name = {row["module"]: row for row in rows}
     local = [row for row in rows if row["cost"] is None]
     tools, words, composite = (by_name[n] for n in ("tool_outcome", "next_state", "composite"))
@@ -140,11 +140,11 @@ def preferences(count: int) -> list[PreferencePair]:
     return made
 
 
-async def measure_llm(turns: list[LabelledTurn]) -> list[dict[str, Any]]:
-    """The judges that ask, with a small frozen model behind the endpoint."""
+async def measure_llm() -> list[dict[str, Any]]:
+    """The judges that ask, with a small frozen model behind the endpoint, of fewer turns."""
     from _frozen_judge import frozen_judge
 
-    some = turns[:: max(1, len(turns) // 60)]
+    some = suite_turns(JudgeOptions(attacks=20, padded=10), limit=60)
     async with frozen_judge() as url:
         endpoint = LlmJudgeConfig(url, votes=1, temperature=0.0, max_tokens=96, timeout_s=300.0)
         config = RewardConfig(

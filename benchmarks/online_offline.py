@@ -56,7 +56,8 @@ NOTES = {
     "when the round is over; an asynchronous run is up to learner.max_staleness versions behind, "
     "and what that costs is not in these numbers",
     "events": "reactions that were given: up front to 96 replies of the base; live to 96 replies "
-    "as well, less the few that nobody had reacted to when the talk was over",
+    "as well, less the few that nobody had reacted to when the talk was over; one in four of the "
+    "live ones that end a session is a thumb, which no judge has to read",
     "labels": "of the reactions collected up front, those that the judge could read",
     "offline": "what training on them came to; `nothing_to_learn` where it came to nothing, so "
     "that the base was measured",

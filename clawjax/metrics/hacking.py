@@ -89,17 +89,17 @@ class HackWatch:
 
     def look(self) -> Assessment | None:
         """Catch up with the file and apply the rule; a new alarm is a warning in the log."""
-        for entry in self._tail.read():
-            self._take(entry)
-        assessment = assess(self.points(), self._config)
+        assessment = assess(self.caught_up(), self._config)
         is_alarm = assessment is not None and assessment.is_alarm
         if is_alarm and not self._was_alarm:
             _log.warning("the reward may be gamed: %s", assessment)
         self._was_alarm = is_alarm
         return assessment
 
-    def points(self) -> list[Point]:
-        """Versions with a reward and an evaluation, oldest first."""
+    def caught_up(self) -> list[Point]:
+        """Versions with a reward and an evaluation, oldest first, up to the end of the file."""
+        for entry in self._tail.read():
+            self._take(entry)
         key = next((key for key in self._config.evaluations if key in self._evaluations), None)
         measured = self._evaluations.get(key, {}) if key is not None else {}
         return [

@@ -1,3 +1,4 @@
+import asyncio
 import os
 from pathlib import Path
 
@@ -5,13 +6,18 @@ import pytest
 
 pytest.importorskip("jax")
 
+import _constitution
 import constitution
+import numpy as np
+from _bootstrap import bootstrap_crossed
 from _check_judge import answer
 from _config import composed
-from constitution import arm_row, configured, goals, kept_trial
+from _constitution import arm_row, share_empty
+from constitution import KEPT_ONLY, command, configured, goals, kept_trial, parsed
 
 from clawjax.errors import ConfigError
-from clawjax.evals.redteam import CHECKS, Tempting
+from clawjax.evals.asking import Reply
+from clawjax.evals.redteam import CHECKS, Tempting, tempting_prompts
 from clawjax.records import Message
 from clawjax.rewards.constitution_prompts import build_critique, parse_critique
 from clawjax.rewards.principles import read_principles
@@ -39,12 +45,18 @@ def test_the_judge_that_knows_the_principles_answers_as_a_judge_would(make_turn,
     assert {PRINCIPLES[index].name for index in found} == broken
 
 
-def trial(arm: str, seed: int, broken: list[float]) -> dict:
+def trial(arm: str, seed: int, broken: list[float], style: float = 0.2) -> dict:
+    harmless = {f"h{i}": 0.5 for i in range(4)}
+    told = {
+        "violations": {f"p{i}": bad for i, bad in enumerate(broken)},
+        "accuracy": harmless,
+        "declined": dict.fromkeys(harmless, 0.0),
+        "style": dict.fromkeys(harmless, style),
+    }
     return {
-        "kind": "trial", "arm": arm, "seed": seed, "violations": sum(broken) / len(broken),
-        "broken": {f"p{i}": bad for i, bad in enumerate(broken)}, "accuracy": 0.5,
-        "declined": 0.0, "style": 0.2, "mean_words": 40.0,
-        "by_principle": dict.fromkeys(CHECKS, 0.1),
+        "kind": "trial", "arm": arm, "seed": seed, "by_prompt": told, "mean_words": 40.0,
+        "empty": 0.0, "by_principle": dict.fromkeys(CHECKS, 0.1),
+        **{name: sum(values.values()) / len(values) for name, values in told.items()},
     }  # fmt: skip
 
 
@@ -63,7 +75,7 @@ def test_an_arm_is_compared_with_the_base_prompt_by_prompt():
         "the same, lower bound": True,
         "accuracy lost": True,
         "style lost": True,
-        "neutral requests declined": True,
+        "harmless requests declined": True,
     }
 
 
@@ -74,7 +86,7 @@ def test_what_was_not_measured_is_no_goal_met():
 
 
 def test_style_that_was_lost_is_a_cost_that_counts():
-    trials = [trial("base", 0, [1.0]), trial("trained", 0, [0.0]) | {"style": 0.05}]
+    trials = [trial("base", 0, [1.0]), trial("trained", 0, [0.0], style=0.05)]
     found = {g.name: g for g in goals(trials, ["base", "trained"], [])}
     assert found["style lost"].value == pytest.approx(0.15)
     assert not found["style lost"].met
@@ -86,6 +98,44 @@ def test_the_interval_is_over_seeds_too():
     row = arm_row("trained", trials)
     assert row["less"] == pytest.approx(2 / 3)
     assert row["less_ci"] == (0.0, 1.0), "all prompts of a seed agree, so only seeds differ"
+
+
+def test_prompts_that_are_easy_for_all_seeds_widen_the_interval():
+    same = [[0.0, 1.0] * 10] * 3
+    low, high = bootstrap_crossed(same)
+    assert high - low > 0.35, "twenty prompts, however many seeds answer them"
+    mixed = [np.random.default_rng(seed).permutation(same[0]) for seed in range(3)]
+    narrow = bootstrap_crossed(mixed)
+    assert narrow[1] - narrow[0] < high - low
+    assert bootstrap_crossed([[0.3] * 5] * 2) == pytest.approx((0.3, 0.3))
+    with pytest.raises(ValueError, match="no mean"):
+        bootstrap_crossed([])
+
+
+class _Parrot:
+    """Answers every prompt with the same words."""
+
+    async def ask(self, texts, **options):
+        return [Reply(text, "I cannot do that.", "chatcmpl-0", "stop") for text in texts]
+
+
+def test_every_reply_is_kept_with_what_was_found_of_it():
+    prompts = tempting_prompts()[:8]
+    found = asyncio.run(_constitution.measured(_Parrot(), 0, prompts, None, is_quick=True))
+    assert (found["declined"], found["empty"], found["accuracy"]) == (1.0, 1.0, 0.0)
+    told = found["by_prompt"]
+    assert [len(told[name]) for name in ("violations", "accuracy", "declined")] == [8, 4, 8]
+    assert all(set(values) <= set(found["replies"]) for values in told.values())
+    assert set(KEPT_ONLY) <= set(found)
+
+
+def test_replies_that_say_nothing_or_the_same_are_empty():
+    assert share_empty(["Yes.", "one two three", "one  two three", "a reply of its own"]) == 0.75
+
+
+def test_the_command_measures_the_same_again():
+    options = parsed(["--seeds", "1,2", "--arms", "base,self"])
+    assert parsed(command(options).split()[2:]) == options
 
 
 def test_hints_are_learnt_from_and_steps_are_taken_in_full(tmp_path):

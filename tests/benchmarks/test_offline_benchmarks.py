@@ -40,6 +40,27 @@ def test_hybrids_have_so_many_true_labels_and_a_larger_one_includes_a_smaller_on
     assert len(hybrid(EVENTS, "you", share=1.0, seed=3)) == 20
 
 
+def test_of_two_liked_replies_neither_is_better_because_a_person_liked_it() -> None:
+    scores = (0.9, 0.4, 0.1, -0.3)
+    events = [Event("Why?", f"reply {n}", "Hm.", score, 1.0) for n, score in enumerate(scores)]
+    alone = hybrid(events, "formal", share=0.0, seed=0)
+    assert [row.score for row in alone] == [1.0, 1.0, -1.0], "and doubtful ones have no label"
+    both = hybrid(events, "formal", share=0.5, seed=0)
+    assert {row.score for row in both if row.provenance is Provenance.HUMAN} == {1.0}
+    assert {abs(row.score) for row in both} == {1.0}
+    assert [row.score for row in judged(events, "formal")] == list(scores)
+
+
+def test_offline_arms_are_the_methods_they_are_called(tmp_path: Path) -> None:
+    arms = Arms(tmp_path, is_quick=False)
+    found = {
+        name: arms._config(tmp_path, 0, "brief", f"objective={name}", *sizes).objective
+        for name, sizes in _offline_arms.SIZES.items()
+    }
+    assert found["rlhf"].baseline == "rloo", "each reply beside the others to its question"
+    assert found["dpo"].kl_coef == 0.0, "the loss itself holds to the base"
+
+
 def cell(share: float, seed: int, style: float) -> dict:
     return {
         "persona": "you",

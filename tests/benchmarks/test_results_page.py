@@ -116,7 +116,7 @@ def test_every_table_has_as_many_cells_as_columns(measured: dict[str, Any]) -> N
 
 
 def rewards() -> dict[str, Any]:
-    """The four results about where reward comes from, as their scripts write them."""
+    """The results about where reward comes from, as their scripts write them."""
 
     def method(name: str, lead: float | None, *bounds: float) -> dict[str, Any]:
         return {
@@ -135,7 +135,21 @@ def rewards() -> dict[str, Any]:
     }  # fmt: skip
     arm = {
         "kind": "arm", "arm": "trained", "seeds": 3, "violations": 0.25, "less": 0.5,
-        "less_ci": [0.25, 0.75], "accuracy": 0.5, "style": 0.125, "declined": 0.0,
+        "less_ci": [0.25, 0.75], "accuracy": 0.5, "accuracy_lost": None, "style": 0.125,
+        "declined": 0.0, "more_declined": 0.25, "more_declined_ci": [0.0, 0.5],
+        "mean_words": 40.4, "empty": 0.0,
+    }  # fmt: skip
+    judge = {
+        "module": "rules", "turns": 9, "accuracy": {"value": 0.5}, "abstained": {"value": 0.25},
+        "kappa": {"value": None}, "ece": 0.375, "injection": {"followed": None},
+        "verbosity": {"shift": -0.125}, "seconds_p50": 0.012,
+    }  # fmt: skip
+    gamed = {
+        "experiment": "hacking_demo", "seed": 1, "alarm": {"version": 8},
+        "points": [
+            {"version": version, "reward": reward, "evaluation": 0.25}
+            for version, reward in ((1, 0.5), (2, 0.875))
+        ],
     }  # fmt: skip
     return {
         "online_offline": result(
@@ -150,6 +164,8 @@ def rewards() -> dict[str, Any]:
         "human_mix": result([{"kind": "trial", "persona": "you"}, share]),
         "process_labels": result([contestant]),
         "constitution": result([{"kind": "trial"}, arm]),
+        "judge": result([judge]),
+        "hacking": result([gamed, {**gamed, "experiment": "personal_demo", "alarm": None}]),
     }
 
 
@@ -161,8 +177,14 @@ def test_each_claim_about_reward_has_a_table() -> None:
         "| 55% | separate | 1 | 0.12 | 0.50 | 0.25 to 0.75 | +0.25 | -0.12 to +0.50 |"
     )
     assert line(page, "| trained") == (
-        "| trained | 3 | 0.25 | +0.50 | +0.25 to +0.75 | 0.50 | 0.12 | 0.00 |"
+        "| trained | 3 | 0.25 | +0.50 (+0.25 to +0.75) | 0.50 |  | 0.00 | +0.25 (+0.00 to +0.50) "
+        "| 0.12 | 40 | 0.00 |"
     )
+    assert line(page, "| rules") == "| rules | 9 | 0.50 | 25% |  | 0.38 |  | -0.12 | 12 |"
+    assert line(page, "| hacking_demo") == (
+        "| hacking_demo | 1 | 2 | 0.50 to 0.88 | 0.25 to 0.25 | at version 8 |"
+    )
+    assert line(page, "| personal_demo").endswith("| 0.25 to 0.25 |  |")
     only = render({"human_mix": rewards()["human_mix"]})
     assert "## Where reward comes from" in only
     assert "### Online against offline" not in only

@@ -64,7 +64,7 @@ async def test_a_reward_for_length_where_people_want_brevity_raises_the_alarm(tm
 async def test_a_reward_for_what_people_want_raises_none(tmp_path, caplog):
     watch = await _train(tmp_path, RulesConfig(max_words=75))
     watch.look()
-    points = watch.points()
+    points = watch.caught_up()
     assert points[-1].reward > points[0].reward + 0.2, "it has learnt nothing"
     assert points[-1].evaluation > points[0].evaluation + 0.1
     assert _first_alarm(watch) is None
@@ -74,7 +74,7 @@ async def test_a_reward_for_what_people_want_raises_none(tmp_path, caplog):
 def _first_alarm(watch: HackWatch):
     """The rule at every version, as a run would have applied it."""
     watch.look()
-    points, config = watch.points(), HackWatchConfig()
+    points, config = watch.caught_up(), HackWatchConfig()
     found = (assess(points[:end], config) for end in range(config.window, len(points) + 1))
     return next((each for each in found if each is not None and each.is_alarm), None)
 
@@ -106,6 +106,6 @@ def test_a_new_alarm_is_told_once_and_evaluations_count_for_the_newest_version(t
         monitor.log({"user/style": 0.9 - 0.06 * version})
         watch.look()
     monitor.close()
-    assert watch.points()[0] == pytest.approx((1, 0.1, 0.79))
+    assert watch.caught_up()[0] == pytest.approx((1, 0.1, 0.79))
     assert caplog.text.count("the reward may be gamed: up to version 8") == 1
     assert caplog.text.count("gamed") == 1
