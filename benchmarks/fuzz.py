@@ -4,7 +4,7 @@ Cases are generated from its own OpenAPI document (schemathesis, valid and not),
 are nearly right, from bytes that are no request, from paths and headers, and by a state machine of
 several keys that talk, repeat, rate, review, join and forget.
 
-    pip install "clawjax[fuzz]"
+    pip install -e '.[fuzz]'
     python benchmarks/fuzz.py            # 10,000 cases and more, writes results/fuzz.json
     python benchmarks/fuzz.py --quick    # some hundreds, writes nothing
 """
@@ -129,7 +129,7 @@ def _from_description(target: Target, examples: int) -> None:
     try:
         schemathesis = import_module("schemathesis")
     except ModuleNotFoundError:
-        sys.exit("schemathesis is not installed: pip install 'clawjax[fuzz]'")
+        sys.exit("schemathesis is not installed: pip install -e '.[fuzz]'")
 
     schema = schemathesis.openapi.from_url(f"{target.url}/openapi.json")
     for found in schema.get_all_operations():

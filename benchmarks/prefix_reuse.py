@@ -1,4 +1,4 @@
-"""How long does an agent's 13,000-token request wait for its first token, and how often again?
+"""How long does an agent's long request wait for its first token, and how often again?
 
     python benchmarks/prefix_reuse.py [--quick]
 

@@ -288,7 +288,7 @@ def size_rows(size: Size, *, rounds: int) -> list[Row]:
 def delta_rows(model: RandomModel) -> list[Row]:
     """What a delta of one step takes, in fp32 and as bf16; none where zstd is not installed."""
     if not has_zstd():
-        print("  no deltas: pip install 'clawjax[delta]'")
+        print("  no deltas: pip install -e '.[delta]'")
         return []
     rows = []
     for name, dtype, planes in (("fp32", np.float32, 4), ("bf16", ml_dtypes.bfloat16, 2)):

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clawjax.config import hydra_schema
+from clawjax.config import RunConfig, hydra_schema
 from clawjax.config.secrets import find_secret
 from clawjax.errors import ClawError, ConfigError
 
@@ -86,6 +86,20 @@ def guarded(job: Callable[[], T]) -> T:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             raise
         sys.exit(tell(error))
+
+
+def is_checked_only(config: RunConfig) -> bool:
+    """Whether nothing is to be started: `run.dry`, once the configuration was found to be valid.
+
+    Raises:
+        ConfigError: `run.plan`, where there is no run to plan.
+    """
+    if config.run.plan:
+        msg = "run.plan=true plans a training run, which this is not: use run.dry=true to validate"
+        raise ConfigError(msg)
+    if config.run.dry:
+        print("The configuration is valid; with run.dry=true nothing was started.")
+    return config.run.dry
 
 
 def tell(error: Exception) -> int:

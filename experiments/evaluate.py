@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 import hydra
-from _entry import guarded, register_schema, start
+from _entry import guarded, is_checked_only, register_schema, start
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -31,9 +31,11 @@ def main(config: DictConfig) -> float | None:
 
 
 def _evaluate(config: RunConfig) -> float | None:
-    if config.suite.name == "judge":
-        return _judges(config)
-    return _personal(config) if config.suite.name == "personal" else _tasks(config)
+    if config.suite.name == "personal":
+        return _personal(config)
+    if is_checked_only(config):
+        return None
+    return _judges(config) if config.suite.name == "judge" else _tasks(config)
 
 
 def _judges(config: RunConfig) -> float | None:
@@ -78,10 +80,10 @@ def _part(name: str, config: RunConfig) -> SuiteConfig:
 
 def _personal(config: RunConfig) -> float | None:
     """One configuration per method."""
-    if config.run.plan:
+    if config.run.plan or config.run.dry:
         for method in config.suite.methods:
             if method not in UNTRAINED:
-                _print_plan(method, _of(method, config))
+                _print_what(method, _of(method, config))
         return None
     from clawjax.evals.personal_table import render_table
     from clawjax.runtime.personal_suite import run_suite
@@ -93,11 +95,15 @@ def _personal(config: RunConfig) -> float | None:
     return fmean(result["style"]["style_score"] for result in results)
 
 
-def _print_plan(method: str, config: RunConfig) -> None:
-    from clawjax.runtime.run import print_plan
+def _print_what(method: str, config: RunConfig) -> None:
+    """What the method would take of its devices, or what it would learn by."""
+    from clawjax.runtime.run import print_objective, print_plan
 
     print(f"== {method}")
-    print_plan(config)
+    if config.run.plan:
+        print_plan(config)
+    else:
+        print_objective(config)
 
 
 def _of(method: str, config: RunConfig) -> RunConfig:

@@ -8,7 +8,7 @@ is a process of its own, which is started again when it, or one on another host,
 from pathlib import Path
 
 import hydra
-from _entry import guarded, register_schema, start
+from _entry import guarded, is_checked_only, register_schema, start
 from omegaconf import DictConfig
 
 from clawjax.config import RunConfig, to_run_config
@@ -23,6 +23,8 @@ def main(config: DictConfig) -> float | None:
 
 
 def _join(config: RunConfig) -> None:
+    if is_checked_only(config):
+        return
     from clawjax.runtime.join import join
     from clawjax.runtime.paths import RunPaths
 

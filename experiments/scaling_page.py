@@ -48,7 +48,7 @@ def from_peak(tflops: float, parameters: float) -> float:
 
 
 SETTINGS = (
-    Setting("one_cpu", 130, 262, 1.0, 0.0, 8, "measured on two cores, each alone"),
+    Setting("one_cpu", 170, 341, 1.0, 0.0, 8, "measured on two cores, each alone"),
     Setting("gpu_24gb", 3000, 3700, 1.0, 0.0, 32, "train: prime-rl, one A6000; decode: assumed"),
     Setting("gpus_8", 7600, from_peak(989, 4.02e9), 2.0, 1.0, 512, "decode: SkyRL tx, L40S, 128"),
     Setting("tpu_v5e_8", 600, from_peak(197, 4.02e9), 1.0, 1.0, 64, "decode: assumed"),

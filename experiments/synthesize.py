@@ -9,7 +9,7 @@ codes: 0 done, 2 the configuration does not allow it, 1 anything else.
 from pathlib import Path
 
 import hydra
-from _entry import guarded, register_schema, start
+from _entry import guarded, is_checked_only, register_schema, start
 from omegaconf import DictConfig
 
 from clawjax.config import RunConfig, to_run_config
@@ -25,6 +25,8 @@ def main(config: DictConfig) -> None:
 
 
 def _synthesize(config: RunConfig) -> None:
+    if is_checked_only(config):
+        return
     folder = Path(config.run.dir)
     counts = synthesized(config.synthesis, folder, seed=config.run.seed)
     rows = counts.pop("rows")

@@ -24,7 +24,11 @@ def main(config: DictConfig) -> float | None:
 
 def _train(config: RunConfig) -> float | None:
     from clawjax.runtime.offline import train_offline
+    from clawjax.runtime.run import print_plan
 
+    if config.run.plan:
+        print_plan(config)
+        return None
     return train_offline(config)
 
 

@@ -57,6 +57,16 @@ def test_variants_compose(variant, monkeypatch):
     load(variant)
 
 
+def test_what_the_suite_measures_can_be_served():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        where = ["run.dir=/tmp/run", "run.name=measured"]
+        measured = to_run_config(compose("evaluate", ["objective=combined", *where]))
+    served = load("experiment=combined")
+    for group in ("learner", "objective", "reward"):
+        assert getattr(served, group) == getattr(measured, group)
+    assert load("experiment=combined", "learner.learning_rate=1e-3").learner.learning_rate == 1e-3
+
+
 def test_an_experiment_wins_over_the_groups_it_overrides():
     config = load("experiment=tiny_demo")
     assert (config.model.path, config.user.held_out, config.gateway.port) == ("random:llama", 8, 0)

@@ -342,6 +342,32 @@ def test_a_password_in_a_jobs_own_file_is_saved_nowhere(tmp_path):
     assert not any(b"hunter2" in file.read_bytes() for file in kept), kept
 
 
+@pytest.mark.parametrize(
+    ("program", "status", "said"),
+    [
+        (["evaluate.py", "suite=quick", "run.dry=true"], 0, "nothing was started"),
+        (["evaluate.py", "suite=personal", "run.dry=true"], 0, "Objective combined"),
+        (["synthesize.py", "run.dry=true"], 0, "nothing was started"),
+        (["synthesize.py", "run.plan=true"], 2, "use run.dry=true"),
+    ],
+)
+def test_a_dry_run_starts_nothing_whichever_program_it_is(tmp_path, program, status, said):
+    script, *overrides = program
+    if script == "synthesize.py":
+        overrides += ["synthesis.base_url=http://127.0.0.1:9/v1", "synthesis.model=nobody"]
+    done = subprocess.run(
+        [sys.executable, f"experiments/{script}", *overrides],
+        cwd=ROOT,
+        env={**os.environ, "CLAWJAX_RUNS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    output = done.stdout + done.stderr
+    assert (done.returncode, said in output) == (status, True), output
+    assert not any(file.suffix in {".db", ".jsonl"} for file in tmp_path.rglob("*"))
+
+
 def test_a_dry_run_prints_the_effective_objective(tmp_path):
     run = start(tmp_path, "run.dry=true", "objective.kl_coef=0")
     output = finish(run, 60)

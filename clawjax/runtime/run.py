@@ -37,7 +37,7 @@ from clawjax.runtime.scoring import finish
 from clawjax.runtime.supervisor import Supervisor
 from clawjax.runtime.watch import Watch
 
-__all__ = ["print_plan", "run"]
+__all__ = ["print_objective", "print_plan", "run"]
 
 
 def run(config: RunConfig) -> float | None:
@@ -52,11 +52,10 @@ def run(config: RunConfig) -> float | None:
     if config.run.plan:
         print_plan(config)
         return None
-    objective = describe(config.objective, config.learner, config.reward)
     if config.run.dry:
-        _check_parts(config)
-        sys.stdout.write(objective + "\n")
+        print_objective(config)
         return None
+    objective = describe(config.objective, config.learner, config.reward)
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
     with paths.locked():
@@ -87,6 +86,16 @@ def print_plan(config: RunConfig) -> None:
     """
     plan = require_fit(find_architecture(config.model), config)
     sys.stdout.write(render_plan(plan) + "\n")
+
+
+def print_objective(config: RunConfig) -> None:
+    """Say what would be learnt by, once judges, persona and key were found to be in order.
+
+    Raises:
+        ConfigError: one of them is not.
+    """
+    _check_parts(config)
+    sys.stdout.write(describe(config.objective, config.learner, config.reward) + "\n")
 
 
 def _checked(config: RunConfig) -> RunConfig:

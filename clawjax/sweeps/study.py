@@ -266,7 +266,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as missing:
-        msg = "sweeps need Optuna, which is not installed: pip install clawjax[sweep]"
+        msg = "sweeps need Optuna, which is not installed: pip install -e '.[sweep]'"
         raise UnavailableError(msg) from missing
     return optuna
 

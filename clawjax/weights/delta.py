@@ -72,7 +72,7 @@ def pays(ratio: float, speeds: Speeds) -> bool:
 
 
 def has_zstd() -> bool:
-    """Whether deltas can be made and applied here: `pip install 'clawjax[delta]'`."""
+    """Whether deltas can be made and applied here: `pip install -e '.[delta]'`."""
     try:
         _zstd()
     except StoreError:
@@ -156,7 +156,7 @@ def _zstd() -> Any:
             return importlib.import_module(module)
         except ModuleNotFoundError:
             continue
-    msg = "deltas need zstd: pip install 'clawjax[delta]'"
+    msg = "deltas need zstd: pip install -e '.[delta]'"
     raise StoreError(msg)
 
 

@@ -13,7 +13,7 @@ from clawjax.errors import StoreError
 from clawjax.weights import delta as module
 from clawjax.weights.delta import Speeds, apply_delta, has_zstd, main, make_delta, pays
 
-needs_zstd = pytest.mark.skipif(not has_zstd(), reason="pip install 'clawjax[delta]'")
+needs_zstd = pytest.mark.skipif(not has_zstd(), reason="pip install -e '.[delta]'")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_without_zstd_it_says_what_to_install(files, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)  # as if it could not be found
     base, target, delta, _ = files
     assert not has_zstd()
-    with pytest.raises(StoreError, match=r"pip install 'clawjax\[delta\]'"):
+    with pytest.raises(StoreError, match=r"pip install -e '\.\[delta\]'"):
         make_delta(base, target, delta)
 
 

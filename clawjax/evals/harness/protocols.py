@@ -128,7 +128,7 @@ class Launch:
     """JSON."""
     timeout_s: float = 60.0
     """Of one reset, step, snapshot or inspection."""
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Added to the process's environment variables, from which keys and tokens are removed."""
     problem: Callable[[], str | None] = nothing_lacking
     """Why this machine cannot start it, and what to do; None: it can."""

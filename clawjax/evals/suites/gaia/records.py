@@ -59,6 +59,6 @@ def _table_reader(file: Path) -> Callable[[bytes], list[dict[str, Any]]]:
     try:
         from pyarrow import BufferReader, parquet  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as missing:
-        msg = f"{file} is Parquet, which needs pyarrow: pip install clawjax[gaia]"
+        msg = f"{file} is Parquet, which needs pyarrow: pip install -e '.[gaia]'"
         raise UnavailableError(msg) from missing
     return lambda content: parquet.read_table(BufferReader(content)).to_pylist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,13 @@ class TauEnvironment:
     """`Environment` of one conversation after the other."""
 
     def __init__(
-        self, *, domain: str, database: str, user_url: str | None, user_model: str
+        self,
+        *,
+        domain: str,
+        database: str,
+        user_url: str | None,
+        user_model: str,
+        user_api_key_env: str = "",
     ) -> None:
         """Load the database.
 
@@ -29,11 +36,13 @@ class TauEnvironment:
             database: its file.
             user_url: endpoint of the model that plays users; None: they follow their scripts.
             user_model: that model's name.
+            user_api_key_env: environment variable with its key.
         """
         self._domain = load_domain(domain)
         self._fresh = read_json(Path(database))
         self._state, self._hash = self._fresh, digest(self._fresh)
         self._user_url, self._user_model = user_url, user_model
+        self._user_key = os.environ.get(user_api_key_env)
         self._user: User | None = None
 
     def reset(self, setup: Setup) -> str:
@@ -48,6 +57,7 @@ class TauEnvironment:
                 base_url=self._user_url,
                 model=self._user_model,
                 seed=setup.seed,
+                api_key=self._user_key,
             )
         return self._user.opening()
 

@@ -8,6 +8,7 @@ removed and in whatever case; else 0, also where a limit ended the conversation.
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,8 @@ class TauOptions:
     user_url: str | None = None
     """Endpoint whose model plays the users; None: scripts do, which our own tasks have."""
     user_model: str = "default"
+    user_api_key_env: str = "CLAWJAX_USER_API_KEY"
+    """Environment variable with the endpoint's key; unset: none is sent."""
     silent_users: bool = False
     """Users who hang up at the agent's first words: for reference runs without a model."""
     turns: int = 30
@@ -107,7 +110,9 @@ def build(options: Mapping[str, Any]) -> Suite:
                 "database": str(database_file.resolve()),
                 "user_url": None if chosen.silent_users else chosen.user_url,
                 "user_model": chosen.user_model,
+                "user_api_key_env": chosen.user_api_key_env,
             },
+            variables=_user_key(chosen.user_api_key_env),
         ),
         parser=reply_parser(_parse),
         scorer=partial(_score, domain, fresh),
@@ -121,6 +126,11 @@ def build(options: Mapping[str, Any]) -> Suite:
         tool_kinds=domain.KINDS,
         licence="our own: Apache-2.0" if folder == LIBRARY else "tau2-bench: MIT",
     )
+
+
+def _user_key(variable: str) -> dict[str, str]:
+    """The key of the model that plays users, which the environment's process is not born with."""
+    return {variable: os.environ[variable]} if os.environ.get(variable) else {}
 
 
 def _folder(chosen: TauOptions) -> Path:

@@ -61,12 +61,22 @@ class ModelUser:
     """A model behind an OpenAI-compatible endpoint plays the scenario."""
 
     def __init__(
-        self, scenario: str, *, base_url: str, model: str, seed: int, timeout_s: float = 50.0
+        self,
+        scenario: str,
+        *,
+        base_url: str,
+        model: str,
+        seed: int,
+        api_key: str | None = None,
+        timeout_s: float = 50.0,
     ) -> None:
         """Nothing is asked yet."""
         self._messages = [{"role": "system", "content": _GUIDELINES + scenario}]
         self._url = f"{base_url.rstrip('/')}/chat/completions"
         self._model, self._seed, self._timeout_s = model, seed, timeout_s
+        self._headers = {"X-Turn-Type": "side"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
 
     def opening(self) -> str:
         """As `User.opening`.
@@ -85,7 +95,6 @@ class ModelUser:
 
     def _ask(self, messages: Sequence[Mapping[str, str]]) -> str:
         body = {"model": self._model, "messages": messages, "seed": self._seed, "max_tokens": 200}
-        headers = {"X-Turn-Type": "side"}
-        found = httpx.post(self._url, json=body, headers=headers, timeout=self._timeout_s)
+        found = httpx.post(self._url, json=body, headers=self._headers, timeout=self._timeout_s)
         found.raise_for_status()
         return found.json()["choices"][0]["message"]["content"] or ""

@@ -7,7 +7,7 @@ Invariant: a reply without a verdict raises, it is never a zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import httpx
@@ -38,6 +38,7 @@ class EndpointJudge:
 
     base_url: str
     model: str
+    api_key: str | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -62,7 +63,8 @@ class EndpointJudge:
         }
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
             url = f"{self.base_url.rstrip('/')}/chat/completions"
-            response = await client.post(url, json=body)
+            headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+            response = await client.post(url, json=body, headers=headers)
             response.raise_for_status()
             return response.json()["choices"][0]["message"]["content"]
 

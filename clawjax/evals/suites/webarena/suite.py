@@ -7,6 +7,7 @@ same format and scored by the same rules, on our own shop and forum.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -81,6 +82,8 @@ class WebArenaOptions:
     judge_url: str | None = None
     """Endpoint of the model that judges free answers; None: those tasks are left out."""
     judge_model: str = "gpt-4-1106-preview"
+    judge_api_key_env: str = "CLAWJAX_JUDGE_API_KEY"
+    """Environment variable with that endpoint's key; unset: none is sent."""
     settle_s: float = 2.0
     """Waited after each action, seconds."""
     turns: int = 30
@@ -106,9 +109,10 @@ def build(options: Mapping[str, Any]) -> Suite:
     chosen = read_options(WebArenaOptions, options)
     sites = addresses(chosen.sites)
     content = (find_tasks() if chosen.path is None else Path(chosen.path)).read_bytes()
-    judge = (
-        None if chosen.judge_url is None else EndpointJudge(chosen.judge_url, chosen.judge_model)
-    )
+    judge = None
+    if chosen.judge_url is not None:
+        key = os.environ.get(chosen.judge_api_key_env)
+        judge = EndpointJudge(chosen.judge_url, chosen.judge_model, key)
     tasks = [placed(task, sites) for task in _playable(read_tasks(content), chosen)]
     states = None if chosen.states is None else str(Path(chosen.states).resolve())
     environment = {
