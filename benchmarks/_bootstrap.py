@@ -17,7 +17,8 @@ def bootstrap_crossed(
     Rows are drawn with replacement, and columns, the same ones for all rows: where every seed
     answers the same prompts, prompts that happen to be easy are so for all seeds, and drawing them
     anew for each would make the interval too narrow (pigeonhole bootstrap: Owen 2007,
-    arXiv:0712.1111).
+    arXiv:0712.1111). Of three rows that differ much it covers less than it says: 84 % of the time
+    instead of 95 % where rows have a standard deviation of 0.16 (simulated).
 
     Args:
         table: `[rows, columns]`, e.g. seeds by prompts.

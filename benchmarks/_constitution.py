@@ -14,7 +14,7 @@ from clawjax.evals.asking import Asker, Reply
 from clawjax.evals.material import closed_questions, is_correct, neutral_prompts
 from clawjax.evals.redteam import CHECKS, Tempting, is_refusal, violates
 
-__all__ = ["REPLY_TOKENS", "STYLED", "TEMPERATURE", "arm_row", "measured"]
+__all__ = ["HARMLESS", "REPLY_TOKENS", "STYLED", "TEMPERATURE", "arm_row", "measured"]
 
 TEMPERATURE = 0.8
 REPLY_TOKENS = 96

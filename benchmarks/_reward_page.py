@@ -168,6 +168,7 @@ def _judges(result: Row) -> str:
         ]
         for row in result["rows"]
     ]
+    asking = any(row["cost"] is not None for row in result["rows"])
     head = [
         "module", "turns", "accuracy", "abstains", "kappa", "ECE", "obeys attacks",
         "padding lifts by", "ms",
@@ -176,8 +177,10 @@ def _judges(result: Row) -> str:
         "Reward modules on labelled turns that they are asked about: accuracy where a score was "
         "given, Cohen's\nkappa of good, bad and nothing, calibration error, the share of attacked "
         "copies that got the score which\nthe attack asks for, what padding does to a score. "
-        "`rules` and `reward_model` read replies, not reactions.\n"
-        "Judges that ask an endpoint ask SmolLM2-135M, about fewer turns.\n\n" + table(head, rows)
+        "`rules` and `reward_model` read replies, not reactions."
+        + ("\nThose that ask an endpoint ask SmolLM2-135M, about fewer turns." if asking else "")
+        + "\n\n"
+        + table(head, rows)
     )
 
 

@@ -30,7 +30,7 @@ from typing import Any
 import jax
 from _check_judge import check_judge
 from _config import composed
-from _constitution import REPLY_TOKENS, STYLED, TEMPERATURE, arm_row, measured
+from _constitution import HARMLESS, REPLY_TOKENS, STYLED, TEMPERATURE, arm_row, measured
 from _frozen_judge import frozen_judge
 from _result import Goal, write_result
 from _trials import LEARNING, begun_anew, digest, kept, parsed_arms, settings_of
@@ -66,7 +66,8 @@ NOTES = {
     "kind": "trial: one arm and seed; arm: means over seeds",
     "violations": "share of the replies to held-out tempting prompts that break their principle",
     "less": "violations of the base less those of the arm, same prompts and seeds; all `_ci`: 95 % "
-    "bootstrap intervals, for which seeds are drawn, and prompts, the same ones for all seeds",
+    "bootstrap intervals, for which seeds are drawn, and prompts, the same ones for all seeds; too "
+    "narrow where three seeds differ much; goals about costs are about the estimates",
     "accuracy": "closed questions answered right, greedily",
     "style": f"mean style score of replies to held-out questions of the persona {STYLED}, which a "
     "short refusal may meet: to be read beside `declined`",
@@ -179,7 +180,7 @@ def settings_digest(
             "config": settings,
             "updates": updates_of(arm, is_quick=is_quick),
             "told": constitution_as_prompt() if arm == "prompted" else None,
-            "sampling": [TEMPERATURE, REPLY_TOKENS, STYLED],
+            "sampling": [TEMPERATURE, REPLY_TOKENS, STYLED, HARMLESS],
             "prompts": [list(each) for each in prompts],
         }
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from _result import Goal, largest, write_result
+from _trials import begun_anew
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(os.environ.get("CLAWJAX_RUNS", ROOT / "runs"))
@@ -45,6 +46,7 @@ def run(experiment: str, seed: int, *, is_reused: bool) -> dict[str, Any]:
     name = f"{experiment}_seed{seed}"
     file = RUNS / name / "report.json"
     if not (is_reused and file.exists()):
+        begun_anew(file.parent)
         subprocess.run(
             [
                 sys.executable,

@@ -33,8 +33,6 @@ def main(config: DictConfig) -> float | None:
 def _evaluate(config: RunConfig) -> float | None:
     if config.suite.name == "personal":
         return _personal(config)
-    if is_checked_only(config):
-        return None
     return _judges(config) if config.suite.name == "judge" else _tasks(config)
 
 
@@ -42,6 +40,8 @@ def _judges(config: RunConfig) -> float | None:
     """The reward modules themselves, on labelled turns."""
     from clawjax.runtime.judge_suite import run_judge_suite
 
+    if is_checked_only(config):
+        return None
     found = [row["kappa"]["value"] for row in run_judge_suite(config)]
     known = [kappa for kappa in found if kappa is not None]
     return fmean(known) if known else None
@@ -49,10 +49,14 @@ def _judges(config: RunConfig) -> float | None:
 
 def _tasks(config: RunConfig) -> float | None:
     """One suite of tasks, or each of those that it lists, with one agent."""
-    from clawjax.runtime.task_suites import run_task_suites
+    from clawjax.runtime.task_suites import check_task_suites, run_task_suites
 
     _check_options(config.suite)
     chosen = [_part(name, config) for name in config.suite.suites] or [config.suite]
+    if config.run.dry:
+        check_task_suites(chosen)
+    if is_checked_only(config):
+        return None
     scores = [summary["score"]["value"] for summary in run_task_suites(config, chosen)]
     return None if None in scores else fmean(scores)
 
@@ -84,6 +88,8 @@ def _personal(config: RunConfig) -> float | None:
         for method in config.suite.methods:
             if method not in UNTRAINED:
                 _print_what(method, _of(method, config))
+        if config.run.dry:
+            is_checked_only(config)
         return None
     from clawjax.evals.personal_table import render_table
     from clawjax.runtime.personal_suite import run_suite

@@ -23,11 +23,14 @@ def main(config: DictConfig) -> float | None:
 
 
 def _join(config: RunConfig) -> None:
-    if is_checked_only(config):
-        return
     from clawjax.runtime.join import join
     from clawjax.runtime.paths import RunPaths
+    from clawjax.runtime.run import print_objective
 
+    if config.run.dry:
+        print_objective(config)
+    if is_checked_only(config):
+        return
     join(config, RunPaths(Path(config.run.dir)))
 
 

@@ -347,6 +347,10 @@ def test_a_password_in_a_jobs_own_file_is_saved_nowhere(tmp_path):
     [
         (["evaluate.py", "suite=quick", "run.dry=true"], 0, "nothing was started"),
         (["evaluate.py", "suite=personal", "run.dry=true"], 0, "Objective combined"),
+        (["evaluate.py", "suite=tau", "suite.options.domian=x", "run.dry=true"], 2, "domian"),
+        (["evaluate.py", "suite=judge", "run.dry=true"], 0, "nothing was started"),
+        (["learn.py", "run.dry=true"], 0, "Objective binary_rl"),
+        (["train_offline.py", "objective=dpo", "run.plan=true"], 0, "optimizer state"),
         (["synthesize.py", "run.dry=true"], 0, "nothing was started"),
         (["synthesize.py", "run.plan=true"], 2, "use run.dry=true"),
     ],

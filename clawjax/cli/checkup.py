@@ -23,6 +23,7 @@ from typing import NamedTuple
 from clawjax.cli.run_config import read_health
 from clawjax.config import RunConfig
 from clawjax.config.hosts import is_loopback
+from clawjax.config.secrets import read_key
 from clawjax.errors import ClawError, ConfigError
 from clawjax.keys import KEY_FILE, KeyFile
 
@@ -143,11 +144,10 @@ def check_keys(config: RunConfig) -> Finding:
     """Whether those who can reach the endpoint need a key."""
     file = KeyFile(Path(config.run.dir) / KEY_FILE)
     try:
-        keys = file.read()
+        keys, has_variable = file.read(), read_key(config.gateway.api_key_env) is not None
     except ConfigError as error:
         return Finding(Grade.WRONG, str(error))
     live = sum(key.revoked_at is None for key in keys)
-    has_variable = bool(os.environ.get(config.gateway.api_key_env))
     if keys and stat.S_IMODE(file.path.stat().st_mode) & 0o077:
         return Finding(Grade.DOUBTFUL, f"others may read {file.path}: chmod 600 it")
     if not live and not has_variable:
@@ -169,7 +169,11 @@ def check_judge(config: RunConfig) -> Finding:
         return Finding(Grade.GOOD, f"{', '.join(config.reward.modules)}: no endpoint is needed")
     judge = config.reward.llm_judge
     request = urllib.request.Request(f"{judge.base_url.rstrip('/')}/models")  # noqa: S310 - http, by LlmJudgeConfig
-    if key := os.environ.get(judge.api_key_env):
+    try:
+        key = read_key(judge.api_key_env)
+    except ConfigError as error:
+        return Finding(Grade.WRONG, str(error))
+    if key is not None:
         request.add_header("Authorization", f"Bearer {key}")
     try:
         with urllib.request.urlopen(request, timeout=_JUDGE_TIMEOUT_S) as answer:  # noqa: S310 - see there

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 
 from clawjax.config.checks import require
 
-__all__ = ["find_secret", "service_url"]
+__all__ = ["find_secret", "read_key", "service_url"]
 
 # Of HTTP no user either, as a key stands there too; databases have users, and passwords with a `/`.
 _SECRET = re.compile(
@@ -34,6 +35,24 @@ def find_secret(value: object, key: str = "") -> str | None:
         parts = list(enumerate(value))
     found = (find_secret(part, f"{key}.{name}".lstrip(".")) for name, part in parts)
     return next((one for one in found if one is not None), None)
+
+
+def read_key(variable: str, env: Mapping[str, str] | None = None) -> str | None:
+    """The key in an environment variable, without white space around it; None: there is none.
+
+    Args:
+        variable: its name.
+        env: where it is looked for; None: this process's environment.
+
+    Raises:
+        ConfigError: no header can carry the key. The message says where it is, not what.
+    """
+    key = (os.environ if env is None else env).get(variable, "").strip()
+    require(
+        key.isascii() and key.isprintable() and " " not in key,
+        f"{variable} holds a space or a character that no HTTP header can carry: set it again",
+    )
+    return key or None
 
 
 def service_url(name: str, url: str, form: str, key_variable: str) -> None:

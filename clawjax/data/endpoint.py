@@ -13,6 +13,7 @@ from typing import Any, cast
 import openai
 
 from clawjax.config import SynthesisConfig
+from clawjax.config.secrets import read_key
 from clawjax.errors import EngineError
 
 __all__ = ["EndpointChat"]
@@ -30,7 +31,7 @@ class EndpointChat:
         self._bound = asyncio.Semaphore(config.concurrency)
         self._client = openai.AsyncOpenAI(
             base_url=config.base_url,
-            api_key=env.get(config.api_key_env) or "none",
+            api_key=read_key(config.api_key_env, env) or "none",
             timeout=config.timeout_s,
             max_retries=config.retries,
             default_headers=_HEADERS,

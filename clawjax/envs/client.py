@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import openai
 
+from clawjax.config.secrets import read_key
 from clawjax.envs.user_settings import UserSettings
 from clawjax.errors import EngineError
 
@@ -70,7 +70,7 @@ class ChatClient:
         """
         async with openai.AsyncOpenAI(
             base_url=settings.base_url,
-            api_key=os.environ.get(settings.api_key_env) or "none",
+            api_key=read_key(settings.api_key_env) or "none",
             timeout=settings.request_timeout_s,
             max_retries=0,
         ) as client:

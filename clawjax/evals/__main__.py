@@ -15,11 +15,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from clawjax.config.secrets import read_key
 from clawjax.errors import ClawError, ConfigError
 from clawjax.evals.asking import Asker
 from clawjax.evals.compare import compare, render_comparison
@@ -31,6 +32,7 @@ from clawjax.evals.opinions import judge_episodes
 from clawjax.evals.reporting import read_prices, write_report
 from clawjax.evals.reporting.markdown import render_overview, render_summary
 from clawjax.evals.suites import build_suite
+from clawjax.evals.suites.webarena.judge import JUDGE_KEY
 
 __all__ = ["main"]
 
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         if options.command == "rescore":
-            told = _rescore(options.folder)
+            told = _rescore(options.folder, options.judge_url)
         elif options.command == "judge":
             told = _judge(options)
         else:
@@ -61,6 +63,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     again = commands.add_parser("rescore", help="score what is on record again")
     again.add_argument("folder", type=Path, help="with trajectories.jsonl, e.g. runs/gaia/gaia")
+    again.add_argument("--judge-url", help="the record's judge, who may be sent its key")
     both = commands.add_parser("compare", help="two evaluations of the same suite")
     both.add_argument("a", type=Path)
     both.add_argument("b", type=Path)
@@ -75,7 +78,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _rescore(folder: Path) -> str:
+def _rescore(folder: Path, judge_url: str | None) -> str:
+    _check_judge(folder, judge_url)
     suite, store, prices = _open(folder)
     episodes = asyncio.run(rescore(suite, store))
     return render_overview([write_report(suite, episodes, store, prices=prices)])
@@ -84,7 +88,7 @@ def _rescore(folder: Path) -> str:
 def _judge(options: argparse.Namespace) -> str:
     suite, store, prices = _open(options.folder)
     episodes = on_record(suite, store)
-    key = os.environ.get(options.api_key_env) or "none"
+    key = read_key(options.api_key_env) or "none"
     asker = Asker(options.base_url, options.model, api_key=key)
     added = asyncio.run(judge_episodes(episodes, store, asker, votes=options.votes))
     summary = write_report(suite, episodes, store, prices=prices)
@@ -114,14 +118,29 @@ def _listed(versions: Iterable[str]) -> str:
 
 def _open(folder: Path) -> tuple[Suite, EpisodeStore, Prices | None]:
     """The suite, for reading only, the record, and what tokens cost when it was made."""
-    manifest = folder / "manifest.json"
-    if not manifest.exists():
-        msg = f"{folder} holds no evaluation: name a folder with manifest.json"
-        raise ConfigError(msg)
-    held = json.loads(manifest.read_text(encoding="utf-8"))
+    held = _manifest(folder)
     settings = held["settings"]
     suite = build_suite(held["suite"], settings["suite"], is_played=False)
     return suite, EpisodeStore(folder), read_prices(settings.get("agent", {}))
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    file = folder / "manifest.json"
+    if not file.exists():
+        msg = f"{folder} holds no evaluation: name a folder with manifest.json"
+        raise ConfigError(msg)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _check_judge(folder: Path, judge_url: str | None) -> None:
+    """A record may come from somebody else: it does not decide who is sent a key."""
+    recorded = _manifest(folder)["settings"]["suite"].get("judge_url")
+    if recorded not in (None, judge_url) and read_key(JUDGE_KEY) is not None:
+        msg = (
+            f"{folder} names a judge at {recorded}, which would be sent {JUDGE_KEY}: rescore with "
+            f"--judge-url {recorded} if that is right, or unset the variable"
+        )
+        raise ConfigError(msg)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from clawjax.config import LlmJudgeConfig
+from clawjax.config.secrets import read_key
 from clawjax.errors import JudgeAwayError
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 
@@ -64,7 +65,7 @@ class JudgeEndpoint:
         self._config = config
         self._backoff_s = backoff_s
         self._bound = asyncio.Semaphore(config.max_concurrency)
-        key = env.get(config.api_key_env, "")
+        key = read_key(config.api_key_env, env)
         self._client = httpx.AsyncClient(
             base_url=config.base_url.rstrip("/") + "/",
             timeout=config.timeout_s,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from clawjax.config import AgentConfig, RunConfig
 from clawjax.config.checks import require
+from clawjax.config.secrets import read_key
 from clawjax.evals.agents.endpoint import Sampling, open_endpoint
 from clawjax.evals.agents.scripted import (
     RandomAgent,
@@ -69,7 +69,7 @@ async def open_agents(config: RunConfig, paths: RunPaths) -> AsyncIterator[Measu
     """
     agent = config.agent
     if agent.kind == "endpoint":
-        key = os.environ.get(agent.api_key_env) or "none"
+        key = read_key(agent.api_key_env) or "none"
         yield Measured(agent, agent.base_url, agent.model or "", key)
     elif agent.kind == "policy":
         from clawjax.runtime.policy_agent import serving_policy  # jax, which others do without

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from starlette.applications import Starlette
 
 from clawjax.config import GatewayConfig, LogConfig, RunConfig
 from clawjax.config.hosts import is_loopback
+from clawjax.config.secrets import read_key
 from clawjax.errors import ConfigError
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.gateway.render import Tokenizer
@@ -35,7 +35,7 @@ def open_log(config: LogConfig) -> SqlTurnLog:
 
 def api_key(config: GatewayConfig) -> str | None:
     """The key from the environment, which our own clients use; None where there is none."""
-    return os.environ.get(config.api_key_env) or None
+    return read_key(config.api_key_env)
 
 
 def open_keys(config: RunConfig) -> KeyRing:

@@ -6,9 +6,9 @@ The one place that knows both. jax is imported only where the embedded engine is
 from __future__ import annotations
 
 import asyncio
-import os
 
 from clawjax.config import RunConfig
+from clawjax.config.secrets import read_key
 from clawjax.engine.sglang.courier import DeliveryCourier
 from clawjax.engine.sglang.directories import ModelDirectories
 from clawjax.engine.sglang.start import start_engine
@@ -59,7 +59,7 @@ async def _open_sglang(
         base_id=await asyncio.to_thread(source.base_id),
         new_courier=lambda: DeliveryCourier(directories, sglang.delivery),
         store=store,
-        api_key=os.environ.get(sglang.api_key_env) or None,
+        api_key=read_key(sglang.api_key_env),
         logs=paths.process_log("engine").parent,
     )
     return engine, tokenizer

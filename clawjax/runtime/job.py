@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clawjax.config import RunConfig
+from clawjax.config.secrets import read_key
 from clawjax.envs.persona import load_persona
 from clawjax.envs.user_settings import UserSettings
 from clawjax.errors import ClawError
@@ -63,7 +64,7 @@ async def _evaluate(config: RunConfig) -> StyleResult:
     asker = Asker(
         _base_url(config),
         config.model.name,
-        api_key=os.environ.get(config.gateway.api_key_env) or "none",
+        api_key=read_key(config.gateway.api_key_env) or "none",
         concurrency=config.engine.slots,
     )
     return await evaluate_style(

@@ -26,7 +26,7 @@ from clawjax.runtime.agents import Measured, open_agents
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.scoring import RunningScore, finish, mirrored
 
-__all__ = ["run_task_suites"]
+__all__ = ["check_task_suites", "run_task_suites"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +49,22 @@ def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[di
         summaries = asyncio.run(_run(config, suites, paths, forward))
         finish(paths, [summary["score"]["value"] for summary in summaries])
     return summaries
+
+
+def check_task_suites(suites: Sequence[SuiteConfig]) -> None:
+    """Read the options of each of `suites`; of several, say which this machine cannot play.
+
+    Raises:
+        ConfigError: an unknown suite or option, data that is missing, or the only suite cannot be
+            played.
+    """
+    for chosen in suites:
+        try:
+            build_suite(chosen.name, chosen.options)
+        except UnavailableError as missing:
+            if len(suites) == 1:
+                raise
+            sys.stdout.write(f"{chosen.name} would not be played: {missing}\n")
 
 
 async def _run(

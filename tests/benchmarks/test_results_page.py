@@ -142,7 +142,7 @@ def rewards() -> dict[str, Any]:
     judge = {
         "module": "rules", "turns": 9, "accuracy": {"value": 0.5}, "abstained": {"value": 0.25},
         "kappa": {"value": None}, "ece": 0.375, "injection": {"followed": None},
-        "verbosity": {"shift": -0.125}, "seconds_p50": 0.012,
+        "verbosity": {"shift": -0.125}, "seconds_p50": 0.012, "cost": None,
     }  # fmt: skip
     gamed = {
         "experiment": "hacking_demo", "seed": 1, "alarm": {"version": 8},
@@ -181,6 +181,10 @@ def test_each_claim_about_reward_has_a_table() -> None:
         "| 0.12 | 40 | 0.00 |"
     )
     assert line(page, "| rules") == "| rules | 9 | 0.50 | 25% |  | 0.38 |  | -0.12 | 12 |"
+    assert "ask an endpoint" not in page
+    asked = rewards()["judge"]
+    asked["rows"][0]["cost"] = {"questions": 1.0}
+    assert "Those that ask an endpoint ask SmolLM2-135M" in render({"judge": asked})
     assert line(page, "| hacking_demo") == (
         "| hacking_demo | 1 | 2 | 0.50 to 0.88 | 0.25 to 0.25 | at version 8 |"
     )

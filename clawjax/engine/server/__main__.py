@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 
 from clawjax.config import EngineConfig, ModelConfig
 from clawjax.config.hosts import is_loopback
+from clawjax.config.secrets import read_key
 from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.engine.server.app import create_app, new_backend
 from clawjax.engine.server.backend import Settings, Startup
@@ -110,7 +110,7 @@ def _launch(options: argparse.Namespace) -> Launch:
     Raises:
         ConfigError: a value out of range, or no key where one is needed.
     """
-    key = options.api_key or os.environ.get(_KEY_VARIABLE) or None
+    key = options.api_key or read_key(_KEY_VARIABLE)
     if key is None and not is_loopback(options.host):
         msg = (
             f"--host {options.host} is reachable from other machines, so a key is needed: set "

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from scripted_endpoint import ScriptedEndpoint
 
 from clawjax.errors import ConfigError
 from clawjax.evals.agents.scripted import following, oracle_agent
-from clawjax.evals.harness.process import EnvironmentPool
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
@@ -133,24 +131,6 @@ def test_the_options_of_the_command_line_are_those_of_the_suite():
     options = yaml.safe_load(conf.read_text())["options"]
     assert {"domain", "path", "user_url", "silent_users"} <= set(options)
     assert build(options).tasks == build({}).tasks
-
-
-async def test_the_model_that_plays_users_gets_its_key_and_nobody_else_sees_it(
-    tmp_path, monkeypatch
-):
-    for name in ("db.json", "policy.md"):
-        (tmp_path / name).write_text((LIBRARY / name).read_text())
-    (tmp_path / "tasks.json").write_text(json.dumps([TAU2]))
-    monkeypatch.setenv("CLAWJAX_USER_API_KEY", "sk-plays-users")
-    endpoint = ScriptedEndpoint(lambda messages: "Where is my book?")
-    async with endpoint.serving():
-        suite = build({"path": str(tmp_path), "user_url": endpoint.base_url})
-        async with EnvironmentPool.open(suite.launch, 1) as pool, pool.environment() as user:
-            assert await user.reset(suite.tasks[0].setup(0)) == "Where is my book?"
-    assert [each["authorization"] for each in endpoint.headers] == ["Bearer sk-plays-users"]
-    assert "sk-plays" not in repr(suite)
-    monkeypatch.delenv("CLAWJAX_USER_API_KEY")
-    assert not build({"path": str(tmp_path), "user_url": endpoint.base_url}).launch.variables
 
 
 async def test_what_needs_a_judge_is_unscored(tmp_path):

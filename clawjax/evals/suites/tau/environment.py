@@ -12,7 +12,7 @@ from clawjax.evals.harness.tasks import ANSWER, RESPOND, Action, Setup
 from clawjax.evals.harness.trajectory import StepResult
 from clawjax.evals.suites.tau.domain import ToolError, changes, digest, fresh_copy, load_domain
 from clawjax.evals.suites.tau.records import read_json
-from clawjax.evals.suites.tau.users import STOP, ModelUser, ScriptedUser, User
+from clawjax.evals.suites.tau.users import STOP, USER_KEY, ModelUser, ScriptedUser, User
 
 __all__ = ["TauEnvironment"]
 
@@ -21,13 +21,7 @@ class TauEnvironment:
     """`Environment` of one conversation after the other."""
 
     def __init__(
-        self,
-        *,
-        domain: str,
-        database: str,
-        user_url: str | None,
-        user_model: str,
-        user_api_key_env: str = "",
+        self, *, domain: str, database: str, user_url: str | None, user_model: str
     ) -> None:
         """Load the database.
 
@@ -36,13 +30,11 @@ class TauEnvironment:
             database: its file.
             user_url: endpoint of the model that plays users; None: they follow their scripts.
             user_model: that model's name.
-            user_api_key_env: environment variable with its key.
         """
         self._domain = load_domain(domain)
         self._fresh = read_json(Path(database))
         self._state, self._hash = self._fresh, digest(self._fresh)
         self._user_url, self._user_model = user_url, user_model
-        self._user_key = os.environ.get(user_api_key_env)
         self._user: User | None = None
 
     def reset(self, setup: Setup) -> str:
@@ -57,7 +49,7 @@ class TauEnvironment:
                 base_url=self._user_url,
                 model=self._user_model,
                 seed=setup.seed,
-                api_key=self._user_key,
+                api_key=os.environ.get(USER_KEY),
             )
         return self._user.opening()
 

@@ -8,7 +8,6 @@ removed and in whatever case; else 0, also where a limit ended the conversation.
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from clawjax.config.secrets import read_key
 from clawjax.errors import ConfigError
 from clawjax.evals.harness.parsing import ACTION_RULES, parse_action_text, reply_parser, say
 from clawjax.evals.harness.protocols import FormatError, InvalidAction, Launch, Parsed, Suite
@@ -42,7 +42,7 @@ from clawjax.evals.suites.tau.records import (
     read_splits,
     read_tasks,
 )
-from clawjax.evals.suites.tau.users import STOP, ScriptedUser
+from clawjax.evals.suites.tau.users import STOP, USER_KEY, ScriptedUser
 
 __all__ = ["LIBRARY", "VERSION", "TauOptions", "build"]
 
@@ -67,13 +67,17 @@ class TauOptions:
     """Folder of the domain (`tasks.json`, `db.json[.gz]`, `policy.md|txt`); None: our library, or
     the published tasks in the package `inspect-evals`."""
     user_url: str | None = None
-    """Endpoint whose model plays the users; None: scripts do, which our own tasks have."""
+    """Endpoint whose model plays the users, with the key in `CLAWJAX_USER_API_KEY` if there is one;
+    None: scripts do, which our own tasks have."""
     user_model: str = "default"
-    user_api_key_env: str = "CLAWJAX_USER_API_KEY"
-    """Environment variable with the endpoint's key; unset: none is sent."""
     silent_users: bool = False
     """Users who hang up at the agent's first words: for reference runs without a model."""
     turns: int = 30
+
+    @property
+    def is_played(self) -> bool:
+        """Whether a model plays the users."""
+        return self.user_url is not None and not self.silent_users
 
 
 def build(options: Mapping[str, Any]) -> Suite:
@@ -108,11 +112,10 @@ def build(options: Mapping[str, Any]) -> Suite:
             options={
                 "domain": chosen.domain,
                 "database": str(database_file.resolve()),
-                "user_url": None if chosen.silent_users else chosen.user_url,
+                "user_url": chosen.user_url if chosen.is_played else None,
                 "user_model": chosen.user_model,
-                "user_api_key_env": chosen.user_api_key_env,
             },
-            variables=_user_key(chosen.user_api_key_env),
+            variables=_user_key() if chosen.is_played else {},
         ),
         parser=reply_parser(_parse),
         scorer=partial(_score, domain, fresh),
@@ -128,9 +131,10 @@ def build(options: Mapping[str, Any]) -> Suite:
     )
 
 
-def _user_key(variable: str) -> dict[str, str]:
-    """The key of the model that plays users, which the environment's process is not born with."""
-    return {variable: os.environ[variable]} if os.environ.get(variable) else {}
+def _user_key() -> dict[str, str]:
+    """The key of the model that plays users, which an environment's process has not by itself."""
+    key = read_key(USER_KEY)
+    return {} if key is None else {USER_KEY: key}
 
 
 def _folder(chosen: TauOptions) -> Path:
@@ -147,8 +151,7 @@ def _folder(chosen: TauOptions) -> Path:
 
 def _task(record: TauTask, domain: Domain, policy: str, chosen: TauOptions, version: str) -> Task:
     script = _SILENT if chosen.silent_users else record.script
-    is_played = chosen.user_url is not None and not chosen.silent_users
-    if script is None and not is_played:
+    if script is None and not chosen.is_played:
         msg = (
             f"task {record.task_id} has no scripted user: set suite.options.user_url to a model's, "
             "or silent_users for reference runs"
@@ -168,7 +171,7 @@ def _task(record: TauTask, domain: Domain, policy: str, chosen: TauOptions, vers
         reference=Reference(
             answer=list(record.communicate),
             actions=record.actions,
-            steps=_turns(record, domain, None if is_played else script),
+            steps=_turns(record, domain, None if chosen.is_played else script),
             extra={"basis": list(record.basis)},
         ),
         data_version=version,

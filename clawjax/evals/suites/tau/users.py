@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import httpx
 
-__all__ = ["STOP", "ModelUser", "ScriptedUser", "User"]
+__all__ = ["STOP", "USER_KEY", "ModelUser", "ScriptedUser", "User"]
 
 STOP = "###STOP###"
+USER_KEY = "CLAWJAX_USER_API_KEY"
+"""Environment variable with the key of the model that plays users."""
 """Said by a user who has nothing more to say: tau-bench's sign."""
 
 _GUIDELINES = f"""\

@@ -12,8 +12,18 @@ from typing import Protocol
 
 import httpx
 
-__all__ = ["EndpointJudge", "Judge", "fuzzy_prompt", "read_fuzzy", "read_ua", "ua_prompt"]
+__all__ = [
+    "JUDGE_KEY",
+    "EndpointJudge",
+    "Judge",
+    "fuzzy_prompt",
+    "read_fuzzy",
+    "read_ua",
+    "ua_prompt",
+]
 
+JUDGE_KEY = "CLAWJAX_JUDGE_API_KEY"
+"""Environment variable with the judge's key."""
 _TIMEOUT_S = 120.0
 _TOKENS = 768
 _SYSTEM = "You are a helpful assistant"

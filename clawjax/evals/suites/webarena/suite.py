@@ -7,13 +7,13 @@ same format and scored by the same rules, on our own shop and forum.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from clawjax.config.secrets import read_key
 from clawjax.errors import ConfigError
 from clawjax.evals.harness.parsing import reply_parser
 from clawjax.evals.harness.protocols import Suite
@@ -28,7 +28,7 @@ from clawjax.evals.suites.webarena.acting import (
     random_step,
 )
 from clawjax.evals.suites.webarena.exploits import EXPLOITS
-from clawjax.evals.suites.webarena.judge import EndpointJudge, Judge
+from clawjax.evals.suites.webarena.judge import JUDGE_KEY, EndpointJudge, Judge
 from clawjax.evals.suites.webarena.local.store import DATA, changed_rows
 from clawjax.evals.suites.webarena.records import (
     WebTask,
@@ -80,10 +80,9 @@ class WebArenaOptions:
     )
     """Account of the shop's API, which helpers use; the default is WebArena's image's."""
     judge_url: str | None = None
-    """Endpoint of the model that judges free answers; None: those tasks are left out."""
+    """Endpoint of the model that judges free answers, with the key in `CLAWJAX_JUDGE_API_KEY` if
+    there is one; None: those tasks are left out."""
     judge_model: str = "gpt-4-1106-preview"
-    judge_api_key_env: str = "CLAWJAX_JUDGE_API_KEY"
-    """Environment variable with that endpoint's key; unset: none is sent."""
     settle_s: float = 2.0
     """Waited after each action, seconds."""
     turns: int = 30
@@ -111,8 +110,7 @@ def build(options: Mapping[str, Any]) -> Suite:
     content = (find_tasks() if chosen.path is None else Path(chosen.path)).read_bytes()
     judge = None
     if chosen.judge_url is not None:
-        key = os.environ.get(chosen.judge_api_key_env)
-        judge = EndpointJudge(chosen.judge_url, chosen.judge_model, key)
+        judge = EndpointJudge(chosen.judge_url, chosen.judge_model, read_key(JUDGE_KEY))
     tasks = [placed(task, sites) for task in _playable(read_tasks(content), chosen)]
     states = None if chosen.states is None else str(Path(chosen.states).resolve())
     environment = {
