@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from clawjax.config import RunConfig, to_run_config
+from clawjax.config import RunConfig, hydra_schema, to_run_config
 
 __all__ = ["composed"]
 
@@ -25,7 +25,7 @@ def composed(folder: Path, *overrides: str, root: str = "config") -> RunConfig:
     Raises:
         ConfigError: the settings contradict each other.
     """
-    ConfigStore.instance().store(name="schema", node=RunConfig)
+    ConfigStore.instance().store(name="schema", node=hydra_schema())
     where = (f"run.dir={folder}", "run.name=benchmark")
     with initialize_config_dir(str(_CONF), version_base="1.3"):
         return to_run_config(compose(root, overrides=[*overrides, *where]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -194,9 +196,15 @@ class RunConfig:
 
 def hydra_schema() -> DictConfig:
     """`RunConfig` as Hydra checks keys against it; a suite checks its own options."""
-    schema = OmegaConf.structured(RunConfig)
+    schema = copy.deepcopy(_schema())
     OmegaConf.set_struct(schema.suite.options, False)
     return schema
+
+
+@functools.cache
+def _schema() -> DictConfig:
+    """Read from the dataclasses once, which takes longer than all else here; never changed."""
+    return OmegaConf.structured(RunConfig)
 
 
 def to_run_config(config: DictConfig | dict[str, Any]) -> RunConfig:
@@ -208,7 +216,7 @@ def to_run_config(config: DictConfig | dict[str, Any]) -> RunConfig:
     plain = OmegaConf.to_container(config) if isinstance(config, DictConfig) else config
     check_shape(RunConfig, plain)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), config)
+        merged = OmegaConf.merge(_schema(), config)
         run_config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         cause = error.__cause__ or error.__context__
