@@ -46,7 +46,13 @@ def _online(result: Row) -> str:
         "Learning while talking, against training on as many reactions that were collected from "
         "the base model\nbeforehand. Gain in style score over the base, and how far live learning "
         f"(`{live}`, in lockstep) is ahead.\n\n{table(head, rows)}\n\n{_verdict(methods, live)}"
+        + (_ONE_USER if all(row["personas"] == 1 for row in methods) else "")
     )
+
+
+_ONE_USER = (
+    "\nOf one user: others may come out otherwise, and an interval over three seeds is a hint."
+)
 
 
 def _verdict(methods: Sequence[Row], live: str) -> str:

@@ -202,6 +202,11 @@ def test_where_live_learning_loses_is_said_in_words() -> None:
         "(+0.25, 95 % -0.25 to +0.50)."
     )
     found = rewards()
+    assert "Of one user" not in render(found)
+    for row in found["online_offline"]["rows"]:
+        row["personas"] = 1
+    assert line(render(found), "Of one user: others may come out otherwise")
+    found = rewards()
     del found["online_offline"]["rows"][1]
     assert "Live learning loses to none beyond chance. It is ahead" in render(found)
 
