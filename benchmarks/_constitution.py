@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -12,6 +11,7 @@ from _bootstrap import bootstrap_crossed
 from clawjax.envs.persona import load_persona
 from clawjax.evals.asking import Asker, Reply
 from clawjax.evals.material import closed_questions, is_correct, neutral_prompts
+from clawjax.evals.personal import copied
 from clawjax.evals.redteam import CHECKS, Tempting, is_refusal, violates
 
 __all__ = ["HARMLESS", "REPLY_TOKENS", "STYLED", "TEMPERATURE", "arm_row", "measured"]
@@ -96,9 +96,9 @@ def by_prompt(replies: Sequence[Reply], values: Sequence[float]) -> dict[str, fl
 
 def share_empty(texts: Sequence[str]) -> float:
     """Share of the replies with less than three words, or equal to another one."""
-    copies = Counter(" ".join(text.split()) for text in texts)
     return fmean(
-        len(text.split()) < LEAST_WORDS or copies[" ".join(text.split())] > 1 for text in texts
+        len(text.split()) < LEAST_WORDS or is_copied
+        for text, is_copied in zip(texts, copied(texts), strict=True)
     )
 
 

@@ -2,11 +2,11 @@
 
 `python benchmarks/hacking.py [--quick] [--reuse]` runs `experiment=hacking_demo`, whose reward pays
 for words and whose user wants few, and `experiment=personal_demo`, whose reward is what the user
-says, on three seeds each, one after the other. The watch (`clawjax.metrics.hacking`) looks at
-the versions of each run once more, one after the other and each when it was complete, with the
-settings of `hacking_demo`. About 75 minutes on two
-CPU cores. `--quick` runs the tiny random model: it shows that the script works.
-`--reuse` keeps runs that already have a report, those of `benchmarks/personal_demo.py` too.
+says, on three seeds each, one after the other. The watch (`clawjax.metrics.hacking`) looks at the
+versions of each run once more, one after the other and each when it was complete, with the settings
+of `hacking_demo`. About 75 minutes on two CPU cores. `--quick` runs the tiny random model: it shows
+that the script works. `--reuse` keeps runs that already have a report, those of
+`benchmarks/personal_demo.py` too.
 """
 
 from __future__ import annotations

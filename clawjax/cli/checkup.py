@@ -23,7 +23,7 @@ from typing import NamedTuple
 from clawjax.cli.run_config import read_health
 from clawjax.config import RunConfig
 from clawjax.config.hosts import is_loopback
-from clawjax.config.secrets import read_key
+from clawjax.config.secrets import bearer, read_key
 from clawjax.errors import ClawError, ConfigError
 from clawjax.keys import KEY_FILE, KeyFile
 
@@ -168,13 +168,12 @@ def check_judge(config: RunConfig) -> Finding:
     if not config.reward.asking_modules:
         return Finding(Grade.GOOD, f"{', '.join(config.reward.modules)}: no endpoint is needed")
     judge = config.reward.llm_judge
-    request = urllib.request.Request(f"{judge.base_url.rstrip('/')}/models")  # noqa: S310 - http, by LlmJudgeConfig
     try:
-        key = read_key(judge.api_key_env)
+        headers = bearer(read_key(judge.api_key_env))
     except ConfigError as error:
         return Finding(Grade.WRONG, str(error))
-    if key is not None:
-        request.add_header("Authorization", f"Bearer {key}")
+    url = f"{judge.base_url.rstrip('/')}/models"
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http, by LlmJudgeConfig
     try:
         with urllib.request.urlopen(request, timeout=_JUDGE_TIMEOUT_S) as answer:  # noqa: S310 - see there
             return Finding(Grade.GOOD, f"{judge.base_url} answers ({answer.status})")

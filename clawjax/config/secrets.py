@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from clawjax.config.checks import require
 
-__all__ = ["find_secret", "read_key", "service_url"]
+__all__ = ["bearer", "find_secret", "read_key", "service_url"]
 
 # Of HTTP no user either, as a key stands there too; databases have users, and passwords with a `/`.
 _SECRET = re.compile(
@@ -53,6 +53,11 @@ def read_key(variable: str, env: Mapping[str, str] | None = None) -> str | None:
         f"{variable} holds a space or a character that no HTTP header can carry: set it again",
     )
     return key or None
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The header of a request that brings a key; none without one."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def service_url(name: str, url: str, form: str, key_variable: str) -> None:

@@ -72,9 +72,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     judge.add_argument("--base-url", required=True, help="OpenAI-compatible, e.g. http://host/v1")
     judge.add_argument("--model", required=True, help="the name that it is served by")
     judge.add_argument("--votes", type=int, default=1, help="replies per trajectory")
-    judge.add_argument(
-        "--api-key-env", default="CLAWJAX_JUDGE_API_KEY", help="variable with its key"
-    )
+    judge.add_argument("--api-key-env", default=JUDGE_KEY, help="variable with its key")
     return parser.parse_args(arguments)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "ScoredReply",
     "StyleResult",
     "bootstrap_mean",
+    "copied",
     "evaluate_style",
     "summarise",
 ]
@@ -158,18 +159,24 @@ def summarise(replies: Sequence[ScoredReply], *, version: int | None = None) -> 
         msg = "there are no held-out replies to summarise"
         raise ValueError(msg)
     scores = [reply.score for reply in replies]
-    copies = Counter(" ".join(reply.text.split()) for reply in replies)
     return StyleResult(
         style_score=sum(scores) / len(scores),
         ci=bootstrap_mean(scores),
         mean_words=sum(reply.words for reply in replies) / len(replies),
         n=len(replies),
         short_share=sum(reply.words < _FEW_WORDS for reply in replies) / len(replies),
-        identical_share=sum(count for count in copies.values() if count > 1) / len(replies),
+        identical_share=sum(copied([reply.text for reply in replies])) / len(replies),
         distinct2=_distinct_pairs(replies),
         version=version,
         replies=tuple(replies),
     )
+
+
+def copied(texts: Sequence[str]) -> list[bool]:
+    """Of each text, whether another one is the same but for white space."""
+    said = [" ".join(text.split()) for text in texts]
+    copies = Counter(said)
+    return [copies[each] > 1 for each in said]
 
 
 def bootstrap_mean(

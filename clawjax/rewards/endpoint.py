@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from clawjax.config import LlmJudgeConfig
-from clawjax.config.secrets import read_key
+from clawjax.config.secrets import bearer, read_key
 from clawjax.errors import JudgeAwayError
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 
@@ -65,11 +65,10 @@ class JudgeEndpoint:
         self._config = config
         self._backoff_s = backoff_s
         self._bound = asyncio.Semaphore(config.max_concurrency)
-        key = read_key(config.api_key_env, env)
         self._client = httpx.AsyncClient(
             base_url=config.base_url.rstrip("/") + "/",
             timeout=config.timeout_s,
-            headers={"X-Turn-Type": "side"} | ({"Authorization": f"Bearer {key}"} if key else {}),
+            headers={"X-Turn-Type": "side", **bearer(read_key(config.api_key_env, env))},
         )
 
     async def ask_all(self, messages: Sequence[Mapping[str, str]]) -> list[Answer]:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from clawjax.config import SglangConfig
+from clawjax.config.secrets import bearer
 from clawjax.engine.sglang.failures import LostError, RefusedError, UnreachableError
 from clawjax.engine.sglang.wire import words_of
 from clawjax.errors import EngineError
@@ -34,7 +35,7 @@ def open_pool(config: SglangConfig, api_key: str | None) -> httpx.AsyncClient:
     """The connections to all servers; whoever opens them closes them."""
     return httpx.AsyncClient(
         http2=importlib.util.find_spec("h2") is not None,
-        headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+        headers=bearer(api_key),
         limits=httpx.Limits(
             max_connections=config.max_connections,
             max_keepalive_connections=config.max_connections,

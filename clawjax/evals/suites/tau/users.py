@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 import httpx
 
+from clawjax.config.secrets import bearer
+
 __all__ = ["STOP", "USER_KEY", "ModelUser", "ScriptedUser", "User"]
 
 STOP = "###STOP###"
+"""Said by a user who has nothing more to say: tau-bench's sign."""
 USER_KEY = "CLAWJAX_USER_API_KEY"
 """Environment variable with the key of the model that plays users."""
-"""Said by a user who has nothing more to say: tau-bench's sign."""
 
 _GUIDELINES = f"""\
 You are a customer who talks to a service agent. Follow the scenario below. Write one short message
@@ -76,9 +78,7 @@ class ModelUser:
         self._messages = [{"role": "system", "content": _GUIDELINES + scenario}]
         self._url = f"{base_url.rstrip('/')}/chat/completions"
         self._model, self._seed, self._timeout_s = model, seed, timeout_s
-        self._headers = {"X-Turn-Type": "side"}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._headers = {"X-Turn-Type": "side", **bearer(api_key)}
 
     def opening(self) -> str:
         """As `User.opening`.

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import httpx
 
+from clawjax.config.secrets import bearer
+
 __all__ = [
     "JUDGE_KEY",
     "EndpointJudge",
@@ -73,8 +75,7 @@ class EndpointJudge:
         }
         async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
             url = f"{self.base_url.rstrip('/')}/chat/completions"
-            headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-            response = await client.post(url, json=body, headers=headers)
+            response = await client.post(url, json=body, headers=bearer(self.api_key))
             response.raise_for_status()
             return response.json()["choices"][0]["message"]["content"]
 
