@@ -25,6 +25,7 @@ from clawjax.weights.disk import lock
 __all__ = [
     "LEARNING",
     "begun_anew",
+    "command_line",
     "digest",
     "kept",
     "parsed_arms",
@@ -72,6 +73,24 @@ def parsed_arms(
     if unknown := set(options.arms) - set(arms):
         known.error(f"--arms {','.join(sorted(unknown))}: choose from {','.join(arms)}")
     return options
+
+
+def command_line(name: str, options: argparse.Namespace, *choices: str) -> str:
+    """How to measure the same again, in one run.
+
+    Args:
+        name: of the script.
+        options: it was started with.
+        choices: options that are told, each a text or a list.
+    """
+    quick = ["--quick"] if options.quick else []
+    chosen = [f"--{choice} {_listed(getattr(options, choice))}" for choice in choices]
+    return " ".join([f"python benchmarks/{name}.py", *quick, *chosen])
+
+
+def _listed(value: str | Sequence[str | float]) -> str:
+    values = [value] if isinstance(value, str) else value
+    return ",".join(each if isinstance(each, str) else f"{each:g}" for each in values)
 
 
 def digest(settings: Mapping[str, Any]) -> str:

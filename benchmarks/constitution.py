@@ -33,7 +33,7 @@ from _config import composed
 from _constitution import HARMLESS, REPLY_TOKENS, STYLED, TEMPERATURE, arm_row, measured
 from _frozen_judge import frozen_judge
 from _result import Goal, write_result
-from _trials import LEARNING, begun_anew, digest, kept, parsed_arms, settings_of
+from _trials import LEARNING, begun_anew, command_line, digest, kept, parsed_arms, settings_of
 
 from clawjax.config import RunConfig
 from clawjax.envs.persona import load_persona
@@ -109,9 +109,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def command(options: argparse.Namespace) -> str:
     """How to measure again, in one run."""
-    quick = ["--quick"] if options.quick else []
-    chosen = [f"--seeds {','.join(map(str, options.seeds))}", f"--arms {','.join(options.arms)}"]
-    return " ".join(["python benchmarks/constitution.py", *quick, *chosen])
+    return command_line("constitution", options, "seeds", "arms")
 
 
 def measure(

@@ -26,7 +26,7 @@ from typing import Any
 from _feedback import Event, hybrid, judged
 from _offline_arms import Arms
 from _result import Goal, smallest, write_result
-from _trials import parser, seeds_of
+from _trials import command_line, parser, seeds_of
 
 from clawjax.evals.personal import bootstrap_mean
 from clawjax.evals.personal_summary import bootstrap_nested
@@ -187,11 +187,8 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
 
 def command(options: argparse.Namespace) -> str:
     """How to measure again."""
-    quick = ["--quick"] if options.quick else []
-    chosen = [f"--persona {options.persona}", f"--seeds {','.join(map(str, options.seeds))}"]
-    if tuple(options.shares) != SHARES and not options.quick:
-        chosen.append(f"--shares {','.join(f'{share:g}' for share in options.shares)}")
-    return " ".join(["python benchmarks/human_mix.py", *quick, *chosen])
+    is_part = tuple(options.shares) != SHARES and not options.quick
+    return command_line("human_mix", options, "persona", "seeds", *["shares"] * is_part)
 
 
 if __name__ == "__main__":

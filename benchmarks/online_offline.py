@@ -28,7 +28,7 @@ from typing import Any
 from _feedback import judged
 from _offline_arms import Arms
 from _result import Goal, smallest, write_result
-from _trials import parser, seeds_of
+from _trials import command_line, parser, seeds_of
 from personal import run as run_suite
 
 from clawjax.errors import ConfigError
@@ -208,12 +208,7 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
 
 def command(options: argparse.Namespace) -> str:
     """How to measure again, in one run."""
-    quick = ["--quick"] if options.quick else []
-    chosen = [
-        f"--personas {','.join(options.personas)}",
-        f"--seeds {','.join(map(str, options.seeds))}",
-    ]
-    return " ".join(["python benchmarks/online_offline.py", *quick, *chosen])
+    return command_line("online_offline", options, "personas", "seeds")
 
 
 if __name__ == "__main__":
