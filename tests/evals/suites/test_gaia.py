@@ -102,7 +102,7 @@ def test_parquet_is_read_where_pyarrow_is_there(tmp_path):
 def test_parquet_without_pyarrow_says_what_is_missing(tmp_path, monkeypatch):
     (tmp_path / "metadata.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UnavailableError, match=r"pip install clawjax\[gaia\]"):
+    with pytest.raises(UnavailableError, match=r"pip install -e '\.\[gaia\]'"):
         build({"path": str(tmp_path)})
 
 
