@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from _bootstrap import bootstrap_crossed
 from _desk_practice import (
     COMMON,
     MODEL,
@@ -39,7 +40,6 @@ from _result import Goal, smallest, write_result
 from _trials import begun_anew, digest, kept, parsed_arms
 
 from clawjax.config import StepScheme
-from clawjax.evals.personal_summary import bootstrap_nested
 from clawjax.models.transformer import Params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -161,7 +161,7 @@ def row(
         "seeds": [trial["seed"] for trial in own],
         "success_start": round(fmean(curve[0]["success"] for curve in curves), 3),
         "success": round(fmean(map(fmean, ends)), 3),
-        "success_ci95": rounded(bootstrap_nested(ends)),
+        "success_ci95": rounded(bootstrap_crossed(ends)),
         "success_by_seed": [round(curve[-1]["success"], 3) for curve in curves],
         "success_mean": round(fmean(p["success"] for curve in curves for p in curve[1:]), 3),
         "curve": [
@@ -172,7 +172,7 @@ def row(
             for points in zip(*curves, strict=True)
         ],
         "gain": None if gains is None else round(fmean(map(fmean, gains)), 3),
-        "gain_ci95": None if gains is None else rounded(bootstrap_nested(gains)),
+        "gain_ci95": None if gains is None else rounded(bootstrap_crossed(gains)),
         "minutes": round(sum(trial["seconds"] for trial in own) / 60, 1),
         "git_sha": sorted({str(trial["git_sha"]) for trial in own}),
     }
@@ -243,8 +243,9 @@ def notes(scale: Scale) -> dict[str, str]:
         "success": "share of held-out tasks solved at the first attempt, drawn at temperature "
         f"1, after {scale.updates} updates of {scale.tasks} tasks x {scale.group} attempts; "
         "mean over seeds",
-        "success_ci95": "95 % nested bootstrap interval: seeds are drawn, then the tasks of each",
-        "gain": "success less that of outcome_only, same tasks and seeds; gain_ci95: nested",
+        "success_ci95": "95 % bootstrap interval, for which seeds are drawn, and tasks, the same "
+        "ones for all seeds; too narrow, as three seeds are few",
+        "gain": "success less that of outcome_only, same tasks and seeds; gain_ci95: as above",
         "contestants": "one credit each (clawjax.learner.credit.steps), all else equal: the "
         "outcome's advantage is GRPO's over the attempts at a task; process weight "
         f"{WEIGHT:g}, of step_bucket 1 as in OpenClaw-RL",

@@ -86,6 +86,13 @@ def test_intervals_are_over_seeds_too() -> None:
     assert found["seeds"] == [0, 1, 2]
 
 
+def test_tasks_are_drawn_for_all_seeds_alike() -> None:
+    own = [trial(seed, [1.0] * 4 + [0.0] * 4) for seed in range(3)]
+    low, high = row("separate", own, None)["success_ci95"]
+    assert low <= 0.25, "eight tasks were seen, not twenty-four"
+    assert high >= 0.75
+
+
 def test_what_was_not_measured_is_no_goal_met() -> None:
     own = [trial(0, [1.0])]
     found = {goal.name: goal for goal in goals([{"mistakes": 0.55, **row("separate", own, None)}])}
