@@ -1,7 +1,7 @@
 """What one person said of a turn, and what the people together make of it.
 
 Pure. Invariants: a person who cannot tell has said so, which is not a 0; a verdict is reached only
-by as many people as were asked, and where they disagree another one decides.
+by more than half of those asked, and where they disagree another one decides.
 """
 
 from __future__ import annotations
@@ -79,16 +79,17 @@ def settle(labels: Sequence[Label], *, people: int) -> Settled:
     minds, or the majority cannot tell, it abstains.
 
     Args:
-        labels: one per person, oldest first.
+        labels: one per person, oldest first; more than were asked count all the same.
         people: how many were asked.
     """
-    if len(labels) < people:
-        return Settled(None, people)
     votes = [category(label.score) for label in labels]
     most = max(dict.fromkeys(votes), key=votes.count) if votes else "unsure"
-    is_decided = 2 * votes.count(most) > len(votes)
-    if not is_decided and people < MOST_PEOPLE:
-        return Settled(None, people + 1)
+    among = max(people, len(labels))
+    is_decided = 2 * votes.count(most) > among
+    if not is_decided and len(labels) < people:
+        return Settled(None, people)
+    if not is_decided and among < MOST_PEOPLE:
+        return Settled(None, among + 1)
     agreeing = [label for label in labels if is_decided and category(label.score) == most]
     said = [label.score for label in agreeing if label.score is not None]
     verdict = Verdict(

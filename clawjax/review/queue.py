@@ -153,9 +153,9 @@ class ReviewQueue:
             connection.execute(_of_item(turn_id).values(held_until=now))
 
     def undo(self, reviewer: str) -> Standing | None:
-        """Take back this person's newest label or skip, and claim the turn for them again.
+        """Take back this person's newest label or skip; None where there is nothing to take back.
 
-        None where there is nothing to take back.
+        The turn is claimed for them again, unless others have it by now.
         """
         now = self._clock()
         query = (
@@ -169,8 +169,10 @@ class ReviewQueue:
                 return None
             own = sa.update(review_labels).where(review_labels.c.seq == newest["seq"])
             connection.execute(own.values(undone_at=now))
-            _lease(connection, newest["turn_id"], reviewer, now + self._lease_s)
-            return self._settle(connection, newest["turn_id"])
+            standing = self._settle(connection, newest["turn_id"])
+            if connection.execute(_has_room(newest["turn_id"], reviewer, now)).first() is not None:
+                _lease(connection, newest["turn_id"], reviewer, now + self._lease_s)
+            return standing
 
     def labels(self, *, after: int = 0) -> list[Label]:
         """Every label that counts, oldest first, beyond `after` in number."""
@@ -240,19 +242,38 @@ class ReviewQueue:
 def _next_item(reviewer: str, now: float) -> sa.Select[Any]:
     """The open turn that this person is to have, as `claim` says."""
     item, lease, label = review_items.c, review_leases.c, review_labels.c
-    is_live = (lease.turn_id == item.turn_id) & (lease.expires_at > now)
-    is_mine = sa.exists().where(is_live, lease.reviewer == reviewer)
+    is_mine = sa.exists().where(_is_live(now), lease.reviewer == reviewer)
     has_answered = sa.exists().where(
         label.turn_id == item.turn_id, label.reviewer == reviewer, label.undone_at.is_(None)
     )
-    given = _number(sa.select(sa.func.count()).where(label.turn_id == item.turn_id, *_COUNTS))
-    others = _number(sa.select(sa.func.count()).where(is_live, lease.reviewer != reviewer))
     return (
         sa.select(review_items)
-        .where(item.closed_at.is_(None), ~has_answered, given + others < item.people)
-        .order_by(is_mine.desc(), (given > 0).desc(), item.asked_at.desc(), item.turn_id)
+        .where(~has_answered, *_room(reviewer, now))
+        .order_by(is_mine.desc(), (_given() > 0).desc(), item.asked_at.desc(), item.turn_id)
         .limit(1)
     )
+
+
+def _has_room(turn_id: str, reviewer: str, now: float) -> sa.Select[Any]:
+    """That turn, if one more person may have it beside those who do."""
+    item = review_items.c
+    return sa.select(item.turn_id).where(item.turn_id == turn_id, *_room(reviewer, now))
+
+
+def _room(reviewer: str, now: float) -> tuple[sa.ColumnElement[bool], ...]:
+    """Of open turns, those that fewer have labelled or hold, without this person, than are asked."""
+    held = sa.select(sa.func.count()).where(_is_live(now), review_leases.c.reviewer != reviewer)
+    return review_items.c.closed_at.is_(None), _given() + _number(held) < review_items.c.people
+
+
+def _is_live(now: float) -> sa.ColumnElement[bool]:
+    lease = review_leases.c
+    return (lease.turn_id == review_items.c.turn_id) & (lease.expires_at > now)
+
+
+def _given() -> sa.ScalarSelect[Any]:
+    is_of_it = review_labels.c.turn_id == review_items.c.turn_id
+    return _number(sa.select(sa.func.count()).where(is_of_it, *_COUNTS))
 
 
 def _number(query: sa.Select[Any]) -> sa.ScalarSelect[Any]:

@@ -129,6 +129,37 @@ def test_undoing_takes_the_verdict_back_and_gives_the_turn_back(desk):
     ]
 
 
+def test_more_labels_than_were_asked_leave_no_turn_undecided(desk):
+    desk.ask("t", people=1)
+    assert desk.queue.give(label("t", "anna", 1.0)).is_settled
+    assert not desk.queue.give(label("t", "ben", -1.0)).is_settled
+    assert desk.next("carla") == "t"
+    assert desk.queue.label(label("t", "carla", -1.0)).score == -1.0
+
+
+def test_an_undone_skip_takes_no_turn_from_somebody_else(desk):
+    desk.ask("t")
+    assert desk.next("anna") == "t"
+    desk.queue.skip("t", "anna")
+    assert desk.next("ben") == "t"
+    desk.queue.undo("anna")
+    assert desk.queue.counts().leased == 1
+    assert desk.next("anna") is None
+    with pytest.raises(ReviewError, match="not anna's to label"):
+        desk.queue.label(label("t", "anna", -1.0))
+    assert desk.queue.label(label("t", "ben", 1.0)).is_settled
+
+
+def test_two_who_agree_after_all_need_no_third(desk):
+    desk.ask("t", people=2)
+    for reviewer, score in (("anna", 1.0), ("ben", -1.0)):
+        assert desk.next(reviewer) == "t"
+        assert not desk.queue.label(label("t", reviewer, score)).is_settled
+    desk.queue.undo("anna")
+    assert desk.queue.label(label("t", "anna", -0.5)).score == -0.75
+    assert desk.next("carla") is None
+
+
 def test_a_label_of_a_trained_turn_is_kept_and_trains_nothing(desk):
     desk.ask("t1", hold_s=0.0)
     assert desk.trainable() == ["t1"]
