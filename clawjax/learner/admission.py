@@ -23,7 +23,7 @@ from clawjax.records import (
 )
 from clawjax.review.steps import process_score
 
-__all__ = ["Admit", "Decision", "Drop", "Wait", "admit"]
+__all__ = ["Admit", "Decision", "Drop", "Wait", "admit", "score_of", "unfit"]
 
 
 class Admit(NamedTuple):
@@ -65,14 +65,12 @@ def admit(
         objective: which signals it learns from.
         reward: weights of the modules.
     """
-    unfit = _unfit(judged.turn, age, learner)
-    if unfit is not None:
-        return Drop(unfit)
+    reason = unfit(judged.turn, learner) or _stale(judged.turn, age, learner)
+    if reason is not None:
+        return Drop(reason)
     if _awaits_feedback(judged, reward):
         return Wait()
-    asks_score = objective.uses_scores or objective.uses_demonstrations
-    verdicts, process = _apart(judged.verdicts, objective, reward)
-    score = combine(verdicts, reward.weights) if asks_score else None
+    score, process = score_of(judged, objective, reward), _process(judged, objective, reward)
     hints = _hints(judged.verdicts) if objective.uses_hints else ()
     if score is not None or hints or process is not None:
         ready_at = max(v.judged_at for v in judged.verdicts if _says_something(v))
@@ -85,14 +83,20 @@ def admit(
     return Drop(DropReason.NO_SIGNAL if has_score else DropReason.ABSTAINED)
 
 
-def _apart(
-    verdicts: Sequence[Verdict], objective: ObjectiveConfig, reward: RewardConfig
-) -> tuple[Sequence[Verdict], float | None]:
-    """The verdicts on how it went, and what the turn is worth as a step, where that is credited."""
+def score_of(judged: JudgedTurn, objective: ObjectiveConfig, reward: RewardConfig) -> float | None:
+    """How it went, as far as the objective asks; steps that are credited are a matter apart."""
+    if not (objective.uses_scores or objective.uses_demonstrations):
+        return None
+    is_apart = objective.steps.is_on
+    verdicts = [v for v in judged.verdicts if not (is_apart and v.module == PROCESS)]
+    return combine(verdicts, reward.weights)
+
+
+def _process(judged: JudgedTurn, objective: ObjectiveConfig, reward: RewardConfig) -> float | None:
+    """What the turn is worth as a step, where that is credited."""
     if not objective.steps.is_on:
-        return verdicts, None
-    outcomes = [verdict for verdict in verdicts if verdict.module != PROCESS]
-    return outcomes, process_score(verdicts, reward.process.weights)
+        return None
+    return process_score(judged.verdicts, reward.process.weights)
 
 
 def _says_something(verdict: Verdict) -> bool:
@@ -105,8 +109,8 @@ def _hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hint for verdict in verdicts for hint in verdict.hints))
 
 
-def _unfit(turn: Turn, age: Callable[[int], int], config: LearnerConfig) -> DropReason | None:
-    """A reason that no verdict can change."""
+def unfit(turn: Turn, config: LearnerConfig) -> DropReason | None:
+    """Why a turn can never be trained on, whatever is said of it and when."""
     if turn.kind is not TurnKind.MAIN:
         return DropReason.SIDE
     if turn.finish_reason is FinishReason.CANCELLED:
@@ -119,6 +123,10 @@ def _unfit(turn: Turn, age: Callable[[int], int], config: LearnerConfig) -> Drop
         return DropReason.LENGTH_MISMATCH
     if len(turn.prompt_ids) + len(turn.response_ids) > config.max_tokens:
         return DropReason.TOO_LONG
+    return None
+
+
+def _stale(turn: Turn, age: Callable[[int], int], config: LearnerConfig) -> DropReason | None:
     oldest = max(age(run.version) for run in turn.token_versions)
     return DropReason.STALE if oldest > config.max_staleness else None
 

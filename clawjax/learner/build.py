@@ -11,20 +11,19 @@ from clawjax.config import EngineConfig, LearnerConfig, ObjectiveConfig, RewardC
 from clawjax.errors import ConfigError
 from clawjax.learner.budget import DriftBudget
 from clawjax.learner.checkpoint import Checkpoints
-from clawjax.learner.credit import build_credit, combine
+from clawjax.learner.credit import build_credit
 from clawjax.learner.loop import Learner
 from clawjax.learner.practice import Practice
 from clawjax.learner.publish import Publisher
-from clawjax.learner.reactions import Reactions, ScoredTurn
+from clawjax.learner.reactions import Reactions
+from clawjax.learner.recall import recalled
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.seams import LearnerLog
 from clawjax.learner.signals import SignalReader
-from clawjax.learner.spoken import said
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher
 from clawjax.learner.update import Updater
-from clawjax.log.replay import replay
 from clawjax.models.load import LoadedModel
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import Monitor, WeightStore
@@ -80,7 +79,7 @@ def build_learner(
         model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
     )
     scorer = Scorer(learner)
-    reactions = _recalled(log, reward) if objective.recalls_reactions else Reactions()
+    reactions = Reactions()
     built = Learner(
         config=learner,
         reward=reward,
@@ -114,6 +113,8 @@ def build_learner(
         clock=clock,
     )
     built.start()
+    if objective.recalls_reactions:
+        reactions.remember(recalled(log, learner=learner, objective=objective, reward=reward))
     return built
 
 
@@ -127,16 +128,6 @@ def _identity(
     if train_step.has_ema:
         identity["teacher"] = "ema"
     return identity
-
-
-def _recalled(log: LearnerLog, reward: RewardConfig) -> Reactions:
-    """What was liked or not before this process began."""
-    reactions = Reactions()
-    for judged in replay(log):
-        score = combine(judged.verdicts, reward.weights)
-        if score is not None:
-            reactions.remember([ScoredTurn(judged.turn, score, said(judged.next_states))])
-    return reactions
 
 
 def _build_practice(

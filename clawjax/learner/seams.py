@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from clawjax.log.replay import HasTurns
 from clawjax.protocols import Ledger, TurnLog
+from clawjax.records import Outcome
 
 __all__ = ["LearnerLog", "Stop"]
 
@@ -16,6 +17,10 @@ class LearnerLog(TurnLog, Ledger, HasTurns, Protocol):
 
     def last_arrival(self) -> float | None:
         """Unix seconds at which the newest main request arrived."""
+        ...
+
+    def outcomes(self) -> Mapping[str, Outcome]:
+        """Every turn that has ended, by turn id."""
         ...
 
     def forgotten(self, *, after: int) -> Sequence[tuple[int, str]]:

@@ -261,7 +261,7 @@ def _has_room(turn_id: str, reviewer: str, now: float) -> sa.Select[Any]:
 
 
 def _room(reviewer: str, now: float) -> tuple[sa.ColumnElement[bool], ...]:
-    """Of open turns, those that fewer have labelled or hold, without this person, than are asked."""
+    """Of open turns, those that fewer others have labelled or hold than are asked."""
     held = sa.select(sa.func.count()).where(_is_live(now), review_leases.c.reviewer != reviewer)
     return review_items.c.closed_at.is_(None), _given() + _number(held) < review_items.c.people
 

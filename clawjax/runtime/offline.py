@@ -365,7 +365,13 @@ def _checked(config: RunConfig, *, is_given: bool = False) -> RunConfig:
 def _without_waits(config: RunConfig) -> RunConfig:
     """A step is due as soon as a batch is there, takes all of it, and never rests."""
     learner = dataclasses.replace(
-        config.learner, batch_turns=MOST_REPLIES, min_turns=1, max_wait_s=0.0, rest_above=None
+        config.learner,
+        batch_turns=MOST_REPLIES,
+        min_turns=1,
+        max_wait_s=0.0,
+        rest_above=None,
+        max_key_share=None,
+        max_session_share=None,
     )
     return dataclasses.replace(config, learner=learner)
 
