@@ -26,6 +26,7 @@ from clawjax.learner.teacher import HintTeacher
 from clawjax.learner.update import Updater
 from clawjax.models.load import LoadedModel
 from clawjax.models.tokenizer import ChatTokenizer
+from clawjax.models.transformer import Params
 from clawjax.protocols import Monitor, WeightStore
 from clawjax.records import Message
 
@@ -48,6 +49,7 @@ def build_learner(
     seed: int,
     fixed_text: str,
     engine: EngineConfig,
+    origin: Callable[[], Params | None] = lambda: None,
     clock: Callable[[], float] = time.time,
 ) -> Learner:
     """Put a learner together and resume it.
@@ -64,6 +66,7 @@ def build_learner(
         seed: of the adapter's first weights.
         fixed_text: what `learner.drift.max_nll_increase` is measured on.
         engine: the shapes that practice draws replies with.
+        origin: the weights that training begins with; None for those of the base model.
         clock: Unix seconds.
 
     Raises:
@@ -107,7 +110,7 @@ def build_learner(
             keep=learner.keep_checkpoints,
             identity=_identity(model, learner, train_step),
         ),
-        publisher=Publisher(store, model, learner),
+        publisher=Publisher(store, model, learner, origin=origin),
         monitor=monitor,
         state=train_step.init(seed),
         clock=clock,

@@ -102,6 +102,8 @@ class Learner:
             self._hold(self.publisher.served() or 0, step=self.lineage.newest)
         else:
             self.held = self.version
+            if self.version == 0 and (origin := self.publisher.load(0)) is not None:
+                self.state = self.train_step.restart(self.state, origin, step=0)
             self._publish()
             self.follow()
         released = self.log.recover(self.version)

@@ -6,6 +6,8 @@ way to it or on a way that was given up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
@@ -30,9 +32,24 @@ __all__ = ["Publisher"]
 class Publisher:
     """Turns train states into published versions, and back."""
 
-    def __init__(self, store: WeightStore, model: LoadedModel, config: LearnerConfig) -> None:
-        """Publish to `store` what `config.method` trains of `model`."""
+    def __init__(
+        self,
+        store: WeightStore,
+        model: LoadedModel,
+        config: LearnerConfig,
+        *,
+        origin: Callable[[], Params | None] = lambda: None,
+    ) -> None:
+        """Publish to `store` what `config.method` trains of `model`.
+
+        Args:
+            store: where versions go.
+            model: the base.
+            config: what is trained of it.
+            origin: the weights that training begins with; None for those of the base model.
+        """
         self._store = store
+        self._origin = origin
         self._base_id = model.base_id
         self._architecture = model.architecture
         self._config = config
@@ -80,13 +97,15 @@ class Publisher:
         )
 
     def load(self, version: int) -> Params | None:
-        """The trainable weights of a version, as a train state holds them; None for version 0.
+        """The trainable weights of a version, as a train state holds them; None for the base model.
+
+        Version 0 is what training begins with.
 
         Raises:
             StoreError: damaged, or of another base model or kind.
         """
         if version == 0:
-            return None
+            return self._origin()
         found, tensors = self._store.load(version)
         for name, value, wanted in (
             ("base model", found.base_model, self._base_id),

@@ -48,6 +48,7 @@ from clawjax.learner.seams import Stop
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import LoadedModel, load_model
+from clawjax.models.transformer import Params
 from clawjax.records import SamplingParams
 from clawjax.rewards.pair_model import PairModel, packaged_features
 from clawjax.rewards.stored_scorer import StoredScorer
@@ -148,8 +149,6 @@ def train_on(
         stack.callback(monitor.close)
         learner = _learner(config, paths, model, log, monitor)
         stack.callback(learner.checkpoints.close)
-        if learner.version == 0 and config.offline.start_from is not None:
-            _start_from(Path(config.offline.start_from), learner, model, config)
         prepared = _prepare(config, paths, model, rows, learner, reward)
         trainer = OfflineTrainer(
             learner=learner,
@@ -164,6 +163,7 @@ def train_on(
             before = _measure(prepared.held_out, learner, monitor)
             write_json(report_file, {"before": before})
         is_done = trainer.run(stop or threading.Event())
+        learner.follow()  # what is served is what is measured
         after = _measure(prepared.held_out, learner, monitor)
         report = {
             "objective": config.objective.name,
@@ -309,13 +309,17 @@ def _learner(
             seed=config.run.seed,
             fixed_text=fixed_text(),
             engine=config.engine,
+            origin=partial(_origin, config, model),
         )
     except LearnerError as error:
         raise ConfigError(str(error)) from error
 
 
-def _start_from(folder: Path, learner: Learner, model: LoadedModel, config: RunConfig) -> None:
-    """Give a learner that has not begun the weights that another run serves."""
+def _origin(config: RunConfig, model: LoadedModel) -> Params | None:
+    """The weights that another run serves, where training is to start from them."""
+    if config.offline.start_from is None:
+        return None
+    folder = Path(config.offline.start_from)
     other = Publisher(DirectoryWeightStore(RunPaths(folder).weights), model, config.learner)
     served = other.served()
     require(
@@ -324,7 +328,7 @@ def _start_from(folder: Path, learner: Learner, model: LoadedModel, config: RunC
         "has trained",
     )
     assert served is not None
-    learner.state = learner.train_step.restart(learner.state, other.load(served), step=0)
+    return other.load(served)
 
 
 def _checked(config: RunConfig, *, is_given: bool = False) -> RunConfig:

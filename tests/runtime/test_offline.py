@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 
 from clawjax.config import (
     Baseline,
+    DriftConfig,
     EngineConfig,
     LearnerConfig,
     LogConfig,
@@ -97,10 +99,12 @@ def config(folder: Path, objective: ObjectiveConfig, **offline: object) -> RunCo
 
 def trained(folder: Path, model: LoadedModel, objective: ObjectiveConfig, **more) -> dict:
     stop, reward = more.pop("stop", None), more.pop("reward", None)
+    rows, drift = more.pop("rows", ROWS), more.pop("drift", DriftConfig())
     paths = RunPaths(folder)
     paths.prepare()
     chosen = config(folder, objective, **more)
-    return train_on(chosen, paths, model, ROWS, stop=stop, reward=reward)
+    chosen = replace(chosen, learner=replace(chosen.learner, drift=drift))
+    return train_on(chosen, paths, model, rows, stop=stop, reward=reward)
 
 
 class AfterBatches:
@@ -170,6 +174,21 @@ def test_comparison_prefers_what_was_chosen_and_starts_where_it_is_told_to(tmp_p
     assert further["before"]["offline/margin"] == pytest.approx(report["after"]["offline/margin"])
     with pytest.raises(ConfigError, match="serves no trained version"):
         trained(tmp_path / "none", model, DPO, start_from=str(tmp_path / "nowhere"))
+
+
+def test_who_gave_most_of_the_rows_is_learnt_from_as_often_as_they_gave(tmp_path, model):
+    rows = [replace(pair(n), user="anna" if n else "ben") for n in range(8)]
+    report = trained(tmp_path, model, SFT, rows=RowSets(rows, []), batches=4)
+    assert (report["version"], report["turns_trained"]) == (4, 16)
+
+
+def test_a_refused_version_leads_back_to_where_training_started(tmp_path, model):
+    trained(tmp_path / "sft", model, SFT, batches=2)
+    further = {"batches": 1, "start_from": str(tmp_path / "sft"), "drift": DriftConfig(max_kl=1e-6)}
+    report = trained(tmp_path / "more", model, SFT, **further)
+    assert report["version"] == 1
+    assert report["after"] == report["before"]
+    assert trained(tmp_path / "more", model, SFT, **further) == report
 
 
 class LikesPlainLetters:

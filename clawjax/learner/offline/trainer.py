@@ -71,6 +71,7 @@ class OfflineTrainer:
 
     def _take(self, number: int) -> None:
         learner = self.learner
+        learner.follow()  # where the last version was refused, another answers
         policy = Policy(
             learner.train_step.policy(learner.state), learner.state.trainable, learner.held
         )
