@@ -151,6 +151,7 @@ def _build_practice(
         train_step.base,
         reactions,
         num_layers=model.architecture.num_layers,
+        max_tokens=learner.max_tokens,
         negative_weight=objective.negative_weight,
         text_of=model.tokenizer.decode,
     )

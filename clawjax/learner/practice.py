@@ -81,6 +81,7 @@ class Practice:
         reactions: Reactions,
         *,
         num_layers: int,
+        max_tokens: int,
         negative_weight: float,
         text_of: Callable[[Sequence[int]], str],
     ) -> None:
@@ -93,6 +94,7 @@ class Practice:
             base: whose states tastes are fitted on; frozen, so that what is known of a reply stays.
             reactions: what users liked and did not, and what they asked.
             num_layers: of the base.
+            max_tokens: of a turn that is learnt from, prompt and answer together.
             negative_weight: what credit below 0 counts for.
             text_of: decodes a reply's token ids.
         """
@@ -102,6 +104,7 @@ class Practice:
         self._base = base
         self._reactions = reactions
         self._layers = read_layers(num_layers)
+        self._max_tokens = max_tokens
         self._negative_weight = negative_weight
         self._text_of = text_of
         self._found: dict[str, dict[str, Views]] = {}
@@ -231,7 +234,11 @@ class Practice:
 
     def _request(self, turn: Turn, number: int, rng: random.Random) -> GenerateRequest:
         """The turn's prompt and temperature; no filter, as every token is to be learnt from."""
-        limit = min(self._config.max_response_tokens, turn.sampling.max_response_tokens)
+        limit = min(
+            self._config.max_response_tokens,
+            turn.sampling.max_response_tokens,
+            self._max_tokens - len(turn.prompt_ids),
+        )
         sampling = replace(
             turn.sampling,
             max_response_tokens=limit,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from learner_records import make_turn
 from learner_runs import LORA, Run, config
+from policies import LENGTH
 
 from clawjax.config import (
     DriftConfig,
@@ -54,6 +55,7 @@ class Pupil:
             run.train_step.base,
             self.reactions,
             num_layers=model.architecture.num_layers,
+            max_tokens=LENGTH,
             negative_weight=1.0,
             text_of=model.tokenizer.decode,
         )
@@ -138,6 +140,20 @@ def test_answers_are_the_policys_own(run: Run) -> None:
     assert all(sum(credits) == pytest.approx(0.0, abs=1e-6) for credits in groups.values())
     again = pupil.rehearse(["local"], state.trainable, version=0, seed=1)
     assert again == found
+
+
+def test_an_answer_is_no_longer_than_what_is_learnt_from(run: Run) -> None:
+    pupil = Pupil(run)
+    pupil.hears(40)
+    known = pupil.reactions.of("local")
+    long = [tuple(range(5, 5 + LENGTH - room)) for room in (1, 3)]
+    turns = [replace(one.turn, prompt_ids=long[n % 2]) for n, one in enumerate(known)]
+    tastes = pupil.practice.tastes(["local"])
+    pupil.reactions.forget({turn.turn_id for turn in turns})
+    pupil.reactions.remember(ScoredTurn(turn, 1.0) for turn in turns)
+    found = pupil.practice.rehearse(tastes, pupil.learner.state.trainable, version=0, seed=1)
+    assert found.mean_score is not None
+    assert {len(s.prompt_ids) + len(s.response_ids) for s in found.samples} == {LENGTH}
 
 
 def test_what_was_made_of_a_reply_is_forgotten_with_it(
