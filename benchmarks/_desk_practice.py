@@ -182,11 +182,10 @@ def demonstrated(bench: Bench, attempt: Attempt, rng: random.Random, mistakes: f
 def batch_of(samples: Sequence[Sample], *, version: int, is_own: bool) -> Batch:
     """One batch; what somebody else wrote is no measure of the sampler."""
     return make_batch(
-        samples,
+        [replace(sample, is_truncated=not is_own) for sample in samples],
         version=version,
         length_buckets=LEARNER.length_buckets,
         micro_batch_tokens=LEARNER.micro_batch_tokens,
-        truncated=() if is_own else {sample.turn_id for sample in samples},
     )
 
 

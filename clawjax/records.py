@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 from typing import NamedTuple
 
 __all__ = [
@@ -352,6 +353,8 @@ class Sample:
     """Advantages; None where nobody scored the turn."""
     teacher: TeacherSays | None = None
     """None where the turn has no hint."""
+    is_truncated: bool = False
+    """As `SamplingParams`: its log-probs are right for the ratio, no measure of a mismatch."""
 
 
 class LinkedTurn(NamedTuple):
@@ -386,13 +389,7 @@ class Counts(NamedTuple):
 
 def run_lengths(versions: tuple[int, ...] | list[int]) -> tuple[VersionRun, ...]:
     """Compress one version per token into runs."""
-    runs: list[VersionRun] = []
-    for version in versions:
-        if runs and runs[-1].version == version:
-            runs[-1] = VersionRun(version, runs[-1].length + 1)
-        else:
-            runs.append(VersionRun(version, 1))
-    return tuple(runs)
+    return tuple(VersionRun(version, len(list(run))) for version, run in groupby(versions))
 
 
 def expand_versions(runs: tuple[VersionRun, ...]) -> tuple[int, ...]:

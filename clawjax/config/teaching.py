@@ -54,7 +54,7 @@ class OpdConfig:
     form: OpdForm = OpdForm.token
     teacher: Teacher = Teacher.base
     ema_decay: float = 0.9
-    """Per step, of the teacher `ema`."""
+    """Per version, of the teacher `ema`."""
     hints: bool = True
     """Whether the teacher reads the hints that the reward modules found."""
     demonstrations: int = 0

@@ -10,7 +10,7 @@ buckets; what a token weighs does not depend on how the batch is divided.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -85,7 +85,6 @@ def make_batch(
     version: int,
     length_buckets: Sequence[int],
     micro_batch_tokens: int,
-    truncated: Collection[str] = (),
     is_packed: bool = True,
     normalisation: Normalisation = Normalisation.turn_mean,
     constant_tokens: int = 1,
@@ -98,8 +97,6 @@ def make_batch(
         version: the current policy version.
         length_buckets: padded lengths, any order.
         micro_batch_tokens: rows per micro-batch are this over the padded length, at least 1.
-        truncated: turns sampled with top-p, top-k or min-p. Their sampler log-probs are those of
-            the truncated distribution: right for the ratio, no measure of numerical mismatch.
         is_packed: whether several segments may share a row.
         normalisation: `turn_mean` weighs every turn the same and shares that equally among its
             tokens: a reaction is one vote, however long the reply it is about. (It follows that a
@@ -121,7 +118,6 @@ def make_batch(
     layout = _Layout.of(
         samples,
         version,
-        frozenset(truncated),
         support,
         _Weighing(normalisation, constant_tokens),
     )
@@ -251,7 +247,6 @@ class _Layout(NamedTuple):
     """What filling in a turn takes besides the turn."""
 
     version: int
-    truncated: frozenset[str]
     support: int
     """Tokens a top-K objective compares."""
     weigh: _Weigh
@@ -263,14 +258,12 @@ class _Layout(NamedTuple):
         cls,
         samples: Sequence[Sample],
         version: int,
-        truncated: frozenset[str],
         support: int,
         weighing: _Weighing,
     ) -> _Layout:
         taught = [sample for sample in samples if sample.teacher is not None]
         return cls(
             version,
-            truncated,
             support,
             weighing.over(samples),
             weighing.over([s for s in samples if s.credit is not None]),
@@ -385,5 +378,4 @@ def _fill(micro: MicroBatch, span: Span, sample: Sample, layout: _Layout) -> Non
     micro.temperature[at] = sample.temperature
     # A weight swap in mid-reply leaves keys and values of the old weights in the sampler's cache,
     # so only replies that the current version sampled throughout can agree to rounding.
-    is_whole = sample.turn_id not in layout.truncated
-    micro.is_comparable[at] = is_whole and not staleness.any()
+    micro.is_comparable[at] = not (sample.is_truncated or staleness.any())

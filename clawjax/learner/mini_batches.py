@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from clawjax.config import LearnerConfig, ObjectiveConfig
 from clawjax.learner.batching import Batch, evenly, make_batch
-from clawjax.learner.credit import AdmittedTurn
 from clawjax.records import Sample
 
 __all__ = ["mini_batches"]
@@ -15,7 +14,6 @@ __all__ = ["mini_batches"]
 
 def mini_batches(
     samples: Sequence[Sample],
-    turns: Sequence[AdmittedTurn],
     *,
     learner: LearnerConfig,
     objective: ObjectiveConfig,
@@ -26,7 +24,6 @@ def mini_batches(
 
     Args:
         samples: with credit, a teacher, or both.
-        turns: that they were made of, if of any; which of them were sampled with a filter.
         learner: shapes and sizes.
         objective: what turns and tokens weigh.
         age: steps between a version and the policy now.
@@ -35,7 +32,6 @@ def mini_batches(
     Raises:
         LearnerError: a sample is longer than the longest of `learner.length_buckets`.
     """
-    filtered = frozenset(a.turn.turn_id for a in turns if a.turn.sampling.is_truncated)
     return [
         make_batch(
             [_aged(sample, age, version) for sample in part],
@@ -46,7 +42,6 @@ def mini_batches(
             normalisation=objective.normalisation,
             constant_tokens=objective.constant_tokens,
             support=objective.opd.support_size if objective.uses_teacher else 0,
-            truncated=filtered,
         )
         for part in evenly(samples, learner.mini_batch_turns or len(samples))
     ]

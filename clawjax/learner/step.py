@@ -118,6 +118,7 @@ class TrainStep:
         self._scorer = jax.jit(self._policy_logprobs)
         self._accumulate = jax.jit(self._add_micro_batch, donate_argnames=("totals",))
         self._update = jax.jit(self._apply_gradients, donate_argnames=("state",))
+        self._average = jax.jit(self._moved_average, donate_argnames=("ema",))
 
     @property
     def has_ema(self) -> bool:
@@ -224,6 +225,12 @@ class TrainStep:
         self._check(step, batches, metrics)
         return StepResult(state, metrics)
 
+    def averaged(self, state: TrainState) -> TrainState:
+        """Once a version, when it is what it will be: the average, if any, moves towards it."""
+        if state.ema is None:
+            return state
+        return state._replace(ema=self._average(state.ema, state.trainable))
+
     def _take(
         self, state: TrainState, batch: Batch, proximal: Sequence[Array | None]
     ) -> tuple[TrainState, tuple[Sums, Maxima], float]:
@@ -297,12 +304,12 @@ class TrainStep:
         norm = optax.tree.norm(grads)
         updates, opt_state = self._optimizer.update(grads, state.opt_state, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
-        ema = state.ema
-        if ema is not None:
-            step_size = 1.0 - self._objective.opd.ema_decay
-            ema = optax.incremental_update(trainable, ema, step_size)
-        moved = TrainState(trainable, opt_state, state.rng, state.step, ema)
+        moved = TrainState(trainable, opt_state, state.rng, state.step, state.ema)
         return self.placement.kept(moved), norm
+
+    def _moved_average(self, ema: Params, trainable: Params) -> Params:
+        rate = 1.0 - self._objective.opd.ema_decay
+        return self.placement.kept(optax.incremental_update(trainable, ema, rate))
 
     def _rate(self, state: TrainState) -> float:
         """The step size of the last optimiser step."""

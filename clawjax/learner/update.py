@@ -83,8 +83,9 @@ class Updater:
         """
         bound = self._bound(turns, tastes)
         samples = [*signals.samples, *signals.again]
-        state, metrics = self._step(state, samples, turns, bound=bound, age=age)
-        state, practised = self._practise(state, turns, tastes, held=held, age=age)
+        state, metrics = self._step(state, samples, bound=bound, age=age)
+        state, practised = self._practise(state, tastes, held=held, age=age)
+        state = self.train_step.averaged(state)
         drift = Checked({}, None)
         if self.budget is not None:
             drift = self.budget.check(self.train_step.policy(state), signals.samples)
@@ -107,7 +108,6 @@ class Updater:
         self,
         state: TrainState,
         samples: Sequence[Sample],
-        turns: Sequence[AdmittedTurn],
         *,
         bound: float | None,
         age: Callable[[int], int],
@@ -115,7 +115,6 @@ class Updater:
         """One update, not farther than `bound` in nats per reply."""
         batches = mini_batches(
             samples,
-            turns,
             learner=self.config,
             objective=self.objective,
             age=age,
@@ -138,7 +137,6 @@ class Updater:
     def _practise(
         self,
         state: TrainState,
-        turns: Sequence[AdmittedTurn],
         tastes: Mapping[str, KnownTaste],
         *,
         held: int,
@@ -157,7 +155,7 @@ class Updater:
             if not found.samples:
                 continue
             state = state._replace(step=state.step - 1)  # one version in all
-            state, moved = self._step(state, found.samples, turns, bound=found.reach, age=age)
+            state, moved = self._step(state, found.samples, bound=found.reach, age=age)
             if "drift/step_reply_kl" in moved:
                 metrics["train/practice_reply_kl"] = moved["drift/step_reply_kl"]
         return StepResult(state, metrics)

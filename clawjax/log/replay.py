@@ -29,6 +29,7 @@ def to_sample(
         temperature=turn.sampling.temperature or 1.0,
         credit=credit,
         teacher=teacher,
+        is_truncated=turn.sampling.is_truncated,
     )
 
 

@@ -168,11 +168,13 @@ def test_equal_replies_to_one_prompt_each_have_their_own_segment() -> None:
 
 def test_turns_that_were_truncated_while_sampling_are_marked() -> None:
     batch = make_batch(
-        [make_sample("a", 4, 4, seed=1), make_sample("b", 3, 3, seed=2)],
+        [
+            make_sample("a", 4, 4, seed=1),
+            dataclasses.replace(make_sample("b", 3, 3, seed=2), is_truncated=True),
+        ],
         version=0,
         length_buckets=BUCKETS,
         micro_batch_tokens=32,
-        truncated={"b"},
     )
     comparable = batch.micro_batches[0].is_comparable
     assert comparable[0, 4:8].all()

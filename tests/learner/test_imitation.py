@@ -16,6 +16,7 @@ from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.imitation import replayed
 from clawjax.learner.reactions import Reactions, ScoredTurn
+from clawjax.records import DropReason, Outcome, SamplingParams
 
 
 def admitted(turn_id: str, score: float | None, scope: str = "u") -> AdmittedTurn:
@@ -55,6 +56,23 @@ def test_a_turn_is_not_replayed_beside_itself_nor_kept_twice() -> None:
     known = remembering(good, good)
     assert ids(known, good, admitted("now", -1.0)) == []
     assert ids(known, admitted("now", -1.0)) == ["good"]
+
+
+def test_a_replayed_turn_says_that_its_distribution_was_cut(run: Run) -> None:
+    """It may have been sampled by the version that is now, and is no measure of it all the same."""
+    run.objective = replace(run.objective, replay_praised=4)
+    learner = run.learner(max_staleness=4)
+    cut = SamplingParams(max_response_tokens=8, top_p=0.5)
+    for number in range(4):  # made-up log-probs, far from the model's
+        run.record(make_sample(f"p{number}", 4, 6, seed=number + 9, vocab=VOCAB), 1.0, sampling=cut)
+    praised = [judged.turn for judged in run.log.judged(limit=4)]
+    learner.reader.reactions.remember(ScoredTurn(turn, 1.0) for turn in praised)
+    run.log.append(*(Outcome(t.turn_id, 1.0, drop_reason=DropReason.LISTENED) for t in praised))
+    run.record_many(4, score=-1.0)
+    assert learner.sweep()
+    metrics = run.monitor.entries[-1][1]
+    assert metrics["train/replayed_turns"] == 4
+    assert metrics["train/mismatch_tokens"] == 4 * 6
 
 
 def test_old_praise_is_forgotten() -> None:

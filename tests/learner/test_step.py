@@ -298,14 +298,8 @@ def test_a_sampler_that_disagrees_stops_the_run(
         train_step.run(train_step.init(0), [batched(off)])
     # Of another version, or truncated while sampling, the same numbers are no mismatch.
     train_step.run(train_step.init(0), [batched(off, version=1)])
-    truncated = make_batch(
-        off,
-        version=0,
-        length_buckets=[32],
-        micro_batch_tokens=64,
-        truncated={s.turn_id for s in off},
-    )
-    metrics = train_step.run(train_step.init(0), [truncated]).metrics
+    truncated = [dataclasses.replace(s, is_truncated=True) for s in off]
+    metrics = train_step.run(train_step.init(0), [batched(truncated)]).metrics
     assert metrics["train/mismatch_tokens"] == 0
 
 

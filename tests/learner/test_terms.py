@@ -291,7 +291,8 @@ def test_a_moving_average_of_the_policy_follows_it_slowly(
     step = step_for(tiny_model, tmp_path, dataclasses.replace(OPD, opd=opd))
     state = step.init(0)
     start = jax.tree.map(np.array, state.trainable)
-    state = step.run(state, [batch([taught(samples[0], 2.0)])]).state
+    batches = [batch([taught(sample, 2.0)]) for sample in samples[:2]]
+    state = step.averaged(step.run(state, batches).state)
     jax.tree.map(
         lambda old, new, average: np.testing.assert_allclose(
             average, 0.75 * old + 0.25 * np.asarray(new), rtol=1e-5, atol=1e-6
