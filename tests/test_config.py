@@ -121,6 +121,8 @@ def test_a_typo_is_named(typo):
         ("suite.limits.turns=0", "suite.limits.turns=0 is too small: use 1 or more, or null"),
         ("+reward.weights.rules=-1", "reward.weights.rules=-1.0 is too small"),
         ("objective.dual_clip=1.1", "objective.dual_clip=1.1 needs objective.policy_loss=clipped"),
+        ("objective.dual_clip=3", "objective.ratio_cap=2.0 truncates the ratio before"),
+        ("learner.drift.eases=true", "learner.drift.eases=true eases no bound"),
         ("objective.off_policy.high=0.9", "leaves out 1"),
         ("reward.modules=[quote]", "objective=binary_rl learns from scores"),
         ("objective.name=ppo", "objective.name='ppo' is unknown"),

@@ -77,6 +77,11 @@ class DriftConfig:
                 f"learner.drift.{name}={limit} refuses every version: use a number above 0, "
                 "or null for no limit",
             )
+        require(
+            not self.eases or self.max_step_reply_kl is not None,
+            "learner.drift.eases=true eases no bound, as learner.drift.max_step_reply_kl is null: "
+            "set it, e.g. to 4, or eases=false",
+        )
         at_least("learner.drift.max_turns", self.max_turns, 1)
 
     @property

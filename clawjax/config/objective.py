@@ -327,6 +327,11 @@ class ObjectiveConfig:
                 f"objective.dual_clip={self.dual_clip} needs objective.policy_loss=clipped or "
                 f"gspo, and a value above 1 + objective.clip_high = {1 + self.clip_high}",
             )
+            require(
+                self.policy_loss is not PolicyLoss.clipped or self.dual_clip < self.ratio_cap,
+                f"objective.dual_clip={self.dual_clip} has nothing to do, as objective.ratio_cap="
+                f"{self.ratio_cap} truncates the ratio before: raise ratio_cap or lower dual_clip",
+            )
 
     def _check_weights(self) -> None:
         terms = zip(("w_rl", "w_opd"), (self.w_rl, self.w_opd), _TERMS[self.name], strict=True)

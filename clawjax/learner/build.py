@@ -125,11 +125,15 @@ def _identity(
     model: LoadedModel, learner: LearnerConfig, train_step: TrainStep
 ) -> dict[str, object]:
     """What a checkpoint has to agree on to be of use."""
-    identity: dict[str, object] = {"base_model": model.base_id, "method": learner.method}
+    identity: dict[str, object] = {
+        "base_model": model.base_id,
+        "method": learner.method,
+        "teacher": "ema" if train_step.has_ema else "not averaged",
+        "warm_up": "some" if learner.warmup_steps else "none",  # an optimiser that counts its steps
+    }
     if learner.method == "lora":
-        identity |= {"rank": learner.lora.rank, "targets": sorted(learner.lora.targets)}
-    if train_step.has_ema:
-        identity["teacher"] = "ema"
+        lora = learner.lora
+        identity |= {"rank": lora.rank, "alpha": lora.alpha, "targets": sorted(lora.targets)}
     return identity
 
 

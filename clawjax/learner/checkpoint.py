@@ -158,11 +158,10 @@ class Checkpoints:
         return Restored(TrainState(*state), progress)
 
     def _check_identity(self, found: Mapping[str, str]) -> None:
-        for name in sorted(self._identity.keys() | found.keys()):
-            value = self._identity.get(name)
-            if found.get(name) != value:
+        for name, value in sorted(self._identity.items()):
+            if found.get(name, value) != value:  # earlier checkpoints say less of themselves
                 msg = (
-                    f"{self._root} was trained with {name}={found.get(name)}, this run has "
+                    f"{self._root} was trained with {name}={found[name]}, this run has "
                     f"{name}={value}: restore the setting or choose another run.dir"
                 )
                 raise LearnerError(msg)

@@ -19,7 +19,7 @@ from clawjax.learner.checkpoint import Checkpoints, Progress
 from clawjax.learner.credit import CreditState
 from clawjax.learner.step import TrainState
 
-IDENTITY = {"base_model": "tiny", "rank": 4}
+IDENTITY = {"base_model": "tiny", "rank": 4, "teacher": "not averaged"}
 PROGRESS = Progress(CreditState({"local": -0.25}), turns=32, tokens=999)
 
 
@@ -65,6 +65,13 @@ def test_another_kind_of_teacher_is_refused_and_nothing_is_set_aside(tmp_path: P
         opened(tmp_path, teacher="ema").restore(state(0)._replace(ema={"a": jnp.zeros((3, 4))}))
     assert not (tmp_path / "checkpoints.damaged").exists()
     assert opened(tmp_path).restore(state(0)) is not None
+
+
+def test_what_an_earlier_checkpoint_does_not_say_of_itself_is_not_held_against_it(
+    tmp_path: Path,
+) -> None:
+    saved(tmp_path, 1)
+    assert opened(tmp_path, alpha=32.0).restore(state(0)) is not None
 
 
 def test_the_newest_is_restored_bit_for_bit(tmp_path: Path) -> None:

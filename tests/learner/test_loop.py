@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from learner_records import make_sample, make_turn, next_state
@@ -16,12 +18,14 @@ from learner_runs import LORA, OBJECTIVE, VOCAB, Run, config, finish
 from policies import LENGTH, as_sampled, scores, served_params
 
 from clawjax.config import EngineConfig, ObjectiveConfig, OpdConfig, RewardConfig
+from clawjax.errors import LearnerError
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.learner.teacher import Lesson
 from clawjax.log.forgetting import forget
 from clawjax.models.load import LoadedModel
 from clawjax.records import (
+    Outcome,
     Sample,
     SamplingParams,
     TeacherSays,
@@ -278,11 +282,11 @@ def draw(
 
 
 def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: LoadedModel) -> None:
-    def built() -> Learner:
+    def built(**changes: Any) -> Learner:
         return build_learner(
             model=tiny_model,
             objective=OBJECTIVE,
-            learner=config(),
+            learner=config(**changes),
             reward=RewardConfig(),
             log=log,
             store=DirectoryWeightStore(tmp_path / "weights"),
@@ -297,11 +301,22 @@ def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: Load
     assert built().version == 0
     assert built().version == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"checkpoints", "turns.db"}
+    first = built()
+    first.checkpoints.save(first.state._replace(step=jnp.asarray(1)), first.progress)
+    for changes, named in (
+        ({"lora": replace(LORA, alpha=8.0)}, r"alpha=32\.0, this run has alpha=8\.0"),
+        ({"warmup_steps": 4}, "warm_up=none, this run has warm_up=some"),
+    ):
+        with pytest.raises(LearnerError, match=named):
+            built(**changes)
+    assert built().version == 1
+    assert not (tmp_path / "checkpoints.damaged").exists()
 
 
 def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None:
     run.record_many(2, score=1.0)
     run.record_many(1, first=2, score=-1.0)
+    were_trained(run, 3)
     built = recalling_learner(run)
     assert built.reader.teacher is not None
     asked = run.log.turns()[2].turn
@@ -311,12 +326,17 @@ def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None
 
 def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
     run.record_many(3, score=1.0)
+    were_trained(run, 3)
     built = recalling_learner(run)
     asked = run.log.turns()[2].turn
     forget(run.log, now=run.now, scope=asked.scope, session_id=asked.session_id)
     assert len(built.reader.reactions.praised(asked.scope)) == 3
     built._remember([])
     assert built.reader.reactions.praised(asked.scope) == []
+
+
+def were_trained(run: Run, count: int) -> None:
+    run.log.append(*(Outcome(f"t{n:02d}", run.now, trained_version=1) for n in range(count)))
 
 
 def recalling_learner(run: Run) -> Learner:
