@@ -60,7 +60,12 @@ def _filtered(turns: Sequence[AdmittedTurn], baseline: Baseline) -> Sequence[gro
     """Why a turn teaches nothing: nothing to compare it with, or a group of equal scores."""
     if baseline not in _GROUPED:
         return [None] * len(turns)
-    return group.dynamic_filter(_scores(turns), [turn.turn.prompt_ids for turn in turns])
+    return group.dynamic_filter(_scores(turns), [_question(turn) for turn in turns])
+
+
+def _question(turn: AdmittedTurn) -> Hashable:
+    """What replies are compared over: one prompt, as one user asked it."""
+    return turn.turn.scope, turn.turn.prompt_ids
 
 
 def advantages(
@@ -77,10 +82,10 @@ def advantages(
         state: what earlier batches left.
         config: which baseline.
         groups: what a group is for the baselines that have groups, one key per turn; None: the
-            replies to one prompt.
+            replies to one prompt of one user.
     """
     scores, floor = _scores(turns), config.deviation_floor
-    groups = [turn.turn.prompt_ids for turn in turns] if groups is None else groups
+    groups = [_question(turn) for turn in turns] if groups is None else groups
     n, total = len(scores), sum(scores)
     match config.baseline:
         case Baseline.none:

@@ -45,6 +45,16 @@ def test_one_credit_per_response_token(scores: list[float], baseline: Baseline) 
         assert None not in lengths
 
 
+@pytest.mark.parametrize("baseline", GROUPED)
+def test_what_one_user_likes_says_nothing_of_what_another_got(baseline: Baseline) -> None:
+    both = [
+        AdmittedTurn(make_turn(scope, scope=scope), score, (), ready_at=0.0)
+        for scope, score in (("anna", 1.0), ("ben", -1.0))
+    ]
+    found = build_credit(ObjectiveConfig(baseline=baseline))(both, START, no_log_ratios)
+    assert found.credit == (None, None), "there is nothing to compare with"
+
+
 @given(SCORES, st.floats(-1, 1))
 def test_values_against_numpy(scores: list[float], ema: float) -> None:
     s, state = np.array(scores), CreditState({"local": ema})
