@@ -138,8 +138,9 @@ class GatewayConfig:
     allowed_hosts: list[str] = field(default_factory=list)
     """Names, without a port, that clients without a key may call this machine by, besides those of
     the loopback: `host.docker.internal`."""
-    session_idle_s: float = 900.0
-    """A session with no request for so long is closed."""
+    session_idle_s: float = 86_400.0
+    """A session with no request for so long is closed: what is said of its last reply after that is
+    not learnt from."""
     request_timeout_s: float = 600.0
     """A reply that takes longer is ended and its turn kept as cancelled."""
     keep_alive_s: float = 15.0
