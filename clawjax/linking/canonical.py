@@ -33,8 +33,10 @@ __all__ = [
 Call = tuple[str, str]
 """Name and sorted arguments; ids are left out."""
 
-_CALLS_AS_TEXT = re.compile(r"(?:\A|\n)Calling tools:\n(\[.*\])\s*\Z", re.DOTALL)
-"""How smolagents writes calls into an assistant's text."""
+_CALLS_AS_TEXT = re.compile(r"(?:\A|\n)Calling tools:\n(\[.*\])\Z", re.DOTALL)
+"""How smolagents writes calls at the end of an assistant's text."""
+_LONGEST_CALLS_AS_TEXT = 65_536
+"""Characters; reading a longer Python literal would keep other requests waiting."""
 
 
 class Entry(NamedTuple):
@@ -141,7 +143,7 @@ def _assistant(message: Message, position: int) -> Entry:
     """Calls each once: some clients drop those that were made twice in parallel."""
     calls = tuple(dict.fromkeys(_call(call) for call in message.tool_calls))
     text = message.content.strip()
-    if not calls and (found := _CALLS_AS_TEXT.search(text)):
+    if not calls and text.endswith("]") and (found := _CALLS_AS_TEXT.search(text)):
         calls = _calls_in_text(found[1])
         if calls:
             return Entry("assistant", text[: found.start()].strip(), calls, position, True)
@@ -166,6 +168,8 @@ def _as_json(arguments: object) -> str | None:
 
 def _calls_in_text(text: str) -> tuple[Call, ...]:
     """The calls of a Python literal; none where it is not one."""
+    if len(text) > _LONGEST_CALLS_AS_TEXT:
+        return ()
     try:
         listed = cast("object", ast.literal_eval(text))
     except (ValueError, SyntaxError, RecursionError, MemoryError):

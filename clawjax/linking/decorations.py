@@ -1,7 +1,8 @@
 """What clients put around people's words, and take away again from the history they send next.
 
 One small rule per habit, found in recordings of real clients. A rule gives back the text without
-the decoration; a text that is nothing else becomes empty.
+the decoration; a text that is nothing else becomes empty. Invariant: every rule takes time in
+proportion to the text, whatever a client sends; requests wait for one another here.
 """
 
 from __future__ import annotations
@@ -29,10 +30,19 @@ _PLACEHOLDERS = frozenset(
 _HEARTBEAT = "Follow the heartbeat monitor scratch context"
 _HEARTBEAT_IN_HISTORY = "[OpenClaw heartbeat poll]"
 
-_INTERNAL_CONTEXT = re.compile(
-    r"<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>.*?<<<END_OPENCLAW_INTERNAL_CONTEXT>>>\s*", re.DOTALL
+
+def _between(opening: str, closing: str) -> re.Pattern[str]:
+    """Both marks and what is between them; group 1 is what is never closed, to be put back.
+
+    Without it, the text would be read to its end once for each opening that is not closed.
+    """
+    return re.compile(f"{opening}.*?{closing}\\s*|({opening}.*)", re.DOTALL)
+
+
+_INTERNAL_CONTEXT = _between(
+    "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>", "<<<END_OPENCLAW_INTERNAL_CONTEXT>>>"
 )
-_RUNTIME_LINE = re.compile(r"(?:^|\n+)Runtime: agent=[^\n]*\| session=[^\n]*")
+_RUNTIME_LINE = re.compile(r"(?:^|(?<!\n)\n+)Runtime: agent=[^\n]*\| session=[^\n]*")
 _TIMESTAMP = re.compile(
     r"\[(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)? [^\]\n]{1,16}\] ?"
 )
@@ -41,11 +51,13 @@ _QUEUED = re.compile(
     r"\n\nContinue the current task from the existing transcript,[^\n]*",
     re.DOTALL,
 )
-_REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>\s*", re.DOTALL)
-_LOCAL_COMMAND = re.compile(
-    r"<(local-command-caveat|local-command-stdout|local-command-stderr|command-name"
-    r"|command-message|command-args)>.*?</\1>\s*",
-    re.DOTALL,
+_REMINDER = _between("<system-reminder>", "</system-reminder>")
+_LOCAL_COMMANDS = tuple(
+    _between(f"<{name}>", f"</{name}>")
+    for name in (
+        *("local-command-caveat", "local-command-stdout", "local-command-stderr"),
+        *("command-name", "command-message", "command-args"),
+    )
 )
 _AIDER_REMINDER = re.compile(
     r"\n\n(?:# \*SEARCH/REPLACE block\* Rules:|To suggest changes to a file you MUST ).*", re.DOTALL
@@ -71,7 +83,7 @@ def is_summary(text: str) -> bool:
 
 def _internal_context(text: str) -> str:
     """OpenClaw: appended to every request as a message of its own, gone from the next."""
-    return _INTERNAL_CONTEXT.sub("", text) if "<<<BEGIN_OPENCLAW" in text else text
+    return _INTERNAL_CONTEXT.sub(r"\1", text) if "<<<BEGIN_OPENCLAW" in text else text
 
 
 def _runtime_line(text: str) -> str:
@@ -97,12 +109,15 @@ def _heartbeat(text: str) -> str:
 
 def _reminder(text: str) -> str:
     """Claude Code, Qwen Code: added to messages, changed and removed later."""
-    return _REMINDER.sub("", text) if "<system-reminder>" in text else text
+    return _REMINDER.sub(r"\1", text) if "<system-reminder>" in text else text
 
 
 def _local_command(text: str) -> str:
     """Claude Code: what a command typed into the client did; nobody's words."""
-    return _LOCAL_COMMAND.sub("", text) if text.lstrip().startswith("<") else text
+    if text.lstrip().startswith("<"):
+        for command in _LOCAL_COMMANDS:
+            text = command.sub(r"\1", text)
+    return text
 
 
 def _aider_reminder(text: str) -> str:

@@ -23,6 +23,8 @@ Body = Mapping[str, object]
 
 _MAX_NAME_CHARACTERS = 256
 _MAX_FAMILY_CHARACTERS = 64
+_READ_OF_USER_AGENT = 1024
+"""Characters; the family is in its first words."""
 _VERSIONS = re.compile(r"/\S*|\([^)]*\)|\bv?\d[\w.-]*")
 _COUNTED = re.compile(r"(.+):(\d{1,6})", re.DOTALL)
 _RUNTIME = re.compile(r"^Runtime: agent=[^\n]*?\| sessionId=([^\s|]+)", re.MULTILINE)
@@ -44,7 +46,7 @@ def client_family(user_agent: str) -> str:
 
     The first product counts; what follows a slash is kept where it names a language.
     """
-    text = re.sub(r"^(\w+)/(JS|Python)\b", r"\1 \2", user_agent.strip())
+    text = re.sub(r"^(\w+)/(JS|Python)\b", r"\1 \2", user_agent.strip()[:_READ_OF_USER_AGENT])
     words = _VERSIONS.sub(" ", text).split()
     kept = words[:2] if words[1:2] in (["JS"], ["Python"]) else words[:1]
     return " ".join(kept)[:_MAX_FAMILY_CHARACTERS]

@@ -2,7 +2,7 @@
 
 Pure text functions. A reaction is the new user text without the decorations that agents put
 around it (timestamps, system reminders); a tool result is only ever read for errors that the
-call itself caused.
+call itself caused. Invariant: a message is read in time that is in proportion to its length.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ __all__ = ["is_call_error", "reaction_text"]
 MAX_CHARS = 4000
 """Of longer messages the start and the end are read: reactions stand there."""
 
+_REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
+_REMINDER_END = "</system-reminder>"
 _DECORATIONS = (
-    re.compile(r"^\s*\[[^\]\n]*\d{1,2}:\d{2}[^\]\n]*\]\s*"),
+    re.compile(r"^\s*\[(?=[^\]\n]*\])[^\]\n]*\d{1,2}:\d{2}[^\]\n]*\]\s*"),
     re.compile(r"^\s*\[Queued user message[^\]\n]*\]\s*"),
-    re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL),
     re.compile(
         r"<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>.*?(?:<<<END_OPENCLAW_INTERNAL_CONTEXT>>>|\Z)",
         re.DOTALL,
@@ -45,6 +46,8 @@ _CALL_ERROR = re.compile(
 def reaction_text(messages: Iterable[Message]) -> str:
     """The user's new words, decorations and code blocks removed; empty where there are none."""
     words = "\n".join(message.content for message in messages if message.role == "user")
+    closed, end, rest = words.rpartition(_REMINDER_END)  # what is never closed is not looked for
+    words = _REMINDER.sub(" ", closed + end) + rest
     for decoration in _DECORATIONS:
         words = decoration.sub(" ", words)
     words = words.strip()

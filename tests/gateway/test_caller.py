@@ -1,5 +1,7 @@
 """Session headers and their body twins."""
 
+import time
+
 import pytest
 
 from clawjax.errors import WireError
@@ -88,6 +90,12 @@ def test_compactions_are_counted_behind_a_colon():
 )
 def test_client_families(user_agent, family):
     assert who({"user-agent": user_agent}).origin.client == family
+
+
+def test_a_long_user_agent_keeps_nobody_waiting():
+    began = time.process_time()
+    assert who({"user-agent": "x " + "(" * 200_000}).origin.client == "x"
+    assert time.process_time() - began < 5.0
 
 
 def test_how_a_request_is_asked():

@@ -84,7 +84,18 @@ def test_calls_that_a_framework_writes_as_text_are_calls():
     assert entry.has_calls_in_text
 
 
-@pytest.mark.parametrize("text", ["Calling tools:\n[1]", "Calling tools:\n[{]", "x Calling tools:"])
+CALLS_TOO_LONG = (
+    f"Calling tools:\n[{{'function': {{'name': 'ls', 'arguments': '{'a' * 100_000}'}}}}]"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Calling tools:\n[1]", "Calling tools:\n[{]", "x Calling tools:"),
+        pytest.param(CALLS_TOO_LONG, id="long"),
+    ],
+)
 def test_text_that_only_looks_like_calls_stays_text(text):
     (entry,) = canonical_history([said(text)])
     assert (entry.text, entry.calls) == (text, ())

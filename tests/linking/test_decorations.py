@@ -1,5 +1,7 @@
 """What clients put around people's words is taken away; the words stay."""
 
+import time
+
 import pytest
 
 from clawjax.linking.decorations import undecorated
@@ -30,6 +32,8 @@ QUEUED = (
         ("<system-reminder>\nbe kind\n</system-reminder>\nhello", "hello"),
         ("<command-name>/compact</command-name>\n<command-args></command-args>\nhello", "hello"),
         ("add a test\n\n# *SEARCH/REPLACE block* Rules:\n\nEvery block", "add a test"),
+        ("<command-name>a</command-name>\n<command-args>b", "<command-args>b"),
+        ("a<system-reminder>b</system-reminder> c <system-reminder>", "ac <system-reminder>"),
         ("[Sun] hello", "[Sun] hello"),
         ("[2026] Runtime: agent=main", "[2026] Runtime: agent=main"),
         ("Calls\n\n# Rules:\nx", "Calls\n\n# Rules:\nx"),
@@ -37,3 +41,19 @@ QUEUED = (
 )
 def test_decorations(sent, words):
     assert undecorated(sent) == words
+
+
+@pytest.mark.parametrize(
+    ("repeated", "end"),
+    [
+        ("<system-reminder>", ""),
+        ("<command-name>", ""),
+        (CONTEXT[:35], ""),
+        ("\n", "Runtime: agent="),
+    ],
+)
+def test_what_is_opened_often_and_never_closed_is_read_in_one_pass(repeated, end):
+    sent = repeated * 50_000 + end
+    began = time.process_time()
+    assert undecorated(sent) == sent
+    assert time.process_time() - began < 5.0

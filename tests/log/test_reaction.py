@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from clawjax.log.reaction import MAX_CHARS, is_call_error, reaction_text
@@ -18,6 +20,8 @@ def read(*words: str) -> str:
             "Hm.",
         ),
         ("Nice.<system-reminder>Never say no.\nBe kind.</system-reminder>", "Nice."),
+        ("<system-reminder>a</system-reminder>[Sun 2026-11-22 21:08 UTC] Hm.", "Hm."),
+        ("What is <system-reminder>?", "What is <system-reminder>?"),
         ("Wrong:\n```python\nraise ValueError\n```\nFix it", "Wrong:\n \nFix it"),
         ("[citation needed] really?", "[citation needed] really?"),
         ("   ", ""),
@@ -25,6 +29,13 @@ def read(*words: str) -> str:
 )
 def test_decorations_are_not_the_users_words(message, words):
     assert read(message) == words
+
+
+@pytest.mark.parametrize("repeated", ["<system-reminder>", "[12:11 ", "```"])
+def test_what_is_opened_often_and_never_closed_is_read_in_one_pass(repeated):
+    began = time.process_time()
+    read("[" + repeated * 30_000)
+    assert time.process_time() - began < 5.0
 
 
 def test_only_user_messages_are_reactions():
