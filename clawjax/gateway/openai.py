@@ -25,6 +25,7 @@ from clawjax.gateway.offers import (
 )
 from clawjax.gateway.wire import (
     JsonObject,
+    as_json_text,
     as_object,
     as_text,
     json_type,
@@ -262,13 +263,13 @@ def _tool_calls(entry: JsonObject, field: str) -> tuple[ToolCall, ...]:
 def _tool_call(value: object, field: str) -> ToolCall:
     call = as_object(value, field)
     function = as_object(call.get("function"), f"{field}.function")
-    arguments = function.get("arguments")
+    arguments, where = function.get("arguments"), f"{field}.function.arguments"
     if isinstance(arguments, dict):
         arguments = json.dumps(arguments, ensure_ascii=False)
     return ToolCall(
         call_id=read_text(call, "id", field=f"{field}.id") or "",
         name=as_text(function.get("name"), f"{field}.function.name"),
-        arguments="{}" if arguments is None else as_text(arguments, f"{field}.function.arguments"),
+        arguments="{}" if arguments is None else as_json_text(arguments, where),
     )
 
 

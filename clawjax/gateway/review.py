@@ -22,7 +22,7 @@ from starlette.routing import Route
 from clawjax.errors import ReviewError, WireError
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.endpoints import read_object
-from clawjax.gateway.wire import JsonObject, read_number, read_text, reject
+from clawjax.gateway.wire import JsonObject, read_number, read_text, reject, whole
 from clawjax.keys import Role
 from clawjax.review.exchange import described, steps_from
 from clawjax.review.label import Label
@@ -124,7 +124,7 @@ def parse_label(body: JsonObject, turn_id: str, reviewer: str, *, now: float) ->
             score=read_number(body, "score", -1.0, 1.0),
             labelled_at=now,
             steps=steps_from(steps),
-            hints=tuple(hint.strip() for hint in hints if hint.strip()),
+            hints=tuple(whole(hint.strip()) for hint in hints if hint.strip()),
             note=read_text(body, "note") or "",
         )
     except (ValueError, TypeError) as error:

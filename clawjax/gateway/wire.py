@@ -7,6 +7,7 @@ and what is expected. An absent key and an explicit null are the same thing: `No
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import NoReturn, cast
 
@@ -15,6 +16,7 @@ from clawjax.errors import WireError
 __all__ = [
     "MOST_NESTED",
     "JsonObject",
+    "as_json_text",
     "as_object",
     "as_text",
     "json_type",
@@ -25,6 +27,8 @@ __all__ = [
     "read_number",
     "read_text",
     "reject",
+    "whole",
+    "whole_json",
 ]
 
 JsonObject = Mapping[str, object]
@@ -34,6 +38,10 @@ MOST_NESTED = 128
 _SHOWN_CHARACTERS = 40
 _TRUE_WORDS = ("1", "true", "yes", "on")
 _FALSE_WORDS = ("", "0", "false", "no", "off")
+_ESCAPE = re.compile(
+    r"\\(?:u(?i:d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|(u(?i:d[89a-f][0-9a-f]{2}))|.)", re.DOTALL
+)
+"""In JSON; group 1 is half of a surrogate pair without the other."""
 
 
 def reject(field: str, message: str, *, code: str = "invalid_value") -> NoReturn:
@@ -119,7 +127,25 @@ def as_text(value: object, field: str) -> str:
     """The value as a string, or a refusal; halves of surrogate pairs are replaced."""
     if not isinstance(value, str):
         _wrong_type(field, value, "a string")
-    return value.encode("utf-8", "replace").decode() if not value.isascii() else value
+    return whole(value)
+
+
+def as_json_text(value: object, field: str) -> str:
+    """The same for JSON within a string."""
+    return whole_json(as_text(value, field))
+
+
+def whole(text: str) -> str:
+    """Text with `?` for halves of surrogate pairs, which no encoding and no tokenizer takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def whole_json(text: str) -> str:
+    """The same for JSON text, in which halves may be written as escapes."""
+    text = whole(text)
+    if "\\u" not in text:
+        return text
+    return _ESCAPE.sub(lambda escape: "?" if escape[1] else escape[0], text)
 
 
 def read_text(body: JsonObject, name: str, *, field: str | None = None) -> str | None:

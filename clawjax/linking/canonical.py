@@ -87,14 +87,14 @@ def hash_chain(start: bytes, entries: Iterable[Entry]) -> tuple[bytes, ...]:
     """Keys of the beginnings of a history: entry i covers the first i messages, so 0 is `start`."""
     chain = [start]
     for entry in entries:
-        chain.append(hashlib.sha256(chain[-1] + entry.form.encode()).digest())
+        chain.append(hashlib.sha256(chain[-1] + _bytes(entry.form)).digest())
     return tuple(chain)
 
 
 def pair_digest(start: bytes, before: Entry | None, reply: Entry) -> bytes:
     """Key of a reply and the message before it, wherever in a history they stand."""
     pair = json.dumps([before and before.form, reply.form], ensure_ascii=False)
-    return hashlib.sha256(start + pair.encode()).digest()
+    return hashlib.sha256(start + _bytes(pair)).digest()
 
 
 def reply_digest(start: bytes, reply: Entry) -> bytes:
@@ -121,8 +121,13 @@ def exact_digest(messages: Sequence[Message]) -> bytes:
     for message in messages:
         calls = [_call(call) for call in message.tool_calls]
         form = json.dumps([message.role, message.content.strip(), calls], ensure_ascii=False)
-        digest.update(form.encode() + b"\0")
+        digest.update(_bytes(form) + b"\0")
     return digest.digest()
+
+
+def _bytes(form: str) -> bytes:
+    """Of halves of surrogate pairs, too: calls in text may have them as escapes."""
+    return form.encode("utf-8", "surrogatepass")
 
 
 def _entry(message: Message, position: int) -> Entry | None:

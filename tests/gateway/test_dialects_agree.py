@@ -54,6 +54,21 @@ def common(request: ChatRequest) -> ChatRequest:
     return replace(request, id_prefix="", echo={}, notes=())
 
 
+@pytest.mark.parametrize("written", [r'{"path": "\ud83d"}', r'{"path": "\\\uDE00"}'])
+def test_half_a_surrogate_pair_in_a_call_is_read_alike(written):
+    messages = [
+        Message("user", "a"),
+        Message("assistant", tool_calls=(ToolCall("c1", "ls", written),)),
+    ]
+    wanted = ToolCall("c1", "ls", written[:-8] + '?"}')
+    for parse, write in (
+        (parse_chat_request, as_chat),
+        (parse_responses_request, as_responses),
+        (parse_messages_request, as_anthropic),
+    ):
+        assert parse(write(messages), DEFAULTS).messages[-1].tool_calls == (wanted,)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(conversations())
 def test_messages_are_the_same_in_every_dialect(messages):

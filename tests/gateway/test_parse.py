@@ -236,6 +236,40 @@ def test_a_call_that_goes_wrong_keeps_its_arguments_as_they_were_written():
     assert malformed
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("hermes", '<tool_call>{"name": "ls", "arguments": {"path": "WRITTEN"}}</tool_call>'),
+        ("hermes", '<tool_call>{"arguments": {"path": "WRITTEN"}, "name": "ls"}</tool_call>'),
+        ("hermes", '<tool_call>{"name": "ls", "arguments": {"path": "WRITTEN", }}</tool_call>'),
+        ("hermes", "<tool_call>{'name': 'ls', 'arguments': {'path': 'WRITTEN'}}</tool_call>"),
+        ("qwen_xml", '<function=ls><parameter=n>["WRITTEN"]</parameter></function>'),
+        ("mistral", '[TOOL_CALLS]ls[ARGS]{"path": "WRITTEN"}'),
+        ("llama3_pythonic", '[ls(path="WRITTEN")]'),
+    ],
+)
+@pytest.mark.parametrize("written", [r"\ud83d", r"\uDE00", r"\ud83d\ud83d", r"\ud83d\\"])
+def test_half_a_surrogate_pair_is_a_question_mark(form, text, written):
+    text = text.replace("WRITTEN", written)
+    _, _, calls, malformed = read(text, form=form)
+    ((_, _, arguments),) = calls
+    assert malformed is None
+    assert "?" in arguments
+    json.dumps(json.loads(arguments), ensure_ascii=False).encode()
+    assert read(*text, form=form)[2] == calls
+
+
+def test_half_a_surrogate_pair_in_a_name_is_one_too():
+    text = r'<tool_call>{"name": "l\ud83d", "arguments": {}}</tool_call>'
+    assert told(read(text)[2]) == [("l?", {})]
+
+
+def test_a_whole_surrogate_pair_and_an_escaped_backslash_stay():
+    written = r'{"path": "\ud83d\ude00 \\ud83d"}'
+    calls = read(f'<tool_call>{{"name": "ls", "arguments": {written}}}</tool_call>')[2]
+    assert calls[0][2] == written
+
+
 def test_without_tools_tags_are_text():
     assert read(CALL, form=None) == (CALL, "", [], None)
 

@@ -9,7 +9,7 @@ from clawjax.config import EngineConfig, GatewayConfig
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.openapi import document
-from clawjax.gateway.review import review_routes
+from clawjax.gateway.review import parse_label, review_routes
 from clawjax.keys import KEY_FILE, KeyFile, KeyRing, Role, new_key
 from clawjax.log.holding import ReviewRequest
 from clawjax.records import NextState, NextStateKind
@@ -129,6 +129,11 @@ async def test_what_is_not_claimed_or_no_label_is_refused(desk):
     await desk.post("anna", "/v1/review/claim")
     skipped = await desk.post("anna", f"/v1/review/{turn_id}/skip")
     assert skipped.json() == {"skipped": True}
+
+
+def test_half_a_surrogate_pair_in_a_hint_is_a_question_mark():
+    label = parse_label({"score": None, "hints": ["Be brief.\ud83d"]}, "t", "anna", now=NOW)
+    assert label.hints == ("Be brief.?",)
 
 
 async def test_without_people_to_ask_there_is_no_such_path(make_gateway):

@@ -13,7 +13,7 @@ import pytest
 from clawjax.gateway.dialects.anthropic import MALFORMED
 from clawjax.records import GrammarKind, LinkKind, NextStateKind
 
-from .helpers import MODEL, serving
+from .helpers import MODEL, serving, user
 
 LOOK = "I look.\n" + "\n".join(
     f'<tool_call>\n{{"name": "ls", "arguments": {{"path": "{path}", "depth": 2}}}}\n</tool_call>'
@@ -234,6 +234,23 @@ async def test_anthropics_clients_get_objects_and_turns_stay_linked(
         await client.messages.create(**asked, messages=history)
     first, second = gateway.turns()
     assert second.parent_turn_id == first.turn_id
+
+
+async def test_half_a_surrogate_pair_in_a_call_breaks_no_conversation(make_gateway):
+    half = r'{"path": "\ud83d"}'
+    called = f'<tool_call>\n{{"name": "ls", "arguments": {half}}}\n</tool_call>'
+    gateway = make_gateway([called, DONE], context_length=4096)
+    first = await gateway.chat(user("look"), tools=CHAT_TOOLS, max_tokens=400)
+    message = first.json()["choices"][0]["message"]
+    (call,) = message["tool_calls"]
+    call["function"]["arguments"] = half
+    found = {"role": "tool", "tool_call_id": call["id"], "content": "nothing"}
+    second = await gateway.chat(user("look"), message, found, tools=CHAT_TOOLS)
+    assert second.status_code == 200, second.text
+    asked, answered = gateway.turns()
+    assert asked.reply.tool_calls[0].arguments == '{"path": "?"}'
+    assert answered.messages[1].tool_calls[0].arguments == '{"path": "?"}'
+    assert answered.parent_turn_id == asked.turn_id
 
 
 async def test_a_required_call_is_held_to_the_same_grammar_in_every_dialect(make_gateway):

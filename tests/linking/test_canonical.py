@@ -84,6 +84,12 @@ def test_calls_that_a_framework_writes_as_text_are_calls():
     assert entry.has_calls_in_text
 
 
+def test_half_a_surrogate_pair_in_a_call_as_text_has_a_key():
+    call = r"{'function': {'name': 'l\ud83d', 'arguments': {'a': '\ud83d'}}}"
+    messages = [said(f"Calling tools:\n[{call}]")]
+    assert len(hash_chain(scope_digest("s", "c"), canonical_history(messages))) == 2
+
+
 CALLS_TOO_LONG = (
     f"Calling tools:\n[{{'function': {{'name': 'ls', 'arguments': '{'a' * 100_000}'}}}}]"
 )

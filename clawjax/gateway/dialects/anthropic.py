@@ -16,6 +16,7 @@ from clawjax.gateway.offers import ToolChoice, offer, read_response_format
 from clawjax.gateway.openai import ChatRequest, read_content, read_part, read_sampling
 from clawjax.gateway.wire import (
     JsonObject,
+    as_json_text,
     as_object,
     as_text,
     read_flag,
@@ -176,7 +177,7 @@ def _call(block: JsonObject, field: str) -> ToolCall:
     return ToolCall(
         call_id=read_text(block, "id", field=f"{field}.id") or "",
         name=as_text(block.get("name"), f"{field}.name"),
-        arguments=as_text(_arguments(block.get("input")), f"{field}.input"),
+        arguments=as_json_text(_arguments(block.get("input")), f"{field}.input"),
     )
 
 

@@ -23,6 +23,7 @@ from clawjax.gateway.offers import (
 from clawjax.gateway.openai import ChatRequest, read_content, read_sampling
 from clawjax.gateway.wire import (
     JsonObject,
+    as_json_text,
     as_object,
     as_text,
     json_type,
@@ -203,7 +204,7 @@ def _call(item: JsonObject, where: str) -> ToolCall:
     return ToolCall(
         call_id=read_text(item, "call_id", field=f"{where}.call_id") or "",
         name=as_text(item.get("name"), f"{where}.name"),
-        arguments="{}" if arguments is None else as_text(arguments, f"{where}.arguments"),
+        arguments="{}" if arguments is None else as_json_text(arguments, f"{where}.arguments"),
     )
 
 

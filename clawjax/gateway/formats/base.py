@@ -3,7 +3,8 @@
 A reader is a generator that is sent one character at a time, so whatever pieces a reply comes in,
 it is read the same way. It raises `Malformed` where what it reads is no call after all. Invariant:
 text is given back exactly unless a call has begun in it; a call that has begun is never taken back:
-if it goes wrong, its arguments are what was written, and it says why.
+if it goes wrong, its arguments are what was written, and it says why. What no encoding takes is
+replaced on its way out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
+from clawjax.gateway.wire import whole, whole_json
 from clawjax.records import ToolCall
 
 __all__ = [
@@ -223,15 +225,15 @@ class CallWriter:
     def begin(self, name: str, origin: int = 0) -> None:
         """A call is certain."""
         self.origin = origin
-        self._emit(CallDelta(self.count, call_id=self._new_id(), name=name))
+        self._emit(CallDelta(self.count, call_id=self._new_id(), name=whole(name)))
         self.count += 1
         self.is_open, self._arguments = True, []
 
     def write(self, text: str) -> None:
-        """More of its arguments, as JSON."""
+        """More of its arguments, as JSON; no escape and no pair of them in pieces."""
         if text:
             self._arguments.append(text)
-            self._emit(CallDelta(self.count - 1, text))
+            self._emit(CallDelta(self.count - 1, whole_json(text)))
 
     def end(self, cursor: Cursor) -> None:
         """It is complete."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Callable, Generator
 from typing import Any, cast
 
@@ -25,6 +26,8 @@ _CLOSERS = {"{": "}", "[": "]"}
 _PLAIN = frozenset("+-.0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _SPACE = frozenset(" \t\r\n")
 _HEX = frozenset("0123456789abcdefABCDEF")
+_HIGH = re.compile(r"\\u[dD][89abAB]..")
+"""The first half of a surrogate pair, as an escape."""
 
 Put = Callable[[str], None]
 
@@ -167,33 +170,41 @@ def _key(cursor: Cursor, put: Put) -> Reading:
 
 
 def _string(cursor: Cursor, put: Put) -> Reading:
-    """A string in its quotes; control characters are escaped."""
+    """A string in its quotes; control characters are escaped, surrogate pairs in one piece."""
     yield from cursor.expect('"', reason="a key or a string in double quotes belongs here")
     put('"')
+    high = ""
     while (char := (yield from cursor.take())) != '"':
         if char == "":
             raise Malformed("a string without its end")
         if char == "\\":
-            escaped = yield from cursor.take()
-            if escaped == "u":
-                yield from _unicode(cursor, put)
-                continue
-            if escaped not in _ESCAPES or not escaped:
-                raise Malformed(f"{char + escaped!r} in a string")
-            put(char + escaped)
+            char = yield from _escape(cursor)
+        elif char < " ":
+            char = json.dumps(char)[1:-1]
+        if _HIGH.fullmatch(char):
+            put(high)
+            high = char
         else:
-            put(json.dumps(char)[1:-1] if char < " " else char)
-    put('"')
+            put(high + char)
+            high = ""
+    put(high + '"')
 
 
-def _unicode(cursor: Cursor, put: Put) -> Reading:
+def _escape(cursor: Cursor) -> Generator[None, str, str]:
+    """What follows a backslash, with it."""
+    escaped = yield from cursor.take()
+    if escaped != "u":
+        text = "\\" + escaped
+        if escaped not in _ESCAPES:
+            raise Malformed(f"{text!r} in a string")
+        return text
     digits = ""
     while len(digits) < 4:
         digit = yield from cursor.take()
         if digit not in _HEX:
             raise Malformed(f"'\\u{digits}{digit}' in a string")
         digits += digit
-    put(f"\\u{digits}")
+    return f"\\u{digits}"
 
 
 def _string_value(cursor: Cursor) -> Generator[None, str, str]:
