@@ -30,7 +30,7 @@ from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.sinks import JsonSink, StreamSink
 from clawjax.gateway.stored import Forget
 from clawjax.gateway.telemetry import MeasuredSink, Telemetry
-from clawjax.gateway.wire import JsonObject, parse_object
+from clawjax.gateway.wire import JsonObject, parse_object, storable
 from clawjax.keys import Role
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
@@ -207,7 +207,7 @@ class ForgetEndpoint:
     async def forget(self, request: Request) -> Response:
         """Take a session of the caller's own out of the log."""
         scope = self._authenticator.admit(request.headers, Role.CHAT).scope
-        session_id = request.path_params["session_id"]
+        session_id = storable(request.path_params["session_id"], "session_id")
         gone = await asyncio.to_thread(self._forget, scope, session_id=session_id)
         if not gone.turn_ids:
             msg = f"session {session_id[:80]!r} does not exist: use the name of one of this key's"

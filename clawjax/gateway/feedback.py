@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from clawjax.errors import WireError
 from clawjax.gateway.collector import Collector, GatewayLog
-from clawjax.gateway.wire import JsonObject, read_flag, read_integer, read_number, read_text, reject
+from clawjax.gateway.wire import (
+    JsonObject,
+    read_flag,
+    read_integer,
+    read_number,
+    read_text,
+    reject,
+    storable,
+)
 from clawjax.records import Message, NextState, NextStateKind, Outcome
 
 __all__ = ["Feedback", "FeedbackService", "parse_feedback"]
@@ -90,6 +98,7 @@ def parse_feedback(body: JsonObject) -> Feedback:
     response_id = read_text(body, "response_id")
     if not response_id:
         reject("response_id", "missing: expected the id of a chat completion")
+    storable(response_id, "response_id")
     score = read_number(body, "score", -1.0, 1.0)
     thumbs = read_text(body, "thumbs")
     text = read_text(body, "text")

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, cast
 
 from clawjax.errors import WireError
-from clawjax.gateway.wire import JsonObject, as_object, as_text, reject
+from clawjax.gateway.wire import JsonObject, as_object, as_text, json_type, read_list, reject
 
 __all__ = [
     "Offer",
     "ToolChoice",
     "listed_names",
     "offer",
+    "read_parameters",
     "read_response_format",
     "read_schema",
     "read_tool",
@@ -62,7 +63,7 @@ def read_tool(value: object, field: str) -> JsonObject:
     """A function's definition; a flat one, as for `/v1/responses`, is put into chat's form.
 
     Raises:
-        WireError: 400, another kind of tool or one without a name.
+        WireError: 400, another kind of tool, one without a name, or parameters that are no schema.
     """
     tool = as_object(value, field)
     if tool.get("type", "function") != "function":
@@ -73,7 +74,49 @@ def read_tool(value: object, field: str) -> JsonObject:
         tool = {"type": "function", "function": flat}
     function = as_object(tool.get("function"), f"{field}.function")
     as_text(function.get("name"), f"{field}.function.name")
+    read_parameters(function.get("parameters"), f"{field}.function.parameters")
     return tool
+
+
+def read_parameters(value: object, field: str) -> JsonObject | None:
+    """The JSON schema of a function's parameters, if it has one.
+
+    It is checked as far as calls are read by it: which parameters there are, which have to be
+    there, and of what types they may be.
+
+    Raises:
+        WireError: 400, it is no such schema.
+    """
+    if value is None:
+        return None
+    schema = as_object(value, field)
+    read_list(schema, "required", field=f"{field}.required")
+    if (properties := schema.get("properties")) is not None:
+        for name, entry in as_object(properties, f"{field}.properties").items():
+            _check_property(entry, f"{field}.properties.{name}")
+    return schema
+
+
+def _check_property(value: object, field: str) -> None:
+    if isinstance(value, bool):
+        return
+    schema = as_object(value, field)
+    _check_type(schema, field)
+    read_list(schema, "enum", field=f"{field}.enum")
+    for key in ("anyOf", "oneOf"):
+        for i, option in enumerate(read_list(schema, key, field=f"{field}.{key}") or ()):
+            _check_property(option, f"{field}.{key}[{i}]")
+
+
+def _check_type(schema: JsonObject, field: str) -> None:
+    match schema.get("type"):
+        case None | str():
+            return
+        case list() as names if all(isinstance(name, str) for name in names):
+            return
+        case said:
+            expected = "a string or an array of strings"
+            reject(f"{field}.type", f"got {json_type(said)}, expected {expected}")
 
 
 def read_tool_choice(value: object) -> ToolChoice:

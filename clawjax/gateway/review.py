@@ -22,7 +22,7 @@ from starlette.routing import Route
 from clawjax.errors import ReviewError, WireError
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.endpoints import read_object
-from clawjax.gateway.wire import JsonObject, read_number, read_text, reject, whole
+from clawjax.gateway.wire import JsonObject, read_number, read_text, reject, storable, whole
 from clawjax.keys import Role
 from clawjax.review.exchange import described, steps_from
 from clawjax.review.label import Label
@@ -79,14 +79,14 @@ class ReviewEndpoint:
         """Record what the caller says of a turn they have claimed."""
         reviewer = self._reviewer(request)
         body = await read_object(request, self._max_bytes)
-        turn_id = request.path_params["turn_id"]
+        turn_id = _turn_id(request)
         label = parse_label(body, turn_id, reviewer, now=self._clock())
         return JSONResponse(_standing(await _tried(self._queue.label, label)))
 
     async def skip(self, request: Request) -> Response:
         """Give a claimed turn back."""
         reviewer = self._reviewer(request)
-        await _tried(self._queue.skip, request.path_params["turn_id"], reviewer)
+        await _tried(self._queue.skip, _turn_id(request), reviewer)
         return JSONResponse({"skipped": True})
 
     async def undo(self, request: Request) -> Response:
@@ -125,10 +125,14 @@ def parse_label(body: JsonObject, turn_id: str, reviewer: str, *, now: float) ->
             labelled_at=now,
             steps=steps_from(steps),
             hints=tuple(whole(hint.strip()) for hint in hints if hint.strip()),
-            note=read_text(body, "note") or "",
+            note=storable(read_text(body, "note") or "", "note"),
         )
     except (ValueError, TypeError) as error:
         reject("steps", str(error))
+
+
+def _turn_id(request: Request) -> str:
+    return storable(request.path_params["turn_id"], "turn_id")
 
 
 async def _tried(call: Callable[..., T], *arguments: Any) -> T:

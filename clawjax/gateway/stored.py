@@ -17,7 +17,7 @@ from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.completions import Json
 from clawjax.gateway.dialects.responses_stored import input_items, stored_body
 from clawjax.gateway.previous import PreviousResponses
-from clawjax.gateway.wire import reject
+from clawjax.gateway.wire import reject, storable
 from clawjax.keys import Role
 from clawjax.log.forgetting import Forgotten
 from clawjax.records import Turn
@@ -27,6 +27,7 @@ __all__ = ["Forget", "stored_routes"]
 _PATH = "/v1/responses/{response_id}"
 _PAGE, _LONGEST_PAGE = 20, 100
 """Input items in an answer, as OpenAI has them: where the client names no number, and at most."""
+_MOST_DIGITS = 9
 
 
 class Forget(Protocol):
@@ -56,7 +57,8 @@ def stored_routes(
 
     async def find(request: Request) -> Turn:
         who = authenticator.admit(request.headers, Role.CHAT)
-        return await responses.stored(request.path_params["response_id"], who.scope)
+        response_id = storable(request.path_params["response_id"], "response_id")
+        return await responses.stored(response_id, who.scope)
 
     async def get(request: Request) -> Response:
         if request.query_params.get("stream", "false").lower() != "false":
@@ -106,6 +108,7 @@ def _page(items: Sequence[Json], request: Request) -> Json:
 def _limit(text: str | None) -> int:
     if text is None:
         return _PAGE
-    if not text.isdecimal() or not 1 <= int(text) <= _LONGEST_PAGE:
+    is_short = text.isdecimal() and len(text) <= _MOST_DIGITS
+    if not is_short or not 1 <= int(text) <= _LONGEST_PAGE:
         reject("limit", f"{text[:40]!r} is out of range: expected 1 to {_LONGEST_PAGE}")
     return int(text)

@@ -27,6 +27,7 @@ __all__ = [
     "read_number",
     "read_text",
     "reject",
+    "storable",
     "whole",
     "whole_json",
 ]
@@ -133,6 +134,13 @@ def as_text(value: object, field: str) -> str:
 def as_json_text(value: object, field: str) -> str:
     """The same for JSON within a string."""
     return whole_json(as_text(value, field))
+
+
+def storable(text: str, field: str) -> str:
+    """The text, or a refusal of what PostgreSQL's text columns do not take."""
+    if "\0" in text:
+        reject(field, "has the character NUL: send it without")
+    return text
 
 
 def whole(text: str) -> str:

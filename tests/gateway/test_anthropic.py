@@ -94,6 +94,11 @@ def test_anthropics_own_tools_are_left_out_with_a_note():
             "tool_choice",
             "not among tools",
         ),
+        (
+            {"messages": [user("hi")], "tools": [{"name": "f", "input_schema": [1]}]},
+            "tools[0].input_schema",
+            "expected an object",
+        ),
         ({"messages": [user("hi")], "stop_sequences": 3}, "stop_sequences", "got integer"),
         ({"messages": [user("hi")], "max_tokens": 0}, "max_tokens", "at least 1"),
     ],

@@ -77,6 +77,7 @@ async def test_feedback_can_end_the_session(gateway):
     [
         ({}, "response_id"),
         ({"response_id": 3, "score": 1}, "response_id"),
+        ({"response_id": "r\0", "score": 1}, "response_id"),
         ({"response_id": "r"}, "score"),
         ({"response_id": "r", "score": 1, "thumbs": "up"}, "score"),
         ({"response_id": "r", "score": 1.5}, "score"),

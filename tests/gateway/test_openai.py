@@ -145,6 +145,24 @@ def test_flat_tools_are_put_into_form():
 
 
 @pytest.mark.parametrize(
+    "schema",
+    [
+        None,
+        {},
+        {"type": "object", "properties": None, "required": None},
+        {"properties": {"a": True, "b": {"type": None}, "c": {"type": ["string", "null"]}}},
+        {"properties": {"a": {"anyOf": [{"type": "string"}, {"enum": [1]}]}}, "required": ["a"]},
+    ],
+)
+def test_schemas_of_parameters_are_taken_as_they_are(schema):
+    tool = {"type": "function", "function": {"name": "ls", "parameters": schema}}
+    assert json.loads(parse(tools=[tool]).tools_json) == [tool]
+
+
+PARAMETERS = "tools[0].function.parameters"
+
+
+@pytest.mark.parametrize(
     ("body", "param", "said"),
     [
         ({"messages": None}, "messages", "messages must be a non-empty list"),
@@ -177,6 +195,29 @@ def test_flat_tools_are_put_into_form():
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "at most 20"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type", "not supported"),
         ({"tools": [{"function": {}}]}, "tools[0].function.name", "got null"),
+        *(
+            (
+                {"tools": [{"function": {"name": "f", "parameters": schema}}]},
+                f"{PARAMETERS}{where}",
+                said,
+            )
+            for schema, where, said in (
+                ([1], "", "got array, expected an object"),
+                (5, "", "got integer 5"),
+                ({"required": 5}, ".required", "expected an array"),
+                ({"properties": 5}, ".properties", "expected an object"),
+                ({"properties": {"k": "x"}}, ".properties.k", "expected an object"),
+                ({"properties": {"k": {"type": 5}}}, ".properties.k.type", "got integer"),
+                ({"properties": {"k": {"type": [5]}}}, ".properties.k.type", "got array"),
+                ({"properties": {"k": {"enum": 5}}}, ".properties.k.enum", "expected an array"),
+                ({"properties": {"k": {"anyOf": 5}}}, ".properties.k.anyOf", "expected an array"),
+                (
+                    {"properties": {"k": {"oneOf": [{"type": 5}]}}},
+                    ".properties.k.oneOf[0].type",
+                    "got integer",
+                ),
+            )
+        ),
         ({"tools": [TOOL], "tool_choice": "some"}, "tool_choice", "expected none, auto"),
         (
             {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}},

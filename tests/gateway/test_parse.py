@@ -13,7 +13,10 @@ from clawjax.gateway.parse import ReplyParser, new_call_id
 
 CALL = '<tool_call>\n{"name": "ls", "arguments": {"path": "/tmp"}}\n</tool_call>'
 TOOLS = {
-    "ls": {"type": "object", "properties": {"path": {"type": "string"}, "n": {"type": "integer"}}},
+    "ls": {
+        "type": "object",
+        "properties": {"path": {"type": "string"}, "n": {"type": "integer"}, "any": {"type": None}},
+    },
     "cat": {},
 }
 
@@ -297,6 +300,11 @@ def test_text_parameters_leave_as_they_come():
     parser.push("<tool_call><function=ls><parameter=path>\n")
     deltas = parser.push("a long path with many characters")
     assert "".join(d.call.arguments for d in deltas).startswith("a long path")
+
+
+def test_a_parameter_whose_type_is_null_is_text():
+    text = "<function=ls><parameter=any>\n3\n</parameter></function>"
+    assert told(read(text, form="qwen_xml")[2]) == [("ls", {"any": "3"})]
 
 
 def test_thoughts_are_kept_apart():

@@ -82,6 +82,7 @@ def test_unknown_items_are_left_out_with_a_note():
             "images are not supported",
         ),
         ({"input": "hi", "text": {"format": {"type": "x"}}}, "text.format.type", '"x" is unknown'),
+        ({"input": "hi", "previous_response_id": "a\0"}, "previous_response_id", "NUL"),
         ({"input": "hi", "max_output_tokens": -1}, "max_output_tokens", "at least 1"),
     ],
 )
@@ -220,6 +221,8 @@ async def test_a_stored_response_is_told_again_and_deleted_by_its_own_key(
         oldest_first = [item async for item in await items.list(second.id, limit=2, order="asc")]
         with pytest.raises(openai.BadRequestError, match="is no item of this response"):
             await items.list(second.id, after="msg_unknown")
+        with pytest.raises(openai.BadRequestError, match="expected 1 to 100"):
+            await items.list(second.id, extra_query={"limit": "1" * 5000})
         for refused in ("retrieve", "delete"):
             with pytest.raises(openai.NotFoundError, match="not known"):
                 await getattr(client_for(url, "other").responses, refused)(first.id)
@@ -257,6 +260,17 @@ async def test_what_was_not_to_be_stored_or_is_no_response_is_not_told(make_gate
             model=MODEL, input="c", previous_response_id=unstored.id
         )
         assert (await client.responses.retrieve(goes_on.id)).output_text == "three"
+
+
+async def test_no_database_is_asked_for_an_id_that_it_cannot_hold(gateway):
+    for method, path in (
+        ("GET", "/v1/responses/a%00"),
+        ("DELETE", "/v1/responses/a%00"),
+        ("DELETE", "/v1/sessions/a%00"),
+    ):
+        refused = await gateway.client.request(method, path)
+        assert refused.status_code == 400
+        assert "NUL" in refused.json()["error"]["message"]
 
 
 async def test_a_response_that_broke_off_is_told_as_cancelled(make_gateway):

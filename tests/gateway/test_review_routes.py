@@ -119,6 +119,7 @@ async def test_what_is_not_claimed_or_no_label_is_refused(desk):
         ({}, "score"),
         ({"score": 2}, "score"),
         ({"score": 1, "hints": "x"}, "hints"),
+        ({"score": 1, "note": "a\0"}, "note"),
         ({"score": 1, "steps": {"speed": 1}}, "steps"),
         ({"score": 1, "steps": {"progress": 7}}, "steps"),
         ({"score": 1, "steps": {"progress": "much"}}, "steps"),
@@ -126,6 +127,9 @@ async def test_what_is_not_claimed_or_no_label_is_refused(desk):
         refused = await desk.post("anna", label, body)
         assert refused.status_code == 400, refused.text
         assert refused.json()["error"]["param"] == field
+    for what in ("label", "skip"):
+        refused = await desk.post("anna", f"/v1/review/a%00/{what}", {"score": 1})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "turn_id")
     await desk.post("anna", "/v1/review/claim")
     skipped = await desk.post("anna", f"/v1/review/{turn_id}/skip")
     assert skipped.json() == {"skipped": True}

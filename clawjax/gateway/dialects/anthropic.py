@@ -12,7 +12,7 @@ from typing import cast
 
 from clawjax.config import EngineConfig
 from clawjax.errors import WireError
-from clawjax.gateway.offers import ToolChoice, offer, read_response_format
+from clawjax.gateway.offers import ToolChoice, offer, read_parameters, read_response_format
 from clawjax.gateway.openai import ChatRequest, read_content, read_part, read_sampling
 from clawjax.gateway.wire import (
     JsonObject,
@@ -204,7 +204,7 @@ def _tools(body: JsonObject) -> tuple[list[JsonObject], tuple[str, ...]]:
         function = {
             "name": as_text(tool.get("name"), f"tools[{i}].name"),
             "description": read_text(tool, "description", field=f"tools[{i}].description"),
-            "parameters": tool.get("input_schema"),
+            "parameters": read_parameters(tool.get("input_schema"), f"tools[{i}].input_schema"),
         }
         known = {key: entry for key, entry in function.items() if entry is not None}
         own.append({"type": "function", "function": known})

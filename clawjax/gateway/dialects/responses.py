@@ -31,6 +31,7 @@ from clawjax.gateway.wire import (
     read_list,
     read_text,
     reject,
+    storable,
 )
 from clawjax.records import Message, ToolCall, Turn
 
@@ -74,7 +75,7 @@ def parse_responses_request(body: JsonObject, defaults: EngineConfig) -> ChatReq
         is_parallel=read_flag(body, "parallel_tool_calls") is not False,
         response_format=read_response_format(form.get("format"), "text.format"),
         id_prefix=_id_prefix(is_led=bool(lead), is_kept=read_flag(body, "store") is not False),
-        previous_response_id=read_text(body, "previous_response_id") or None,
+        previous_response_id=_previous(body),
         echo={name: body[name] for name in _ECHOED if body.get(name) is not None},
         notes=(*_note("tools", others), *_note("input items", items.ignored)),
     )
@@ -101,6 +102,11 @@ def is_stored(response_id: str) -> bool:
 
 def _id_prefix(*, is_led: bool, is_kept: bool) -> str:
     return _PREFIX + (_INSTRUCTED if is_led else "") + ("" if is_kept else _NOT_STORED)
+
+
+def _previous(body: JsonObject) -> str | None:
+    named = read_text(body, "previous_response_id")
+    return storable(named, "previous_response_id") if named else None
 
 
 def _note(what: str, kinds: Sequence[str]) -> tuple[str, ...]:

@@ -157,7 +157,7 @@ def _property(schema: Mapping[str, Any], key: str) -> frozenset[str]:
     options = [value, *(value.get("anyOf") or ()), *(value.get("oneOf") or ())]
     types: set[str] = set()
     for option in options:
-        said = option.get("type", ()) if isinstance(option, Mapping) else ()
+        said = (option.get("type") if isinstance(option, Mapping) else None) or ()
         types |= {said} if isinstance(said, str) else set(said)
     return frozenset(types)
 
