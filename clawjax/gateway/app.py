@@ -199,7 +199,8 @@ def _routes(
         under_way=under_way,
     )
     keys = KeysEndpoint(deps.keys, authenticator, deps.clock)
-    previous = PreviousResponses(log)
+    is_redacted = isinstance(log, RedactingLog)
+    previous = PreviousResponses(log, log.as_said) if is_redacted else PreviousResponses(log)
     routes = [
         *_reply_routes(deps, chat, authenticator, previous, telemetry, under_way),
         *stored_routes(previous, authenticator, deps.forget, collector.let_go),

@@ -1,11 +1,13 @@
 """Responses that were given before, read from the turn log, to their own keys only.
 
-Those of the process before are found as well, and those that were forgotten are not.
+Those of the process before are found as well, and those that were forgotten are not. A conversation
+goes on from what was said, a response is told as it was logged.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from clawjax.errors import WireError
 from clawjax.gateway.collector import GatewayLog
@@ -19,8 +21,12 @@ __all__ = ["PreviousResponses"]
 class PreviousResponses:
     """Finds responses in their own scope only."""
 
-    def __init__(self, log: GatewayLog) -> None:
+    def __init__(
+        self, log: GatewayLog, as_said: Callable[[Turn], Turn] = lambda turn: turn
+    ) -> None:
+        """Look in `log`; `as_said` gives back to a logged turn what was blanked out of it."""
         self._log = log
+        self._as_said = as_said
 
     async def resume(self, request: ChatRequest, scope: str) -> ChatRequest:
         """The request with the whole conversation of its `previous_response_id` in its messages.
@@ -42,7 +48,7 @@ class PreviousResponses:
                 code="previous_response_not_found",
                 param="previous_response_id",
             )
-        return resume(request, turn)
+        return resume(request, self._as_said(turn))
 
     async def stored(self, response_id: str, scope: str) -> Turn:
         """The turn of a response that is to be told again; one that was broken off has one, too.

@@ -2,12 +2,16 @@
 
 import json
 import time
+from dataclasses import replace
 
+import httpx
 import pytest
 
 from clawjax.config import GatewayConfig, LimitsConfig
 from clawjax.errors import ConfigError, LogError
+from clawjax.gateway.redacting import RedactingLog
 from clawjax.gateway.redaction import RULES, Redactor
+from clawjax.log.forgetting import forget
 from clawjax.records import DropReason
 
 from .helpers import assistant, user
@@ -108,6 +112,46 @@ async def test_a_prompt_of_token_ids_is_read_too(make_gateway, tokenizer):
     assert answer.status_code == 200, answer.text
     (turn,) = gateway.turns()
     assert turn.prompt_ids == ()
+
+
+async def test_a_previous_response_is_gone_on_from_as_it_was_said(make_gateway, tokenizer):
+    gateway = make_gateway(["it is ann@example.org", "ann@example.org"], config={"redact": ALL})
+
+    async def create(**body) -> httpx.Response:
+        return await gateway.client.post("/v1/responses", json=body)
+
+    first = (await create(input="my mail is ann@example.org")).json()
+    second = await create(input="what is my mail?", previous_response_id=first["id"])
+    assert second.status_code == 200, second.text
+    asked, answered = gateway.turns()
+    assert answered.messages[0].content == "my mail is [email]", "it is not logged"
+    assert (answered.session_id, answered.parent_turn_id) == (asked.session_id, asked.turn_id)
+    prompt = tokenizer.decode(gateway.engine.requests[-1].prompt_ids)
+    assert prompt.count("ann@example.org") == 2
+    path = f"/v1/responses/{first['id']}"
+    assert "[email]" in (await gateway.client.get(path)).text
+    assert (await gateway.client.delete(path)).status_code == 200
+    assert (await create(input="and?", previous_response_id=first["id"])).status_code == 404
+
+
+async def test_what_was_said_is_remembered_in_a_bounded_amount_until_it_is_forgotten(gateway):
+    await gateway.say(user("I am ann@example.org"))
+    (turn,) = gateway.turns()
+    length = len(turn.messages[0].content) + len(turn.reply.content)
+    redacting = RedactingLog(gateway.log, Redactor(ALL), max_characters=2 * length)
+    for name in "abc":
+        redacting.append(replace(turn, turn_id=name, response_id=name))
+
+    def remembered() -> list[str]:
+        logged = [redacting.get(name).turn for name in "abc"]
+        return [one.turn_id for one in logged if redacting.as_said(one).messages == turn.messages]
+
+    assert remembered() == ["b", "c"]
+    forget(gateway.log, scope=turn.scope, response_id="b", now=turn.finished_at)
+    found = redacting.forgotten(after=0)
+    assert [turn_id for _, turn_id in found] == ["b"]
+    assert redacting.as_said(replace(turn, turn_id="b", messages=())).messages == ()
+    assert redacting.as_said(replace(turn, turn_id="c", messages=())).messages == turn.messages
 
 
 async def test_it_goes_on_after_a_restart(make_gateway):
