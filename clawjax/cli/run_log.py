@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from clawjax.errors import LogError
+from clawjax.log.connection import parse_url
 from clawjax.log.store import SqlTurnLog
 
 __all__ = ["add_log_arguments", "open_log"]
@@ -24,6 +25,7 @@ def open_log(options: argparse.Namespace) -> SqlTurnLog:
         LogError: none was named, or it does not exist.
     """
     if options.log is not None:
+        _check_file(options.log)
         return SqlTurnLog.open(options.log)
     if options.run is None:
         msg = "no turn log is named: give the run's folder, e.g. runs/serve, or --log URL"
@@ -33,3 +35,17 @@ def open_log(options: argparse.Namespace) -> SqlTurnLog:
         msg = f"there is no turn log {file}: give the folder of a run that has served, or --log URL"
         raise LogError(msg)
     return SqlTurnLog.open(f"sqlite:///{file}")
+
+
+def _check_file(url: str) -> None:
+    """SQLite would make what is not there.
+
+    Raises:
+        LogError: no such file, or no such address.
+    """
+    parsed = parse_url(url)
+    file = parsed.database or ""
+    is_path = parsed.get_backend_name() == "sqlite" and not file.startswith("file:")
+    if is_path and not Path(file).is_file():
+        msg = f"there is no turn log {file!r}: give --log the URL of one that a run has written"
+        raise LogError(msg)

@@ -56,6 +56,21 @@ def test_what_cannot_be_forgotten_is_said(run_folder, capsys):
     assert "give --session, --key or --older-than" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("days", ["-30", "-0.001", "nan", "inf"])
+def test_an_age_that_is_none_forgets_nothing(run_folder, capsys, days):
+    assert main(["forget", run_folder, f"--older-than={days}"]) == 2
+    assert f"--older-than={days} is out of range" in capsys.readouterr().err
+    assert main(["forget", run_folder, "--key", "local", "--dry-run"]) == 0
+    assert "2 turns would be forgotten" in capsys.readouterr().out
+
+
+def test_a_log_that_is_not_there_is_not_made(tmp_path, capsys):
+    file = tmp_path / "typo.db"
+    assert main(["forget", "--log", f"sqlite:///{file}", "--older-than", "30"]) == 2
+    assert f"there is no turn log '{file}'" in capsys.readouterr().err
+    assert not file.exists()
+
+
 def test_rolling_back(run_folder, capsys):
     assert main(["rollback", run_folder, "1"]) == 0
     assert "Version 1 is served from now on, in place of 3" in capsys.readouterr().out

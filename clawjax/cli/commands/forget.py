@@ -12,6 +12,7 @@ them, and in every version that descends from them.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -42,6 +43,10 @@ def run(options: argparse.Namespace) -> int:
     """Forget, and say what that means."""
     if options.session is None and options.key is None and options.older_than is None:
         msg = "nothing is named: give --session, --key or --older-than"
+        raise ConfigError(msg)
+    days = options.older_than
+    if days is not None and not 0 <= days < math.inf:
+        msg = f"--older-than={days:g} is out of range: expected a number of days, 0 or more"
         raise ConfigError(msg)
     log = open_log(options)
     try:
