@@ -102,7 +102,7 @@ class Visit:
     placement: Placement | None = None
     """None where nobody remembers the conversation."""
     committed: set[str] = field(default_factory=set)
-    """Turns that are in the log, while nobody knows yet whether their replies arrive."""
+    """Turns that go into the log, while nobody knows yet whether their replies arrive."""
 
 
 class Collector:
@@ -223,8 +223,8 @@ class Collector:
         records: list[Turn | Link | Outcome] = [turn, link]
         if (reason := _drop_reason(turn)) is not None:
             records.append(Outcome(turn.turn_id, self._clock(), drop_reason=reason))
+        visit.committed.add(turn.turn_id)  # before the wait: the client may leave during it
         await self._keep(visit, turn, link, records)
-        visit.committed.add(turn.turn_id)
 
     async def abandon(self, visit: Visit, turn: Turn) -> None:
         """Keep what was sampled of a reply that nobody got to the end of.
@@ -300,7 +300,7 @@ class Collector:
     async def _keep(
         self, visit: Visit, turn: Turn, link: Link, records: Sequence[Turn | Link | Outcome]
     ) -> None:
-        """Recognise a turn from now on, and commit it.
+        """Recognise a turn from now on, and commit it; what had to make room is closed in any case.
 
         Raises:
             LogError: neither.
@@ -310,12 +310,13 @@ class Collector:
         self.sessions.touch(visit.session, self._clock())
         try:
             await _finish(self._log.append, *records)
-        except LogError:
+        except Exception:
             self._forget(turn.turn_id, visit.session)
             raise
-        for node in forgotten:
-            self.sessions.tidy(node.session)
-        await self._close_quietly([node for node in forgotten if node.is_open])
+        finally:
+            for node in forgotten:
+                self.sessions.tidy(node.session)
+            await self._close_quietly([node for node in forgotten if node.is_open])
 
     def _forget(self, turn_id: str, session: SessionRef) -> None:
         """What is not in the log must not be linked to."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -224,25 +226,35 @@ async def test_a_new_process_closes_no_session_twice(make_gateway):
     assert [event.kind for event in gateway.events(turn.turn_id)] == [NextStateKind.SESSION_CLOSED]
 
 
+@contextmanager
+def no_free_threads() -> Iterator[Callable[[], None]]:
+    """Nothing is written before what this gives is called."""
+    busy = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    loop.run_in_executor(None, busy.wait)
+    try:
+        yield busy.set
+    finally:
+        busy.set()
+
+
 async def test_a_client_that_leaves_does_not_take_its_records_along(gateway):
     """Even where all threads are busy and no write has begun."""
     (first,) = await talk(gateway, "a")
     second = replace(first, turn_id="second", parent_turn_id=first.turn_id)
     caller = Caller(first.scope, Origin(client="python-httpx", key=first.session_id))
     history = (*first.messages, first.reply, Message("user", "b"))
-    busy = threading.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(1))
-    blocker = loop.run_in_executor(None, busy.wait)
-    with gateway.collector.visit(caller, history, None, first.finished_at) as visit:
+    visiting = gateway.collector.visit(caller, history, None, first.finished_at)
+    with no_free_threads() as set_free, visiting as visit:
         writes = [gateway.collector.link(visit), gateway.collector.commit(visit, second)]
         tasks = [asyncio.create_task(write) for write in writes]
         await asyncio.sleep(0.01)
         for task in tasks:
             task.cancel()
         await asyncio.sleep(0.01)
-        busy.set()
-        await asyncio.gather(blocker, *tasks, return_exceptions=True)
+        set_free()
+        await asyncio.gather(*tasks, return_exceptions=True)
     assert all(task.cancelled() for task in tasks)
     assert [event.messages[0].content for event in gateway.events(first.turn_id)] == ["b"]
     assert [turn.turn_id for turn in gateway.turns()] == [first.turn_id, "second"]
@@ -282,6 +294,34 @@ async def test_a_reply_whose_delivery_broke_off_did_not_arrive(gateway):
 
     with pytest.raises(ConnectionError):
         await break_off()
+    with visiting(gateway, caller, "b") as visit:
+        assert visit.placement.kind is LinkKind.RETRY
+        await gateway.collector.link(visit)
+    assert gateway.log.outcome("lost").drop_reason is DropReason.RETRIED
+
+
+async def test_a_client_that_leaves_while_its_reply_is_committed_did_not_get_it(gateway):
+    """And what had to make room in memory is closed all the same."""
+    (first,) = await talk(gateway, "a")
+    gateway.collector._tree.max_turns = 1
+    caller = Caller(first.scope, Origin(client="python-httpx"))
+    lost = replace(first, turn_id="lost", response_id="lost", messages=(Message("user", "b"),))
+
+    async def serve():
+        with visiting(gateway, caller, "b") as visit:
+            turn = replace(lost, session_id=visit.session.session_id)
+            await gateway.collector.commit(visit, turn)
+
+    with no_free_threads() as set_free:
+        task = asyncio.create_task(serve())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        set_free()
+        await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert [event.kind for event in gateway.events(first.turn_id)] == [NextStateKind.SESSION_CLOSED]
+    assert len(gateway.collector.sessions) == 1
     with visiting(gateway, caller, "b") as visit:
         assert visit.placement.kind is LinkKind.RETRY
         await gateway.collector.link(visit)
