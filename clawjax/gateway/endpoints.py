@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -50,6 +51,8 @@ __all__ = [
 ]
 
 _BODY_TIMEOUT_S = 60.0
+_FAREWELL_S = 10.0
+"""In which a client has to take the error event that ends its stream."""
 MODEL_ALIAS = "policy"
 """Names whatever model is being served."""
 
@@ -139,7 +142,9 @@ class ChatEndpoint:
             if not sink.has_started:
                 raise
             report("a stream", error)
-            await sink.fail(failure_of(error))
+            with suppress(TimeoutError):  # whoever has stopped reading is not told
+                async with asyncio.timeout(_FAREWELL_S):
+                    await sink.fail(failure_of(error))
             msg = "a stream was broken off after its error event"
             raise StreamAborted(msg) from None
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from clawjax.errors import EngineError
+from clawjax.gateway import endpoints
 from clawjax.records import FinishReason
 
 from .helpers import serving, user
@@ -119,6 +120,26 @@ async def test_a_failure_after_a_comment_is_an_event(make_gateway, monkeypatch):
             text, is_clean = await read(url, path, body)
             assert not is_clean
             assert "the engine has stopped" in text.splitlines()[-2]
+
+
+async def test_a_client_that_stops_reading_is_let_go(make_gateway, monkeypatch):
+    monkeypatch.setattr(endpoints, "_FAREWELL_S", 0.1)
+    gateway = make_gateway(config={"request_timeout_s": 1})
+    path, body = CHAT
+    arriving = [{"type": "http.request", "body": json.dumps({**body, "stream": True}).encode()}]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b""}
+    scope["headers"] = [(b"host", b"localhost")]
+
+    async def receive() -> dict:
+        return arriving.pop() if arriving else await asyncio.Future()
+
+    async def send(message: dict) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Future()
+
+    async with asyncio.timeout(20):
+        with pytest.raises(endpoints.StreamAborted):
+            await gateway.app(scope, receive, send)
 
 
 @EVERY
