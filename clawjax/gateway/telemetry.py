@@ -152,6 +152,9 @@ class MeasuredRequests:
 
         try:
             await self._app(scope, receive, noting)
+        except Exception:
+            status = status or 500  # what is sent for it is sent outside
+            raise
         finally:
             path = self._path(scope)
             method = scope["method"] if path != _ELSEWHERE else _ELSEWHERE

@@ -32,6 +32,17 @@ async def scrape(gateway, headers=None):
     return Scraped(read(answer.text))
 
 
+async def test_what_nobody_foresaw_is_a_500(gateway, monkeypatch):
+    async def fail(request, *, replies):
+        raise RuntimeError
+
+    monkeypatch.setattr(gateway.engine, "check", fail)
+    assert (await gateway.chat(user("hi"))).status_code == 500
+    found = await scrape(gateway)
+    path = "/v1/chat/completions"
+    assert found("clawjax_requests_total", path=path, method="POST", status="500") == 1
+
+
 async def test_requests_tokens_and_times_are_counted_and_clients_make_no_labels(make_gateway):
     gateway = make_gateway(loop_status=lambda: {"judge": {"state": "idle", "waiting": 4}})
     first = await gateway.say(user("a secret word"))
