@@ -6,6 +6,7 @@ found wrong comes with the fix.
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import socket
@@ -182,7 +183,7 @@ def check_judge(config: RunConfig) -> Finding:
             text = f"{judge.base_url} refuses the key in {judge.api_key_env}: set the right one"
             return Finding(Grade.WRONG, text)
         return Finding(Grade.GOOD, f"{judge.base_url} answers ({error.code})")
-    except (OSError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "reason", error)
         return Finding(
             Grade.WRONG,

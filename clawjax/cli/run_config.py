@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -48,7 +49,7 @@ def read_health(config: RunConfig) -> dict[str, Any] | None:
             body = answer.read()
     except urllib.error.HTTPError as error:  # 503: it is there, its engine is not
         body = error.read()
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None
     try:
         health = json.loads(body)

@@ -27,7 +27,10 @@ class Replayed(NamedTuple):
 
 
 class _Event(NamedTuple):
-    """Sorts by time; at the same time, in the order of logging, requests before their turns."""
+    """Sorts by time; at the same time, in the order of logging, requests before their turns.
+
+    A turn ends no earlier than its request arrived, also where the clock went back.
+    """
 
     at: float
     number: int
@@ -72,4 +75,4 @@ def _events(logged: Sequence[tuple[Turn, Link]]) -> Iterator[_Event]:
         if turn.response_id not in arrived:
             arrived.add(turn.response_id)
             yield _Event(turn.arrived_at, number, is_end=False)
-        yield _Event(turn.finished_at, number, is_end=True)
+        yield _Event(max(turn.finished_at, turn.arrived_at), number, is_end=True)

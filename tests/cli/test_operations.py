@@ -2,8 +2,10 @@
 
 import json
 import socket
+import socketserver
 import stat
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -60,6 +62,23 @@ def endpoint():
     server.shutdown()
     server.server_close()
     thread.join(30)
+
+
+@pytest.fixture
+def another_service() -> Iterator[int]:
+    """The port of something that listens and does not speak HTTP."""
+
+    class Banner(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.sendall(b"SSH-2.0-x\r\n")
+            self.request.recv(4096)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Banner) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join(30)
 
 
 @pytest.fixture
@@ -135,6 +154,17 @@ def test_the_status_of_a_run_that_has_stopped(make_run, free_port, capsys):
     assert status["is_serving"] is False
     assert (status["turns"]["logged"], status["turns"]["trained"]) == (3, 1)
     assert status["weights"] == {"served": 0, "made": 0, "refused": 0}
+
+
+def test_what_is_no_endpoint_does_not_serve(make_run, another_service, capsys):
+    assert main(["status", make_run(another_service), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["is_serving"] is False
+    judge = LlmJudgeConfig(base_url=f"http://127.0.0.1:{another_service}/v1")
+    config = RunConfig(
+        model=ModelConfig(path="random:llama"),
+        reward=RewardConfig(modules=["llm_judge"], llm_judge=judge),
+    )
+    assert "does not answer (SSH-2.0-x" in check_judge(config).text
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):

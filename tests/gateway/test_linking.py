@@ -1,5 +1,7 @@
 """Over HTTP: links are kept, and the log gives the same decisions again."""
 
+import itertools
+
 import pytest
 
 from clawjax.config import LinkingConfig
@@ -42,6 +44,15 @@ async def test_the_log_gives_the_decisions_that_were_made_live(make_gateway, rep
         assert now == live, turn.turn_id
     kinds = {live.kind for _, live, _ in again}
     assert {LinkKind.NEW, LinkKind.EXTEND, LinkKind.RESAMPLE, LinkKind.RESET} < kinds
+
+
+async def test_a_clock_that_went_back_during_a_reply_keeps_no_log_from_being_placed(make_gateway):
+    gateway = make_gateway(clock=map(float, itertools.count(1000, -1)).__next__)
+    await gateway.say(user("a"))
+    (turn,) = gateway.turns()
+    assert turn.finished_at < turn.arrived_at
+    ((_, live, now),) = replay(list(placed(gateway.log)), set(), LinkingConfig())
+    assert now == live
 
 
 async def test_an_edited_reply_is_kept_as_a_preference(make_gateway):
