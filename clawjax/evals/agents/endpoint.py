@@ -125,7 +125,7 @@ def _wire_call(call: RawCall) -> dict[str, Any]:
 def _is_object(call: RawCall) -> bool:
     try:
         return isinstance(json.loads(call.arguments), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

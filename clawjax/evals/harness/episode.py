@@ -196,7 +196,7 @@ async def _reply(agent: Agent, episode: _Episode) -> AgentTurn:
 async def _carry_out(
     suite: Suite, turn: AgentTurn, environment: EnvironmentProcess, episode: _Episode
 ) -> tuple[Step, bool]:
-    match suite.parser(turn, episode.brief):
+    match _read(suite, turn, episode.brief):
         case FormatError(problem):
             return Step(turn, Parse.FORMAT_ERROR, problem), False
         case InvalidAction(problem):
@@ -212,6 +212,14 @@ async def _carry_out(
                 if result.is_done or action.name == ANSWER:
                     return Step(turn, Parse.PARSED, executed=tuple(executed)), True
             return Step(turn, Parse.PARSED, executed=tuple(executed)), False
+
+
+def _read(suite: Suite, turn: AgentTurn, brief: Brief) -> Parsed | FormatError | InvalidAction:
+    try:
+        return suite.parser(turn, brief)
+    except Exception as error:  # the boundary: no reply ends more than its own turn
+        _log.exception("%s cannot read a reply", suite.name)
+        return FormatError(f"Your reply could not be read ({type(error).__name__}).")
 
 
 async def _step(environment: EnvironmentProcess, action: Action, limits: Limits) -> StepResult:

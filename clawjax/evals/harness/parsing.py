@@ -7,8 +7,10 @@ Invariant: nothing is guessed and nothing evaluated. A reply is a `Parsed`, a `F
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from clawjax.evals.harness.protocols import ActionParser, FormatError, InvalidAction, Parsed
 from clawjax.evals.harness.tasks import Action, Brief, Tool
@@ -36,6 +38,7 @@ You are then told what came of it. One action per reply; the arguments are one l
 _ACTION = re.compile(r"^[ \t]*Action:[ \t]*`?([\w.\-]+)`?[ \t]*$", re.MULTILINE)
 _ARGUMENTS = re.compile(r"\s*Arguments:[ \t]*")
 _FINAL = re.compile(r"FINAL ANSWER\s*:\s*", re.IGNORECASE)
+_MOST_LEVELS = 64
 _FORM = "end it with the lines `Action: TOOL` and `Arguments: {JSON}`"
 
 
@@ -71,7 +74,7 @@ def parse_action_text(text: str, brief: Brief) -> Parsed | FormatError | Invalid
         return _checked(last.group(1), "{}", brief)
     try:
         value, _ = json.JSONDecoder().raw_decode(text, begins.end())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return FormatError(f"The arguments of {last.group(1)} are not JSON ({error}): {_FORM}.")
     return checked(last.group(1), value, brief)
 
@@ -94,6 +97,9 @@ def say(text: str, brief: Brief) -> Parsed | FormatError:
 
 def checked(name: str, value: object, brief: Brief) -> Parsed | FormatError | InvalidAction:
     """An action, if the tool exists and takes these arguments."""
+    if not _is_plain(value, _MOST_LEVELS):
+        limit = f"{_MOST_LEVELS} levels and finite numbers"
+        return FormatError(f"The arguments of {name} are no plain JSON: the limit is {limit}.")
     if not isinstance(value, dict):
         return FormatError(f"The arguments of {name} should be a JSON object, not {value!r:.60}.")
     tool = _tool(name, brief)
@@ -113,9 +119,19 @@ def _from_call(call: RawCall, brief: Brief) -> Parsed | FormatError | InvalidAct
 def _checked(name: str, arguments: str, brief: Brief) -> Parsed | FormatError | InvalidAction:
     try:
         value = json.loads(arguments)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return FormatError(f"The arguments of {name} are not JSON: {error}.")
     return checked(name, value, brief)
+
+
+def _is_plain(value: Any, levels: int) -> bool:
+    """Whether a record can hold it: JSON has no NaN, and writers follow no nesting without end."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if not isinstance(value, dict | list):
+        return True
+    inner: Iterable[Any] = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_plain(each, levels - 1) for each in inner)
 
 
 def _tool(name: str, brief: Brief) -> Tool | None:

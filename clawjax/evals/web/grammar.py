@@ -192,7 +192,7 @@ def _one(name: str, argument: str, pattern: str) -> Callable[[str], Action | Non
 
 
 _TYPE = re.compile(rf"type ?\[{_ELEMENT}\] ?\[(.+)\] ?\[(\d+)\]")
-_FOCUS = re.compile(r"tab_focus ?\[(\d+)\]")
+_FOCUS = re.compile(r"tab_focus ?\[(\d{1,9})\]")
 _STOP = re.compile(r"stop ?\[(.+)\]")
 
 

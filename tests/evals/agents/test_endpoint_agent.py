@@ -77,7 +77,8 @@ async def test_nobody_there_is_the_agents_failure():
         await act(ScriptedEndpoint(solve, port=9))
 
 
-def test_arguments_that_are_no_json_are_not_sent_back():
-    history = [Message("assistant", "", (RawCall("c", "add", "{n"),))]
+@pytest.mark.parametrize("arguments", ["{n", "[" * 9999])
+def test_arguments_that_are_no_json_are_not_sent_back(arguments):
+    history = [Message("assistant", "", (RawCall("c", "add", arguments),))]
     [message] = chat_messages(toy_task(3).brief("x"), history, uses_tools=True)
     assert message["tool_calls"][0]["function"]["arguments"] == "{}"

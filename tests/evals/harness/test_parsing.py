@@ -41,6 +41,11 @@ def test_several_calls_are_several_actions():
         (call("add", '{"n": "3"}'), InvalidAction),
         (call("add", '{"n": true}'), InvalidAction),
         (call("add", "__import__('os')"), FormatError),
+        (call("add", "[" * 9999), FormatError),
+        (AgentTurn(text="Action: add\nArguments: " + "[" * 9999), FormatError),
+        (call("add", '{"n": 1, "more": ' + "[" * 400 + "]" * 400 + "}"), FormatError),
+        (call("add", '{"n": 1, "more": NaN}'), FormatError),
+        (call("add", '{"n": 1, "more": [1e999]}'), FormatError),
     ],
 )
 def test_what_cannot_be_done_says_why(turn, kind):

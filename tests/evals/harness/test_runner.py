@@ -18,10 +18,11 @@ from clawjax.evals.agents.scripted import (
 )
 from clawjax.evals.harness.failures import AgentFailure, ContextLimitReached
 from clawjax.evals.harness.outcome import Outcome
+from clawjax.evals.harness.protocols import Parsed
 from clawjax.evals.harness.runner import Selection, rescore, run, select
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action, Limits
-from clawjax.evals.harness.trajectory import AgentTurn, effective_outcome
+from clawjax.evals.harness.trajectory import AgentTurn, Parse, effective_outcome
 
 
 async def outcome_of(tmp_path, task, agent=None, **options):
@@ -116,6 +117,17 @@ async def test_an_agents_failures_by_type(tmp_path, error, outcome):
 async def test_so_many_replies_without_action_end_it(tmp_path):
     outcome, episode = await outcome_of(tmp_path, toy_task(1), saying())
     assert (outcome, len(episode.trajectory.steps)) == (Outcome.INVALID_FORMAT, 3)
+
+
+async def test_a_reply_that_a_parser_cannot_bear_ends_no_more_than_its_turn(tmp_path):
+    def reads_three(turn, brief):
+        return {"3": Parsed((Action.answer("3"),))}[turn.text]
+
+    suite = dataclasses.replace(toy_suite(toy_task(3)), parser=reads_three)
+    agent = saying(AgentTurn(text="odd"), AgentTurn(text="3"))
+    [episode] = await run(suite, agent, EpisodeStore(tmp_path), Selection())
+    assert [step.parse for step in episode.trajectory.steps] == [Parse.FORMAT_ERROR, Parse.PARSED]
+    assert "KeyError" in episode.trajectory.steps[0].problem
 
 
 async def test_so_many_refused_actions_end_it(tmp_path):

@@ -272,6 +272,7 @@ def test_a_post_is_found_from_any_page_of_it(url, post):
         ("stop [N/A]", Action.answer("N/A")),
         ("stop", Action.answer("")),
         ("click [Cart]", None),
+        (f"tab_focus [{'1' * 5000}]", None),
         ("delete [1]", None),
         ("", None),
     ],
