@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clawjax.evals.harness.failures import OutsideFailure
 from clawjax.evals.harness.parsing import ACTION_RULES, parse_action_text, reply_parser
 from clawjax.evals.harness.protocols import Launch, Suite
 from clawjax.evals.harness.tasks import Action, Brief, Limits, Reference, Setup, Task, Tool
@@ -56,6 +57,8 @@ class CounterEnvironment:
             os._exit(3)
         if self.breaks == "raise":
             raise RuntimeError("the world ended")
+        if self.breaks == "outside":
+            raise OutsideFailure("somebody else is away")
         if self.breaks == "die":
             os._exit(3)
         if self.breaks == "hang":

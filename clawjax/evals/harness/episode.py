@@ -93,7 +93,9 @@ async def play(
             if not environment.is_broken:
                 await _look_back(suite, environment, episode, folder)
     except EnvironmentFailure as failure:
-        is_its_doing = await _breaks_again(suite, episode, pool, folder / "again")
+        is_its_doing = not failure.is_outside and await _breaks_again(
+            suite, episode, pool, folder / "again"
+        )
         episode.outcome = Outcome.BROKE_ENVIRONMENT if is_its_doing else Outcome.ENVIRONMENT_ERROR
         episode.detail = str(failure)
     except asyncio.CancelledError:
@@ -135,8 +137,8 @@ async def _breaks_again(
             for action in episode.actions:
                 await environment.step(action)
             await _look_back(suite, environment, again, folder)
-    except EnvironmentFailure:
-        return is_reset
+    except EnvironmentFailure as failure:
+        return is_reset and not failure.is_outside
     return False
 
 

@@ -114,7 +114,7 @@ class EnvironmentProcess:
         if "error" in reply:
             self.is_broken = True
             msg = f"{request['op']}: {reply['error']}\n{reply.get('trace', '')}"
-            raise EnvironmentFailure(msg)
+            raise EnvironmentFailure(msg, is_outside=reply["is_outside"])
         return reply["ok"]
 
     async def _exchange(self, request: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -61,7 +61,7 @@ class Environment(Protocol):
     """The world of a task, synchronous, in a process of its own, for one episode after the other.
 
     Any exception breaks it, for this episode: what the agent did wrong is a `StepResult` with
-    `is_valid=False`.
+    `is_valid=False`, and what it cannot have done an `OutsideFailure`.
     """
 
     def reset(self, setup: Setup) -> str:

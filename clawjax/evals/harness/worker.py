@@ -1,8 +1,8 @@
 """The process that an environment lives in: `python -m clawjax.evals.harness.worker`.
 
 JSON lines on standard input and output: `{"op": ..., ...}` is answered by `{"ok": ...}` or
-`{"error": ...}`. What the environment prints goes to standard error, so it cannot be mistaken for
-an answer. Ends when its input does.
+`{"error": ..., "is_outside": ...}`. What the environment prints goes to standard error, so it
+cannot be mistaken for an answer. Ends when its input does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from clawjax.evals.harness.failures import OutsideFailure
 from clawjax.evals.harness.protocols import Environment
 from clawjax.evals.harness.tasks import Action, Setup
 from clawjax.evals.harness.trajectory import to_json
@@ -65,8 +66,12 @@ def main() -> None:
                     assert environment is not None, "the first request has to be make"
                     _write(replies, {"ok": answer(environment, request)})
             except Exception as error:  # the boundary: it becomes an environment error
-                trace = traceback.format_exc()[-_TRACE_CHARACTERS:]
-                _write(replies, {"error": f"{type(error).__name__}: {error}", "trace": trace})
+                told = {
+                    "error": f"{type(error).__name__}: {error}",
+                    "trace": traceback.format_exc()[-_TRACE_CHARACTERS:],
+                    "is_outside": isinstance(error, OutsideFailure),
+                }
+                _write(replies, told)
     finally:
         if environment is not None:
             environment.close()

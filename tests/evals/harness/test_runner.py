@@ -72,6 +72,12 @@ async def test_what_breaks_every_environment_is_the_agents_doing(
     assert episode.score.value == 0.0
 
 
+async def test_what_an_environment_needs_of_others_is_not_the_agents_doing(tmp_path):
+    outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="outside"))
+    assert (outcome, episode.score.value) == (Outcome.ENVIRONMENT_ERROR, None)
+    assert "somebody else is away" in episode.trajectory.detail
+
+
 async def test_an_environment_that_hangs_is_killed(tmp_path):
     outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="hang"), timeout_s=1.0)
     assert (outcome, episode.score.value) == (Outcome.BROKE_ENVIRONMENT, 0.0)

@@ -1,21 +1,26 @@
 """tau-bench: the reward, the users, and files in its format."""
 
+import asyncio
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
+from scripted_endpoint import ScriptedEndpoint
 
 from clawjax.errors import ConfigError
 from clawjax.evals.agents.scripted import following, oracle_agent
+from clawjax.evals.harness.failures import OutsideFailure
+from clawjax.evals.harness.outcome import Outcome
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
-from clawjax.evals.suites.tau import library
+from clawjax.evals.suites.tau import library, users
 from clawjax.evals.suites.tau.domain import ToolError, changes, digest, replay
 from clawjax.evals.suites.tau.records import read_json, read_tasks
 from clawjax.evals.suites.tau.suite import LIBRARY, build
-from clawjax.evals.suites.tau.users import STOP, ScriptedUser
+from clawjax.evals.suites.tau.users import STOP, ModelUser, ScriptedUser
 
 
 async def play(tmp_path, plan, task_id="1"):
@@ -86,6 +91,46 @@ def test_a_scripted_user_says_each_line_once():
         "Ann",
         STOP,
     ]
+
+
+async def replied(monkeypatch, *failures, pauses_s=(0.01, 0.01)):
+    """What a user whom a model plays says first, where the first requests fail so."""
+    monkeypatch.setattr(users, "_PAUSES_S", pauses_s)
+    endpoint = ScriptedEndpoint(lambda messages: "Hello.", failures=list(failures))
+    async with endpoint.serving():
+        user = ModelUser("x", base_url=endpoint.base_url, model="m", seed=1)
+        return await asyncio.to_thread(user.opening)
+
+
+async def test_a_model_that_plays_the_user_is_asked_again_where_that_may_help(monkeypatch):
+    assert await replied(monkeypatch, 429, 503) == "Hello."
+    for failures in ([503] * 3, [401]):
+        with pytest.raises(OutsideFailure, match="gave no reply"):
+            await replied(monkeypatch, *failures)
+    with pytest.raises(httpx.HTTPStatusError, match="400"):
+        await replied(monkeypatch, 400)
+    monkeypatch.setattr(users, "_PAUSES_S", ())
+    nobody = ModelUser("x", base_url="http://127.0.0.1:9/v1", model="m", seed=1)
+    with pytest.raises(OutsideFailure, match="ConnectError"):
+        nobody.opening()
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(401, Outcome.ENVIRONMENT_ERROR), (400, Outcome.BROKE_ENVIRONMENT)],
+)
+async def test_a_user_who_falls_silent_is_not_the_agents_failure(tmp_path, status, outcome):
+    def opens(messages):
+        endpoint.failures.append(status)
+        return "Hello."
+
+    endpoint = ScriptedEndpoint(opens)
+    async with endpoint.serving():
+        suite = build({"user_url": endpoint.base_url})
+        chosen = Selection(task_ids=("1",))
+        agent = following(suite, "planned", lambda task: BYE)
+        [episode] = await run(suite, agent, EpisodeStore(tmp_path), chosen)
+    assert episode.trajectory.outcome is outcome
 
 
 TAU2 = {
