@@ -192,14 +192,15 @@ class Suite:
     """How to act without tool calls, for agents that have none."""
     inspection: Callable[[Task], Mapping[str, Any]] = nothing_to_inspect
     side_effects: Callable[[Task, Trajectory], tuple[str, ...] | None] = not_measured
-    """What changed outside of what was allowed, one line each; None: it is not measured."""
+    """What changed outside of what was allowed, one line each; None: it is not measured, as where
+    the final state is lost."""
     progress: Callable[[Task, Trajectory, Score], float | None] = furthest
     """Share of the subgoals that were reached, in [0, 1]; None: it is not measured."""
     tool_kinds: Mapping[str, ToolKind] = field(default_factory=dict)
     """By name: calls that read and calls that write are also compared apart. Empty: not told."""
     scores_unfinished: bool = False
     """Whether an episode that a limit or an error of the agent ended is scored by its final state;
-    otherwise it is 0."""
+    otherwise it is 0, as where that state is lost."""
     main_metric: Callable[[Sequence[tuple[Trajectory, Score]]], float | None] | None = None
     """Where the field reports something else than the mean score."""
     licence: str = ""

@@ -170,7 +170,9 @@ async def score(suite: Suite, task: Task, trajectory: Trajectory) -> Score:
     if trajectory.outcome in UNSCORED:
         return Score(None, explanation=f"{trajectory.outcome}: {trajectory.detail}")
     is_final = trajectory.outcome is Outcome.COMPLETED or (
-        suite.scores_unfinished and trajectory.outcome is not Outcome.BROKE_ENVIRONMENT
+        suite.scores_unfinished
+        and trajectory.outcome is not Outcome.BROKE_ENVIRONMENT
+        and not trajectory.is_lost
     )
     if not is_final:
         return Score(0.0, explanation=f"ended by {trajectory.outcome}: {trajectory.detail}")

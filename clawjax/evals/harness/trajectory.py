@@ -168,6 +168,11 @@ class Trajectory:
         return self.task_id, self.trial
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the environment was gone at the end: its state is known of the beginning only."""
+        return bool(self.before) and not self.after
+
+    @property
     def actions(self) -> tuple[Action, ...]:
         """All that were carried out, in order."""
         return tuple(each.action for step in self.steps for each in step.executed)

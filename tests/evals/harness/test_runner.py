@@ -84,9 +84,13 @@ async def test_an_environment_that_hangs_is_killed(tmp_path):
     assert "took over 1 s" in episode.trajectory.detail
 
 
-async def test_wall_time_is_the_agents_limit(tmp_path):
+@pytest.mark.parametrize("scores_unfinished", [False, True])
+async def test_wall_time_is_the_agents_limit(tmp_path, scores_unfinished):
+    """Also in the middle of a step, after which the final state is not known."""
     task = toy_task(1, breaks="hang", limits=Limits(wall_s=1.0))
-    outcome, episode = await outcome_of(tmp_path, task)
+    suite = dataclasses.replace(toy_suite(task), scores_unfinished=scores_unfinished)
+    [episode] = await run(suite, oracle_agent(suite), EpisodeStore(tmp_path), Selection())
+    outcome = effective_outcome(episode.trajectory, episode.score)
     assert (outcome, episode.score.value) == (Outcome.TASK_LIMIT, 0.0)
 
 

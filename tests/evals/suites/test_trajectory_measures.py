@@ -1,16 +1,19 @@
 """What reports say of trajectories, suite by suite: a good solution measures as one."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from clawjax.errors import ConfigError
 from clawjax.evals.agents.scripted import following, noop_agent, oracle_agent
+from clawjax.evals.harness.outcome import Outcome
 from clawjax.evals.harness.process import EnvironmentPool
 from clawjax.evals.harness.rendering import as_call
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
+from clawjax.evals.harness.trajectory import Trajectory
 from clawjax.evals.metrics.summary import episode_row, summarise
 from clawjax.evals.suites import build_suite
 from clawjax.evals.web.grammar import named_element
@@ -74,6 +77,14 @@ async def test_a_good_solution_measures_as_one_and_none_as_none(tmp_path, name):
     assert (idle["progress"]["progress"] is None) == ("progress" not in measured)
     assert all(row["progress"] is None or row["progress"] < 1.0 for row in rows)
     assert all(not row["calls_in_order"] and not row["calls_any_order"] for row in rows)
+
+
+@pytest.mark.parametrize("name", [name for name in MEASURED if "side_effects" in MEASURED[name]])
+def test_where_the_final_state_is_not_known_side_effects_are_not_measured(name):
+    suite, before = built(name), {"hash": "x", "rows": {"cart[1]": "y"}, "changed": []}
+    lost = Trajectory(name, "", "", "", "", 0, 0, 0, "", "", "", (), Outcome.TASK_LIMIT)
+    lost = replace(lost, before=before)
+    assert {suite.side_effects(task, lost) for task in suite.tasks} == {None}
 
 
 async def test_a_conversation_half_done_is_half_the_progress(tmp_path):

@@ -239,8 +239,10 @@ def _key(action: Action) -> str:
 
 def _side_effects(
     domain: Domain, fresh: Database, task: Task, trajectory: Trajectory
-) -> tuple[str, ...]:
+) -> tuple[str, ...] | None:
     """Values that changed and should not have."""
+    if trajectory.is_lost:
+        return None
     allowed = set(changes(fresh, replay(domain, fresh, task.reference.actions)))
     return tuple(each for each in trajectory.after.get("changed", ()) if each not in allowed)
 

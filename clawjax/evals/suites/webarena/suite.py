@@ -228,10 +228,10 @@ def _side_effects(
     records: Mapping[str, WebTask], task: Task, trajectory: Trajectory
 ) -> tuple[str, ...] | None:
     """Rows that changed in tables that the task has nothing to do with; of our own sites only."""
-    if "rows" not in trajectory.before:
+    if trajectory.is_lost or "rows" not in trajectory.before:
         return None
     allowed = records[task.task_id].extra.get("may_change", ())
-    changed = changed_rows(trajectory.before["rows"], trajectory.after.get("rows", {}))
+    changed = changed_rows(trajectory.before["rows"], trajectory.after["rows"])
     return tuple(row for row in changed if row.partition("[")[0] not in allowed)
 
 

@@ -111,7 +111,7 @@ def _main(scored: Sequence[tuple[Trajectory, Score]]) -> float | None:
 
 def _changed(task: Task, trajectory: Trajectory) -> tuple[str, ...] | None:
     """A question must leave the table as it was; of changes, only the hash is known."""
-    if task.metadata["type"] in CHANGES:
+    if trajectory.is_lost or task.metadata["type"] in CHANGES:
         return None
     is_same = trajectory.before.get("hash") == trajectory.after.get("hash")
     return () if is_same else ("the table was changed",)
