@@ -10,7 +10,7 @@ from typing import Any
 
 from clawjax.records import Message
 
-__all__ = ["call_form", "message_form"]
+__all__ = ["call_form", "message_form", "wire_text"]
 
 
 def call_form(call_id: str, name: str, arguments: object) -> dict[str, Any]:
@@ -23,6 +23,11 @@ def call_form(call_id: str, name: str, arguments: object) -> dict[str, Any]:
     """
     function = {"name": name, "arguments": arguments}
     return {"id": call_id, "type": "function", "function": function}
+
+
+def wire_text(text: str) -> str:
+    """Text as bodies can hold it: halves of surrogate pairs, which UTF-8 has not, written out."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def message_form(message: Message) -> dict[str, Any]:

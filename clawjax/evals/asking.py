@@ -17,6 +17,7 @@ import openai
 from openai.types.chat import ChatCompletionMessageParam
 
 from clawjax.errors import EngineError
+from clawjax.openai_form import wire_text
 
 __all__ = ["Asker", "Reply"]
 
@@ -83,7 +84,7 @@ class Asker:
                 async with gate:
                     completion = await client.chat.completions.create(
                         model=self.model,
-                        messages=[*before, {"role": "user", "content": prompt}],
+                        messages=[*before, {"role": "user", "content": wire_text(prompt)}],
                         temperature=temperature,
                         max_tokens=max_tokens,
                         seed=seed,

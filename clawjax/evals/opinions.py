@@ -67,7 +67,7 @@ def judge_prompt(instruction: str, trajectory: Trajectory) -> str:
     task = instruction or trajectory.first_observation
     content = f"TASK\n{shorten(task, 2 * _PART_CHARACTERS)}\n\nRECORD\n{record}"
     # No text can hold its own digest, so none of it can look like the closing fence.
-    fence = f"-----{hashlib.sha256(content.encode()).hexdigest()[:24]}-----"
+    fence = f"-----{_digest(content)[:24]}-----"
     return f"{fence}\n{content}\n{fence}\n\n{_QUESTIONS}"
 
 
@@ -112,7 +112,7 @@ async def judge_episodes(
     try:
         for task, trajectory, score in episodes:
             prompt = judge_prompt(task.instruction, trajectory)
-            digest = hashlib.sha256(f"{_SYSTEM}\n{prompt}\n{votes}".encode()).hexdigest()
+            digest = _digest(f"{_SYSTEM}\n{prompt}\n{votes}")
             known = held.get((*trajectory.key, trajectory.attempt))
             is_held = known is not None and known["prompt"] == digest
             if is_held or effective_outcome(trajectory, score) in UNSCORED:
@@ -188,6 +188,10 @@ def _record(trajectory: Trajectory) -> Iterator[str]:
             seen = shorten(each.result.observation, _PART_CHARACTERS)
             yield f"{each.action.name}, {mark}: {seen}"
     yield f"It ended by {trajectory.outcome}. Final answer: {trajectory.answer!r}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _tag(reply: str, name: str) -> str:

@@ -71,6 +71,15 @@ async def test_a_record_cannot_leave_its_fences(tmp_path):
     assert len(fence) == 34
 
 
+async def test_what_is_no_text_for_utf8_is_judged_all_the_same(tmp_path):
+    agent = ScriptedAgent("odd", lambda brief: [AgentTurn(text="so \ud800")])
+    store = EpisodeStore(tmp_path)
+    episodes = await run(toy_suite(toy_task(1)), agent, store, Selection())
+    async with ScriptedEndpoint(judged).serving() as endpoint:
+        assert await judge_episodes(episodes, store, Asker(endpoint.base_url, "judge")) == 1
+    assert "so \\ud800" in endpoint.requests[0]["messages"][-1]["content"]
+
+
 def test_verdicts_are_read_and_silence_is_none():
     vote = read_vote(BAD)
     assert vote is not None

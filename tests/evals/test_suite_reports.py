@@ -116,6 +116,13 @@ async def test_the_page_is_whole_and_escapes_what_others_wrote(tmp_path):
     assert "invalid_format" in (tmp_path / "report.md").read_text()
 
 
+async def test_what_is_no_text_for_utf8_is_on_the_page_all_the_same(tmp_path):
+    odd = ScriptedAgent("odd", lambda brief: [AgentTurn(text="so \ud800")])
+    suite, episodes = await played(tmp_path, odd, toy_suite(toy_task(1)))
+    write_report(suite, episodes, EpisodeStore(tmp_path))
+    assert "so \\ud800" in (tmp_path / "report.html").read_text()
+
+
 async def test_two_agents_are_compared(tmp_path):
     _, good = await played(tmp_path / "a")
     suite = toy_suite()

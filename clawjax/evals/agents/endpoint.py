@@ -19,7 +19,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from clawjax.evals.harness.failures import AgentFailure, ContextLimitReached
 from clawjax.evals.harness.tasks import Brief, Tool
 from clawjax.evals.harness.trajectory import AgentTurn, Message, RawCall, Usage
-from clawjax.openai_form import call_form
+from clawjax.openai_form import call_form, wire_text
 
 __all__ = ["EndpointAgent", "Sampling", "chat_messages", "open_endpoint"]
 
@@ -109,17 +109,18 @@ def chat_messages(
 
 
 def _message(message: Message) -> dict[str, Any]:
-    wire: dict[str, Any] = {"role": message.role, "content": message.text}
+    wire: dict[str, Any] = {"role": message.role, "content": wire_text(message.text)}
     if message.calls:
         wire["tool_calls"] = [_wire_call(call) for call in message.calls]
     if message.call_id is not None:
-        wire["tool_call_id"] = message.call_id
+        wire["tool_call_id"] = wire_text(message.call_id)
     return wire
 
 
 def _wire_call(call: RawCall) -> dict[str, Any]:
     """Servers refuse arguments that are no JSON object, also those their own model wrote."""
-    return call_form(call.call_id, call.name, call.arguments if _is_object(call) else "{}")
+    arguments = wire_text(call.arguments) if _is_object(call) else "{}"
+    return call_form(wire_text(call.call_id), wire_text(call.name), arguments)
 
 
 def _is_object(call: RawCall) -> bool:

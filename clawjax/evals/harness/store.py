@@ -120,5 +120,5 @@ def _score_line(trajectory: Trajectory, score: Score, version: str) -> dict[str,
 
 def _replace(path: Path, content: str) -> None:
     aside = path.with_name(f"{path.name}.tmp")
-    aside.write_text(content, encoding="utf-8")
+    aside.write_text(content, encoding="utf-8", errors="backslashreplace")
     os.replace(aside, path)

@@ -74,4 +74,4 @@ def _pair(each: Executed) -> str:
 
 def _state(each: Executed) -> str:
     told = each.result.state if each.result.state is not None else each.result.observation
-    return hashlib.sha256(told.encode()).hexdigest()
+    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()

@@ -51,11 +51,14 @@ async def test_an_endpoint_solves_a_task(tmp_path, uses_tools, reply):
     assert ("Tools:" in first["messages"][0]["content"]) != uses_tools
 
 
-async def act(endpoint):
+GO = (Message("user", "go"),)
+
+
+async def act(endpoint, history=GO):
     async with open_endpoint(
         name="it", base_url=endpoint.base_url, model="m", sampling=Sampling(), retries=0
     ) as agent:
-        return await agent.act(toy_task(3).brief("x"), [Message("user", "go")], seed=1)
+        return await agent.act(toy_task(3).brief("x"), history, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,19 @@ async def test_a_full_context_is_told_from_a_failing_server(status, code, failur
 async def test_nobody_there_is_the_agents_failure():
     with pytest.raises(AgentFailure, match="no reply from"):
         await act(ScriptedEndpoint(solve, port=9))
+
+
+async def test_what_is_no_text_for_utf8_is_sent_back_written_out():
+    history = [
+        Message("user", "go"),
+        Message("assistant", "so \ud800", (RawCall("c", "add", '{"n": "\ud800"}'),)),
+        Message("tool", "what is \ud800?", call_id="c"),
+    ]
+    async with ScriptedEndpoint(solve).serving() as endpoint:
+        await act(endpoint, history)
+    sent = endpoint.requests[0]["messages"]
+    assert (sent[1]["content"], sent[2]["content"]) == ("so \\ud800", "what is \\ud800?")
+    assert json.loads(sent[1]["tool_calls"][0]["function"]["arguments"]) == {"n": "\ud800"}
 
 
 @pytest.mark.parametrize("arguments", ["{n", "[" * 9999])

@@ -93,6 +93,10 @@ def test_coherent_and_incoherent_plans():
     assert coherence(path()) == (None, None, None, None)
 
 
+def test_a_state_may_hold_what_is_no_text_for_utf8():
+    assert coherence(path("a\ud800", "b\ud801", "c\ud800")).revisited == 1 / 3
+
+
 def test_pass_at_k_and_pass_hat_k_by_hand():
     counts = [(4, 2), (4, 4), (4, 0)]
     assert pass_at_k(counts, 2) == pytest.approx((5 / 6 + 1 + 0) / 3)

@@ -133,6 +133,13 @@ async def test_a_user_who_falls_silent_is_not_the_agents_failure(tmp_path, statu
     assert episode.trajectory.outcome is outcome
 
 
+async def test_a_model_that_plays_the_user_is_told_what_is_no_text_for_utf8():
+    async with ScriptedEndpoint(lambda messages: "Hello.").serving() as endpoint:
+        user = ModelUser("x", base_url=endpoint.base_url, model="m", seed=1)
+        await asyncio.to_thread(user.reply, "So \ud800?")
+    assert endpoint.requests[0]["messages"][-1]["content"] == "So \\ud800?"
+
+
 TAU2 = {
     "id": "7",
     "user_scenario": {

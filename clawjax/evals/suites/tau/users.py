@@ -16,6 +16,7 @@ import httpx
 
 from clawjax.config.secrets import bearer
 from clawjax.evals.harness.failures import OutsideFailure
+from clawjax.openai_form import wire_text
 
 __all__ = ["STOP", "USER_KEY", "ModelUser", "ScriptedUser", "User"]
 
@@ -99,9 +100,9 @@ class ModelUser:
 
     def reply(self, text: str) -> str:
         """As `User.reply`."""
-        self._messages.append({"role": "user", "content": text})
+        self._messages.append({"role": "user", "content": wire_text(text)})
         said = self._ask(self._messages)
-        self._messages.append({"role": "assistant", "content": said})
+        self._messages.append({"role": "assistant", "content": wire_text(said)})
         return said
 
     def _ask(self, messages: Sequence[Mapping[str, str]]) -> str:
