@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from clawjax.config import UNTRAINED, RunConfig, SuiteConfig, to_run_config
+from clawjax.config.overrides import path_override
 from clawjax.errors import ConfigError
 from clawjax.evals.suites import SUITES
 
@@ -71,7 +72,7 @@ def _check_options(suite: SuiteConfig) -> None:
 
 def _part(name: str, config: RunConfig) -> SuiteConfig:
     """A suite by the name of its file, with the selection of the one that lists it."""
-    with_it = [f"suite={name}", f"run.dir={config.run.dir}"]
+    with_it = [f"suite={name}", path_override("run.dir", config.run.dir)]
     part = to_run_config(compose("evaluate", overrides=with_it)).suite
     part.options |= config.suite.options.get(name, {})
     part.limit = config.suite.limit
@@ -117,7 +118,8 @@ def _of(method: str, config: RunConfig) -> RunConfig:
     if method in UNTRAINED:
         return config
     chosen = HydraConfig.get().overrides.task
-    overrides = [*chosen, f"objective={method}", f"run.dir={config.run.dir}"]
+    where = path_override("run.dir", config.run.dir)
+    overrides = [*chosen, f"objective={method}", where]
     return to_run_config(compose("evaluate", overrides=overrides))
 
 

@@ -1,11 +1,13 @@
 """Every configuration that ships composes, and mistakes are named."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
@@ -20,10 +22,15 @@ from clawjax.config import (
     hydra_schema,
     to_run_config,
 )
+from clawjax.config.overrides import path_override
 from clawjax.config.secrets import find_secret
 from clawjax.errors import ConfigError
 from clawjax.runtime.child import encode_config
 from clawjax.runtime.provenance import config_yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+
+import evaluate
 
 DISK = DeliveryConfig(transport="disk")
 CONF = Path(__file__).parents[1] / "conf"
@@ -55,6 +62,25 @@ def test_experiments_compose(name):
 def test_variants_compose(variant, monkeypatch):
     monkeypatch.setenv("CLAWJAX_LOG_URL", "postgresql://127.0.0.1/x")
     load(variant)
+
+
+@pytest.mark.parametrize("name", ["plain", "é (1)", "a=b,c", "[x]#y z", "it's", "\\", "a\\'b\\c"])
+def test_a_folder_may_be_called_anything(name):
+    text = path_override("run.dir", f"/runs/{name}")
+    assert OverridesParser.create().parse_override(text).value() == f"/runs/{name}"
+    assert ("'" in text) == (name != "plain")  # programs of one's own read plain names as they are
+
+
+def test_a_suite_that_is_listed_is_read_in_a_folder_called_anything(monkeypatch):
+    def named(name, overrides):  # by Hydra, in a program
+        return compose(name, [*overrides, "run.name=x"])
+
+    monkeypatch.setattr(evaluate, "compose", named)
+    ConfigStore.instance().store(name="schema", node=hydra_schema())
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        where = path_override("run.dir", "/runs/é (1), it's")
+        config = to_run_config(named("evaluate", ["suite=quick", where]))
+        assert evaluate._part("tau", config).name == "tau"
 
 
 def test_what_the_suite_measures_can_be_served():

@@ -24,8 +24,9 @@ class SweepConfig:
     """Optuna's storage, for several machines with one study; null: SQLite in the folder. Each
     machine has a folder of its own."""
     entry: str = "experiments/evaluate.py"
-    """The program of a trial. It gets `hydra.run.dir=FOLDER` and the trial's overrides, and leaves
-    `score.json` there; what it writes to `metrics.jsonl` on the way can have it pruned."""
+    """The program of a trial. It gets the trial's overrides and `hydra.run.dir=FOLDER` (in Hydra's
+    quotes where the name needs them), and leaves `score.json` there; what it writes to
+    `metrics.jsonl` on the way can have it pruned."""
     fixed: list[str] = field(default_factory=list)
     """Overrides of every trial."""
     space: dict[str, str] = field(default_factory=dict)

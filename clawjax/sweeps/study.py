@@ -20,6 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clawjax.config.overrides import path_override
 from clawjax.config.sweeping import SweepConfig
 from clawjax.errors import ConfigError, EvalError, UnavailableError
 from clawjax.sweeps.space import Dimension, assignments, grid, suggest, write_space
@@ -177,7 +178,8 @@ class _Driver:
         from optuna.trial import TrialState
 
         folder = Path(trial.user_attrs["folder"])
-        overrides = [*self._fixed, *assignments(trial.params), f"hydra.run.dir={folder}"]
+        where = path_override("hydra.run.dir", folder)
+        overrides = [*self._fixed, *assignments(trial.params), where]
 
         def is_hopeless(value: float, step: int) -> bool:
             with self._lock:

@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-given = dict(argument.lstrip("+").split("=", 1) for argument in sys.argv[1:])
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+overrides = OverridesParser.create().parse_overrides(sys.argv[1:])
+given = {each.key_or_group: str(each.value()) for each in overrides}
 folder = Path(given["hydra.run.dir"])
 if given.get("die") == "1":
     sys.exit("no such luck")

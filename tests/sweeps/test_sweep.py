@@ -165,12 +165,14 @@ def test_trials_are_pruned_and_failures_end_the_sweep(tmp_path):
 
 
 def test_a_grid_is_walked_once_and_not_again(tmp_path):
+    """In a folder whose name Hydra's grammar cannot read as it is."""
+    folder = tmp_path / "é (1)"
     for _ in range(2):
         done = subprocess.run(
             [
                 sys.executable,
                 str(ROOT / "experiments" / "sweep.py"),
-                f"sweep.dir={tmp_path}",
+                f"sweep.dir='{folder}'",
                 f"sweep.entry={OBJECTIVE}",
                 "sweep.sampler=grid",
                 "sweep.jobs=2",
@@ -184,7 +186,7 @@ def test_a_grid_is_walked_once_and_not_again(tmp_path):
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        rows = read_sweep(tmp_path).rows
+        rows = read_sweep(folder).rows
         assert sorted((row.values["x"], row.values["mode"]) for row in rows) == [
             ("1", "a"), ("1", "b"), ("2", "a"), ("2", "b"),
         ]  # fmt: skip
