@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from clawjax.config import RunConfig, to_run_config
+from clawjax.config.hosts import url_of
 from clawjax.errors import ConfigError
 
 __all__ = ["base_url", "kept_config", "read_health"]
@@ -36,9 +37,7 @@ def kept_config(run: Path) -> RunConfig:
 
 def base_url(config: RunConfig) -> str:
     """Where this machine reaches the endpoint, without a path."""
-    host = config.gateway.host
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - to ask it, not to bind
-    return f"http://{f'[{host}]' if ':' in host else host}:{config.gateway.port}"
+    return url_of(config.gateway.host, config.gateway.port)
 
 
 def read_health(config: RunConfig) -> dict[str, Any] | None:

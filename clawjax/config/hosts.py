@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 
-__all__ = ["host_of", "host_of_origin", "is_loopback"]
+__all__ = ["host_of", "host_of_origin", "is_loopback", "url_of"]
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to ask it, not to bind
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(.+)")
 
 
@@ -19,6 +20,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def url_of(host: str, port: int) -> str:
+    """Where this machine reaches who listens on `host`, without a path: `http://[::1]:30000`."""
+    host = _EVERYWHERE.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def host_of(authority: str) -> str | None:

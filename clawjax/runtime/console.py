@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from clawjax.config import RunConfig
+from clawjax.config.hosts import url_of
 
 __all__ = ["connection_lines", "openclaw_settings"]
 
@@ -42,8 +43,7 @@ def connection_lines(config: RunConfig, *, has_key: bool) -> str:
         config: of the run.
         has_key: whether a key is required; it is named by its variable, never shown.
     """
-    host = "127.0.0.1" if config.gateway.host in ("0.0.0.0", "::") else config.gateway.host  # noqa: S104
-    base_url = f"http://{host}:{config.gateway.port}/v1"
+    base_url = f"{url_of(config.gateway.host, config.gateway.port)}/v1"
     variable = config.gateway.api_key_env
     python_key = f'os.environ["{variable}"]' if has_key else '"none"'
     openclaw = openclaw_settings(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clawjax.config import RunConfig
+from clawjax.config.hosts import url_of
 from clawjax.config.secrets import read_key
 from clawjax.envs.persona import load_persona
 from clawjax.envs.user_settings import UserSettings
@@ -158,4 +159,4 @@ def _measure_drift(
 
 
 def _base_url(config: RunConfig) -> str:
-    return f"http://{config.gateway.host}:{config.gateway.port}/v1"
+    return f"{url_of(config.gateway.host, config.gateway.port)}/v1"

@@ -17,6 +17,7 @@ import httpx
 from rich.console import Console
 
 from clawjax.config import RunConfig
+from clawjax.config.hosts import url_of
 from clawjax.metrics.hacking import HackWatch
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.metrics.live import LatestMetrics, LiveView
@@ -48,9 +49,7 @@ class Watch:
         mirror: Future[WandbMirror | None],
     ) -> None:
         """Prepare; `run` does the looking. Nothing is mirrored before `mirror` has begun."""
-        gateway = config.gateway
-        host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host  # noqa: S104
-        self._url = f"http://{host}:{gateway.port}/healthz"
+        self._url = f"{url_of(config.gateway.host, config.gateway.port)}/healthz"
         self._paths = paths
         self._supervisor = supervisor
         self._mirror = mirror
@@ -128,7 +127,7 @@ class Watch:
     async def _look(self, client: httpx.AsyncClient) -> None:
         try:
             self._health = (await client.get(self._url)).raise_for_status().json()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             _log.debug("no health: %r", error)
         self._has_looked.set()
         self._view.update(self._health, self._latest.read())

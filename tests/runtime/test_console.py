@@ -3,9 +3,11 @@
 import json
 
 import openai
+import pytest
 
 from clawjax.config import GatewayConfig, RunConfig, RunSection
 from clawjax.runtime.console import connection_lines
+from clawjax.runtime.job import _base_url
 
 CONFIG = RunConfig(run=RunSection(dir="runs/x"), gateway=GatewayConfig(port=31234))
 
@@ -23,6 +25,17 @@ def test_without_a_key_any_will_do():
     lines = connection_lines(CONFIG, has_key=False)
     assert 'api_key="none"' in python_line(lines)
     assert provider(lines)["apiKey"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("::", "[::1]")],
+)
+def test_an_address_is_written_as_urls_have_it(host, told):
+    config = RunConfig(run=RunSection(dir="runs/x"), gateway=GatewayConfig(host=host, port=31234))
+    url = f"http://{told}:31234/v1"
+    assert f'base_url="{url}"' in python_line(connection_lines(config, has_key=True))
+    assert _base_url(config) == url
 
 
 def test_a_key_is_named_by_its_variable(monkeypatch):

@@ -6,16 +6,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
+import httpx
 import pytest
 
+from clawjax.config import GatewayConfig, RunConfig, RunSection
 from clawjax.errors import ClawError, ConfigError, LearnerError, LogError, StoreError
 from clawjax.metrics.jsonl import set_aside
 from clawjax.runtime import child
 from clawjax.runtime.child import EXIT_CONFIG, EXIT_DISTRUST, EXIT_STORAGE
 from clawjax.runtime.paths import RunPaths, note_json, read_json, write_json
 from clawjax.runtime.supervisor import Supervisor
+from clawjax.runtime.watch import Watch
 
 
 @pytest.fixture
@@ -248,6 +251,22 @@ def test_a_process_that_will_not_stop_is_killed(supervisor, paths):
     supervisor.stop("worker", timeout_s=0.3)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_no_address_and_no_answer_ends_the_looking(paths, supervisor):
+    asked = []
+
+    def answer(request):
+        asked.append(request.url.host)
+        return httpx.Response(200, text="another program's page")
+
+    transport = httpx.MockTransport(answer)
+    for host in ("::1", "[::1]"):  # the second is no address
+        config = RunConfig(run=RunSection(dir=str(paths.root)), gateway=GatewayConfig(host=host))
+        watch = Watch(config, paths, supervisor, Future())
+        async with httpx.AsyncClient(transport=transport) as client:
+            await watch._look(client)
+    assert asked == ["::1"]
 
 
 def test_memory_of_all_processes_is_summed(supervisor):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clawjax.config import LaunchConfig
+from clawjax.config.hosts import url_of
 from clawjax.errors import ConfigError
 
 __all__ = ["Launched", "command_line", "server_url", "tethered"]
@@ -157,7 +158,7 @@ def tethered(command: Sequence[str]) -> list[str]:
 
 def server_url(config: LaunchConfig, index: int) -> str:
     """Where server number `index` listens."""
-    return f"http://{config.host}:{config.port + index}"
+    return url_of(config.host, config.port + index)
 
 
 def command_line(
