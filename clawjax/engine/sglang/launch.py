@@ -116,12 +116,10 @@ class Launched:
             )
 
     async def _keep(self) -> None:
-        restarts = 0
-        while self._process is not None:
-            began = time.monotonic()
-            code = await self._process.wait()
+        restarts, began = 0, time.monotonic()
+        why = await self._death()
+        while True:
             restarts = 1 if time.monotonic() - began > _SETTLED_S else restarts + 1
-            why = f"its process has ended with code {code}, see {self.log}"
             if restarts > self._config.max_restarts:
                 self.has_given_up = True
                 logger.error("%s: %s; it is not started again:\n%s", self.url, why, self.tail())
@@ -131,7 +129,18 @@ class Launched:
             pause_s = min(self._pause_s * 2 ** (restarts - 1), _LONGEST_PAUSE_S)
             logger.warning("%s is started again in %.0f s: %s", self.url, pause_s, why)
             await asyncio.sleep(pause_s)
-            await self._spawn()
+            began = time.monotonic()
+            try:
+                await self._spawn()
+            except (ConfigError, OSError) as error:
+                why = f"it cannot be started ({error})"
+            else:
+                why = await self._death()
+
+    async def _death(self) -> str:
+        """Wait for the end of the process; what became of it."""
+        assert self._process is not None, "start comes first"
+        return f"its process has ended with code {await self._process.wait()}, see {self.log}"
 
     async def _stop(self) -> None:
         process = self._process

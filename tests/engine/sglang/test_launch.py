@@ -13,7 +13,7 @@ import pytest
 from sampled_replies import collect, config, engine_of, request
 
 from clawjax.config import LaunchConfig
-from clawjax.engine.sglang.launch import command_line
+from clawjax.engine.sglang.launch import Launched, command_line
 from clawjax.errors import ConfigError
 
 SERVER = [sys.executable, str(Path(__file__).parent / "scripted_server.py")]
@@ -68,6 +68,36 @@ async def test_a_program_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no-such-program"):
         async with engine_of(engine=launching("no-such-program"), logs=tmp_path):
             pass
+
+
+async def test_a_program_that_is_gone_for_a_while_is_one_more_death(tmp_path):
+    program, deaths = tmp_path / "server", []
+
+    def install():
+        program.write_text("#!/bin/sh\nexit 3\n")
+        program.chmod(0o755)
+
+    def on_exit(why):
+        deaths.append(why)
+        {1: program.unlink, 2: install}.get(len(deaths), lambda: None)()
+
+    install()
+    launched = Launched(
+        LaunchConfig(servers=1, command=[str(program)], max_restarts=3),
+        0,
+        model="m",
+        served_name="m",
+        context_length=8,
+        log=tmp_path / "server.log",
+        on_exit=on_exit,
+        pause_s=0.01,
+    )
+    await launched.start()
+    async with asyncio.timeout(60):
+        await launched._keeper
+    assert launched.has_given_up
+    signs = ("ended with code 3", "no program", "ended with code 3", "after 3 restarts")
+    assert all(sign in why for sign, why in zip(signs, deaths, strict=True))
 
 
 _LEAVES = """
