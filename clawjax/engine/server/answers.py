@@ -130,8 +130,8 @@ class Answer:
 
     def _input_fields(self) -> Json:
         start = self.wanted.logprob_start
-        if start is None:
-            return {}
+        if start is None or (self.scored is None and start + 1 < len(self.prompt_ids)):
+            return {}  # nothing was asked, or it was aborted before it was known
         logprobs = (None, *(self.scored.sampler_logprobs_t1 if self.scored else ()))
         fields: Json = {"input_token_logprobs": self._entries(self.prompt_ids[start:], logprobs)}
         if self.wanted.top_logprobs:

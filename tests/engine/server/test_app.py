@@ -12,7 +12,8 @@ from clawjax.engine.server.app import create_app, new_backend
 from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.shelf import WeightShelf
 from clawjax.models.tiny import tiny_tokenizer
-from clawjax.records import Grammar, GrammarKind
+from clawjax.protocols import TokenChunk
+from clawjax.records import FinishReason, Grammar, GrammarKind
 from clawjax.testing import FakeEngine
 
 SETTINGS = Settings(model_path="fake", model_name="fake")
@@ -92,6 +93,39 @@ async def test_any_engine_is_served(client: httpx.AsyncClient, engine: FakeEngin
     chat = {"messages": [{"role": "user", "content": "hi"}], "model": "fake"}
     said = (await client.post("/v1/chat/completions", json=chat)).json()
     assert said["choices"][0]["message"]["content"] == "hello you"
+
+
+class Aborted(FakeEngine):
+    """Reads a prompt of three tokens until it is aborted, and any other at once."""
+
+    async def read(self, request, *, top_logprobs=0):
+        if len(request.prompt_ids) + len(request.response_ids) == 3:
+            return TokenChunk((), (), (), (), finish_reason=FinishReason.CANCELLED)
+        logprobs = await self.score(request)
+        return TokenChunk(request.response_ids, logprobs, logprobs, (0,) * len(logprobs))
+
+    def abort(self, request_id=None):
+        raise AssertionError
+
+    pause = resume = flush = abort
+
+
+@pytest.mark.parametrize("top_logprobs", [0, 2])
+async def test_a_prompt_whose_reading_is_aborted_is_an_answer_beside_the_others(
+    client: httpx.AsyncClient, startup: Startup, top_logprobs: int
+) -> None:
+    tokenizer = tiny_tokenizer()
+    engine = Aborted(tokenizer, ["hello you"])
+    startup.complete(new_backend(engine, tokenizer, WeightShelf("base", "v1"), SETTINGS))
+    body = {"input_ids": [[5, 6, 7], [5, 6]], "return_logprob": True, "logprob_start_len": 0}
+    body |= {"top_logprobs_num": top_logprobs}
+    answer = await client.post("/generate", json=body)
+    assert answer.status_code == 200, answer.text
+    aborted, read = (one["meta_info"] for one in answer.json())
+    assert aborted["finish_reason"]["type"] == "abort"
+    assert not {"input_token_logprobs", "input_top_logprobs"} & set(aborted)
+    assert read["finish_reason"]["type"] == "stop"
+    assert [entry[0] for entry in read["input_token_logprobs"]] == [None, -1.0]
 
 
 async def test_a_grammar_reaches_the_engine(client: httpx.AsyncClient, engine: FakeEngine) -> None:
