@@ -9,14 +9,14 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
 from clawjax.errors import ConfigError
 from clawjax.sweeps.space import assignments
 from clawjax.sweeps.study import MANIFEST, open_study
-from clawjax.sweeps.trial import SCORE_FILE
+from clawjax.sweeps.trial import SCORE_FILE, TrialFailedError, read_score
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -114,12 +114,13 @@ def _multirun(folders: Sequence[Path], is_minimised: bool) -> SweepRecord:
 
 
 def _job(folder: Path, values: Mapping[str, str]) -> Row:
-    path = folder / SCORE_FILE
-    if not path.exists():
-        return Row(folder.name, values, None, f"no {SCORE_FILE}", None)
-    score: Any = json.loads(path.read_text(encoding="utf-8"))["score"]
-    seconds = path.stat().st_mtime - (folder / ".hydra" / "overrides.yaml").stat().st_mtime
-    return Row(folder.name, values, float(score), "complete", seconds)
+    try:
+        score = read_score(folder)
+    except TrialFailedError as failed:
+        return Row(folder.name, values, None, str(failed), None)
+    ended, began = folder / SCORE_FILE, folder / ".hydra" / "overrides.yaml"
+    seconds = ended.stat().st_mtime - began.stat().st_mtime
+    return Row(folder.name, values, score, "complete", seconds)
 
 
 def _overrides(folder: Path) -> dict[str, str]:

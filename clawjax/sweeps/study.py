@@ -162,7 +162,7 @@ class _Driver:
         with self._lock:
             under_way = len(study.get_trials(deepcopy=False, states=ended)) + self._running
             is_over = self._is_stopping() or self.failures >= self._config.max_failures
-            if is_over or under_way >= self._wanted:
+            if is_over or under_way >= self._wanted or self._is_walked(study):
                 return None
             trial = study.ask()
             folder = trial.user_attrs.get("folder")
@@ -173,6 +173,15 @@ class _Driver:
             suggest(trial, self._space)
             self._running += 1
             return trial
+
+    def _is_walked(self, study: Study) -> bool:
+        """Whether a grid has no point left: one that failed is not replaced by another."""
+        from optuna.trial import TrialState
+
+        waiting = (TrialState.WAITING,)
+        return self._config.sampler == "grid" and not study.get_trials(
+            deepcopy=False, states=waiting
+        )
 
     def _result(self, trial: Trial) -> tuple[TrialState, float | None]:
         from optuna.trial import TrialState

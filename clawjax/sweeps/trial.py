@@ -8,13 +8,14 @@ process and all that it started have ended, or can be found and ended by `end_le
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import psutil
 
@@ -29,6 +30,7 @@ __all__ = [
     "TrialPrunedError",
     "TrialStoppedError",
     "end_leftover",
+    "read_score",
     "run_trial",
 ]
 
@@ -102,7 +104,7 @@ def run_trial(
     if process.returncode != 0:
         msg = f"exit code {process.returncode}: {_last_words(folder)}"
         raise TrialFailedError(msg)
-    return _score(folder)
+    return read_score(folder)
 
 
 def end_leftover(folder: Path) -> None:
@@ -121,6 +123,27 @@ def end_leftover(folder: Path) -> None:
     noted.unlink(missing_ok=True)
 
 
+def read_score(folder: Path) -> float:
+    """What the program left as its score.
+
+    Raises:
+        TrialFailedError: nothing, or no finite number.
+    """
+    path = folder / SCORE_FILE
+    if not path.exists():
+        msg = f"it left no {SCORE_FILE}: there is no score to optimise"
+        raise TrialFailedError(msg)
+    left = path.read_bytes()
+    try:
+        score = json.loads(left)["score"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        score = None
+    if not _is_number(score):
+        msg = f"its {SCORE_FILE} has no finite number as score: {left[:_TOLD]!r}"
+        raise TrialFailedError(msg)
+    return float(score)
+
+
 class _Scores:
     """Intermediate scores as they are written, each step once and in order."""
 
@@ -131,7 +154,7 @@ class _Scores:
         found: list[tuple[float, int]] = []
         for entry in self._tail.read():
             value, step = entry.get(SCORE_KEY), entry.get(STEP_KEY)
-            if value is None or step is None or int(step) <= self._last:
+            if not (_is_number(value) and _is_number(step)) or int(step) <= self._last:
                 continue
             self._last = int(step)
             found.append((float(value), self._last))
@@ -169,16 +192,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _score(folder: Path) -> float:
-    path = folder / SCORE_FILE
-    if not path.exists():
-        msg = f"it left no {SCORE_FILE}: there is no score to optimise"
-        raise TrialFailedError(msg)
-    score = json.loads(path.read_text(encoding="utf-8"))["score"]
-    if not math.isfinite(score):
-        msg = f"its score is {score}"
-        raise TrialFailedError(msg)
-    return float(score)
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def _last_words(folder: Path) -> str:

@@ -15,6 +15,14 @@ from clawjax.cli import main as command
 from clawjax.errors import ConfigError
 from clawjax.sweeps.record import best, command_line, read_sweep
 from clawjax.sweeps.space import Choice, Interval, grid, read_space, write_space
+from clawjax.sweeps.trial import (
+    SCORE_FILE,
+    SCORE_KEY,
+    STEP_KEY,
+    TrialFailedError,
+    _Scores,
+    read_score,
+)
 
 pytest.importorskip("optuna")
 
@@ -191,6 +199,31 @@ def test_a_grid_is_walked_once_and_not_again(tmp_path):
             ("1", "a"), ("1", "b"), ("2", "a"), ("2", "b"),
         ]  # fmt: skip
         assert {row.state for row in rows} == {"complete"}
+
+
+def test_a_point_of_a_grid_that_fails_is_not_replaced_by_another(tmp_path):
+    given = ["sweep.sampler=grid", "x=range(1, 3)", "+die=0,1", "pause=0"]
+    for _ in range(2):
+        said, _ = sweep(tmp_path, *given).communicate(timeout=300)
+        assert sorted(states(tmp_path)) == ["COMPLETE"] * 4 + ["FAIL"] * 4, said
+
+
+@pytest.mark.parametrize(
+    "left", ['{"score": null}', '{"score": "1"}', '{"scor', "{}", "[1]", '{"score": NaN}', "\xff"]
+)
+def test_what_is_no_score_fails_its_trial_alone(tmp_path, left):
+    (tmp_path / SCORE_FILE).write_text(left)
+    with pytest.raises(TrialFailedError, match=r"score\.json has no finite number"):
+        read_score(tmp_path)
+
+
+def test_an_intermediate_score_that_is_no_number_is_none(tmp_path):
+    lines = [("a", 1), (0.5, "b"), (None, 2), (0.5, None), (0.25, 3)]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        "".join(json.dumps({SCORE_KEY: one, STEP_KEY: two}) + "\n" for one, two in lines)
+    )
+    assert _Scores(path).read() == [(0.25, 3)]
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
