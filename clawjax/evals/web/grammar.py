@@ -166,7 +166,11 @@ def named_element(element: str) -> tuple[str, str, int] | None:
     match = _NAMED.fullmatch(element.strip())
     if match is None:
         return None
-    return match.group(1), ast.literal_eval(match.group(2)), int(match.group(3) or 0)
+    role, name, index = match.groups("0")
+    try:
+        return role, ast.literal_eval(name), int(index)
+    except (SyntaxError, ValueError):  # an escape that is none, a line break, too many digits
+        return None
 
 
 def canonical(action: Action) -> Action:

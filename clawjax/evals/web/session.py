@@ -190,10 +190,14 @@ class Session:
 
     def may_open(self, url: str) -> bool:
         """Whether a page is of an allowed origin."""
-        if urlsplit(url).scheme not in ("http", "https"):
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # e.g. a bracket that is never closed
+            return False
+        if parts.scheme not in ("http", "https"):
             return False
         if self._origins is None:
-            return _is_public(urlsplit(url).hostname or "")
+            return _is_public(parts.hostname or "")
         return origin_of(url) in self._origins
 
     def _guard(self, route: Route) -> None:

@@ -26,6 +26,7 @@ from clawjax.evals.web.axtree import Box, page_text
 from clawjax.evals.web.grammar import (
     GRAMMAR,
     WEB_TOOLS,
+    canonical,
     named_element,
     read_action,
     read_web_text,
@@ -33,6 +34,7 @@ from clawjax.evals.web.grammar import (
     write_action,
 )
 from clawjax.evals.web.har import keep_har, recording
+from clawjax.evals.web.session import Session
 
 LOCAL = read_tasks((DATA / "tasks.json").read_bytes())
 
@@ -314,6 +316,23 @@ def test_elements_have_names_and_an_index():
     assert named_element("textbox 'It\\'s' 1") == ("textbox", "It's", 1)
     assert named_element('link "a"') == ("link", "a", 0)
     assert named_element("12") is None
+
+
+@pytest.mark.parametrize(
+    "element",
+    [r"link 'C:\users'", r"link '\x'", "link 'a\nb'", "link 'a\0'", f"link 'a' {'1' * 5000}"],
+)
+def test_a_name_that_is_no_literal_names_no_element(element):
+    assert named_element(element) is None
+    assert canonical(Action("click", {"element": element})).arguments["element"] == element
+
+
+@pytest.mark.parametrize("origins", [None, ["http://a.example"]])
+def test_what_is_no_url_is_not_opened(origins):
+    window = object.__new__(Session)  # no browser is needed for it
+    window._origins = origins
+    assert window.may_open("http://a.example/x")
+    assert not window.may_open("http://[a.example/x")
 
 
 def node(number, role, name, children=(), **properties):
