@@ -52,9 +52,9 @@ _HELPLESS = re.compile(
 )
 _ERROR_KEYS = ("isError", "is_error", "error", "errors")
 _OK_KEYS = ("success", "ok")
-_COUNT = re.compile(r"(\d+) (passed|failed|errors?|failing|passing)\b")
-_RAN = re.compile(r"^Ran (\d+) tests? in .*?^(OK|FAILED)\b", re.M | re.S)
-_CARGO = re.compile(r"test result: (?:ok|FAILED)\. (\d+) passed; (\d+) failed")
+_COUNT = re.compile(r"(\d{1,9}) (passed|failed|errors?|failing|passing)\b")
+_RAN = re.compile(r"^Ran (\d{1,9}) tests? in [^\n]*\s+^(OK|FAILED)\b", re.M)
+_CARGO = re.compile(r"test result: (?:ok|FAILED)\. (\d{1,9}) passed; (\d{1,9}) failed")
 _GO = re.compile(r"^(ok|FAIL|--- FAIL:?)\s+\S+", re.M)
 _JEST = re.compile(r"^Tests:\s+(.*)$", re.M)
 
@@ -137,7 +137,7 @@ def _unittest_counts(text: str) -> TestCounts | None:
     if not runs:
         return None
     ran = next((run for run in runs if run[2] == "FAILED"), runs[-1])
-    failed = sum(map(int, re.findall(r"(?:failures|errors)=(\d+)", text[ran.end(2) :])))
+    failed = sum(map(int, re.findall(r"(?:failures|errors)=(\d{1,9})", text[ran.end(2) :])))
     return TestCounts(int(ran[1]) - failed, failed if ran[2] == "FAILED" else 0)
 
 

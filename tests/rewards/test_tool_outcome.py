@@ -108,7 +108,10 @@ def test_it_is_a_reward_for_tools_alone():
         ("Tests:       1 failed, 2 passed, 3 total", (2, 1)),
         ("  3 passing (8ms)\n  1 failing", (3, 1)),
         ("all is well", None),
+        (f"Ran {'9' * 5000} tests in 1s\n\nOK", None),
+        ("Ran 1 test in 1s\n" * 40_000, None),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_the_counts_of_common_test_runners_are_read(text, counts):
     assert test_counts(text) == counts
