@@ -149,7 +149,19 @@ def _constitution(result: Row) -> str:
         "costs in replies\nto harmless ones. The judge of `trained` is a program that knows the "
         "checks: an upper bound for a capable\none; that of `self` is the frozen base.\n\n"
         + table(head, rows)
+        + "\n"
+        + _by_principle(result)
     )
+
+
+def _by_principle(result: Row) -> str:
+    arms = {row["arm"]: row["by_principle"] for row in _kind(result, "arm")}
+    if not {"base", "trained"} <= arms.keys():
+        return ""
+    changes = (
+        f"{name} {was:.2f} to {arms['trained'][name]:.2f}" for name, was in arms["base"].items()
+    )
+    return f"\nBy principle, base to trained: {', '.join(changes)}."
 
 
 def _beside(row: Row, name: str) -> str:

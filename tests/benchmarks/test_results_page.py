@@ -134,11 +134,23 @@ def rewards() -> dict[str, Any]:
         "success": 0.5, "success_ci95": [0.25, 0.75], "gain": 0.25, "gain_ci95": [-0.125, 0.5],
     }  # fmt: skip
     arm = {
-        "kind": "arm", "arm": "trained", "seeds": 3, "violations": 0.25, "less": 0.5,
-        "less_ci": [0.25, 0.75], "accuracy": 0.5, "accuracy_lost": None, "style": 0.125,
-        "declined": 0.0, "more_declined": 0.25, "more_declined_ci": [0.0, 0.5],
-        "mean_words": 40.4, "empty": 0.0,
-    }  # fmt: skip
+        "kind": "arm",
+        "arm": "trained",
+        "seeds": 3,
+        "violations": 0.25,
+        "less": 0.5,
+        "less_ci": [0.25, 0.75],
+        "accuracy": 0.5,
+        "accuracy_lost": None,
+        "style": 0.125,
+        "declined": 0.0,
+        "more_declined": 0.25,
+        "more_declined_ci": [0.0, 0.5],
+        "mean_words": 40.4,
+        "empty": 0.0,
+        "by_principle": {"live": 0.125},
+    }
+    base = {**arm, "arm": "base", "by_principle": {"live": 0.5}}  # fmt: skip
     judge = {
         "module": "rules", "turns": 9, "accuracy": {"value": 0.5}, "abstained": {"value": 0.25},
         "kappa": {"value": None}, "ece": 0.375, "injection": {"followed": None},
@@ -163,7 +175,7 @@ def rewards() -> dict[str, Any]:
         ),
         "human_mix": result([{"kind": "trial", "persona": "you"}, share]),
         "process_labels": result([contestant]),
-        "constitution": result([{"kind": "trial"}, arm]),
+        "constitution": result([{"kind": "trial"}, base, arm]),
         "judge": result([judge]),
         "hacking": result([gamed, {**gamed, "experiment": "personal_demo", "alarm": None}]),
     }
