@@ -192,6 +192,7 @@ def test_each_claim_about_reward_has_a_table() -> None:
         "| trained | 3 | 0.25 | +0.50 (+0.25 to +0.75) | 0.50 |  | 0.00 | +0.25 (+0.00 to +0.50) "
         "| 0.12 | 40 | 0.00 |"
     )
+    assert "By principle, base to trained: live 0.50 to 0.12." in page
     assert line(page, "| rules") == "| rules | 9 | 0.50 | 25% |  | 0.38 |  | -0.12 | 12 |"
     assert "ask an endpoint" not in page
     asked = rewards()["judge"]
