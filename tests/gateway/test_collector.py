@@ -216,7 +216,7 @@ async def test_a_new_process_knows_a_conversation_whose_reply_died_with_the_last
 async def test_a_new_process_closes_no_session_twice(make_gateway):
     now = [1000.0]
     for _ in range(2):
-        gateway = make_gateway(clock=lambda: now[0])
+        gateway = make_gateway(clock=lambda: now[0], config={"session_idle_s": 60})
         await gateway.collector.rebuild()
         if not gateway.turns():
             await talk(gateway, "a")
