@@ -129,7 +129,7 @@ def _identity(
         "base_model": model.base_id,
         "method": learner.method,
         "teacher": "ema" if train_step.has_ema else "not averaged",
-        "warm_up": "some" if learner.warmup_steps else "none",  # an optimiser that counts its steps
+        "warmup_steps": "above 0" if learner.warmup_steps else 0,  # who warms up counts steps
     }
     if learner.method == "lora":
         lora = learner.lora

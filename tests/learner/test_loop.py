@@ -305,7 +305,7 @@ def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: Load
     first.checkpoints.save(first.state._replace(step=jnp.asarray(1)), first.progress)
     for changes, named in (
         ({"lora": replace(LORA, alpha=8.0)}, r"alpha=32\.0, this run has alpha=8\.0"),
-        ({"warmup_steps": 4}, "warm_up=none, this run has warm_up=some"),
+        ({"warmup_steps": 4}, "warmup_steps=0, this run has warmup_steps=above 0"),
     ):
         with pytest.raises(LearnerError, match=named):
             built(**changes)
