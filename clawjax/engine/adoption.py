@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from clawjax.errors import ConfigError, StoreError
 from clawjax.models import lora
 from clawjax.models.export import tensors_to_params
 from clawjax.models.load import LoadedModel
+from clawjax.models.peft import read_plain_lora
 from clawjax.models.transformer import Params
 from clawjax.protocols import BASE_KIND, WeightVersion
 
@@ -89,20 +89,10 @@ def _build(model: LoadedModel, weights: WeightVersion, tensors: Mapping[str, np.
     if weights.kind == "full":
         return tensors_to_params(tensors, model.architecture)
     if weights.kind == "adapter":
-        return _merge(model.params, lora.adapter_from_tensors(tensors), _scale(weights))
+        scale = read_plain_lora(weights.path / "adapter_config.json").scale
+        return _merge(model.params, lora.adapter_from_tensors(tensors), scale)
     msg = f"kind {weights.kind!r} is unknown: use adapter or full"
     raise ConfigError(msg)
-
-
-def _scale(weights: WeightVersion) -> float:
-    """Alpha / rank, as peft's configuration beside the tensors says."""
-    path = weights.path / "adapter_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{path} cannot be read ({error})"
-        raise ConfigError(msg) from error
-    return float(config["lora_alpha"]) / float(config["r"])
 
 
 def _require_finite(version: int, tensors: Mapping[str, np.ndarray]) -> None:

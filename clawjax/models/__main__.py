@@ -10,16 +10,16 @@ Without `--weights` the model itself is written, which turns a GGUF file into sa
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clawjax.config import LoraConfig, ModelConfig
-from clawjax.errors import ConfigError
+from clawjax.errors import ConfigError, StoreError
 from clawjax.models.load import LoadedModel, load_model
+from clawjax.models.peft import read_plain_lora
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         _export(options)
-    except ConfigError as error:
+    except (ConfigError, StoreError) as error:
         _logger.error("%s", error)
         return 2
     return 0
@@ -99,19 +99,12 @@ def _read_adapter(weights: Path | None) -> tuple[Params, LoraConfig]:
     if weights is None:
         msg = "--adapter needs --weights: name a published version that holds an adapter"
         raise ConfigError(msg)
-    settings = _settings(weights / "adapter_config.json")
-    config = LoraConfig(
-        rank=settings["r"], alpha=settings["lora_alpha"], targets=sorted(settings["target_modules"])
-    )
+    found = read_plain_lora(weights / "adapter_config.json")
+    if not found.targets:
+        msg = f"{weights}: its target_modules are no list of names: write them as a list"
+        raise ConfigError(msg)
+    config = LoraConfig(rank=found.rank, alpha=found.alpha, targets=[*found.targets])
     return adapter_from_tensors(_tensors(weights / "adapter_model.safetensors")), config
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read ({error}): name a directory with an adapter or a model"
-        raise ConfigError(msg) from error
 
 
 def _tensors(path: Path) -> Mapping[str, np.ndarray]:

@@ -80,7 +80,13 @@ def export_merged(directory: Path, model: LoadedModel, params: Params) -> None:
         directory: created where needed; files in it are overwritten.
         model: where architecture and tokenizer are taken from.
         params: base parameters or the result of `merge`.
+
+    Raises:
+        ConfigError: another model is there in parts, which readers would take instead.
     """
+    if (index := directory / "model.safetensors.index.json").exists():
+        msg = f"{index} names the parts of another model: name another directory, or empty it"
+        raise ConfigError(msg)
     directory.mkdir(parents=True, exist_ok=True)
     tensors = params_to_tensors(params, model.architecture)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})

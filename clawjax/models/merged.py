@@ -7,7 +7,6 @@ weights are made where no accelerator is.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from clawjax.errors import StoreError
+from clawjax.models.peft import read_plain_lora
 from clawjax.models.stream import Stored, open_tensors, stored_tensors, write_tensors
 
 __all__ = ["Adapter", "link", "read_adapter", "write_merged"]
 
-_NOT_MERGED = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
 _SIDE = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
@@ -44,7 +43,7 @@ def read_adapter(directory: Path) -> Adapter:
     Raises:
         StoreError: incomplete, not finite, or of a kind whose merge is another formula.
     """
-    scale = _scale(directory / "adapter_config.json")
+    scale = read_plain_lora(directory / "adapter_config.json").scale
     opened = open_tensors(directory / "adapter_model.safetensors")
     sides: dict[str, dict[str, np.ndarray]] = {}
     for name in opened.keys():  # noqa: SIM118  (not a mapping)
@@ -110,20 +109,6 @@ def _write_file(target: Path, file: Path, layout: Sequence[Stored], adapter: Ada
         return merged
 
     return write_tensors(target, layout, read, metadata=opened.metadata())
-
-
-def _scale(file: Path) -> float:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        is_plain = config["peft_type"] == "LORA" and not any(map(config.get, _NOT_MERGED))
-        scale = float(config["lora_alpha"]) / float(config["r"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-        msg = f"{file} is not the configuration of a LoRA adapter ({error!r})"
-        raise StoreError(msg) from error
-    if not is_plain:
-        msg = f"{file} asks for more than plain LoRA: {', '.join(_NOT_MERGED)} are not merged"
-        raise StoreError(msg)
-    return scale
 
 
 def _require_fitting(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> None:

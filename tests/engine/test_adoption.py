@@ -59,6 +59,24 @@ def test_an_adapter_is_merged_with_the_scale_in_its_configuration(
     assert np.abs(np.asarray(kernel - base)).max() > 1e-2
 
 
+def test_an_adapter_that_is_scaled_by_another_formula_is_refused(
+    model: LoadedModel, store: DirectoryWeightStore
+) -> None:
+    tensors = adapter_to_tensors(random_adapter(model))
+    config = peft_config(LORA, model.base_id) | {"use_rslora": True}
+    store.publish(
+        tensors,
+        version=1,
+        parent=0,
+        step=1,
+        base_model=model.base_id,
+        kind="adapter",
+        config=config,
+    )
+    with pytest.raises(StoreError, match="asks for more than plain LoRA"):
+        read_params(model, store, 1)
+
+
 def test_full_weights_replace_the_base(
     model: LoadedModel, other_params: Params, store: DirectoryWeightStore
 ) -> None:

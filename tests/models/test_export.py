@@ -131,6 +131,30 @@ def test_the_command_copies_an_adapter(tmp_path):
     assert equal(first, second)
 
 
+def test_adapters_of_another_formula_are_refused(tmp_path, caplog):
+    model = load("random:llama")
+    export_adapter(tmp_path / "in", some_adapter(model), CONFIG, model.base_id)
+    file = tmp_path / "in" / "adapter_config.json"
+    plain = json.loads(file.read_text())
+    arguments = ["export", "--model", "random:llama", "--weights", str(tmp_path / "in")]
+    for changes, message in (
+        ({"use_rslora": True}, "asks for more than plain LoRA"),
+        ({"target_modules": "all-linear"}, "target_modules are no list of names"),
+    ):
+        file.write_text(json.dumps(plain | changes))
+        assert main([*arguments, "--out", str(tmp_path / "out"), "--adapter"]) == 2
+        assert message in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_in_parts_is_not_mixed_with_another(tmp_path):
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    model = load("random:llama")
+    with pytest.raises(ConfigError, match="names the parts of another model"):
+        export_merged(tmp_path, model, model.params)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -108,6 +108,7 @@ def test_files_names_and_number_types_are_the_bases(tmp_path, dtype):
     ("changes", "complaint"),
     [
         ({"use_dora": True}, "more than plain LoRA"),
+        ({"rank_pattern": {"up": 8}}, "more than plain LoRA"),
         ({"peft_type": "IA3"}, "more than plain LoRA"),
         ({"r": 0}, "not the configuration of a LoRA adapter"),
         ({"tensors": lambda t: {**t, "other": np.ones(1, np.float32)}}, "'other'.*no part"),

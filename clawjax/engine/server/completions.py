@@ -18,8 +18,9 @@ from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.generate_route import send_events
 from clawjax.engine.server.generating import Generator
 from clawjax.engine.server.wire import SEED_RANGE, GenerateCall, parse_generate
+from clawjax.gateway.dialects.text import refuse_what_is_not_served
 from clawjax.gateway.endpoints import read_object, run_while_connected
-from clawjax.gateway.wire import JsonObject, as_object, read_flag, read_integer, reject
+from clawjax.gateway.wire import JsonObject, as_object, read_flag, read_integer
 
 __all__ = ["CompletionsRoute", "completion_call"]
 
@@ -27,7 +28,6 @@ _DEFAULT_TOKENS = 16
 """OpenAI's."""
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "stop", "stop_token_ids", "ignore_eos", "n")
 _OTHERS = ("rid", "stream", "priority", "lora_path", "extra_key")
-_UNSUPPORTED = ("echo", "suffix", "best_of")
 
 
 class _Call(NamedTuple):
@@ -44,9 +44,7 @@ def completion_call(body: JsonObject, new_id: str) -> GenerateCall:
     Raises:
         WireError: 400, naming the field.
     """
-    for name in _UNSUPPORTED:
-        if body.get(name) not in (None, False, 1, ""):
-            reject(name, "is not supported: remove it")
+    refuse_what_is_not_served(body)
     prompt = body.get("prompt")
     is_ids = isinstance(prompt, list) and not isinstance((prompt or [""])[0], str)
     tokens = read_integer(body, "max_tokens", 0)

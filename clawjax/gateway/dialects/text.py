@@ -27,7 +27,7 @@ from clawjax.gateway.wire import (
 )
 from clawjax.records import Message
 
-__all__ = ["TEXT", "parse_text_request"]
+__all__ = ["TEXT", "parse_text_request", "refuse_what_is_not_served"]
 
 _DEFAULT_TOKENS = 16
 """What OpenAI's endpoint gives where no limit is named."""
@@ -42,7 +42,7 @@ def parse_text_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
     Raises:
         WireError: 400, naming the field, what was found and what is expected.
     """
-    _refuse_what_is_not_served(body)
+    refuse_what_is_not_served(body)
     prompt = _prompt(body.get("prompt"))
     stream_options = body.get("stream_options")
     options = {} if stream_options is None else as_object(stream_options, "stream_options")
@@ -66,7 +66,12 @@ def parse_text_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
     )
 
 
-def _refuse_what_is_not_served(body: JsonObject) -> None:
+def refuse_what_is_not_served(body: JsonObject) -> None:
+    """Of OpenAI's older form, what is served nowhere here.
+
+    Raises:
+        WireError: 400, naming the field.
+    """
     if read_flag(body, "echo"):
         reject("echo", "the prompt is not repeated: put it before the text yourself")
     if read_text(body, "suffix"):

@@ -175,6 +175,9 @@ async def test_errors_have_the_shape_of_their_route(
     openai = (await client.post("/v1/completions", json={"prompt": "x", "max_tokens": "y"})).json()
     assert openai["error"]["type"] == "invalid_request_error"
     assert openai["error"]["param"] == "max_tokens"
+    for name, value in (("echo", True), ("suffix", "x"), ("best_of", 3)):
+        refused = await client.post("/v1/completions", json={"prompt": "x", name: value})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, name)
     assert (await client.get("/nothing")).json() == {"detail": "Not Found"}
 
 
