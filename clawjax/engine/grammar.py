@@ -26,6 +26,9 @@ Json = Mapping[str, Any]
 
 _SPACE = r"( |\n {0,16})?"
 _DEEPEST = 32
+_MOST_REFERENCES = 16
+_SHARED = ("$defs", "definitions")
+"""Where a schema keeps what it refers to."""
 
 
 def compiled(grammar: Grammar) -> str:
@@ -116,19 +119,49 @@ class _Rules:
         parts = [
             rule if name in required else f"({rule})?"
             for name, value in (known.get("properties") or {}).items()
-            for rule in [self._parameter(name, value)]
+            for rule in [self._parameter(name, value, known)]
         ]
         return " ".join(parts) or '""'
 
-    def _parameter(self, name: str, schema: object) -> str:
-        value: Json = schema if isinstance(schema, Mapping) else {}
+    def _parameter(self, name: str, schema: object, root: Json) -> str:
+        """Text is written as it is, without quotes, and everything else as JSON."""
+        value = _resolved(schema, root)
         begin, end = _quoted(f"<parameter={name}>\n"), "\n</parameter>\n"
-        if value.get("type", "string") != "string":
-            return self._rule(f"{begin} {_json_rule(value)} {_quoted(end)}")
-        if "enum" in value:
-            choices = " | ".join(_quoted(str(choice)) for choice in value["enum"])
-            return self._rule(f"{begin} ({choices}) {_quoted(end)}")
-        return self._rule(f"{begin} {self._until(end)}")
+        choices = [value["const"]] if "const" in value else value.get("enum")
+        if choices:
+            plain = (c if isinstance(c, str) else json.dumps(c) for c in choices)
+            return self._rule(f"{begin} ({' | '.join(map(_quoted, plain))}) {_quoted(end)}")
+        if _may_be_text(value, root):
+            return self._rule(f"{begin} {self._until(end)}")
+        shared = {key: root[key] for key in _SHARED if key in root}
+        return self._rule(f"{begin} {_json_rule({**shared, **value})} {_quoted(end)}")
+
+
+def _resolved(schema: object, root: Json) -> Json:
+    """The schema that a reference into the root's definitions stands for; else the schema."""
+    for _ in range(_MOST_REFERENCES):
+        pointer = schema.get("$ref") if isinstance(schema, Mapping) else None
+        _, _, path = pointer.partition("#/") if isinstance(pointer, str) else ("", "", "")
+        kind, _, name = path.partition("/")
+        if kind not in _SHARED or name not in root.get(kind, {}):
+            break
+        schema = root[kind][name]
+    return schema if isinstance(schema, Mapping) else {}
+
+
+def _may_be_text(schema: object, root: Json, depth: int = 0) -> bool:
+    """Whether a value may be a string; one of which nothing is said may."""
+    value = _resolved(schema, root)
+    if depth > _MOST_REFERENCES:
+        return False
+    if (kind := value.get("type")) is not None:
+        return "string" in ([kind] if isinstance(kind, str) else kind)
+    if (choices := value.get("enum")) is not None:
+        return any(isinstance(choice, str) for choice in choices)
+    for key, holds in (("anyOf", any), ("oneOf", any), ("allOf", all)):
+        if key in value:
+            return holds(_may_be_text(part, root, depth + 1) for part in value[key])
+    return not {"$ref", "properties", "items"} & value.keys()
 
 
 def _json_rule(schema: object) -> str:

@@ -120,11 +120,47 @@ def test_white_space_is_bounded() -> None:
                 "required": ["a"]}}),
             r"<parameter=a>\n-?\d+\n</parameter>\n(<parameter=b>\n[uv]\n</parameter>\n)?",
         ),
+        (
+            tag({"type": "qwen_xml_parameter", "json_schema": {
+                "$defs": {"Size": {"enum": ["s", "l"], "type": "string"},
+                          "Part": {"type": "object", "properties": {"n": {"type": "boolean"}},
+                                   "required": ["n"], "additionalProperties": False}},
+                "properties": {
+                    "a": {"$ref": "#/$defs/Size"},
+                    "b": {"type": "array", "items": {"$ref": "#/$defs/Part"},
+                          "minItems": 1, "maxItems": 1},
+                    "c": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+                    "d": {"const": 3},
+                },
+                "required": ["a", "b", "c", "d"]}}),
+            r"<parameter=a>\n[sl]\n</parameter>\n<parameter=b>\n\[\s*\{\s*\"n\"\s*:\s*(true|false)\s*\}"
+            r"\s*\]\n</parameter>\n<parameter=c>\n(-?\d+|null)\n</parameter>\n"
+            r"<parameter=d>\n3\n</parameter>\n",
+        ),
     ],
 )  # fmt: skip
 def test_every_kind_is_understood(grammar: Grammar, pattern: str) -> None:
     for seed in range(5):
         assert re.fullmatch(pattern, written(grammar, seed))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        True,
+        {"type": ["string", "null"]},
+        {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        {"$ref": "#/definitions/Text"},
+    ],
+)
+def test_what_may_be_text_is_written_without_quotes(value: object) -> None:
+    schema = {"definitions": {"Text": {"type": "string"}}, "properties": {"a": value},
+              "required": ["a"]}  # fmt: skip
+    constraint = GRAMMARS.constraint(tag({"type": "qwen_xml_parameter", "json_schema": schema}))
+    for token in TOKENIZER.encode("<parameter=a>\nsome words\n</parameter>\n"):
+        constraint.take(token)
+    assert constraint.trouble is None
 
 
 def test_any_text_goes_up_to_the_first_end() -> None:
