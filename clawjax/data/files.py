@@ -94,7 +94,18 @@ def _object(file: Path, number: int, line: str) -> Mapping[str, Any]:
     except ValueError as error:
         msg = f"{file}, line {number} is no JSON: {error}"
         raise DataError(msg) from error
+    if "\\ud" in line.lower() and _has_half_a_pair(form):
+        msg = f"{file}, line {number} has half of a surrogate pair, as of an emoji: remove it"
+        raise DataError(msg)
     if not isinstance(form, Mapping):
         msg = f"{file}, line {number} is a {type(form).__name__}: it has to be an object"
         raise DataError(msg)
     return form
+
+
+def _has_half_a_pair(form: object) -> bool:
+    try:
+        json.dumps(form, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -92,7 +92,11 @@ def rows_of(form: Mapping[str, Any], *, provenance: Provenance, source: str) -> 
                 for said in form["completions"]
             ]
         case "kto":
-            score = form.get("score", 1.0 if form["label"] else -1.0)
+            label = form["label"]
+            if label not in (True, False):
+                msg = f"label {label!r} is no thumb: use true or false"
+                raise DataError(msg)
+            score = form.get("score", 1.0 if label else -1.0)
             return [_rated(_told(form), float(score), kept)]
         case _:
             return [_rated(_told(form), float(form.get("score", 1.0)), kept)]
@@ -182,11 +186,13 @@ class _Kept:
         if named not in tuple(Provenance):
             msg = f"provenance {named!r} is unknown: use {', '.join(Provenance)}"
             raise DataError(msg)
-        tools = form.get("tools")
-        if tools is not None and not isinstance(tools, str):
+        tools = form.get("tools") or None
+        if isinstance(tools, str):
+            json.loads(tools)
+        elif tools is not None:
             tools = json.dumps(tools, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         own = form.get("source")  # of UltraFeedback, the data set that a question is from
-        return cls(Provenance(named), str(form.get("user", "")), str(own or source), tools)
+        return cls(Provenance(named), str(form.get("user") or ""), str(own or source), tools)
 
 
 def _pair(

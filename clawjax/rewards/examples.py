@@ -26,7 +26,8 @@ def read_examples(file: Path, count: int) -> tuple[Example, ...]:
         ConfigError: the file cannot be read, has no such lines, or fewer than asked for.
     """
     try:
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+        texts = file.read_text(encoding="utf-8").split("\n")
+        lines = [json.loads(text) for text in texts if text.strip()]
         found = [example for line in lines if (example := _example(line)) is not None]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         msg = (

@@ -127,12 +127,14 @@ def _played(
     runner: asyncio.Runner,
 ) -> Iterator[_Settled]:
     """Settle plans in order, `concurrency` at once."""
-    silent = 0
+    silent, has_heard = 0, False
     for start in range(0, len(planned), config.concurrency):
         part = planned[start : start + config.concurrency]
         dialogues = runner.run(_round(part, chat, config))
+        has_heard = has_heard or any(dialogues)
         silent = 0 if any(dialogues) else silent + 1
-        if silent == _GIVE_UP:
+        is_last = start + len(part) == len(planned)
+        if silent == _GIVE_UP or (is_last and not has_heard):
             msg = (
                 f"{config.base_url} has played no conversation to its end in {silent} rounds: see "
                 "the log, and check synthesis.base_url, model and max_tokens"
@@ -192,6 +194,8 @@ def _settled_before(file: Path, planned: Sequence[Plan]) -> list[_Settled]:
             raise ConfigError(msg)
         exchanges = tuple(Exchange(**each) for each in told["exchanges"])
         found.append(_Settled(told["source"], told["became"], exchanges))
+    while found and found[-1].became == _SILENT:  # nobody was there at its end: asked again
+        found.pop()
     return found
 
 
@@ -202,7 +206,7 @@ def _line(settled: _Settled) -> str:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{file} cannot be read ({error}): check synthesis.held_out and run.dir"
         raise ConfigError(msg) from error

@@ -76,6 +76,8 @@ def test_completions_of_ultrafeedback_become_pairs_of_all_that_differ():
 def test_thumbs_and_demonstrations_are_rated_replies():
     (down,) = read({"prompt": chat(USER), "completion": chat(FAR), "label": False})
     assert (down.reply, down.score, down.is_liked) == (FAR, -1.0, False)
+    (nobody,) = read({"prompt": "Hi", "completion": "a", "label": 1, "user": None, "tools": ""})
+    assert (nobody.user, nobody.tools_json, nobody.score) == ("", None, 1.0)
     (shown,) = read({"messages": chat(USER, NEAR)})
     assert (shown.prompt, shown.reply, shown.score) == ((USER,), NEAR, 1.0)
 
@@ -118,6 +120,9 @@ def test_a_line_of_no_use_is_counted_and_one_that_is_broken_is_named(tmp_path):
         ('{"chosen": "a"}', "keys chosen are of no known shape"),
         ('{"prompt": "Hi", "chosen": 1, "rejected": "b"}', "a list or a text: 1"),
         ('{"instruction": "Hi", "completions": [{}]}', "lacks or misspells something: .*response"),
+        (json.dumps({"prompt": "Hi", "completion": "a", "label": "false"}), "'false' is no thumb"),
+        (json.dumps(good | {"tools": "none"}), "lacks or misspells something"),
+        (json.dumps(good | {"chosen": "\ud83d"}), "line 1 has half of a surrogate pair"),
         (json.dumps(good | {"provenance": "cat"}), "provenance 'cat' is unknown: use human, ai"),
     ):
         file.write_text(line)

@@ -171,6 +171,20 @@ def test_what_repeats_or_fails_is_counted_and_a_silent_endpoint_ends_the_run(tmp
     config.dialogues = 20
     with pytest.raises(EngineError, match="no conversation to its end in 3 rounds"):
         made(config, tmp_path / "silent", ScriptedChat(fails_at=1), seed=0)
+    config.dialogues = 4
+    for chat in (ScriptedChat(fails_at=1), ScriptedChat(fails_at=1)):
+        with pytest.raises(EngineError, match="no conversation to its end in 2 rounds"):
+            made(config, tmp_path / "away", chat, seed=0)
+    assert made(config, tmp_path / "away", ScriptedChat(), seed=0)["rows"] == 4
+
+
+def test_line_separators_of_unicode_end_no_line_of_what_is_kept(tmp_path):
+    config = SynthesisConfig(dialogues=2, turns=1, concurrency=2, form="sft")
+    request = "How do I keep bees\u2028happy in the\x85rain?"
+    counts = made(config, tmp_path, ScriptedChat(request=request), seed=0)
+    chat = ScriptedChat(request=request)
+    assert made(config, tmp_path, chat, seed=0) == counts
+    assert chat.shown == [], "nothing is asked again"
 
 
 async def test_an_endpoint_that_is_not_there_is_named():

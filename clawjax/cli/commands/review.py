@@ -99,7 +99,7 @@ def _import(queue: ReviewQueue, file: Path) -> str:
             was read before stays.
     """
     try:
-        texts = file.read_text(encoding="utf-8").splitlines()
+        texts = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         msg = f"--import {file} cannot be read ({error}): name what --export wrote"
         raise LogError(msg) from error

@@ -52,7 +52,7 @@ def read_records(folder: Path) -> Records:
 
 
 def _lines(content: bytes) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+    return [json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()]
 
 
 def _table_reader(file: Path) -> Callable[[bytes], list[dict[str, Any]]]:
