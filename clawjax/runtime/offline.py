@@ -7,6 +7,7 @@ from; the folder is a run's like any other, which can be served, evaluated and t
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import signal
 import sys
@@ -140,8 +141,12 @@ def train_on(
         ConfigError, DataError, LearnerError: as `train_offline`.
     """
     config = _without_waits(_checked(config, is_given=True))
+    report_file, what = paths.root / "offline.json", _learnt_from(config, rows)
+    require(
+        read_json(report_file).get("learnt_from", what) == what,
+        f"run.dir={paths.root} holds a run on other rows, or by another objective: set run.name",
+    )
     _save(config, paths)
-    report_file = paths.root / "offline.json"
     with ExitStack() as stack:
         log = open_log(config.log)
         stack.callback(log.close)
@@ -161,12 +166,13 @@ def train_on(
         before = read_json(report_file).get("before")
         if before is None:
             before = _measure(prepared.held_out, learner, monitor)
-            write_json(report_file, {"before": before})
+            write_json(report_file, {"learnt_from": what, "before": before})
         is_done = trainer.run(stop or threading.Event())
         learner.follow()  # what is served is what is measured
         after = _measure(prepared.held_out, learner, monitor)
         report = {
             "objective": config.objective.name,
+            "learnt_from": what,
             "is_done": is_done,
             "version": learner.version,
             "rows": len(prepared.material.rows),
@@ -179,6 +185,13 @@ def train_on(
         }
     write_json(report_file, report)
     return report
+
+
+def _learnt_from(config: RunConfig, rows: RowSets) -> str:
+    """Digest of what says which rows are in which batch, and what is learnt from them."""
+    offline = dataclasses.replace(config.offline, batches=None, files=[])
+    what = repr((config.objective, offline, config.run.seed, *rows.train))
+    return hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class _Prepared(NamedTuple):

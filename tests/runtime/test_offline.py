@@ -150,6 +150,10 @@ def test_imitation_makes_chosen_replies_likelier_and_resumes_where_it_stopped(tm
     assert shares == [0.25] * 4
     assert not trained(parted, model, SFT, batches=4, stop=AfterBatches(2))["is_done"]
     assert trained(parted, model, SFT, batches=4) == report
+    with pytest.raises(ConfigError, match="a run on other rows, or by another objective"):
+        trained(parted, model, SFT, batches=4, rows=RowSets([pair(50)], []))
+    with pytest.raises(ConfigError, match="a run on other rows, or by another objective"):
+        trained(parted, model, DPO, batches=4)
     for name, tensor in weights(whole).items():
         np.testing.assert_array_equal(tensor, weights(parted)[name], name)
     assert OmegaConf.load(whole / "config.yaml").objective.name == "sft"
