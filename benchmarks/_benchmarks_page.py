@@ -27,7 +27,7 @@ MINUTES = {
     "gateway": 2,
     "grpo_step": 8,
     "hacking": 75,
-    "human_mix": 70,
+    "human_mix": 140,
     "injection": 3,
     "judge": 3,
     "latency_under_training": 8,
@@ -127,9 +127,9 @@ committed.
   so that several processes can each measure a share (`--seeds 0`, `--arms`, `--personas`,
   `--shares`) of one run, e.g. `taskset -c 1 python benchmarks/constitution.py --measure-only
   --seeds 1`; the command without it gathers. Of `online_offline` only what `--offline-only`
-  measures can be shared; live trials are gathered with `--from`; cells that were measured so far
-  are in `results/online_offline/`: copy them to `runs/online_offline/` to go on from there. A trial
-  of other settings is refused.
+  measures can be shared; live trials are gathered with `--from`. Cells that were measured so far
+  are in `results/NAME/` (`online_offline`, `human_mix`): copy them to `runs/NAME/` to go on from
+  there. A trial of other settings is refused.
 - **Beside other projects**: `bash benchmarks/peers/setup.sh` makes an environment for each. A peer
   that is not installed is a gap.
 - **A new one**: a docstring that begins with the question, `write_result` (`_result.py`),
