@@ -206,6 +206,6 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], str]:
         raise ConfigError(msg) from error
     version = hashlib.sha256(content).hexdigest()
     if path.suffix == ".jsonl":
-        return [json.loads(line) for line in content.split("\n") if line.strip()], version
+        return [json.loads(line) for line in content.splitlines() if line.strip()], version
     found = json.loads(content)
     return found if isinstance(found, list) else [found], version
