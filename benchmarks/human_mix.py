@@ -10,8 +10,8 @@ measured on held-out prompts. A label is good or bad, whoever gives it; the judg
 where it is not sure. A larger share includes the labels of a smaller one. `formal` is the persona
 whose reactions the judge misreads most often of those measured (docs/results.md); how well it reads
 the ones that were collected is printed first. A run takes about 140 minutes on two cores and goes
-on where it stopped; `--measure-only` writes no result, so that processes can share the work, and the
-command without it gathers.
+on where it stopped; `--measure-only` writes no result, so that processes can share the work;
+the command without it gathers.
 """
 
 from __future__ import annotations
