@@ -13,7 +13,6 @@ from _entry import guarded, is_checked_only, register_schema, start
 from omegaconf import DictConfig
 
 from clawjax.config import RunConfig, to_run_config
-from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.synthesize import ROWS, synthesized
 
 register_schema()
@@ -29,10 +28,7 @@ def _synthesize(config: RunConfig) -> None:
     if is_checked_only(config):
         return
     folder = Path(config.run.dir)
-    paths = RunPaths(folder)
-    paths.prepare()
-    with paths.locked():
-        counts = synthesized(config.synthesis, folder, seed=config.run.seed)
+    counts = synthesized(config.synthesis, folder, seed=config.run.seed)
     rows = counts.pop("rows")
     became = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
     print(f"{rows} rows in {folder / ROWS}; dialogues: {became}")

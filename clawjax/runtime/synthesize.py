@@ -35,6 +35,7 @@ from clawjax.envs.persona import load_persona, shipped_personas
 from clawjax.errors import ConfigError, EngineError
 from clawjax.evals.material import closed_questions, neutral_prompts
 from clawjax.rewards.language import detect_language
+from clawjax.runtime.paths import RunPaths
 
 __all__ = ["DIALOGUES", "ROWS", "held_out_prompts", "synthesize", "synthesized"]
 
@@ -59,8 +60,10 @@ class _Settled:
 
 
 def synthesized(config: SynthesisConfig, folder: Path, *, seed: int) -> dict[str, int]:
-    """`synthesize` by the configured endpoint."""
-    with asyncio.Runner() as runner:
+    """`synthesize` by the configured endpoint, one process at a time in a folder."""
+    paths = RunPaths(folder)
+    paths.prepare()
+    with paths.locked(), asyncio.Runner() as runner:
         chat = EndpointChat(config, env=os.environ)
         try:
             return synthesize(config, folder, chat, seed=seed, runner=runner)

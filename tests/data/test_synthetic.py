@@ -23,7 +23,8 @@ from clawjax.data.filters import (
 )
 from clawjax.data.synthetic import Plan, load_ingredients, plans, play, rows_of
 from clawjax.errors import ConfigError, EngineError
-from clawjax.runtime.synthesize import DIALOGUES, ROWS, held_out_prompts, synthesize
+from clawjax.runtime.paths import RunPaths
+from clawjax.runtime.synthesize import DIALOGUES, ROWS, held_out_prompts, synthesize, synthesized
 
 WORDS = ["ash", "bay", "cod", "dew", "elm", "fig", "gum", "hay", "ivy", "jam", "kelp", "lime"]
 TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=20).map(" ".join)
@@ -185,6 +186,14 @@ def test_line_separators_of_unicode_end_no_line_of_what_is_kept(tmp_path):
     chat = ScriptedChat(request=request)
     assert made(config, tmp_path, chat, seed=0) == counts
     assert chat.shown == [], "nothing is asked again"
+
+
+def test_two_at_once_do_not_share_a_folder(tmp_path):
+    with (
+        RunPaths(tmp_path).locked(),
+        pytest.raises(ConfigError, match="is in use by another process"),
+    ):
+        synthesized(SynthesisConfig(dialogues=1), tmp_path, seed=0)
 
 
 async def test_an_endpoint_that_is_not_there_is_named():
