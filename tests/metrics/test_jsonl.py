@@ -135,7 +135,7 @@ def test_several_processes_lose_no_line_when_the_file_is_set_aside(tmp_path: Pat
     for writer in writers:
         writer.join(timeout=60)
         assert writer.exitcode == 0
-    assert 200_000 <= set_aside(path).stat().st_size < 210_000
+    assert set_aside(path).stat().st_size >= 200_000  # how much more is up to who has no limit
     entries = read_jsonl(path)
     for writer in range(3):
         assert sorted(e["n"] for e in entries if e["writer"] == writer) == list(range(200))
