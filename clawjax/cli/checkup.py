@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from clawjax.cli.run_config import read_health
+from clawjax.cli.run_config import other_run, read_health
 from clawjax.config import RunConfig
 from clawjax.config.hosts import is_loopback
 from clawjax.config.secrets import bearer, read_key
@@ -95,8 +95,11 @@ def check_devices(_: RunConfig) -> Finding:
 def check_port(config: RunConfig) -> Finding:
     """Whether the endpoint can listen, or does."""
     host, port = config.gateway.host, config.gateway.port
-    if read_health(config) is not None:
-        return Finding(Grade.GOOD, f"clawjax answers on {host}:{port}")
+    if (health := read_health(config)) is not None:
+        if (other := other_run(health, config)) is None:
+            return Finding(Grade.GOOD, f"clawjax answers on {host}:{port}")
+        text = f"the run {other} answers on {host}:{port}: stop it, or set gateway.port"
+        return Finding(Grade.DOUBTFUL, text)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

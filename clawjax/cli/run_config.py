@@ -6,16 +6,18 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from clawjax.config import RunConfig, to_run_config
 from clawjax.config.hosts import url_of
 from clawjax.errors import ConfigError
 
-__all__ = ["base_url", "kept_config", "read_health"]
+__all__ = ["base_url", "kept_config", "other_run", "read_health"]
 
 _TIMEOUT_S = 3.0
 
@@ -30,9 +32,19 @@ def kept_config(run: Path) -> RunConfig:
     if not file.is_file():
         msg = f"there is no {file}: name the folder of a run that was started, e.g. runs/serve"
         raise ConfigError(msg)
-    loaded = OmegaConf.load(file)
-    assert isinstance(loaded, DictConfig)
-    return to_run_config(loaded)
+    try:
+        loaded = OmegaConf.load(file)
+    except (YAMLError, OSError) as error:
+        msg = f"{file} cannot be read: mend it, or start the run again, which writes it\n{error}"
+        raise ConfigError(msg) from error
+    if not isinstance(loaded, DictConfig):
+        msg = f"{file} holds no settings: start the run again, which writes it"
+        raise ConfigError(msg)
+    try:
+        return to_run_config(loaded)
+    except ConfigError as error:
+        msg = f"{file}: {error}"
+        raise ConfigError(msg) from error
 
 
 def base_url(config: RunConfig) -> str:
@@ -55,3 +67,9 @@ def read_health(config: RunConfig) -> dict[str, Any] | None:
     except ValueError:
         return None
     return health if isinstance(health, dict) and "loops" in health else None
+
+
+def other_run(health: Mapping[str, Any], config: RunConfig) -> str | None:
+    """Whose health it is, where it is not this run's: ports are used again."""
+    name = health.get("run") or config.run.name
+    return None if name == config.run.name else name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clawjax.config.checks import at_least, require, within
+from clawjax.config.checks import at_least, at_least_or_null, require, within
 
 __all__ = ["OfflineConfig"]
 
@@ -65,7 +65,7 @@ class OfflineConfig:
         )
         at_least("offline.min_margin", self.min_margin, 0.0)
         at_least("offline.batch_rows", self.batch_rows, 1)
-        at_least("offline.batches", self.batches or 1, 1)
+        at_least_or_null("offline.batches", self.batches, 1)
         at_least("offline.samples", self.samples, 2)
         require(
             0 < self.temperature <= 2,

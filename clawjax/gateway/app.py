@@ -78,6 +78,8 @@ class GatewayDeps:
     """Temperature, top-p and reply length where the client names none; whether keys share a cache
     of prefixes."""
     model_name: str
+    run_name: str = ""
+    """Told by `/healthz`, so that who asks knows whose endpoint it found."""
     keys: KeyRing = field(default_factory=KeyRing)
     """Who may ask; anybody where it has never had a key."""
     on_linked: Callable[[], None] = _nobody_to_wake
@@ -188,7 +190,13 @@ def _routes(
     models = ModelsEndpoint(
         deps.engine, authenticator, model_name=deps.model_name, created=int(deps.clock())
     )
-    health = HealthEndpoint(deps.engine, deps.loop_status, deps.turn_counts, deps.model_name)
+    health = HealthEndpoint(
+        deps.engine,
+        deps.loop_status,
+        deps.turn_counts,
+        model_name=deps.model_name,
+        run_name=deps.run_name,
+    )
     under_way = UnderWay(deps.config.max_requests_per_key)
     counting = TokenCountEndpoint(
         MESSAGES,

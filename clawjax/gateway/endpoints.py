@@ -268,19 +268,21 @@ class HealthEndpoint:
         engine: Engine,
         loop_status: Callable[[], Mapping[str, object]],
         turn_counts: Callable[[], Mapping[str, object]],
+        *,
         model_name: str,
+        run_name: str = "",
     ) -> None:
         self._engine = engine
+        self._names = {"model": model_name, "run": run_name}
         self._loop_status = loop_status
         self._turn_counts = turn_counts
-        self._model_name = model_name
 
     async def check(self, _: Request) -> Response:
         """200 while replies can be sampled, 503 otherwise."""
         status = self._engine.status()
         body = {
             "ok": status.is_healthy,
-            "model": self._model_name,
+            **self._names,
             "version": status.version,
             "engine": {
                 "running": status.running,

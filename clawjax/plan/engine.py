@@ -66,7 +66,7 @@ def _embedded(arch: Architecture, config: RunConfig) -> EnginePlan:
     """One device holds everything.
 
     Base weights stay, for adapters are merged into them; while a version is adopted, the newest
-    and the one before it are both there.
+    and the one before it are both there, and where they are cast, what they are cast from.
     """
     engine, dtype = config.engine, "engine.weights_dtype"
     served = served_bytes(arch, engine.weights_dtype)
@@ -74,14 +74,16 @@ def _embedded(arch: Architecture, config: RunConfig) -> EnginePlan:
     chunk = min(engine.prefill_chunk, config.model.context_length)
     capacity = -(-config.model.context_length // chunk) * chunk
     cache = rows * capacity * cache_token_bytes(arch, _FLOAT)
-    parts = (
+    parts = [
         Part("base weights", _FLOAT * model_size(arch), "model.path"),
         Part("served weights", served, dtype),
         Part("incoming weights", served, dtype),
         Part("KV cache", cache, "engine.slots"),
         Part("logits", _LOGITS * _FLOAT * engine.slots * arch.vocab_size, "engine.slots"),
-    )
-    return EnginePlan(Share("engine", 1, parts), rows * capacity)
+    ]
+    if engine.weights_dtype != "float32":
+        parts.insert(3, Part("incoming weights in fp32", _FLOAT * model_size(arch), dtype))
+    return EnginePlan(Share("engine", 1, tuple(parts)), rows * capacity)
 
 
 def _sglang(arch: Architecture, config: RunConfig) -> EnginePlan:

@@ -97,6 +97,7 @@ def build_app(
             config=config.gateway,
             sampling_defaults=config.engine,
             model_name=config.model.name,
+            run_name=config.run.name,
             keys=open_keys(config),
             forget=lambda scope, *, session_id=None, response_id=None: forget(
                 log,

@@ -156,6 +156,34 @@ def test_the_status_of_a_run_that_has_stopped(make_run, free_port, capsys):
     assert status["weights"] == {"served": 0, "made": 0, "refused": 0}
 
 
+def test_another_run_on_the_port_of_a_stopped_one_is_not_taken_for_it(
+    make_run, endpoint, monkeypatch, capsys
+):
+    run = make_run(endpoint)
+    monkeypatch.setitem(HEALTH, "run", "serve")
+    assert main(["status", run, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["served_there"] is None
+    monkeypatch.setitem(HEALTH, "run", "night")
+    assert main(["status", run]) == 1
+    said = capsys.readouterr().out
+    assert "not there" in said
+    assert "the run night answers there" in said
+    assert "3 logged, 1 trained" in said
+    assert main(["doctor", run]) == 0
+    assert f"the run night answers on 127.0.0.1:{endpoint}: stop it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["run: {name: [", "run: *x", "- serve", "7"])
+def test_a_damaged_configuration_is_named(make_run, free_port, text, tmp_path, capsys):
+    run = make_run(free_port)
+    (tmp_path / "config.yaml").write_text(text)
+    for command in ("status", "doctor"):
+        assert main([command, run]) == 2
+        said = capsys.readouterr().err
+        assert str(tmp_path / "config.yaml") in said
+        assert "start the run again" in said
+
+
 def test_what_is_no_endpoint_does_not_serve(make_run, another_service, capsys):
     assert main(["status", make_run(another_service), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["is_serving"] is False

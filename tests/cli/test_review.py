@@ -158,3 +158,19 @@ def test_judges_are_calibrated_by_the_audit_alone_where_that_is_wanted(run_folde
     judges = {name: told["modules"]["llm_judge"] for name, told in found.items()}
     assert (judges["all"]["n"], judges["audit"]["n"]) == (4, 1)
     assert judges["all"]["bias"] < 0 < judges["audit"]["bias"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--audit"], "--audit is part of --calibrate"),
+        (["--open", "--report"], "--open is part of --export"),
+        (["--people", "2"], "--people is part of --add"),
+        (["--json"], "--json is part of --report"),
+        (["--lease", "-1"], "--lease -1 keeps no turn"),
+        (["--lease", "nan"], "--lease nan keeps no turn"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(run_folder, words, said, capsys):
+    assert main(["review", run_folder, *words]) == 2
+    assert said in capsys.readouterr().err

@@ -108,6 +108,7 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
             config=GatewayConfig(**(config or {})),
             sampling_defaults=EngineConfig(**{"max_response_tokens": 64} | (sampling or {})),
             model_name=MODEL,
+            run_name="evening",
             keys=keys or KeyRing(secret=api_key),
             forget=lambda scope, **which: forget(log, scope=scope, now=2000.0, **which),
             on_linked=lambda: woken.append(len(engine.requests)),

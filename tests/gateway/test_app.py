@@ -124,13 +124,15 @@ async def test_models_are_listed(gateway):
 
 
 async def test_health_tells_of_the_loops_without_a_key(make_gateway):
-    gateway = make_gateway(api_key="k", loop_status=lambda: {"learner": "idle"})
+    status = {"learner": "idle"}
+    gateway = make_gateway(api_key="k", loop_status=lambda: status)
     response = await gateway.client.get("/healthz")
     assert response.status_code == 200
     assert response.json()["ok"] is True
     assert response.json()["loops"] == {"learner": "idle"}
     assert (response.json()["version"], response.json()["engine"]["slots"]) == (0, 64)
     assert response.json()["engine"]["prefix_hit_rate"] is None
+    assert response.json()["run"] == "evening"
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/feedback", "/v1/models"])

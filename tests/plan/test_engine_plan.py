@@ -35,3 +35,11 @@ def test_the_cache_is_planned_to_the_byte(context):
     rows = config.engine.slots + config.engine.kept_prefixes
     assert parts_of(config)["KV cache"] == cache_bytes(arch, rows=rows, capacity=decoder.capacity)
     assert plan_run(config).cache_tokens == rows * decoder.capacity
+
+
+def test_where_a_version_is_cast_both_forms_of_it_have_room():
+    name = "incoming weights in fp32"
+    config = load("model=tiny", "engine=tiny", "engine.weights_dtype=bfloat16")
+    model = load_model(config.model)
+    assert parts_of(config)[name] == sum(leaf.nbytes for leaf in jax.tree.leaves(model.params))
+    assert name not in parts_of(load("model=tiny", "engine=tiny", "engine.weights_dtype=float32"))

@@ -236,6 +236,7 @@ def test_replies_are_drawn_scored_and_learnt_from(tmp_path, model):
         ({}, "offline.files is empty"),
         ({"files": ["x"], "provenance": "cat"}, "offline.provenance='cat' is unknown"),
         ({"files": ["x"], "batch_rows": 1000}, "batches of 2000 replies, above 1024"),
+        ({"files": ["x"], "batches": 0}, "offline.batches=0 is too small"),
         ({"files": ["/no/such/file"]}, "/no/such/file cannot be read"),
     ],
 )

@@ -27,7 +27,7 @@ from clawjax.cli.new_file import write_lines
 from clawjax.cli.run_log import add_log_arguments, open_log
 from clawjax.config import HUMAN, HumanConfig
 from clawjax.data.files import write_new
-from clawjax.errors import LogError
+from clawjax.errors import ConfigError, LogError
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import Verdict
 from clawjax.review.agreement import JudgeReport, Kappa, between_people, of_judges
@@ -53,12 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     todo.add_argument("--add", metavar="TURN", help="put a turn into the queue")
     parser.add_argument("--audit", action="store_true", help="of --calibrate: audit turns only")
     parser.add_argument("--open", action="store_true", help="of --export: what waits as well")
-    parser.add_argument("--people", type=int, choices=(1, 2), default=1, help="of --add")
+    parser.add_argument("--people", type=int, choices=(1, 2), help="of --add; 1 unless told")
     parser.add_argument("--json", action="store_true", help="of --report")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what was asked for."""
+    """Do what was asked for.
+
+    Raises:
+        ConfigError: an option that belongs to another, or a lease of no time.
+        LogError: there is no log, or a file is not what it should be.
+    """
+    _check(options)
     log = open_log(options)
     lease_s = HumanConfig().lease_s if options.lease is None else options.lease
     queue = ReviewQueue(log, lease_s=lease_s)
@@ -73,13 +79,29 @@ def run(options: argparse.Namespace) -> int:
         elif options.file is not None:
             sys.stdout.write(_import(queue, options.file))
         elif options.add is not None:
-            queue.ask(options.add, people=options.people)
+            queue.ask(options.add, people=options.people or 1)
             sys.stdout.write(f"turn {options.add} is in the queue.\n")
         else:
             _review(queue, options.reviewer or getpass.getuser())
     finally:
         log.close()
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    owners = (
+        ("--audit", options.audit, "--calibrate", options.calibrate),
+        ("--open", options.open, "--export", options.export),
+        ("--people", options.people is not None, "--add", options.add),
+        ("--json", options.json, "--report", options.report or None),
+    )
+    for option, is_given, owner, owner_value in owners:
+        if is_given and owner_value is None:
+            msg = f"{option} is part of {owner}: give both, or leave {option} out"
+            raise ConfigError(msg)
+    if options.lease is not None and not options.lease > 0:
+        msg = f"--lease {options.lease:g} keeps no turn for you: use seconds above 0, e.g. 900"
+        raise ConfigError(msg)
 
 
 def _review(queue: ReviewQueue, reviewer: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clawjax.cli.run_config import base_url, kept_config, read_health
+from clawjax.cli.run_config import base_url, kept_config, other_run, read_health
 from clawjax.keys import KEY_FILE, KeyFile
 from clawjax.log.store import SqlTurnLog
 from clawjax.weights import DirectoryWeightStore
@@ -42,11 +42,15 @@ def run(options: argparse.Namespace) -> int:
 def _status(folder: Path) -> dict[str, Any]:
     config = kept_config(folder)
     health = read_health(config) or {}
+    other = other_run(health, config)
+    if other is not None:
+        health = {}
     loops = health.get("loops") or _processes(folder)
     return {
         "run": str(folder),
         "url": base_url(config),
         "is_serving": bool(health.get("ok", False)),
+        "served_there": other,
         "model": config.model.name,
         "objective": config.objective.name,
         "engine": health.get("engine", {}),
@@ -104,6 +108,8 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     is_there = status["is_serving"] or bool(status["engine"])
     state = "serving" if status["is_serving"] else "not able to answer" if is_there else "not there"
     yield f"{status['run']}: {state}, {status['url']}, {status['model']}, {status['objective']}"
+    if status["served_there"] is not None:
+        yield f"  port     the run {status['served_there']} answers there"
     if engine := status["engine"]:
         yield (
             f"  engine   {engine['running']} running, {engine['waiting']} waiting, "
