@@ -42,6 +42,10 @@ class Tokenizer(Protocol):
         """Ids of what `render` gave, or of its end; typed control tokens are ordinary text."""
         ...
 
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Ids of a whole text that no template wrote, begun as the model's texts begin."""
+        ...
+
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
         """Text of ids."""
         ...
@@ -118,7 +122,7 @@ class Renderer:
 
     def text(self, text: str) -> tuple[int, ...]:
         """Ids of a text that is to be continued as it is; control tokens in it count."""
-        return self._tokenizer.encode_prompt(text)
+        return self._tokenizer.encode_text(text)
 
     def opens_reasoning(self, prompt_ids: Sequence[int]) -> bool:
         """Whether the prompt ends inside a thought that the template has begun."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from clawjax.errors import ConfigError
 from clawjax.models.bpe import byte_level_bpe
@@ -16,6 +17,10 @@ __all__ = ["tokenizer_from_gguf"]
 
 _CONTROL, _USER_DEFINED = 3, 4
 """Values of `tokenizer.ggml.token_type`."""
+
+_BEGIN_WITH_BOS = frozenset({"llama3", "llama-v3", "llama-bpe"})
+"""Values of `tokenizer.ggml.pre` whose texts begin with BOS where the file does not say, as
+llama.cpp has it."""
 
 _END_TOKENS = frozenset({"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>"})
 """Control tokens that end a reply wherever they exist, whatever else the file names."""
@@ -41,6 +46,7 @@ def tokenizer_from_gguf(file: GgufFile) -> ChatTokenizer:
         pre=file.metadata.get("tokenizer.ggml.pre", "default"),
         added=_added_tokens(file, tokens),
     )
+    _begin_texts(bpe, file, tokens)
     template = ChatTemplate(_require(file, "tokenizer.chat_template"), _named(file, tokens))
     return ChatTokenizer(bpe, template, eos_ids=_eos_ids(file, tokens))
 
@@ -69,6 +75,16 @@ def _named(file: GgufFile, tokens: list[str]) -> dict[str, str]:
         name: file.metadata.get(f"tokenizer.ggml.{role}_token_id") for role, name in roles.items()
     }
     return {name: tokens[index] for name, index in ids.items() if index is not None}
+
+
+def _begin_texts(bpe: Tokenizer, file: GgufFile, tokens: list[str]) -> None:
+    """Have whole texts begin with BOS where the file, or else its pre-tokenizer, says so."""
+    bos = file.metadata.get("tokenizer.ggml.bos_token_id")
+    is_usual = file.metadata.get("tokenizer.ggml.pre") in _BEGIN_WITH_BOS
+    if bos is not None and file.metadata.get("tokenizer.ggml.add_bos_token", is_usual):
+        bpe.post_processor = TemplateProcessing(
+            single=f"{tokens[bos]}:0 $A:0", special_tokens=[(tokens[bos], bos)]
+        )
 
 
 def _eos_ids(file: GgufFile, tokens: list[str]) -> frozenset[int]:

@@ -88,6 +88,15 @@ class ChatTokenizer:
                 start = end
         return (*ids, *self._encode_words(text[start:]))
 
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Ids of a whole text that no template wrote: behind what the vocabulary begins texts with.
+
+        That is BOS for Llama and Gemma and nothing for Qwen; it is not put before itself.
+        """
+        ids = self.encode_prompt(text)
+        opening = self._opening
+        return ids if ids[: len(opening)] == opening else opening + ids
+
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
         """Text of `ids`; bytes that are not UTF-8 become U+FFFD, unknown ids nothing."""
         detokenizer = Detokenizer(self, keep_special=keep_special)
@@ -141,6 +150,12 @@ class ChatTokenizer:
     def _encode_words(self, marked: str) -> list[int]:
         """Ids of people's words, in which nothing is a control token."""
         return self._words.encode(self._guard.unmark(marked), add_special_tokens=False).ids
+
+    @cached_property
+    def _opening(self) -> tuple[int, ...]:
+        found = self._tokenizer.encode("a", add_special_tokens=True)
+        added = found.special_tokens_mask
+        return tuple(found.ids[: added.index(0)]) if 0 in added else ()
 
     @cached_property
     def _words(self) -> tokenizers.Tokenizer:

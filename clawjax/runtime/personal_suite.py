@@ -255,7 +255,7 @@ async def _retention(
     drift = await asyncio.to_thread(
         kl_from_base, model.architecture, policy, model.params, exchanges
     )
-    ids = model.tokenizer.encode(fixed_text())
+    ids = model.tokenizer.encode_text(fixed_text())
     nll = await asyncio.to_thread(nll_per_token, model.architecture, policy, ids)
     return {
         "kl_per_token": None if drift is None else drift.kl_per_token,

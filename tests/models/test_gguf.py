@@ -12,6 +12,7 @@ from clawjax.models.architecture import RopeScaling
 from clawjax.models.frequencies import inverse_frequencies
 from clawjax.models.gguf import GgufSource
 from clawjax.models.gguf_file import GgufFile
+from clawjax.models.gguf_tokenizer import tokenizer_from_gguf
 from clawjax.models.tiny import tiny_architecture
 
 
@@ -87,6 +88,27 @@ def test_header_agrees_with_the_reference_reader(tmp_path):
             assert ours.metadata[key] == field.contents(), key
     offsets = {tensor.name: tensor.data_offset for tensor in theirs.tensors}
     assert {name: tensor.offset for name, tensor in ours.tensors.items()} == offsets
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_begun"),
+    [
+        ({}, False),
+        ({"tokenizer.ggml.add_bos_token": True}, True),
+        ({"tokenizer.ggml.pre": "llama-bpe"}, True),
+        ({"tokenizer.ggml.pre": "llama-bpe", "tokenizer.ggml.add_bos_token": False}, False),
+    ],
+)
+def test_whole_texts_begin_with_bos_where_the_file_says_so(tmp_path, keys, is_begun):
+    bos = gguf_files.TOKENS.index("<|endoftext|>")
+    gguf_files.write_tiny_gguf(
+        tmp_path / "tiny.gguf", keys={"tokenizer.ggml.bos_token_id": bos, **keys}
+    )
+    tokenizer = tokenizer_from_gguf(GgufFile(tmp_path / "tiny.gguf"))
+    assert tokenizer.encode_text("ab")[: 1 + is_begun] == ((bos,) if is_begun else ()) + (
+        gguf_files.TOKENS.index("ab"),
+    )
+    assert tokenizer.encode_prompt("ab") == (gguf_files.TOKENS.index("ab"),)
 
 
 @pytest.mark.parametrize(

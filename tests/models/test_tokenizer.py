@@ -53,6 +53,22 @@ def test_special_tokens_are_silent_unless_asked_for():
     assert not TINY.is_special(ids[1])
 
 
+def test_a_whole_text_begins_as_the_vocabulary_begins_texts():
+    assert SMOLLM2.encode_text("hello") == SMOLLM2.encode("hello")
+    state = tokenizers.Tokenizer.from_str(TINY._tokenizer.to_str())
+    begin = TINY.encode("<|im_start|>")
+    state.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<|im_start|>:0 $A:0 <|im_end|>:0",
+        special_tokens=[(word, TINY.encode(word)[0]) for word in ("<|im_start|>", "<|im_end|>")],
+    )
+    begun = ChatTokenizer(state, ChatTemplate(CHATML, {}), eos_ids=TINY.eos_ids)
+    text = TINY.encode("hello")
+    assert begun.encode_text("hello") == begin + text
+    assert begun.encode_text("<|im_start|>hello") == begin + text
+    assert begun.encode_text("") == begin
+    assert begun.encode("hello") == begun.encode_prompt("hello") == text
+
+
 def test_an_unknown_id_is_no_text():
     assert TINY.decode([10**6]) == ""
     assert TINY.special_text(10**6) == ""

@@ -30,8 +30,8 @@ _UNREAD = 256
 class PromptTokenizer(TokenTexts, Protocol):
     """The part of a tokenizer that prompts and answers need."""
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Ids of text; special tokens written in it become their ids."""
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Ids of a whole text, begun as the model's texts begin; special tokens in it count."""
         ...
 
 
@@ -57,7 +57,7 @@ class Generator:
             EngineError: the engine has stopped.
         """
         prompt_ids = (
-            wanted.input_ids if wanted.text is None else self._tokenizer.encode(wanted.text)
+            wanted.input_ids if wanted.text is None else self._tokenizer.encode_text(wanted.text)
         )
         start = wanted.logprob_start
         if start is not None and start >= len(prompt_ids):
