@@ -174,7 +174,7 @@ def _beside(row: Row, name: str) -> str:
 def _judges(result: Row) -> str:
     rows = [
         [
-            row["module"],
+            row["module"] + (", held to a verdict" if row.get("insists") else ""),
             str(row["turns"]),
             number(row["accuracy"]["value"], ".2f"),
             number(row["abstained"]["value"], ".0%"),

@@ -7,7 +7,8 @@ of people, hidden moods of simulated users, results of tools, replies that hold 
 break them, and copies with orders to the judge or with padding. A reward model is trained on pairs
 first, and measured on other prompts. What people's labels do for a judge's calibration is measured
 on the turns that they did not label. `--llm` adds the judges that ask an endpoint, with
-SmolLM2-135M as the judge, frozen at version 0: how bad a small judge is. `--quick` takes a part of
+SmolLM2-135M as the judge, frozen at version 0, as it answers and held to a verdict
+(`reward.llm_judge.insists`): how bad a small judge is; 30 minutes. `--quick` takes a part of
 the turns.
 """
 
@@ -141,19 +142,33 @@ def preferences(count: int) -> list[PreferencePair]:
 
 
 async def measure_llm() -> list[dict[str, Any]]:
-    """The judges that ask, with a small frozen model behind the endpoint, of fewer turns."""
+    """The judges that ask, with a small frozen model behind the endpoint, of fewer turns.
+
+    As they are, and held to a verdict where they give none.
+    """
     from _frozen_judge import frozen_judge
 
     some = suite_turns(JudgeOptions(attacks=20, padded=10), limit=60)
+    rows: list[dict[str, Any]] = []
     async with frozen_judge() as url:
-        endpoint = LlmJudgeConfig(url, votes=1, temperature=0.0, max_tokens=96, timeout_s=300.0)
-        config = RewardConfig(
-            ["llm_judge", "constitution"],
-            llm_judge=endpoint,
-            constitution=ConstitutionConfig(principles=1, max_tokens=96),
-            judge_timeout_s=900.0,
-        )
-        return await judge_modules(config, some, env={})
+        for insists in (False, True):
+            config = RewardConfig(
+                ["llm_judge", "constitution"],
+                llm_judge=LlmJudgeConfig(
+                    url,
+                    votes=1,
+                    temperature=0.0,
+                    max_tokens=96,
+                    timeout_s=300.0,
+                    insists=insists,
+                ),
+                constitution=ConstitutionConfig(principles=1, max_tokens=96),
+                judge_timeout_s=900.0,
+            )
+            judged = await judge_modules(config, some, env={})
+            rows += [row | {"insists": insists} for row in judged]
+            print(json.dumps([(row["module"], row["accuracy"]) for row in judged]), flush=True)
+    return rows
 
 
 if __name__ == "__main__":

@@ -80,6 +80,9 @@ class LlmJudgeConfig:
     timeout_s: float = 60.0
     retries: int = 2
     max_concurrency: int = 4
+    insists: bool = False
+    """Whether an answer without a verdict is answered with a question for the verdict alone, whose
+    form the endpoint enforces (`response_format`): small models seldom end as they are told to."""
     examples: int = 0
     """So many turns that people have labelled are shown to the judge before it votes ..."""
     examples_file: str = ""

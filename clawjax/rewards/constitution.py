@@ -20,10 +20,12 @@ from typing import NamedTuple
 from clawjax.config import ConstitutionConfig, LlmJudgeConfig
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 from clawjax.rewards.constitution_prompts import (
+    COMPARISON_CHOICES,
     CONSTITUTION_DIGEST,
     build_comparison,
     build_critique,
     build_revision,
+    critique_choices,
     parse_choice,
     parse_critique,
     parse_revision,
@@ -123,7 +125,8 @@ class ConstitutionReward(EndpointReward):
 
     async def _critique(self, turn: Turn, reply: str, principles: Sequence[Principle]) -> _Critique:
         asked = build_critique(turn, reply, principles, nonce=self._make_nonce())
-        answer = await self._endpoint.ask(asked)
+        choices = critique_choices(len(principles))
+        answer = await self._endpoint.ask(asked, choices=choices)
         if answer.text is None:
             return _Critique((), "", answer.problem)
         found = parse_critique(answer.text, len(principles))
@@ -162,7 +165,8 @@ class ConstitutionReward(EndpointReward):
         revision = revised.text or ""
         pairs = ((reply, revision), (revision, reply))
         answers = await self._endpoint.ask_each(
-            [build_comparison(turn, *pair, principles, nonce=self._make_nonce()) for pair in pairs]
+            [build_comparison(turn, *pair, principles, nonce=self._make_nonce()) for pair in pairs],
+            choices=COMPARISON_CHOICES,
         )
         firsts = [None if a.text is None else parse_choice(a.text) for a in answers]
         votes = tuple(

@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from itertools import combinations
 
 from clawjax.records import Turn
 from clawjax.rewards.principles import Principle
 from clawjax.rewards.prompts import FENCED, fence, last_boxed, request_blocks, without_thoughts
 
 __all__ = [
+    "COMPARISON_CHOICES",
     "CONSTITUTION_DIGEST",
     "build_comparison",
     "build_critique",
     "build_revision",
+    "critique_choices",
     "parse_choice",
     "parse_critique",
     "parse_revision",
@@ -69,6 +72,8 @@ _ASKS = {
 CONSTITUTION_DIGEST = hashlib.sha256("\n".join((*_ASKS, *_ASKS.values())).encode()).hexdigest()
 """sha256 of the templates."""
 
+COMPARISON_CHOICES = ("first", "second")
+
 _REVISED = re.compile(r"\[REVISION_START\](.*?)\[REVISION_END\]", re.DOTALL)
 
 
@@ -92,6 +97,12 @@ def build_comparison(
 ) -> list[dict[str, str]]:
     """Ask which of two replies is better."""
     return _chat(_COMPARISON, turn, principles, {"FIRST": first, "SECOND": second}, nonce)
+
+
+def critique_choices(count: int) -> tuple[str, ...]:
+    """What a critique of `count` principles is held to: that it breaks none, one or two."""
+    numbers = [str(number) for number in range(1, count + 1)]
+    return ("none", *numbers, *map(",".join, combinations(numbers, 2)))
 
 
 def parse_critique(answer: str, count: int) -> tuple[int, ...] | None:

@@ -22,6 +22,7 @@ from clawjax.config import LlmJudgeConfig
 from clawjax.config.secrets import bearer, read_key
 from clawjax.errors import JudgeAwayError
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
+from clawjax.rewards.prompts import build_closing, closing_format, holds_verdict, read_closing
 
 __all__ = ["BACKOFF_S", "Answer", "EndpointReward", "JudgeEndpoint", "Usage", "new_nonce"]
 
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 BACKOFF_S = 0.5
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504})
 _MAX_BACKOFF_S = 20.0
+_CLOSING_TOKENS = 64
+"""Room for a closing verdict at least: its JSON, a token per character."""
 
 
 class Answer(NamedTuple):
@@ -39,6 +42,8 @@ class Answer(NamedTuple):
     problem: str = ""
     is_away: bool = False
     """It could not be asked: no answer at all, or one that says to come back."""
+    beginning: str = ""
+    """Of an answer that was cut off, what there is."""
 
 
 @dataclass(slots=True)
@@ -71,47 +76,88 @@ class JudgeEndpoint:
             headers={"X-Turn-Type": "side", **bearer(read_key(config.api_key_env, env))},
         )
 
-    async def ask_all(self, messages: Sequence[Mapping[str, str]]) -> list[Answer]:
+    async def ask_all(
+        self, messages: Sequence[Mapping[str, str]], *, choices: Sequence[str] = ()
+    ) -> list[Answer]:
         """As many independent answers as `votes` says, collected concurrently.
+
+        Args:
+            messages: the question.
+            choices: what the box at the end of an answer may hold; where it holds none of them and
+                the judge `insists`, the verdict is asked for alone and put behind the answer.
 
         Raises:
             JudgeAwayError: there is not one.
         """
-        answers = await self._collect([messages] * self._config.votes)
+        answers = await self._collect([messages] * self._config.votes, choices)
         if all(answer.is_away for answer in answers):
             raise _away(answers)
         return answers
 
-    async def ask_each(self, questions: Sequence[Sequence[Mapping[str, str]]]) -> list[Answer]:
-        """One answer to each question, collected concurrently.
+    async def ask_each(
+        self,
+        questions: Sequence[Sequence[Mapping[str, str]]],
+        *,
+        choices: Sequence[str] = (),
+    ) -> list[Answer]:
+        """One answer to each question, collected concurrently; `choices` as in `ask_all`.
 
         Raises:
             JudgeAwayError: one is missing.
         """
-        answers = await self._collect(questions)
+        answers = await self._collect(questions, choices)
         if any(answer.is_away for answer in answers):
             raise _away(answers)
         return answers
 
-    async def ask(self, messages: Sequence[Mapping[str, str]]) -> Answer:
-        """One answer.
+    async def ask(
+        self, messages: Sequence[Mapping[str, str]], *, choices: Sequence[str] = ()
+    ) -> Answer:
+        """One answer; `choices` as in `ask_all`.
 
         Raises:
             JudgeAwayError: there is none.
         """
-        return (await self.ask_each([messages]))[0]
+        return (await self.ask_each([messages], choices=choices))[0]
 
-    async def _collect(self, questions: Sequence[Sequence[Mapping[str, str]]]) -> list[Answer]:
+    async def _collect(
+        self, questions: Sequence[Sequence[Mapping[str, str]]], choices: Sequence[str]
+    ) -> list[Answer]:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._answer(messages)) for messages in questions]
+            tasks = [group.create_task(self._closed(messages, choices)) for messages in questions]
         return [task.result() for task in tasks]
 
-    async def _answer(self, messages: Sequence[Mapping[str, str]]) -> Answer:
+    async def _closed(
+        self, messages: Sequence[Mapping[str, str]], choices: Sequence[str]
+    ) -> Answer:
+        """An answer, with a verdict behind it where the judge is held to one."""
+        answer = await self._answer(messages)
+        is_closed = answer.text is not None and holds_verdict(answer.text, choices)
+        said = answer.beginning if answer.text is None else answer.text
+        if is_closed or not (self._config.insists and choices and said):
+            return answer
+        closing, kept = build_closing(messages, said)
+        closed = await self._answer(
+            closing,
+            response_format=closing_format(choices),
+            max_tokens=max(self._config.max_tokens, _CLOSING_TOKENS),
+        )
+        if closed.is_away:
+            return closed
+        verdict = None if closed.text is None else read_closing(closed.text, choices)
+        if verdict is None:
+            why = closed.problem or "it keeps to no form"
+            logger.warning("%s gives no verdict when held to one: %s", self._config.base_url, why)
+            return answer
+        return Answer(f"{kept}\n{verdict}")
+
+    async def _answer(self, messages: Sequence[Mapping[str, str]], **more: object) -> Answer:
         body = {
             "model": self._config.model,
             "messages": messages,
             "temperature": self._config.temperature,
             "max_tokens": self._config.max_tokens,
+            **more,
         }
         problem = "not asked"
         for attempt in range(self._config.retries + 1):
@@ -176,7 +222,8 @@ def _read(response: httpx.Response) -> Answer:
     except (ValueError, LookupError, TypeError, AttributeError):
         return Answer(None, "a response that is no chat completion")
     if finish == "length":
-        return Answer(None, "an answer cut off by max_tokens")
+        beginning = content if isinstance(content, str) else ""
+        return Answer(None, "an answer cut off by max_tokens", beginning=beginning)
     return Answer(content) if isinstance(content, str) else Answer(None, "an answer without text")
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from clawjax.records import NextState, Turn, Verdict
 from clawjax.rewards.endpoint import Answer, EndpointReward
 from clawjax.rewards.prompts import (
+    HINT_CHOICES,
     HINT_DIGEST,
     build_hint_messages,
     parse_hint,
@@ -38,7 +39,7 @@ class HindsightReward(EndpointReward):
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
         """Every distinct hint, the one that most answers agree on first."""
         messages = build_hint_messages(turn, next_state, nonce=self._make_nonce())
-        answers = await self._endpoint.ask_all(messages)
+        answers = await self._endpoint.ask_all(messages, choices=HINT_CHOICES)
         read = [_read(answer) for answer in answers]
         hints = [each.hint for each in read]
         return Verdict(

@@ -12,7 +12,13 @@ from typing import NamedTuple
 from clawjax.config import LlmJudgeConfig
 from clawjax.records import NextState, Turn, Verdict
 from clawjax.rewards.endpoint import BACKOFF_S, Answer, EndpointReward, new_nonce
-from clawjax.rewards.prompts import Example, build_messages, parse_vote, prompt_digest
+from clawjax.rewards.prompts import (
+    VOTE_CHOICES,
+    Example,
+    build_messages,
+    parse_vote,
+    prompt_digest,
+)
 
 __all__ = ["LlmJudgeReward", "majority"]
 
@@ -55,7 +61,8 @@ class LlmJudgeReward(EndpointReward):
         """Collect the votes; a tie, a majority of 0 and no valid vote abstain."""
         nonce = self._make_nonce()
         messages = build_messages(turn, next_state, nonce=nonce, examples=self._examples)
-        answers = [_vote(answer) for answer in await self._endpoint.ask_all(messages)]
+        said = await self._endpoint.ask_all(messages, choices=VOTE_CHOICES)
+        answers = [_vote(answer) for answer in said]
         votes = tuple(answer.vote for answer in answers)
         decided = majority(votes)
         return Verdict(

@@ -11,23 +11,29 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from clawjax.records import Message, NextState, Turn
 
 __all__ = [
     "FENCED",
+    "HINT_CHOICES",
     "HINT_DIGEST",
     "PROMPT_DIGEST",
+    "VOTE_CHOICES",
     "Example",
+    "build_closing",
     "build_hint_messages",
     "build_messages",
+    "closing_format",
     "fence",
+    "holds_verdict",
     "last_boxed",
     "parse_hint",
     "parse_vote",
     "prompt_digest",
+    "read_closing",
     "request_blocks",
     "stands_by_hint",
     "without_thoughts",
@@ -93,6 +99,12 @@ What should the assistant have been told before its reply in block REPLY? End wi
 after a hint, or with \\boxed{{-1}}."""
 
 HINT_DIGEST = hashlib.sha256(f"{_HINT_SYSTEM}\n{_HINT_USER}".encode()).hexdigest()
+
+VOTE_CHOICES = ("+1", "-1", "0")
+HINT_CHOICES = ("1", "-1")
+"""What a judge may put into its box."""
+
+_CLOSING = 'Your verdict alone, as JSON: {"verdict": ...}.'
 
 _LONGEST_NAME = 64
 _SHORTEST_HINT = 10
@@ -225,6 +237,47 @@ def last_boxed(answer: str) -> str | None:
     r"""What the last `\boxed{}` of an answer holds; None where there is none."""
     boxed = _BOXED.findall(without_thoughts(answer))
     return boxed[-1].strip() if boxed else None
+
+
+def build_closing(
+    messages: Sequence[Mapping[str, str]], answer: str
+) -> tuple[list[Mapping[str, str]], str]:
+    """The chat that asks for the verdict alone behind an answer without one, and what it is behind.
+
+    Thoughts are left out, and so is an answer that is nothing else.
+    """
+    said = without_thoughts(answer).strip()
+    answered = [{"role": "assistant", "content": said}] if said else []
+    return [*messages, *answered, {"role": "user", "content": _CLOSING}], said
+
+
+def holds_verdict(answer: str, choices: Sequence[str]) -> bool:
+    """Whether an answer ends with a box of one of the choices, or of several between commas."""
+    boxed = last_boxed(answer)
+    known = {choice.removeprefix("+") for choice in choices}
+    parts = [] if boxed is None else boxed.casefold().split(",")
+    return bool(parts) and all(part.strip().removeprefix("+") in known for part in parts)
+
+
+def closing_format(choices: Sequence[str]) -> dict[str, Any]:
+    """The `response_format` of a closing verdict, which is one of the choices."""
+    schema = {
+        "type": "object",
+        "properties": {"verdict": {"type": "string", "enum": list(choices)}},
+        "required": ["verdict"],
+        "additionalProperties": False,
+    }
+    form = {"name": "verdict", "strict": True, "schema": schema}
+    return {"type": "json_schema", "json_schema": form}
+
+
+def read_closing(answer: str, choices: Sequence[str]) -> str | None:
+    r"""The closing verdict as `\boxed{}`; None where the answer has another form."""
+    try:
+        verdict = json.loads(answer)["verdict"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return f"\\boxed{{{verdict}}}" if verdict in choices else None
 
 
 def _without(nonce: str, text: str) -> str:
