@@ -115,7 +115,10 @@ async def test_hints_need_a_verdict_too():
 async def test_critiques_and_comparisons_are_held_to_theirs():
     revision = says("[REVISION_START]Better.[REVISION_END]")
     compared = (RAMBLES, RAMBLES, closes("second"), closes("first"))
-    async with judging(RAMBLES, closes("2"), revision, *compared, make=constitution) as (reward, server):
+    async with judging(RAMBLES, closes("2"), revision, *compared, make=constitution) as (
+        reward,
+        server,
+    ):
         verdict = await reward.judge(make_turn(), user_says("Hm."))
     assert (verdict.score, verdict.revision) == (-1.0, "Better.")
     forms = [r["response_format"] for r in server.requests if "response_format" in r]
