@@ -29,6 +29,8 @@ class Principal(NamedTuple):
     """The key's id: sessions never cross it."""
     is_logged: bool = True
     """Whether what this key asks for is kept."""
+    is_checked: bool = True
+    """Whether a key was asked for; without that a scope tells callers apart and protects nothing."""
 
 
 class Authenticator:
@@ -46,7 +48,7 @@ class Authenticator:
         """
         credential = _credential(headers)
         if not self._keys.is_required:
-            return Principal(_scope(credential))
+            return Principal(_scope(credential), is_checked=False)
         if not credential:
             raise _unauthorized("missing bearer token")
         key = self._keys.find(credential)

@@ -191,8 +191,9 @@ class FeedbackEndpoint:
 
     async def give(self, request: Request) -> Response:
         """Record feedback on a reply."""
-        scope = self._authenticator.admit(request.headers, Role.FEEDBACK).scope
+        principal = self._authenticator.admit(request.headers, Role.FEEDBACK)
         body = await read_object(request, self._max_body_bytes)
+        scope = principal.scope if principal.is_checked else None
         return JSONResponse(await self._feedback.give(parse_feedback(body), scope))
 
 

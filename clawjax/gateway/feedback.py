@@ -17,7 +17,7 @@ from clawjax.gateway.wire import (
     reject,
     storable,
 )
-from clawjax.records import Message, NextState, NextStateKind, Outcome
+from clawjax.records import Message, NextState, NextStateKind, Outcome, Turn
 
 __all__ = ["Feedback", "FeedbackService", "parse_feedback"]
 
@@ -52,25 +52,29 @@ class FeedbackService:
         self._clock = clock
         self._on_linked = on_linked
 
-    async def give(self, feedback: Feedback, scope: str) -> dict[str, object]:
+    async def give(self, feedback: Feedback, scope: str | None) -> dict[str, object]:
         """Record it; says whether it can still be used.
+
+        Args:
+            feedback: what was said, and of which reply.
+            scope: whose reply it has to be; None where no keys tell.
 
         Raises:
             WireError: 404, no such response in this scope.
             LogError: nothing was recorded.
         """
-        session_id, outcome = await asyncio.to_thread(self._record, feedback, scope)
+        turn, outcome = await asyncio.to_thread(self._record, feedback, scope)
         self._on_linked()
         if feedback.is_session_done:
-            await self._collector.close_session(scope, session_id)
+            await self._collector.close_session(turn.scope, turn.session_id)
         answer: dict[str, object] = {"accepted": True, "used": outcome is None}
         return answer if outcome is None else {**answer, "reason": _describe(outcome)}
 
-    def _record(self, feedback: Feedback, scope: str) -> tuple[str, Outcome | None]:
-        """Runs in a thread: the session, and how the turn has ended if it has."""
+    def _record(self, feedback: Feedback, scope: str | None) -> tuple[Turn, Outcome | None]:
+        """Runs in a thread: the turn, and how it has ended if it has."""
         turn_id = self._log.find_response(feedback.response_id, feedback.choice)
         judged = None if turn_id is None else self._log.get(turn_id)
-        if judged is None or judged.turn.scope != scope:
+        if judged is None or scope not in (None, judged.turn.scope):
             msg = (
                 f"no reply with response_id {feedback.response_id[:80]!r} and choice "
                 f"{feedback.choice}: use the id of a chat completion that has ended"
@@ -86,7 +90,7 @@ class FeedbackService:
                 score=feedback.score,
             )
         )
-        return judged.turn.session_id, self._log.outcome(judged.turn.turn_id)
+        return judged.turn, self._log.outcome(judged.turn.turn_id)
 
 
 def parse_feedback(body: JsonObject) -> Feedback:

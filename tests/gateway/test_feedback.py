@@ -49,20 +49,26 @@ async def test_feedback_that_comes_late_is_recorded_and_not_used(gateway, outcom
     assert len(gateway.events(turn.turn_id)) == 1
 
 
-async def test_feedback_is_for_ones_own_replies(gateway):
+async def test_feedback_is_for_replies_that_there_are(gateway):
     body = await gateway.say(user("hi"))
     for request in (
         {"json": {"response_id": "nothing", "score": 1}},
         {"json": {"response_id": body["id"], "choice": 1, "score": 1}},
-        {
-            "json": {"response_id": body["id"], "score": 1},
-            "headers": {"authorization": "Bearer other"},
-        },
     ):
         response = await gateway.client.post("/v1/feedback", **request)
         assert response.status_code == 404
         assert response.json()["error"]["param"] == "response_id"
     assert gateway.events(gateway.turns()[0].turn_id) == ()
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer other"}])
+async def test_where_nobody_needs_a_key_a_replys_id_is_enough_to_rate_it(gateway, headers):
+    body = await gateway.say(user("hi"), headers={"authorization": "Bearer none"})
+    rating = {"response_id": body["id"], "thumbs": "up", "session_done": True}
+    response = await gateway.client.post("/v1/feedback", json=rating, headers=headers)
+    assert response.json() == {"accepted": True, "used": True}
+    kinds = [event.kind for event in gateway.events(gateway.turns()[0].turn_id)]
+    assert kinds == [NextStateKind.FEEDBACK, NextStateKind.SESSION_CLOSED]
 
 
 async def test_feedback_can_end_the_session(gateway):
