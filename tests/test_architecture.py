@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clawjax"
-FOUNDATION = {"records", "protocols", "errors", "config", "json_schema", "openai_form"}
+FOUNDATION = {"records", "protocols", "errors", "config", "json_schema", "openai_form", "texts"}
 STORAGE = {"data", "engine", "keys", "linking", "models", "log", "metrics", "weights"}
 MIDDLE = FOUNDATION | STORAGE | {"review"}
 MAY_IMPORT = {

@@ -30,7 +30,7 @@ class Principal(NamedTuple):
     is_logged: bool = True
     """Whether what this key asks for is kept."""
     is_checked: bool = True
-    """Whether a key was asked for; without that a scope tells callers apart and protects nothing."""
+    """Whether a key was asked for; without one a scope tells callers apart, no more."""
 
 
 class Authenticator:

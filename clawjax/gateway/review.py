@@ -22,11 +22,12 @@ from starlette.routing import Route
 from clawjax.errors import ReviewError, WireError
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.endpoints import read_object
-from clawjax.gateway.wire import JsonObject, read_number, read_text, reject, storable, whole
+from clawjax.gateway.wire import JsonObject, read_number, read_text, reject, storable
 from clawjax.keys import Role
 from clawjax.review.exchange import described, steps_from
 from clawjax.review.label import Label
 from clawjax.review.queue import Claimed, ReviewQueue, Standing
+from clawjax.texts import whole
 
 __all__ = ["ReviewEndpoint", "parse_label", "review_routes"]
 

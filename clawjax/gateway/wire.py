@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import NoReturn, cast
 
 from clawjax.errors import WireError
+from clawjax.texts import whole
 
 __all__ = [
     "MOST_NESTED",
@@ -141,11 +142,6 @@ def storable(text: str, field: str) -> str:
     if "\0" in text:
         reject(field, "has the character NUL: send it without")
     return text
-
-
-def whole(text: str) -> str:
-    """Text with `?` for halves of surrogate pairs, which no encoding and no tokenizer takes."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def whole_json(text: str) -> str:

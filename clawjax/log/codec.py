@@ -32,6 +32,7 @@ from clawjax.records import (
     Verdict,
     VersionRun,
 )
+from clawjax.texts import whole
 
 __all__ = [
     "Record",
@@ -61,13 +62,15 @@ def row(record: Record) -> tuple[Table, dict[str, Any]]:
                 "messages": _dump([asdict(message) for message in record.messages]),
             }
         case Verdict():
-            return schema.verdicts, {
-                **_plain(record),
-                "hints": _dump(record.hints),
-                "step_labels": _dump(record.step_labels),
-                "votes": _dump(record.votes),
-                "components": _dump(record.components),
-            }
+            return schema.verdicts, _storable(
+                {
+                    **_plain(record),
+                    "hints": _dump(record.hints),
+                    "step_labels": _dump(record.step_labels),
+                    "votes": _dump(record.votes),
+                    "components": _dump(record.components),
+                }
+            )
         case Outcome():
             return schema.outcomes, _plain(record)
         case Link():
@@ -151,6 +154,14 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
 
 def _plain(record: Record) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _storable(values: dict[str, Any]) -> dict[str, Any]:
+    """With texts that every database takes: a judge's words may be anything."""
+    return {
+        name: whole(value).replace("\0", "") if isinstance(value, str) else value
+        for name, value in values.items()
+    }
 
 
 def _dump(value: object) -> str:

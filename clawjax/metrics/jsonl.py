@@ -7,6 +7,7 @@ the whole of it is set aside (`set_aside`), in place of what was there, and a ne
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -38,11 +39,12 @@ class JsonlAppender:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._max_bytes = max_bytes
-        self._is_torn = False
         self._fd: int | None = _opened(path)
         size = os.fstat(self._fd).st_size
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            os.write(self._fd, b"\n")
+        self._is_torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+        if self._is_torn:
+            with contextlib.suppress(OSError):  # the disk is full: the next line begins with it
+                self._is_torn = os.write(self._fd, b"\n") == 0
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Write one line; it is in the file when this returns.
@@ -55,8 +57,9 @@ class JsonlAppender:
             raise ValueError(msg)
         self._follow(self._fd)
         line = (json.dumps(entry, allow_nan=False) + "\n").encode()
-        written = os.write(self._fd, b"\n" + line if self._is_torn else line)
-        self._is_torn = written < len(line)
+        if self._is_torn:
+            line = b"\n" + line
+        self._is_torn = os.write(self._fd, line) < len(line)
         if self._is_torn:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

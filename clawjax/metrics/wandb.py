@@ -47,6 +47,8 @@ class WandbMirror:
         self._run = run
         self._run_dir = run_dir
         self._tail = tail
+        self._is_broken = False
+        self._is_noted = True
 
     @classmethod
     def start(
@@ -101,13 +103,20 @@ class WandbMirror:
     def forward(self) -> int:
         """Send what `metrics.jsonl` has gained since the last call; returns the number of entries.
 
-        W&B buffers in a process of its own, so this does not wait for the network.
+        W&B buffers in a process of its own, so this does not wait for the network. Where that
+        process has died nothing is sent any more; `metrics.jsonl` has it all.
         """
+        import wandb
+
         count = 0
-        for entry in self._tail.read():
-            self._run.log(_for_wandb(entry))
-            count += 1
-        if count:
+        try:
+            for entry in () if self._is_broken else self._tail.read():
+                self._run.log(_for_wandb(entry))
+                count += 1
+        except (wandb.Error, OSError) as error:
+            self._is_broken = True
+            logger.warning("W&B takes no metrics any more: %s", error)
+        if count and not self._is_broken:
             self._save_state()
         return count
 
@@ -127,19 +136,29 @@ class WandbMirror:
         import wandb
 
         self.forward()
-        if plot is not None and plot.exists():
-            self._run.log({_PLOT_KEY: wandb.Image(str(plot))})
-        self._run.summary.update(_flat(summary or {}))
+        if self._is_broken:
+            return
         try:
+            if plot is not None and plot.exists():
+                self._run.log({_PLOT_KEY: wandb.Image(str(plot))})
+            self._run.summary.update(_flat(summary or {}))
             self._run.finish(exit_code=int(is_failed))
         except (wandb.Error, OSError) as error:
             logger.warning("W&B did not finish cleanly: %s", error)
 
     def _save_state(self) -> None:
+        """Note what was sent; where the disk takes no note, it may be sent twice."""
         aside = self._run_dir / f"{_STATE_FILE}.tmp"
         reached = {"offset": self._tail.offset, "file": self._tail.file}
-        aside.write_text(json.dumps({"id": self._run.id} | reached))
-        os.replace(aside, self._run_dir / _STATE_FILE)
+        try:
+            aside.write_text(json.dumps({"id": self._run.id} | reached))
+            aside.replace(self._run_dir / _STATE_FILE)
+        except OSError as error:
+            if self._is_noted:
+                logger.warning("how far W&B has been told is not kept: %s", error)
+            self._is_noted = False
+        else:
+            self._is_noted = True
 
 
 def _begin(wandb: Any, mode: str, options: Mapping[str, Any]) -> Run | None:

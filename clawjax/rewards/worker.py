@@ -15,7 +15,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
 from clawjax.config import RewardConfig
@@ -209,9 +209,7 @@ class JudgeWorker:
                 if wait_s is None:
                     for reward, reason in away:
                         said[reward.name] = self._failure(linked, reward, reason)
-                    verdicts = self._verdicts(linked, said)
-                    await asyncio.to_thread(self._commit, linked.turn.turn_id, verdicts)
-                    return verdicts
+                    return await self._kept(linked, self._verdicts(linked, said))
             finally:
                 self._in_flight -= 1
         self._held += 1
@@ -220,6 +218,19 @@ class JudgeWorker:
         finally:
             self._held -= 1
         return None
+
+    async def _kept(self, linked: LinkedTurn, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        """Commit them; abstentions where a module said what cannot be written down."""
+        turn_id = linked.turn.turn_id
+        try:
+            await asyncio.to_thread(self._commit, turn_id, verdicts)
+        except (TypeError, ValueError) as error:
+            logger.exception("the verdicts on turn %s cannot be kept", turn_id)
+            reason = f"failed: {type(error).__name__}: {error}"
+            self._failed += len(verdicts)
+            verdicts = tuple(self._abstention(linked, each.module, reason) for each in verdicts)
+            await asyncio.to_thread(self._commit, turn_id, verdicts)
+        return verdicts
 
     def _commit(self, turn_id: str, verdicts: Sequence[Verdict]) -> None:
         """Verdicts, and whether people are to see the turn by all that is known of it now."""
@@ -328,13 +339,15 @@ def _checked(verdict: Verdict, module: str, linked: LinkedTurn) -> Verdict:
     """The verdict itself, if it may be written.
 
     Raises:
-        RewardError: it names another turn or module, or its score is not in [-1, 1].
+        RewardError: it names another turn or module, or its score is no number in [-1, 1].
     """
     key = (linked.turn.turn_id, module)
     if (verdict.turn_id, verdict.module) != key:
         msg = f"the verdict is for {verdict.turn_id}, {verdict.module}: it was asked for {key}"
         raise RewardError(msg)
-    if verdict.score is not None and not -1.0 <= verdict.score <= 1.0:
+    if verdict.score is None:
+        return verdict
+    if not -1.0 <= verdict.score <= 1.0:
         msg = f"the score {verdict.score} is outside [-1, 1]"
         raise RewardError(msg)
-    return verdict
+    return replace(verdict, score=float(verdict.score))  # numpy's numbers are no database's

@@ -110,7 +110,7 @@ class Supervisor:
             ClawError: a child that is needed died more often than `max_restarts`, each time soon.
         """
         self._measure()
-        for child in self._children.values():
+        for child in tuple(self._children.values()):  # `stop` may be at work in another thread
             code = child.process.poll()
             if code == 0 and child.may_end:
                 child.is_restarted = False
@@ -144,7 +144,10 @@ class Supervisor:
         """End children in the order given: ask, wait, then insist."""
         for name in names:
             child = self._children.pop(name, None)
-            if child is None or child.process.poll() is not None:
+            if child is None:
+                continue
+            child.is_restarted = False
+            if child.process.poll() is not None:
                 continue
             child.process.terminate()
             try:
@@ -228,7 +231,7 @@ class Supervisor:
                 "restarts": child.patience.restarts,
                 "reason": child.reason,
             }
-            for child in self._children.values()
+            for child in tuple(self._children.values())
         }
         note_json(self.paths.processes, told)
 
@@ -249,7 +252,7 @@ class Supervisor:
 
     def _measure(self) -> None:
         total = psutil.Process().memory_info().rss
-        for child in self._children.values():
+        for child in tuple(self._children.values()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 root = psutil.Process(child.process.pid)
                 for process in (root, *root.children(recursive=True)):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,42 @@ def test_cutting_the_file_anywhere_keeps_all_lines_before(
     content = path.read_bytes()[:cut]
     path.write_bytes(content)
     assert read_jsonl(path) == entries[: content.count(b"\n")]
+
+
+def test_a_disk_that_is_full_lets_a_torn_file_be_opened(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"n": 0}\n{"n": 1, "torn')
+    real, refused = os.write, []
+
+    def full(fd: int, data: bytes) -> int:
+        if len(refused) < 2:
+            refused.append(data)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", full)
+    appender = JsonlAppender(path)
+    with pytest.raises(OSError, match="No space"):
+        appender.append({"n": 2})
+    appender.append({"n": 3})
+    appender.close()
+    assert [entry["n"] for entry in read_jsonl(path)] == [0, 3]
+
+
+def test_a_line_that_is_cut_by_its_last_byte_is_not_taken_for_whole(
+    tmp_path: Path, monkeypatch
+) -> None:
+    path = tmp_path / "m.jsonl"
+    appender = JsonlAppender(path)
+    real = os.write
+    for number in (0, 1):  # the second begins behind a torn line
+        monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:-1]))
+        with pytest.raises(OSError, match="No space"):
+            appender.append({"n": number})
+    monkeypatch.setattr(os, "write", real)
+    appender.append({"n": 2})
+    appender.close()
+    assert [entry["n"] for entry in read_jsonl(path)] == [0, 1, 2]
 
 
 def test_a_full_disk_costs_metrics_and_one_warning(tmp_path, caplog):

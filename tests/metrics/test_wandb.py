@@ -108,3 +108,39 @@ def test_credentials_are_left_out_and_their_namesakes_kept() -> None:
         "a": {"api_key_env": "NAME", "max_tokens": 3},
         "tokens_total": 4,
     }
+
+
+MIRROR_THAT_IS_KILLED = """
+import os, sys, time
+from pathlib import Path
+import psutil
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.metrics.wandb import WandbMirror
+run_dir = Path(sys.argv[1])
+monitor = JsonlMonitor(run_dir / "metrics.jsonl")
+mirror = WandbMirror.start(run_dir, {}, mode="offline", name="demo")
+(run_dir / "wandb.json.tmp").mkdir()  # no note can be written
+monitor.log({"train/loss": 1.0}, step=1)
+sent = [mirror.forward()]
+for child in psutil.Process().children(recursive=True):
+    child.kill()
+    child.wait(10)
+for step in range(2, 200):
+    monitor.log({"train/loss": 1.0}, step=step)
+    sent.append(mirror.forward())
+mirror.finish(summary={"turns": 1})
+print("sent", sent[0], sent[-1], flush=True)
+os._exit(0)  # wandb's own ending is not what is tested
+"""
+
+
+def test_a_dead_wandb_and_a_full_disk_are_warnings(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", MIRROR_THAT_IS_KILLED, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip().endswith("sent 1 0")
+    assert process.stderr.count("how far W&B has been told is not kept") == 1
+    assert process.stderr.count("W&B takes no metrics any more") == 1

@@ -1,7 +1,9 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -141,6 +143,32 @@ async def test_a_verdict_that_may_not_be_written_is_an_abstention(log, verdict):
     found = verdicts_of(log)["a"]
     assert set(found) == {"odd"}
     assert found["odd"].score is None
+
+
+@pytest.mark.parametrize(
+    ("said", "explanation", "hints"),
+    [
+        ({"explanation": "half \ud83d"}, "half ?", ()),
+        ({"hints": ("Be \ud83d brief.",)}, "", ("Be ? brief.",)),
+        ({"revision": "a\0b", "explanation": "x\0"}, "x", ()),
+        ({"score": np.float32(0.5)}, "", ()),
+        ({"hints": (b"bytes",)}, "failed: TypeError", ()),
+    ],
+)
+async def test_odd_words_of_a_module_stop_no_judging(log, said, explanation, hints):
+    class Odd(FakeReward):
+        async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
+            return replace(await super().judge(turn, next_state), **said)
+
+    link(log, "a")
+    link(log, "b")
+    async with running(JudgeWorker(log, [Odd(lambda _: 0.5, "odd")], RewardConfig())):
+        await until(judged_all(log, 2))
+    for turn_id in ("a", "b"):
+        found = verdicts_of(log)[turn_id]["odd"]
+        assert found.explanation.startswith(explanation)
+        assert found.hints == hints
+        assert found.score == (None if "failed" in explanation else 0.5)
 
 
 async def test_a_module_that_takes_too_long_is_an_abstention(log):

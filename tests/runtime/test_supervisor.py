@@ -277,6 +277,25 @@ def test_memory_of_all_processes_is_summed(supervisor):
     assert supervisor.peak_rss_bytes >= supervisor.rss_bytes
 
 
+def test_a_process_that_is_stopped_while_others_are_looked_at_stays_stopped(
+    supervisor, monkeypatch
+):
+    for name in ("first", "second"):
+        supervisor.start(name, "sleeper", stdin="")
+    first, second = (supervisor._children[name].process for name in ("first", "second"))
+
+    def look() -> None:  # as if in another thread, in the middle of `poll`
+        supervisor.stop("second")
+
+    monkeypatch.setattr(first, "poll", look)
+    supervisor.poll()
+    assert second.poll() is not None
+    assert supervisor.notices == []
+    monkeypatch.undo()
+    supervisor.poll()
+    assert list(supervisor._children) == ["first"]
+
+
 def test_a_run_has_one_owner(paths):
     with (
         paths.locked(),

@@ -13,8 +13,9 @@ import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
-from clawjax.gateway.wire import whole, whole_json
+from clawjax.gateway.wire import whole_json
 from clawjax.records import ToolCall
+from clawjax.texts import whole
 
 __all__ = [
     "CallDelta",
