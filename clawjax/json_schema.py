@@ -22,17 +22,23 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def schema_problem(value: Any, schema: Mapping[str, Any], where: str = "arguments") -> str | None:
-    """What is wrong with a value; None where nothing is."""
+def schema_problem(value: Any, schema: Any, where: str = "arguments") -> str | None:
+    """What is wrong with a value; None where nothing is.
+
+    A schema may be a boolean; a keyword whose own value is malformed is not looked at.
+    """
+    if not isinstance(schema, Mapping):
+        return f"{where} may not be there" if schema is False else None
     kinds = schema.get("type")
-    names = [kinds] if isinstance(kinds, str) else list(kinds or ())
+    names = [kinds] if isinstance(kinds, str) else [*kinds] if isinstance(kinds, list) else []
     if names and not any(_is(value, name) for name in names):
         return f"{where} should be of type {' or '.join(names)}, not {value!r:.60}"
-    if "enum" in schema and value not in schema["enum"]:
-        return f"{where}={value!r:.60} is none of {schema['enum']}"
+    allowed = schema.get("enum")
+    if isinstance(allowed, list) and value not in allowed:
+        return f"{where}={value!r:.60} is none of {allowed}"
     if isinstance(value, dict):
         return _object_problem(value, schema, where)
-    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping | bool):
         found = (
             schema_problem(each, schema["items"], f"{where}[{i}]") for i, each in enumerate(value)
         )
@@ -41,8 +47,9 @@ def schema_problem(value: Any, schema: Mapping[str, Any], where: str = "argument
 
 
 def _object_problem(value: dict[str, Any], schema: Mapping[str, Any], where: str) -> str | None:
-    properties: Mapping[str, Any] = schema.get("properties", {})
-    for name in schema.get("required", ()):
+    said, required = schema.get("properties"), schema.get("required")
+    properties: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
+    for name in required if isinstance(required, list) else ():
         if name not in value:
             return f"{where} lacks {name!r}"
     for name, each in value.items():
@@ -59,4 +66,6 @@ def _object_problem(value: dict[str, Any], schema: Mapping[str, Any], where: str
 def _is(value: Any, name: str) -> bool:
     if name in ("number", "integer") and isinstance(value, bool):
         return False
+    if name == "integer" and isinstance(value, float):
+        return value.is_integer()  # JSON has one kind of number: 3.0 is 3
     return name not in _TYPES or isinstance(value, _TYPES[name])

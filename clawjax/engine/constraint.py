@@ -76,20 +76,24 @@ class Grammars:
     @cached_property
     def _vocabulary(self) -> llguidance.LLTokenizer:
         return llguidance.LLTokenizer(
-            llguidance.TokenizerWrapper(_Vocabulary(self._tokenizer)),
-            n_vocab=self._vocab_size,
+            llguidance.TokenizerWrapper(_Vocabulary(self._tokenizer, self._vocab_size)),
             eos_token=sorted(self._tokenizer.eos_ids),
         )
 
 
 class _Vocabulary:
-    """A tokenizer as `llguidance.TokenizerWrapper` wants it."""
+    """A tokenizer as `llguidance.TokenizerWrapper` wants it, with a token for each logit.
 
-    def __init__(self, tokenizer: ChatTokenizer) -> None:
-        ids = range(tokenizer.vocab_size)
+    Models pad their tables, Qwen2.5 by 271 rows: tokens without bytes, which no grammar allows. A
+    wrapped vocabulary has the size of its list, whatever `n_vocab` says.
+    """
+
+    def __init__(self, tokenizer: ChatTokenizer, vocab_size: int) -> None:
+        ids = range(min(tokenizer.vocab_size, vocab_size))
+        padding = [b""] * (vocab_size - len(ids))
         self.eos_token_id = min(tokenizer.eos_ids)
         self.bos_token_id = None
-        self.tokens = [tokenizer.piece(i) for i in ids]
+        self.tokens = [tokenizer.piece(i) for i in ids] + padding
         self.special_token_ids = [i for i in ids if tokenizer.is_special(i)]
         self._tokenizer = tokenizer
 

@@ -180,6 +180,15 @@ class Reply:
             cached_tokens=self.cached if len(self.drawn) == 1 else 0,
         )
 
+    @property
+    def position(self) -> int:
+        """Of the next token in the whole text: with the seed it decides what is drawn.
+
+        So a reply that goes on elsewhere, its tokens so far behind the prompt, draws as it would
+        have here, not the same numbers once more.
+        """
+        return len(self.job.request.prompt_ids) + len(self.drawn)
+
     def sampling_row(self) -> SamplingRows[np.ndarray]:
         """Its sampling parameters as host arrays of one row, at the next token."""
         request = self.job.request
@@ -192,7 +201,7 @@ class Reply:
             top_p=np.asarray([sampling.top_p], np.float32),
             min_p=np.asarray([sampling.min_p], np.float32),
             seed=np.asarray([[(request.seed >> 32) & _WORD, request.seed & _WORD]], np.uint32),
-            step=np.asarray([len(self.drawn)], np.int32),
+            step=np.asarray([self.position], np.int32),
             top_logprobs=np.asarray([request.top_logprobs], np.int32),
         )
 

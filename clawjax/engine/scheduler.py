@@ -361,7 +361,7 @@ class Scheduler:
             constraint.take(token)
         text, finish_reason = running.take(token, self._eos_ids)
         self._tokens[running.slot] = token
-        self._rows.step[running.slot] = len(running.drawn)
+        self._rows.step[running.slot] = running.position
         if finish_reason is not None:
             self._release(running)
         if len(running.drawn) == 1:

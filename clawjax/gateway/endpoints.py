@@ -313,8 +313,12 @@ def check_model(name: str, available: str) -> None:
         raise WireError(msg, status=404, code="model_not_found", param="model")
 
 
-async def read_object(request: Request, max_bytes: int) -> JsonObject:
+async def read_object(
+    request: Request, max_bytes: int, *, may_be_empty: bool = False
+) -> JsonObject:
     """Read a JSON object without ever holding more than `max_bytes`.
+
+    Where it `may_be_empty`, no body at all is an object without entries.
 
     Raises:
         WireError: 413 over the limit, 408 where it does not arrive, 400 where it is no JSON object.
@@ -324,10 +328,11 @@ async def read_object(request: Request, max_bytes: int) -> JsonObject:
         raise _too_large(max_bytes)
     try:
         async with asyncio.timeout(_BODY_TIMEOUT_S):
-            return parse_object(await _read(request, max_bytes))
+            body = await _read(request, max_bytes)
     except TimeoutError as error:
         msg = f"the body has not arrived within {_BODY_TIMEOUT_S:.0f} s: send it again"
         raise WireError(msg, status=408, code="body_timeout") from error
+    return {} if may_be_empty and not body else parse_object(body)
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

@@ -47,7 +47,11 @@ def tokenizer_from_gguf(file: GgufFile) -> ChatTokenizer:
         added=_added_tokens(file, tokens),
     )
     _begin_texts(bpe, file, tokens)
-    template = ChatTemplate(_require(file, "tokenizer.chat_template"), _named(file, tokens))
+    template = ChatTemplate(
+        _require(file, "tokenizer.chat_template"),
+        _named(file, tokens),
+        with_tools=file.metadata.get("tokenizer.chat_template.tool_use"),
+    )
     return ChatTokenizer(bpe, template, eos_ids=_eos_ids(file, tokens))
 
 

@@ -74,6 +74,7 @@ class _Tensors(Mapping[str, "np.ndarray"]):
     """The tensors of several safetensors files as fp32; holds none of them."""
 
     def __init__(self, paths: list[Path]) -> None:
+        import ml_dtypes  # noqa: F401 - numpy learns of bfloat16 by it
         from safetensors import SafetensorError, safe_open
 
         self._files: dict[str, Any] = {}
@@ -171,25 +172,32 @@ def _tokenizer(directory: Path, config: Mapping[str, Any]) -> ChatTokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     settings = _read_optional_json(directory / "tokenizer_config.json")
-    template = ChatTemplate(_template(directory, settings), _named_tokens(settings))
+    templates = _templates(directory, settings)
+    template = ChatTemplate(
+        templates["default"], _named_tokens(settings), with_tools=templates.get("tool_use")
+    )
     eos_ids = _eos_ids(directory, config, settings, tokenizer)
     return ChatTokenizer(tokenizer, template, eos_ids=eos_ids)
 
 
-def _template(directory: Path, settings: Mapping[str, Any]) -> str:
+def _templates(directory: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """By name: `default`, and `tool_use` where conversations with tools have one of their own."""
     path = directory / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
-    template = settings.get("chat_template")
-    if isinstance(template, list):
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
-    if not template:
+        more = directory.glob("additional_chat_templates/*.jinja")
+        templates = {file.stem: file.read_text(encoding="utf-8") for file in more}
+        return templates | {"default": path.read_text(encoding="utf-8")}
+    found = settings.get("chat_template")
+    if isinstance(found, list):
+        found = {entry["name"]: entry["template"] for entry in found}
+    templates = found if isinstance(found, dict) else {"default": found}
+    if not templates.get("default"):
         msg = (
             f"{directory} has no chat template: use an instruct model, or put a "
             "chat_template.jinja beside its weights"
         )
         raise ConfigError(msg)
-    return template
+    return templates
 
 
 def _named_tokens(settings: Mapping[str, Any]) -> dict[str, str]:

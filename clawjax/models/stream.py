@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import ml_dtypes  # noqa: F401 - numpy learns of bfloat16 by it
 import numpy as np
 from safetensors import SafetensorError, safe_open
 

@@ -44,23 +44,28 @@ _RENDER_ERRORS = (
 class ChatTemplate:
     """A compiled chat template."""
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        special_tokens: Mapping[str, str] | None = None,
+        *,
+        with_tools: str | None = None,
+    ) -> None:
         """Compile.
 
         Args:
             source: Jinja text.
             special_tokens: what the template may name, e.g. `bos_token` and `eos_token`.
+            with_tools: Jinja text of where there are tools; None where `source` is for them, too.
 
         Raises:
             ConfigError: not a template.
         """
         self.source = source
+        self.with_tools = with_tools
         self.special_tokens = dict(special_tokens or {})
-        try:
-            self._compiled = _environment().from_string(source)
-        except jinja2.TemplateError as error:
-            msg = f"the model's chat template does not compile ({error}): fix chat_template"
-            raise ConfigError(msg) from error
+        self._compiled = _compiled(source)
+        self._compiled_with_tools = self._compiled if with_tools is None else _compiled(with_tools)
 
     def render(
         self,
@@ -82,8 +87,9 @@ class ChatTemplate:
             WireError: the template rejects the messages, or the tools are not a JSON list.
         """
         tools = None if tools_json is None else _parse_tools(tools_json)
+        template = self._compiled if tools is None else self._compiled_with_tools
         try:
-            return self._compiled.render(
+            return template.render(
                 **self.special_tokens,
                 messages=_marked([_as_dict(message) for message in messages], mark),
                 tools=_marked(tools, mark),
@@ -104,6 +110,14 @@ class _GenerationTag(jinja2.ext.Extension):
         """Keep what is between the tags."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _compiled(source: str) -> jinja2.Template:
+    try:
+        return _environment().from_string(source)
+    except jinja2.TemplateError as error:
+        msg = f"the model's chat template does not compile ({error}): fix chat_template"
+        raise ConfigError(msg) from error
 
 
 def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:

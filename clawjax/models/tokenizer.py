@@ -84,9 +84,9 @@ class ChatTokenizer:
         start = 0
         for token_id, (begin, end) in zip(found.ids, found.offsets, strict=True):
             if token_id in self._control:
-                ids += (*self._encode_words(text[start:begin]), token_id)
+                ids += (*self._encode_words(text[start:begin], is_first=start == 0), token_id)
                 start = end
-        return (*ids, *self._encode_words(text[start:]))
+        return (*ids, *self._encode_words(text[start:], is_first=start == 0))
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Ids of a whole text that no template wrote: behind what the vocabulary begins texts with.
@@ -147,9 +147,10 @@ class ChatTokenizer:
             known = self._pieces[token_id] = self._piece(token_id)
         return known
 
-    def _encode_words(self, marked: str) -> list[int]:
+    def _encode_words(self, marked: str, *, is_first: bool) -> list[int]:
         """Ids of people's words, in which nothing is a control token."""
-        return self._words.encode(self._guard.unmark(marked), add_special_tokens=False).ids
+        words = self._words if is_first else self._later_words
+        return words.encode(self._guard.unmark(marked), add_special_tokens=False).ids
 
     @cached_property
     def _opening(self) -> tuple[int, ...]:
@@ -167,6 +168,16 @@ class ChatTokenizer:
         words.encode_special_tokens = True
         return words
 
+    @cached_property
+    def _later_words(self) -> tokenizers.Tokenizer:
+        """The same for what is not a text's beginning, which alone may get a space of its own."""
+        state = json.loads(self._words.to_str())
+        if not _prepend_never(state.get("pre_tokenizer")):
+            return self._words
+        words = tokenizers.Tokenizer.from_str(json.dumps(state))
+        words.encode_special_tokens = True
+        return words
+
     def _piece(self, token_id: int) -> bytes:
         if token_id in self._added:
             return self._added[token_id].content.encode()
@@ -174,9 +185,13 @@ class ChatTokenizer:
         return b"" if token is None else self._alphabet.bytes_of(token)
 
     def save(self, directory: Path) -> None:
-        """Write tokenizer.json, tokenizer_config.json and chat_template.jinja."""
+        """Write tokenizer.json, tokenizer_config.json and the chat templates."""
         self._tokenizer.save(str(directory / "tokenizer.json"))
         (directory / "chat_template.jinja").write_text(self._template.source, encoding="utf-8")
+        if self._template.with_tools is not None:
+            more = directory / "additional_chat_templates"
+            more.mkdir(exist_ok=True)
+            (more / "tool_use.jinja").write_text(self._template.with_tools, encoding="utf-8")
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
@@ -184,6 +199,17 @@ class ChatTokenizer:
         }
         path = directory / "tokenizer_config.json"
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _prepend_never(pre_tokenizer: Any) -> bool:
+    """Take the space before a text's first word out of a description; whether there was one."""
+    if not isinstance(pre_tokenizer, dict):
+        return False
+    parts = [*map(_prepend_never, pre_tokenizer.get("pretokenizers", ()))]
+    is_first = pre_tokenizer.get("prepend_scheme") == "first"
+    if is_first:
+        pre_tokenizer["prepend_scheme"] = "never"
+    return is_first or any(parts)
 
 
 class Detokenizer:

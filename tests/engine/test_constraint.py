@@ -16,7 +16,7 @@ from clawjax.models.tiny import tiny_tokenizer
 from clawjax.records import Grammar, GrammarKind
 
 TOKENIZER = tiny_tokenizer()
-VOCAB = TOKENIZER.vocab_size + 10
+VOCAB = TOKENIZER.vocab_size + 271
 """Some logits stand for no token, as in many models."""
 GRAMMARS = Grammars(TOKENIZER, VOCAB)
 SCHEMA = {

@@ -94,6 +94,16 @@ def test_a_reply_depends_on_its_seed_and_not_on_its_neighbours(scheduler: Schedu
     assert reseeded.ids != alone.ids
 
 
+def test_a_reply_that_goes_on_elsewhere_draws_what_it_would_have_drawn(
+    scheduler: Scheduler,
+) -> None:
+    begun = prompt(9)
+    (whole,) = run(scheduler, request(begun, 12, seed=5, temperature=1.0))
+    (rest,) = run(scheduler, request(begun + whole.ids[:4], 8, seed=5, temperature=1.0))
+    assert rest.ids == whole.ids[4:]
+    np.testing.assert_allclose(rest.logprobs, whole.logprobs[4:], atol=1e-4)
+
+
 def test_a_long_prompt_does_not_stall_a_running_reply(scheduler: Scheduler) -> None:
     replies: dict[Job, Reply] = {}
     running = submit(scheduler, request(prompt(4), 40))

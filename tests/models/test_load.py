@@ -156,6 +156,27 @@ def test_a_template_may_be_in_the_tokenizer_config(directory):
         assert load_tokenizer(config_of(directory))[0].render([]) == text
 
 
+@pytest.mark.parametrize("form", ["settings", "folder"])
+def test_a_template_for_tools_is_used_where_there_are_tools(directory, form, tmp_path):
+    named = {"default": "plain", "tool_use": "{{ tools[0].name }}"}
+    if form == "settings":
+        (directory / "chat_template.jinja").unlink()
+        listed = [{"name": name, "template": text} for name, text in named.items()]
+        edit(directory / "tokenizer_config.json", chat_template=listed)
+    else:
+        (directory / "chat_template.jinja").write_text(named["default"])
+        (directory / "additional_chat_templates").mkdir()
+        file = directory / "additional_chat_templates" / "tool_use.jinja"
+        file.write_text(named["tool_use"])
+    tokenizer = load_tokenizer(config_of(directory))[0]
+    assert tokenizer.render([]) == "plain"
+    assert tokenizer.render([], tools_json='[{"name": "look"}]') == "look"
+    tokenizer.save(tmp_path)
+    assert (tmp_path / "chat_template.jinja").read_text() == named["default"]
+    kept = tmp_path / "additional_chat_templates" / "tool_use.jinja"
+    assert kept.read_text() == named["tool_use"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("Qwen/Qwen3-0.6B", True), ("qwen", False), ("./a", False), ("../a", False), ("a/b/c", False)],

@@ -1,6 +1,8 @@
 """Adapters worked into a base's files: what they compute, and what is refused."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -102,6 +104,25 @@ def test_files_names_and_number_types_are_the_bases(tmp_path, dtype):
     expected = (before + b @ a * 1.5).astype(DTYPES[dtype]).astype(np.float32)
     after = load_file(merged / "1.safetensors")["m.up.weight"].astype(np.float32)
     np.testing.assert_allclose(after, expected, rtol=1e-2 if dtype == "BF16" else 1e-3)
+
+
+def test_bfloat16_is_read_where_nothing_imports_jax(tmp_path):
+    """The serving process before SGLang servers is such a one."""
+    base, adapter = small_base(tmp_path, "BF16"), small_adapter(tmp_path)
+    (tmp_path / "merged").mkdir()
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from clawjax.models.huggingface import _Tensors\n"
+        "from clawjax.models.merged import read_adapter, write_merged\n"
+        f"files = sorted(Path({str(base)!r}).iterdir())\n"
+        f"write_merged(Path({str(tmp_path / 'merged')!r}), files, "
+        f"read_adapter(Path({str(adapter)!r})))\n"
+        "assert _Tensors(files)['m.norm.weight'].sum() == 6\n"
+        "assert 'jax' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert "m.up.weight" in load_file(tmp_path / "merged" / "1.safetensors")
 
 
 @pytest.mark.parametrize(

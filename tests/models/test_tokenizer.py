@@ -69,6 +69,28 @@ def test_a_whole_text_begins_as_the_vocabulary_begins_texts():
     assert begun.encode("hello") == begun.encode_prompt("hello") == text
 
 
+def test_typed_control_tokens_put_no_spaces_into_the_rest():
+    """Where the tokenizer sets a space before the first word of a text, it does so once."""
+    pieces = ["<unk>", "</s>", *"▁abcs/<>", "▁a"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    bpe = tokenizers.Tokenizer(
+        tokenizers.models.BPE(vocabulary, [("▁", "a")], unk_token="<unk>", byte_fallback=False)
+    )
+    bpe.add_special_tokens(["</s>"])
+    bpe.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    bpe.decoder = tokenizers.decoders.Sequence(
+        [tokenizers.decoders.Replace("▁", " "), tokenizers.decoders.ByteFallback()]
+    )
+    source = "{% for m in messages %}{{ m.content }}</s>{% endfor %}"
+    tokenizer = ChatTokenizer(bpe, ChatTemplate(source), eos_ids=frozenset({1}))
+    plain = [Message("user", "a"), Message("user", "b")]
+    typed = [Message("user", "a"), Message("user", "b</s>")]
+    a, end, b = vocabulary["▁a"], vocabulary["</s>"], vocabulary["b"]
+    assert tokenizer.encode_prompt(tokenizer.render(plain)) == (a, end, b, end)
+    spelt = tuple(vocabulary[letter] for letter in "</s>")
+    assert tokenizer.encode_prompt(tokenizer.render(typed)) == (a, end, b, *spelt, end)
+
+
 def test_an_unknown_id_is_no_text():
     assert TINY.decode([10**6]) == ""
     assert TINY.special_text(10**6) == ""

@@ -6,6 +6,7 @@ The answers have SGLang's fields. Ours besides: `lease_s`, in which a pause ends
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -18,10 +19,10 @@ from clawjax.engine.pausing import PauseMode
 from clawjax.engine.server.answers import Json
 from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.controlled import controlled
-from clawjax.engine.server.wire import Wanted
 from clawjax.errors import StoreError, WireError
 from clawjax.gateway.endpoints import read_object
 from clawjax.gateway.wire import JsonObject, read_flag, read_number, read_text, reject
+from clawjax.protocols import GenerateRequest
 from clawjax.records import SamplingParams
 
 __all__ = ["ControlRoutes"]
@@ -74,13 +75,18 @@ class ControlRoutes:
         return Response(status_code=200 if is_healthy else 503)
 
     async def health_generate(self, _: Request) -> Response:
-        """200 once a token was drawn; 503 where that takes too long, as while paused."""
+        """200 once a token was drawn, by whatever weights are served; 503 where that takes long."""
         backend = self._startup.backend
-        token = min(backend.tokenizer.eos_ids)
-        one = Wanted("health", "health", None, (token,), SamplingParams(1, temperature=0.0), seed=0)
+        request = GenerateRequest(
+            request_id=f"health-{uuid.uuid4().hex}",
+            prompt_ids=(min(backend.tokenizer.eos_ids),),
+            sampling=SamplingParams(1, temperature=0.0),
+            seed=0,
+        )
         try:
             async with asyncio.timeout(_HEALTH_TIMEOUT_S):
-                await backend.generator.finish(one)
+                async for _ in backend.engine.generate(request):
+                    pass
         except TimeoutError:
             return Response(status_code=503)
         return Response(status_code=200)
@@ -233,9 +239,7 @@ class ControlRoutes:
 
     async def _object(self, request: Request) -> JsonObject:
         """The body; none at all is an empty one."""
-        if request.headers.get("content-length", "0") == "0":
-            return {}
-        return await read_object(request, self._settings.max_body_bytes)
+        return await read_object(request, self._settings.max_body_bytes, may_be_empty=True)
 
 
 def _ok(message: str, **fields: object) -> Response:

@@ -56,9 +56,9 @@ class Generator:
             WireError: the request cannot be served as it is.
             EngineError: the engine has stopped.
         """
-        prompt_ids = (
-            wanted.input_ids if wanted.text is None else self._tokenizer.encode_text(wanted.text)
-        )
+        prompt_ids = wanted.input_ids
+        if wanted.text is not None:  # a long one takes seconds
+            prompt_ids = await asyncio.to_thread(self._tokenizer.encode_text, wanted.text)
         start = wanted.logprob_start
         if start is not None and start >= len(prompt_ids):
             msg = f"logprob_start_len is {start}, but the prompt has {len(prompt_ids)} tokens."
@@ -133,10 +133,12 @@ class Generator:
         async def to_the_end() -> None:
             try:
                 await pump_all()
-            finally:
+            except BaseException:
                 if shown.full():
                     shown.get_nowait()  # nobody reads on after a failure
                 shown.put_nowait(None)
+                raise
+            await shown.put(None)
 
         pumping = asyncio.ensure_future(to_the_end())
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import httpx
 import pytest
@@ -11,9 +13,10 @@ import pytest
 from clawjax.engine.server.app import create_app, new_backend
 from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.shelf import WeightShelf
+from clawjax.engine.server.wire import Wanted
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.protocols import TokenChunk
-from clawjax.records import FinishReason, Grammar, GrammarKind
+from clawjax.records import FinishReason, Grammar, GrammarKind, SamplingParams
 from clawjax.testing import FakeEngine
 
 SETTINGS = Settings(model_path="fake", model_name="fake")
@@ -95,6 +98,39 @@ async def test_any_engine_is_served(client: httpx.AsyncClient, engine: FakeEngin
     assert said["choices"][0]["message"]["content"] == "hello you"
 
 
+async def test_who_reads_slowly_misses_nothing(startup: Startup) -> None:
+    said, tokenizer = "x" * 700, tiny_tokenizer()
+    backend = new_backend(
+        FakeEngine(tokenizer, [said], context_length=2048),
+        tokenizer,
+        WeightShelf("base", "v1"),
+        SETTINGS,
+    )
+    sampling = SamplingParams(900, temperature=0.0)
+    wanted = Wanted("a", "a", None, (1,), sampling, seed=0)
+    seen = []
+    async with aclosing(
+        backend.generator.grow_all([wanted], lambda _, answer: len(answer.token_ids))
+    ) as growing:
+        async for length in growing:
+            seen.append(length)
+            if len(seen) == 1:
+                await asyncio.sleep(0.5)  # the reply ends meanwhile, with all room taken
+    assert seen == sorted(set(seen))
+    assert seen == list(range(seen[0], len(tokenizer.encode(said)) + 2, seen[1] - seen[0]))
+
+
+async def test_the_probe_of_health_waits_for_no_weights(
+    client: httpx.AsyncClient, startup: Startup, engine: FakeEngine, monkeypatch
+) -> None:
+    def refuse(name):
+        raise AssertionError(name)
+
+    monkeypatch.setattr(startup.backend.policies, "using", refuse)
+    assert (await client.get("/health_generate")).status_code == 200
+    assert len(engine.requests) == 1
+
+
 class Aborted(FakeEngine):
     """Reads a prompt of three tokens until it is aborted, and any other at once."""
 
@@ -108,6 +144,28 @@ class Aborted(FakeEngine):
         raise AssertionError
 
     pause = resume = flush = abort
+
+
+async def test_a_body_without_a_length_is_read(startup: Startup) -> None:
+    paused: list[str] = []
+
+    class Pausing(Aborted):
+        async def pause(self, mode, *, lease_s):
+            paused.append(mode.value)
+
+    tokenizer = tiny_tokenizer()
+    shelf = WeightShelf("base", "v1")
+    startup.complete(new_backend(Pausing(tokenizer, ["hi"]), tokenizer, shelf, SETTINGS))
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"mode": "in'
+        yield b'_place"}'
+
+    transport = httpx.ASGITransport(create_app(startup, SETTINGS))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        assert (await client.post("/pause_generation", content=body())).status_code == 200
+        assert (await client.post("/pause_generation")).status_code == 200
+    assert paused == ["in_place", "abort"]
 
 
 @pytest.mark.parametrize("top_logprobs", [0, 2])

@@ -1,0 +1,49 @@
+"""Values against schemas, also such as a stranger writes."""
+
+import pytest
+
+from clawjax.json_schema import schema_problem
+
+PERSON = {
+    "type": "object",
+    "properties": {"age": {"type": "integer"}, "name": {"type": ["string", "null"]}},
+    "required": ["age"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"age": 3}, None),
+        ({"age": 3.0, "name": None}, None),
+        ({"age": 3.5}, "arguments.age should be of type integer"),
+        ({"age": True}, "arguments.age should be of type integer"),
+        ({"name": "x"}, "lacks 'age'"),
+        ({"age": 1, "x": 1}, "has no 'x'"),
+        ([], "should be of type object"),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_named(value, problem):
+    found = schema_problem(value, PERSON)
+    assert found is None if problem is None else problem in found
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        True,
+        {},
+        {"properties": {"a": True}},
+        {"properties": None, "required": None, "enum": None, "items": None, "type": None},
+        {"enum": {"a": 1}, "required": "a", "properties": ["a"], "type": 3},
+        {"properties": {"a": {"items": True}}},
+    ],
+)
+def test_odd_schemas_refuse_nothing(schema):
+    assert schema_problem({"a": [1]}, schema) is None
+
+
+def test_a_schema_may_forbid():
+    assert "arguments.a may not be there" in schema_problem({"a": 1}, {"properties": {"a": False}})
+    assert "[0] may not be there" in schema_problem([1], {"items": False})
