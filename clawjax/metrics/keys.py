@@ -24,7 +24,7 @@ KEYS: tuple[Key, ...] = (
     Key("train/version", "version", "policy version that the step made"),
     Key("train/objective", "text", "formula of what the step minimised: the terms that had turns"),
     Key("train/terms", "text", "how many turns fed each configured term, and why others did not"),
-    Key("train/loss", "nats", "what the step minimised: policy term plus weighted KL"),
+    Key("train/loss", "nats", "what the step minimised: all terms, each with its weight"),
     Key("train/rl_loss", "nats", "the scores' term alone, mean over the scored turns' tokens"),
     Key("train/opd_loss", "nats", "the hints' term alone, mean over the taught turns' tokens"),
     Key("train/dpo_loss", "nats", "DPO's loss, mean over pairs"),
