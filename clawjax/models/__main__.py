@@ -10,6 +10,8 @@ Without `--weights` the model itself is written, which turns a GGUF file into sa
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -63,12 +65,47 @@ def _export(options: argparse.Namespace) -> None:
     from clawjax.models.export import export_adapter, export_merged
 
     model = load_model(_serving_config(options.model), seed=options.seed)
+    if options.weights is not None:
+        _require_own(options.weights, model.base_id)
     if options.adapter:
         adapter, config = _read_adapter(options.weights)
         export_adapter(options.out, adapter, config, model.base_id)
     else:
         export_merged(options.out, model, _trained(model, options.weights))
     _logger.info("written to %s", options.out)
+
+
+def _require_own(weights: Path, base_id: str) -> None:
+    """A published version says what it was trained from, and what its files were.
+
+    Raises:
+        ConfigError: it is of another model, or a file is not as it was published.
+    """
+    file = weights / "manifest.json"
+    if not file.is_file():
+        return
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        base, files = manifest["base_model"], manifest["files"]
+        published = {name: described["sha256"] for name, described in files.items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        msg = f"{file} is no manifest ({error}): export another version"
+        raise ConfigError(msg) from error
+    if base != base_id:
+        msg = f"{weights} was trained from {base}, --model is {base_id}: name that model"
+        raise ConfigError(msg)
+    for name, expected in published.items():
+        if _digest(weights / name) != expected:
+            msg = f"{weights / name} is not as it was published: export another version"
+            raise ConfigError(msg)
+
+
+def _digest(file: Path) -> str | None:
+    """Of its content; None where there is no such file."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _serving_config(path: str) -> ModelConfig:

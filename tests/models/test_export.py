@@ -19,6 +19,7 @@ from clawjax.models.load import load_model
 from clawjax.models.lora import init_adapter, merge
 from clawjax.models.transformer import Transformer
 from clawjax.records import Message
+from clawjax.weights import DirectoryWeightStore
 
 DATA = Path(__file__).parent / "data"
 CONFIG = LoraConfig(rank=2, alpha=5.0, targets=["q_proj", "down_proj"])
@@ -145,6 +146,35 @@ def test_adapters_of_another_formula_are_refused(tmp_path, caplog):
         assert main([*arguments, "--out", str(tmp_path / "out"), "--adapter"]) == 2
         assert message in caplog.text
     assert not (tmp_path / "out").exists()
+
+
+def test_a_published_version_is_exported_onto_its_own_base_and_as_it_was(tmp_path, caplog):
+    trained = load_model(ModelConfig(path="random:llama"), seed=1)
+    made = tmp_path / "made"
+    export_adapter(made, some_adapter(trained), CONFIG, trained.base_id)
+    version = DirectoryWeightStore(tmp_path / "weights").publish(
+        load_file(made / "adapter_model.safetensors"),
+        version=1,
+        parent=None,
+        step=1,
+        base_model=trained.base_id,
+        kind="adapter",
+        config=json.loads((made / "adapter_config.json").read_text()),
+    )
+    arguments = ["export", "--model", "random:llama", "--weights", str(version.path)]
+    out = ["--out", str(tmp_path / "out")]
+    assert main([*arguments, "--seed", "0", *out]) == 2
+    assert f"was trained from {trained.base_id}" in caplog.text
+    assert main([*arguments, "--seed", "1", *out]) == 0
+    file = version.path / "adapter_model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(content)
+    assert main([*arguments, "--seed", "1", "--out", str(tmp_path / "again")]) == 2
+    assert "is not as it was published" in caplog.text
+    file.unlink()
+    assert main([*arguments, "--seed", "1", "--out", str(tmp_path / "again")]) == 2
 
 
 def test_a_model_in_parts_is_not_mixed_with_another(tmp_path):
