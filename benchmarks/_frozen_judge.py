@@ -9,6 +9,7 @@ from pathlib import Path
 
 from _config import composed
 
+from clawjax.config.databases import file_url
 from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.models.load import load_model
 from clawjax.runtime.build import build_app, open_log
@@ -27,9 +28,8 @@ async def frozen_judge(*overrides: str) -> AsyncIterator[str]:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        config = composed(
-            folder, *overrides, f"log.url=sqlite:///{folder}/turns.db", root="evaluate"
-        )
+        own_log = f"log.url={file_url(folder / 'turns.db')}"
+        config = composed(folder, *overrides, own_log, root="evaluate")
         model = load_model(config.model, seed=0)
         log = open_log(config.log)
         engine = await EmbeddedEngine.start(

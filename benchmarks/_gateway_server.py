@@ -18,7 +18,8 @@ from pathlib import Path
 import uvicorn
 from _child import running_script
 
-from clawjax.config import EngineConfig, GatewayConfig, LogConfig, ModelConfig
+from clawjax.config import EngineConfig, GatewayConfig, ModelConfig
+from clawjax.config.databases import file_url
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.log.store import SqlTurnLog
 from clawjax.models.load import load_tokenizer
@@ -114,7 +115,7 @@ def main() -> None:
         GatewayDeps(
             engine=NullEngine(float(tokens_per_s)),
             tokenizer=load_tokenizer(ModelConfig(path="random:llama"))[0],
-            log=SqlTurnLog.open(LogConfig(url=f"sqlite:///{folder}/turns.db").url),
+            log=SqlTurnLog.open(file_url(Path(folder, "turns.db"))),
             config=GatewayConfig(),
             sampling_defaults=EngineConfig(),
             model_name=MODEL,

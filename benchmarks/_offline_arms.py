@@ -21,6 +21,7 @@ from _feedback import Event, collect
 from _trials import begun_anew, digest, kept, settings_of
 
 from clawjax.config import RunConfig
+from clawjax.config.databases import file_url
 from clawjax.data.preferences import Rated
 from clawjax.envs.persona import load_persona
 from clawjax.errors import DataError
@@ -167,7 +168,7 @@ class Arms:
         return dataclasses.replace(
             found,
             run=dataclasses.replace(found.run, seed=seed),
-            log=dataclasses.replace(found.log, url=f"sqlite:///{folder / 'turns.db'}"),
+            log=dataclasses.replace(found.log, url=file_url(folder / "turns.db")),
             user=dataclasses.replace(found.user, persona=persona),
         )
 

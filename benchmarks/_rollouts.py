@@ -20,6 +20,7 @@ from _tiny_versions import MODEL, TinyVersions
 from _witness import Span, Witness, during, unconfirmed
 
 from clawjax.config import DeliveryConfig, EngineConfig, RunConfig, SglangConfig
+from clawjax.config.databases import file_url
 from clawjax.engine.sglang.courier import DeliveryCourier
 from clawjax.engine.sglang.directories import ModelDirectories
 from clawjax.engine.sglang.engine import SglangEngine
@@ -132,7 +133,7 @@ async def opened(
     source = open_source(MODEL)
     tokenizer, architecture, _ = load_tokenizer(MODEL)
     directories = ModelDirectories(folder / "served", source)
-    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
+    log = SqlTurnLog.open(file_url(folder / "turns.db"))
     engine = await start_engine(
         config,
         MODEL,

@@ -36,6 +36,7 @@ from _result import Goal, write_result
 from _trials import LEARNING, begun_anew, command_line, digest, kept, parsed_arms, settings_of
 
 from clawjax.config import RunConfig
+from clawjax.config.databases import file_url
 from clawjax.envs.persona import load_persona
 from clawjax.evals.asking import Asker
 from clawjax.evals.redteam import CHECKS, PERSONA_PATH, Tempting, tempting_prompts
@@ -222,7 +223,7 @@ def configured(folder: Path, arm: str, seed: int, *, is_quick: bool) -> RunConfi
         "reward.judge_timeout_s=600",
         "reward.llm_judge.timeout_s=300",
         f"user.persona={PERSONA_PATH}",
-        f"log.url=sqlite:///{folder}/turns.db",
+        f"log.url={file_url(folder / 'turns.db')}",
         f"run.seed={seed}",
         root="evaluate",
     )

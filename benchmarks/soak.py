@@ -39,6 +39,7 @@ from reliability.leftovers import objects_per_checkpoint
 from reliability.running import LEARN, RUN, SERVE, Run
 from reliability.talking import Memory, Person, Talk, connected
 
+from clawjax.config.databases import file_url
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import set_aside
 from clawjax.runtime.paths import RunPaths
@@ -214,7 +215,7 @@ async def _talk(run: Run, memory: Memory, size: Size, turns: int) -> None:
 
 def _open(run: Run) -> int:
     """Sessions with a turn that nothing has come after: the log's, or more that only memory has."""
-    log = SqlTurnLog.open(f"sqlite:///{run.folder}/turns.db")
+    log = SqlTurnLog.open(file_url(run.folder / "turns.db"))
     try:
         turns = [one.turn for one in log.open_turns(limit=100_000) if not one.next_states]
     finally:

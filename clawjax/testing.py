@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clawjax.config.databases import file_url
 from clawjax.errors import EngineError, StoreError, WireError
 from clawjax.log.store import SqlTurnLog
 from clawjax.protocols import (
@@ -43,7 +44,7 @@ _KEY = re.compile(r"[a-z0-9_]+(/[a-z0-9_@]+)+")
 
 def temporary_log(folder: Path) -> SqlTurnLog:
     """The real turn log, in `folder`."""
-    return SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
+    return SqlTurnLog.open(file_url(Path(folder, "turns.db")))
 
 
 class FakeEngine:

@@ -1,7 +1,9 @@
 """Every configuration that ships composes, and mistakes are named."""
 
+import json
 import re
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
+from clawjax.cli.run_config import kept_config
 from clawjax.config import (
     AgentConfig,
     DeliveryConfig,
     LlmJudgeConfig,
     LogConfig,
     RunConfig,
+    RunSection,
     SglangConfig,
     SynthesisConfig,
     hydra_schema,
@@ -25,6 +29,7 @@ from clawjax.config import (
 from clawjax.config.overrides import path_override
 from clawjax.config.secrets import find_secret
 from clawjax.errors import ConfigError
+from clawjax.runtime.build import open_log
 from clawjax.runtime.child import encode_config
 from clawjax.runtime.provenance import config_yaml
 
@@ -204,6 +209,48 @@ def test_a_wrong_type_is_named():
 def test_a_configuration_survives_the_way_to_a_child_process():
     config = load("experiment=personal_demo")
     assert to_run_config(OmegaConf.create(encode_config(config))) == config
+
+
+def test_texts_like_interpolations_are_the_same_wherever_they_are_sent_and_kept():
+    """`must_not_match='\\${name}'` ended the run once it had its lock."""
+    pieces = ["\\", "$", "{", "}", "${", "${name}", "'", " é\n"]
+    texts = ["".join(each) for length in (1, 2, 3) for each in product(pieces, repeat=length)]
+    config = RunConfig(run=RunSection(dir="/tmp/run"))
+    config.reward.rules.must_not_match = "\\${name}"
+    config.synthesis.personas = texts
+    config.suite.options = {"a": {"b": ["${name}", 1, None, 0.5]}}
+    assert to_run_config(json.loads(encode_config(config))) == config
+    assert to_run_config(OmegaConf.create(config_yaml(config))) == config
+
+
+def test_what_is_escaped_on_the_command_line_is_a_text_from_then_on(tmp_path):
+    config = load(r"reward.rules.must_not_match='\${name}'")
+    assert config.reward.rules.must_not_match == "${name}"
+    assert to_run_config(json.loads(encode_config(config))) == config
+    (tmp_path / "config.yaml").write_text(config_yaml(config))
+    assert kept_config(tmp_path) == config
+
+
+@pytest.mark.parametrize("name", ["what?now", "exp?a=1", "a%20b", "a b", "é#+&;", "50%", "${x}"])
+def test_the_turn_log_is_in_the_runs_folder_whatever_that_is_called(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    config = RunConfig(run=RunSection(dir=str(folder)))
+    open_log(config.log).close()
+    assert [each.name for each in folder.iterdir()] == ["turns.db"]
+    assert list(tmp_path.iterdir()) == [folder]
+    open_log(to_run_config(OmegaConf.create(config_yaml(config))).log).close()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_turn_log_is_where_the_configuration_says_or_in_the_folder():
+    assert load().log.url == "sqlite:////tmp/run/turns.db"
+    assert load("log.url=sqlite:///x/own.db").log.url == "sqlite:///x/own.db"
+
+
+def test_a_folder_that_no_address_can_name_is_refused():
+    with pytest.raises(ConfigError, match="is not UTF-8, so no address names a database there"):
+        RunConfig(run=RunSection(dir="runs/\udcff"))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from clawjax.config.databases import file_url
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import JudgedTurn, NextStateKind, Outcome
@@ -104,7 +105,7 @@ def balance(
 
 def read_books(memory: Memory, folder: Path) -> Books:
     """The balance of a run's folder, while nothing runs in it."""
-    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
+    log = SqlTurnLog.open(file_url(folder / "turns.db"))
     try:
         return balance(
             memory,

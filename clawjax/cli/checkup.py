@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from clawjax.cli.run_config import other_run, read_health
 from clawjax.config import RunConfig
+from clawjax.config.databases import file_url
 from clawjax.config.hosts import is_loopback
 from clawjax.config.secrets import bearer, read_key
 from clawjax.errors import ClawError, ConfigError
@@ -229,7 +230,7 @@ def _try_computing() -> None:
 def _try_log(folder: Path) -> None:
     from clawjax.log.store import SqlTurnLog
 
-    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
+    log = SqlTurnLog.open(file_url(folder / "turns.db"))
     try:
         log.count("doctor", 2)
         if log.counters() != {"doctor": 2}:

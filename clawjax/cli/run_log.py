@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from clawjax.config.databases import file_url
 from clawjax.errors import LogError
 from clawjax.log.connection import parse_url
+from clawjax.log.reading import open_to_read
 from clawjax.log.store import SqlTurnLog
 
 __all__ = ["add_log_arguments", "open_log"]
@@ -18,15 +20,20 @@ def add_log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", metavar="URL", help="the turn log, where it is not in that folder")
 
 
-def open_log(options: argparse.Namespace) -> SqlTurnLog:
+def open_log(options: argparse.Namespace, *, is_read_only: bool = False) -> SqlTurnLog:
     """The log that was named.
 
     Raises:
-        LogError: none was named, or it does not exist.
+        LogError: none was named, it does not exist, or it cannot be opened.
     """
+    url = _url(options)
+    return open_to_read(url) if is_read_only else SqlTurnLog.open(url)
+
+
+def _url(options: argparse.Namespace) -> str:
     if options.log is not None:
         _check_file(options.log)
-        return SqlTurnLog.open(options.log)
+        return options.log
     if options.run is None:
         msg = "no turn log is named: give the run's folder, e.g. runs/serve, or --log URL"
         raise LogError(msg)
@@ -34,7 +41,7 @@ def open_log(options: argparse.Namespace) -> SqlTurnLog:
     if not file.is_file():
         msg = f"there is no turn log {file}: give the folder of a run that has served, or --log URL"
         raise LogError(msg)
-    return SqlTurnLog.open(f"sqlite:///{file}")
+    return file_url(file)
 
 
 def _check_file(url: str) -> None:

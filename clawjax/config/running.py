@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clawjax.config.checks import at_least, at_least_or_null, require, within
+from clawjax.config.databases import file_url
 from clawjax.config.evaluating import AgentConfig, SuiteConfig
 from clawjax.config.hardware import HardwareConfig
 from clawjax.config.learning import LearnerConfig
@@ -149,7 +151,9 @@ class RunConfig:
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 
     def __post_init__(self) -> None:
-        """Check what no group can check alone."""
+        """Check what no group can check alone, and say where the turn log is."""
+        if not self.log.url and self.run.dir != MISSING:
+            self.log = replace(self.log, url=file_url(Path(self.run.dir, "turns.db")))
         require(
             self.engine.max_response_tokens < self.model.context_length,
             f"engine.max_response_tokens={self.engine.max_response_tokens} leaves no room for a "

@@ -211,11 +211,16 @@ class GatewayConfig:
 class LogConfig:
     """The turn log."""
 
-    url: str = "sqlite:///${run.dir}/turns.db"
+    url: str = ""
+    """`sqlite:///FILE`, where `?` and `%` in a path are written `%3F` and `%25`, or
+    `postgresql://...`; empty: the file `turns.db` in the run's folder."""
     busy_timeout_s: float = 30.0
     retention_days: float | None = None
     """Turns older than this are forgotten, with their texts, tokens and verdicts; null keeps them.
     What was learnt from them stays learnt."""
+    takes_over: bool = False
+    """Learn from a log that another run's learner owns, and own it from then on. For one start, and
+    where that run has ended for good: two learners on one log train its turns twice."""
 
     def __post_init__(self) -> None:
         """Writers wait for one another."""

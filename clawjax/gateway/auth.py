@@ -11,12 +11,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from clawjax.errors import WireError
-from clawjax.keys import KeyRing, Role, digest_of
+from clawjax.keys import LOCAL_SCOPE, KeyRing, Role, digest_of
 
-__all__ = ["LOCAL_SCOPE", "Authenticator", "Principal"]
-
-LOCAL_SCOPE = "local"
-"""The scope of callers without a credential."""
+__all__ = ["Authenticator", "Principal"]
 
 _DIGEST_CHARACTERS = 16
 _BEARER = "bearer "

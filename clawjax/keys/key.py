@@ -8,6 +8,7 @@ request would be a way to bring the endpoint down. So secrets are made here and 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,7 +17,21 @@ from typing import NamedTuple
 
 from clawjax.errors import ConfigError
 
-__all__ = ["ALL_ROLES", "SECRET_PREFIX", "Key", "NewKey", "Role", "digest_of", "new_key"]
+__all__ = [
+    "ALL_ROLES",
+    "LOCAL_SCOPE",
+    "SECRET_PREFIX",
+    "Key",
+    "NewKey",
+    "Role",
+    "digest_of",
+    "has_form_of_scope",
+    "key_of",
+    "new_key",
+]
+
+LOCAL_SCOPE = "local"
+"""The scope (`Turn.scope`) of callers without a credential."""
 
 SECRET_PREFIX = "ck-"  # noqa: S105 - what secrets begin with
 """Tells a key of ours from others' in a text; see `clawjax.gateway.redaction`."""
@@ -68,6 +83,11 @@ class NewKey(NamedTuple):
 def digest_of(secret: bytes) -> str:
     """What is kept of a secret."""
     return hashlib.sha256(secret).hexdigest()
+
+
+def has_form_of_scope(text: str) -> bool:
+    """Whether turns can be kept under it: the beginning of a digest, whoever's, or `local`."""
+    return text == LOCAL_SCOPE or bool(re.fullmatch(rf"[0-9a-f]{{{_ID_CHARACTERS}}}", text))
 
 
 def key_of(

@@ -14,9 +14,17 @@ from clawjax.errors import ConfigError
 from clawjax.keys.file import KeyFile
 from clawjax.keys.key import ALL_ROLES, Key, digest_of, key_of
 
-__all__ = ["KeyRing"]
+__all__ = ["ENVIRONMENT", "KeyRing", "environment_key"]
 
 _log = logging.getLogger(__name__)
+
+ENVIRONMENT = "environment"
+"""The name of the key that is in an environment variable."""
+
+
+def environment_key(secret: str) -> Key:
+    """The key of that name."""
+    return key_of(secret, name=ENVIRONMENT, roles=ALL_ROLES, created_at=0.0)
 
 
 class KeyRing:
@@ -34,8 +42,7 @@ class KeyRing:
         """
         self._environment: tuple[Key, ...] = ()
         if secret:
-            named = key_of(secret, name="environment", roles=ALL_ROLES, created_at=0.0)
-            self._environment = (named,)
+            self._environment = (environment_key(secret),)
         self._file = file
         self._stamp = None if file is None else file.stamp()
         self._keys = self._environment + (() if file is None else file.read())

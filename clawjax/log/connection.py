@@ -5,9 +5,13 @@ Invariant: a transaction of a connection whose `info` says `writes` excludes eve
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -15,8 +19,18 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from clawjax.errors import LogError
+from clawjax.log.upgrade import lend_missing
 
-__all__ = ["chunks", "connect", "overwrite", "parse_url", "reason_of", "shown_url", "snapshots"]
+__all__ = [
+    "chunks",
+    "connect",
+    "opening",
+    "overwrite",
+    "parse_url",
+    "reason_of",
+    "shown_url",
+    "snapshots",
+]
 
 _URL_FORMS = "write it as sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
 
@@ -31,7 +45,7 @@ def parse_url(url: str) -> sa.URL:
     """The address of a turn log.
 
     Raises:
-        LogError: no such address, or another database's.
+        LogError: no such address, another database's, or a path that was cut at its `?`.
     """
     try:
         parsed = sa.make_url(url)
@@ -40,6 +54,11 @@ def parse_url(url: str) -> sa.URL:
         raise LogError(msg) from error
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         msg = f"log.url names a {parsed.get_backend_name()} database: {_URL_FORMS}"
+        raise LogError(msg)
+    _, mark, options = url.partition("?")
+    is_path = mark and ("/" in options or "=" not in options)
+    if parsed.get_backend_name() == "sqlite" and is_path:
+        msg = f"log.url={url!r} ends at its `?`, which is no path's: write `?` as %3F, `%` as %25"
         raise LogError(msg)
     return parsed
 
@@ -50,7 +69,27 @@ def shown_url(parsed: sa.URL) -> str:
     return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
-def connect(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:
+@contextmanager
+def opening(shown: str, fix: str) -> Generator[None]:
+    """Say which log cannot be opened, why, and what to do.
+
+    Raises:
+        LogError: it cannot.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        msg = (
+            f"the turn log {shown} needs the package {error.name}, which is not installed: "
+            'run pip install "psycopg[binary]" for PostgreSQL, or use log=sqlite'
+        )
+        raise LogError(msg) from error
+    except (SQLAlchemyError, LogError) as error:
+        msg = f"cannot open the turn log {shown}: {reason_of(error)}: {fix}"
+        raise LogError(msg) from error
+
+
+def connect(parsed: sa.URL, busy_timeout_s: float, *, is_read_only: bool = False) -> sa.Engine:
     """An engine for a database; nothing is connected before it is used.
 
     Raises:
@@ -58,9 +97,10 @@ def connect(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:
         SQLAlchemyError: another database than these two cannot be used.
     """
     if parsed.get_backend_name() != "sqlite":
-        return _connect_server(parsed, busy_timeout_s)
+        server = _connect_server(parsed, busy_timeout_s)
+        return server.execution_options(postgresql_readonly=True) if is_read_only else server
     engine = sa.create_engine(
-        parsed,
+        _to_read(parsed) if is_read_only else parsed,
         pool_timeout=busy_timeout_s,
         connect_args={"timeout": busy_timeout_s},
         hide_parameters=True,  # conversations stay out of tracebacks
@@ -69,6 +109,10 @@ def connect(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
+        if is_read_only:
+            lend_missing(connection)
+            connection.execute("PRAGMA query_only=ON")
+            return
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
@@ -80,6 +124,25 @@ def connect(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
     return engine
+
+
+def _to_read(parsed: sa.URL) -> sa.URL:
+    """The address of an SQLite file that is there already, and that is not to be changed.
+
+    Where nothing can be written SQLite cannot make the index of the write-ahead log, so it is told
+    that the file stays as it is; only while no such log says that somebody writes. Where it could,
+    `mode=ro` would leave the index behind, so the connection itself refuses to write.
+    """
+    if not parsed.database or "uri" in parsed.query:
+        return parsed
+    file = Path(parsed.database).resolve()  # the write-ahead log is beside what a link points to
+    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+        how = {"mode": "rw"}
+    elif os.path.exists(f"{file}-wal"):
+        how = {"mode": "ro"}
+    else:
+        how = {"mode": "ro", "immutable": "1"}
+    return parsed.set(database=f"file:{quote(str(file))}").update_query_dict({**how, "uri": "1"})
 
 
 def _connect_server(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:

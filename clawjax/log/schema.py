@@ -33,6 +33,7 @@ __all__ = [
     "metadata",
     "next_states",
     "outcomes",
+    "owners",
     "review_items",
     "review_labels",
     "review_leases",
@@ -40,14 +41,15 @@ __all__ = [
     "verdicts",
 ]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Kept in the cursor `schema`; a log of a version that is not understood is refused."""
 
-UPGRADED_BY_ADDING = frozenset({2, 3, 4})
+UPGRADED_BY_ADDING = frozenset({2, 3, 4, 5})
 """Versions that only lack tables and columns. Opening such a log adds them; rows stay as they are.
 
 2 has no `links`: its turns were placed, but why was not kept. 3 has no `forgotten`. 4 has no review
-queue, and no `components` and no `revision` of verdicts. A column added later is nullable.
+queue, and no `components` and no `revision` of verdicts. 5 has no `owners`. A column added later is
+nullable.
 """
 
 metadata = MetaData()
@@ -183,6 +185,13 @@ review_labels = Table(
     Column("labelled_at", Float, nullable=False),
     Column("undone_at", Float),
     sqlite_autoincrement=True,
+)
+
+owners = Table(
+    "owners",
+    metadata,
+    Column("owner_id", String, primary_key=True),
+    Column("run", Text, nullable=False),
 )
 
 cursors = Table(

@@ -23,6 +23,7 @@ from clawjax.log import codec
 from clawjax.log.connection import (
     chunks,
     connect,
+    opening,
     overwrite,
     parse_url,
     reason_of,
@@ -86,24 +87,11 @@ class SqlTurnLog:
         """
         parsed = parse_url(url)
         shown = shown_url(parsed)
-        try:
-            engine = connect(parsed, busy_timeout_s)
-            log = cls(engine, clock=clock)
+        with opening(shown, "make sure that it exists and can be written, or set log.url"):
+            log = cls(connect(parsed, busy_timeout_s), clock=clock)
             with log.writing() as connection:
                 add_missing(connection)
                 log._insert(connection, cursors, [{"name": "schema", "position": SCHEMA_VERSION}])
-        except ModuleNotFoundError as error:
-            msg = (
-                f"the turn log {shown} needs the package {error.name}, which is not installed: "
-                'run pip install "psycopg[binary]" for PostgreSQL, or use log=sqlite'
-            )
-            raise LogError(msg) from error
-        except (SQLAlchemyError, LogError) as error:
-            msg = (
-                f"cannot open the turn log {shown}: {reason_of(error)}: make sure that it exists "
-                "and can be written, or set log.url"
-            )
-            raise LogError(msg) from error
         found = log.cursor("schema")
         if found in UPGRADED_BY_ADDING:
             log.move_cursor("schema", SCHEMA_VERSION)

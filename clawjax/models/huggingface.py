@@ -190,7 +190,7 @@ def _templates(directory: Path, settings: Mapping[str, Any]) -> dict[str, str]:
     found = settings.get("chat_template")
     if isinstance(found, list):
         found = {entry["name"]: entry["template"] for entry in found}
-    templates = found if isinstance(found, dict) else {"default": found}
+    templates: dict[str, str] = found if isinstance(found, dict) else {"default": found or ""}
     if not templates.get("default"):
         msg = (
             f"{directory} has no chat template: use an instruct model, or put a "

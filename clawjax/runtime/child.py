@@ -6,7 +6,6 @@ environment and in no file.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -17,9 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from omegaconf import OmegaConf
-
 from clawjax.config import RunConfig, to_run_config
+from clawjax.config.writing import written
 from clawjax.errors import ClawError, ConfigError, LearnerError, LogError, StoreError, WireError
 from clawjax.runtime.logs import FORMATS, JsonLines, PlainLines
 from clawjax.runtime.paths import RunPaths
@@ -50,10 +48,7 @@ EXIT_STORAGE = 4
 
 def encode_config(config: RunConfig) -> str:
     """One line of JSON for a child's standard input."""
-    container = OmegaConf.to_container(
-        OmegaConf.structured(dataclasses.replace(config)), resolve=True, enum_to_str=True
-    )
-    return json.dumps(container)
+    return json.dumps(written(config))
 
 
 def parent_is_alive() -> bool:

@@ -24,8 +24,9 @@ from clawjax.models.processes import (
     led_call,
     one_fate,
 )
-from clawjax.runtime.build import open_log, use_compilation_cache
+from clawjax.runtime.build import use_compilation_cache
 from clawjax.runtime.child import parent_is_alive, run_child
+from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths, note_json
 from clawjax.weights import DirectoryWeightStore
 
@@ -89,7 +90,7 @@ def _learn(config: RunConfig, paths: RunPaths, pulse: Pulse) -> None:
     if _leads(config):
         limit = config.monitor.max_file_bytes
         monitor = JsonlMonitor(paths.metrics, source="learner", max_bytes=limit)
-        log = open_log(config.log)
+        log = open_own_log(config, paths)
     else:
         log, monitor = None, None
     learner = _build(config, paths, log, monitor)

@@ -28,9 +28,10 @@ from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import LoadedModel
 from clawjax.protocols import Engine
 from clawjax.rewards.worker import CURSOR, JudgeWorker
-from clawjax.runtime.build import build_app, open_log
+from clawjax.runtime.build import build_app
 from clawjax.runtime.in_process import judges_and_learner
 from clawjax.runtime.loopback import serving
+from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths
 from clawjax.weights import DirectoryWeightStore
 
@@ -70,7 +71,8 @@ class Lockstep:
                 embedded engine.
 
         Raises:
-            ConfigError: an engine that is not in this process, and is not given.
+            ConfigError: an engine that is not in this process, and is not given; or another run
+                owns the log.
             EngineError, LearnerError, LogError: a part cannot be started.
         """
         require(
@@ -81,7 +83,7 @@ class Lockstep:
         config = _without_waits(config)
         store = DirectoryWeightStore(paths.weights)
         async with AsyncExitStack() as stack:
-            log = open_log(config.log)
+            log = open_own_log(config, paths)
             stack.callback(log.close)
             monitor = JsonlMonitor(paths.metrics, source="evaluation")
             stack.callback(monitor.close)

@@ -53,7 +53,8 @@ from clawjax.models.transformer import Params
 from clawjax.records import SamplingParams
 from clawjax.rewards.pair_model import PairModel, packaged_features
 from clawjax.rewards.stored_scorer import StoredScorer
-from clawjax.runtime.build import open_log, use_compilation_cache
+from clawjax.runtime.build import use_compilation_cache
+from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths, read_json, write_json
 from clawjax.runtime.provenance import config_yaml
 from clawjax.weights import DirectoryWeightStore
@@ -148,7 +149,7 @@ def train_on(
     )
     _save(config, paths)
     with ExitStack() as stack:
-        log = open_log(config.log)
+        log = open_own_log(config, paths)
         stack.callback(log.close)
         monitor = JsonlMonitor(paths.metrics, source="learner")
         stack.callback(monitor.close)
@@ -221,12 +222,8 @@ def _prepare(
         max_tokens=config.learner.max_tokens,
         answer_tokens=offline.max_response_tokens if draws else 0,
     )
-    mixture = Mixture(
-        _some(material, rows.train),
-        weights=offline.weights,
-        caps=offline.caps,
-        seed=config.run.seed,
-    )
+    usable, seed = _some(material, rows.train), config.run.seed
+    mixture = Mixture(usable, weights=offline.weights, caps=offline.caps, seed=seed)
     held_out = read_material(
         model.tokenizer,
         paired(rows.held_out) or examples_of(rows.held_out),

@@ -72,6 +72,16 @@ class RunPaths:
         """Seconds and peak memory of earlier starts of this run."""
         return self.root / "clock.json"
 
+    @property
+    def log_owner(self) -> Path:
+        """The run's id, by which its turn log knows whose learner may learn from it."""
+        return self.root / "log_owner"
+
+    @property
+    def settings(self) -> Path:
+        """What decides what is learnt, of a run with a simulated user."""
+        return self.root / "settings.json"
+
     def process_log(self, name: str) -> Path:
         """What a process has to say."""
         return self.root / "logs" / f"{name}.log"

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import jax
 
 from clawjax.config import UNTRAINED, EpisodesConfig, RunConfig
+from clawjax.config.databases import file_url
 from clawjax.envs.persona import Persona, load_persona
 from clawjax.errors import ConfigError
 from clawjax.evals.asking import Asker
@@ -40,7 +41,7 @@ from clawjax.runtime.build import api_key, use_compilation_cache
 from clawjax.runtime.lockstep import Lockstep
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.provenance import git_sha
-from clawjax.runtime.scoring import RunningScore, finish, mirrored
+from clawjax.runtime.scoring import RunningScore, finish, mirrored, unscored
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["Trial", "conversation", "measured", "run_suite", "sessions_to_stable", "trials"]
@@ -94,7 +95,7 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
     results = []
     monitor = JsonlMonitor(paths.metrics, source="evaluation")
     with (
-        paths.locked(),
+        unscored(paths),
         contextlib.closing(monitor),
         mirrored(config, paths) as forward,
     ):
@@ -148,7 +149,7 @@ def _measure(
     config = dataclasses.replace(
         config,
         run=dataclasses.replace(config.run, dir=str(folder), seed=trial.seed),
-        log=dataclasses.replace(config.log, url=f"sqlite:///{folder / 'turns.db'}"),
+        log=dataclasses.replace(config.log, url=file_url(folder / "turns.db")),
         user=dataclasses.replace(config.user, persona=trial.persona),
     )
     began = time.monotonic()

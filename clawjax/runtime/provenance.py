@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from clawjax.config import RunConfig
+from clawjax.config.writing import written
 from clawjax.log.connection import parse_url, shown_url
 
 __all__ = ["config_yaml", "git_sha", "versions"]
@@ -32,7 +33,7 @@ def config_yaml(config: RunConfig) -> str:
     """
     url = shown_url(parse_url(config.log.url))
     public = dataclasses.replace(config, log=dataclasses.replace(config.log, url=url))
-    return OmegaConf.to_yaml(OmegaConf.structured(public))
+    return OmegaConf.to_yaml(OmegaConf.create(written(public)))
 
 
 def git_sha() -> str | None:

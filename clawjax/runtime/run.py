@@ -27,13 +27,15 @@ from clawjax.metrics.wandb import WandbMirror
 from clawjax.models.load import load_tokenizer
 from clawjax.plan import find_architecture, render_plan, require_fit
 from clawjax.rewards.registry import build_rewards
-from clawjax.runtime.build import bind, open_keys, open_log
+from clawjax.runtime.build import bind, open_keys
 from clawjax.runtime.child import configure_logging, encode_config
 from clawjax.runtime.console import connection_lines
 from clawjax.runtime.job import personal_job, report_run
+from clawjax.runtime.owning import check_owner
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.provenance import config_yaml
-from clawjax.runtime.scoring import finish
+from clawjax.runtime.scoring import finish, unscored
+from clawjax.runtime.settings import hold_settings
 from clawjax.runtime.supervisor import Supervisor
 from clawjax.runtime.watch import Watch
 
@@ -58,8 +60,10 @@ def run(config: RunConfig) -> float | None:
     objective = describe(config.objective, config.learner, config.reward)
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
-    with paths.locked():
-        config = _checked(config)
+    with unscored(paths):
+        config = _checked(config, paths)
+        if config.user.enabled:
+            hold_settings(config, paths)
         _save(config, paths)
         configure_logging(paths.process_log("supervisor"))
         report: dict[str, Any] | None = None
@@ -98,12 +102,12 @@ def print_objective(config: RunConfig) -> None:
     sys.stdout.write(describe(config.objective, config.learner, config.reward) + "\n")
 
 
-def _checked(config: RunConfig) -> RunConfig:
+def _checked(config: RunConfig, paths: RunPaths) -> RunConfig:
     """Everything that can be known to fail, before anything is started; fixes the port."""
     _check_parts(config)
     load_tokenizer(config.model)
     try:
-        open_log(config.log).close()
+        check_owner(config, paths)
     except LogError as error:
         raise ConfigError(str(error)) from error
     port = bind(config.gateway)
@@ -125,7 +129,7 @@ def _save(config: RunConfig, paths: RunPaths) -> None:
 
 
 def _mirror(config: RunConfig, paths: RunPaths) -> WandbMirror | None:
-    container = OmegaConf.to_container(OmegaConf.create(paths.config.read_text()))
+    container = OmegaConf.to_container(OmegaConf.load(paths.config), resolve=True)
     assert isinstance(container, dict)
     return WandbMirror.start(
         paths.root,

@@ -17,7 +17,7 @@ from clawjax.metrics.wandb import WandbMirror
 from clawjax.protocols import Monitor
 from clawjax.runtime.paths import RunPaths, write_json
 
-__all__ = ["RunningScore", "finish", "mirrored"]
+__all__ = ["RunningScore", "finish", "mirrored", "unscored"]
 
 
 class RunningScore:
@@ -38,6 +38,18 @@ class RunningScore:
             mean = fmean(self._values)
             self._monitor.log({"evaluation/score": mean, "evaluation/parts": self._parts})
             self._forward()
+
+
+@contextmanager
+def unscored(paths: RunPaths) -> Iterator[None]:
+    """Hold the folder for this process, without the score that an earlier start left in it.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    with paths.locked():
+        paths.score.unlink(missing_ok=True)
+        yield
 
 
 def finish(paths: RunPaths, scores: Sequence[float | None]) -> float | None:

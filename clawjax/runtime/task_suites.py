@@ -24,7 +24,7 @@ from clawjax.evals.suites import build_suite
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.runtime.agents import Measured, open_agents
 from clawjax.runtime.paths import RunPaths
-from clawjax.runtime.scoring import RunningScore, finish, mirrored
+from clawjax.runtime.scoring import RunningScore, finish, mirrored, unscored
 
 __all__ = ["check_task_suites", "run_task_suites"]
 
@@ -45,7 +45,7 @@ def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[di
     """
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
-    with paths.locked(), mirrored(config, paths) as forward:
+    with unscored(paths), mirrored(config, paths) as forward:
         summaries = asyncio.run(_run(config, suites, paths, forward))
         finish(paths, [summary["score"]["value"] for summary in summaries])
     return summaries
@@ -122,9 +122,7 @@ async def _one(
         trials=chosen.trials,
         seed=config.run.seed,
     )
-    settings = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
-    if limits:
-        settings["limits"] = limits
+    settings = _settings(config, chosen)
     async with measured.agent(suite) as agent:
         episodes = await run(
             suite,
@@ -136,6 +134,21 @@ async def _one(
             on_score=lambda score: running.add(score.value),
         )
     return write_report(suite, episodes, store, prices=read_prices(settings["agent"]))
+
+
+def _settings(config: RunConfig, chosen: SuiteConfig) -> dict[str, Any]:
+    """What decides how episodes go, for the manifest.
+
+    Of a policy, also which model it is: its name may be another's as well. Manifests of versions
+    that left it out are refused, as nothing tells whose episodes they are about.
+    """
+    found = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
+    if limits := chosen.limits.given():
+        found["limits"] = limits
+    if config.agent.kind == "policy":
+        found["model"] = dataclasses.asdict(config.model)
+        found["engine"] = {"weights_dtype": config.engine.weights_dtype}
+    return found
 
 
 def _within(limits: Mapping[str, Any], suite: Suite) -> Suite:

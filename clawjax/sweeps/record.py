@@ -120,6 +120,9 @@ def _job(folder: Path, values: Mapping[str, str]) -> Row:
         return Row(folder.name, values, None, str(failed), None)
     ended, began = folder / SCORE_FILE, folder / ".hydra" / "overrides.yaml"
     seconds = ended.stat().st_mtime - began.stat().st_mtime
+    if seconds < 0:
+        stale = f"its {SCORE_FILE} is older than its overrides: an earlier job left it"
+        return Row(folder.name, values, None, stale, None)
     return Row(folder.name, values, score, "complete", seconds)
 
 

@@ -20,6 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clawjax.config.databases import file_url
 from clawjax.config.overrides import path_override
 from clawjax.config.sweeping import SweepConfig
 from clawjax.errors import ConfigError, EvalError, UnavailableError
@@ -270,7 +271,7 @@ def _storage(folder: Path, url: str | None) -> Any:
     if url is not None:
         return RDBStorage(url)
     waiting = {"connect_args": {"timeout": _BUSY_S}}
-    return RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs=waiting)
+    return RDBStorage(file_url(folder / "study.db"), engine_kwargs=waiting)
 
 
 def _optuna() -> Any:

@@ -1,12 +1,19 @@
 """`clawjax forget` and `clawjax rollback`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_cli import turn
 
 from clawjax.cli import main
-from clawjax.keys import KEY_FILE, KeyFile, Role, new_key
+from clawjax.config import GatewayConfig, RunConfig, RunSection
+from clawjax.config.databases import file_url
+from clawjax.gateway.auth import Authenticator
+from clawjax.keys import KEY_FILE, KeyFile, KeyRing, Role, digest_of, new_key
+from clawjax.log.store import SqlTurnLog
 from clawjax.records import Outcome
+from clawjax.runtime.provenance import config_yaml
 from clawjax.testing import temporary_log
 from clawjax.weights import DirectoryWeightStore
 
@@ -51,6 +58,60 @@ def test_a_key_is_named_by_its_name(run_folder, tmp_path, capsys):
     assert "2 turns forgotten" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "which", ["Phone", "7f52", "7F52C0A17F52C0A1", "Local", "", "7f52c0a1" * 3]
+)
+def test_a_key_that_is_none_of_the_runs_is_not_taken_for_an_id(run_folder, tmp_path, capsys, which):
+    key = new_key("phone", [Role.CHAT], now=1.0).key
+    KeyFile(tmp_path / KEY_FILE).add(key)
+    assert main(["forget", run_folder, "--key", which]) == 2
+    said = capsys.readouterr().err
+    assert f"has the id or name {which!r}: give one of phone ({key.key_id})" in said
+
+
+def test_what_has_the_form_of_an_id_is_one_also_where_its_key_is_in_no_file(run_folder, capsys):
+    whose = digest_of(b"any")[:16]
+    log = SqlTurnLog.open(f"sqlite:///{run_folder}/turns.db")
+    log.append(replace(turn("t3"), scope=whose))
+    log.close()
+    assert main(["forget", run_folder, "--key", whose]) == 0
+    assert "1 turns forgotten" in capsys.readouterr().out
+
+
+def test_a_key_has_no_name_where_no_run_is_named(run_folder, tmp_path, capsys):
+    key = new_key("phone", [Role.CHAT], now=1.0).key
+    KeyFile(tmp_path / KEY_FILE).add(key)
+    log = ["--log", f"sqlite:///{run_folder}/turns.db"]
+    for name in ("phone", "environment"):
+        assert main(["forget", *log, "--key", name]) == 2
+        assert f"--key {name!r} is no key's id" in (said := capsys.readouterr().err)
+        assert "give RUN too" in said
+    assert main(["forget", run_folder, *log, "--key", "phone"]) == 0
+    assert main(["forget", *log, "--key", key.key_id]) == 0
+    assert main(["forget", *log, "--key", "local"]) == 0
+    assert "2 turns forgotten" in capsys.readouterr().out
+
+
+def test_the_key_of_the_environment_is_the_one_that_the_run_was_started_with(
+    run_folder, tmp_path, capsys, monkeypatch
+):
+    config = RunConfig(run=RunSection(dir=run_folder), gateway=GatewayConfig(api_key_env="OWN_KEY"))
+    (tmp_path / "config.yaml").write_text(config_yaml(config))
+    log = SqlTurnLog.open(config.log.url)
+    who = Authenticator(KeyRing(secret="s3cret")).admit({"authorization": "Bearer s3cret"})
+    log.append(replace(turn("t3"), scope=who.scope))
+    log.close()
+    monkeypatch.delenv("OWN_KEY", raising=False)
+    assert main(["forget", run_folder, "--key", "environment"]) == 2
+    assert "the key in OWN_KEY, which is not set here" in capsys.readouterr().err
+    monkeypatch.setenv("OWN_KEY", "s3cret ")
+    assert main(["forget", run_folder, "--key", "environment"]) == 0
+    assert "1 turns forgotten" in capsys.readouterr().out
+    KeyFile(tmp_path / KEY_FILE).add(new_key("environment", [Role.CHAT], now=1.0).key)
+    assert main(["forget", run_folder, "--key", "environment"]) == 2
+    assert "'environment' names 2 keys" in capsys.readouterr().err
+
+
 def test_what_cannot_be_forgotten_is_said(run_folder, capsys):
     assert main(["forget", run_folder]) == 2
     assert "give --session, --key or --older-than" in capsys.readouterr().err
@@ -69,6 +130,27 @@ def test_a_log_that_is_not_there_is_not_made(tmp_path, capsys):
     assert main(["forget", "--log", f"sqlite:///{file}", "--older-than", "30"]) == 2
     assert f"there is no turn log '{file}'" in capsys.readouterr().err
     assert not file.exists()
+
+
+def test_of_two_folders_of_similar_names_only_the_named_one_forgets(tmp_path, capsys):
+    for name, turns in (("a%20b", 1), ("a b", 2), ("what?now", 3), ("what", 4)):
+        (tmp_path / name).mkdir()
+        log = SqlTurnLog.open(file_url(tmp_path / name / "turns.db"))
+        log.append(*(turn(f"t{number}") for number in range(turns)))
+        log.close()
+    for name, turns in (("a%20b", 1), ("what?now", 3)):
+        assert main(["forget", str(tmp_path / name), "--key", "local"]) == 0
+        assert f"{turns} turns forgotten" in capsys.readouterr().out
+    assert len(list(tmp_path.rglob("*"))) == 8
+    for name, turns in (("a%20b", 0), ("a b", 2), ("what?now", 0), ("what", 4)):
+        assert main(["export", "turns", str(tmp_path / name)]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == turns
+
+
+def test_an_address_that_ends_at_a_question_mark_is_refused(tmp_path, capsys):
+    for path in ("what?now/turns.db", "what?now", "exp?lr=1/turns.db"):
+        assert main(["forget", "--log", f"sqlite:///{tmp_path}/{path}", "--key", "local"]) == 2
+        assert "write `?` as %3F" in capsys.readouterr().err
 
 
 def test_rolling_back(run_folder, capsys):

@@ -3,8 +3,8 @@
 import pytest
 
 from clawjax.errors import WireError
-from clawjax.gateway.auth import LOCAL_SCOPE, Authenticator
-from clawjax.keys import KeyRing
+from clawjax.gateway.auth import Authenticator
+from clawjax.keys import LOCAL_SCOPE, KeyRing
 
 
 @pytest.mark.parametrize(

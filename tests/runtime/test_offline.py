@@ -37,6 +37,7 @@ from clawjax.models.load import LoadedModel, load_model
 from clawjax.records import Message
 from clawjax.runtime.build import open_log
 from clawjax.runtime.offline import RowSets, train_offline, train_on
+from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths
 from clawjax.weights import DirectoryWeightStore
 
@@ -254,6 +255,17 @@ def test_rows_of_another_kind_are_refused(tmp_path, model):
     combined = ObjectiveConfig(name="combined", w_opd=1.0)
     with pytest.raises(ConfigError, match="use sft, dpo, rlhf or grpo"):
         train_on(config(tmp_path, combined), paths, model, ROWS)
+
+
+def test_another_runs_log_is_refused_before_anything_is_learnt(tmp_path, model):
+    first, second = RunPaths(tmp_path / "a"), RunPaths(tmp_path / "b")
+    for paths in (first, second):
+        paths.prepare()
+    shared = config(first.root, SFT)
+    open_own_log(shared, first).close()
+    with pytest.raises(ConfigError, match="two runs that learn from one log"):
+        train_on(replace(config(second.root, SFT), log=shared.log), second, model, ROWS)
+    assert not second.weights.exists()
 
 
 @pytest.mark.slow

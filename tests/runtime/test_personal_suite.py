@@ -69,6 +69,7 @@ def test_the_suite_measures_every_trial_once(tmp_path: Path) -> None:
     other = evaluate(tmp_path, "learner.learning_rate=1e-5")
     assert other.returncode == 2
     assert "combined-0.json was measured with other settings: use another run" in other.stderr
+    assert not (tmp_path / "score.json").exists(), "it would pass for that of the other settings"
     untrained = evaluate(tmp_path, "learner.learning_rate=1e-5", "suite.methods=[base,prompted]")
     assert untrained.returncode == 0, "what was not trained does not depend on how one would train"
     assert [file.stat().st_mtime_ns for file in files] == written

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,8 @@ from clawjax.evals import suites as suites_module
 from clawjax.evals.__main__ import main as command
 from clawjax.evals.suites import SUITES
 from clawjax.metrics.jsonl import JsonlMonitor, read_jsonl
+from clawjax.runtime import task_suites
+from clawjax.runtime.agents import Measured
 from clawjax.runtime.scoring import RunningScore
 from clawjax.runtime.task_suites import run_task_suites
 
@@ -152,6 +157,69 @@ def test_the_policy_is_measured_and_nothing_of_it_is_trained_on(tmp_path):
     with create_engine(measured.log.url).connect() as connection:
         kinds = connection.execute(text("select distinct kind from turns")).scalars().all()
     assert kinds == ["side"]
+
+
+async def play(monkeypatch, measured):
+    """As `agent=policy`, with somebody else's words."""
+    async with ScriptedEndpoint(lambda messages: "I do not know.").serving() as endpoint:
+
+        @asynccontextmanager
+        async def served(config, paths):
+            yield Measured(config.agent, endpoint.base_url, config.model.name, version=0)
+
+        monkeypatch.setattr(task_suites, "open_agents", served)
+        return await asyncio.to_thread(run_task_suites, measured, [chosen("gaia")])
+
+
+@pytest.mark.parametrize(
+    ("group", "changes", "told"),
+    [
+        ("model", {"path": "/models/B"}, "settings.model.path: 'random:llama' there, '/models/B'"),
+        ("model", {"revision": "main"}, "settings.model.revision: None there, 'main' now"),
+        ("model", {"context_length": 1024}, "settings.model.context_length: 2048 there, 1024 now"),
+        ("engine", {"weights_dtype": "bfloat16"}, "settings.engine.weights_dtype: 'float32' there"),
+    ],
+)
+async def test_episodes_of_one_model_are_not_anothers_of_the_same_name(
+    tmp_path, monkeypatch, group, changes, told
+):
+    measured = config(tmp_path, kind="policy", uses_tools=False)
+    [first] = await play(monkeypatch, measured)
+    assert first["agent"] == "tiny@0"
+    again = replace(measured, engine=replace(measured.engine, slots=4))
+    assert [first["score"]] == [each["score"] for each in await play(monkeypatch, again)]
+    other = replace(measured, **{group: replace(getattr(measured, group), **changes)})
+    with pytest.raises(ConfigError, match=re.escape(told)) as refused:
+        await play(monkeypatch, other)
+    assert "use another run.name" in str(refused.value)
+    assert len(read_jsonl(tmp_path / "gaia" / "trajectories.jsonl")) == 2
+
+
+async def test_episodes_of_a_version_that_did_not_say_which_model_are_refused(
+    tmp_path, monkeypatch
+):
+    measured = config(tmp_path, kind="policy", uses_tools=False)
+    await play(monkeypatch, measured)
+    file = tmp_path / "gaia" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["settings"]["model"]
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match=r"settings\.model: not written down there, .*'tiny'"):
+        await play(monkeypatch, measured)
+
+
+def test_which_model_is_configured_is_nothing_to_agents_that_are_no_policy(tmp_path):
+    measured = config(tmp_path, kind="noop")
+    run_task_suites(measured, [chosen()])
+    run_task_suites(replace(measured, model=ModelConfig(path="/models/B")), [chosen()])
+
+
+def test_an_evaluation_that_fails_leaves_no_score_of_an_earlier_one(tmp_path):
+    run_task_suites(config(tmp_path, kind="oracle"), [chosen()])
+    assert json.loads((tmp_path / "score.json").read_text()) == {"score": 1.0}
+    with pytest.raises(ConfigError, match="holds another evaluation"):
+        run_task_suites(config(tmp_path, kind="noop"), [chosen()])
+    assert not (tmp_path / "score.json").exists()
 
 
 def test_an_endpoint_that_is_away_fails_the_run_and_counts_nothing(tmp_path):

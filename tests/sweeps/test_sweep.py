@@ -217,6 +217,27 @@ def test_what_is_no_score_fails_its_trial_alone(tmp_path, left):
         read_score(tmp_path)
 
 
+def job(folder, override, *, score, age_s):
+    """A job of a multirun that began now, and a score that was left so long before."""
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text(f"- {override}\n")
+    (folder / ".hydra" / "hydra.yaml").write_text("hydra: {job: {name: run}}\n")
+    began = (folder / ".hydra" / "overrides.yaml").stat().st_mtime
+    (folder / SCORE_FILE).write_text(json.dumps({"score": score}))
+    os.utime(folder / SCORE_FILE, (began - age_s, began - age_s))
+
+
+def test_a_score_that_an_earlier_multirun_left_is_not_the_new_jobs(tmp_path):
+    job(tmp_path / "0", "objective.kl_coef=0", score=0.9, age_s=1.1)
+    job(tmp_path / "1", "objective.kl_coef=0.1", score=0.5, age_s=-2)
+    record = read_sweep(tmp_path)
+    stale, fresh = record.rows
+    assert (stale.score, stale.seconds) == (None, None)
+    assert "an earlier job left it" in stale.state
+    assert (fresh.score, fresh.state, fresh.seconds) == (0.5, "complete", pytest.approx(2))
+    assert best(record) == fresh
+
+
 def test_an_intermediate_score_that_is_no_number_is_none(tmp_path):
     lines = [("a", 1), (0.5, "b"), (None, 2), (0.5, None), (0.25, 3)]
     path = tmp_path / "metrics.jsonl"

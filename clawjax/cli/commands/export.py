@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write them."""
-    log = open_log(options)
+    log = open_log(options, is_read_only=True)
     try:
         write_lines(options.out, _lines(log, options))
     finally:

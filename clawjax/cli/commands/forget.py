@@ -18,9 +18,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from clawjax.cli.run_config import kept_config
 from clawjax.cli.run_log import add_log_arguments, open_log
+from clawjax.config import GatewayConfig
+from clawjax.config.secrets import read_key
 from clawjax.errors import ConfigError
-from clawjax.keys import KEY_FILE, KeyFile
+from clawjax.keys import (
+    ENVIRONMENT,
+    KEY_FILE,
+    LOCAL_SCOPE,
+    KeyFile,
+    environment_key,
+    has_form_of_scope,
+)
 from clawjax.log.forgetting import Forgotten, forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.weights import DirectoryWeightStore, Lineage
@@ -34,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The log, and which turns."""
     add_log_arguments(parser)
     parser.add_argument("--session", metavar="ID", help="its whole id; see `clawjax sessions`")
-    parser.add_argument("--key", help="all turns of this key: its id or name")
+    parser.add_argument("--key", help="all turns of this key: its id, or its name in RUN")
     parser.add_argument("--older-than", type=float, metavar="DAYS", help="turns that ended before")
     parser.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
 
@@ -70,17 +80,55 @@ def _forget(log: SqlTurnLog, options: argparse.Namespace) -> Forgotten:
 
 
 def _scope(run: Path | None, which: str) -> str:
-    """The id of a key, revoked or not, by its id or name; what is no name is an id.
+    """The id of a key, revoked or not, by its id or name.
+
+    What has the form of an id is one, whether its key is known or not: where none is asked for,
+    callers may bring any.
 
     Raises:
-        ConfigError: several keys have had that name.
+        ConfigError: no key has that name, or several have had it.
     """
     keys = () if run is None else KeyFile(run / KEY_FILE).read()
     ids = [key.key_id for key in keys if which == key.name]
+    if not ids and has_form_of_scope(which):
+        return which
+    if run is None:
+        msg = (
+            f"--key {which[:80]!r} is no key's id, and names are in the run's folder: give RUN "
+            "too, or the id, 16 digits of 0-9 and a-f, as `clawjax keys list RUN` shows it"
+        )
+        raise ConfigError(msg)
+    if which == ENVIRONMENT:
+        ids += _ids_of_environment(run, is_needed=not ids)
     if len(ids) > 1:
         msg = f"{which!r} names {len(ids)} keys: give the id of one, of {', '.join(ids)}"
         raise ConfigError(msg)
-    return ids[0] if ids else which
+    if not ids:
+        known = "".join(f"{key.name} ({key.key_id}), " for key in keys)
+        msg = (
+            f"no key of {run} has the id or name {which[:80]!r}: give one of {known}{ENVIRONMENT}, "
+            f"or {LOCAL_SCOPE} for what was asked without a key"
+        )
+        raise ConfigError(msg)
+    return ids[0]
+
+
+def _ids_of_environment(run: Path, *, is_needed: bool) -> list[str]:
+    """The id of the key in `gateway.api_key_env`, which no file holds.
+
+    Raises:
+        ConfigError: it is needed and not set here, or the run's configuration cannot be read.
+    """
+    is_kept = (run / "config.yaml").is_file()
+    variable = (kept_config(run).gateway if is_kept else GatewayConfig()).api_key_env
+    secret = read_key(variable)
+    if secret is None and is_needed:
+        msg = (
+            f"--key {ENVIRONMENT} is the key in {variable}, which is not set here: set it as for "
+            "the run, or give the key's id, the `scope` in `clawjax sessions RUN --json`"
+        )
+        raise ConfigError(msg)
+    return [] if secret is None else [environment_key(secret).key_id]
 
 
 def _told(gone: Forgotten, options: argparse.Namespace) -> Iterator[str]:

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     gateway = GatewayConfig()
     if options.run is not None and (options.run / "config.yaml").is_file():
         gateway = kept_config(options.run).gateway
-    log = open_log(options)
+    log = open_log(options, is_read_only=True)
     try:
         found = replayed(log, gateway)
     finally:

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         LogError: there is no such log, or no such session to show.
     """
     is_one = _reads_show(options)
-    log = open_log(options)
+    log = open_log(options, is_read_only=True)
     try:
         sessions = overview(log, session_id=options.session, limit=options.limit)
     finally:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.cli.run_config import base_url, kept_config, other_run, read_health
+from clawjax.config.databases import file_url
 from clawjax.keys import KEY_FILE, KeyFile
-from clawjax.log.store import SqlTurnLog
+from clawjax.log.reading import open_to_read
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["add_arguments", "run"]
@@ -77,7 +78,7 @@ def _counts(folder: Path) -> dict[str, Any]:
     file = folder / "turns.db"
     if not file.is_file():
         return {}
-    log = SqlTurnLog.open(f"sqlite:///{file}")
+    log = open_to_read(file_url(file))
     try:
         return log.counts()._asdict()
     finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,11 +50,7 @@ class EpisodeStore:
             return
         held = json.loads(path.read_text(encoding="utf-8"))
         wanted = json.loads(json.dumps(manifest))
-        differing = [key for key in {**held, **wanted} if held.get(key) != wanted.get(key)]
-        if differing:
-            told = ", ".join(
-                f"{key}: {held.get(key)!r} there, {wanted.get(key)!r} now" for key in differing
-            )
+        if told := ", ".join(_differences(held, wanted)):
             msg = f"{self.folder} holds another evaluation ({told}): use another run.name"
             raise ConfigError(msg)
 
@@ -106,6 +102,17 @@ class EpisodeStore:
             appender.append(entry)
         finally:
             appender.close()
+
+
+def _differences(held: Mapping[str, Any], wanted: Mapping[str, Any], of: str = "") -> Iterator[str]:
+    """What differs, setting by setting; what one of them lacks is null there."""
+    for key in {**held, **wanted}:
+        one, other = held.get(key), wanted.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differences(one, other, f"{of}{key}.")
+        elif one != other:
+            there = repr(one) if key in held else "not written down"
+            yield f"{of}{key}: {there} there, {other!r} now"
 
 
 def _score_line(trajectory: Trajectory, score: Score, version: str) -> dict[str, Any]:

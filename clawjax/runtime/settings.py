@@ -1,0 +1,88 @@
+"""What was decided when a run with a simulated user began, and may not change as it goes on.
+
+Owns `settings.json`. Its results are of one policy by one objective: a folder that holds those of
+others is refused before anything is started.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from clawjax.config import RunConfig
+from clawjax.errors import ConfigError
+from clawjax.evals.report import BEFORE_FILE
+from clawjax.runtime.paths import RunPaths, read_json, write_json
+
+__all__ = ["hold_settings"]
+
+_DECIDING = ("run.seed", "model", "engine", "gateway", "reward", "objective", "learner", "user")
+_FREE = (
+    # how far it goes, and how fast
+    "user.enabled", "user.updates", "user.max_turns", "user.max_seconds", "user.think_s",
+    "learner.max_steps", "learner.max_mismatch", "learner.poll_s", "engine.poll_weights_s",
+    # where it runs, and what that machine has room for
+    "gateway.host", "gateway.port", "gateway.api_key_env", "gateway.allowed_hosts",
+    "gateway.allowed_origins", "gateway.request_timeout_s", "gateway.keep_alive_s",
+    "gateway.max_body_bytes", "gateway.limits", "gateway.metrics",
+    "engine.sglang", "engine.slots", "engine.max_waiting", "engine.kept_prefixes",
+    "engine.reuse_prefixes", "engine.shares_prefixes", "engine.prefill_chunk",
+    "engine.tokens_per_dispatch", "engine.live_buckets", "engine.warm_up",
+    "engine.compilation_cache",
+    "learner.mesh", "learner.distributed", "learner.attention", "learner.remat",
+    "learner.micro_batch_tokens", "learner.length_buckets", "learner.is_packed",
+    "learner.nice", "learner.cpu_cores", "learner.keep_checkpoints", "learner.keep_versions",
+    "reward.max_concurrency", "reward.judge_timeout_s", "reward.judge_patience_h",
+    "reward.hack_watch", "reward.llm_judge.api_key_env", "reward.llm_judge.timeout_s",
+    "reward.llm_judge.retries", "reward.llm_judge.max_concurrency",
+)  # fmt: skip
+"""May differ from one start to the next. What is not listed may not, nor what is added later."""
+_TOLD = 5
+
+
+def hold_settings(config: RunConfig, paths: RunPaths) -> None:
+    """Keep what decides what is learnt; once something was measured by it, it is to stay.
+
+    A folder of a version that kept nothing is gone on with. A setting that one of two versions
+    does not have is not compared.
+
+    Raises:
+        ConfigError: the folder's results are by other settings.
+    """
+    now = json.loads(json.dumps(dict(_deciding(config))))
+    held = read_json(paths.settings) if (paths.root / BEFORE_FILE).exists() else {}
+    differing = [key for key in now if key in held and held[key] != now[key]]
+    if differing:
+        told = [f"{key}={held[key]!r} there, {now[key]!r} now" for key in differing[:_TOLD]]
+        more = len(differing) - len(told)
+        msg = (
+            f"run.dir={paths.root} holds what was learnt with other settings "
+            f"({'; '.join(told)}{f'; and {more} more' if more else ''}): use another run.name, or "
+            f"delete the folder; to go on in it all the same, delete its {paths.settings.name}"
+        )
+        raise ConfigError(msg)
+    write_json(paths.settings, now)
+
+
+def _deciding(config: RunConfig) -> Iterator[tuple[str, Any]]:
+    return (
+        (key, value)
+        for key, value in _flat(config)
+        if _is_of(key, _DECIDING) and not _is_of(key, _FREE)
+    )
+
+
+def _flat(config: Any, of: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their dotted names."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _flat(value, f"{of}{field.name}.")
+        else:
+            yield f"{of}{field.name}", value
+
+
+def _is_of(key: str, names: tuple[str, ...]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
