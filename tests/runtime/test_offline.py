@@ -212,9 +212,9 @@ class LikesPlainLetters:
 
 def test_replies_are_drawn_scored_and_learnt_from(tmp_path, model):
     reward = LikesPlainLetters()
-    sizes = {"batches": 8, "samples": 16, "max_response_tokens": 2}
+    sizes = {"batches": 12, "samples": 16, "max_response_tokens": 2}
     report = trained(tmp_path, model, RLHF, reward=reward, **sizes)
-    assert (report["version"], reward.asked) == (8, 8 * 4 * 16)
+    assert (report["version"], reward.asked) == (12, 12 * 4 * 16)
     log = open_log(config(tmp_path, RLHF).log)
     scores: dict[int, list[float]] = {}
     for one in replay(log):
@@ -223,10 +223,10 @@ def test_replies_are_drawn_scored_and_learnt_from(tmp_path, model):
             scores.setdefault(version, []).append(score)
     assert log.counts().dropped["abstained"] == 1
     log.close()
-    means = [fmean(scores[version]) for version in range(8)]
+    means = [fmean(scores[version]) for version in range(12)]
     assert fmean(means[-2:]) > fmean(means[:2]) + 0.2, means
     lines = read_jsonl(tmp_path / "metrics.jsonl")
-    assert [line["data/unscored"] for line in lines if "data/unscored" in line] == [1.0, *[0.0] * 7]
+    assert [line["data/unscored"] for line in lines if "data/unscored" in line] == [1.0, *[0.0] * 11]
     mismatch = [line["train/mean_abs_logprob_diff"] for line in lines if "train/loss" in line]
     assert max(mismatch) < 1e-3, "what is drawn is what is trained"
 
