@@ -226,7 +226,8 @@ def test_replies_are_drawn_scored_and_learnt_from(tmp_path, model):
     means = [fmean(scores[version]) for version in range(12)]
     assert fmean(means[-2:]) > fmean(means[:2]) + 0.2, means
     lines = read_jsonl(tmp_path / "metrics.jsonl")
-    assert [line["data/unscored"] for line in lines if "data/unscored" in line] == [1.0, *[0.0] * 11]
+    unscored = [line["data/unscored"] for line in lines if "data/unscored" in line]
+    assert unscored == [1.0, *[0.0] * 11]
     mismatch = [line["train/mean_abs_logprob_diff"] for line in lines if "train/loss" in line]
     assert max(mismatch) < 1e-3, "what is drawn is what is trained"
 

@@ -85,7 +85,7 @@ class ControlRoutes:
         )
         try:
             async with asyncio.timeout(_HEALTH_TIMEOUT_S):
-                async for _ in backend.engine.generate(request):
+                async for _chunk in backend.engine.generate(request):
                     pass
         except TimeoutError:
             return Response(status_code=503)
