@@ -164,19 +164,13 @@ class ChatTokenizer:
         state = json.loads(self._tokenizer.to_str())
         for added in state["added_tokens"]:
             added["special"] = added["id"] in self._control
-        words = tokenizers.Tokenizer.from_str(json.dumps(state))
-        words.encode_special_tokens = True
-        return words
+        return _of_words(state)
 
     @cached_property
     def _later_words(self) -> tokenizers.Tokenizer:
         """The same for what is not a text's beginning, which alone may get a space of its own."""
         state = json.loads(self._words.to_str())
-        if not _prepend_never(state.get("pre_tokenizer")):
-            return self._words
-        words = tokenizers.Tokenizer.from_str(json.dumps(state))
-        words.encode_special_tokens = True
-        return words
+        return _of_words(state) if _prepend_never(state.get("pre_tokenizer")) else self._words
 
     def _piece(self, token_id: int) -> bytes:
         if token_id in self._added:
@@ -199,6 +193,13 @@ class ChatTokenizer:
         }
         path = directory / "tokenizer_config.json"
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _of_words(state: Mapping[str, Any]) -> tokenizers.Tokenizer:
+    """The tokenizer of a description, to which special tokens are text."""
+    words = tokenizers.Tokenizer.from_str(json.dumps(state))
+    words.encode_special_tokens = True
+    return words
 
 
 def _prepend_never(pre_tokenizer: Any) -> bool:
