@@ -32,6 +32,7 @@ MINUTES = {
     "judge": 3,
     "latency_under_training": 8,
     "linking": 1,
+    "memory": 2,
     "miniwob": 6,
     "next_state_judge": 1,
     "objective_parity": 1,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from _markdown import goal_table, not_measured, number, origin, table
-from _performance_words import AFTER, EXPLAINED, INTRODUCTION, SCRIPTS
+from _performance_words import AFTER, EXPLAINED, INTRODUCTION, MEMORY, SCRIPTS
 
 __all__ = ["render_performance"]
 
@@ -27,6 +27,7 @@ def render_performance(results: Mapping[str, Result]) -> str:
         results: by name; those of other scripts than `SCRIPTS` do not matter.
     """
     parts = [INTRODUCTION, "## Where the time goes", *_profile(results.get("profiles"))]
+    parts += ["## Where the memory goes", *_memory(results.get("memory"))]
     parts.append("## Beside others, and against the goals")
     for name, title in SCRIPTS.items():
         parts += [f"### {title}", *_section(name, results.get(name))]
@@ -62,6 +63,27 @@ def _profile(result: Result | None) -> Iterator[str]:
         ],
     )
     yield "\n".join(f"- *{name}*: {words}." for name, words in result["notes"].items())
+
+
+def _memory(result: Result | None) -> Iterator[str]:
+    if result is None:
+        yield not_measured("memory")
+        return
+    yield origin(result)
+    yield table(
+        ["of a serving process", "MiB", "bytes of its arrays, MiB", "programs", "MiB each"],
+        [
+            [
+                row["part"].removeprefix("programs: "),
+                number(row["mib"], ".0f"),
+                number(row["counted_mib"], ".0f"),
+                number(row["programs"], "d"),
+                number(row["mib_each"], ".0f"),
+            ]
+            for row in result["rows"]
+        ],
+    )
+    yield MEMORY
 
 
 def _section(name: str, result: Result | None) -> Iterator[str]:

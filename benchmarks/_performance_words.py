@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AFTER", "EXPLAINED", "INTRODUCTION", "SCRIPTS"]
+__all__ = ["AFTER", "EXPLAINED", "INTRODUCTION", "MEMORY", "SCRIPTS"]
 
 INTRODUCTION = """\
 # Performance
@@ -15,6 +15,15 @@ not. `make bench-check` compares a quick run with the committed baseline, in uni
 kernel.
 
 How the same engine and learner are set up for GPU and TPU is in [scaling](scaling.md)."""
+
+MEMORY = """\
+The cache of keys and values is allocated once, `(engine.slots + engine.kept_prefixes) x
+model.context_length` positions. XLA's CPU backend keeps tens of MiB of the host's memory for each
+program, and there is one for every number of rows and every length of `engine.live_buckets`. So a
+small machine is served by a shorter `model.context_length` first, then by fewer
+`engine.live_buckets` (replies read more keys than they need) and `engine.kept_prefixes` (prompts of
+other conversations are read again). On an accelerator weights and cache are in the device's
+memory."""
 
 SCRIPTS = {
     "decode": "Decoding",
