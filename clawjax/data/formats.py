@@ -88,7 +88,11 @@ def rows_of(form: Mapping[str, Any], *, provenance: Provenance, source: str) -> 
         case "ultrafeedback":
             prompt = as_messages(form["instruction"], role="user")
             return [
-                _rated((*prompt, Message("assistant", said["response"])), _overall(said), kept)
+                _rated(
+                    (*prompt, Message("assistant", said["response"])),
+                    _overall(said),
+                    _Kept.of({**form, **_own(said)}, provenance, source),
+                )
                 for said in form["completions"]
             ]
         case "kto":
@@ -152,19 +156,28 @@ def forms_of(rows: Iterable[Row], shape: str) -> list[dict[str, Any]]:
         if not is_plain or not isinstance(row, Rated) or row.reply.tool_calls or row.tools_json:
             msg = f"row {row.source!r} is not one reply to one question: use the shape trl or kto"
             raise DataError(msg)
-        key = (row.prompt, row.user, row.source, row.provenance)
-        groups.setdefault(key, []).append(row)
-    return [
-        {
-            "instruction": group[0].prompt[0].content,
-            "completions": [
-                {"response": row.reply.content, "overall_score": 5.5 + 4.5 * row.score}
-                for row in group
-            ],
-            **_said(group[0]),
-        }
-        for group in groups.values()
-    ]
+        groups.setdefault((row.prompt, row.user), []).append(row)
+    return list(map(_compared, groups.values()))
+
+
+def _compared(group: Sequence[Rated]) -> dict[str, Any]:
+    """A line of several replies; what is not said of all of them is said of each."""
+    said = list(map(_said, group))
+    common = {
+        key: value for key, value in said[0].items() if all(o.get(key) == value for o in said)
+    }
+    return {
+        "instruction": group[0].prompt[0].content,
+        "completions": [
+            {
+                "response": row.reply.content,
+                "overall_score": 5.5 + 4.5 * row.score,
+                **{key: value for key, value in own.items() if key not in common},
+            }
+            for row, own in zip(group, said, strict=True)
+        ],
+        **common,
+    }
 
 
 class _Kept:
@@ -269,6 +282,11 @@ def _overall(completion: Mapping[str, Any]) -> float:
             raise RowError("a completion has no score")
         fine = fmean(known)
     return (float(fine) - 3.0) / 2.0
+
+
+def _own(completion: Mapping[str, Any]) -> dict[str, Any]:
+    """What a completion says of itself that a line says of all of them elsewhere."""
+    return {key: completion[key] for key in ("provenance", "source") if key in completion}
 
 
 def _rating(text: object) -> float | None:

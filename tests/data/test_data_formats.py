@@ -73,6 +73,19 @@ def test_completions_of_ultrafeedback_become_pairs_of_all_that_differ():
     ]
 
 
+def test_rated_replies_to_one_question_stand_in_one_line_whoever_judged_them():
+    rows = [
+        Rated((USER,), NEAR, 0.5, Provenance.LIVE, user="ann", source="t1"),
+        Rated((USER,), FAR, -0.5, Provenance.HUMAN, user="ann", source="t2"),
+        Rated((USER,), NEAR, 0.25, Provenance.LIVE, user="bob", source="t3"),
+        Rated((USER,), FAR, -1.0, Provenance.LIVE, user="bob", source="t4"),
+    ]
+    forms = forms_of(rows, "ultrafeedback")
+    assert [len(form["completions"]) for form in forms] == [2, 2]
+    assert ("provenance" in forms[0], forms[1]["provenance"]) == (False, "live")
+    assert [row for form in forms for row in read(form)] == rows
+
+
 def test_thumbs_and_demonstrations_are_rated_replies():
     (down,) = read({"prompt": chat(USER), "completion": chat(FAR), "label": False})
     assert (down.reply, down.score, down.is_liked) == (FAR, -1.0, False)
