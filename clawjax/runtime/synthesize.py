@@ -1,9 +1,9 @@
 """Made-up conversations into a file: plans, an endpoint that plays them, filters, JSON lines.
 
 Owns in the run's folder `dialogues.jsonl`, what became of each plan, and `synthetic.jsonl`, the
-rows of those that were kept. Invariants: plans depend on the seed and the settings alone and are
-settled once each, in order, so that the same command goes on where it stopped; the rows are made
-anew of what was settled, so that a run that was killed leaves no half of one.
+rows of those that were kept. Invariants: plans depend on the seed and the settings alone, so that
+the same command goes on where it stopped and asks again where the endpoint was silent; the rows are
+made anew of what was settled, so that a run that was killed leaves no half of one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,24 +88,29 @@ def synthesize(
     file = Path(config.ingredients) if config.ingredients else None
     ingredients = load_ingredients(file, personas=config.personas)
     planned = list(plans(ingredients, config.dialogues, seed=seed))
+    before = _lines(folder / DIALOGUES) if (folder / DIALOGUES).exists() else []
+    most = max(config.dialogues, len(before))  # an earlier run may have planned more
+    known = {plan.source for plan in plans(ingredients, most, seed=seed)}
+    settled = _settled_before(folder / DIALOGUES, before, known)
     gate = DialogueFilter(
         config.filters, held_out=held_out_prompts(config.held_out), language_of=detect_language
     )
     folder.mkdir(parents=True, exist_ok=True)
-    settled = _settled_before(folder / DIALOGUES, planned)
-    for each in settled:
+    for each in settled.values():
         if each.became == _KEPT:
             gate.check(*_texts(each.exchanges))
+    left = [plan for plan in planned if plan.source not in settled]
     with (folder / DIALOGUES).open("w", encoding="utf-8") as stream:
-        stream.writelines(map(_line, settled))
-        for each in _played(planned[len(settled) :], chat, gate, config, runner):
-            settled.append(each)
+        stream.writelines(map(_line, settled.values()))
+        stream.flush()
+        for each in _played(left, chat, gate, config, runner, has_heard=bool(settled)):
+            settled[each.source] = each
             stream.write(_line(each))
             stream.flush()
     rows = list(_rows(planned, settled))
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (folder / ROWS).write_text(text, encoding="utf-8")
-    return {**Counter(each.became for each in settled), "rows": len(rows)}
+    return {**Counter(settled[plan.source].became for plan in planned), "rows": len(rows)}
 
 
 def held_out_prompts(files: Sequence[str]) -> list[str]:
@@ -128,9 +133,11 @@ def _played(
     gate: DialogueFilter,
     config: SynthesisConfig,
     runner: asyncio.Runner,
+    *,
+    has_heard: bool,
 ) -> Iterator[_Settled]:
-    """Settle plans in order, `concurrency` at once."""
-    silent, has_heard = 0, False
+    """Settle plans in order, `concurrency` at once; `has_heard`: others were played before."""
+    silent = 0
     for start in range(0, len(planned), config.concurrency):
         part = planned[start : start + config.concurrency]
         dialogues = runner.run(_round(part, chat, config))
@@ -171,35 +178,36 @@ def _texts(exchanges: Sequence[Exchange]) -> tuple[list[str], list[str]]:
     return [e.request for e in exchanges], [e.reply for e in exchanges]
 
 
-def _rows(planned: Sequence[Plan], settled: Sequence[_Settled]) -> Iterator[dict[str, Any]]:
-    for plan, each in zip(planned, settled, strict=True):
+def _rows(planned: Sequence[Plan], settled: Mapping[str, _Settled]) -> Iterator[dict[str, Any]]:
+    for plan in planned:
+        each = settled[plan.source]
         if each.became == _KEPT:
             yield from rows_of(Dialogue(plan, each.exchanges))
 
 
-def _settled_before(file: Path, planned: Sequence[Plan]) -> list[_Settled]:
+def _settled_before(file: Path, lines: Sequence[str], known: Container[str]) -> dict[str, _Settled]:
     """What an earlier run of the same settings has settled, but for a line cut off by its end.
+
+    Where the endpoint was silent a plan is not settled: it is asked again.
 
     Raises:
         ConfigError: it was of other settings.
     """
-    found: list[_Settled] = []
-    for line, plan in zip(_lines(file) if file.exists() else (), planned, strict=False):
+    found: dict[str, _Settled] = {}
+    for line in lines:
         try:
             told = json.loads(line)
         except ValueError:
             break
-        if told["source"] != plan.source:
+        if told["source"] not in known:
             msg = (
                 f"{file} has conversations of other settings or another seed: use another "
                 "run.name, or remove it"
             )
             raise ConfigError(msg)
         exchanges = tuple(Exchange(**each) for each in told["exchanges"])
-        found.append(_Settled(told["source"], told["became"], exchanges))
-    while found and found[-1].became == _SILENT:  # nobody was there at its end: asked again
-        found.pop()
-    return found
+        found[told["source"]] = _Settled(told["source"], told["became"], exchanges)
+    return {source: each for source, each in found.items() if each.became != _SILENT}
 
 
 def _line(settled: _Settled) -> str:

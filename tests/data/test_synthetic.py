@@ -179,6 +179,31 @@ def test_what_repeats_or_fails_is_counted_and_a_silent_endpoint_ends_the_run(tmp
     assert made(config, tmp_path / "away", ScriptedChat(), seed=0)["rows"] == 4
 
 
+def test_where_the_endpoint_was_silent_for_a_while_is_asked_again(tmp_path):
+    config = SynthesisConfig(dialogues=6, turns=1, concurrency=1, form="sft")
+    whole = made(config, tmp_path / "whole", ScriptedChat(), seed=1)
+    lines = (tmp_path / "whole" / DIALOGUES).read_text().splitlines()
+    part = tmp_path / "part"
+    part.mkdir()
+    silent = [json.dumps({**json.loads(s), "became": "endpoint", "exchanges": []}) for s in lines]
+    (part / DIALOGUES).write_text("\n".join([*lines[:2], *silent[2:4], *lines[4:]]) + "\n")
+    chat = ScriptedChat()
+    assert made(config, part, chat, seed=1) == whole
+    assert len(chat.shown) == 2 * 2
+    assert (part / ROWS).read_text() == (tmp_path / "whole" / ROWS).read_text()
+
+
+def test_a_run_of_fewer_dialogues_keeps_what_a_longer_one_settled(tmp_path):
+    config = SynthesisConfig(dialogues=6, turns=1, concurrency=2, form="sft")
+    made(config, tmp_path, ScriptedChat(), seed=1)
+    config.dialogues = 3
+    assert made(config, tmp_path, ScriptedChat(), seed=1)["rows"] <= 3
+    config.dialogues = 6
+    chat = ScriptedChat()
+    made(config, tmp_path, chat, seed=1)
+    assert chat.shown == []
+
+
 def test_line_separators_of_unicode_end_no_line_of_what_is_kept(tmp_path):
     config = SynthesisConfig(dialogues=2, turns=1, concurrency=2, form="sft")
     request = "How do I keep bees\u2028happy in the\x85rain?"
