@@ -12,7 +12,7 @@ serve: setup  ## The four loops on 127.0.0.1:30000 until Ctrl-C.
 	$(PYTHON_BIN) experiments/run.py experiment=serve $(ARGS)
 
 test: setup  ## The whole test suite, two files at a time (WORKERS).
-	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types  ## Lint, formatting and types.
 

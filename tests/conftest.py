@@ -21,3 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("clawjax")
     group.addoption("--sglang-url", help="test this server's conformance instead of our own")
     group.addoption("--sglang-api-key", help="its bearer key")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that workers, which take small ones last, end alike."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
