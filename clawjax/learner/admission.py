@@ -72,7 +72,8 @@ def admit(
         return Wait()
     score, process = score_of(judged, objective, reward), _process(judged, objective, reward)
     hints = _hints(judged.verdicts) if objective.uses_hints else ()
-    if score is not None or hints or process is not None:
+    is_scored = score is not None and (objective.uses_scores or objective.uses_demonstrations)
+    if is_scored or hints or process is not None:
         ready_at = max(v.judged_at for v in judged.verdicts if _says_something(v))
         return Admit(AdmittedTurn(judged.turn, score, hints, ready_at, process, judged.next_states))
     if not judged.verdicts or not judged.next_states:
@@ -84,9 +85,7 @@ def admit(
 
 
 def score_of(judged: JudgedTurn, objective: ObjectiveConfig, reward: RewardConfig) -> float | None:
-    """How it went, as far as the objective asks; steps that are credited are a matter apart."""
-    if not (objective.uses_scores or objective.uses_demonstrations):
-        return None
+    """How it went; steps that are credited are a matter apart."""
     is_apart = objective.steps.is_on
     verdicts = [v for v in judged.verdicts if not (is_apart and v.module == PROCESS)]
     return combine(verdicts, reward.weights)

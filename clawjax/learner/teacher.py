@@ -278,6 +278,8 @@ def _inserted(
     read: tuple[int, ...], plain: tuple[int, ...], told: tuple[int, ...]
 ) -> tuple[int, ...]:
     """What was really read, with what `told` has before the end of `plain`; else `told` itself."""
+    if told == plain:
+        return read
     shortest = min(len(plain), len(told))
     start = next((i for i in range(shortest) if plain[i] != told[i]), shortest)
     stop = len(told) - (len(plain) - start)

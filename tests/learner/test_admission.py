@@ -200,7 +200,7 @@ def test_whatever_is_admitted_is_aligned_fresh_and_fits(
     ("objective", "score", "hints"),
     [
         (BINARY, -1.0, ()),
-        (OPD, None, ("too long", "no lists")),
+        (OPD, -1.0, ("too long", "no lists")),  # tells how content the user is
         (COMBINED, -1.0, ("too long", "no lists")),
     ],
 )

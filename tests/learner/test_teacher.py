@@ -91,6 +91,19 @@ def test_what_was_really_read_stays_in_the_teachers_prompt() -> None:
     assert _spliced((1, 50, 5), plain, told) == told  # rendered otherwise
 
 
+def test_a_hint_that_changes_nothing_leaves_the_prompt_that_was_really_read(
+    tiny_model: LoadedModel, model: Model, scorer: Scorer, sample: Sample
+) -> None:
+    """Rendering a conversation again need not give the tokens that its replies were drawn as."""
+    admitted = turn_of(sample, "same")
+    again = Message("user", " ".join(map(str, (*sample.prompt_ids[:2], 9, *sample.prompt_ids[4:]))))
+    turn = dataclasses.replace(admitted.turn, messages=(again,))
+    lesson = teacher(scorer).teach([admitted._replace(turn=turn)], teacher=model, student=model)
+    np.testing.assert_allclose(
+        lesson.says["t1"].logprobs, under(tiny_model, sample, sample.prompt_ids), atol=1e-4
+    )
+
+
 def test_the_reply_is_scored_under_the_hinted_prompt(
     tiny_model: LoadedModel, model: Model, scorer: Scorer, sample: Sample
 ) -> None:

@@ -20,7 +20,8 @@ class AdmittedTurn(NamedTuple):
 
     turn: Turn
     score: float | None
-    """In [-1, 1]; None where nobody gave one, or the objective has no use for it."""
+    """In [-1, 1]; None where nobody gave one. Where hints alone are learnt from, it tells whether a
+    user is content, and which replies need no correction."""
     hints: tuple[str, ...]
     """Best first; empty where the objective learns from scores alone."""
     ready_at: float
