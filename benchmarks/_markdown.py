@@ -17,8 +17,8 @@ def number(value: float | None, form: str, absent: str = "") -> str:
     return absent if value is None else format(value, form)
 
 
-def interval(bounds: Sequence[float] | None, form: str = ".2f") -> str:
-    return "" if bounds is None else f"{bounds[0]:{form}} to {bounds[1]:{form}}"
+def interval(bounds: Sequence[float] | None, form: str = ".2f", absent: str = "") -> str:
+    return absent if bounds is None else f"{bounds[0]:{form}} to {bounds[1]:{form}}"
 
 
 def commit(sha: str | None) -> str:

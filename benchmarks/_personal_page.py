@@ -7,9 +7,11 @@ from itertools import product
 from typing import Any
 
 from _markdown import commit, interval, number, table
+from _stability_page import stability_sections
 
 from clawjax.config import METHODS, UNTRAINED
 from clawjax.evals.page import sample_cell
+from clawjax.evals.personal_summary import LEAST_SHARED
 from clawjax.evals.plot import Curve, Panel
 
 __all__ = ["CURVES", "panels", "personal_sections"]
@@ -18,7 +20,6 @@ CURVES = "images/learning_curves.png"
 """Relative to the page."""
 _SHOWN = "combined"
 """The method whose replies are shown beside the base model's."""
-_REFERENCE = {"student": 36, "teacher": 24}
 
 Row = Mapping[str, Any]
 
@@ -40,9 +41,7 @@ def personal_sections(result: Row) -> list[str]:
         "Mean style of the live turns of each round: the line is the mean over seeds, the shade "
         "their range.\nDashed: the held-out score of the base model; dotted: of the base model "
         "that is told the wish.",
-        "### Sessions to a stable effect",
-        _stable(personas),
-        _beside_reference(personas),
+        *stability_sections(personas, _methods(personas), shown=_SHOWN),
         "### Where it fails",
         _failures(trials),
         "### Replies before and after",
@@ -167,74 +166,47 @@ def _summary(personas: Sequence[Row]) -> str:
 
 
 def _ordering(methods: Sequence[Row]) -> str:
-    rows = [
-        [
-            row["method"],
-            f"{row['gain']:+.2f}",
-            interval(row["gain_ci"], "+.2f"),
-            f"{row['personas']} / {row['trials']}",
-            number(row["lead"], "+.2f"),
-            interval(row["lead_ci"], "+.2f"),
-        ]
-        for row in methods
-    ]
     against = methods[0]["against"] if methods else _SHOWN
-    head = ["method", "mean gain", "95 %", "personas / trials", f"`{against}` is ahead by", "95 %"]
-    return (
-        "Mean over personas of means over seeds; nested bootstrap over personas and seeds. How far "
-        f"`{against}`\nis ahead is compared trial by trial; where that interval holds 0, the order "
-        "of the two is not settled.\n\n" + table(head, rows)
-    )
+    parts = [_ORDER.format(against=against)]
+    for is_placed, words in ((True, ""), (False, _APART.format(against=against))):
+        rows = [_place(row) for row in methods if row["is_placed"] == is_placed]
+        if rows:
+            parts += [words, table([name.format(against=against) for name in _PLACES], rows)]
+    return "\n\n".join(part for part in parts if part)
 
 
-def _stable(personas: Sequence[Row]) -> str:
-    methods = [method for method in _methods(personas) if method not in UNTRAINED]
-    cells = _cells(personas)
-    rows = [
-        [persona, *(_counts(cells.get((persona, method))) for method in methods)]
-        for persona in _names(personas, "persona")
+_ORDER = """\
+In the order of how far `{against}` is ahead where both were measured, on the same persona and seed;
+a mean gain is over the personas that a method was measured on, so that two of them may be of
+different users. 95 %: nested bootstrap, personas are drawn, then the seeds of each; of one trial it
+is not known. Where an interval holds 0 or is not known, the order of the two is not settled."""
+
+_APART = f"""\
+Measured on too little to be placed (fewer than {LEAST_SHARED} personas together with
+`{{against}}`), in no order:"""
+
+_PLACES = (
+    "method", "`{against}` is ahead by", "95 %", "shared personas", "ahead of the next by", "95 %",
+    "mean gain", "95 %", "personas / trials",
+)  # fmt: skip
+
+
+def _place(row: Row) -> list[str]:
+    return [
+        row["method"],
+        *_lead(row, "lead"),
+        str(row["shared"]) if row["shared"] else "",
+        *_lead(row, "over_next"),
+        *_lead(row, "gain"),
+        f"{row['personas']} / {row['trials']}",
     ]
-    return (
-        "Sessions of the live conversation until the first reply met the wish in three sessions in "
-        "a row,\nseed by seed. `never`: not within the conversation.\n\n"
-        + table(["persona", *methods], rows)
-    )
 
 
-def _counts(row: Row | None) -> str:
-    if row is None:
-        return ""
-    return ", ".join(number(count, "d", "never") for count in row["sessions_to_stable"])
-
-
-def _beside_reference(personas: Sequence[Row]) -> str:
-    cells = _cells(personas)
-    rows = [
-        [persona, str(reported), _counts(cells.get((persona, _SHOWN))) or "not measured"]
-        for persona, reported in _REFERENCE.items()
-    ]
-    head = ["persona", "OpenClaw-RL, interactions", f"clawjax `{_SHOWN}`, sessions by seed"]
-    return "\n\n".join([_REPORTED, table(head, rows), _COMPARABLE])
-
-
-_REPORTED = """\
-The reference implementation, [OpenClaw-RL](https://github.com/Gen-Verse/OpenClaw-RL)
-([arXiv:2603.10165](https://arxiv.org/abs/2603.10165)), reports in its README after how many
-interactions a change is visible:"""
-
-_COMPARABLE = """\
-Comparable: the kind of wish (a student who does not want to sound like an AI, a teacher who wants
-friendly, specific comments), learning from conversation alone, and that conversations are counted.
-Three sessions in a row is the rule that its authors have since named as their measure.
-
-Not comparable, so that neither number bounds the other:
-
-- Its policy is of the Qwen3-4B class, thirty times the size of ours.
-- Its user and its evaluator are language models; ours is a script, and the score a program's.
-- Its interactions are tasks (a homework problem solved, or graded) of up to eight turns, and the
-  test scripts it ships compute no metric: "visible" is a judgement. Our sessions are two or three
-  questions long, eight of them side by side, and the count ends by rule.
-- It reports one number per persona, without seeds and without a held-out set."""
+def _lead(row: Row, field: str) -> list[str]:
+    """With its interval; both are gaps where nothing is compared."""
+    if row[field] is None:
+        return ["", ""]
+    return [f"{row[field]:+.2f}", interval(row[f"{field}_ci"], "+.2f", "not known")]
 
 
 # --- what went wrong ----------------------------------------------------------------------------
@@ -320,7 +292,10 @@ def _details(personas: Sequence[Row]) -> str:
     parts = [
         "KL to the base on neutral prompts and NLL of a fixed text (in brackets its increase) in "
         "nats per\ntoken; accuracy on closed questions (in brackets its change); distinct word "
-        "pairs relative to the\nbase's; judge: scored reactions judged as the user meant them."
+        "pairs relative to the\nbase's; judge: scored reactions judged as the user meant them, "
+        "thumbs, which no judge has to read,\namong them. 95 %: nested bootstrap, seeds are drawn, "
+        "then the replies of each, and an interval over\nthree seeds is a hint; ‡: one seed, of "
+        "its replies alone."
     ]
     for persona in _names(personas, "persona"):
         rows = [_detail(row) for row in personas if row["persona"] == persona]
@@ -339,7 +314,7 @@ def _detail(row: Row) -> list[str]:
         row["method"],
         ", ".join(map(str, row["seeds"])),
         number(row["style_score"], ".2f"),
-        interval(row["ci"]),
+        interval(row["ci"], absent="not known") + (" ‡" if len(row["seeds"]) == 1 else ""),
         "" if is_base else ", ".join(number(gain, "+.2f", "?") for gain in row["gains"]),
         number(row["mean_words"], ".0f"),
         number(row["kl_per_token"], ".3f"),

@@ -34,9 +34,9 @@ def _online(result: Row) -> str:
             row["method"],
             f"{row['personas']} / {row['trials']}",
             f"{row['gain']:+.2f}",
-            interval(row["gain_ci"], "+.2f"),
+            interval(row["gain_ci"], "+.2f", "not known"),
             number(row["lead"], "+.2f"),
-            interval(row["lead_ci"], "+.2f"),
+            "" if row["lead"] is None else interval(row["lead_ci"], "+.2f", "not known"),
         ]
         for row in methods
     ]
@@ -61,11 +61,12 @@ def _verdict(methods: Sequence[Row], live: str) -> str:
     for row in methods:
         if row["lead"] is None or row["method"] in (live, "prompted"):
             continue
-        low, high = row["lead_ci"]
-        how = f"`{row['method']}` ({row['lead']:+.2f}, 95 % {interval(row['lead_ci'], '+.2f')})"
-        if high < 0:
+        bounds = row["lead_ci"]
+        known = interval(bounds, "+.2f", "not known")
+        how = f"`{row['method']}` ({row['lead']:+.2f}, 95 % {known})"
+        if bounds is not None and bounds[1] < 0:
             said["loses to"].append(how)
-        elif low > 0:
+        elif bounds is not None and bounds[0] > 0:
             said["is ahead of"].append(how)
         else:
             said["is not settled against"].append(how)
@@ -84,7 +85,9 @@ def _mix(result: Row) -> str:
             f"{row['style_score']:.2f}",
             interval(row["ci"]),
             number(row["over_judge"], "+.2f"),
-            interval(row["over_judge_ci"], "+.2f"),
+            ""
+            if row["over_judge"] is None
+            else interval(row["over_judge_ci"], "+.2f", "not known"),
             number(row["label_agreement"], ".0%"),
         ]
         for row in _kind(result, "share")

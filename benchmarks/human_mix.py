@@ -28,7 +28,6 @@ from _offline_arms import Arms
 from _result import Goal, smallest, write_result
 from _trials import command_line, parser, seeds_of
 
-from clawjax.evals.personal import bootstrap_mean
 from clawjax.evals.personal_summary import bootstrap_nested
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,9 +44,10 @@ NOTES = {
     "label_agreement": "share of the labels that say what the persona thinks",
     "pairs": "replies to the same question, one good and one bad",
     "style_score": "mean programmatic score of sampled replies to held-out prompts, in [0, 1]",
-    "ci": "95 % bootstrap interval over the replies of all seeds",
+    "ci": "95 % nested bootstrap interval: seeds are drawn, then the replies of each; of one seed "
+    "over its replies alone",
     "over_judge": "style score less that with the judge alone, mean over seeds; over_judge_ci: "
-    "95 % bootstrap interval over seeds",
+    "95 % bootstrap interval over seeds; null of one",
     "kl_per_token": "exact KL to the base on replies to neutral prompts, nats",
 }
 
@@ -121,7 +121,6 @@ def summed_up(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     alone = {cell["seed"]: cell["style"]["style_score"] for cell in cells if cell["share"] == 0}
     for share in dict.fromkeys(cell["share"] for cell in cells):
         same = [cell for cell in cells if cell["share"] == share]
-        scores = [score for cell in same for score in cell["style"]["scores"]]
         leads = [
             cell["style"]["style_score"] - alone[cell["seed"]]
             for cell in same
@@ -133,9 +132,9 @@ def summed_up(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "share": share,
                 "seeds": [cell["seed"] for cell in same],
                 "style_score": fmean(cell["style"]["style_score"] for cell in same),
-                "ci": list(bootstrap_mean(scores)),
+                "ci": bootstrap_nested([cell["style"]["scores"] for cell in same]),
                 "over_judge": _mean(leads),
-                "over_judge_ci": list(bootstrap_nested([leads])) if leads else None,
+                "over_judge_ci": bootstrap_nested([leads]),
                 "label_agreement": _mean(cell["label_agreement"] for cell in same),
             }
         )

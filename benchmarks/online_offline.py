@@ -48,9 +48,11 @@ NOTES = {
     "kind": "trial: one persona, method and seed; persona: means over seeds; method: means over "
     "personas of means over seeds",
     "style_score": "mean programmatic score of sampled replies to held-out prompts, in [0, 1]",
-    "ci": "95 % bootstrap interval over replies; of a persona over the replies of all its seeds",
+    "ci": "95 % bootstrap interval over replies; of a persona nested: its seeds are drawn, then "
+    "the replies of each; of one seed over its replies alone",
     "gain": "style score less that of the base of the same persona and seed",
-    "gain_ci": "95 % nested bootstrap interval: personas are drawn, then the seeds of each",
+    "gain_ci": "95 % nested bootstrap interval: personas are drawn, then the seeds of each; null "
+    "of a single trial",
     "lead": "mean gain of `combined` less that of the method; below 0 live feedback loses",
     "live": "lockstep with staleness 0: each round of talk is by the newest policy, which learns "
     "when the round is over; an asynchronous run is up to learner.max_staleness versions behind, "

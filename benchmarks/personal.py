@@ -24,6 +24,7 @@ from _result import Goal, largest, smallest, write_result
 
 from clawjax.errors import ConfigError
 from clawjax.evals.personal_summary import (
+    LEAST_SHARED,
     LEAST_VARIETY,
     MOST_EMPTY,
     method_rows,
@@ -53,10 +54,16 @@ NOTES = {
     "kind": "trial: one persona, method and seed; persona: means over the seeds of a persona and "
     "method; method: means over personas of means over seeds",
     "style_score": "mean programmatic score of sampled replies to held-out prompts, in [0, 1]",
-    "ci": "95 % bootstrap interval over replies; of a persona over the replies of all its seeds",
+    "ci": "95 % bootstrap interval over replies; of a persona nested: its seeds are drawn, then "
+    "the replies of each; of one seed over its replies alone",
     "gain": "style score less that of the base of the same persona and seed",
-    "gain_ci": "95 % nested bootstrap interval: personas are drawn, then the seeds of each",
-    "lead": "mean gain of `against` less that of the method, where both were measured",
+    "gain_ci": "95 % nested bootstrap interval: personas are drawn, then the seeds of each; null "
+    "of a single trial",
+    "lead": "mean gain of `against` less that of the method, where both were measured: `shared` "
+    "personas",
+    "is_placed": f"at least {LEAST_SHARED} personas are shared; rows are in the order of the lead, "
+    "those that are not placed come last",
+    "over_next": "mean gain less that of the method placed next, where both were measured",
     "short_share": "replies of under three words",
     "identical_share": "replies that equal another one word for word",
     "distinct2": "distinct word pairs over all word pairs",
@@ -67,8 +74,12 @@ NOTES = {
     "accuracy": "closed questions answered right, greedily",
     "sessions_to_stable": "sessions until the first reply met the wish three times in a row; null "
     "where it never did",
+    "sessions_by_chance": "sessions that this would take on average, were each first reply to meet "
+    "the wish with the base's held-out share p of the same persona and seed: (1 - p^3) / ((1 - p) "
+    "p^3); null where p is 0 or unknown",
     "style_by_round": "mean style of the live replies of each round; turns_by_round: at its end",
-    "judge_agreement": "share of the scored reactions judged as the user meant them",
+    "judge_agreement": "share of the scored reactions judged as the user meant them; thumbs, which "
+    "no judge has to read, are among them",
     "lost": "replies that the user had and the turn log does not hold",
 }
 

@@ -1,23 +1,26 @@
 """The personal suite in numbers: one row per trial, per persona and method, and per method.
 
 Pure functions of trial results; what the benchmark commits and `docs/results.md` shows.
-Invariants: a gain is against the base of the same persona and seed; what was not measured is
-None, and a mean is over what was.
+Invariants: a gain is against the base of the same persona and seed; what was not measured, and an
+interval that nothing is known of, is None, and a mean is over what was.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
-from clawjax.evals.personal import bootstrap_mean
+from clawjax.evals.stability import sessions_by_chance
 
 __all__ = [
+    "LEAST_SHARED",
     "LEAST_VARIETY",
     "MOST_EMPTY",
     "bootstrap_nested",
+    "chance_of_base",
     "is_degenerate",
     "method_rows",
     "persona_rows",
@@ -28,6 +31,8 @@ MOST_EMPTY = 0.02
 """Share of replies of under three words, or equal to another, that a policy may have."""
 LEAST_VARIETY = 0.7
 """Distinct word pairs, relative to the base's, that it has to keep."""
+LEAST_SHARED = 3
+"""Personas that two methods have to share, on the same seeds, for one to be placed by the other."""
 
 _SAMPLES = 2
 """Sample replies kept per trial: to the first held-out prompts."""
@@ -71,7 +76,7 @@ def _trial_row(result: Result, base: Result | None) -> Row:
         "nll_increase": _change(result, base, lambda r: r["retention"]["nll_per_token"]),
         "accuracy": kept["accuracy"]["value"],
         "accuracy_change": _change(result, base, lambda r: r["retention"]["accuracy"]["value"]),
-        "training": _training(result["training"]),
+        "training": _training(result["training"], base),
         "version": result["version"],
         "seconds": result["seconds"],
         "git_sha": result["git_sha"],
@@ -82,13 +87,28 @@ def _trial_row(result: Result, base: Result | None) -> Row:
     }
 
 
-def _training(training: Result | None) -> Row | None:
+def chance_of_base(base: Result | None) -> float | None:
+    """Sessions that a stable effect would take by chance, were every reply the base's.
+
+    Args:
+        base: a trial of it; None where it was not measured.
+
+    Returns:
+        None where it was not, or where no held-out reply of its meets the wish.
+    """
+    if base is None:
+        return None
+    return sessions_by_chance(fmean(score >= 1.0 for score in base["style"]["scores"]))
+
+
+def _training(training: Result | None, base: Result | None) -> Row | None:
     """The live conversation; a field that the trial does not know is None."""
     if training is None:
         return None
     judge = training["judge"] or {}
     return {
         "sessions_to_stable": training["sessions_to_stable"],
+        "sessions_by_chance": chance_of_base(base),
         "style_by_round": training["style_by_round"],
         "turns_by_round": training.get("turns_by_round"),
         "judge_agreement": judge.get("agreement"),
@@ -102,16 +122,18 @@ def _training(training: Result | None) -> Row | None:
 
 
 def persona_rows(results: Sequence[Result]) -> list[Row]:
-    """Means over the seeds of each persona and method, with intervals over all their replies."""
+    """Means over the seeds of each persona and method.
+
+    The interval is over seeds and their replies; of one seed, over its replies alone.
+    """
     rows = []
     measured = trial_rows(results)
     for persona, method in dict.fromkeys((r["persona"], r["method"]) for r in results):
         same = [r for r in measured if (r["persona"], r["method"]) == (persona, method)]
-        scores = [
-            score
+        replies = [
+            r["style"]["scores"]
             for r in results
             if (r["persona"], r["method"]) == (persona, method)
-            for score in r["style"]["scores"]
         ]
         trained = [r["training"] for r in same if r["training"] is not None]
         rows.append(
@@ -119,11 +141,12 @@ def persona_rows(results: Sequence[Result]) -> list[Row]:
                 "persona": persona,
                 "method": method,
                 "seeds": [r["seed"] for r in same],
-                "ci": list(bootstrap_mean(scores)),
+                "ci": bootstrap_nested(replies),
                 **{name: _mean(r[name] for r in same) for name in _AVERAGED},
                 "gains": [r["gain"] for r in same],
                 "degenerate": sum(r["is_degenerate"] for r in same),
                 "sessions_to_stable": [t["sessions_to_stable"] for t in trained],
+                "sessions_by_chance": [t["sessions_by_chance"] for t in trained],
                 "judge_agreement": _mean(t["judge_agreement"] for t in trained),
                 "trained": _mean(t["trained"] for t in trained),
             }
@@ -149,13 +172,11 @@ def method_rows(results: Sequence[Result], *, against: str = "combined") -> list
     """Each method over all personas: mean gain, and how far `against` is ahead of it.
 
     Both are means over personas of means over seeds, with a 95 % nested bootstrap interval; the
-    lead of `against` is over the personas and seeds that both were measured on.
+    lead of `against` is over the personas and seeds that both were measured on. In the order of
+    that lead, since gains are over different personas; methods that share fewer than
+    `LEAST_SHARED` personas with `against` are not placed and come last, as they come.
     """
-    gains: dict[str, dict[str, dict[int, float]]] = {}
-    for row in trial_rows(results):
-        if row["gain"] is not None and row["method"] != "base":
-            seeds = gains.setdefault(row["method"], {}).setdefault(row["persona"], {})
-            seeds[row["seed"]] = row["gain"]
+    gains = _gains(results)
     objectives = {r["method"]: r["objective"] for r in results}
     rows = []
     for method, personas in gains.items():
@@ -167,19 +188,46 @@ def method_rows(results: Sequence[Result], *, against: str = "combined") -> list
                 "personas": len(groups),
                 "trials": sum(map(len, groups)),
                 "gain": _grand_mean(groups),
-                "gain_ci": list(bootstrap_nested(groups)),
+                "gain_ci": bootstrap_nested(groups),
                 "against": against,
+                "shared": len(leads),
                 "lead": _grand_mean(leads) if leads else None,
-                "lead_ci": list(bootstrap_nested(leads)) if leads else None,
+                "lead_ci": bootstrap_nested(leads),
+                "is_placed": method == against or len(leads) >= LEAST_SHARED,
                 "objective": objectives[method],
             }
         )
-    return sorted(rows, key=lambda row: -row["gain"])
+    placed = sorted((row for row in rows if row["is_placed"]), key=lambda row: row["lead"] or 0.0)
+    apart = [row for row in rows if not row["is_placed"]]
+    after = dict(pairwise(row["method"] for row in placed))
+    return [
+        row | _over(gains, row["method"], after.get(row["method"])) for row in [*placed, *apart]
+    ]
 
 
-def _paired(
-    ahead: Mapping[str, Mapping[int, float]], behind: Mapping[str, Mapping[int, float]]
-) -> list[list[float]]:
+_Gains = Mapping[str, Mapping[int, float]]
+
+
+def _gains(results: Sequence[Result]) -> dict[str, dict[str, dict[int, float]]]:
+    """By method, persona and seed; not of the base."""
+    gains: dict[str, dict[str, dict[int, float]]] = {}
+    for row in trial_rows(results):
+        if row["gain"] is not None and row["method"] != "base":
+            seeds = gains.setdefault(row["method"], {}).setdefault(row["persona"], {})
+            seeds[row["seed"]] = row["gain"]
+    return gains
+
+
+def _over(gains: Mapping[str, _Gains], method: str, after: str | None) -> Row:
+    """How far a method is ahead of the one placed after it, where both were measured."""
+    leads = [] if after is None else _paired(gains[method], gains[after])
+    return {
+        "over_next": _grand_mean(leads) if leads else None,
+        "over_next_ci": bootstrap_nested(leads),
+    }
+
+
+def _paired(ahead: _Gains, behind: _Gains) -> list[list[float]]:
     """Differences by persona, over the seeds that both have."""
     groups = [
         [ahead[persona][seed] - gain for seed, gain in seeds.items() if seed in ahead[persona]]
@@ -191,12 +239,18 @@ def _paired(
 
 def bootstrap_nested(
     groups: Sequence[Sequence[float]], *, level: float = 0.95, samples: int = _RESAMPLES
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Percentile bootstrap interval of the mean of group means; the same each time.
 
     Groups are drawn with replacement, then the members of each: seeds of one persona are more
-    alike than personas are (Davison and Hinkley 1997, section 3.8).
+    alike than personas are, and replies of one seed than seeds (Davison and Hinkley 1997, section
+    3.8).
+
+    Returns:
+        None of fewer than two groups, unless the one has two members: what varies is not known.
     """
+    if len(groups) < 2 and sum(map(len, groups)) < 2:
+        return None
     rng = random.Random(len(groups))
     means = sorted(
         _grand_mean(

@@ -10,21 +10,28 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from clawjax.evals.personal import bootstrap_mean
-from clawjax.evals.personal_summary import is_degenerate
+from clawjax.evals.personal_summary import bootstrap_nested, chance_of_base, is_degenerate
 
 __all__ = ["render_table"]
 
 _COLUMNS = (
     ("style", "style score on held-out prompts"),
-    ("95 %", "bootstrap interval of the style score over the replies of all seeds"),
+    (
+        "95 %",
+        "nested bootstrap interval of the style score over seeds and their replies; of one seed "
+        "over its replies alone",
+    ),
     ("gain", "the same less the base's, of the same seed"),
     ("words", "mean words per reply"),
     ("KL", "to the base on neutral prompts, nats per token"),
     ("NLL", "of a fixed text, nats per token"),
     ("accuracy", "closed questions answered right"),
     ("stable", "sessions until the first reply met the wish three times in a row"),
-    ("judge", "share of the scored reactions judged as the user meant them"),
+    (
+        "by chance",
+        "sessions that this takes on average where nothing is learnt, by the base's held-out share",
+    ),
+    ("judge", "share of the scored reactions judged as the user meant them, thumbs included"),
     ("trained", "turns trained on"),
     ("minutes", "of one trial"),
 )
@@ -56,20 +63,22 @@ def _row(method: str, results: Sequence[Result], base: Mapping[int, Result]) -> 
         for r in results
         if r["seed"] in base
     ]
-    training = [r["training"] for r in results if r["training"] is not None]
+    trained = [r for r in results if r["training"] is not None]
+    training = [r["training"] for r in trained]
     judged = [t["judge"]["agreement"] for t in training if t["judge"]]
     mark = " (degenerate)" if any(is_degenerate(r, base.get(r["seed"])) for r in results) else ""
     cells = [
         method + mark,
         str(len(results)),
         _mean(style),
-        _interval([score for r in results for score in r["style"]["scores"]]),
+        _interval([r["style"]["scores"] for r in results]),
         "" if method == "base" else _mean(gains, signed=True),
         _mean([r["style"]["mean_words"] for r in results], digits=0),
         _mean([r["retention"]["kl_per_token"] for r in results], digits=3),
         _mean([r["retention"]["nll_per_token"] for r in results], digits=3),
         _mean([r["retention"]["accuracy"]["value"] for r in results]),
         _mean([t["sessions_to_stable"] for t in training], digits=0, absent="never"),
+        _mean([chance_of_base(base.get(r["seed"])) for r in trained], digits=0),
         _mean(judged),
         _mean([t["trained"] for t in training], digits=0),
         _mean([r["seconds"] / 60 for r in results], digits=1),
@@ -77,10 +86,10 @@ def _row(method: str, results: Sequence[Result], base: Mapping[int, Result]) -> 
     return f"| {' | '.join(cells)} |"
 
 
-def _interval(scores: Sequence[float]) -> str:
-    """95 % bootstrap interval over all replies of all seeds."""
-    low, high = bootstrap_mean(scores)
-    return f"{low:.2f} to {high:.2f}"
+def _interval(replies: Sequence[Sequence[float]]) -> str:
+    """95 % nested bootstrap interval over seeds and the replies of each."""
+    bounds = bootstrap_nested(replies)
+    return "unknown" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f}"
 
 
 def _mean(

@@ -7,7 +7,7 @@ of every per-turn series is main turn `i` in order of arrival, and an unknown va
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -83,24 +83,33 @@ def collect_series(
 
 
 def judge_agreement(
-    turns: Iterable[JudgedTurn], user: Sequence[Mapping[str, Any]]
+    turns: Iterable[JudgedTurn],
+    user: Sequence[Mapping[str, Any]],
+    *,
+    score: Callable[[JudgedTurn], float | None] = turn_score,
 ) -> Agreement | None:
-    """Compare verdicts with moods; None where no simulated user told its moods."""
+    """Compare verdicts with moods; None where no simulated user told its moods.
+
+    Args:
+        turns: with their verdicts.
+        user: what the simulated user remembers of them.
+        score: of the verdicts on a turn together; of a run, as its learner combines them.
+    """
     moods = {entry["response_id"]: entry.get("mood") for entry in user}
     if not moods:
         return None
     right = wrong = scored = abstained = neutral_scored = 0
     for judged in turns:
         mood = moods.get(judged.turn.response_id)
-        score = turn_score(judged)
+        found = score(judged)
         if mood == "neutral":
-            neutral_scored += score is not None
-        elif mood in _SIGNS and score is None:
+            neutral_scored += found is not None
+        elif mood in _SIGNS and found is None:
             abstained += 1
-        elif mood in _SIGNS and score is not None:
+        elif mood in _SIGNS and found is not None:
             scored += 1
-            right += score * _SIGNS[mood] > 0
-            wrong += score * _SIGNS[mood] < 0
+            right += found * _SIGNS[mood] > 0
+            wrong += found * _SIGNS[mood] < 0
     return Agreement(
         agreement=right / scored if scored else None,
         wrong_sign=wrong / scored if scored else None,

@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -32,6 +32,8 @@ from clawjax.evals.material import closed_questions, fixed_text, neutral_prompts
 from clawjax.evals.personal import StyleResult, evaluate_style
 from clawjax.evals.retention import closed_form_accuracy, nll_per_token
 from clawjax.evals.series import judge_agreement, lost_replies
+from clawjax.evals.stability import sessions_to_stable
+from clawjax.learner.credit.combine import combine
 from clawjax.learner.objective import describe
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
@@ -44,13 +46,11 @@ from clawjax.runtime.provenance import git_sha
 from clawjax.runtime.scoring import RunningScore, finish, mirrored, unscored
 from clawjax.weights import DirectoryWeightStore
 
-__all__ = ["Trial", "conversation", "measured", "run_suite", "sessions_to_stable", "trials"]
+__all__ = ["Trial", "conversation", "measured", "run_suite", "trials"]
 
 _NEUTRAL_TOKENS = 64
 _PROMPTED = "You are a helpful assistant. The user {wish}."
 _LEARNING = ("learner", "objective", "reward")
-_STABLE = 3
-"""Sessions in a row whose first reply meets the wish: a stable effect."""
 
 
 class Trial(NamedTuple):
@@ -187,7 +187,9 @@ async def _live(
         told = _PROMPTED.format(wish=persona.description) if trial.method == "prompted" else None
         found = await measured(lockstep, model, persona, seed=trial.seed, system=told)
         training = (
-            conversation(lockstep.log, paths.root, suite.turns_per_update) if is_trained else None
+            conversation(lockstep.log, paths.root, suite.turns_per_update, config.reward.weights)
+            if is_trained
+            else None
         )
         return found | {"training": training}
 
@@ -271,12 +273,21 @@ def _policy(model: LoadedModel, paths: RunPaths) -> Any:
     return model.params if newest is None else policy_params(model, *store.load(newest.version))
 
 
-def conversation(log: SqlTurnLog, folder: Path, turns_per_update: int) -> dict[str, Any]:
-    """What the conversation in a trial's folder looked like, round by round."""
+def conversation(
+    log: SqlTurnLog, folder: Path, turns_per_update: int, weights: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the conversation in a trial's folder looked like, round by round.
+
+    Args:
+        log: of its turns.
+        folder: of what the user remembers.
+        turns_per_update: of a round.
+        weights: per reward module, as the learner combines them.
+    """
     counts = log.counts()
     turns = list(replay(log))
     user = read_jsonl(folder / "user.jsonl")
-    agreement = judge_agreement(turns, user)
+    agreement = judge_agreement(turns, user, score=lambda judged: combine(judged.verdicts, weights))
     styles = [entry["style"] for entry in user]
     starts = range(0, len(styles), turns_per_update)
     return {
@@ -290,17 +301,6 @@ def conversation(log: SqlTurnLog, folder: Path, turns_per_update: int) -> dict[s
         "sessions_to_stable": sessions_to_stable(user),
         "judge": None if agreement is None else agreement._asdict(),
     }
-
-
-def sessions_to_stable(user: Sequence[Mapping[str, Any]]) -> int | None:
-    """Sessions until the first reply meets the wish three times in a row; None if it never does."""
-    first = {entry["session"]: entry["style"] for entry in user if entry["turn"] == 0}
-    run = 0
-    for count, session in enumerate(sorted(first), start=1):
-        run = run + 1 if first[session] >= 1.0 else 0
-        if run == _STABLE:
-            return count
-    return None
 
 
 def _write(file: Path, result: Mapping[str, Any]) -> None:

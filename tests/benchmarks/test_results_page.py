@@ -52,8 +52,8 @@ def measured() -> dict[str, Any]:
     degenerate = trial("combined", 1, [0.0, 0.0], persona="student")
     degenerate["style"]["identical_share"] = 0.5
     return personal(
-        trial("base", 0, [0.25, 0.25], persona="student"),
-        trial("base", 1, [0.25, 0.25], persona="student"),
+        trial("base", 0, [1.0, 0.0, 0.0, 0.0], persona="student"),
+        trial("base", 1, [1.0, 0.0, 0.0, 0.0], persona="student"),
         trial("combined", 0, [1.0, 1.0], persona="student", sessions_to_stable=11),
         degenerate,
         trial("opd", 0, [0.5, 0.5], persona="student", sessions_to_stable=12),
@@ -75,13 +75,40 @@ def test_scores_gains_and_counts_stand_in_the_tables(measured: dict[str, Any]) -
     page = render({"personal": measured})
     assert line(page, "| persona | base") == "| persona | base | opd | combined |"
     assert line(page, "| student | 0.25") == "| student | 0.25 | 0.50 (+0.25) | 0.50 (+0.25) † |"
-    assert line(page, "| combined | +0.25 |").startswith("| combined | +0.25 | -0.25 to +0.75 |")
-    assert line(page, "| opd | +0.25").endswith("| +0.50 | +0.50 to +0.50 |")
-    assert "| student | 36 | 11, never |" in page
+    assert line(page, "| combined |  |") == (
+        "| combined |  |  |  |  |  | +0.25 | -0.25 to +0.75 | 1 / 2 |"
+    )
+    assert line(page, "| opd | +0.50") == (
+        "| opd | +0.50 | not known | 1 |  |  | +0.25 | not known | 1 / 1 |"
+    )
+    assert page.index("| combined |  |") < page.index("too little to be placed")
+    assert page.index("too little to be placed") < page.index("| opd | +0.50")
+    assert "| opd | 0 | 0.50 | 0.50 to 0.50 ‡ |" in page
+    assert "| student | 12 (84) | 11 (84), never (84) |" in page
+    assert "| student | 36 | 11 (84), never (84) |" in page
     assert "| teacher | 24 | not measured |" in page
     assert "5 trials of 1 personas" in page
     assert "10 minutes in all, 2.0 to 2.0 a\ntrial" in page
     assert "Measured at commit 01234567; summed up\nat fedcba98-dirty." in page
+
+
+def test_methods_that_share_enough_are_in_the_order_of_the_lead() -> None:
+    names = ("student", "teacher", "you")
+    page = render(
+        {
+            "personal": personal(
+                *(trial("base", 0, [0.0], persona=name) for name in names),
+                *(trial("opd", 0, [0.25], persona=name) for name in names),
+                *(trial("combined", 0, [0.5], persona=name) for name in names),
+            )
+        }
+    )
+    assert line(page, "| combined |  |") == (
+        "| combined |  |  |  | +0.25 | +0.25 to +0.25 | +0.50 | +0.50 to +0.50 | 3 / 3 |"
+    )
+    assert line(page, "| opd | +0.25").startswith("| opd | +0.25 | +0.25 to +0.25 | 3 |  |  |")
+    assert page.index("| combined |  |") < page.index("| opd | +0.25")
+    assert "to be placed" not in page
 
 
 def test_failures_and_gaps_are_listed(measured: dict[str, Any]) -> None:
@@ -213,6 +240,12 @@ def test_where_live_learning_loses_is_said_in_words() -> None:
         "Live learning loses to `offline_dpo` (-0.50, 95 % -0.75 to -0.25). It is ahead of "
         "`offline_sft` (+0.25, 95 % +0.12 to +0.50). It is not settled against `offline_rlhf` "
         "(+0.25, 95 % -0.25 to +0.50)."
+    )
+    found = rewards()
+    found["online_offline"]["rows"][1]["lead_ci"] = None
+    assert (
+        "It is not settled against `offline_dpo` (-0.50, 95 % not known), `offline_rlhf`"
+        in line(render(found), "Live learning loses to none")
     )
     found = rewards()
     assert "Of one user" not in render(found)

@@ -47,7 +47,20 @@ def test_what_was_not_measured_is_none() -> None:
     assert method_rows([trial("combined")]) == []
 
 
-def test_a_persona_is_the_mean_of_its_seeds_and_the_interval_of_all_replies() -> None:
+def test_beside_the_sessions_stands_what_the_base_of_that_seed_would_take_by_chance() -> None:
+    rows = trial_rows(
+        [
+            *(trial("base", seed, met) for seed, met in enumerate([[1.0, 0.0], [0.0], [0.5, 1.0]])),
+            *(trial("combined", seed, sessions_to_stable=9) for seed in range(4)),
+        ]
+    )
+    chances = [row["training"]["sessions_by_chance"] for row in rows if row["training"]]
+    assert chances == [14.0, None, 14.0, None], "half of a wish met is not a wish met"
+    (_, combined) = persona_rows([trial("base", 0), trial("combined", 0)])
+    assert combined["sessions_by_chance"] == [14.0]
+
+
+def test_a_persona_is_the_mean_of_its_seeds_and_the_interval_is_of_seeds_first() -> None:
     rows = persona_rows(
         [
             trial("base", 0, [0.0] * 50),
@@ -60,7 +73,9 @@ def test_a_persona_is_the_mean_of_its_seeds_and_the_interval_of_all_replies() ->
     assert row["gains"] == [1.0, None]
     assert row["gain"] == 1.0
     assert row["sessions_to_stable"] == [9, None]
-    low, high = row["ci"]
+    assert row["ci"] == (0.0, 1.0), "a hundred replies of two seeds are not a hundred seeds"
+    (alone,) = persona_rows([trial("opd", 0, [1.0] * 50 + [0.0] * 50)])
+    low, high = alone["ci"]
     assert low == pytest.approx(0.4, abs=0.03)
     assert high == pytest.approx(0.6, abs=0.03)
 
@@ -80,19 +95,63 @@ def test_methods_are_compared_where_both_were_measured() -> None:
     combined, opd, sft = rows
     assert combined["gain"] == pytest.approx((0.75 + 0.25) / 2)
     assert (combined["personas"], combined["trials"], combined["lead"]) == (2, 3, None)
-    assert (opd["lead"], opd["lead_ci"]) == (0.25, [0.25, 0.25])
-    assert sft["lead"] is None
+    assert (opd["lead"], opd["shared"]) == (0.25, 1)
+    assert opd["gain_ci"] is None, "one trial says nothing of how trials vary"
+    assert opd["lead_ci"] is None
+    assert (sft["lead"], sft["shared"], sft["lead_ci"]) == (None, 0, None)
+    assert [row["is_placed"] for row in rows] == [True, False, False]
     assert opd["objective"] == "Objective opd"
+
+
+def over(method: str, *gains: float) -> list[dict[str, Any]]:
+    """A trial of each persona, all of seed 0, whose base never meets the wish."""
+    return [trial(method, 0, [gain], persona=f"user{i}") for i, gain in enumerate(gains)]
+
+
+def test_methods_are_placed_by_who_is_ahead_where_both_were_measured() -> None:
+    rows = method_rows(
+        [
+            *over("base", 0.0, 0.0, 0.0, 0.0),
+            *over("combined", 1.0, 0.75, 0.75, 0.0),
+            *over("sft", 1.0),
+            *over("binary_rl", 0.75, 0.75, 0.5),
+            *over("opd", 0.5, 0.5, 0.5, 0.5),
+        ]
+    )
+    assert [row["method"] for row in rows] == ["combined", "opd", "binary_rl", "sft"]
+    assert [row["is_placed"] for row in rows] == [True, True, True, False]
+    combined, opd, binary_rl, sft = rows
+    assert sft["gain"] > combined["gain"], "over another user alone"
+    assert (opd["shared"], opd["lead"]) == (4, 0.125)
+    assert (binary_rl["shared"], binary_rl["lead"]) == (3, pytest.approx(1 / 6))
+    assert combined["over_next"] == opd["lead"]
+    assert opd["over_next"] == pytest.approx(-1 / 6), "of the three that both were measured on"
+    low, high = opd["over_next_ci"]
+    assert low < opd["over_next"] < high
+    assert (binary_rl["over_next"], sft["over_next"]) == (None, None)
+
+
+def test_without_the_method_that_others_are_compared_with_none_is_placed() -> None:
+    rows = method_rows([*over("base", 0.0, 0.0, 0.0), *over("opd", 0.5, 0.5, 0.5)])
+    assert [(row["lead"], row["is_placed"]) for row in rows] == [(None, False)]
 
 
 @given(st.lists(st.lists(st.floats(-1, 1), min_size=1, max_size=3), min_size=1, max_size=5))
 def test_the_nested_interval_holds_the_values_and_is_repeatable(groups: list[list[float]]) -> None:
-    low, high = bootstrap_nested(groups, samples=100)
+    bounds = bootstrap_nested(groups, samples=100)
+    assert (bounds is None) == (len(groups) == len(groups[0]) == 1)
+    if bounds is None:
+        return
+    low, high = bounds
     values = [value for group in groups for value in group]
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
     assert bootstrap_nested(groups, samples=100) == (low, high)
 
 
 def test_personas_that_differ_make_the_interval_wide_however_many_seeds_there_are() -> None:
-    low, high = bootstrap_nested([[0.0] * 20, [1.0] * 20])
-    assert (low, high) == (0.0, 1.0)
+    assert bootstrap_nested([[0.0] * 20, [1.0] * 20]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("groups", [[], [[]], [[0.5]]])
+def test_what_does_not_vary_has_no_interval(groups: list[list[float]]) -> None:
+    assert bootstrap_nested(groups) is None

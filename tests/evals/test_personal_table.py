@@ -17,22 +17,26 @@ def test_gains_are_against_the_base_of_the_same_seed() -> None:
     table = render_table(
         [
             trial("base", 0, [0.2, 0.2]),
-            trial("base", 1, [0.4, 0.4]),
+            trial("base", 1, [0.4, 1.0]),
             trial("combined", 0, [0.9, 0.9], sessions_to_stable=10),
             trial("combined", 1, [0.8, 0.8]),
         ]
     )
     row = cells(table, "combined")
-    assert row[1:5] == ["2", "0.85 (0.80 to 0.90)", "0.80 to 0.90", "+0.55 (+0.40 to +0.70)"]
-    assert "10, 1 never" in row
+    assert row[1:5] == ["2", "0.85 (0.80 to 0.90)", "0.80 to 0.90", "+0.40 (+0.10 to +0.70)"]
+    stable = row.index("10, 1 never")
+    assert row[stable + 1] == "14, 1 unknown", "seed 0's base never meets the wish"
+    assert cells(table, "base")[stable + 1] == ""
     assert row[-1] == "2.0"
 
 
 def test_without_a_base_there_is_no_gain() -> None:
     row = cells(render_table([trial("opd", 0, [1.0])]), "opd")
     assert row[0] == "opd"
+    assert row[3] == "unknown", "of one reply"
     assert row[4] == ""
-    assert "never" in row
+    stable = row.index("never")
+    assert row[stable + 1] == "unknown"
 
 
 @pytest.mark.parametrize(

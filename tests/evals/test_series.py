@@ -14,6 +14,7 @@ from clawjax.evals.series import (
     rolling,
     turn_score,
 )
+from clawjax.learner.credit.combine import combine
 from clawjax.records import JudgedTurn, TurnKind, Verdict
 
 
@@ -49,6 +50,17 @@ def test_agreement_counts_signs_against_moods() -> None:
     assert found.agreement == pytest.approx(2 / 3)
     assert found.wrong_sign == pytest.approx(1 / 3)
     assert (found.n, found.abstained, found.neutral_scored) == (3, 1, 1)
+
+
+def test_agreement_is_of_the_score_that_the_learner_sees() -> None:
+    verdicts = (Verdict("t0", "next_state", -0.5, 0.0), Verdict("t0", "feedback", 0.25, 0.0))
+    turns = [JudgedTurn(0, turn(0), (), verdicts)]
+    user = [{"response_id": "r0", "mood": "praise"}]
+    mean = judge_agreement(turns, user)
+    learnt = judge_agreement(turns, user, score=lambda judged: combine(judged.verdicts, {}))
+    assert mean is not None
+    assert learnt is not None
+    assert (mean.agreement, learnt.agreement) == (0.0, 1.0), "explicit feedback overrules"
 
 
 def test_without_a_simulated_user_there_is_nothing_to_agree_with() -> None:

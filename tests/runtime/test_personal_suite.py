@@ -12,7 +12,6 @@ import pytest
 from clawjax.evals.personal_summary import trial_rows
 from clawjax.evals.trials import read_trials
 from clawjax.metrics.jsonl import read_jsonl
-from clawjax.runtime.personal_suite import sessions_to_stable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,13 +93,3 @@ def test_an_unknown_persona_is_refused_before_anything_is_measured(tmp_path: Pat
     refused = evaluate(tmp_path, "suite.personas=[nobody]")
     assert refused.returncode == 2
     assert "persona 'nobody' is neither a file nor one of" in refused.stderr
-
-
-def test_a_stable_effect_is_three_sessions_in_a_row() -> None:
-    def first(session: int, style: float) -> dict[str, float]:
-        return {"session": session, "turn": 0, "style": style}
-
-    later = {"session": 0, "turn": 1, "style": 0.0}
-    met = [first(0, 1.0), later, first(1, 1.0), first(2, 0.0), *(first(n, 1.0) for n in (3, 4, 5))]
-    assert sessions_to_stable(met) == 6
-    assert sessions_to_stable(met[:-1]) is None
