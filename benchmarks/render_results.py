@@ -10,9 +10,8 @@ out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from _benchmarks_page import render_readme, scripts
@@ -23,7 +22,6 @@ from _result import RESULTS
 from _reward_page import reward_sections
 from reliability.page import render_reliability
 
-from clawjax.evals.personal import bootstrap_mean
 from clawjax.evals.plot import plot_curves
 
 FOLDER = Path(__file__).resolve().parent
@@ -107,37 +105,29 @@ def provenance(results: Mapping[str, Result]) -> str:
     return table(["benchmark", "command", "commit", "machine", "Python, jax"], rows)
 
 
+_ABLATED = """\
+held-out style, the bootstrap interval of a trial's replies, and
+KL to the base in nats per token. An interval says nothing about other seeds, which move a style
+score by more: where two settings have one trial each, their order is not settled."""
+
+
 def ablations(result: Result) -> str:
-    """One row per setting: means over its personas and seeds."""
-    rows = result["rows"]
-    settings = dict.fromkeys((row["ablation"], row["setting"]) for row in rows)
-    found = {
-        key: [row for row in rows if (row["ablation"], row["setting"]) == key] for key in settings
-    }
-    lines = [[*map(str, key), *ablation_cells(same)] for key, same in found.items()]
-    head = ["ablation", "setting", "personas / trials", "style", "gain", "95 %", "KL"]
-    return (
-        f"`{result['command']}`: means over personas and seeds, 95 % bootstrap interval of the "
-        "gain over\ntrials, KL to the base in nats per token.\n\n" + table(head, lines)
-    )
-
-
-def ablation_cells(rows: Sequence[Result]) -> list[str]:
-    def known(field: str) -> list[float]:
-        return [row[field] for row in rows if row[field] is not None]
-
-    def mean(field: str, form: str) -> str:
-        values = known(field)
-        return number(fmean(values) if values else None, form)
-
-    gains = known("gain")
-    return [
-        f"{len({row['persona'] for row in rows})} / {len(rows)}",
-        mean("style_score", ".2f"),
-        mean("gain", "+.2f"),
-        interval(bootstrap_mean(gains) if gains else None, "+.2f"),
-        mean("kl_per_token", ".3f"),
+    """One row per trial."""
+    lines = [
+        [
+            row["ablation"],
+            row["setting"],
+            row["persona"],
+            str(row["seed"]),
+            number(row["style_score"], ".2f"),
+            interval(row["ci"]),
+            number(row["kl_per_token"], ".3f"),
+            str(row["trained"]),
+        ]
+        for row in result["rows"]
     ]
+    head = ["ablation", "setting", "persona", "seed", "style", "95 %", "KL", "turns trained on"]
+    return f"`{result['command']}`: {_ABLATED}\n\n{table(head, lines)}"
 
 
 def clients(result: Result) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from _personal_page import panels
 from _result import RESULTS
+from ablations import row as ablation_row
 from render_results import PAGE, read_results, render
 from trial_results import trial
 
@@ -258,19 +259,24 @@ def test_where_live_learning_loses_is_said_in_words() -> None:
 
 
 def ablations() -> dict[str, Any]:
-    def row(setting: str, seed: int, gain: float | None) -> dict[str, Any]:
-        return {
-            "ablation": "baseline", "setting": setting, "persona": "brief", "seed": seed,
-            "style_score": 0.5, "gain": gain, "kl_per_token": 0.125,
-        }  # fmt: skip
+    trial = {
+        "persona": "brief", "method": "binary_rl", "seed": 0, "git_sha": "0",
+        "style": {
+            "style_score": 0.5, "ci": [0.375, 0.625], "mean_words": 60.0, "short_share": 0.0,
+            "distinct2": 0.5,
+        },
+        "retention": {"kl_per_token": 0.125, "nll_per_token": 3.0},
+        "training": {"style_by_round": [0.25, 0.5], "trained": 32, "dropped": {}},
+        "seconds": 60.0,
+    }  # fmt: skip
+    return result([ablation_row("baseline", {"objective.baseline": "ema"}, trial)])
 
-    return result([row("ema", 0, 0.25), row("ema", 1, 0.5), row("none", 0, None)])
 
-
-def test_ablations_are_means_over_trials() -> None:
+def test_ablations_are_told_trial_by_trial() -> None:
     page = render({"ablations": ablations()})
-    assert line(page, "| baseline | ema").startswith("| baseline | ema | 1 / 2 | 0.50 | +0.38 |")
-    assert line(page, "| baseline | none") == "| baseline | none | 1 / 1 | 0.50 |  |  | 0.125 |"
+    assert line(page, "| baseline |") == (
+        "| baseline | baseline=ema | brief | 0 | 0.50 | 0.38 to 0.62 | 0.125 | 32 |"
+    )
 
 
 def test_clients_that_do_not_work_say_why() -> None:
