@@ -49,6 +49,9 @@ VARIANTS = [
     for path in sorted((CONF / group).glob("*.yaml"))
 ]
 
+NEEDS = {"objective=combined": ["learner.drift.max_step_reply_kl=4"]}
+"""What a variant asks of other groups."""
+
 
 def load(*overrides: str) -> RunConfig:
     ConfigStore.instance().store(name="schema", node=hydra_schema())
@@ -66,7 +69,7 @@ def test_experiments_compose(name):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_compose(variant, monkeypatch):
     monkeypatch.setenv("CLAWJAX_LOG_URL", "postgresql://127.0.0.1/x")
-    load(variant)
+    load(variant, *NEEDS.get(variant, ()))
 
 
 @pytest.mark.parametrize("name", ["plain", "é (1)", "a=b,c", "[x]#y z", "it's", "\\", "a\\'b\\c"])
@@ -199,6 +202,19 @@ def test_what_would_change_the_loss_of_pairs_is_refused(override, message):
 def test_hints_are_needed_where_they_are_learnt_from():
     with pytest.raises(ConfigError, match="objective=opd learns from hints, which none of"):
         load("objective=opd", "reward.modules=[next_state]")
+
+
+def test_a_share_of_a_bound_that_is_not_set_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        load("objective=combined")
+    message = str(caught.value)
+    fixes = ("learner.drift.max_step_reply_kl=4", "objective.practice.blind_share=null")
+    assert message.startswith("objective.practice.blind_share=0.1 is a share of learner.drift.")
+    for fix in (*fixes, "experiment=combined"):
+        assert fix in message
+    assert load("experiment=combined").learner.drift.max_step_reply_kl is not None
+    for fix in (*fixes, "objective.practice.rounds=0"):
+        assert load("objective=combined", fix).objective.name == "combined"
 
 
 def test_a_wrong_type_is_named():

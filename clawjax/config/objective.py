@@ -187,7 +187,8 @@ class ObjectiveConfig:
     """What an advantage below 0 counts for, 0 to 1. Making a reply less likely makes all others
     more likely, sensible or not; making one more likely does not."""
     replay_praised: int = 0
-    """So many earlier turns that the user praised are learnt from again with each batch."""
+    """So many earlier turns that the user praised are learnt from again with each batch. Needs a
+    clip against the sampler, which leaves alone what has become likelier since."""
     opd: OpdConfig = field(default_factory=OpdConfig)
     dpo: DpoConfig = field(default_factory=DpoConfig)
     practice: PracticeConfig = field(default_factory=PracticeConfig)
@@ -229,6 +230,13 @@ class ObjectiveConfig:
         self._check_dpo()
         self._check_loss()
         require(
+            self.replay_praised == 0 or self._is_clipped_against_the_sampler,
+            f"objective.replay_praised={self.replay_praised} leaves alone what became likelier, "
+            f"but objective.policy_loss={self.policy_loss.value} with objective.off_policy.preset="
+            f"{self.off_policy.preset.value} has no clip against the sampler: use clipped or gspo "
+            "with none, seq_mask or geo_mask, or replay_praised=0",
+        )
+        require(
             self.policy_loss not in (PolicyLoss.clipped, PolicyLoss.cispo)
             or self.ratio_cap >= 1 + self.clip_high,
             f"objective.ratio_cap={self.ratio_cap} truncates inside the clip range: "
@@ -269,6 +277,12 @@ class ObjectiveConfig:
     def is_dpo(self) -> bool:
         """Whether scores count by which of two replies has the higher one."""
         return self.name == "dpo"
+
+    @property
+    def _is_clipped_against_the_sampler(self) -> bool:
+        """Whether a token that has become likelier than when it was drawn is left alone."""
+        is_clipped = self.policy_loss in (PolicyLoss.clipped, PolicyLoss.gspo)
+        return is_clipped and self.off_policy.preset not in AGAINST_ITSELF
 
     def _check_dpo(self) -> None:
         """The loss of pairs comes as credit, which nothing may rescale."""

@@ -40,9 +40,10 @@ class PracticeConfig:
     step on them would learn their noise, and lead away from replies that tell what is liked."""
     blind_share: float | None = None
     """Bounds the step on the reactions themselves as well, for what is noise for practice is noise
-    for that: what is foreseen to a correlation of r leads the share r squared of
-    `learner.drift.max_step_reply_kl`, and this one where less, or nothing, is foreseen. None: all
-    of it, whatever is known."""
+    for that. Of `learner.drift.max_step_reply_kl`, which has to be set, a taste by which N
+    reactions are foreseen to a correlation of r leaves it the share
+    `(r^2 - 2 / N) / full_foresight^2`, and this one where that is less, or nothing is foreseen.
+    None: all of it, whatever is known."""
 
     def __post_init__(self) -> None:
         """Reject rounds that compare nothing."""

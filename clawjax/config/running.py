@@ -190,6 +190,14 @@ class RunConfig:
             f"device, learner.mesh has {self.learner.mesh}: set its axes to 1, or "
             "objective.practice.rounds to 0",
         )
+        require(
+            self.objective.practice.rounds == 0
+            or self.objective.practice.blind_share is None
+            or self.learner.drift.max_step_reply_kl is not None,
+            f"objective.practice.blind_share={self.objective.practice.blind_share} is a share of "
+            "learner.drift.max_step_reply_kl, which is null: use experiment=combined, or "
+            "learner.drift.max_step_reply_kl=4, or objective.practice.blind_share=null",
+        )
         if self.user.enabled:
             require(
                 self.user.updates <= (self.learner.max_steps or self.user.updates),

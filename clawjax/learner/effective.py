@@ -1,4 +1,4 @@
-"""What one step really minimised: the terms that turns fed, and why others had none.
+"""What one step really minimised: the terms that turns fed, practice, and why others had none.
 
 Pure text from what a batch held. Invariant: of each signal's term, the turns that fed it and those
 that did not, by reason, add up to the turns that were looked at.
@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from clawjax.config import ObjectiveConfig, PolicyLoss
 from clawjax.learner.credit import AdmittedTurn, Credited
-from clawjax.learner.objective import formula, terms
+from clawjax.learner.formula import formula, practice_formula, terms
+from clawjax.learner.practice import Practised
 from clawjax.learner.teacher import Lesson
 
-__all__ = ["EffectiveObjective", "effective_objective"]
+__all__ = ["EffectiveObjective", "effective_objective", "with_practice"]
 
 _SKIPPED = {
     "no_hint": "without hint",
@@ -30,7 +31,7 @@ class EffectiveObjective(NamedTuple):
     """The objective as one step saw it."""
 
     formula: str
-    """`L = ...`, of the terms that had turns."""
+    """`L = ...`, of the terms that had turns; `L_practice = ...` where it had answers."""
     terms: str
     """Every configured term: its turns, or that it was inactive, and why."""
 
@@ -85,6 +86,29 @@ def effective_objective(
     inactive = [name for name in names if fed[name].total == 0]
     said = "; ".join(_say(name, fed[name]) for name in names)
     return EffectiveObjective(formula(objective, without=inactive), said)
+
+
+def with_practice(
+    step: EffectiveObjective, objective: ObjectiveConfig, practised: Practised | None
+) -> EffectiveObjective:
+    """The same with what practice added to the step; None where there is no practice."""
+    if practised is None:
+        return step
+    said = f"{step.terms}; {_say_practised(practised)}"
+    if practised.answers == 0:
+        return step._replace(terms=said)
+    return EffectiveObjective(f"{step.formula}; {practice_formula(objective)}", said)
+
+
+def _say_practised(practised: Practised) -> str:
+    users, rounds, answers = practised
+    if users == 0:
+        return "L_practice inactive: nobody's taste is known"
+    if answers == 0:
+        return "L_practice inactive: answers to a question all alike"
+    whom = f"{users} user{'' if users == 1 else 's'}"
+    times = f"{rounds} update{'' if rounds == 1 else 's'}"
+    return f"L_practice {answers} answers for {whom} in {times}"
 
 
 def _fed_by_scores(

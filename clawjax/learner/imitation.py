@@ -1,8 +1,8 @@
 """Self-imitation: what a user praised before is learnt from again, while they are not content.
 
 Praise is rare where a wish is seldom met, and a turn that met it says more than many that did not.
-Invariants: a turn is replayed only beside later ones of its user; the better the batch, the less a
-replayed turn counts, so that it fades by itself.
+Invariants: a turn is replayed only beside later ones of its user; the better these, the less it
+counts, so that it fades by itself; what others say makes no difference to that.
 
 Reference: Oh et al. 2018, "Self-Imitation Learning", arXiv:1806.05635: past returns above the
 value of now, `(R - V)+`, are imitated.
@@ -10,34 +10,64 @@ value of now, `(R - V)+`, are imitated.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
 
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.reactions import RECENT, Reactions, ScoredTurn
 from clawjax.log.replay import to_sample
-from clawjax.records import Sample
+from clawjax.records import Sample, Turn
 
 __all__ = ["replayed"]
 
 
-def replayed(reactions: Reactions, batch: Sequence[AdmittedTurn], count: int) -> list[Sample]:
-    """Earlier praised turns of the batch's users, newest first, with credit `score - mean score`.
+class _Better(NamedTuple):
+    """An earlier turn of a user, and by how much they liked it more than what they get now."""
 
-    At most `count` of them, and none whose credit would not be positive.
+    turn: Turn
+    by: float
+
+
+def replayed(reactions: Reactions, batch: Sequence[AdmittedTurn], count: int) -> list[Sample]:
+    """Earlier praised turns of the batch's users, with credit `score - mean score` of each user.
+
+    At most `count` of them, and none whose credit would not be positive. Users take places in turn,
+    each their newest first.
     """
-    scores = [admitted.score for admitted in batch if admitted.score is not None]
-    value = sum(scores) / len(scores) if scores else 0.0
     here = {admitted.turn.turn_id for admitted in batch}
     better = [
-        one
-        for user in dict.fromkeys(admitted.turn.scope for admitted in batch)
-        for one in _earlier(reactions, user, here)
-        if one.score > value
+        _better(_earlier(reactions, user, here), _value(turns))
+        for user, turns in _by_user(batch).items()
     ]
     return [
-        to_sample(one.turn, (one.score - value,) * len(one.turn.response_ids))
-        for one in better[:count]
+        to_sample(one.turn, (one.by,) * len(one.turn.response_ids))
+        for one in _in_turn(better)[:count]
     ]
+
+
+def _by_user(batch: Iterable[AdmittedTurn]) -> dict[str, list[AdmittedTurn]]:
+    found: dict[str, list[AdmittedTurn]] = {}
+    for admitted in batch:
+        found.setdefault(admitted.turn.scope, []).append(admitted)
+    return found
+
+
+def _value(turns: Iterable[AdmittedTurn]) -> float:
+    """The mean score of these, 0 where none has one."""
+    scores = [admitted.score for admitted in turns if admitted.score is not None]
+    return sum(scores) / len(scores) if scores else 0.0
+
+
+def _better(earlier: Iterable[ScoredTurn], value: float) -> list[_Better]:
+    """Those that were liked more than `value`, that of what their user gets now."""
+    return [_Better(one.turn, one.score - value) for one in earlier if one.score > value]
+
+
+def _in_turn(users: Sequence[Sequence[_Better]]) -> list[_Better]:
+    """The first of each user, then the second of each, and so on."""
+    rounds = zip_longest(*users)
+    return [one for each in rounds for one in each if one is not None]
 
 
 def _earlier(reactions: Reactions, user: str, here: Collection[str]) -> Sequence[ScoredTurn]:

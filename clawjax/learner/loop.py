@@ -21,6 +21,7 @@ from clawjax.learner.admission import Admit, Drop, admit
 from clawjax.learner.checkpoint import Checkpoints, Progress
 from clawjax.learner.contentment import is_content, mean_score
 from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.effective import with_practice
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import ScoredTurn
 from clawjax.learner.seams import LearnerLog, Stop
@@ -179,7 +180,7 @@ class Learner:
         self._drop(signals.without, DropReason.NO_SIGNAL)
         if not self._claim(signals):
             return
-        self.state, metrics, drift = self.updater.update(
+        self.state, metrics, drift, practised = self.updater.update(
             self.state, signals, turns, tastes, held=self.held, age=self._age
         )
         self.progress = Progress(
@@ -193,14 +194,15 @@ class Learner:
         self._settle()
         metrics |= {**signals.metrics, **drift.metrics, **self._progress_metrics(turns)}
         metrics["train/replayed_turns"] = float(len(signals.again))
-        self.monitor.log(metrics, step=self.version, texts=signals.effective.texts)
+        effective = with_practice(signals.effective, self.objective, practised)
+        self.monitor.log(metrics, step=self.version, texts=effective.texts)
         logger.info(
             "version %d: %d turns, loss %.4f, %.1f s; %s",
             self.version,
             len(signals.samples),
             metrics["train/loss"],
             metrics["train/seconds"],
-            signals.effective,
+            effective,
         )
 
     def _claim(self, signals: Signals) -> bool:

@@ -1,12 +1,9 @@
-"""The effective objective in words and formula: what runs, not what could.
+"""The effective objective in words: what runs, not what could.
 
 Pure text from configuration; imports no jax, so that a dry run is instant.
 """
 
 from __future__ import annotations
-
-from collections.abc import Collection
-from typing import NamedTuple
 
 from clawjax.config import (
     AGAINST_ITSELF,
@@ -15,9 +12,7 @@ from clawjax.config import (
     PROCESS,
     USES_PROXIMAL,
     Baseline,
-    DpoConfig,
     HintChoice,
-    KlEstimator,
     LearnerConfig,
     Normalisation,
     ObjectiveConfig,
@@ -25,13 +20,15 @@ from clawjax.config import (
     OpdConfig,
     OpdForm,
     PolicyLoss,
+    PracticeConfig,
     RewardConfig,
     StepScheme,
     Teacher,
 )
 from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK
+from clawjax.learner.formula import formula, practice_formula, terms
 
-__all__ = ["Term", "describe", "formula", "terms"]
+__all__ = ["describe"]
 
 _BASELINES = {
     Baseline.none: ("A = s", "no baseline: A is the turn's score s"),
@@ -67,11 +64,6 @@ _BASELINES = {
         "(at least {floor:g})",
     ),
 }
-_KLS = {
-    KlEstimator.k1: "-d, as a penalty on the reward",
-    KlEstimator.k2: "d^2 / 2",
-    KlEstimator.k3: "exp(d) - 1 - d",
-}
 _PRESETS = {
     OffPolicyPreset.tis: "cap = {cap:g}",
     OffPolicyPreset.decoupled: "cap = {cap:g}",
@@ -92,82 +84,15 @@ _MEANS = {
 }
 
 
-class Term(NamedTuple):
-    """One summand of the loss."""
-
-    name: str
-    """`L_rl`, `L_dpo`, `L_opd`, `KL` or `H`."""
-    sign: str
-    """`+` or `-`."""
-    text: str
-    """With its weight."""
-
-
 def describe(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardConfig) -> str:
     """The effective objective with its active terms only."""
-    lines = [f"  {line}" for line in (formula(objective), *_definitions(objective))]
+    formulas = [formula(objective)]
+    if objective.practice.rounds > 0:
+        formulas.append(practice_formula(objective))
+    lines = [f"  {line}" for line in (*formulas, *_definitions(objective))]
     words = [f"- {line}" for line in _words(objective, learner, reward)]
     head = f"Objective {objective.name}, minimised over {_trained(learner)}:"
     return "\n".join([head, "", *lines, "", *words])
-
-
-def formula(objective: ObjectiveConfig, *, without: Collection[str] = ()) -> str:
-    """`L = ...`, the sum of the configured terms, less those named in `without`."""
-    kept = [term for term in terms(objective) if term.name not in without]
-    whole = " ".join(f"{term.sign} {term.text}" for term in kept).removeprefix("+ ")
-    return f"L = {whole or 0}"
-
-
-def terms(objective: ObjectiveConfig) -> tuple[Term, ...]:
-    """The terms whose weight is not 0, weighted."""
-    found: list[Term] = []
-    if objective.is_dpo:
-        text = f"mean_pairs[ {_pair_loss(objective.dpo)} ]"
-        found.append(Term("L_dpo", "+", _weighted(objective.w_rl, text)))
-    elif objective.uses_scores:
-        text = f"mean_rl[ {_surrogate(objective, 'A')} ]"
-        found.append(Term("L_rl", "+", _weighted(objective.w_rl, text)))
-    if objective.uses_teacher:
-        is_token = objective.opd.form is OpdForm.token
-        inside = _surrogate(objective, "g") if is_token else "KL_K(new || teacher)"
-        found.append(Term("L_opd", "+", _weighted(objective.w_opd, f"mean_opd[ {inside} ]")))
-    if objective.kl_coef > 0:
-        text = f"mean[ {_KLS[objective.kl_estimator]} ]"
-        found.append(Term("KL", "+", _weighted(objective.kl_coef, text)))
-    if objective.entropy_coef > 0:
-        found.append(Term("H", "-", _weighted(objective.entropy_coef, "mean[ H(new) ]")))
-    return tuple(found)
-
-
-def _pair_loss(config: DpoConfig) -> str:
-    e = config.label_smoothing
-    if e == 0:
-        return "-log sigmoid(h)"
-    return f"-{1 - e:g} log sigmoid(h) - {e:g} log sigmoid(-h)"
-
-
-def _surrogate(objective: ObjectiveConfig, advantage: str) -> str:
-    weight = "w " if objective.off_policy.preset in AGAINST_ITSELF else ""
-    return weight + _loss(objective, advantage)
-
-
-def _loss(objective: ObjectiveConfig, advantage: str) -> str:
-    low, high = 1 - objective.clip_low, 1 + objective.clip_high
-    match objective.policy_loss:
-        case PolicyLoss.clipped:
-            return f"-min(tr(r) {advantage}, clip(r, {low:g}, {high:g}) {advantage})"
-        case PolicyLoss.gspo:
-            return f"-min(R {advantage}, clip(R, {low:g}, {high:g}) {advantage})"
-        case PolicyLoss.cispo:
-            return f"-min(r, {objective.ratio_cap:g}) {advantage} logp_new"
-        case PolicyLoss.reinforce:
-            return f"-{advantage} logp_new"
-        case PolicyLoss.sft:
-            return "-logp_new"
-
-
-def _weighted(weight: float, term: str) -> str:
-    return term if weight == 1 else f"{weight:g} {term}"
 
 
 def _definitions(objective: ObjectiveConfig) -> list[str]:
@@ -182,8 +107,11 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
     if objective.uses_scores:
         baseline = _BASELINES[objective.baseline][0].format(floor=objective.deviation_floor)
         lines += [baseline] if not objective.steps.is_on else _step_definitions(objective, baseline)
+        practised = objective.practice.rounds > 0
+        lines += ["F = f - mean_Q(other f), scaled"] if practised else []
         if objective.negative_weight < 1:
-            lines.append(f"A < 0 counts {objective.negative_weight:g} A")
+            weight = objective.negative_weight
+            lines += [f"{name} < 0 counts {weight:g} {name}" for name in "AF"[: 1 + practised]]
     if objective.uses_teacher and objective.opd.form is OpdForm.token:
         known = ", ".join(_known(objective.opd))
         lines.append(f"g = clip(logp_teacher(a | s, {known}) - logp_new(a | s), -c, c), detached")
@@ -260,7 +188,9 @@ def _words(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardCon
         *(_hint_words(objective.opd) if objective.uses_teacher else ()),
         *(_ratio_words(objective) if _has_advantages(objective) else ()),
         *_kl_words(objective),
-        f"{_mean_words(objective)}; a batch has at most {learner.batch_turns} turns",
+        *_practice_words(objective.practice),
+        *_bound_words(objective.practice, learner),
+        f"{_mean_words(objective)}; {_batch_words(learner)}",
         f"turns more than {learner.max_staleness} versions old, or longer than "
         f"{learner.max_tokens} tokens, are dropped",
     ]
@@ -272,6 +202,14 @@ def _mean_words(objective: ObjectiveConfig) -> str:
         return words
     pairs = "mean_pairs is over the pairs of a batch, all of which weigh the same"
     return f"{pairs}; {words}" if len(terms(objective)) > 1 else pairs
+
+
+def _batch_words(learner: LearnerConfig) -> str:
+    words = f"a batch has at most {learner.batch_turns} turns"
+    if learner.mini_batch_turns is None:
+        return words
+    size = learner.mini_batch_turns
+    return f"{words}, in mini-batches of at most {size}, an optimiser step each by its own turns' L"
 
 
 def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
@@ -297,7 +235,7 @@ def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
     if objective.replay_praised > 0:
         lines.append(
             f"with each batch at most {objective.replay_praised} earlier praised turns of its "
-            "users, with A = s - mean(s) of the batch where that is positive"
+            "users, with A = s - mean(s) of their own turns in it where that is positive"
         )
     return lines
 
@@ -365,6 +303,46 @@ def _kl_words(objective: ObjectiveConfig) -> list[str]:
         return []
     name = objective.kl_estimator.value
     return [f"d = logp_base - logp_new: KL to the base model by the {name} estimator"]
+
+
+def _practice_words(practice: PracticeConfig) -> list[str]:
+    if practice.rounds == 0:
+        return []
+    kept = "all" if practice.kept is None else f"the {practice.kept} whose f vary most"
+    above = f" (above {practice.min_foresight:g})" if practice.min_foresight > 0 else ""
+    lines = [
+        f"practice: an update by L is followed by {practice.rounds} by L_practice, for the same "
+        f"version, on answers that nobody asked for: by the policy to each of {practice.prompts} "
+        f"earlier questions {practice.samples} of at most {practice.max_response_tokens} tokens, "
+        f"of which {kept} are learnt from; its means are over these",
+        "f: the score that a user's reactions foretell of an answer; Q: the answers to a question "
+        "that are learnt from; scaled: to a root mean square of at most 1",
+        f"who is practised for: users of the batch with k > 0, k = min(1, (rho^2 - 2 / N) / "
+        f"{practice.full_foresight**2:g}); rho{above} is the correlation of their N reactions "
+        f"with what the others foretell of each, for N of {practice.min_scored} or more, with "
+        f"{practice.min_of_each} or more of praise and of complaint; k is 0 where less is known",
+        f"an update by L_practice leads at most {practice.max_reply_kl / practice.rounds**2:g} k "
+        "nats per reply, by KL(after || before), k being the least of those practised for",
+    ]
+    if practice.listen > 0:
+        lines.append(f"a user's first {practice.listen} reactions are only remembered while k is 0")
+    return lines
+
+
+def _bound_words(practice: PracticeConfig, learner: LearnerConfig) -> list[str]:
+    """How far a step on what users said may lead, and when there is none."""
+    lines, drift, rests = [], learner.drift, learner.rest_above
+    if drift.max_step_reply_kl is not None:
+        factors = [f"{drift.max_step_reply_kl:g} nats per reply, by KL(after || before)"]
+        if drift.eases:
+            top = 1.0 if rests is None else rests
+            factors.append(f"({top:g} - mean(s)) / {top + 1:g}, from 0 to 1")
+        if practice.rounds > 0 and practice.blind_share is not None:
+            factors.append(f"the mean over turns of max({practice.blind_share:g}, their user's k)")
+        lines.append(f"an update by L leads at most {', times '.join(factors)}")
+    if rests is not None:
+        lines.append(f"batches with mean(s) above {rests:g} are not learnt from")
+    return lines
 
 
 def _score(objective: ObjectiveConfig, reward: RewardConfig) -> str:

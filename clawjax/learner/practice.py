@@ -41,7 +41,7 @@ from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
 from clawjax.records import Sample, Turn
 
-__all__ = ["KnownTaste", "Practice", "Rehearsal"]
+__all__ = ["KnownTaste", "Practice", "Practised", "Rehearsal"]
 
 _MANY = 2**31
 _LEAST_DIFFERENCE = 0.1
@@ -59,6 +59,17 @@ class Rehearsal(NamedTuple):
     reach: float
     """How far the round may lead, in nats per reply. Rounds of a version lead the same way, so that
     their distances add up, whose square the KL is; of those practised for, the least counts."""
+
+
+class Practised(NamedTuple):
+    """What a version learnt from its rounds."""
+
+    users: int
+    """Whose taste is known."""
+    rounds: int = 0
+    """Those whose answers taught something."""
+    answers: int = 0
+    """Learnt from, in all rounds."""
 
 
 class KnownTaste(NamedTuple):

@@ -18,12 +18,21 @@ from clawjax.learner.budget import Checked, DriftBudget
 from clawjax.learner.contentment import step_share
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.mini_batches import mini_batches
-from clawjax.learner.practice import KnownTaste, Practice
+from clawjax.learner.practice import KnownTaste, Practice, Practised
 from clawjax.learner.signals import Signals
 from clawjax.learner.step import StepResult, TrainState, TrainStep
 from clawjax.records import Sample
 
 __all__ = ["Updated", "Updater"]
+
+_OF_PRACTICE = {
+    "train/loss": "train/practice_loss",
+    "train/grad_norm": "train/practice_grad_norm",
+    "train/clip_fraction": "train/practice_clip_fraction",
+    "train/ess": "train/practice_ess",
+    "drift/step_reply_kl": "train/practice_reply_kl",
+}
+"""What is kept of the metrics of an update on answers, and under which name."""
 
 
 class Updated(NamedTuple):
@@ -32,6 +41,8 @@ class Updated(NamedTuple):
     state: TrainState
     metrics: dict[str, float]
     drift: Checked
+    practised: Practised | None
+    """None where there is no practice."""
 
 
 @dataclass(slots=True)
@@ -84,12 +95,12 @@ class Updater:
         bound = self._bound(turns, tastes)
         samples = [*signals.samples, *signals.again]
         state, metrics = self._step(state, samples, bound=bound, age=age)
-        state, practised = self._practise(state, tastes, held=held, age=age)
+        (state, of_practice), practised = self._practise(state, tastes, held=held, age=age)
         state = self.train_step.averaged(state)
         drift = Checked({}, None)
         if self.budget is not None:
             drift = self.budget.check(self.train_step.policy(state), signals.samples)
-        return Updated(state, metrics | practised, drift)
+        return Updated(state, metrics | of_practice, drift, practised)
 
     def _bound(
         self, turns: Sequence[AdmittedTurn], tastes: Mapping[str, KnownTaste]
@@ -141,14 +152,13 @@ class Updater:
         *,
         held: int,
         age: Callable[[int], int],
-    ) -> StepResult:
+    ) -> tuple[StepResult, Practised | None]:
         """Go on with answers nobody asked for, an update each, all part of the same version."""
         if self.practice is None:
-            return StepResult(state, {})
-        metrics = {"train/practised": 0.0}
+            return StepResult(state, {}), None
+        practised, metrics = Practised(len(tastes)), dict[str, float]()
         for seed in self.practice.seeds(int(state.step)):
             found = self.practice.rehearse(tastes, state.trainable, version=held, seed=seed)
-            metrics["train/practised"] += len(found.samples)
             if found.mean_score is not None:
                 metrics["train/practice_score"] = found.mean_score
                 metrics["train/practice_reach"] = found.reach
@@ -156,9 +166,12 @@ class Updater:
                 continue
             state = state._replace(step=state.step - 1)  # one version in all
             state, moved = self._step(state, found.samples, bound=found.reach, age=age)
-            if "drift/step_reply_kl" in moved:
-                metrics["train/practice_reply_kl"] = moved["drift/step_reply_kl"]
-        return StepResult(state, metrics)
+            metrics |= {name: moved[key] for key, name in _OF_PRACTICE.items() if key in moved}
+            practised = practised._replace(
+                rounds=practised.rounds + 1, answers=practised.answers + len(found.samples)
+            )
+        metrics["train/practised"] = float(practised.answers)
+        return StepResult(state, metrics), practised
 
 
 def _scopes(turns: Sequence[AdmittedTurn]) -> list[str]:

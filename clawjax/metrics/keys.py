@@ -22,8 +22,12 @@ class Key(NamedTuple):
 KEYS: tuple[Key, ...] = (
     # The learner, once per step; `step` is the policy version that the step made.
     Key("train/version", "version", "policy version that the step made"),
-    Key("train/objective", "text", "formula of what the step minimised: the terms that had turns"),
-    Key("train/terms", "text", "how many turns fed each configured term, and why others did not"),
+    Key(
+        "train/objective",
+        "text",
+        "formula of what the step minimised: terms that had turns, practice",
+    ),
+    Key("train/terms", "text", "how many turns, or answers, fed each term, and why others did not"),
     Key("train/loss", "nats", "what the step minimised: all terms, each with its weight"),
     Key("train/rl_loss", "nats", "the scores' term alone, mean over the scored turns' tokens"),
     Key("train/opd_loss", "nats", "the hints' term alone, mean over the taught turns' tokens"),
@@ -71,6 +75,16 @@ KEYS: tuple[Key, ...] = (
     Key("train/practice_score", "score", "their mean predicted score, of the last round"),
     Key("train/practice_reach", "nats/reply", "how far a round of them may lead, by foresight"),
     Key("train/practice_reply_kl", "nats/reply", "how far the last round led, where limited"),
+    Key("train/practice_loss", "nats", "what the last round minimised"),
+    Key(
+        "train/practice_grad_norm", "norm", "its gradient norm before clipping, mean of the update"
+    ),
+    Key(
+        "train/practice_clip_fraction",
+        "share",
+        "of its answers' tokens, silenced by a clip or mask",
+    ),
+    Key("train/practice_ess", "share", "effective sample size of its ratios"),
     Key("train/refused", "versions", "versions made so far and kept without being served"),
     Key(
         "drift/step_reply_kl",

@@ -12,8 +12,9 @@ from learner_records import make_turn
 
 from clawjax.config import Baseline, ObjectiveConfig, PolicyLoss
 from clawjax.learner.credit import AdmittedTurn, Credited, CreditState
-from clawjax.learner.effective import EffectiveObjective, effective_objective
-from clawjax.learner.objective import formula
+from clawjax.learner.effective import EffectiveObjective, effective_objective, with_practice
+from clawjax.learner.formula import formula, practice_formula
+from clawjax.learner.practice import Practised
 from clawjax.learner.teacher import Lesson
 from clawjax.records import TeacherSays
 
@@ -67,6 +68,26 @@ def test_turns_that_are_learnt_from_again_feed_what_scores_feed() -> None:
     only = effective(COMBINED, [None], taught=[0], replayed=2)
     assert only.formula == formula(COMBINED)
     assert only.terms.startswith("L_rl 0 turns and 2 praised before (1 without score)")
+
+
+def test_practice_is_a_part_of_the_step_that_says_what_it_was_fed_by() -> None:
+    step = effective(COMBINED, [1.0], skipped={"no_hint": 1})
+    assert with_practice(step, COMBINED, None) == step
+    one = with_practice(step, COMBINED, Practised(users=1, rounds=1, answers=16))
+    assert one.formula == f"{step.formula}; {practice_formula(COMBINED)}"
+    assert one.terms == f"{step.terms}; L_practice 16 answers for 1 user in 1 update"
+    more = with_practice(step, COMBINED, Practised(users=2, rounds=3, answers=40))
+    assert more.terms.endswith("; L_practice 40 answers for 2 users in 3 updates")
+
+
+@pytest.mark.parametrize(
+    ("users", "reason"), [(0, "nobody's taste is known"), (1, "answers to a question all alike")]
+)
+def test_practice_that_taught_nothing_says_why(users: int, reason: str) -> None:
+    step = effective(COMBINED, [1.0], skipped={"no_hint": 1})
+    idle = with_practice(step, COMBINED, Practised(users))
+    assert idle.formula == step.formula
+    assert idle.terms == f"{step.terms}; L_practice inactive: {reason}"
 
 
 def test_where_no_turn_is_left_nothing_is_minimised() -> None:

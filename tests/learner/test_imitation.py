@@ -7,16 +7,27 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from learner_records import make_sample, make_turn
 from learner_runs import VOCAB, Run
 from policies import as_sampled
 
-from clawjax.config import ObjectiveConfig
+from clawjax.config import (
+    AGAINST_ITSELF,
+    ObjectiveConfig,
+    OffPolicyConfig,
+    OffPolicyPreset,
+    PolicyLoss,
+)
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.imitation import replayed
-from clawjax.learner.reactions import Reactions, ScoredTurn
+from clawjax.learner.reactions import RECENT, Reactions, ScoredTurn
 from clawjax.records import DropReason, Outcome, SamplingParams
+
+SCORES = st.sampled_from([-1.0, -0.4, 0.0, 0.3, 0.7, 1.0])
+COUNTS = st.integers(0, 20)
 
 
 def admitted(turn_id: str, score: float | None, scope: str = "u") -> AdmittedTurn:
@@ -49,6 +60,43 @@ def test_credit_is_what_the_turn_was_better_by() -> None:
     assert only.turn_id == "good"
     assert only.credit == pytest.approx((0.9 - 0.5,) * len(only.response_ids))
     assert only.teacher is None
+
+
+def test_each_user_is_compared_with_what_they_say_themselves() -> None:
+    known = remembering(admitted("mine", 0.9, "u"), admitted("theirs", 0.9, "v"))
+    batch = [admitted("a", -1.0, "u"), admitted("b", 1.0, "v"), admitted("c", 0.0, "u")]
+    [only] = replayed(known, batch, 4)
+    assert only.turn_id == "mine", "who is content learns nothing again because another is not"
+    assert only.credit == pytest.approx((0.9 + 0.5,) * len(only.response_ids))
+    silent = [admitted("a", None, "u"), admitted("b", 1.0, "v")]
+    [only] = replayed(known, silent, 4)
+    assert (only.turn_id, only.credit) == ("mine", (0.9,) * len(only.response_ids))
+
+
+def test_users_take_places_in_turn() -> None:
+    past = [admitted(f"{scope}{n}", 1.0, scope) for scope in "uvw" for n in range(3)]
+    known = remembering(*past[:7])  # w has one
+    batch = [admitted(scope, -1.0, scope) for scope in "uvw"]
+    assert ids(known, *batch, count=5) == ["u2", "v2", "w0", "u1", "v1"]
+    assert ids(known, *batch) == ["u2", "v2", "w0", "u1", "v1", "u0", "v0"]
+
+
+def alone(known: Reactions, batch: list[AdmittedTurn], count: int) -> list[tuple[str, float]]:
+    """What one user's batch brings back, and for what credit: the newest above the batch's mean."""
+    scores = [one.score for one in batch if one.score is not None]
+    value = sum(scores) / len(scores) if scores else 0.0
+    newest = [one for one in reversed(known.of("u")) if one.score > 0][:RECENT]
+    return [(o.turn.turn_id, o.score - value) for o in newest if o.score > value][:count]
+
+
+@given(st.lists(SCORES, max_size=24), st.lists(st.none() | SCORES, min_size=1, max_size=6), COUNTS)
+def test_who_is_alone_gets_the_newest_above_the_mean_of_the_batch(
+    past: list[float], now: list[float | None], count: int
+) -> None:
+    known = remembering(*(admitted(f"t{n}", score) for n, score in enumerate(past)))
+    batch = [admitted(f"now{n}", score) for n, score in enumerate(now)]
+    found = [(s.turn_id, s.credit[0]) for s in replayed(known, batch, count) if s.credit]
+    assert found == alone(known, batch, count)
 
 
 def test_a_turn_is_not_replayed_beside_itself_nor_kept_twice() -> None:
@@ -106,3 +154,26 @@ def test_it_needs_a_term_of_scores() -> None:
         with pytest.raises(ConfigError, match=r"objective\."):
             ObjectiveConfig(name=name, w_rl=0.0, w_opd=1.0, replay_praised=2)
     assert ObjectiveConfig(replay_praised=2).replay_praised == 2
+
+
+@pytest.mark.parametrize(
+    ("loss", "preset"),
+    [
+        (PolicyLoss.cispo, OffPolicyPreset.none),
+        (PolicyLoss.reinforce, OffPolicyPreset.tis),
+        *((PolicyLoss.clipped, preset) for preset in AGAINST_ITSELF),
+    ],
+)
+def test_it_needs_a_clip_against_the_sampler(loss: PolicyLoss, preset: OffPolicyPreset) -> None:
+    corrected = ObjectiveConfig(policy_loss=loss, off_policy=OffPolicyConfig(preset=preset))
+    with pytest.raises(ConfigError) as caught:
+        replace(corrected, replay_praised=2)
+    for said in ("objective.replay_praised=2", f"policy_loss={loss}", f"preset={preset}"):
+        assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("loss", [PolicyLoss.clipped, PolicyLoss.gspo])
+@pytest.mark.parametrize("preset", [OffPolicyPreset.none, OffPolicyPreset.seq_mask])
+def test_it_goes_with_a_clip_against_the_sampler(loss: PolicyLoss, preset: OffPolicyPreset) -> None:
+    off_policy = OffPolicyConfig(preset=preset)
+    assert ObjectiveConfig(policy_loss=loss, off_policy=off_policy, replay_praised=2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
 
 from clawjax.config import (
     Baseline,
     DpoConfig,
+    DriftConfig,
     HintChoice,
     KlEstimator,
     LearnerConfig,
@@ -19,6 +21,7 @@ from clawjax.config import (
     OpdConfig,
     OpdForm,
     PolicyLoss,
+    PracticeConfig,
     RewardConfig,
     RunConfig,
     StepScheme,
@@ -26,7 +29,8 @@ from clawjax.config import (
     Teacher,
 )
 from clawjax.errors import ConfigError
-from clawjax.learner.objective import describe, formula
+from clawjax.learner.formula import formula, practice_formula
+from clawjax.learner.objective import describe
 
 
 def text(objective: ObjectiveConfig | None = None, **learner: object) -> str:
@@ -159,6 +163,82 @@ def test_what_a_step_did_without_is_left_out_of_its_formula() -> None:
 def test_entropy_and_estimators_are_said() -> None:
     assert "- 0.01 mean[ H(new) ]" in text(ObjectiveConfig(entropy_coef=0.01))
     assert "0.02 mean[ d^2 / 2 ]" in text(ObjectiveConfig(kl_estimator=KlEstimator.k2))
+
+
+def test_practice_is_said_in_full() -> None:
+    practice = PracticeConfig(rounds=2, kept=2, full_foresight=0.4, listen=48, blind_share=0.1)
+    objective = ObjectiveConfig(
+        w_rl=0.5, kl_coef=0.0, negative_weight=0.5, entropy_coef=0.1, practice=practice
+    )
+    described = text(objective, drift=DriftConfig(max_step_reply_kl=3.0), rest_above=0.6)
+    surrogate = "mean[ -min(tr(r) F, clip(r, 0.8, 1.28) F) ]"
+    assert (
+        f"\n  L_practice = 0.5 {surrogate} - 0.1 mean[ H(new) ]\n"
+        "  A = s - m\n"
+        "  F = f - mean_Q(other f), scaled\n"
+        "  A < 0 counts 0.5 A\n"
+        "  F < 0 counts 0.5 F\n"
+    ) in described
+    assert (
+        "- practice: an update by L is followed by 2 by L_practice, for the same version, on "
+        "answers that nobody asked for: by the policy to each of 8 earlier questions 4 of at most "
+        "128 tokens, of which the 2 whose f vary most are learnt from; its means are over these\n"
+        "- f: the score that a user's reactions foretell of an answer; Q: the answers to a "
+        "question that are learnt from; scaled: to a root mean square of at most 1\n"
+        "- who is practised for: users of the batch with k > 0, k = min(1, (rho^2 - 2 / N) / "
+        "0.16); rho is the correlation of their N reactions with what the others foretell of "
+        "each, for N of 12 or more, with 2 or more of praise and of complaint; k is 0 where less "
+        "is known\n"
+        "- an update by L_practice leads at most 1 k nats per reply, by KL(after || before), k "
+        "being the least of those practised for\n"
+        "- a user's first 48 reactions are only remembered while k is 0\n"
+        "- an update by L leads at most 3 nats per reply, by KL(after || before), times the mean "
+        "over turns of max(0.1, their user's k)\n"
+        "- batches with mean(s) above 0.6 are not learnt from\n"
+    ) in described
+
+
+def test_practice_is_a_term_of_scores_alone() -> None:
+    objective = ObjectiveConfig(
+        name="combined", w_opd=0.5, policy_loss=PolicyLoss.gspo, practice=PracticeConfig(rounds=1)
+    )
+    assert practice_formula(objective) == (
+        "L_practice = mean[ -min(R F, clip(R, 0.8, 1.28) F) ] + 0.02 mean[ exp(d) - 1 - d ]"
+    )
+    assert "F" not in text(ObjectiveConfig()), "what is not practised is not said"
+    assert "L_practice" not in text(ObjectiveConfig())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"kept": 3}, "the 3 whose f vary most are learnt from"),
+        ({}, "of which all are learnt from"),
+        ({"min_foresight": 0.2}, "rho (above 0.2) is the correlation"),
+        ({"prompts": 5}, "to each of 5 earlier questions 4 of"),
+        ({"samples": 6}, "earlier questions 6 of at most 128"),
+        ({"max_reply_kl": 2.0}, "leads at most 2 k nats"),
+        ({"min_scored": 20, "min_of_each": 4}, "for N of 20 or more, with 4 or more of praise"),
+    ],
+)
+def test_every_setting_of_practice_is_said(changed: dict[str, Any], said: str) -> None:
+    plain = ObjectiveConfig(practice=PracticeConfig(rounds=1))
+    practising = ObjectiveConfig(practice=PracticeConfig(rounds=1, **changed))
+    assert said in text(practising)
+    assert "only remembered" not in text(practising)
+    assert (text(plain) == text(practising)) == (not changed)
+
+
+def test_how_far_a_step_leads_is_said_where_it_is_bounded() -> None:
+    eased = text(drift=DriftConfig(max_step_reply_kl=4.0, eases=True), rest_above=0.6)
+    assert (
+        "- an update by L leads at most 4 nats per reply, by KL(after || before), times (0.6 - "
+        "mean(s)) / 1.6, from 0 to 1\n"
+    ) in eased
+    assert "(1 - mean(s)) / 2" in text(drift=DriftConfig(max_step_reply_kl=4.0, eases=True))
+    assert "KL(after || before)" not in text(drift=DriftConfig(max_kl=0.5))
+    assert "not learnt from" not in text()
+    assert "in mini-batches of at most 4, an optimiser step each" in text(mini_batch_turns=4)
 
 
 def test_credit_of_steps_is_said() -> None:

@@ -22,12 +22,15 @@ from clawjax.config import (
 )
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.formula import practice_formula
 from clawjax.learner.loop import Learner
 from clawjax.learner.manner import HABITS
 from clawjax.learner.practice import Practice, Rehearsal
 from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
+from clawjax.learner.step import StepResult, TrainStep
+from clawjax.metrics.keys import unknown_keys
 from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
 from clawjax.records import DropReason, Sample, SamplingParams, Turn
@@ -99,10 +102,35 @@ def test_practice_leads_where_reactions_point_within_one_version(run: Run) -> No
     assert pupil.learner.sweep()
     metrics = run.monitor.entries[-1][1]
     assert metrics["train/practised"] >= 12 * 60
+    answers = f"L_practice {metrics['train/practised']:.0f} answers for 1 user in 12 updates"
+    assert run.monitor.texts[-1]["train/terms"] == f"L_rl 4 turns; {answers}"
+    assert run.monitor.texts[-1]["train/objective"].endswith(f"; {practice_formula(run.objective)}")
     assert pupil.liked() > before + 0.1
     assert pupil.learner.version == 1
     assert run.lineage() == [(1, 0)]
     assert run.trained() == {f"t0{n}": 1 for n in range(4)}, "what was practised is no turn"
+
+
+def test_an_update_of_practice_tells_of_itself(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pupil, updates, taken = Pupil(run, replace(PRACTICE, rounds=2)), [], TrainStep.run
+
+    def noted(self: TrainStep, *args: Any) -> StepResult:
+        result = taken(self, *args)
+        updates.append(result.metrics)
+        return result
+
+    monkeypatch.setattr(TrainStep, "run", noted)
+    pupil.hears(40)
+    run.record_many(2)
+    run.record_many(2, first=2, score=-1.0)
+    assert pupil.learner.sweep()
+    of_turns, _, of_answers = updates
+    metrics = run.monitor.entries[-1][1]
+    for name in ("loss", "grad_norm", "clip_fraction", "ess"):
+        assert metrics[f"train/practice_{name}"] == of_answers[f"train/{name}"]
+        assert metrics[f"train/{name}"] == of_turns[f"train/{name}"]
+    assert metrics["train/practice_grad_norm"] > 0.0
+    assert unknown_keys(metrics) == ()
 
 
 def test_a_taste_heeds_what_reactions_name(run: Run) -> None:
@@ -259,7 +287,11 @@ def test_who_cannot_be_foreseen_is_not_listened_to_for_ever(run: Run) -> None:
     run.record_many(2)
     run.record_many(2, first=2, score=-1.0)
     assert pupil.learner.sweep()
-    assert run.monitor.entries[-1][1]["train/practised"] == 0.0
+    metrics = run.monitor.entries[-1][1]
+    assert metrics["train/practised"] == 0.0
+    assert "train/practice_loss" not in metrics
+    terms = run.monitor.texts[-1]["train/terms"]
+    assert terms == "L_rl 4 turns; L_practice inactive: nobody's taste is known"
     assert run.trained() == {f"t0{n}": 1 for n in range(4)}
 
 
