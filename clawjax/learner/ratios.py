@@ -57,8 +57,16 @@ def importance_ratio(new_logprobs: Array, old_logprobs: Array) -> Array:
 
     Where `old` is the sampler, what the token was drawn from, behaviour of any age and any
     sampling engine is corrected. No gradient reaches `old_logprobs`.
+
+    `log r` is clamped in value and not in gradient, `r grad new`. Under `none`, `seq_mask` and
+    `geo_mask` a stale token can be beyond the clamp, and a complaint about one that became far
+    likelier still counts, as much as `truncate` lets it; whether a token is too far to learn from
+    is for clips and masks to say. The other presets take this ratio within one update, which does
+    not come near the clamp, and their weights are detached.
     """
-    return jnp.exp(_log_ratio(new_logprobs, jax.lax.stop_gradient(old_logprobs)))
+    detached = jax.lax.stop_gradient(new_logprobs)
+    clamped = _log_ratio(detached, jax.lax.stop_gradient(old_logprobs))
+    return jnp.exp(clamped + (new_logprobs - detached))
 
 
 def truncate(ratio: Array, cap: float) -> Array:

@@ -233,6 +233,17 @@ def test_no_gradient_reaches_the_sampler() -> None:
     np.testing.assert_array_equal(slope, [0.0, 0.0])
 
 
+def test_the_ratio_is_clamped_in_value_alone() -> None:
+    new, a = jnp.asarray([-1.0, -1.0, -51.0]), jnp.asarray([1.0, -1.0, 1.0])
+    old = jnp.asarray([-51.0, -51.0, -1.0])
+    values, pull = jax.vjp(lambda x: importance_ratio(x, old), new)
+    np.testing.assert_allclose(values, np.exp([20.0, 20.0, -20.0]), rtol=1e-6)
+    np.testing.assert_array_equal(*pull(jnp.ones(3)), values)
+    slopes = jax.grad(lambda x: jnp.sum(clipped_surrogate(x, old, a, ratio_cap=2.0, **CLIP)))(new)
+    # Praise has done enough; a complaint counts up to the cap; praise far down barely counts.
+    np.testing.assert_allclose(slopes, [0.0, 2.0, -np.exp(-20.0)], rtol=1e-5)
+
+
 def test_same_policy_means_ratio_one() -> None:
     logprobs = jnp.asarray([-0.3, -7.0])
     np.testing.assert_array_equal(importance_ratio(logprobs, logprobs), [1.0, 1.0])
