@@ -38,7 +38,11 @@ def corrected(preset: Preset, layout: Layout, *, is_jitted: bool = False, **chan
     function = partial(off_policy, preset, max_turns=len(LENGTHS), **BOUNDS)
     function = jax.jit(function) if is_jitted else function
     return function(
-        arrays["new"], arrays["sampler"], layout.turn_ids, proximal_logprobs=arrays["proximal"]
+        arrays["new"],
+        arrays["sampler"],
+        layout.turn_ids,
+        proximal_logprobs=arrays["proximal"],
+        is_truncated=arrays.get("is_truncated"),
     )
 
 
@@ -183,6 +187,22 @@ def test_sequence_ratios_beyond_fp32_are_compared_all_the_same() -> None:
     turn_ids = jnp.ones((1, 400), jnp.int32)
     correction = off_policy("seq_mask", new, sampler, turn_ids, max_turns=1, high=1e300)
     assert correction.keep.all()
+
+
+AGAINST_THE_SAMPLER = ["none", "seq_mask", "geo_mask"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_of_truncated_turns_the_share_kept_is_a_weight(preset: Preset) -> None:
+    layout = layout_of(4)
+    is_truncated = np.isin(layout.turn_ids, [1, 3])
+    plain, mixed = corrected(preset, layout), corrected(preset, layout, is_truncated=is_truncated)
+    apart = corrected("decoupled", layout) if preset in AGAINST_THE_SAMPLER else plain
+    np.testing.assert_array_equal(mixed.keep, plain.keep)
+    for name in ("weights", "ratio_logprobs"):
+        wanted = np.where(is_truncated, getattr(apart, name), getattr(plain, name))
+        at = np.asarray(plain.keep)
+        np.testing.assert_array_equal(np.asarray(getattr(mixed, name))[at], wanted[at])
 
 
 def test_tis_has_the_gradient_of_the_truncated_ratio() -> None:
