@@ -180,7 +180,10 @@ def _seen(new: TokenScores, micro: MicroBatch, is_silent: Array) -> tuple[dict[s
     sampler = jnp.asarray(micro.sampler_logprobs)
     ratio = importance_ratio(new.logprobs, sampler)
     where, mask = jnp.asarray(micro.is_comparable), jnp.asarray(micro.response_mask)
-    mismatch = jnp.where(where, jnp.abs(new.logprobs - sampler), 0.0)
+    distance = jnp.where(mask, jnp.abs(new.logprobs - sampler), 0.0)
+    # The sampler's KL to the policy: its tokens were drawn from the sampler.
+    kl = jnp.where(mask, losses.k3_kl(sampler, new.logprobs), 0.0)
+    mismatch = jnp.where(where, distance, 0.0)
     on_response = jnp.where(mask, ratio, 0.0)
     gap = jnp.asarray(micro.teacher_logprobs) - new.logprobs
     sums = {
@@ -193,10 +196,14 @@ def _seen(new: TokenScores, micro: MicroBatch, is_silent: Array) -> tuple[dict[s
         "staleness": jnp.sum(micro.staleness, dtype=jnp.float32),
         "comparable": jnp.sum(where, dtype=jnp.float32),
         "mismatch": jnp.sum(mismatch),
+        "mismatch_kl": jnp.sum(jnp.where(where, kl, 0.0)),
+        "distance": jnp.sum(distance),
+        "distance_kl": jnp.sum(kl),
     }
     maxima = Maxima(
         ratio=jnp.max(on_response),
         staleness=jnp.max(micro.staleness).astype(jnp.float32),
         mismatch=jnp.max(mismatch),
+        distance=jnp.max(distance),
     )
     return sums, maxima
