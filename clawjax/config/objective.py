@@ -112,7 +112,7 @@ class OffPolicyConfig:
 
     preset: OffPolicyPreset = OffPolicyPreset.none
     cap: float = 2.0
-    """Of the weights of `tis` and `decoupled`."""
+    """Of the weights of `tis` and `decoupled`, and of tokens whose distribution was cut."""
     low: float = 0.5
     """What `seq_mask`, `geo_mask` and `icepop` keep begins here ..."""
     high: float = 2.0
@@ -230,7 +230,7 @@ class ObjectiveConfig:
         self._check_dpo()
         self._check_loss()
         require(
-            self.replay_praised == 0 or self._is_clipped_against_the_sampler,
+            self.replay_praised == 0 or self.clips_against_sampler,
             f"objective.replay_praised={self.replay_praised} leaves alone what became likelier, "
             f"but objective.policy_loss={self.policy_loss.value} with objective.off_policy.preset="
             f"{self.off_policy.preset.value} has no clip against the sampler: use clipped or gspo "
@@ -279,7 +279,7 @@ class ObjectiveConfig:
         return self.name == "dpo"
 
     @property
-    def _is_clipped_against_the_sampler(self) -> bool:
+    def clips_against_sampler(self) -> bool:
         """Whether a token that has become likelier than when it was drawn is left alone."""
         is_clipped = self.policy_loss in (PolicyLoss.clipped, PolicyLoss.gspo)
         return is_clipped and self.off_policy.preset not in AGAINST_ITSELF

@@ -60,6 +60,8 @@ class MicroBatch(NamedTuple):
     is_comparable: np.ndarray
     """bool: tokens of replies sampled by the current version throughout, whose sampler log-prob
     is that of the whole distribution: it should equal the trainer's to rounding."""
+    is_truncated: np.ndarray
+    """bool: tokens of replies that a filter or a grammar held to a part of the distribution."""
 
 
 class Span(NamedTuple):
@@ -334,6 +336,7 @@ def _empty(rows: int, length: int, support: int) -> MicroBatch:
         staleness=np.zeros(shape, np.int32),
         temperature=np.ones(shape, np.float32),
         is_comparable=np.zeros(shape, bool),
+        is_truncated=np.zeros(shape, bool),
     )
 
 
@@ -376,6 +379,7 @@ def _fill(micro: MicroBatch, span: Span, sample: Sample, layout: _Layout) -> Non
             micro.support_logprobs[at] = sample.teacher.support_logprobs
     micro.staleness[at] = staleness
     micro.temperature[at] = sample.temperature
+    micro.is_truncated[at] = sample.is_truncated
     # A weight swap in mid-reply leaves keys and values of the old weights in the sampler's cache,
     # so only replies that the current version sampled throughout can agree to rounding.
     micro.is_comparable[at] = not (sample.is_truncated or staleness.any())

@@ -38,6 +38,13 @@ class Sums(NamedTuple):
     """Tokens sampled by the current version from the whole distribution."""
     mismatch: Array
     """Sum of |new - sampler| over those."""
+    mismatch_kl: Array
+    """Sum of `r - 1 - log r` over those, `r = new / sampler`: KL(sampler || new) by k3."""
+    distance: Array
+    """As `mismatch`, over all response tokens: of any age, filtered or not."""
+    distance_kl: Array
+    """As `mismatch_kl`, over all response tokens. Of a distribution `pi / Z` that a filter left,
+    `Z - 1 - log Z` to the policy itself."""
 
 
 _WEIGHTED = ("loss", "rl_loss", "opd_loss", "gap", "kl")
@@ -50,6 +57,7 @@ class Maxima(NamedTuple):
     ratio: Array
     staleness: Array
     mismatch: Array
+    distance: Array
 
 
 def zeros() -> tuple[Sums, Maxima]:
@@ -89,6 +97,9 @@ def step_metrics(
         "train/staleness_max": float(maxima.staleness),
         "train/tokens": tokens,
         "train/mismatch_tokens": comparable,
+        "train/mean_abs_logprob_diff_all": float(sums.distance) / tokens,
+        "train/max_abs_logprob_diff_all": float(maxima.distance),
+        "train/mismatch_kl_all": float(sums.distance_kl) / tokens,
     }
     if has_rl:
         metrics["train/rl_loss"] = float(sums.rl_loss)
@@ -100,6 +111,7 @@ def step_metrics(
     if comparable:
         metrics["train/mean_abs_logprob_diff"] = float(sums.mismatch) / comparable
         metrics["train/max_abs_logprob_diff"] = float(maxima.mismatch)
+        metrics["train/mismatch_kl"] = float(sums.mismatch_kl) / comparable
     return metrics
 
 

@@ -290,6 +290,12 @@ def _ratio_words(objective: ObjectiveConfig) -> list[str]:
     lines = ["logp_sampler: the log-probs recorded when the token was sampled"]
     if objective.policy_loss is PolicyLoss.clipped:
         lines.append(f"tr(r) has the value min(r, {objective.ratio_cap:g}) and keeps the gradient")
+    if objective.clips_against_sampler:
+        lines.append(
+            "where a filter or a grammar cut the distribution, r = exp(logp_new - logp_old) and the "
+            f"weight is min(exp(logp_old - logp_sampler), {config.cap:g}), old being the policy at "
+            "the update's start"
+        )
     if objective.dual_clip is not None:
         lines.append(f"where A is negative the loss ends at {objective.dual_clip:g} |A|")
     if config.preset is not OffPolicyPreset.none:

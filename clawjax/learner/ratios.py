@@ -57,8 +57,16 @@ def importance_ratio(new_logprobs: Array, old_logprobs: Array) -> Array:
 
     Where `old` is the sampler, what the token was drawn from, behaviour of any age and any
     sampling engine is corrected. No gradient reaches `old_logprobs`.
+
+    `log r` is clamped in value and not in gradient, `r grad new`. Under `none`, `seq_mask` and
+    `geo_mask` a stale token can be beyond the clamp, and a complaint about one that became far
+    likelier still counts, as much as `truncate` lets it; whether a token is too far to learn from
+    is for clips and masks to say. The other presets take this ratio within one update, which does
+    not come near the clamp, and their weights are detached.
     """
-    return jnp.exp(_log_ratio(new_logprobs, jax.lax.stop_gradient(old_logprobs)))
+    detached = jax.lax.stop_gradient(new_logprobs)
+    clamped = _log_ratio(detached, jax.lax.stop_gradient(old_logprobs))
+    return jnp.exp(clamped + (new_logprobs - detached))
 
 
 def truncate(ratio: Array, cap: float) -> Array:
@@ -80,6 +88,7 @@ def off_policy(
     *,
     max_turns: int,
     proximal_logprobs: Array | None = None,
+    is_truncated: Array | None = None,
     cap: float = 2.0,
     low: float = 0.5,
     high: float = 2.0,
@@ -98,6 +107,9 @@ def off_policy(
         proximal_logprobs: `[B, T]`, of the policy at the start of the step; required by
             `decoupled`. Without them: the new policy, detached, which is the same in the first
             pass over a batch.
+        is_truncated: bool `[B, T]`: tokens that were drawn from a part of the distribution only;
+            None where there are none. What `none`, `seq_mask` and `geo_mask` keep of them is
+            corrected as by `decoupled`.
         cap: bound of the weights of `tis` and `decoupled`.
         low: lower bound of what `seq_mask`, `geo_mask` and `icepop` keep; may be 0.
         high: upper bound.
@@ -113,8 +125,13 @@ def off_policy(
         msg = "decoupled needs proximal_logprobs, those of the policy at the step's start"
         raise ValueError(msg)
     proximal = new_logprobs if proximal_logprobs is None else proximal_logprobs
+    if is_truncated is None:
+        is_truncated = jnp.zeros(turn_ids.shape, bool)
     drawn = _Drawn(
-        *jax.lax.stop_gradient((new_logprobs, proximal, sampler_logprobs)), turn_ids, max_turns
+        *jax.lax.stop_gradient((new_logprobs, proximal, sampler_logprobs)),
+        is_truncated,
+        turn_ids,
+        max_turns,
     )
     return _CORRECTIONS[preset](drawn, _Bounds(cap, low, high))
 
@@ -125,6 +142,7 @@ class _Drawn(NamedTuple):
     new: Array
     proximal: Array
     sampler: Array
+    is_truncated: Array
     turn_ids: Array
     max_turns: int
 
@@ -145,9 +163,9 @@ class _Bounds(NamedTuple):
     high: float
 
 
-def _none(drawn: _Drawn, _: _Bounds) -> OffPolicy:
+def _none(drawn: _Drawn, bounds: _Bounds) -> OffPolicy:
     """Every token counts, `r = new / sampler`: the loss's clip is the only bound."""
-    return _kept(jnp.ones_like(drawn.new), drawn.is_response, drawn.sampler)
+    return _against_sampler(drawn, drawn.is_response, bounds)
 
 
 def _tis(drawn: _Drawn, bounds: _Bounds) -> OffPolicy:
@@ -156,7 +174,7 @@ def _tis(drawn: _Drawn, bounds: _Bounds) -> OffPolicy:
     Truncated importance sampling: Ionides 2008; Yao et al. 2025 ("Your efficient RL framework
     secretly brings you off-policy RL training").
     """
-    weights = _truncated(drawn.new, drawn.sampler, bounds.cap)
+    weights = _capped(drawn.new, drawn.sampler, bounds.cap)
     return _kept(weights, drawn.is_response, drawn.new)
 
 
@@ -193,7 +211,7 @@ def _decoupled(drawn: _Drawn, bounds: _Bounds) -> OffPolicy:
 
     Hilton et al. 2021, arXiv:2110.00641; arXiv:2505.24298.
     """
-    weights = _truncated(drawn.proximal, drawn.sampler, bounds.cap)
+    weights = _capped(drawn.proximal, drawn.sampler, bounds.cap)
     return _kept(weights, drawn.is_response, drawn.proximal)
 
 
@@ -209,14 +227,29 @@ _CORRECTIONS: Mapping[Preset, Callable[[_Drawn, _Bounds], OffPolicy]] = {
 
 def _without_turns(drawn: _Drawn, log_ratios: Array, bounds: _Bounds) -> OffPolicy:
     is_close = _is_within(log_ratios, bounds.low, bounds.high)
-    return _kept(jnp.ones_like(drawn.new), spread(is_close, drawn.turn_ids), drawn.sampler)
+    return _against_sampler(drawn, spread(is_close, drawn.turn_ids), bounds)
+
+
+def _against_sampler(drawn: _Drawn, keep: Array, bounds: _Bounds) -> OffPolicy:
+    """`r = new / sampler`, and `_decoupled` for what was drawn from a truncated distribution.
+
+    Such a sampler is the policy on a part of its mass, `mu = pi / Z`, so that `r` is `Z` before
+    anything is learnt. A clip would take that for distance: at `Z < 1 - clip_low` it silences
+    complaints and no praise. As a weight, `Z` counts for both alike.
+    """
+    apart = _decoupled(drawn, bounds)
+    return _kept(
+        jnp.where(drawn.is_truncated, apart.weights, 1.0),
+        keep,
+        jnp.where(drawn.is_truncated, apart.ratio_logprobs, drawn.sampler),
+    )
 
 
 def _kept(weights: Array, keep: Array, ratio_logprobs: Array) -> OffPolicy:
     return OffPolicy(jnp.where(keep, weights, 0.0), keep, ratio_logprobs)
 
 
-def _truncated(logprobs: Array, sampler_logprobs: Array, cap: float) -> Array:
+def _capped(logprobs: Array, sampler_logprobs: Array, cap: float) -> Array:
     return jnp.minimum(jnp.exp(_log_ratio(logprobs, sampler_logprobs)), cap)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from clawjax.config import USES_PROXIMAL, LearnerConfig, ObjectiveConfig, Teacher
+from clawjax.config import LearnerConfig, ObjectiveConfig, Teacher
 from clawjax.errors import LearnerError
 from clawjax.learner import diagnostics
 from clawjax.learner.batching import Batch, MicroBatch, joined
@@ -29,7 +29,7 @@ from clawjax.learner.decoder import HEAD_KEYS, Compute, Decoder, stack, unstack
 from clawjax.learner.diagnostics import Maxima, Sums
 from clawjax.learner.scoring import Model, policy_scores
 from clawjax.learner.shards import even_rows
-from clawjax.learner.terms import micro_loss
+from clawjax.learner.terms import asks_proximal, micro_loss
 from clawjax.models.load import LoadedModel
 from clawjax.models.lora import init_adapter, join
 from clawjax.models.processes import is_leader
@@ -114,7 +114,8 @@ class TrainStep:
             ),
         )
         self.traced_shapes: list[tuple[int, ...]] = []
-        """Shapes the gradient was compiled for, in order; at most one per length bucket."""
+        """Shapes the gradient was compiled for, in order; at most one per length bucket, and one
+        more where a loss looks back (`terms.asks_proximal`)."""
         self._scorer = jax.jit(self._policy_logprobs)
         self._accumulate = jax.jit(self._add_micro_batch, donate_argnames=("totals",))
         self._update = jax.jit(self._apply_gradients, donate_argnames=("state",))
@@ -256,11 +257,10 @@ class TrainStep:
     ) -> list[tuple[Array | None, ...]]:
         """The policy's log-probs before the update, `[B, T]` each; None where it is not asked."""
         is_single = len(batches) * self._learner.epochs == 1
-        is_asked = not is_single and self._objective.off_policy.preset in USES_PROXIMAL
         return [
             tuple(
                 self._scorer(state.trainable, self._base_params, self.placement.place_rows(micro))
-                if is_asked
+                if not is_single and asks_proximal(self._objective, micro)
                 else None
                 for micro in batch.micro_batches
             )
@@ -280,7 +280,7 @@ class TrainStep:
         micro: MicroBatch,
         proximal: Array | None,
     ) -> _Totals:
-        """Add one micro-batch's gradients and sums. Traced once per length bucket."""
+        """Add one micro-batch's gradients and sums. Traced as `traced_shapes` says."""
         shape = micro.token_ids.shape
         self.traced_shapes.append((*shape, micro.support_ids.shape[-1]))
         logger.info("compiling the training step for %d x %d tokens", *shape)

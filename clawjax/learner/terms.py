@@ -12,7 +12,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from clawjax.config import KlEstimator, ObjectiveConfig, OpdConfig, OpdForm, PolicyLoss
+from clawjax.config import (
+    USES_PROXIMAL,
+    KlEstimator,
+    ObjectiveConfig,
+    OffPolicyPreset,
+    OpdConfig,
+    OpdForm,
+    PolicyLoss,
+)
 from clawjax.learner import losses
 from clawjax.learner.batching import MicroBatch
 from clawjax.learner.diagnostics import Maxima, Sums
@@ -20,7 +28,10 @@ from clawjax.learner.logprobs import TokenScores
 from clawjax.learner.ratios import importance_ratio, off_policy
 from clawjax.learner.topk import support_reverse_kl
 
-__all__ = ["difference", "micro_loss"]
+__all__ = ["asks_proximal", "difference", "micro_loss"]
+
+_CLIPS = (PolicyLoss.clipped, PolicyLoss.gspo)
+"""Losses that end at a distance from what their ratio is against."""
 
 
 class _Term(NamedTuple):
@@ -65,6 +76,13 @@ def micro_loss(
     sums, maxima = _seen(new, micro, rl.is_silent | opd.is_silent)
     seen = Sums(loss=total, rl_loss=rl.loss, opd_loss=opd.loss, kl=kl, **sums)
     return total, jax.lax.stop_gradient((seen, maxima))
+
+
+def asks_proximal(objective: ObjectiveConfig, micro: MicroBatch) -> bool:
+    """Whether the loss of an update's later steps looks back at the policy at its start."""
+    preset = objective.off_policy.preset
+    is_cut = objective.policy_loss in _CLIPS and bool(micro.is_truncated.any())
+    return preset in USES_PROXIMAL or (preset is OffPolicyPreset.none and is_cut)
 
 
 def _kl(new_logprobs: Array, base_logprobs: Array, estimator: KlEstimator) -> Array:
@@ -125,6 +143,7 @@ def _policy_gradient(
         turn_ids,
         max_turns=max_turns,
         proximal_logprobs=proximal,
+        is_truncated=jnp.asarray(micro.is_truncated) if objective.policy_loss in _CLIPS else None,
         cap=config.cap,
         low=config.low,
         high=config.high,
@@ -161,7 +180,10 @@ def _seen(new: TokenScores, micro: MicroBatch, is_silent: Array) -> tuple[dict[s
     sampler = jnp.asarray(micro.sampler_logprobs)
     ratio = importance_ratio(new.logprobs, sampler)
     where, mask = jnp.asarray(micro.is_comparable), jnp.asarray(micro.response_mask)
-    mismatch = jnp.where(where, jnp.abs(new.logprobs - sampler), 0.0)
+    distance = jnp.where(mask, jnp.abs(new.logprobs - sampler), 0.0)
+    # The sampler's KL to the policy: its tokens were drawn from the sampler.
+    kl = jnp.where(mask, losses.k3_kl(sampler, new.logprobs), 0.0)
+    mismatch = jnp.where(where, distance, 0.0)
     on_response = jnp.where(mask, ratio, 0.0)
     gap = jnp.asarray(micro.teacher_logprobs) - new.logprobs
     sums = {
@@ -174,10 +196,14 @@ def _seen(new: TokenScores, micro: MicroBatch, is_silent: Array) -> tuple[dict[s
         "staleness": jnp.sum(micro.staleness, dtype=jnp.float32),
         "comparable": jnp.sum(where, dtype=jnp.float32),
         "mismatch": jnp.sum(mismatch),
+        "mismatch_kl": jnp.sum(jnp.where(where, kl, 0.0)),
+        "distance": jnp.sum(distance),
+        "distance_kl": jnp.sum(kl),
     }
     maxima = Maxima(
         ratio=jnp.max(on_response),
         staleness=jnp.max(micro.staleness).astype(jnp.float32),
         mismatch=jnp.max(mismatch),
+        distance=jnp.max(distance),
     )
     return sums, maxima

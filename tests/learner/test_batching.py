@@ -176,9 +176,11 @@ def test_turns_that_were_truncated_while_sampling_are_marked() -> None:
         length_buckets=BUCKETS,
         micro_batch_tokens=32,
     )
-    comparable = batch.micro_batches[0].is_comparable
-    assert comparable[0, 4:8].all()
-    assert comparable.sum() == 4
+    (micro,) = batch.micro_batches
+    assert micro.is_comparable[0, 4:8].all()
+    assert micro.is_comparable.sum() == 4
+    assert (micro.is_truncated == (micro.response_mask & ~micro.is_comparable)).all()
+    assert micro.is_truncated.sum() == 3
 
 
 def test_too_long_is_an_error_and_never_a_cut() -> None:

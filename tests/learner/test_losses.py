@@ -378,6 +378,19 @@ def test_what_each_estimate_minimises() -> None:
 
 
 @pytest.mark.parametrize("estimate", KL_ESTIMATES)
+def test_far_from_the_base_a_kl_pulls_no_less(estimate) -> None:
+    d = jnp.asarray([-1e4, -30.0, -19.0, 19.0, 21.0, 1e4])
+    values, pull = jax.vjp(lambda new: estimate(new, d), jnp.zeros(6))
+    (slopes,) = pull(jnp.ones(6))
+    near = np.minimum(np.float64(d), 20.0)  # beyond it the exponential is its tangent
+    expected = {k1_kl: np.ones(6), k2_kl: -np.float64(d), k3_kl: 1.0 - np.exp(near)}
+    np.testing.assert_allclose(slopes, expected[estimate], rtol=1e-4)
+    line = np.exp(near) * (1 + d - near) - 1 - d
+    wanted = line if estimate is k3_kl else KL_ESTIMATES[estimate](np.float64(d))
+    np.testing.assert_allclose(values, wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("estimate", KL_ESTIMATES)
 def test_at_the_base_the_kl_is_exactly_zero_and_nothing_reaches_the_base(estimate) -> None:
     new, base = jnp.asarray([-0.3, -7.0]), jnp.asarray([-0.5, -1.0])
     np.testing.assert_array_equal(estimate(new, new), [0.0, 0.0])

@@ -38,7 +38,11 @@ def corrected(preset: Preset, layout: Layout, *, is_jitted: bool = False, **chan
     function = partial(off_policy, preset, max_turns=len(LENGTHS), **BOUNDS)
     function = jax.jit(function) if is_jitted else function
     return function(
-        arrays["new"], arrays["sampler"], layout.turn_ids, proximal_logprobs=arrays["proximal"]
+        arrays["new"],
+        arrays["sampler"],
+        layout.turn_ids,
+        proximal_logprobs=arrays["proximal"],
+        is_truncated=arrays.get("is_truncated"),
     )
 
 
@@ -185,6 +189,22 @@ def test_sequence_ratios_beyond_fp32_are_compared_all_the_same() -> None:
     assert correction.keep.all()
 
 
+AGAINST_THE_SAMPLER = ["none", "seq_mask", "geo_mask"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_of_truncated_turns_the_share_kept_is_a_weight(preset: Preset) -> None:
+    layout = layout_of(4)
+    is_truncated = np.isin(layout.turn_ids, [1, 3])
+    plain, mixed = corrected(preset, layout), corrected(preset, layout, is_truncated=is_truncated)
+    apart = corrected("decoupled", layout) if preset in AGAINST_THE_SAMPLER else plain
+    np.testing.assert_array_equal(mixed.keep, plain.keep)
+    for name in ("weights", "ratio_logprobs"):
+        wanted = np.where(is_truncated, getattr(apart, name), getattr(plain, name))
+        at = np.asarray(plain.keep)
+        np.testing.assert_array_equal(np.asarray(getattr(mixed, name))[at], wanted[at])
+
+
 def test_tis_has_the_gradient_of_the_truncated_ratio() -> None:
     layout = layout_of(3)
     a, sampler = layout.arrays["advantages"], layout.arrays["sampler"]
@@ -231,6 +251,17 @@ def test_truncation_keeps_the_gradient_of_the_capped_value() -> None:
 def test_no_gradient_reaches_the_sampler() -> None:
     slope = jax.grad(lambda old: jnp.sum(importance_ratio(jnp.ones(2), old)))(jnp.zeros(2))
     np.testing.assert_array_equal(slope, [0.0, 0.0])
+
+
+def test_the_ratio_is_clamped_in_value_alone() -> None:
+    new, a = jnp.asarray([-1.0, -1.0, -51.0]), jnp.asarray([1.0, -1.0, 1.0])
+    old = jnp.asarray([-51.0, -51.0, -1.0])
+    values, pull = jax.vjp(lambda x: importance_ratio(x, old), new)
+    np.testing.assert_allclose(values, np.exp([20.0, 20.0, -20.0]), rtol=1e-6)
+    np.testing.assert_array_equal(*pull(jnp.ones(3)), values)
+    slopes = jax.grad(lambda x: jnp.sum(clipped_surrogate(x, old, a, ratio_cap=2.0, **CLIP)))(new)
+    # Praise has done enough; a complaint counts up to the cap; praise far down barely counts.
+    np.testing.assert_allclose(slopes, [0.0, 2.0, -np.exp(-20.0)], rtol=1e-5)
 
 
 def test_same_policy_means_ratio_one() -> None:

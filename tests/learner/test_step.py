@@ -106,7 +106,10 @@ def test_first_step_after_a_sync_has_ratio_one_and_no_kl(
     assert metrics["train/clip_fraction"] == 0.0
     assert metrics["train/mean_abs_logprob_diff"] < 1e-4
     assert metrics["train/max_abs_logprob_diff"] < 1e-3
+    assert metrics["train/mismatch_kl"] == pytest.approx(0.0, abs=1e-6)
     assert metrics["train/mismatch_tokens"] == metrics["train/tokens"] == 32
+    for name in ("mean_abs_logprob_diff", "max_abs_logprob_diff", "mismatch_kl"):
+        assert metrics[f"train/{name}_all"] == metrics[f"train/{name}"]
     # With ratio 1 the loss is minus the mean advantage, every turn weighing the same.
     assert metrics["train/loss"] == pytest.approx(-np.mean([1.0, -1.0, -0.5, 0.25]), abs=1e-4)
 
@@ -135,7 +138,13 @@ def test_loss_recomputed_in_numpy(tiny_model: LoadedModel, train_step: TrainStep
     assert metrics["train/ess"] == pytest.approx(ess, rel=1e-3)
     assert metrics["train/kl"] > 1e-3
     assert metrics["train/staleness_mean"] == 1.0
-    assert "train/mean_abs_logprob_diff" not in metrics
+    far = np.log(ratios)
+    assert metrics["train/mean_abs_logprob_diff_all"] == pytest.approx(np.abs(far).mean(), rel=1e-3)
+    assert metrics["train/max_abs_logprob_diff_all"] == pytest.approx(np.abs(far).max(), rel=1e-3)
+    kl = np.mean(np.expm1(far) - far)
+    assert metrics["train/mismatch_kl_all"] == pytest.approx(kl, rel=1e-2)
+    for name in ("mean_abs_logprob_diff", "max_abs_logprob_diff", "mismatch_kl"):
+        assert f"train/{name}" not in metrics, "of another version"
 
 
 def test_praise_makes_likelier_and_criticism_unlikelier(
@@ -301,6 +310,11 @@ def test_a_sampler_that_disagrees_stops_the_run(
     truncated = [dataclasses.replace(s, is_truncated=True) for s in off]
     metrics = train_step.run(train_step.init(0), [batched(truncated)]).metrics
     assert metrics["train/mismatch_tokens"] == 0
+    assert metrics["train/mean_abs_logprob_diff_all"] == pytest.approx(0.2, abs=1e-3)
+    # Beside it, what is fresh and whole is compared, and alone.
+    metrics = train_step.run(train_step.init(0), [batched([*truncated[:2], *samples[2:]])]).metrics
+    assert metrics["train/mean_abs_logprob_diff"] < 1e-4
+    assert metrics["train/max_abs_logprob_diff_all"] == pytest.approx(0.2, abs=1e-3)
 
 
 def test_a_warm_up_makes_the_first_steps_shorter(tiny_model: LoadedModel, tmp_path: Path) -> None:

@@ -186,12 +186,19 @@ def test_the_top_k_form_pulls_to_the_teachers_distribution(
     assert result.metrics["train/opd_loss"] > 0
 
 
+def filtered(sample: Sample, share: float) -> Sample:
+    """The same reply, of a sampler that kept this share of the policy's mass at each token."""
+    kept = np.float32(sample.sampler_logprobs) - np.float32(np.log(share))
+    return dataclasses.replace(sample, sampler_logprobs=tuple(kept.tolist()), is_truncated=True)
+
+
 class Loss:
     """`micro_loss` as a function of the new log-probs alone."""
 
     def __init__(self, turns: list[Sample], objective: ObjectiveConfig) -> None:
         self.micro = jax.tree.map(jnp.asarray, batch(turns).micro_batches[0])
         self.objective = objective
+        self.sampled = self.micro.sampler_logprobs
 
     def __call__(
         self, logprobs: jax.Array, base: jax.Array | None = None
@@ -211,6 +218,69 @@ def test_on_policy_every_loss_and_correction_has_the_plain_policy_gradient(
     slopes, _ = jax.grad(loss, has_aux=True)(loss.micro.sampler_logprobs)
     plain = -loss.micro.rl_weights * loss.micro.advantages
     np.testing.assert_allclose(slopes, plain, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("policy_loss", [PolicyLoss.clipped, PolicyLoss.gspo])
+@pytest.mark.parametrize(
+    "preset", [OffPolicyPreset.none, OffPolicyPreset.seq_mask, OffPolicyPreset.geo_mask]
+)
+def test_of_filtered_replies_complaints_teach_as_much_as_praise(
+    samples: list[Sample], policy_loss: PolicyLoss, preset: OffPolicyPreset
+) -> None:
+    """The filter left 0.7 of the policy's mass at each token, below the lower clip."""
+    objective = dataclasses.replace(
+        BINARY, policy_loss=policy_loss, off_policy=OffPolicyConfig(preset=preset, low=0.0)
+    )
+    slopes = {}
+    for advantage in (1.0, -1.0):
+        loss = Loss([scored(filtered(samples[0], 0.7), advantage)], objective)
+        at = loss.sampled + np.log(0.7) * loss.micro.response_mask
+        slopes[advantage], sums = jax.grad(loss, has_aux=True)(at)
+        assert float(sums.clipped) == 0
+        np.testing.assert_allclose(
+            slopes[advantage], -0.7 * advantage * loss.micro.rl_weights, rtol=1e-5
+        )
+    np.testing.assert_array_equal(slopes[1.0], -slopes[-1.0])
+
+
+@pytest.mark.parametrize("advantage", [1.0, -0.5])
+@pytest.mark.parametrize("policy_loss", [PolicyLoss.clipped, PolicyLoss.gspo])
+def test_a_filter_that_filtered_nothing_changes_nothing(
+    samples: list[Sample], policy_loss: PolicyLoss, advantage: float
+) -> None:
+    objective = dataclasses.replace(BINARY, policy_loss=policy_loss)
+    plain, other = (
+        Loss([scored(sample, advantage)], objective)
+        for sample in (samples[0], filtered(samples[0], 1.0))
+    )
+    (value, _), slopes = jax.value_and_grad(plain, has_aux=True)(plain.sampled)
+    (expected, _), wanted = jax.value_and_grad(other, has_aux=True)(other.sampled)
+    np.testing.assert_array_equal(value, expected)
+    np.testing.assert_array_equal(slopes, wanted)
+
+
+@pytest.mark.parametrize("policy_loss", [PolicyLoss.cispo, PolicyLoss.reinforce, PolicyLoss.sft])
+def test_where_nothing_is_clipped_a_filter_is_no_weight(
+    samples: list[Sample], policy_loss: PolicyLoss
+) -> None:
+    objective = dataclasses.replace(BINARY)
+    objective.policy_loss = policy_loss  # as DPO and SFT have it, whatever else they ask for
+    plain = Loss([scored(samples[0], -1.0)], objective)
+    marked = Loss([scored(dataclasses.replace(samples[0], is_truncated=True), -1.0)], objective)
+    for shift in (-0.3, 0.0, 0.9):
+        slopes, wanted = (
+            jax.grad(loss, has_aux=True)(loss.sampled + shift)[0] for loss in (marked, plain)
+        )
+        np.testing.assert_array_equal(slopes, wanted)
+        assert np.asarray(slopes).any()
+
+
+def test_of_filtered_replies_a_teacher_is_followed_both_ways(samples: list[Sample]) -> None:
+    for gap in (1.0, -1.0):
+        loss = Loss([filtered(taught(samples[0], gap), 0.7)], OPD)
+        at = loss.sampled + np.log(0.7) * loss.micro.response_mask
+        slopes, _ = jax.grad(loss, has_aux=True)(at)
+        np.testing.assert_allclose(slopes, -0.7 * gap * loss.micro.opd_weights, rtol=1e-4)
 
 
 def test_a_mask_silences_what_is_out_of_bounds(samples: list[Sample]) -> None:
@@ -241,6 +311,29 @@ def test_decoupled_is_tis_in_the_first_step_of_an_update_and_not_after_it(
 
     assert distance(1) == pytest.approx(0.0, abs=1e-7)
     assert distance(4) > 1e-4
+
+
+def test_of_filtered_replies_a_clip_bounds_the_update(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    """Complaints, again and again: learnt from, and only as far as from the update's start."""
+
+    def moved(preset: OffPolicyPreset, steps: int) -> dict[str, float]:
+        objective = dataclasses.replace(BINARY, off_policy=OffPolicyConfig(preset=preset))
+        step = step_for(tiny_model, tmp_path, objective)
+        turns = [scored(filtered(samples[0], 0.7), -1.0), scored(samples[1], 0.0)]
+        result = step.run(step.init(0), [batch(turns), *[batch(turns[:1])] * (steps - 1)])
+        params = served_params(tiny_model, result.state, LORA)
+        before, after = (
+            logprobs(tiny_model, p, turns)[0].mean() for p in (tiny_model.params, params)
+        )
+        return {"way": after - before, **result.metrics}
+
+    one, many = (moved(OffPolicyPreset.none, steps) for steps in (1, 12))
+    assert one["way"] < -1e-3
+    assert many["train/clip_fraction"] > 0.1
+    assert many["way"] == pytest.approx(moved(OffPolicyPreset.decoupled, 12)["way"], rel=1e-3)
+    assert moved(OffPolicyPreset.tis, 12)["way"] < 1.1 * many["way"], "which has no such bound"
 
 
 @pytest.mark.parametrize("estimator", list(KlEstimator))

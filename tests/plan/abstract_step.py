@@ -66,7 +66,7 @@ def shapes(arch: Architecture) -> Any:
 def micro_batch(rows: int, length: int) -> MicroBatch:
     kinds = {"token_ids": np.int32, "segment_ids": np.int32, "positions": np.int32}
     kinds |= {"turn_ids": np.int32, "support_ids": np.int32, "staleness": np.int32}
-    kinds |= {"response_mask": np.bool_, "is_comparable": np.bool_}
+    kinds |= {"response_mask": np.bool_, "is_comparable": np.bool_, "is_truncated": np.bool_}
     return MicroBatch(
         **{
             name: jax.ShapeDtypeStruct(
