@@ -292,8 +292,8 @@ def _ratio_words(objective: ObjectiveConfig) -> list[str]:
         lines.append(f"tr(r) has the value min(r, {objective.ratio_cap:g}) and keeps the gradient")
     if objective.clips_against_sampler:
         lines.append(
-            "where a filter or a grammar cut the distribution, r = exp(logp_new - logp_old) and the "
-            f"weight is min(exp(logp_old - logp_sampler), {config.cap:g}), old being the policy at "
+            "where a filter or a grammar cut the distribution, r = exp(logp_new - logp_old) and "
+            f"min(exp(logp_old - logp_sampler), {config.cap:g}) is the weight; old: the policy at "
             "the update's start"
         )
     if objective.dual_clip is not None:

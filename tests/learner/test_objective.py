@@ -52,6 +52,8 @@ def test_the_default_objective_in_full() -> None:
         "(decay 0.9 per batch, 0 at first)\n"
         "- logp_sampler: the log-probs recorded when the token was sampled\n"
         "- tr(r) has the value min(r, 2) and keeps the gradient\n"
+        "- where a filter or a grammar cut the distribution, r = exp(logp_new - logp_old) and min("
+        "exp(logp_old - logp_sampler), 2) is the weight; old: the policy at the update's start\n"
         "- d = logp_base - logp_new: KL to the base model by the k3 estimator\n"
         "- each mean is over the turns that have the term's signal, all of which weigh the same, "
         "and so do a turn's response tokens; a batch has at most 16 turns\n"
