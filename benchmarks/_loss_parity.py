@@ -148,6 +148,7 @@ def with_kl(estimate: Callable[[Array, Array], Array]) -> Loss:
 
 def corrected(preset: Any, bounds: Mapping[str, str]) -> Loss:
     def loss(new: Array, case: Case) -> Array:
+        named: dict[str, Any] = {name: case.setting(setting) for name, setting in bounds.items()}
         correction = off_policy(
             preset,
             new,
@@ -155,7 +156,7 @@ def corrected(preset: Any, bounds: Mapping[str, str]) -> Loss:
             case.turn_ids,
             max_turns=case.max_turns,
             proximal_logprobs=case.old,
-            **{name: case.setting(setting) for name, setting in bounds.items()},
+            **named,
         )
         per_token = losses.clipped_surrogate(new, correction.ratio_logprobs, case.a, **clip(case))
         return correction.weights * per_token
