@@ -2,8 +2,9 @@
 
 `python benchmarks/ablations.py [--quick] [--only NAME ...] [--reuse]` runs each sweep of `SWEEPS`
 as a Hydra multirun of `experiments/evaluate.py` and writes every trial as a row. `--quick` runs
-the tiny random model: it shows that the script works. `--reuse` goes on with sweeps whose folders
-exist, trial by trial. A trial takes about four minutes on one CPU core.
+the tiny random model: it shows that the script works. `--reuse` goes on where it was stopped, trial
+by trial; with `--only` several processes measure a sweep each. A trial takes about twelve minutes
+on one CPU core.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 import yaml
 from _result import Goal, write_result
+from _trials import begun_anew
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(os.environ.get("CLAWJAX_RUNS", ROOT / "runs"))
@@ -70,14 +72,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", choices=sorted(SWEEPS), default=list(SWEEPS))
-    parser.add_argument("--reuse", action="store_true", help="collect what is there, run the rest")
+    parser.add_argument("--reuse", action="store_true", help="keep the trials there are")
     options = parser.parse_args()
     prefix = "ablation_quick" if options.quick else "ablation"
     rows = []
     for name in options.only:
         folder = RUNS / f"{prefix}_{name}"
-        if not (options.reuse and folder.exists()):
-            run(name, folder.name, is_quick=options.quick)
+        if not options.reuse:
+            begun_anew(folder)
+        run(name, folder.name, is_quick=options.quick)
         rows += collect(name, folder)
     write_result(
         "ablations_quick" if options.quick else "ablations",
