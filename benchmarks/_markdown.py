@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["commit", "goal_table", "interval", "not_measured", "number", "origin", "table"]
+__all__ = [
+    "commit",
+    "estimate",
+    "goal_table",
+    "interval",
+    "not_measured",
+    "number",
+    "origin",
+    "table",
+]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -19,6 +28,13 @@ def number(value: float | None, form: str, absent: str = "") -> str:
 
 def interval(bounds: Sequence[float] | None, form: str = ".2f", absent: str = "") -> str:
     return absent if bounds is None else f"{bounds[0]:{form}} to {bounds[1]:{form}}"
+
+
+def estimate(value: float | None, bounds: Sequence[float] | None, form: str = "+.2f") -> list[str]:
+    """A value and its interval, as two cells; gaps where there is no value."""
+    if value is None:
+        return ["", ""]
+    return [format(value, form), interval(bounds, form, "not known")]
 
 
 def commit(sha: str | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from _markdown import commit, interval, number, table
+from _markdown import commit, estimate, interval, number, table
 from _stability_page import stability_sections
 
 from clawjax.config import METHODS, UNTRAINED
@@ -194,19 +194,12 @@ _PLACES = (
 def _place(row: Row) -> list[str]:
     return [
         row["method"],
-        *_lead(row, "lead"),
+        *estimate(row["lead"], row["lead_ci"]),
         str(row["shared"]) if row["shared"] else "",
-        *_lead(row, "over_next"),
-        *_lead(row, "gain"),
+        *estimate(row["over_next"], row["over_next_ci"]),
+        *estimate(row["gain"], row["gain_ci"]),
         f"{row['personas']} / {row['trials']}",
     ]
-
-
-def _lead(row: Row, field: str) -> list[str]:
-    """With its interval; both are gaps where nothing is compared."""
-    if row[field] is None:
-        return ["", ""]
-    return [f"{row[field]:+.2f}", interval(row[f"{field}_ci"], "+.2f", "not known")]
 
 
 # --- what went wrong ----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from _markdown import interval, number, origin, table
+from _markdown import estimate, interval, number, origin, table
 
 __all__ = ["reward_sections"]
 
@@ -33,10 +33,8 @@ def _online(result: Row) -> str:
         [
             row["method"],
             f"{row['personas']} / {row['trials']}",
-            f"{row['gain']:+.2f}",
-            interval(row["gain_ci"], "+.2f", "not known"),
-            number(row["lead"], "+.2f"),
-            "" if row["lead"] is None else interval(row["lead_ci"], "+.2f", "not known"),
+            *estimate(row["gain"], row["gain_ci"]),
+            *estimate(row["lead"], row["lead_ci"]),
         ]
         for row in methods
     ]
@@ -84,10 +82,7 @@ def _mix(result: Row) -> str:
             str(len(row["seeds"])),
             f"{row['style_score']:.2f}",
             interval(row["ci"]),
-            number(row["over_judge"], "+.2f"),
-            ""
-            if row["over_judge"] is None
-            else interval(row["over_judge_ci"], "+.2f", "not known"),
+            *estimate(row["over_judge"], row["over_judge_ci"]),
             number(row["label_agreement"], ".0%"),
         ]
         for row in _kind(result, "share")

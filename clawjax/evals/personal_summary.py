@@ -127,21 +127,20 @@ def persona_rows(results: Sequence[Result]) -> list[Row]:
     The interval is over seeds and their replies; of one seed, over its replies alone.
     """
     rows = []
+    replies: dict[tuple[str, str], list[Sequence[float]]] = {}
+    for result in results:
+        key = result["persona"], result["method"]
+        replies.setdefault(key, []).append(result["style"]["scores"])
     measured = trial_rows(results)
-    for persona, method in dict.fromkeys((r["persona"], r["method"]) for r in results):
+    for persona, method in replies:
         same = [r for r in measured if (r["persona"], r["method"]) == (persona, method)]
-        replies = [
-            r["style"]["scores"]
-            for r in results
-            if (r["persona"], r["method"]) == (persona, method)
-        ]
         trained = [r["training"] for r in same if r["training"] is not None]
         rows.append(
             {
                 "persona": persona,
                 "method": method,
                 "seeds": [r["seed"] for r in same],
-                "ci": bootstrap_nested(replies),
+                "ci": bootstrap_nested(replies[persona, method]),
                 **{name: _mean(r[name] for r in same) for name in _AVERAGED},
                 "gains": [r["gain"] for r in same],
                 "degenerate": sum(r["is_degenerate"] for r in same),

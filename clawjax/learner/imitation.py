@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.credit import AdmittedTurn, by_user
 from clawjax.learner.reactions import RECENT, Reactions, ScoredTurn
 from clawjax.log.replay import to_sample
 from clawjax.records import Sample, Turn
@@ -38,19 +38,12 @@ def replayed(reactions: Reactions, batch: Sequence[AdmittedTurn], count: int) ->
     here = {admitted.turn.turn_id for admitted in batch}
     better = [
         _better(_earlier(reactions, user, here), _value(turns))
-        for user, turns in _by_user(batch).items()
+        for user, turns in by_user(batch).items()
     ]
     return [
         to_sample(one.turn, (one.by,) * len(one.turn.response_ids))
         for one in _in_turn(better)[:count]
     ]
-
-
-def _by_user(batch: Iterable[AdmittedTurn]) -> dict[str, list[AdmittedTurn]]:
-    found: dict[str, list[AdmittedTurn]] = {}
-    for admitted in batch:
-        found.setdefault(admitted.turn.scope, []).append(admitted)
-    return found
 
 
 def _value(turns: Iterable[AdmittedTurn]) -> float:

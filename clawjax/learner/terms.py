@@ -16,7 +16,6 @@ from clawjax.config import (
     USES_PROXIMAL,
     KlEstimator,
     ObjectiveConfig,
-    OffPolicyPreset,
     OpdConfig,
     OpdForm,
     PolicyLoss,
@@ -29,9 +28,6 @@ from clawjax.learner.ratios import importance_ratio, off_policy
 from clawjax.learner.topk import support_reverse_kl
 
 __all__ = ["asks_proximal", "difference", "micro_loss"]
-
-_CLIPS = (PolicyLoss.clipped, PolicyLoss.gspo)
-"""Losses that end at a distance from what their ratio is against."""
 
 
 class _Term(NamedTuple):
@@ -80,9 +76,8 @@ def micro_loss(
 
 def asks_proximal(objective: ObjectiveConfig, micro: MicroBatch) -> bool:
     """Whether the loss of an update's later steps looks back at the policy at its start."""
-    preset = objective.off_policy.preset
-    is_cut = objective.policy_loss in _CLIPS and bool(micro.is_truncated.any())
-    return preset in USES_PROXIMAL or (preset is OffPolicyPreset.none and is_cut)
+    is_cut = objective.clips_against_sampler and bool(micro.is_truncated.any())
+    return is_cut or objective.off_policy.preset in USES_PROXIMAL
 
 
 def _kl(new_logprobs: Array, base_logprobs: Array, estimator: KlEstimator) -> Array:
@@ -143,7 +138,7 @@ def _policy_gradient(
         turn_ids,
         max_turns=max_turns,
         proximal_logprobs=proximal,
-        is_truncated=jnp.asarray(micro.is_truncated) if objective.policy_loss in _CLIPS else None,
+        is_truncated=jnp.asarray(micro.is_truncated) if objective.clips_against_sampler else None,
         cap=config.cap,
         low=config.low,
         high=config.high,

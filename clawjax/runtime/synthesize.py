@@ -87,11 +87,11 @@ def synthesize(
     """
     file = Path(config.ingredients) if config.ingredients else None
     ingredients = load_ingredients(file, personas=config.personas)
-    planned = list(plans(ingredients, config.dialogues, seed=seed))
     before = _lines(folder / DIALOGUES) if (folder / DIALOGUES).exists() else []
     most = max(config.dialogues, len(before))  # an earlier run may have planned more
-    known = {plan.source for plan in plans(ingredients, most, seed=seed)}
-    settled = _settled_before(folder / DIALOGUES, before, known)
+    known = list(plans(ingredients, most, seed=seed))
+    planned = known[: config.dialogues]
+    settled = _settled_before(folder / DIALOGUES, before, {plan.source for plan in known})
     gate = DialogueFilter(
         config.filters, held_out=held_out_prompts(config.held_out), language_of=detect_language
     )

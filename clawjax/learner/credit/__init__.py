@@ -12,6 +12,7 @@ from clawjax.learner.credit.base import (
     CreditFunction,
     CreditState,
     LogRatios,
+    by_user,
 )
 from clawjax.learner.credit.binary_rl import binary_rl
 from clawjax.learner.credit.combine import combine
@@ -26,6 +27,7 @@ __all__ = [
     "Credited",
     "LogRatios",
     "build_credit",
+    "by_user",
     "combine",
 ]
 

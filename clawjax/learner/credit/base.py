@@ -5,14 +5,14 @@ Invariant: pure Python numbers; the training step is blind to which function ran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
 from clawjax.records import NextState, Turn
 
-__all__ = ["AdmittedTurn", "CreditFunction", "CreditState", "Credited", "LogRatios"]
+__all__ = ["AdmittedTurn", "CreditFunction", "CreditState", "Credited", "LogRatios", "by_user"]
 
 
 class AdmittedTurn(NamedTuple):
@@ -31,6 +31,14 @@ class AdmittedTurn(NamedTuple):
     credits no steps."""
     next_states: tuple[NextState, ...] = ()
     """What came after it."""
+
+
+def by_user(turns: Iterable[AdmittedTurn]) -> dict[str, list[AdmittedTurn]]:
+    """The turns of each user (`Turn.scope`); users and turns in the order they come in."""
+    found: dict[str, list[AdmittedTurn]] = {}
+    for admitted in turns:
+        found.setdefault(admitted.turn.scope, []).append(admitted)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from clawjax.config import Baseline, ObjectiveConfig
 from clawjax.learner.credit import group
-from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios
+from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios, by_user
 
 __all__ = ["advance", "advantages", "binary_rl"]
 
@@ -115,10 +115,7 @@ def advance(
     means: Mapping[str, float], turns: Sequence[AdmittedTurn], decay: float
 ) -> dict[str, float]:
     """`m <- decay m + (1 - decay) mean(scores)` for each user in the batch."""
-    by_user: dict[str, list[AdmittedTurn]] = {}
-    for turn in turns:
-        by_user.setdefault(turn.turn.scope, []).append(turn)
-    latest = {user: sum(_scores(own)) / len(own) for user, own in by_user.items()}
+    latest = {user: sum(_scores(own)) / len(own) for user, own in by_user(turns).items()}
     moved = {
         user: decay * means.get(user, 0.0) + (1 - decay) * mean for user, mean in latest.items()
     }
