@@ -21,7 +21,7 @@ from clawjax.learner.step import StepResult, TrainState, TrainStep
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import load_model
-from clawjax.runtime.build import build_app
+from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.in_process import judges_and_learner
 from clawjax.runtime.loopback import serving
 from clawjax.runtime.paths import RunPaths

@@ -12,7 +12,8 @@ from _config import composed
 from clawjax.config.databases import file_url
 from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.models.load import load_model
-from clawjax.runtime.build import build_app, open_log
+from clawjax.runtime.build import open_log
+from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.loopback import serving
 from clawjax.weights import DirectoryWeightStore
 

@@ -21,8 +21,9 @@ from clawjax.envs.simulated_user import SimulatedUser
 from clawjax.envs.user_settings import UserSettings
 from clawjax.errors import ClawError
 from clawjax.log.store import SqlTurnLog
-from clawjax.runtime.build import bind, open_log
+from clawjax.runtime.build import open_log
 from clawjax.runtime.child import encode_config
+from clawjax.runtime.endpoint import bind
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.supervisor import Supervisor
 

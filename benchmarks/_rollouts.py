@@ -28,7 +28,7 @@ from clawjax.engine.sglang.start import start_engine
 from clawjax.engine.watcher import follow_weights
 from clawjax.log.store import SqlTurnLog
 from clawjax.models.load import load_tokenizer, open_source
-from clawjax.runtime.build import build_app
+from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.loopback import serving
 from clawjax.weights import DirectoryWeightStore
 

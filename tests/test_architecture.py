@@ -94,6 +94,15 @@ def test_the_request_path_and_plans_load_no_jax(part):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
 
 
+def test_the_learners_process_has_no_gateway():
+    code = (
+        "import clawjax.runtime.learn, sys\n"
+        "found = {'starlette', 'clawjax.gateway'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
+
+
 def test_files_hold_one_idea():
     long = {
         str(path.relative_to(ROOT)): lines

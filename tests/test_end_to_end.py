@@ -114,34 +114,55 @@ def test_the_loops_run_and_survive_kill_9(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
-def test_a_run_that_was_stopped_resumes_where_it_was(tmp_path, how):
+def test_a_run_that_was_stopped_resumes_where_it_was(tmp_path):
     folder = tmp_path / "tiny_demo"
-    first = start(tmp_path, "user.updates=50", "user.max_turns=400")
+    interrupted = stopped_run(tmp_path, signal.SIGINT, after=0)
+    assert "the same command resumes" in interrupted
+    logged, version = turns_logged(folder), newest_version(folder)
+    stopped_run(tmp_path, signal.SIGKILL, after=version)
+    assert turns_logged(folder) > logged
+    logged, version = turns_logged(folder), newest_version(folder)
+    last = start(tmp_path, f"user.updates={version + 1}", "user.max_turns=400")
     try:
-        eventually(lambda: (folder / "weights" / "LATEST").exists(), first, 300)
-        children = psutil.Process(first.pid).children()
-        first.send_signal(how)
-        if how is signal.SIGINT:
-            assert "the same command resumes" in finish(first)
-        else:
-            first.communicate(timeout=10)
-            assert not psutil.wait_procs(children, timeout=60)[1], "orphans"
+        finish(last)
     finally:
-        first.kill()
-    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
-    logged = log.counts().logged
-    log.close()
-    before = DirectoryWeightStore(folder / "weights").latest()
-    assert before is not None
-    second = start(tmp_path, f"user.updates={before.version + 1}")
-    try:
-        finish(second)
-    finally:
-        second.kill()
+        last.kill()
     report = check_books(folder)
     assert report["turns"]["logged"] >= logged
-    assert report["policy_version"] > before.version
+    assert report["policy_version"] > version
+
+
+def stopped_run(runs: Path, how: signal.Signals, *, after: int) -> str:
+    """A run that was sent a signal once it had a version after that one; what it said."""
+    folder = runs / "tiny_demo"
+    run = start(runs, f"user.updates={after + 50}", "user.max_turns=400")
+    try:
+        eventually(lambda: newest_version(folder) > after, run, 300)
+        children = psutil.Process(run.pid).children()
+        run.send_signal(how)
+        if how is signal.SIGINT:
+            return finish(run)
+        output, _ = run.communicate(timeout=10)
+        assert not psutil.wait_procs(children, timeout=60)[1], "orphans"
+        return output
+    finally:
+        run.kill()
+
+
+def newest_version(folder: Path) -> int:
+    """0 where there is none yet."""
+    if not (folder / "weights" / "LATEST").exists():
+        return 0
+    newest = DirectoryWeightStore(folder / "weights").latest()
+    return 0 if newest is None else newest.version
+
+
+def turns_logged(folder: Path) -> int:
+    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
+    try:
+        return log.counts().logged
+    finally:
+        log.close()
 
 
 class Client:

@@ -23,8 +23,9 @@ from _loops import served_version
 
 from clawjax.config import RunConfig
 from clawjax.log.store import SqlTurnLog
-from clawjax.runtime.build import bind, open_log
+from clawjax.runtime.build import open_log
 from clawjax.runtime.child import encode_config
+from clawjax.runtime.endpoint import bind
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.supervisor import Supervisor
 from clawjax.weights import DirectoryWeightStore

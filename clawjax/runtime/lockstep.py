@@ -28,7 +28,7 @@ from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import LoadedModel
 from clawjax.protocols import Engine
 from clawjax.rewards.worker import CURSOR, JudgeWorker
-from clawjax.runtime.build import build_app
+from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.in_process import judges_and_learner
 from clawjax.runtime.loopback import serving
 from clawjax.runtime.owning import open_own_log

@@ -11,7 +11,8 @@ from clawjax.config import RunConfig
 from clawjax.config.checks import require
 from clawjax.engine.embedded import EmbeddedEngine
 from clawjax.models.load import LoadedModel, load_model
-from clawjax.runtime.build import api_key, build_app, open_log, use_compilation_cache
+from clawjax.runtime.build import api_key, open_log, use_compilation_cache
+from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.loopback import serving
 from clawjax.runtime.paths import RunPaths
 from clawjax.weights import DirectoryWeightStore

@@ -27,9 +27,9 @@ from clawjax.metrics.wandb import WandbMirror
 from clawjax.models.load import load_tokenizer
 from clawjax.plan import find_architecture, render_plan, require_fit
 from clawjax.rewards.registry import build_rewards
-from clawjax.runtime.build import bind, open_keys
 from clawjax.runtime.child import configure_logging, encode_config
 from clawjax.runtime.console import connection_lines
+from clawjax.runtime.endpoint import bind, open_keys
 from clawjax.runtime.job import personal_job, report_run
 from clawjax.runtime.owning import check_owner
 from clawjax.runtime.paths import RunPaths

@@ -31,8 +31,9 @@ from clawjax.protocols import Engine
 from clawjax.records import Counts
 from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.worker import JudgeStatus, JudgeWorker
-from clawjax.runtime.build import build_app, open_log
+from clawjax.runtime.build import open_log
 from clawjax.runtime.child import parent_is_alive, run_child
+from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.engines import open_engine
 from clawjax.runtime.keeping import Keeper
 from clawjax.runtime.paths import RunPaths, read_json

@@ -146,7 +146,8 @@ async def test_an_engine_of_ones_own_keeps_to_the_form(tmp_path):
     from clawjax.config import EngineConfig, ModelConfig, RunConfig, RunSection
     from clawjax.engine.embedded import EmbeddedEngine
     from clawjax.models.load import load_model
-    from clawjax.runtime.build import build_app, open_log
+    from clawjax.runtime.build import open_log
+    from clawjax.runtime.endpoint import build_app
     from clawjax.runtime.loopback import serving
 
     config = RunConfig(

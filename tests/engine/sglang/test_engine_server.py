@@ -32,7 +32,7 @@ from clawjax.models.load import load_model, load_tokenizer
 from clawjax.models.registry import config_from_architecture
 from clawjax.protocols import ScoreRequest, WeightVersion
 from clawjax.records import FinishReason
-from clawjax.runtime.build import build_app
+from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.engines import open_engine
 from clawjax.runtime.loopback import serving
 from clawjax.runtime.paths import RunPaths

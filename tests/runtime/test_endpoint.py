@@ -9,9 +9,9 @@ from clawjax.config import GatewayConfig, RunConfig
 from clawjax.config.running import RunSection
 from clawjax.errors import ConfigError
 from clawjax.keys import KEY_FILE, KeyFile, Role, new_key
-from clawjax.runtime.build import bind, open_keys
 from clawjax.runtime.child import encode_config
 from clawjax.runtime.console import connection_lines
+from clawjax.runtime.endpoint import bind, open_keys
 
 
 def test_a_port_in_use_is_named():
