@@ -127,10 +127,12 @@ CONTROL = [SMOLLM2.special_text(each) for each in range(17)]
 TYPED = st.lists(st.sampled_from([*CONTROL, "<|im_", "end|>", "<", "\ufdd0", "a ", "é", "\n"]))
 
 
+PLAIN = tokenizers.Tokenizer.from_str(SMOLLM2._tokenizer.to_str())
+PLAIN.encode_special_tokens = True
+
+
 def plain_ids(text: str) -> tuple[int, ...]:
-    library = tokenizers.Tokenizer.from_str(SMOLLM2._tokenizer.to_str())
-    library.encode_special_tokens = True
-    return tuple(library.encode(text, add_special_tokens=False).ids)
+    return tuple(PLAIN.encode(text, add_special_tokens=False).ids)
 
 
 @settings(deadline=None)  # the first call copies the vocabulary
