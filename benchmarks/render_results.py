@@ -30,6 +30,7 @@ RELIABILITY_PAGE = PAGE.with_name("reliability.md")
 PERFORMANCE_PAGE = PAGE.with_name("performance.md")
 PERSONAL, ABLATIONS, CLIENTS = "personal", "ablations", "clients"
 
+Row = Mapping[str, Any]
 Result = Mapping[str, Any]
 
 
@@ -64,7 +65,10 @@ def render(results: Mapping[str, Result]) -> str:
         parts += personal_sections(results[PERSONAL])
     parts += reward_sections(results)
     if ABLATIONS in results:
-        parts += ["## Ablations of the objectives", ablations(results[ABLATIONS])]
+        parts += [
+            "## Ablations of the objectives",
+            ablations(results[ABLATIONS], results.get(PERSONAL)),
+        ]
     if CLIENTS in results:
         parts += ["## Clients", clients(results[CLIENTS])]
     parts += ["## All goals", goals(results), provenance(results)]
@@ -111,8 +115,10 @@ KL to the base in nats per token. An interval says nothing about other seeds, wh
 score by more: where two settings have one trial each, their order is not settled."""
 
 
-def ablations(result: Result) -> str:
-    """One row per trial."""
+def ablations(result: Result, personal: Result | None) -> str:
+    """One row per trial, and what the base model does for the same user."""
+    rows = result["rows"]
+    commits = ", ".join(map(commit, dict.fromkeys(row["git_sha"] for row in rows)))
     lines = [
         [
             row["ablation"],
@@ -124,10 +130,20 @@ def ablations(result: Result) -> str:
             number(row["kl_per_token"], ".3f"),
             str(row["trained"]),
         ]
-        for row in result["rows"]
+        for row in (*_untrained(rows[0], personal), *rows)
     ]
     head = ["ablation", "setting", "persona", "seed", "style", "95 %", "KL", "turns trained on"]
-    return f"`{result['command']}`: {_ABLATED}\n\n{table(head, lines)}"
+    return f"`{result['command']}`: {_ABLATED} Measured at {commits}.\n\n{table(head, lines)}"
+
+
+def _untrained(trial: Row, personal: Result | None) -> list[Row]:
+    """The base model's trial of the same persona and seed, where it was measured."""
+    same = {"method": "base", "persona": trial["persona"], "seed": trial["seed"]}
+    return [
+        {**row, "ablation": "none", "setting": "base model", "trained": 0}
+        for row in ([] if personal is None else personal["rows"])
+        if same.items() <= row.items()
+    ]
 
 
 def clients(result: Result) -> str:

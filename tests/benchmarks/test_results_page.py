@@ -279,6 +279,15 @@ def test_ablations_are_told_trial_by_trial() -> None:
     )
 
 
+def test_ablations_stand_beside_the_base_model_of_the_same_user_and_seed() -> None:
+    replies = {0: [1.0, 0.0, 0.0, 0.0], 1: [1.0, 1.0, 0.0, 0.0]}
+    base = [trial("base", seed, scores, persona="brief") for seed, scores in replies.items()]
+    told = render({"personal": personal(*base), "ablations": ablations()})
+    assert "Measured at 0.\n" in told
+    (row,) = [each for each in told.splitlines() if each.startswith("| none | base model |")]
+    assert row.startswith("| none | base model | brief | 0 | 0.25 |")
+
+
 def test_clients_that_do_not_work_say_why() -> None:
     row = {"client": "a", "version": "1.2", "turns": 5, "linked_right": 5, "sides": 1}
     good = row | {"keys": ["session-id"], "ok": True, "reason": ""}
