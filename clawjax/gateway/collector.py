@@ -375,9 +375,10 @@ async def _finish(write: Callable[..., None], *arguments: object) -> None:
 def _prior(parent: Found | None, messages: Sequence[Message]) -> Prior | None:
     """A turn whose tokens a prompt may go on from: the client sent its history as it was.
 
-    Where a decoration is gone or instructions have changed, the prompt is what the client says now.
+    Where a decoration is gone or instructions have changed, the prompt is what the client says now;
+    so it is where the tokens are not known: those of redacted turns are not in the log.
     """
-    if parent is None:
+    if parent is None or not parent.node.prompt_ids:
         return None
     node, at = parent.node, parent.at
     is_whole = node.kind is TurnKind.MAIN and node.is_complete
