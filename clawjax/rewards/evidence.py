@@ -47,7 +47,8 @@ _HELPLESS = re.compile(
     r"timed? ?out|timeout|rate.?limit|too many requests|\b(?:429|50[0-4])\b"
     r"|connection (?:refused|reset"
     r"|error)|network is unreachable|temporarily unavailable|service unavailable|name resolution"
-    r"|no space left|out of memory|interrupted by|cancelled by|user rejected|denied by the user",
+    r"|no space left|out of memory|interrupted by|cancelled by|user rejected|tool use was rejected"
+    r"|denied by the user",
     re.I,
 )
 _ERROR_KEYS = ("isError", "is_error", "error", "errors")
