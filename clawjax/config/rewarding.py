@@ -187,6 +187,11 @@ class RewardConfig:
         return [name for name in (*self.modules, *self._parts) if name in ASKING_MODULES]
 
     @property
+    def reads_ratings(self) -> bool:
+        """Whether a module takes the numbers of explicit feedback, or is somebody's own."""
+        return any(name == "feedback" or ":" in name for name in (*self.modules, *self._parts))
+
+    @property
     def may_label_steps(self) -> bool:
         """Whether a module labels turns as steps, or is somebody's own."""
         return any(name == PROCESS or ":" in name for name in (*self.modules, *self._parts))

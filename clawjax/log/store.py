@@ -295,6 +295,11 @@ class SqlTurnLog:
         """Turns that a step under way has reserved."""
         return self.select(sa.select(sa.func.count().label("n")).select_from(claims))[0]["n"]
 
+    def claimed_by(self, turn_id: str) -> int | None:
+        """The step under way that has reserved a turn."""
+        found = self.select(sa.select(claims.c.step).where(claims.c.turn_id == turn_id))
+        return found[0]["step"] if found else None
+
     def recover(self, step: int) -> list[str]:
         """Settle claims up to `step`, release later ones; returns the released turn ids."""
         with self.writing() as connection:
