@@ -338,12 +338,13 @@ def _prior(parent: Found | None, messages: Sequence[Message]) -> Prior | None:
     """A turn whose tokens a prompt may go on from: the client sent its history as it was.
 
     Where a decoration is gone or instructions have changed, the prompt is what the client says now;
-    so it is where the tokens are not known: those of redacted turns are not in the log.
+    so it is where the tokens are not known (those of redacted turns are not in the log), and where
+    the reply came back as several messages.
     """
     if parent is None or not parent.node.prompt_ids:
         return None
     node, at = parent.node, parent.at
-    is_whole = node.kind is TurnKind.MAIN and node.is_complete
+    is_whole = node.kind is TurnKind.MAIN and node.is_complete and parent.end == at
     if not is_whole or exact_digest(messages[:at]) != node.exact:
         return None
     return Prior(node.prompt_ids, node.response_ids, node.tools_json, at)
