@@ -16,9 +16,11 @@ from omegaconf import OmegaConf
 from clawjax.cli.run_config import kept_config
 from clawjax.config import (
     AgentConfig,
+    CompositeConfig,
     DeliveryConfig,
     LlmJudgeConfig,
     LogConfig,
+    RewardConfig,
     RunConfig,
     RunSection,
     SglangConfig,
@@ -197,6 +199,15 @@ def test_what_would_change_the_loss_of_pairs_is_refused(override, message):
     assert load("objective=dpo").objective.is_dpo
     with pytest.raises(ConfigError, match=re.escape(message)):
         load("objective=dpo", override)
+
+
+@pytest.mark.parametrize("name", ["llm_judge", "hindsight", "constitution", "composite"])
+def test_a_judge_that_hangs_is_given_up_by_the_question_first(name):
+    parts = CompositeConfig(parts=["llm_judge"] if name == "composite" else [])
+    with pytest.raises(ConfigError, match=r"less than reward\.judge_timeout_s=60 where"):
+        RewardConfig([name], judge_timeout_s=60.0, composite=parts)
+    RewardConfig([name], judge_timeout_s=60.5, composite=parts)
+    RewardConfig(["rules"], judge_timeout_s=1.0)
 
 
 def test_hints_are_needed_where_they_are_learnt_from():

@@ -61,7 +61,8 @@ PROMISES = (
         ("tests/engine/test_embedded.py", "tests/benchmarks/test_reliability.py"),
     ),
     Promise(
-        "Turns wait for a judge that hangs, answers 429 or 500, or is gone, and lose no verdict",
+        "Turns wait for a judge that hangs, answers 429 or 500, refuses every question "
+        "(401 to 404), or is gone, and lose no verdict",
         "time-outs, few retries with back-off and `Retry-After`; then judging waits, and says so, "
         "for `reward.judge_patience_h` (a day); an answer that means nothing is an abstention",
         (

@@ -78,6 +78,7 @@ class LlmJudgeConfig:
     temperature: float = 0.6
     max_tokens: int = 512
     timeout_s: float = 60.0
+    """Of one question; less than `reward.judge_timeout_s`, so that a judge that hangs is away."""
     retries: int = 2
     max_concurrency: int = 4
     insists: bool = False
@@ -158,6 +159,13 @@ class RewardConfig:
         at_least("reward.max_concurrency", self.max_concurrency, 1)
         at_least("reward.judge_timeout_s", self.judge_timeout_s, 0.1)
         at_least("reward.judge_patience_h", self.judge_patience_h, 0.0)
+        require(
+            not self.asking_modules or self.llm_judge.timeout_s < self.judge_timeout_s,
+            f"reward.llm_judge.timeout_s={self.llm_judge.timeout_s:g} must be less than "
+            f"reward.judge_timeout_s={self.judge_timeout_s:g} where "
+            f"{', '.join(self.asking_modules)} asks: a judge that hangs would cost "
+            "turns their verdicts instead of being waited for; lower the first or raise the second",
+        )
 
     @property
     def _parts(self) -> list[str]:
@@ -177,6 +185,11 @@ class RewardConfig:
     def asking_modules(self) -> list[str]:
         """Those that ask the endpoint of `llm_judge`, whether by themselves or in a composite."""
         return [name for name in (*self.modules, *self._parts) if name in ASKING_MODULES]
+
+    @property
+    def reads_ratings(self) -> bool:
+        """Whether a module takes the numbers of explicit feedback, or is somebody's own."""
+        return any(name == "feedback" or ":" in name for name in (*self.modules, *self._parts))
 
     @property
     def may_label_steps(self) -> bool:

@@ -19,7 +19,7 @@ from clawjax.config import EngineConfig, GatewayConfig
 from clawjax.gateway.admin import KeysEndpoint
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.chat import ChatService
-from clawjax.gateway.collector import Collector, GatewayLog
+from clawjax.gateway.collector import Collector
 from clawjax.gateway.dialects.anthropic_reply import MESSAGES
 from clawjax.gateway.dialects.chat import CHAT
 from clawjax.gateway.dialects.protocol import Dialect
@@ -36,6 +36,7 @@ from clawjax.gateway.endpoints import (
 )
 from clawjax.gateway.failures import exception_handlers
 from clawjax.gateway.feedback import FeedbackService
+from clawjax.gateway.gateway_log import GatewayLog
 from clawjax.gateway.limits import LimitHeaders, UnderWay
 from clawjax.gateway.middleware import CountRequests
 from clawjax.gateway.openapi import OpenApiEndpoint
@@ -82,6 +83,8 @@ class GatewayDeps:
     """Told by `/healthz`, so that who asks knows whose endpoint it found."""
     keys: KeyRing = field(default_factory=KeyRing)
     """Who may ask; anybody where it has never had a key."""
+    reads_ratings: bool = True
+    """Whether a judge takes the numbers that users give to replies."""
     on_linked: Callable[[], None] = _nobody_to_wake
     """Called on the event loop when the log has something new for the judges."""
     loop_status: Callable[[], Mapping[str, object]] = _nothing
@@ -183,7 +186,13 @@ def _routes(
         clock=deps.clock,
     )
     feedback = FeedbackEndpoint(
-        FeedbackService(log, collector, clock=deps.clock, on_linked=deps.on_linked),
+        FeedbackService(
+            log,
+            collector,
+            clock=deps.clock,
+            on_linked=deps.on_linked,
+            reads_ratings=deps.reads_ratings,
+        ),
         authenticator,
         deps.config.max_body_bytes,
     )

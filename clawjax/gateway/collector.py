@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from clawjax.config import LinkingConfig
 from clawjax.errors import LogError
 from clawjax.gateway.caller import Caller
+from clawjax.gateway.gateway_log import GatewayLog
 from clawjax.gateway.render import Prior
 from clawjax.gateway.sessions import Sessions
 from clawjax.linking.canonical import exact_digest
@@ -28,7 +28,6 @@ from clawjax.linking.tree import Node, SessionRef, Tree
 from clawjax.records import (
     DropReason,
     FinishReason,
-    JudgedTurn,
     Link,
     LinkKind,
     Message,
@@ -37,11 +36,10 @@ from clawjax.records import (
     Outcome,
     Turn,
     TurnKind,
-    Verdict,
     expand_versions,
 )
 
-__all__ = ["Collector", "GatewayLog", "Visit"]
+__all__ = ["Collector", "Visit"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,42 +49,6 @@ _TICKS_PER_IDLE = 4
 _ANSWERS = (NextStateKind.USER, NextStateKind.TOOL)
 _UNKNOWN_SHAPES = "unknown_shapes"
 """Counts the requests that no rule of linking explains."""
-
-
-class GatewayLog(Protocol):
-    """The part of the turn log that the gateway uses. Synchronous and thread-safe."""
-
-    def append(self, *records: Turn | NextState | Verdict | Outcome | Link) -> None:
-        """Commit records in one transaction; a known key changes nothing."""
-        ...
-
-    def get(self, turn_id: str) -> JudgedTurn | None:
-        """One turn with all that is known about it."""
-        ...
-
-    def outcome(self, turn_id: str) -> Outcome | None:
-        """How a turn ended."""
-        ...
-
-    def find_response(self, response_id: str, choice: int = 0) -> str | None:
-        """The turn behind a response id."""
-        ...
-
-    def open_turns(self, *, limit: int) -> Sequence[JudgedTurn]:
-        """The newest main turns that no other goes on from, oldest first."""
-        ...
-
-    def links(self, turn_ids: Sequence[str]) -> Mapping[str, Link]:
-        """How turns were placed, by turn id; nothing of those logged before there were links."""
-        ...
-
-    def forgotten(self, *, after: int) -> Sequence[tuple[int, str]]:
-        """Turns that are not there any more, beyond `after`: the next numbers and ids, in order."""
-        ...
-
-    def count(self, name: str, n: int = 1) -> None:
-        """Add to a persistent counter."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,12 +337,14 @@ async def _finish(write: Callable[..., None], *arguments: object) -> None:
 def _prior(parent: Found | None, messages: Sequence[Message]) -> Prior | None:
     """A turn whose tokens a prompt may go on from: the client sent its history as it was.
 
-    Where a decoration is gone or instructions have changed, the prompt is what the client says now.
+    Where a decoration is gone or instructions have changed, the prompt is what the client says now;
+    so it is where the tokens are not known (those of redacted turns are not in the log), and where
+    the reply came back as several messages.
     """
-    if parent is None:
+    if parent is None or not parent.node.prompt_ids:
         return None
     node, at = parent.node, parent.at
-    is_whole = node.kind is TurnKind.MAIN and node.is_complete
+    is_whole = node.kind is TurnKind.MAIN and node.is_complete and parent.end == at
     if not is_whole or exact_digest(messages[:at]) != node.exact:
         return None
     return Prior(node.prompt_ids, node.response_ids, node.tools_json, at)

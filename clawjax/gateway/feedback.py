@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from clawjax.errors import WireError
-from clawjax.gateway.collector import Collector, GatewayLog
+from clawjax.gateway.collector import Collector
+from clawjax.gateway.gateway_log import GatewayLog
 from clawjax.gateway.wire import (
     JsonObject,
     read_flag,
@@ -17,7 +18,7 @@ from clawjax.gateway.wire import (
     reject,
     storable,
 )
-from clawjax.records import Message, NextState, NextStateKind, Outcome, Turn
+from clawjax.records import JudgedTurn, Message, NextState, NextStateKind, Outcome, Turn
 
 __all__ = ["Feedback", "FeedbackService", "parse_feedback"]
 
@@ -46,14 +47,16 @@ class FeedbackService:
         *,
         clock: Callable[[], float],
         on_linked: Callable[[], None],
+        reads_ratings: bool = True,
     ) -> None:
+        self._reads_ratings = reads_ratings
         self._log = log
         self._collector = collector
         self._clock = clock
         self._on_linked = on_linked
 
     async def give(self, feedback: Feedback, scope: str | None) -> dict[str, object]:
-        """Record it; says whether it can still be used.
+        """Record it; says whether it can still be used, and if not, why.
 
         Args:
             feedback: what was said, and of which reply.
@@ -63,15 +66,15 @@ class FeedbackService:
             WireError: 404, no such response in this scope.
             LogError: nothing was recorded.
         """
-        turn, outcome = await asyncio.to_thread(self._record, feedback, scope)
+        turn, reason = await asyncio.to_thread(self._record, feedback, scope)
         self._on_linked()
         if feedback.is_session_done:
             await self._collector.close_session(turn.scope, turn.session_id)
-        answer: dict[str, object] = {"accepted": True, "used": outcome is None}
-        return answer if outcome is None else {**answer, "reason": _describe(outcome)}
+        answer: dict[str, object] = {"accepted": True, "used": reason is None}
+        return answer if reason is None else {**answer, "reason": reason}
 
-    def _record(self, feedback: Feedback, scope: str | None) -> tuple[Turn, Outcome | None]:
-        """Runs in a thread: the turn, and how it has ended if it has."""
+    def _record(self, feedback: Feedback, scope: str | None) -> tuple[Turn, str | None]:
+        """Runs in a thread: the turn, and why the feedback comes to nothing if it does."""
         turn_id = self._log.find_response(feedback.response_id, feedback.choice)
         judged = None if turn_id is None else self._log.get(turn_id)
         if judged is None or scope not in (None, judged.turn.scope):
@@ -90,7 +93,23 @@ class FeedbackService:
                 score=feedback.score,
             )
         )
-        return judged.turn, self._log.outcome(judged.turn.turn_id)
+        return judged.turn, self._why_unused(feedback, judged)
+
+    def _why_unused(self, feedback: Feedback, known: JudgedTurn) -> str | None:
+        """None where it can be used; `known` is the turn as it was before.
+
+        Claims are read before outcomes, as they become such.
+        """
+        step = self._log.claimed_by(known.turn.turn_id)
+        if (outcome := self._log.outcome(known.turn.turn_id)) is not None:
+            return _describe(outcome)
+        if step is not None:
+            return f"the turn is being trained on already, in step {step}"
+        if any(state.kind is NextStateKind.FEEDBACK for state in known.next_states):
+            return "the turn was rated before: the first rating counts"
+        if feedback.score is not None and not self._reads_ratings:
+            return "no module of reward.modules takes ratings: add feedback"
+        return None
 
 
 def parse_feedback(body: JsonObject) -> Feedback:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -47,11 +49,15 @@ def http_server(
 
 
 async def listen(server: uvicorn.Server) -> None:
-    """Serve until a signal.
+    """Serve until a signal, which is for the server alone: the process has yet to tidy up.
+
+    To be called from the main thread.
 
     Raises:
         ConfigError: it cannot listen there; uvicorn leaves with `SystemExit`.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again once it has ended
+        signal.signal(number, lambda *_: None)
     try:
         await server.serve()
     except SystemExit as error:

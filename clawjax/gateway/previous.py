@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 
 from clawjax.errors import WireError
-from clawjax.gateway.collector import GatewayLog
 from clawjax.gateway.dialects.responses import is_stored, resume
+from clawjax.gateway.gateway_log import GatewayLog
 from clawjax.gateway.openai import ChatRequest
 from clawjax.records import FinishReason, Turn
 

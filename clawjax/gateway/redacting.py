@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from clawjax.gateway.collector import GatewayLog
+from clawjax.gateway.gateway_log import GatewayLog
 from clawjax.gateway.redaction import Redactor
 from clawjax.records import (
     DropReason,
@@ -67,6 +67,10 @@ class RedactingLog:
     def outcome(self, turn_id: str) -> Outcome | None:
         """How a turn ended."""
         return self._log.outcome(turn_id)
+
+    def claimed_by(self, turn_id: str) -> int | None:
+        """The step under way that has reserved a turn."""
+        return self._log.claimed_by(turn_id)
 
     def find_response(self, response_id: str, choice: int = 0) -> str | None:
         """The turn behind a response id."""

@@ -49,6 +49,13 @@ class Entry(NamedTuple):
     position: int
     """Of its first message, in what the client sent."""
     has_calls_in_text: bool = False
+    last_position: int | None = None
+    """Of the last message of a reply that came back as several."""
+
+    @property
+    def end(self) -> int:
+        """Position of its last message."""
+        return self.position if self.last_position is None else self.last_position
 
     @property
     def form(self) -> str:
@@ -205,7 +212,7 @@ def _merge_assistants(run: Sequence[Entry]) -> list[Entry]:
     for entry in run[1:]:
         if entry.calls and not entry.text and not entry.has_calls_in_text:
             calls = tuple(dict.fromkeys((*merged[-1].calls, *entry.calls)))
-            merged[-1] = merged[-1]._replace(calls=calls)
+            merged[-1] = merged[-1]._replace(calls=calls, last_position=entry.position)
         else:
             merged.append(entry)
     return merged

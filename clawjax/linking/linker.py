@@ -162,7 +162,7 @@ class Linker:
             if kind is LinkKind.RETRY and repeated is not None:
                 return Judged(repeated.node.kind, "as the request that it repeats")
             if parent is not None and parent.node.kind is TurnKind.SIDE:
-                after = messages_after(asked.messages[parent.at + 1 :])
+                after = messages_after(asked.messages[parent.end + 1 :])
                 if {message.role for message in after} == {"tool"}:
                     return Judged(TurnKind.SIDE, "a tool's result for a side request")
         if parent is not None and parent.node.kind is TurnKind.MAIN:

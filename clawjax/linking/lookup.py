@@ -31,6 +31,11 @@ class Found(NamedTuple):
     at: int
     entry: Entry
 
+    @property
+    def end(self) -> int:
+        """Where the last message of its reply is: some clients send calls as one of their own."""
+        return self.entry.end
+
 
 def continued_by(tree: Tree, reading: Reading) -> tuple[Found | None, Found | None]:
     """The newest reply of ours that came back, and a newer one that something else stands for."""

@@ -31,7 +31,7 @@ def reaction_to(parent: Found | None, messages: Sequence[Message]) -> Reaction |
     """
     if parent is None or not _can_be_answered(parent.node):
         return None
-    after = tuple(messages_after(messages[parent.at + 1 :]))
+    after = tuple(messages_after(messages[parent.end + 1 :]))
     roles = {message.role for message in after}
     if "user" in roles:
         return Reaction(parent.node, NextStateKind.USER, after)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "opening",
     "overwrite",
     "parse_url",
+    "queued",
     "reason_of",
     "shown_url",
     "snapshots",
@@ -173,6 +175,26 @@ def snapshots(engine: sa.Engine) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         return engine
     return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
+@contextmanager
+def queued(one_writer: threading.Lock, busy_timeout_s: float) -> Generator[None]:
+    """A process's writers one by one; each waits for those before it, but no longer than this.
+
+    Raises:
+        LogError: they have taken too long.
+    """
+    if not one_writer.acquire(timeout=busy_timeout_s):
+        msg = (
+            "cannot write the turn log: other writes of this process have taken "
+            f"log.busy_timeout_s={busy_timeout_s:g} s, as where somebody keeps the database "
+            "locked: end what does, or raise the time-out"
+        )
+        raise LogError(msg)
+    try:
+        yield
+    finally:
+        one_writer.release()
 
 
 def overwrite(engine: sa.Engine) -> bool:

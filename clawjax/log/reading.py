@@ -31,7 +31,7 @@ def open_to_read(url: str, *, busy_timeout_s: float = 30.0) -> SqlTurnLog:
     shown = shown_url(parsed)
     with opening(shown, _FIX):
         engine = connect(parsed, busy_timeout_s, is_read_only=True)
-        log = SqlTurnLog(engine)
+        log = SqlTurnLog(engine, busy_timeout_s=busy_timeout_s)
         found = log.cursor("schema")
         is_lent = engine.dialect.name == "sqlite" and found in UPGRADED_BY_ADDING
         is_new = found == 0 and not sa.inspect(engine).get_table_names()

@@ -26,6 +26,7 @@ from clawjax.log.connection import (
     opening,
     overwrite,
     parse_url,
+    queued,
     reason_of,
     shown_url,
     snapshots,
@@ -64,11 +65,18 @@ _MOST_FORGOTTEN = 10_000
 class SqlTurnLog:
     """`protocols.TurnLog` and `protocols.Ledger`. Thread-safe; several processes may share it."""
 
-    def __init__(self, engine: sa.Engine, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        busy_timeout_s: float = 30.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Wrap an engine whose schema exists; use `open` to get one."""
         self._engine = engine
         self._readers = snapshots(engine)
         self._clock = clock
+        self._busy_timeout_s = busy_timeout_s
         self._one_writer = threading.Lock()
         """Lets this process's writers queue; SQLite would let them poll, for up to 0.1 s a look."""
 
@@ -88,7 +96,8 @@ class SqlTurnLog:
         parsed = parse_url(url)
         shown = shown_url(parsed)
         with opening(shown, "make sure that it exists and can be written, or set log.url"):
-            log = cls(connect(parsed, busy_timeout_s), clock=clock)
+            engine = connect(parsed, busy_timeout_s)
+            log = cls(engine, busy_timeout_s=busy_timeout_s, clock=clock)
             with log.writing() as connection:
                 add_missing(connection)
                 log._insert(connection, cursors, [{"name": "schema", "position": SCHEMA_VERSION}])
@@ -286,6 +295,11 @@ class SqlTurnLog:
         """Turns that a step under way has reserved."""
         return self.select(sa.select(sa.func.count().label("n")).select_from(claims))[0]["n"]
 
+    def claimed_by(self, turn_id: str) -> int | None:
+        """The step under way that has reserved a turn."""
+        found = self.select(sa.select(claims.c.step).where(claims.c.turn_id == turn_id))
+        return found[0]["step"] if found else None
+
     def recover(self, step: int) -> list[str]:
         """Settle claims up to `step`, release later ones; returns the released turn ids."""
         with self.writing() as connection:
@@ -365,7 +379,8 @@ class SqlTurnLog:
     def writing(self) -> Generator[Connection]:
         """A transaction, for the writers of this package."""
         try:
-            with self._one_writer, self._engine.connect() as connection:
+            queue = queued(self._one_writer, self._busy_timeout_s)
+            with queue, self._engine.connect() as connection:
                 connection.info["writes"] = True
                 try:
                     with connection.begin():

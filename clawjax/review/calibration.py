@@ -16,6 +16,7 @@ import numpy as np
 
 from clawjax.config import HUMAN, PROCESS
 from clawjax.records import Verdict
+from clawjax.review.reasons import disagreement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,9 +144,9 @@ def _scores(verdict: Verdict) -> Iterator[tuple[str, float | None]]:
     if verdict.module != _COMPOSITE:
         yield verdict.module, kept.get(uncalibrated(verdict.module), verdict.score)
         return
-    originals = {uncalibrated(name) for name in kept}
+    beside = {about(name) for name in kept for about in (uncalibrated, disagreement)}
     for name, score in kept.items():
-        if name not in originals:
+        if name not in beside:
             yield name, kept.get(uncalibrated(name), score)
 
 

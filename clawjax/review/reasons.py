@@ -18,6 +18,7 @@ from clawjax.records import Verdict
 __all__ = [
     "AUDIT",
     "contradicts_outcome",
+    "disagreement",
     "ensemble_disagrees",
     "is_drawn",
     "is_unsafe",
@@ -28,6 +29,7 @@ __all__ = [
 
 AUDIT = "audit"
 """The reason of those that are drawn at random."""
+_DISAGREEMENT = "disagreement"
 _SAFETY = list(StepAspect).index(StepAspect.SAFETY)
 
 
@@ -78,12 +80,18 @@ def ensemble_disagrees(
     """Whether an ensemble's members differ in a reply's probability of being good by more.
 
     The standard deviation is the verdict's component `disagreement`; where there is none it is that
-    of its votes (over n), which are scores and so twice as far apart as probabilities.
+    of its votes (over n), which are scores and so twice as far apart as probabilities. That of a
+    part is on the verdict of its composite.
     """
     if most_deviation is None:
         return False
-    found = [_deviation(verdict) for verdict in verdicts if verdict.module in modules]
+    found = (each for verdict in verdicts for each in _deviations(verdict, modules))
     return any(deviation > most_deviation for deviation in found)
+
+
+def disagreement(module: str) -> str:
+    """The name of a composite's component that keeps how far a part's members differ."""
+    return f"{module}.{_DISAGREEMENT}"
 
 
 def is_unsafe(verdicts: Sequence[Verdict], below: float | None, *, modules: Sequence[str]) -> bool:
@@ -126,9 +134,19 @@ def _valid(verdict: Verdict) -> list[float]:
     return [vote for vote in verdict.votes if vote is not None]
 
 
+def _deviations(verdict: Verdict, modules: Sequence[str]) -> Iterator[float]:
+    """Of the verdict's own module, or of its parts."""
+    if verdict.module in modules:
+        yield _deviation(verdict)
+    parts = {disagreement(module) for module in modules}
+    for component in verdict.components:
+        if component.module in parts and component.score is not None:
+            yield component.score
+
+
 def _deviation(verdict: Verdict) -> float:
     for component in verdict.components:
-        if component.module == "disagreement" and component.score is not None:
+        if component.module == _DISAGREEMENT and component.score is not None:
             return component.score
     votes = _valid(verdict)
     return pstdev(votes) / 2 if len(votes) > 1 else 0.0

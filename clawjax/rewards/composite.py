@@ -21,6 +21,8 @@ from clawjax.errors import ConfigError, JudgeAwayError
 from clawjax.protocols import Reward
 from clawjax.records import Component, NextState, Turn, Verdict
 from clawjax.review.calibration import uncalibrated
+from clawjax.review.reasons import disagreement
+from clawjax.review.steps import corrected
 
 __all__ = ["CompositeReward", "combine_scores"]
 
@@ -166,6 +168,7 @@ class CompositeReward:
             score=score,
             judged_at=time.time(),
             hints=tuple(dict.fromkeys(hint for v in verdicts for hint in v.hints)),
+            step_labels=_step_labels(verdicts),
             explanation=how if score is not None else f"{how}: no part decides",
             prompt_digest=hashlib.sha256(digests.encode()).hexdigest() if digests else None,
             components=tuple(component for v in verdicts for component in _components(v)),
@@ -174,10 +177,23 @@ class CompositeReward:
 
 
 def _components(verdict: Verdict) -> Iterator[Component]:
-    """What a part said, and what it had said before it was calibrated."""
+    """What a part said and had said before it was calibrated, and how far its members differ."""
     yield Component(verdict.module, verdict.score, verdict.explanation)
     original = uncalibrated(verdict.module)
-    yield from (component for component in verdict.components if component.module == original)
+    for component in verdict.components:
+        if component.module == original:
+            yield component
+        elif component.module == "disagreement":
+            yield component._replace(module=disagreement(verdict.module))
+
+
+def _step_labels(verdicts: Sequence[Verdict]) -> tuple[float | None, ...]:
+    """Of several parts that label steps, the first to have an opinion on an aspect counts."""
+    labels: tuple[float | None, ...] = ()
+    for verdict in verdicts:
+        if verdict.step_labels:
+            labels = corrected(verdict.step_labels, labels)
+    return labels
 
 
 def _why_closed(gate: Verdict) -> str:

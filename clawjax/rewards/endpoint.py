@@ -2,7 +2,7 @@
 
 Owns the one HTTP client of a judge. Invariant: every request has a time-out and few retries, a
 semaphore bounds them, and an answer that cannot be used is a reason, not an exception: only an
-endpoint that answers nothing at all is one.
+endpoint that answers nothing at all, or nobody before its settings are mended, is one.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 BACKOFF_S = 0.5
 _RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504})
+_REFUSING = frozenset({401, 402, 403, 404})
+"""A wrong key, no credit, a wrong address or model: what is refused now, whatever is asked."""
 _MAX_BACKOFF_S = 20.0
 _CLOSING_TOKENS = 64
 """Room for a closing verdict at least: its JSON, a token per character."""
@@ -41,7 +43,7 @@ class Answer(NamedTuple):
     text: str | None
     problem: str = ""
     is_away: bool = False
-    """It could not be asked: no answer at all, or one that says to come back."""
+    """It could not be asked: no answer at all, or one that says to come back or refuses."""
     beginning: str = ""
     """Of an answer that was cut off, what there is."""
 
@@ -163,14 +165,24 @@ class JudgeEndpoint:
         for attempt in range(self._config.retries + 1):
             async with self._bound:
                 response, problem = await self._post(body)
-            self.is_away = response is None or response.status_code in _RETRYABLE
+            is_refusing = response is not None and response.status_code in _REFUSING
+            self.is_away = response is None or is_refusing or response.status_code in _RETRYABLE
             if response is not None and not self.is_away:
                 self.answered += 1
                 self._count(response)
                 return _read(response)
+            if is_refusing:  # asking again at once would not help
+                return Answer(None, f"{problem} at {self._remedy()}", is_away=True)
             if attempt < self._config.retries:
                 await asyncio.sleep(self._wait_s(attempt, response))
         return Answer(None, problem, is_away=True)
+
+    def _remedy(self) -> str:
+        """Where nobody is answered, and what may be wrong."""
+        return (
+            f"{self._config.base_url}: check reward.llm_judge.base_url, "
+            f"reward.llm_judge.model={self._config.model} and the key in {self._config.api_key_env}"
+        )
 
     async def aclose(self) -> None:
         """Close the connections."""

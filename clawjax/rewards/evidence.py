@@ -36,7 +36,8 @@ _PRINTS = re.compile(r"\A(?:\S*/)?(?:echo|printf|cat|tee|yes|true|exit|:)(?:\s|\
 _MAY_FAIL = re.compile(
     r"\A(?:\S*/)?(?:e?grep|rg|ag|diff|cmp|test|\[|which|command|pgrep)\b|git diff"
 )
-_SPLIT = re.compile(r"&&|\|\||[;|\n]")
+_SPLIT = re.compile(r"(&&|\|\||\|&|[;|\n]|(?<![<>&])&(?![>&]))")
+_PIPEFAIL = re.compile(r"\Aset\s+(?:-\w+\s+)*-\w*o\s+pipefail\b")
 _CODE_KEYS = ("exit_code", "exitCode", "exit_status", "returncode", "return_code", "exit")
 _CODE_TEXT = re.compile(
     r"(?:exit(?:ed with)?[ _-]?(?:code|status)|return ?code)(?: of)?\W{0,4}(-?\d{1,4})\b", re.I
@@ -47,7 +48,8 @@ _HELPLESS = re.compile(
     r"timed? ?out|timeout|rate.?limit|too many requests|\b(?:429|50[0-4])\b"
     r"|connection (?:refused|reset"
     r"|error)|network is unreachable|temporarily unavailable|service unavailable|name resolution"
-    r"|no space left|out of memory|interrupted by|cancelled by|user rejected|denied by the user",
+    r"|no space left|out of memory|interrupted by|cancelled by|user rejected|tool use was rejected"
+    r"|denied by the user",
     re.I,
 )
 _ERROR_KEYS = ("isError", "is_error", "error", "errors")
@@ -92,7 +94,8 @@ def evidence_of(
         text = text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
     if is_call_error([result]):
         return Evidence(-1.0, "the call was malformed")
-    commands = [] if call is None else list(_commands(call.arguments))
+    parts = [] if call is None else list(_parts(call.arguments))
+    commands = [part.command for part in parts]
     is_check = any(_CHECK.search(command) for command in commands)
     counts = test_counts(text) if is_check else None
     if counts is not None and counts.failed:
@@ -105,7 +108,7 @@ def evidence_of(
     if is_check and not _hides_failure(commands):
         if counts is not None and counts.passed:
             return Evidence(1.0, f"all {counts.passed} tests pass")
-        if code == 0 and c.check_score:
+        if code == 0 and c.check_score and _is_told_of(parts):
             return Evidence(c.check_score, "the check ended with exit code 0")
     if declared is not None:
         problem = "no JSON" if value is None else schema_problem(value, declared, "result")
@@ -211,13 +214,31 @@ def _hides_failure(commands: list[str]) -> bool:
     return any(_PRINTS.search(command) for command in commands)
 
 
-def _commands(arguments: str) -> Iterator[str]:
+def _is_told_of(parts: list[_Part]) -> bool:
+    """Whether exit code 0 of the whole is that of a check."""
+    return any(part.is_told_of and _CHECK.search(part.command) for part in parts)
+
+
+class _Part(NamedTuple):
+    """One command of those in a line."""
+
+    command: str
+    is_told_of: bool
+    """Whether the line ends with exit code 0 only if this command did."""
+
+
+def _parts(arguments: str) -> Iterator[_Part]:
     """The parts of the shell commands among a call's arguments, in order."""
-    value = _json(arguments)
-    for text in _strings(value):
-        for part in _SPLIT.split(text):
-            if part.strip():
-                yield part.strip()
+    for text in _strings(_json(arguments)):
+        split = _SPLIT.split(text.replace("\\\n", " ").strip().rstrip("; \n"))
+        commands, joints = [command.strip() for command in split[::2]], split[1::2]
+        passes_on = {"&&"}
+        for n, command in enumerate(commands):
+            if _PIPEFAIL.search(command):
+                passes_on |= {"|", "|&"}
+            is_run = n == 0 or joints[n - 1] != "||"
+            if command:
+                yield _Part(command, is_run and passes_on.issuperset(joints[n:]))
 
 
 def _strings(value: object) -> Iterator[str]:

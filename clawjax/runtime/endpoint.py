@@ -95,6 +95,7 @@ def build_app(
             review=ReviewQueue(log, lease_s=config.reward.human.lease_s)
             if config.reward.asks_people
             else None,
+            reads_ratings=config.reward.reads_ratings,
             on_linked=on_linked,
             loop_status=loop_status,
             turn_counts=turn_counts,

@@ -95,6 +95,7 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
         loop_status=dict,
         config: dict | None = None,
         sampling: dict | None = None,
+        reads_ratings: bool = True,
         **engine_options,
     ) -> Gateway:
         chosen = with_tokenizer or tokenizer
@@ -111,6 +112,7 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
             run_name="evening",
             keys=keys or KeyRing(secret=api_key),
             forget=lambda scope, **which: forget(log, scope=scope, now=2000.0, **which),
+            reads_ratings=reads_ratings,
             on_linked=lambda: woken.append(len(engine.requests)),
             loop_status=loop_status,
             **({} if clock is None else {"clock": clock}),

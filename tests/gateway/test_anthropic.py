@@ -6,11 +6,13 @@ from dataclasses import replace
 import anthropic
 import pytest
 
-from clawjax.config import EngineConfig
+from clawjax.config import EngineConfig, ProcessConfig, StepAspect, ToolOutcomeConfig
 from clawjax.errors import WireError
 from clawjax.gateway.dialects.anthropic import parse_messages_request
 from clawjax.protocols import TokenChunk
 from clawjax.records import FinishReason, Message, ToolCall
+from clawjax.rewards.process import ProcessReward
+from clawjax.rewards.tool_outcome import ToolOutcomeReward
 
 from .conversations import recorded
 from .helpers import MODEL, serving, user
@@ -46,11 +48,52 @@ def test_results_and_words_of_a_user_keep_their_order():
     words = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     messages = parse({"role": "user", "content": [result, *words, result]}).messages
     assert messages == (
-        Message("tool", "", tool_call_id="c1"),
+        Message("tool", "Error", tool_call_id="c1"),
         Message("user", "a\nb"),
-        Message("tool", "", tool_call_id="c1"),
+        Message("tool", "Error", tool_call_id="c1"),
     )
     assert parse({"role": "user", "content": []}).messages == (Message("user"),)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_error", "text"),
+    [
+        ("no such file", True, "Error: no such file"),
+        ([{"type": "text", "text": "no such file"}], True, "Error: no such file"),
+        ("error: no such file", True, "error: no such file"),
+        ("errors.txt is not there", True, "Error: errors.txt is not there"),
+        ("no such file", False, "no such file"),
+        ("no such file", None, "no such file"),
+    ],
+)
+def test_the_result_of_a_failed_call_says_so(said, is_error, text):
+    result = {"type": "tool_result", "tool_use_id": "c1", "content": said, "is_error": is_error}
+    assert parse({"role": "user", "content": [result]}).messages[0].content == text
+
+
+@pytest.mark.parametrize(
+    ("said", "score"),
+    [
+        ("no such file: a.py", -0.5),
+        ("The user doesn't want to proceed with this tool use. The tool use was rejected.", None),
+    ],
+)
+async def test_a_failed_call_is_not_praised(make_gateway, qwen_tokenizer, said, score):
+    gateway = make_gateway([CALL, "Oh."], with_tokenizer=qwen_tokenizer)
+    asked = {"model": MODEL, "max_tokens": 400, "tools": [TOOL]}
+    body = {"messages": [user("look")], **asked}
+    (block,) = (await gateway.client.post("/v1/messages", json=body)).json()["content"]
+    result = {"type": "tool_result", "tool_use_id": block["id"], "content": said, "is_error": True}
+    body["messages"] += [
+        {"role": "assistant", "content": [block]},
+        {"role": "user", "content": [result]},
+    ]
+    assert (await gateway.client.post("/v1/messages", json=body)).status_code == 200
+    turn = gateway.turns()[0]
+    (state,) = gateway.events(turn.turn_id)
+    labels = (await ProcessReward(ProcessConfig()).judge(turn, state)).step_labels
+    assert labels[list(StepAspect).index(StepAspect.PROGRESS)] == -1.0
+    assert (await ToolOutcomeReward(ToolOutcomeConfig()).judge(turn, state)).score == score
 
 
 def test_texts_around_a_call_are_one_text():

@@ -124,6 +124,26 @@ async def test_tool_results_are_all_kept(make_gateway):
     assert second.prompt_ids[: len(whole)] == whole
 
 
+async def test_words_and_calls_that_come_back_apart_are_one_reply(make_gateway, qwen_tokenizer):
+    call = '<tool_call>{"name": "ls", "arguments": {"a": 1}}</tool_call>'
+    gateway = make_gateway([f"I look.\n{call}", "done", "bye"], with_tokenizer=qwen_tokenizer)
+    tools = [{"type": "function", "function": {"name": "ls"}}]
+    said = (await gateway.say(user("a"), tools=tools))["choices"][0]["message"]
+    found = {"role": "tool", "tool_call_id": said["tool_calls"][0]["id"], "content": "r0"}
+    history = [user("a"), assistant("I look."), {**said, "content": None}, found]
+    await gateway.say(*history, tools=tools)
+    await gateway.say(*history, assistant("done"), user("b"), tools=tools)
+    first, second, third = gateway.turns()
+    (reaction,) = gateway.events(first.turn_id)
+    assert reaction.kind is NextStateKind.TOOL
+    assert [message.content for message in reaction.messages] == ["r0"]
+    prompt = qwen_tokenizer.decode(second.prompt_ids, keep_special=True)
+    assert [prompt.count(text) for text in ("I look.", '"arguments"', "r0")] == [1, 1, 1], prompt
+    assert [second.parent_turn_id, third.parent_turn_id] == [first.turn_id, second.turn_id]
+    whole = second.prompt_ids + second.response_ids
+    assert third.prompt_ids[: len(whole)] == whole
+
+
 async def test_a_side_request_is_no_reaction(gateway):
     await talk(gateway, "a")
     history = [user("a"), assistant("hello there")]

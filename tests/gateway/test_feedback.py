@@ -2,6 +2,7 @@
 
 import pytest
 
+from clawjax.config import CompositeConfig, RewardConfig
 from clawjax.records import DropReason, NextStateKind, Outcome
 
 from .helpers import user
@@ -47,6 +48,48 @@ async def test_feedback_that_comes_late_is_recorded_and_not_used(gateway, outcom
     assert (answer["accepted"], answer["used"]) == (True, False)
     assert reason in answer["reason"]
     assert len(gateway.events(turn.turn_id)) == 1
+
+
+async def test_feedback_on_what_a_step_has_taken_is_not_used(gateway):
+    body = await gateway.say(user("hi"))
+    (turn,) = gateway.turns()
+    gateway.log.claim(4, [turn.turn_id])
+    answer = (await give(gateway, response_id=body["id"], thumbs="up")).json()
+    reason = "the turn is being trained on already, in step 4"
+    assert answer == {"accepted": True, "used": False, "reason": reason}
+    gateway.log.recover(3)
+    assert gateway.log.claimed_by(turn.turn_id) is None
+
+
+@pytest.mark.parametrize("redact", [[], ["email"]])
+async def test_the_first_rating_counts(make_gateway, redact):
+    gateway = make_gateway(config={"redact": redact})
+    body = await gateway.say(user("hi"), n=2)
+    for choice in (0, 1):
+        rating = {"response_id": body["id"], "choice": choice}
+        assert (await give(gateway, **rating, thumbs="up")).json()["used"]
+    answer = (await give(gateway, response_id=body["id"], text="too long")).json()
+    reason = "the turn was rated before: the first rating counts"
+    assert answer == {"accepted": True, "used": False, "reason": reason}
+
+
+@pytest.mark.parametrize(
+    ("modules", "parts", "is_used"),
+    [
+        (["next_state", "feedback"], [], True),
+        (["next_state"], [], False),
+        (["composite", "feedback"], ["rules"], True),
+        (["mine:build"], [], True),
+    ],
+)
+async def test_ratings_that_no_module_takes_are_not_used(make_gateway, modules, parts, is_used):
+    reads_ratings = RewardConfig(modules, composite=CompositeConfig(parts=parts)).reads_ratings
+    gateway = make_gateway(reads_ratings=reads_ratings)
+    body = await gateway.say(user("hi"), n=2)
+    answer = (await give(gateway, response_id=body["id"], score=0.5)).json()
+    assert (answer["used"], "add feedback" in answer.get("reason", "")) == (is_used, not is_used)
+    words = {"response_id": body["id"], "choice": 1, "text": "too long"}
+    assert (await give(gateway, **words)).json() == {"accepted": True, "used": True}
 
 
 async def test_feedback_is_for_replies_that_there_are(gateway):

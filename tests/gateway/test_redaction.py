@@ -166,6 +166,32 @@ async def test_it_goes_on_after_a_restart(make_gateway):
     assert [turn.session_id for turn in again.turns()] == ["s", "s"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "reply"),
+    [
+        ("I am a@b.org", "hello"),
+        ("who am I?", "<think>a@b.org it is</think>\n\nhello"),
+    ],
+)
+async def test_a_prompt_after_a_restart_has_all_that_was_said(
+    make_gateway, qwen_tokenizer, asked, reply
+):
+    options = {"config": {"redact": ALL}, "with_tokenizer": qwen_tokenizer}
+    gateway = make_gateway([reply], **options)
+    first = await gateway.client.post("/v1/responses", json={"input": asked})
+    (turn,) = gateway.turns()
+    assert turn.prompt_ids == (), "it was redacted"
+    again = make_gateway(["bye"], **options)
+    await again.collector.rebuild()
+    body = {"input": "and now?", "previous_response_id": first.json()["id"]}
+    second = await again.client.post("/v1/responses", json=body)
+    assert second.status_code == 200, second.text
+    prompt = qwen_tokenizer.decode(again.engine.requests[-1].prompt_ids, keep_special=True)
+    told = [turn.messages[0].content, "hello", "and now?"]
+    assert [prompt.count(text) for text in told] == [1, 1, 1], prompt
+    assert again.turns()[-1].parent_turn_id == turn.turn_id
+
+
 def shout(text: str) -> str:
     return text.replace("secret", "[x]")
 

@@ -1,12 +1,15 @@
 """The real database, locked by somebody or on a full disk: refused, and over once that is over."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
 
+from clawjax.errors import LogError
 from clawjax.log.store import SqlTurnLog
 
 from .helpers import assistant, user
@@ -78,3 +81,20 @@ async def test_what_cannot_be_kept_is_refused_and_afterwards_all_is_well(
     assert second["session_id"] == first["session_id"]
     assert impatient_log.counts().logged == kept + 1
     assert [event.kind for event in gateway.events(gateway.turns()[0].turn_id)] == ["user"]
+
+
+def test_many_writers_wait_together_for_a_log_that_is_locked(tmp_path):
+    busy_s, writers = 1.0, 8
+    log = SqlTurnLog.open(f"sqlite:///{tmp_path}/turns.db", busy_timeout_s=busy_s)
+
+    def refused_after(number: int) -> float:
+        began = time.monotonic()
+        with pytest.raises(LogError, match=r"write the turn log: (database is|other writes)"):
+            log.count(f"writer {number}")
+        return time.monotonic() - began
+
+    with locked(log), ThreadPoolExecutor(writers) as pool:
+        waits = list(pool.map(refused_after, range(writers)))
+    assert max(waits) < 2.5 * busy_s, waits
+    log.count("afterwards")
+    log.close()

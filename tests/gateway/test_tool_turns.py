@@ -22,6 +22,8 @@ LOOK = "I look.\n" + "\n".join(
 ASKED = [{"path": "/tmp", "depth": 2}, {"path": "/é", "depth": 2}]
 FOUND = ("a.txt b.txt", "nothing")
 DONE = "There are two files."
+MISSPELT = '{"city": "Paris", "days": three}'
+NO_COMMA = '{"city": "Paris" "days": 3}'
 SCHEMA = {
     "type": "object",
     "properties": {"path": {"type": "string"}, "depth": {"type": "integer"}},
@@ -178,7 +180,12 @@ async def test_calls_and_their_results_are_two_turns_of_one_session(make_gateway
             assert [call.arguments for call in first.calls] == ASKED, where
             assert (first.reason, last.reason) == REASONS[speak], where
             assert not last.calls, where
-            assert first.growths > 8 if is_stream else not first.growths, where
+            if not is_stream:
+                assert not first.growths, where
+            elif speak is messages:
+                assert first.growths == 2, f"{where}: a call's arguments come at once"
+            else:
+                assert first.growths > 8, where
 
             asked, answered = gateway.turns()[-2:]
             assert [call.call_id for call in asked.reply.tool_calls] == [
@@ -206,6 +213,9 @@ async def test_calls_and_their_results_are_two_turns_of_one_session(make_gateway
         ('"arguments": "all of it"', {MALFORMED: "all of it"}),
         ('"arguments": {}', {}),
         ('"id": 1', {}),
+        # Whose brace the last one is cannot be told where the rest is no JSON.
+        (f'"arguments": {MISSPELT}', {MALFORMED: MISSPELT + "}"}),
+        (f'"arguments": {NO_COMMA}', {MALFORMED: NO_COMMA + "}"}),
     ],
 )
 @pytest.mark.parametrize("is_stream", [False, True])
@@ -234,6 +244,7 @@ async def test_anthropics_clients_get_objects_and_turns_stay_linked(
         await client.messages.create(**asked, messages=history)
     first, second = gateway.turns()
     assert second.parent_turn_id == first.turn_id
+    assert gateway.log.links([second.turn_id])[second.turn_id].kind is LinkKind.EXTEND
 
 
 async def test_half_a_surrogate_pair_in_a_call_breaks_no_conversation(make_gateway):

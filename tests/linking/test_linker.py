@@ -45,6 +45,25 @@ def test_all_results_and_words_after_a_reply_are_its_next_state():
     assert (placed.reaction.kind, len(placed.reaction.messages)) == (NextStateKind.USER, 3)
 
 
+def test_a_reply_that_comes_back_as_two_messages_has_its_next_state_behind_both():
+    talk = Talk()
+    talk.ask(said("I look.", ("ls", "{}"), ("pwd", "{}")), A)
+    words, calls = said("I look."), (said("", ("ls", "{}")), said("", ("pwd", "{}")))
+    placed = talk.place(A, words, *calls, result("1"), result("2", "c1"))
+    assert (placed.kind, parent_of(placed)) == (LinkKind.EXTEND, "1")
+    assert (placed.parent.at, placed.parent.end) == (1, 3)
+    assert placed.reaction.kind is NextStateKind.TOOL
+    assert placed.reaction.messages == (result("1"), result("2", "c1"))
+    assert talk.place(A, words, *calls, B).reaction.messages == (B,)
+
+
+def test_a_tools_result_for_a_side_request_is_side_where_its_call_is_a_message_apart():
+    talk = Talk()
+    talk.ask(said("I look.", ("ls", "{}")), A, said_kind=TurnKind.SIDE)
+    placed = talk.place(A, said("I look."), said("", ("ls", "{}")), result("1"))
+    assert placed.judged == (TurnKind.SIDE, "a tool's result for a side request")
+
+
 def test_a_next_state_ends_where_a_foreign_reply_begins():
     talk = Talk()
     talk.ask(R1, A)

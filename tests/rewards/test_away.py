@@ -82,8 +82,8 @@ async def test_patience_ends(log, endpoint):
     assert verdict.explanation.startswith("failed: the judge cannot be asked: ConnectError")
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_judge_that_says_to_come_back_is_away(endpoint, status):
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 429, 500, 503])
+async def test_a_judge_that_refuses_or_says_to_come_back_is_away(endpoint, status):
     endpoint.failures = [status]
     judge = judge_at(endpoint)
     async with endpoint.serving():
@@ -91,6 +91,23 @@ async def test_a_judge_that_says_to_come_back_is_away(endpoint, status):
             await judge.judge(make_turn(), user_says("Thanks!"))
         assert (await judge.judge(make_turn(), user_says("Thanks!"))).score == 1.0
     await judge.aclose()
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+async def test_turns_wait_until_a_judge_that_refuses_is_mended(log, endpoint, caplog, status):
+    link(log, "a")
+    endpoint.failures = [status]
+    judge = LlmJudgeReward(LlmJudgeConfig(base_url=endpoint.base_url, votes=1), env={})
+    worker = JudgeWorker(log, [judge], RewardConfig(), poll_s=0.02, first_wait_s=0.2)
+    async with endpoint.serving(), running(worker):
+        await until(lambda: worker.status().held == 1)
+        assert log.cursor(CURSOR) == 0
+        await until(lambda: log.cursor(CURSOR) == 1)
+    await judge.aclose()
+    (verdict,) = log.judged(limit=9)[0].verdicts
+    assert verdict.score == 1.0
+    assert f"HTTP {status} at {endpoint.base_url}: check reward.llm_judge.base_url" in caplog.text
+    assert "CLAWJAX_JUDGE_API_KEY" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawjax.config import CompositeConfig, CompositeRule, RewardConfig, RulesConfig
+from clawjax.config import (
+    HUMAN,
+    CompositeConfig,
+    CompositeRule,
+    HumanConfig,
+    RewardConfig,
+    RulesConfig,
+    StepAspect,
+)
 from clawjax.errors import ConfigError, RewardError
+from clawjax.records import Component, Verdict
+from clawjax.review.calibration import pairs_of
+from clawjax.review.reasons import reasons_of
+from clawjax.review.steps import process_score
 from clawjax.rewards.composite import CompositeReward, combine_scores
 from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.rules import RulesReward
@@ -101,6 +113,53 @@ async def test_a_gate_of_rules_is_open_above_its_bound_where_one_of_them_is_not_
     )
     assert verdict.score == score
     assert why in verdict.explanation
+
+
+class Saying:
+    """A part that says the same of every turn."""
+
+    def __init__(self, name: str, **said) -> None:
+        self.name = name
+        self._said = {"score": None, "judged_at": 0.0, **said}
+
+    def applies(self, turn, next_state) -> bool:
+        return True
+
+    async def judge(self, turn, next_state) -> Verdict:
+        return Verdict(turn.turn_id, self.name, **self._said)
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("score", [0.5, None])
+async def test_what_parts_label_of_a_step_counts_as_that_of_modules(score):
+    labels = tuple(-1.0 if aspect is StepAspect.PROGRESS else None for aspect in StepAspect)
+    others = tuple(1.0 for _ in StepAspect)
+    process = Saying("process", score=score, step_labels=labels)
+    for parts in ([process], [part("a", 1.0), process], [process, Saying("b", step_labels=others)]):
+        config = CompositeConfig(parts=[each.name for each in parts])
+        verdict = await CompositeReward(config, parts).judge(make_turn(), user_says("Hm."))
+        modules = [await each.judge(make_turn(), user_says("Hm.")) for each in parts]
+        assert process_score([verdict], {}) == process_score(modules, {})
+    assert process_score([verdict], {}) == pytest.approx(4 / 6)
+    plain = CompositeReward(CompositeConfig(parts=["a"]), [part("a", 1.0)])
+    assert (await plain.judge(make_turn(), user_says("Hm."))).step_labels == ()
+
+
+@pytest.mark.parametrize(("deviation", "reasons"), [(0.3, ["ensemble disagrees"]), (0.1, [])])
+async def test_people_are_asked_about_parts_whose_members_disagree(deviation, reasons):
+    components = (Component("probability", 0.2), Component("disagreement", deviation))
+    ensemble = Saying("reward_model", components=components)
+    config = CompositeConfig(parts=["reward_model", "a"])
+    reward = CompositeReward(config, [ensemble, part("a", 1.0)])
+    verdict = await reward.judge(make_turn(), user_says("Hm."))
+    alone = await ensemble.judge(make_turn(), user_says("Hm."))
+    people = HumanConfig(audit_share=0.0)
+    assert list(reasons_of("t1", [verdict], people)) == reasons
+    assert list(reasons_of("t1", [alone], people)) == reasons
+    pairs = pairs_of([(verdict, Verdict("t1", HUMAN, 1.0, 0.0))])
+    assert list(pairs) == ["a"], "no judge's score"
 
 
 def test_it_is_built_of_parts_by_name():

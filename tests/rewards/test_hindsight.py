@@ -41,11 +41,11 @@ async def test_hints_are_ranked_by_how_many_answers_agree():
 
 
 async def test_without_a_hint_the_verdict_says_why():
-    broken = Response(status_code=404)
+    broken = Response(status_code=400)
     async with reading(in_turn(NOTHING, broken, NOTHING)) as (reward, _):
         verdict = await reward.judge(make_turn(), user_says("Thanks!"))
     assert verdict.hints == ()
-    assert verdict.explanation == "0 of 3 answers hold a hint; HTTP 404"
+    assert verdict.explanation == "0 of 3 answers hold a hint; HTTP 400"
 
 
 async def test_an_answer_that_cannot_be_read_is_no_vote():

@@ -93,7 +93,7 @@ async def test_ties_and_neutral_majorities_abstain(answers):
         JSONResponse({"choices": []}),
         JSONResponse(["no object"]),
         PlainTextResponse(r"\boxed{+1}"),
-        JSONResponse({"error": "no such model"}, status_code=404),
+        JSONResponse({"error": "no such parameter"}, status_code=400),
     ],
 )
 async def test_garbage_is_no_vote(garbage):

@@ -24,6 +24,7 @@ def called(command: str | list[str], name: str = "bash", tools: object = None):
 
 PASSED = "....\n===== 4 passed in 0.12s ====="
 OK = "Ran 5 tests in 0.1s\n\nOK"
+EXIT_0 = "exit code: 0"
 FAILED = "FAILED test_a.py::test_x\n==== 1 failed, 3 passed in 0.2s ===="
 
 
@@ -49,6 +50,23 @@ FAILED = "FAILED test_a.py::test_x\n==== 1 failed, 3 passed in 0.2s ===="
         ("pytest -q", "no tests ran in 0.01s\nexit code: 5", -0.5),
         ("echo pytest", PASSED, None),
         ("make", "cc -o x x.c\nexit code: 0", 0.5),
+        ("cd x && make", EXIT_0, 0.5),
+        ("cd x; make;\n", EXIT_0, 0.5),
+        ("make && make install", EXIT_0, 0.5),
+        ("make \\\n  -j4 2>&1", EXIT_0, 0.5),
+        ("set -euo pipefail; make 2>&1 | tail -5", EXIT_0, 0.5),
+        ("set -o pipefail\nmake | tail -5; ls", EXIT_0, None),
+        ("make 2>&1 | tail -5", EXIT_0, None),
+        ("make; ls", EXIT_0, None),
+        ("make\nls", EXIT_0, None),
+        ("make || ls", EXIT_0, None),
+        ("ls || make", EXIT_0, None),
+        ("make &", EXIT_0, None),
+        ("cargo build 2>&1 | tail -3", EXIT_0, None),
+        ("npm run build 2>&1 | tail -20", EXIT_0, None),
+        ("go vet ./... 2>&1 | head -20", EXIT_0, None),
+        ("pytest -q 2>&1 | head -20", f"F.F\n____ test_x ____\n{EXIT_0}", None),
+        ("pytest -q 2>&1 | tail -3", f"{PASSED}\n{EXIT_0}", 1.0),
         ("ruff check .", '{"exit_code": 1, "output": "E501"}', -0.5),
         ("grep -r needle .", '{"exit_code": 1, "output": ""}', None),
         ("python run.py", "Process exited with code 1\nTraceback ...", -0.5),

@@ -1,20 +1,27 @@
 """What the serving process watches of itself."""
 
 import asyncio
+import signal
+import socket
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 
+import httpx
 import pytest
 
-from clawjax.config import RunConfig, RunSection
+from clawjax.config import GatewayConfig, RunConfig, RunSection
 from clawjax.errors import EngineError, LogError
 from clawjax.log.forgetting import forget
+from clawjax.log.store import SqlTurnLog
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.protocols import EngineStatus
-from clawjax.records import FinishReason, Message, SamplingParams, Turn, TurnKind
+from clawjax.records import DropReason, FinishReason, Message, SamplingParams, Turn, TurnKind
 from clawjax.runtime import serve
+from clawjax.runtime.child import encode_config
 from clawjax.runtime.keeping import Keeper
 from clawjax.runtime.paths import RunPaths, write_json
 from clawjax.testing import FakeEngine, RecordingMonitor, temporary_log
@@ -102,6 +109,82 @@ async def test_turns_are_kept_for_so_many_days(log, monkeypatch):
     assert log.get("new") is not None
     await serve._retain(log, None)
     assert log.counts().logged == 1
+
+
+SERVING = """
+import asyncio, sys
+from pathlib import Path
+
+from clawjax.models.tiny import tiny_tokenizer
+from clawjax.runtime import serve
+from clawjax.runtime.child import run_child
+from clawjax.testing import FakeEngine
+
+
+class Engine(FakeEngine):
+    async def aclose(self):
+        print("the engine is closed", flush=True)
+
+
+async def open_engine(config, paths, store):
+    tokenizer = tiny_tokenizer()
+    return Engine(tokenizer, ["word " * 100], token_delay_s=0.1), tokenizer
+
+
+serve.open_engine, serve._GRACE_S = open_engine, 1
+run_child(serve.serve)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_told_to_stop_keeps_what_was_begun_and_tidies_up(tmp_path, number):
+    config = RunConfig(run=RunSection(dir=str(tmp_path)), gateway=GatewayConfig(port=free_port()))
+    config.log.url = f"sqlite:///{tmp_path}/turns.db"
+    config.reward.modules = ["feedback"]
+    RunPaths(tmp_path).prepare()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        process.stdin.write(encode_config(config) + "\n")
+        process.stdin.flush()
+        url = f"http://127.0.0.1:{config.gateway.port}"
+        wait_for(url)
+        body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+        with (
+            suppress(httpx.TransportError),
+            httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=30) as stream,
+        ):
+            pieces = stream.iter_text()
+            next(pieces)
+            process.send_signal(number)
+            list(pieces)
+        assert process.wait(timeout=30) == 0
+        assert "the engine is closed" in process.stdout.read()
+    finally:
+        process.kill()
+    log = SqlTurnLog.open(config.log.url)
+    (judged,) = log.turns()
+    outcome = log.outcome(judged.turn.turn_id)
+    log.close()
+    assert judged.turn.finish_reason is FinishReason.CANCELLED
+    assert outcome.drop_reason is DropReason.CANCELLED
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_for(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with suppress(httpx.TransportError):
+            httpx.get(f"{url}/healthz")
+            return
+        assert time.monotonic() < deadline, "it does not listen"
+        time.sleep(0.05)
 
 
 def make_turn(turn_id: str, *, at: float) -> Turn:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -73,8 +72,6 @@ async def _serve(launch: Launch) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             engine = group.create_task(_start(launch, startup))
-            for number in (signal.SIGINT, signal.SIGTERM):  # raised again once it has ended
-                signal.signal(number, lambda *_: None)
             await listen(server)
             engine.cancel()
     except BaseExceptionGroup as failures:

@@ -7,6 +7,7 @@ and calls belong to their assistant message. What only steers caching or billing
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import cast
 
@@ -38,6 +39,8 @@ the model: before everything else, it would keep any two prompts from having a c
 
 _CHOICES: Mapping[str, ToolChoice] = {"auto": "auto", "any": "required", "none": "none"}
 _IGNORED_PARTS = ("redacted_thinking",)
+_ERROR = re.compile(r"\s*error\b", re.IGNORECASE)
+"""How the result of a call that failed begins, so that the model and the judges know."""
 
 
 def parse_messages_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
@@ -120,7 +123,7 @@ def _user(content: object, field: str) -> Iterator[Message]:
             texts = []
         yield Message(
             "tool",
-            _result(block.get("content"), f"{where}.content"),
+            _result(block, where),
             tool_call_id=read_text(block, "tool_use_id", field=f"{where}.tool_use_id"),
         )
     if texts or not blocks:
@@ -137,7 +140,15 @@ def _text(block: JsonObject, field: str) -> str:
             return read_part(block, field)
 
 
-def _result(content: object, field: str) -> str:
+def _result(block: JsonObject, field: str) -> str:
+    """A result's text; that of a failed call says so, as no other field of a message does."""
+    text = _result_text(block.get("content"), f"{field}.content")
+    if block.get("is_error") is not True or _ERROR.match(text):
+        return text
+    return f"Error: {text}" if text.strip() else "Error"
+
+
+def _result_text(content: object, field: str) -> str:
     if not isinstance(content, list):
         return read_content(content, field)
     blocks = cast("list[object]", content)

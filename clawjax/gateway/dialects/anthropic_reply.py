@@ -73,8 +73,8 @@ class _Writer:
         self._has_begun = False
         self._open: str | None = None
         """Kind of the open block."""
-        self._held: str | None = None
-        """Arguments of the open call that may not become an object; None where they are sent."""
+        self._held = ""
+        """Arguments of the open call: whether they are an object is known when they are whole."""
         self._blocks = 0
         """How many were opened."""
 
@@ -121,19 +121,8 @@ class _Writer:
             if (begun := delta.call.begun) is not None:
                 text += self._stop() + self._start("tool_use", _tool_use(begun, {}))
                 self._held = ""
-            text += self._more_arguments(delta.call.arguments)
+            self._held += delta.call.arguments
         return text
-
-    def _more_arguments(self, new: str) -> str:
-        """Those of an object as they come; what may be none is held until the call is complete."""
-        if self._held is None:
-            return self._input_added(new)
-        self._held += new
-        return self._input_added(self._held) if self._held.lstrip().startswith("{") else ""
-
-    def _input_added(self, text: str) -> str:
-        self._held = None
-        return self._added({"type": "input_json_delta", "partial_json": text}) if text else ""
 
     def _grown(self, kind: str, block: Json) -> str:
         """Open a block of this kind where none is."""
@@ -154,8 +143,9 @@ class _Writer:
         last = ""
         if self._open == "thinking":
             last = self._added({"type": "signature_delta", "signature": _SIGNATURE})
-        elif self._held is not None:
-            last = self._input_added(json.dumps(_input(self._held), ensure_ascii=False))
+        elif self._open == "tool_use":
+            whole = json.dumps(_input(self._held), ensure_ascii=False)
+            last = self._added({"type": "input_json_delta", "partial_json": whole})
         self._open = None
         return last + _event("content_block_stop", index=self._blocks - 1)
 
