@@ -47,6 +47,8 @@ class EndpointAgent:
     model: str
     sampling: Sampling
     client: openai.AsyncOpenAI
+    timeout_s: float
+    """Of one attempt at one reply."""
 
     async def act(self, brief: Brief, history: Sequence[Message], *, seed: int) -> AgentTurn:
         """As `Agent.act`."""
@@ -95,7 +97,7 @@ async def open_endpoint(
     async with openai.AsyncOpenAI(
         base_url=base_url, api_key=api_key, timeout=timeout_s, max_retries=retries
     ) as client:
-        yield EndpointAgent(name, model, sampling, client)
+        yield EndpointAgent(name, model, sampling, client, timeout_s)
 
 
 def chat_messages(

@@ -92,7 +92,11 @@ class Environment(Protocol):
 
 @runtime_checkable
 class Agent(Protocol):
-    """Who is evaluated. Holds no state of an episode, so that any number may run at once."""
+    """Who is evaluated. Holds no state of an episode, so that any number may run at once.
+
+    One that asks an endpoint may have `timeout_s`, of one attempt at a reply: where an episode's
+    time runs out after so long a silence, that is not the agent's doing.
+    """
 
     @property
     def name(self) -> str:
