@@ -242,6 +242,40 @@ async def test_records_are_scored_again_without_playing(tmp_path):
     assert [each.score for each in after] == [each.score for each in before]
 
 
+async def away(task, trajectory):
+    raise OSError("the judge is away")
+
+
+def values(episodes):
+    return [episode.score.value for episode in episodes]
+
+
+async def test_a_scorer_that_is_away_takes_no_score_away(tmp_path, caplog):
+    suite, store = toy_suite(toy_task(3), toy_task(4)), EpisodeStore(tmp_path)
+    await run(suite, oracle_agent(suite), store, Selection())
+    assert values(await rescore(dataclasses.replace(suite, scorer=away), store)) == [1.0, 1.0]
+    assert [score.value for _, score in store.scores().values()] == [1.0, 1.0]
+    assert "2 of 2 episodes could not be scored; scores of version 1 are kept" in caplog.text
+    other = dataclasses.replace(suite, scorer=away, version="2")
+    assert values(await rescore(other, store)) == [None, None]
+
+
+async def test_a_scorer_that_was_away_is_asked_again_by_the_same_command(tmp_path):
+    suite, store, told = toy_suite(toy_task(3), toy_task(4)), EpisodeStore(tmp_path), []
+    asked = []
+
+    async def counting(task, trajectory):
+        asked.append(task.task_id)
+        await away(task, trajectory)
+
+    broken = dataclasses.replace(suite, scorer=counting)
+    assert values(await run(broken, oracle_agent(suite), store, Selection())) == [None, None]
+    assert len(asked) == 2
+    found = await run(suite, oracle_agent(suite), store, Selection(), on_score=told.append)
+    assert values(found) == [score.value for score in told] == [1.0, 1.0]
+    assert [episode.trajectory.attempt for episode in found] == [0, 0]
+
+
 async def test_a_replay_repeats_the_scores(tmp_path):
     suite = toy_suite()
     first = EpisodeStore(tmp_path / "first")
