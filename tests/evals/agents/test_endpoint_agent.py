@@ -64,6 +64,41 @@ async def act(endpoint, history=GO):
         return await agent.act(toy_task(3).brief("x"), history, seed=1)
 
 
+WORDINGS = {
+    "openai": (400, {
+        "message": "This model's maximum context length is 4096 tokens. However, your messages "
+        "resulted in 4390 tokens.", "code": "context_length_exceeded"}),
+    "llama-server": (400, {
+        "message": "request (4390 tokens) exceeds the available context size (4096 tokens), try "
+        "increasing it", "type": "exceed_context_size_error", "code": 400}),
+    "llama-server, in other words": (400, {
+        "message": "no room", "type": "exceed_context_size_error", "code": 400}),
+    "llama-server, in a reply": (500, {
+        "message": "Context size has been exceeded.", "type": "server_error", "code": 500}),
+    "vllm": (400, {
+        "message": "The decoder prompt (length 4390) is longer than the maximum model length of "
+        "4096.", "type": "BadRequestError", "code": 400}),
+    "sglang": (400, {
+        "message": "The input (4390 tokens) is longer than the model's context length (4096 "
+        "tokens).", "type": "BadRequestError", "code": 400}),
+    "text-generation-inference": (422, {
+        "message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. "
+        "Given: 4390 `inputs` tokens and 512 `max_new_tokens`", "type": "validation"}),
+    "anthropic": (400, {
+        "message": "prompt is too long: 4390 tokens > 4096 maximum",
+        "type": "invalid_request_error"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("server", WORDINGS)
+async def test_each_servers_words_for_a_full_context_are_understood(server):
+    status, error = WORDINGS[server]
+    told = ScriptedEndpoint(solve, failures=[status], error=error)
+    async with told.serving() as endpoint:
+        with pytest.raises(ContextLimitReached):
+            await act(endpoint)
+
+
 @pytest.mark.parametrize(
     ("status", "code", "failure"),
     [
