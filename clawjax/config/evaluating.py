@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from clawjax.config.checks import at_least, at_least_or_null, require, within
@@ -167,6 +168,7 @@ class SuiteConfig(EpisodesConfig):
             "teacher",
         ]
     )
+    """Shipped with clawjax, or paths of persona files."""
     methods: list[str] = field(default_factory=lambda: list(METHODS))
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     updates: int = 6
@@ -184,6 +186,14 @@ class SuiteConfig(EpisodesConfig):
         super().__post_init__()
         for name in ("personas", "methods", "seeds"):
             require(bool(getattr(self, name)), f"suite.{name} is empty: name at least one")
+        by_name: dict[str, str] = {}
+        for persona in self.personas:
+            other = by_name.setdefault(Path(persona).stem, persona)
+            require(
+                other == persona,
+                f"suite.personas names {other} and {persona}, whose trials would be called the "
+                "same: rename one of the files",
+            )
         for method in self.methods:
             require(
                 method in METHODS,
