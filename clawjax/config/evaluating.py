@@ -61,10 +61,10 @@ class EpisodesConfig:
     name: str = "personal"
     """`personal`, `judge`, or one of `clawjax.evals.suites.SUITES`."""
     suites: list[str] = field(default_factory=list)
-    """Of these files of `conf/suite/`, each is run, with the selection of this one; empty: `name`
-    is."""
+    """Of these files of `conf/suite/`, each is run, with limits, trials and concurrency of this
+    one; empty: `name` is."""
     tasks: list[str] = field(default_factory=list)
-    """These only; empty: all."""
+    """These only; empty: all. Of one suite, as `split`."""
     split: str | None = None
     limit: int | None = None
     """A quick look at so many tasks, always the same ones; null: all."""
@@ -80,6 +80,12 @@ class EpisodesConfig:
 
     def __post_init__(self) -> None:
         """Reject a selection that is none."""
+        for key, value in (("tasks", self.tasks), ("split", self.split)):
+            require(
+                not self.suites or not value,
+                f"suite.{key}={value} is of one suite, and {self.name} lists {len(self.suites)}: "
+                "leave it out, or play one of them with suite=NAME",
+            )
         at_least("suite.limit", 1 if self.limit is None else self.limit, 1)
         at_least("suite.trials", self.trials, 1)
         at_least("suite.concurrency", self.concurrency, 1)

@@ -32,7 +32,7 @@ from clawjax.metrics.jsonl import JsonlMonitor, read_jsonl
 from clawjax.runtime import task_suites
 from clawjax.runtime.agents import Measured
 from clawjax.runtime.scoring import RunningScore
-from clawjax.runtime.task_suites import run_task_suites
+from clawjax.runtime.task_suites import check_task_suites, run_task_suites
 
 
 def config(folder, **agent):
@@ -84,8 +84,23 @@ def test_of_several_those_that_this_machine_lacks_are_left_out(tmp_path, monkeyp
     monkeypatch.setitem(SUITES, "lacking", f"{suites_module.__name__}:lacking")
     found = run_task_suites(config(tmp_path, kind="oracle"), [chosen("lacking"), chosen()])
     assert [summary["suite"] for summary in found] == ["tau"]
-    with pytest.raises(UnavailableError, match="no such hardware"):
-        run_task_suites(config(tmp_path, kind="oracle"), [chosen("lacking")])
+    monkeypatch.setitem(SUITES, "also", f"{suites_module.__name__}:lacking")
+    for lacking, told in (
+        ([chosen("lacking")], "^no such hardware"),
+        ([chosen("lacking"), chosen("also")], r"none of suite\.suites=\[lacking, also\]:\n- lack"),
+    ):
+        with pytest.raises(UnavailableError, match=told):
+            run_task_suites(config(tmp_path, kind="oracle"), lacking)
+        with pytest.raises(UnavailableError, match=told):
+            check_task_suites(lacking)
+    assert not (tmp_path / "score.json").exists()
+
+
+@pytest.mark.parametrize("selection", [{"tasks": ["open-1"]}, {"split": "dev"}])
+def test_what_selects_tasks_of_one_suite_is_refused_of_several(selection):
+    SuiteConfig(name="gaia", **selection)
+    with pytest.raises(ConfigError, match=f"suite.{next(iter(selection))}=.* quick lists 2"):
+        SuiteConfig(name="quick", suites=["gaia", "tau"], **selection)
 
 
 @pytest.mark.slow
