@@ -136,7 +136,7 @@ async def _one(
         trials=chosen.trials,
         seed=config.run.seed,
     )
-    settings = _settings(config, chosen)
+    settings = _settings(config, chosen, measured.version)
     async with measured.agent(suite) as agent:
         episodes = await run(
             suite,
@@ -150,10 +150,10 @@ async def _one(
     return write_report(suite, episodes, store, prices=read_prices(settings["agent"]))
 
 
-def _settings(config: RunConfig, chosen: SuiteConfig) -> dict[str, Any]:
+def _settings(config: RunConfig, chosen: SuiteConfig, version: int | None) -> dict[str, Any]:
     """What decides how episodes go, for the manifest.
 
-    Of a policy, also which model it is: its name may be another's as well. Manifests of versions
+    Of a policy, also which model and version it is: its name may be another's as well. Manifests
     that left it out are refused, as nothing tells whose episodes they are about.
     """
     found = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
@@ -161,6 +161,7 @@ def _settings(config: RunConfig, chosen: SuiteConfig) -> dict[str, Any]:
         found["limits"] = limits
     if config.agent.kind == "policy":
         found["model"] = dataclasses.asdict(config.model)
+        found["version"] = version
         found["engine"] = {"weights_dtype": config.engine.weights_dtype}
     return found
 

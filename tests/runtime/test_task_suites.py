@@ -174,13 +174,13 @@ def test_the_policy_is_measured_and_nothing_of_it_is_trained_on(tmp_path):
     assert kinds == ["side"]
 
 
-async def play(monkeypatch, measured):
+async def play(monkeypatch, measured, version=0):
     """As `agent=policy`, with somebody else's words."""
     async with ScriptedEndpoint(lambda messages: "I do not know.").serving() as endpoint:
 
         @asynccontextmanager
         async def served(config, paths):
-            yield Measured(config.agent, endpoint.base_url, config.model.name, version=0)
+            yield Measured(config.agent, endpoint.base_url, config.model.name, version=version)
 
         monkeypatch.setattr(task_suites, "open_agents", served)
         return await asyncio.to_thread(run_task_suites, measured, [chosen("gaia")])
@@ -208,6 +208,17 @@ async def test_episodes_of_one_model_are_not_anothers_of_the_same_name(
         await play(monkeypatch, other)
     assert "use another run.name" in str(refused.value)
     assert len(read_jsonl(tmp_path / "gaia" / "trajectories.jsonl")) == 2
+
+
+@pytest.mark.parametrize("name", [None, "mine"])
+async def test_episodes_of_one_version_are_not_anothers_whatever_it_is_called(
+    tmp_path, monkeypatch, name
+):
+    measured = config(tmp_path, kind="policy", uses_tools=False, name=name)
+    await play(monkeypatch, measured, version=3)
+    await play(monkeypatch, measured, version=3)
+    with pytest.raises(ConfigError, match=r"settings\.version: 3 there, 7 now"):
+        await play(monkeypatch, measured, version=7)
 
 
 async def test_episodes_of_a_version_that_did_not_say_which_model_are_refused(
