@@ -44,6 +44,7 @@ class CounterEnvironment:
     def reset(self, setup: Setup) -> str:
         self.value, self.touched = setup.options.get("start", 0), 0
         self.breaks = setup.options.get("breaks", "")
+        self.log = setup.options.get("log")
         if self.breaks == "reset":
             raise RuntimeError("there is no world")
         if self.noise:
@@ -51,6 +52,9 @@ class CounterEnvironment:
         return f"The counter is at {self.value}."
 
     def step(self, action: Action) -> StepResult:
+        if self.log is not None:
+            with Path(self.log).open("a") as log:
+                log.write(f"{action.name}\n")
         mark = broken_once(self.breaks)
         if mark is not None and not mark.exists():
             mark.touch()
@@ -77,6 +81,8 @@ class CounterEnvironment:
     def inspect(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         if self.breaks == "inspect":
             raise RuntimeError("nothing can be seen")
+        if self.breaks == "inspect outside":
+            raise OutsideFailure("the site is away")
         return {"is_right": request["answer"] == request["gold"]}
 
     def close(self) -> None:

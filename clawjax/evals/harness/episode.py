@@ -127,9 +127,9 @@ async def _breaks_again(
     """Whether the actions that an environment did not survive break another one.
 
     Then it is the agent's doing, and no way to become unscored. An environment that cannot even
-    be reset was not broken by it.
+    be reset was not broken by it. In a live world nothing is done twice, so that it is not known.
     """
-    if not episode.actions:
+    if not episode.actions or suite.launch.is_live:
         return False
     again = _Episode(episode.task, episode.brief, episode.seed, answer=episode.answer)
     is_reset = False

@@ -78,6 +78,25 @@ async def test_what_an_environment_needs_of_others_is_not_the_agents_doing(tmp_p
     assert "somebody else is away" in episode.trajectory.detail
 
 
+@pytest.mark.parametrize(
+    ("breaks", "is_live", "outcome", "actions"),
+    [
+        ("inspect", False, Outcome.BROKE_ENVIRONMENT, ["add", "answer"] * 2),
+        ("inspect", True, Outcome.ENVIRONMENT_ERROR, ["add", "answer"]),
+        ("inspect outside", False, Outcome.ENVIRONMENT_ERROR, ["add", "answer"]),
+    ],
+)
+async def test_nothing_is_done_twice_in_a_live_world_or_for_what_others_did(
+    tmp_path, breaks, is_live, outcome, actions
+):
+    log = tmp_path / "actions"
+    suite = toy_suite(toy_task(1, breaks=breaks, log=str(log)))
+    suite = dataclasses.replace(suite, launch=dataclasses.replace(suite.launch, is_live=is_live))
+    [episode] = await run(suite, oracle_agent(suite), EpisodeStore(tmp_path / "x"), Selection())
+    assert episode.trajectory.outcome is outcome
+    assert log.read_text().split() == actions
+
+
 async def test_an_environment_that_hangs_is_killed(tmp_path):
     outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="hang"), timeout_s=1.0)
     assert (outcome, episode.score.value) == (Outcome.BROKE_ENVIRONMENT, 0.0)
