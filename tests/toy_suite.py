@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -73,7 +74,12 @@ class CounterEnvironment:
             return StepResult("No.", is_valid=False, error="negative", state=str(self.value))
         self.value += action.arguments["n"]
         self.touched += 1
-        return StepResult(f"The counter is at {self.value}.", state=str(self.value))
+        return StepResult(
+            f"The counter is at {self.value}.",
+            reward=math.nan if self.breaks == "nan" else None,
+            progress=math.inf if self.breaks == "nan" else None,
+            state=str(self.value),
+        )
 
     def snapshot(self) -> Mapping[str, Any]:
         return {"value": self.value}

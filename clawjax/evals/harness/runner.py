@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import random
 import traceback
 from collections import deque
@@ -189,11 +190,20 @@ async def score(suite: Suite, task: Task, trajectory: Trajectory) -> Score:
     if not is_final:
         return Score(0.0, explanation=f"ended by {trajectory.outcome}: {trajectory.detail}")
     try:
-        return await suite.scorer(task, trajectory)
+        return _checked(await suite.scorer(task, trajectory))
     except Exception as error:  # the boundary: it becomes a scorer error of this episode
         _log.exception("%s cannot score %s", suite.name, task.task_id)
         trace = traceback.format_exc()[-_TRACE_CHARACTERS:]
         return Score(None, error=f"{type(error).__name__}: {error}\n{trace}")
+
+
+def _checked(made: Score) -> Score:
+    """NaN and infinities are no scores, and no JSON."""
+    given = {"the score": made.value, "the judge's opinion": made.judged, **made.parts}
+    for name, value in given.items():
+        if value is not None and not math.isfinite(value):
+            return Score(None, error=f"{name} is {value}, where a number in [0, 1] has to be")
+    return made
 
 
 class _InOrder:

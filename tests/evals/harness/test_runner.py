@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import math
 
 import pytest
 from toy_suite import toy_suite, toy_task
@@ -22,7 +23,7 @@ from clawjax.evals.harness.protocols import Parsed
 from clawjax.evals.harness.runner import Selection, rescore, run, select
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action, Limits
-from clawjax.evals.harness.trajectory import AgentTurn, Parse, effective_outcome
+from clawjax.evals.harness.trajectory import AgentTurn, Parse, Score, effective_outcome
 
 
 async def outcome_of(tmp_path, task, agent=None, **options):
@@ -117,6 +118,28 @@ async def test_a_scorer_that_breaks_down_is_no_zero(tmp_path):
     outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="scorer"))
     assert (outcome, episode.score.value) == (Outcome.SCORER_ERROR, None)
     assert "no score" in episode.score.error
+
+
+@pytest.mark.parametrize(
+    "made", [Score(math.nan), Score(1.0, parts={"half": math.inf}), Score(1.0, judged=-math.inf)]
+)
+async def test_a_score_that_is_no_number_is_an_error_and_ends_no_run(tmp_path, made):
+    async def scorer(task, trajectory):
+        return made if task.task_id == "count-1" else Score(1.0)
+
+    suite = dataclasses.replace(toy_suite(toy_task(1), toy_task(2)), scorer=scorer)
+    store = EpisodeStore(tmp_path)
+    first, second = await run(suite, oracle_agent(suite), store, Selection())
+    assert (first.score.value, second.score.value) == (None, 1.0)
+    assert "where a number in [0, 1] has to be" in first.score.error
+    assert effective_outcome(first.trajectory, first.score) is Outcome.SCORER_ERROR
+
+
+async def test_a_reward_that_is_no_number_was_not_told(tmp_path):
+    outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="nan"))
+    assert (outcome, episode.score.value) == (Outcome.COMPLETED, 1.0)
+    told = episode.trajectory.executed[0].result
+    assert (told.reward, told.progress) == (None, None)
 
 
 class Raising:
