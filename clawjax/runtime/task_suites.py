@@ -156,7 +156,7 @@ def _settings(config: RunConfig, chosen: SuiteConfig, version: int | None) -> di
     Of a policy, also which model and version it is: its name may be another's as well. Manifests
     that left it out are refused, as nothing tells whose episodes they are about.
     """
-    found = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
+    found: dict[str, Any] = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
     if limits := chosen.limits.given():
         found["limits"] = limits
     if config.agent.kind == "policy":
