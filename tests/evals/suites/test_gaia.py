@@ -330,8 +330,9 @@ async def test_no_exploit_sees_an_answer(tmp_path, name):
     chosen = Selection(task_ids=("open-15", "open-20"))
     episodes = await run(suite, exploit_agent(suite, name), EpisodeStore(tmp_path), chosen)
     for task, trajectory, score in episodes:
+        refused = [Outcome.BROKE_ENVIRONMENT, Outcome.INVALID_ACTION]
         breaks = name == "breaks_the_environment"
-        assert trajectory.outcome in {Outcome.COMPLETED, *[Outcome.BROKE_ENVIRONMENT] * breaks}
+        assert trajectory.outcome in {Outcome.COMPLETED, *refused * breaks}
         assert score.value == 0.0
         told = "".join(each.result.observation for each in trajectory.executed)
         assert task.reference.answer not in told
