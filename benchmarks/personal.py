@@ -153,7 +153,7 @@ def is_chosen(trial: Mapping[str, Any], options: argparse.Namespace) -> bool:
     return all(
         not values or str(trial[field]) in values
         for field, values in (
-            ("persona", options.personas),
+            ("persona", [Path(persona).stem for persona in options.personas]),
             ("method", options.methods),
             ("seed", options.seeds),
         )

@@ -17,7 +17,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from clawjax.config import UNTRAINED, RunConfig, SuiteConfig, to_run_config
+from clawjax.config import UNTRAINED, RunConfig, SuiteConfig, UserConfig, to_run_config
 from clawjax.config.overrides import path_override
 from clawjax.errors import ConfigError
 from clawjax.evals.suites import SUITES
@@ -85,6 +85,12 @@ def _part(name: str, config: RunConfig) -> SuiteConfig:
 
 def _personal(config: RunConfig) -> float | None:
     """One configuration per method."""
+    if config.user.persona != UserConfig().persona:
+        msg = (
+            f"user.persona={config.user.persona} is of a run's user: name whom suite="
+            f"{config.suite.name} measures by suite.personas=[{config.user.persona}]"
+        )
+        raise ConfigError(msg)
     if config.run.plan or config.run.dry:
         for method in config.suite.methods:
             if method not in UNTRAINED:

@@ -31,6 +31,8 @@ class ScriptedEndpoint:
     """Statuses to answer the next requests with; `break` cuts a streamed reply off."""
     code: str | None = None
     """Of the errors that it answers with."""
+    error: dict[str, Any] = field(default_factory=dict)
+    """What else they say, in place of the usual."""
     version: int = 0
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -76,7 +78,7 @@ class ScriptedEndpoint:
         failure = self.failures.pop(0) if self.failures else None
         if isinstance(failure, int):
             error = {"message": "scripted", "type": "scripted", "code": self.code, "param": None}
-            return JSONResponse({"error": error}, status_code=failure)
+            return JSONResponse({"error": error | self.error}, status_code=failure)
         self.requests.append(body)
         self.headers.append(dict(request.headers))
         response_id = f"chatcmpl-{len(self.requests)}"

@@ -25,6 +25,7 @@ from clawjax.config import (
     RunSection,
     SglangConfig,
     SynthesisConfig,
+    UserConfig,
     hydra_schema,
     to_run_config,
 )
@@ -91,6 +92,12 @@ def test_a_suite_that_is_listed_is_read_in_a_folder_called_anything(monkeypatch)
         where = path_override("run.dir", "/runs/é (1), it's")
         config = to_run_config(named("evaluate", ["suite=quick", where]))
         assert evaluate._part("tau", config).name == "tau"
+
+
+def test_a_runs_user_is_not_whom_the_personal_suite_measures():
+    config = RunConfig(run=RunSection(dir="runs/x"), user=UserConfig(persona="mine.yaml"))
+    with pytest.raises(ConfigError, match=r"by suite\.personas=\[mine\.yaml\]"):
+        evaluate._personal(config)
 
 
 def test_what_the_suite_measures_can_be_served():

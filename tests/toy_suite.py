@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -44,6 +45,7 @@ class CounterEnvironment:
     def reset(self, setup: Setup) -> str:
         self.value, self.touched = setup.options.get("start", 0), 0
         self.breaks = setup.options.get("breaks", "")
+        self.log = setup.options.get("log")
         if self.breaks == "reset":
             raise RuntimeError("there is no world")
         if self.noise:
@@ -51,6 +53,9 @@ class CounterEnvironment:
         return f"The counter is at {self.value}."
 
     def step(self, action: Action) -> StepResult:
+        if self.log is not None:
+            with Path(self.log).open("a") as log:
+                log.write(f"{action.name}\n")
         mark = broken_once(self.breaks)
         if mark is not None and not mark.exists():
             mark.touch()
@@ -69,7 +74,12 @@ class CounterEnvironment:
             return StepResult("No.", is_valid=False, error="negative", state=str(self.value))
         self.value += action.arguments["n"]
         self.touched += 1
-        return StepResult(f"The counter is at {self.value}.", state=str(self.value))
+        return StepResult(
+            f"The counter is at {self.value}.",
+            reward=math.nan if self.breaks == "nan" else None,
+            progress=math.inf if self.breaks == "nan" else None,
+            state=str(self.value),
+        )
 
     def snapshot(self) -> Mapping[str, Any]:
         return {"value": self.value}
@@ -77,6 +87,8 @@ class CounterEnvironment:
     def inspect(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         if self.breaks == "inspect":
             raise RuntimeError("nothing can be seen")
+        if self.breaks == "inspect outside":
+            raise OutsideFailure("the site is away")
         return {"is_right": request["answer"] == request["gold"]}
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from clawjax.config.checks import at_least, at_least_or_null, require, within
@@ -60,10 +61,10 @@ class EpisodesConfig:
     name: str = "personal"
     """`personal`, `judge`, or one of `clawjax.evals.suites.SUITES`."""
     suites: list[str] = field(default_factory=list)
-    """Of these files of `conf/suite/`, each is run, with the selection of this one; empty: `name`
-    is."""
+    """Of these files of `conf/suite/`, each is run, with limits, trials and concurrency of this
+    one; empty: `name` is."""
     tasks: list[str] = field(default_factory=list)
-    """These only; empty: all."""
+    """These only; empty: all. Of one suite, as `split`."""
     split: str | None = None
     limit: int | None = None
     """A quick look at so many tasks, always the same ones; null: all."""
@@ -79,6 +80,12 @@ class EpisodesConfig:
 
     def __post_init__(self) -> None:
         """Reject a selection that is none."""
+        for key, value in (("tasks", self.tasks), ("split", self.split)):
+            require(
+                not self.suites or not value,
+                f"suite.{key}={value} is of one suite, and {self.name} lists {len(self.suites)}: "
+                "leave it out, or play one of them with suite=NAME",
+            )
         at_least("suite.limit", 1 if self.limit is None else self.limit, 1)
         at_least("suite.trials", self.trials, 1)
         at_least("suite.concurrency", self.concurrency, 1)
@@ -167,6 +174,7 @@ class SuiteConfig(EpisodesConfig):
             "teacher",
         ]
     )
+    """Shipped with clawjax, or paths of persona files."""
     methods: list[str] = field(default_factory=lambda: list(METHODS))
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     updates: int = 6
@@ -184,6 +192,14 @@ class SuiteConfig(EpisodesConfig):
         super().__post_init__()
         for name in ("personas", "methods", "seeds"):
             require(bool(getattr(self, name)), f"suite.{name} is empty: name at least one")
+        by_name: dict[str, str] = {}
+        for persona in self.personas:
+            other = by_name.setdefault(Path(persona).stem, persona)
+            require(
+                other == persona,
+                f"suite.personas names {other} and {persona}, whose trials would be called the "
+                "same: rename one of the files",
+            )
         for method in self.methods:
             require(
                 method in METHODS,

@@ -18,10 +18,11 @@ def compare(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any]:
     """Paired bootstrap of the mean scores, McNemar's test of the successes.
 
     Trials of a task are averaged for the bootstrap and compared one by one in McNemar's test;
-    what either lacks a score of is left out.
+    what either lacks a score of is left out. Scores have to be by one version of the suite; the
+    episodes may have been played under two, and then it says so.
 
     Raises:
-        ConfigError: different suites, versions or data; nothing that both have a score of.
+        ConfigError: different suites or data; nothing that both have a score of.
     """
     _check(a, b)
     paired = paired_bootstrap(by_task(a), by_task(b))
@@ -32,6 +33,7 @@ def compare(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any]:
         "a": a[0].trajectory.agent,
         "b": b[0].trajectory.agent,
         "suite": a[0].trajectory.suite,
+        "played_under": [_versions(a), _versions(b)],
         **paired._asdict(),
         "mcnemar": mcnemar(_solved(a), _solved(b))._asdict(),
     }
@@ -48,6 +50,9 @@ def render_comparison(found: dict[str, Any]) -> str:
         ["solved by A only / B only", f"{test['only_a']} / {test['only_b']}"],
         ["p, McNemar exact", f"{test['p_value']:.4f}"],
     ]
+    left, right = found["played_under"]
+    if left != right:
+        rows.append(["version of the suite that A / B was played under", f"{left} / {right}"])
     head = f"{found['suite']}: A = {found['a']}, B = {found['b']}"
     return f"{head}\n\n{table(('', ''), rows)}\n"
 
@@ -56,11 +61,10 @@ def _check(a: Sequence[Episode], b: Sequence[Episode]) -> None:
     if not a or not b:
         msg = "one of the two evaluations has no episode: run it first"
         raise ConfigError(msg)
-    for key in ("suite", "suite_version"):
-        left, right = getattr(a[0].trajectory, key), getattr(b[0].trajectory, key)
-        if left != right:
-            msg = f"{key} is {left} in A and {right} in B, which cannot be compared"
-            raise ConfigError(msg)
+    left, right = a[0].trajectory.suite, b[0].trajectory.suite
+    if left != right:
+        msg = f"the suite is {left} in A and {right} in B, which cannot be compared"
+        raise ConfigError(msg)
     data = {each.task.task_id: each.trajectory.data_version for each in a}
     for each in b:
         if (
@@ -69,6 +73,10 @@ def _check(a: Sequence[Episode], b: Sequence[Episode]) -> None:
         ):
             msg = f"{each.task.task_id} is from other data in A than in B: use the same files"
             raise ConfigError(msg)
+
+
+def _versions(episodes: Sequence[Episode]) -> str:
+    return " and ".join(sorted({each.trajectory.suite_version for each in episodes}))
 
 
 def _solved(episodes: Sequence[Episode]) -> dict[str, bool]:

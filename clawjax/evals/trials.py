@@ -1,7 +1,7 @@
 """Trial files of the personal suite, gathered from one or several runs.
 
 Invariant: what is gathered can be compared. A trial measured twice, different numbers of held-out
-prompts, and one method with two settings are refused.
+prompts, one method with two settings, and two personas of one name are refused.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ def _order(key: tuple[str, str, int]) -> tuple[str, int, int]:
 def _check_settings(found: Iterable[tuple[Path, Trial]]) -> None:
     first: dict[str, tuple[Path, object]] = {}
     for file, trial in found:
-        compared = {"number of prompts": trial["style"]["n"]}
+        compared = {
+            "number of prompts": trial["style"]["n"],
+            f"file of the persona {trial['persona']}": trial.get("persona_file"),
+        }
         if trial["method"] not in UNTRAINED:
             compared[f"settings of {trial['method']}"] = trial["settings"]
         for what, value in compared.items():

@@ -24,7 +24,7 @@ import jax
 
 from clawjax.config import UNTRAINED, EpisodesConfig, RunConfig
 from clawjax.config.databases import file_url
-from clawjax.envs.persona import Persona, load_persona
+from clawjax.envs.persona import Persona, load_persona, shipped_personas
 from clawjax.errors import ConfigError
 from clawjax.evals.asking import Asker
 from clawjax.evals.drift import kl_from_base, logged_exchanges, policy_params
@@ -51,19 +51,26 @@ __all__ = ["Trial", "conversation", "measured", "run_suite", "trials"]
 _NEUTRAL_TOKENS = 64
 _PROMPTED = "You are a helpful assistant. The user {wish}."
 _LEARNING = ("learner", "objective", "reward")
+_DECIDES = ("settings", "persona_file")
 
 
 class Trial(NamedTuple):
     """One cell of the table."""
 
     persona: str
+    """Of a file of one's own, its path."""
     method: str
     seed: int
 
     @property
+    def label(self) -> str:
+        """The persona in tables and names: of a file, its name."""
+        return Path(self.persona).stem
+
+    @property
     def name(self) -> str:
         """Of its file and folder."""
-        return f"{self.persona}-{self.method}-{self.seed}"
+        return f"{self.label}-{self.method}-{self.seed}"
 
 
 def trials(config: RunConfig) -> Iterator[Trial]:
@@ -103,11 +110,12 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
         for trial in trials(config):
             chosen = configs[trial.method]
             file = paths.root / "trials" / f"{trial.name}.json"
+            decides = {"settings": _digest(chosen, trial)} | _own_file(trial.persona)
             if not file.exists():
-                settings = {"settings": _digest(chosen, trial), "objective": _objective(chosen)}
+                settings = decides | {"objective": _objective(chosen)}
                 _write(file, settings | _measure(chosen, paths, trial, model))
             result = json.loads(file.read_text())
-            if result["settings"] != _digest(chosen, trial):
+            if {key: result[key] for key in _DECIDES if key in result} != decides:
                 msg = f"{file} was measured with other settings: use another run.name"
                 raise ConfigError(msg)
             sys.stdout.write(f"{trial.name}: style {result['style']['style_score']:.2f}\n")
@@ -131,6 +139,14 @@ def _digest(config: RunConfig, trial: Trial) -> str:
     for choice in ("personas", "methods", "seeds", *of_tasks):
         del kept["suite"][choice]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _own_file(persona: str) -> dict[str, str]:
+    """sha256 of what a persona of one's own is; a shipped one is known by its name."""
+    if persona in shipped_personas():
+        return {}
+    content = json.dumps(dataclasses.asdict(load_persona(persona)), sort_keys=True)
+    return {"persona_file": hashlib.sha256(content.encode()).hexdigest()}
 
 
 def _objective(config: RunConfig) -> str:
@@ -161,6 +177,7 @@ def _measure(
         jax.clear_caches()  # the programs of a trial are its own; a suite would pile them up
     return {
         **trial._asdict(),
+        "persona": trial.label,
         **result,
         "seconds": round(time.monotonic() - began, 1),
         "git_sha": git_sha(),

@@ -39,7 +39,8 @@ def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[di
     Of several, those that this machine cannot play are left out, and the log says why.
 
     Raises:
-        ConfigError: an unknown suite or agent, data that is missing, a folder of something else.
+        ConfigError: an unknown suite or agent, data that is missing, a folder of something else, or
+            none of the suites can be played.
         EvalError: more than `max_error_share` of a suite's episodes broke down; its reports are
             written all the same.
     """
@@ -55,16 +56,17 @@ def check_task_suites(suites: Sequence[SuiteConfig]) -> None:
     """Read the options of each of `suites`; of several, say which this machine cannot play.
 
     Raises:
-        ConfigError: an unknown suite or option, data that is missing, or the only suite cannot be
+        ConfigError: an unknown suite or option, data that is missing, or none of the suites can be
             played.
     """
+    lacking: dict[str, UnavailableError] = {}
     for chosen in suites:
         try:
             build_suite(chosen.name, chosen.options)
         except UnavailableError as missing:
-            if len(suites) == 1:
-                raise
+            lacking[chosen.name] = missing
             sys.stdout.write(f"{chosen.name} would not be played: {missing}\n")
+    _check_any(suites, lacking)
 
 
 async def _run(
@@ -77,14 +79,14 @@ async def _run(
     running = RunningScore(monitor, forward)
     played: list[SuiteConfig] = []
     summaries: list[dict[str, Any]] = []
+    lacking: dict[str, UnavailableError] = {}
     try:
         async with open_agents(config, paths) as measured:
             for chosen in suites:
                 try:
                     summary = await _one(config, chosen, measured, paths, running)
                 except UnavailableError as missing:
-                    if len(suites) == 1:
-                        raise
+                    lacking[chosen.name] = missing
                     _log.warning("%s is not played: %s", chosen.name, missing)
                     continue
                 played.append(chosen)
@@ -92,6 +94,7 @@ async def _run(
                 monitor.log(_metrics(summary), step=measured.version)
     finally:
         monitor.close()
+    _check_any(suites, lacking)
     overview = render_overview(summaries)
     (paths.root / "results.md").write_text(overview, encoding="utf-8")
     sys.stdout.write(overview)
@@ -103,6 +106,17 @@ async def _run(
             )
             raise EvalError(msg)
     return summaries
+
+
+def _check_any(suites: Sequence[SuiteConfig], lacking: Mapping[str, UnavailableError]) -> None:
+    """Refuse an evaluation of which nothing can be played here."""
+    if len(lacking) < len(suites):
+        return
+    if len(suites) == 1:
+        raise lacking[suites[0].name]
+    told = "\n".join(f"- {name}: {missing}" for name, missing in lacking.items())
+    msg = f"this machine can play none of suite.suites=[{', '.join(lacking)}]:\n{told}"
+    raise UnavailableError(msg)
 
 
 async def _one(
@@ -122,7 +136,7 @@ async def _one(
         trials=chosen.trials,
         seed=config.run.seed,
     )
-    settings = _settings(config, chosen)
+    settings = _settings(config, chosen, measured.version)
     async with measured.agent(suite) as agent:
         episodes = await run(
             suite,
@@ -136,17 +150,18 @@ async def _one(
     return write_report(suite, episodes, store, prices=read_prices(settings["agent"]))
 
 
-def _settings(config: RunConfig, chosen: SuiteConfig) -> dict[str, Any]:
+def _settings(config: RunConfig, chosen: SuiteConfig, version: int | None) -> dict[str, Any]:
     """What decides how episodes go, for the manifest.
 
-    Of a policy, also which model it is: its name may be another's as well. Manifests of versions
+    Of a policy, also which model and version it is: its name may be another's as well. Manifests
     that left it out are refused, as nothing tells whose episodes they are about.
     """
-    found = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
+    found: dict[str, Any] = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
     if limits := chosen.limits.given():
         found["limits"] = limits
     if config.agent.kind == "policy":
         found["model"] = dataclasses.asdict(config.model)
+        found["version"] = version
         found["engine"] = {"weights_dtype": config.engine.weights_dtype}
     return found
 

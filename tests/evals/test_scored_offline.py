@@ -105,8 +105,10 @@ def test_what_tokens_cost_is_kept(tmp_path):
 
 
 def test_scores_of_two_versions_are_not_compared(tmp_path, capsys):
-    for folder in ("a", "b"):
-        suite, store = record(tmp_path / folder, "os", checked, version="0")
+    for folder, version in (("a", "0"), ("b", "0"), ("new", None)):
+        suite, store = record(tmp_path / folder, "os", checked, version=version)
+    assert main(["rescore", str(tmp_path / "new")]) == 0
+    store = EpisodeStore(tmp_path / "b")
     assert main(["rescore", str(tmp_path / "b")]) == 0
     assert {version for version, _ in store.scores().values()} == {suite.version}
     folders = [str(tmp_path / folder) for folder in ("a", "b")]
@@ -115,3 +117,6 @@ def test_scores_of_two_versions_are_not_compared(tmp_path, capsys):
     assert f"by version 0 of the suite in A and by {suite.version} in B" in told
     assert main(["rescore", folders[0]]) == 0
     assert main(["compare", *folders]) == 0
+    assert "was played under" not in capsys.readouterr().out
+    assert main(["compare", folders[0], str(tmp_path / "new")]) == 0
+    assert f"A / B was played under | 0 / {suite.version} |" in capsys.readouterr().out

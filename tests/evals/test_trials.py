@@ -35,6 +35,13 @@ def test_one_method_with_two_settings_is_refused(tmp_path: Path) -> None:
         read_trials([run])
 
 
+def test_two_personas_of_one_name_are_refused(tmp_path: Path) -> None:
+    mine = [trial("base", seed, persona="mine") | {"persona_file": str(seed)} for seed in (0, 1)]
+    write_trials(tmp_path, *mine)
+    with pytest.raises(ConfigError, match="differ in the file of the persona mine"):
+        read_trials([tmp_path])
+
+
 def test_the_base_has_no_objective_that_could_differ(tmp_path: Path) -> None:
     write_trials(tmp_path, trial("base", 0), trial("base", 1, settings="other"))
     assert len(read_trials([tmp_path])) == 2

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clawjax.config import ModelConfig, RunConfig, RunSection, SuiteConfig
+from clawjax.envs import persona as personas
+from clawjax.errors import ConfigError
 from clawjax.evals.personal_summary import trial_rows
 from clawjax.evals.trials import read_trials
 from clawjax.metrics.jsonl import read_jsonl
+from clawjax.runtime import personal_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,3 +99,55 @@ def test_an_unknown_persona_is_refused_before_anything_is_measured(tmp_path: Pat
     refused = evaluate(tmp_path, "suite.personas=[nobody]")
     assert refused.returncode == 2
     assert "persona 'nobody' is neither a file nor one of" in refused.stderr
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The personas of the trials that were measured, all by nothing."""
+    found: list[str] = []
+
+    def live(config: RunConfig, paths: Any, trial: personal_suite.Trial, model: Any) -> Any:
+        found.append(config.user.persona)
+
+        async def result() -> dict[str, Any]:
+            return {"style": {"style_score": 0.5, "n": 1}}
+
+        return result()
+
+    monkeypatch.setattr(personal_suite, "load_model", lambda *given, **options: None)
+    monkeypatch.setattr(personal_suite, "use_compilation_cache", lambda config: None)
+    monkeypatch.setattr(personal_suite, "_live", live)
+    return found
+
+
+def measure(folder: Path, *chosen: str) -> list[dict[str, Any]]:
+    config = RunConfig(
+        run=RunSection(name="x", dir=str(folder)),
+        model=ModelConfig(name="tiny", path="random:llama"),
+        suite=SuiteConfig(personas=list(chosen), methods=["base"], seeds=[0]),
+    )
+    return personal_suite.run_suite({"base": config})
+
+
+def test_a_persona_of_ones_own_is_measured_once_in_each_run(
+    tmp_path: Path, measured: list[str]
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    shutil.copy(Path(personas.__file__).parent / "personas" / "brief.yaml", mine)
+    for _ in range(2):
+        found = measure(tmp_path / "one", str(mine), "formal")
+    assert measured == [str(mine), "formal"]
+    assert [each["persona"] for each in found] == ["mine", "formal"]
+    assert ["persona_file" in each for each in found] == [True, False]
+    measure(tmp_path / "two", str(mine))
+    assert len(measured) == 3
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["mine.yaml"]
+    assert len(read_trials([tmp_path / "one"])) == 2
+    mine.write_text(mine.read_text().replace("75", "50"))
+    with pytest.raises(ConfigError, match=r"mine-base-0\.json was measured with other settings"):
+        measure(tmp_path / "two", str(mine))
+
+
+def test_personas_whose_trials_would_share_a_name_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"names brief and /me/brief\.yaml, whose trials"):
+        SuiteConfig(personas=["brief", "/me/brief.yaml"])

@@ -32,7 +32,7 @@ from clawjax.metrics.jsonl import JsonlMonitor, read_jsonl
 from clawjax.runtime import task_suites
 from clawjax.runtime.agents import Measured
 from clawjax.runtime.scoring import RunningScore
-from clawjax.runtime.task_suites import run_task_suites
+from clawjax.runtime.task_suites import check_task_suites, run_task_suites
 
 
 def config(folder, **agent):
@@ -84,8 +84,23 @@ def test_of_several_those_that_this_machine_lacks_are_left_out(tmp_path, monkeyp
     monkeypatch.setitem(SUITES, "lacking", f"{suites_module.__name__}:lacking")
     found = run_task_suites(config(tmp_path, kind="oracle"), [chosen("lacking"), chosen()])
     assert [summary["suite"] for summary in found] == ["tau"]
-    with pytest.raises(UnavailableError, match="no such hardware"):
-        run_task_suites(config(tmp_path, kind="oracle"), [chosen("lacking")])
+    monkeypatch.setitem(SUITES, "also", f"{suites_module.__name__}:lacking")
+    for lacking, told in (
+        ([chosen("lacking")], "^no such hardware"),
+        ([chosen("lacking"), chosen("also")], r"none of suite\.suites=\[lacking, also\]:\n- lack"),
+    ):
+        with pytest.raises(UnavailableError, match=told):
+            run_task_suites(config(tmp_path, kind="oracle"), lacking)
+        with pytest.raises(UnavailableError, match=told):
+            check_task_suites(lacking)
+    assert not (tmp_path / "score.json").exists()
+
+
+@pytest.mark.parametrize("selection", [{"tasks": ["open-1"]}, {"split": "dev"}])
+def test_what_selects_tasks_of_one_suite_is_refused_of_several(selection):
+    SuiteConfig(name="gaia", **selection)
+    with pytest.raises(ConfigError, match=f"suite.{next(iter(selection))}=.* quick lists 2"):
+        SuiteConfig(name="quick", suites=["gaia", "tau"], **selection)
 
 
 @pytest.mark.slow
@@ -159,13 +174,13 @@ def test_the_policy_is_measured_and_nothing_of_it_is_trained_on(tmp_path):
     assert kinds == ["side"]
 
 
-async def play(monkeypatch, measured):
+async def play(monkeypatch, measured, version=0):
     """As `agent=policy`, with somebody else's words."""
     async with ScriptedEndpoint(lambda messages: "I do not know.").serving() as endpoint:
 
         @asynccontextmanager
         async def served(config, paths):
-            yield Measured(config.agent, endpoint.base_url, config.model.name, version=0)
+            yield Measured(config.agent, endpoint.base_url, config.model.name, version=version)
 
         monkeypatch.setattr(task_suites, "open_agents", served)
         return await asyncio.to_thread(run_task_suites, measured, [chosen("gaia")])
@@ -193,6 +208,17 @@ async def test_episodes_of_one_model_are_not_anothers_of_the_same_name(
         await play(monkeypatch, other)
     assert "use another run.name" in str(refused.value)
     assert len(read_jsonl(tmp_path / "gaia" / "trajectories.jsonl")) == 2
+
+
+@pytest.mark.parametrize("name", [None, "mine"])
+async def test_episodes_of_one_version_are_not_anothers_whatever_it_is_called(
+    tmp_path, monkeypatch, name
+):
+    measured = config(tmp_path, kind="policy", uses_tools=False, name=name)
+    await play(monkeypatch, measured, version=3)
+    await play(monkeypatch, measured, version=3)
+    with pytest.raises(ConfigError, match=r"settings\.version: 3 there, 7 now"):
+        await play(monkeypatch, measured, version=7)
 
 
 async def test_episodes_of_a_version_that_did_not_say_which_model_are_refused(

@@ -24,7 +24,17 @@ from clawjax.openai_form import call_form, wire_text
 __all__ = ["EndpointAgent", "Sampling", "chat_messages", "open_endpoint"]
 
 _HEADERS = {"X-Turn-Type": "side", "X-Priority": "2"}
-_TOO_LONG = ("context_length_exceeded", "maximum context length", "context length", "too long")
+_TOO_LONG = (
+    "context_length_exceeded",
+    "context length",
+    "too long",
+    "exceed_context_size",  # llama-server
+    "available context size",
+    "maximum model length",  # vLLM
+    "`inputs` tokens + `max_new_tokens` must be",  # text-generation-inference
+    "`inputs` must have less than",
+)
+_FULL = "context size has been exceeded"  # llama-server, in the middle of a reply, as a 500
 _SESSION_CHARACTERS = 256
 
 
@@ -47,6 +57,8 @@ class EndpointAgent:
     model: str
     sampling: Sampling
     client: openai.AsyncOpenAI
+    timeout_s: float
+    """Of one attempt at one reply."""
 
     async def act(self, brief: Brief, history: Sequence[Message], *, seed: int) -> AgentTurn:
         """As `Agent.act`."""
@@ -95,7 +107,7 @@ async def open_endpoint(
     async with openai.AsyncOpenAI(
         base_url=base_url, api_key=api_key, timeout=timeout_s, max_retries=retries
     ) as client:
-        yield EndpointAgent(name, model, sampling, client)
+        yield EndpointAgent(name, model, sampling, client, timeout_s)
 
 
 def chat_messages(
@@ -165,8 +177,9 @@ def _turn(completion: ChatCompletion, latency_s: float) -> AgentTurn:
 
 
 def _failure(error: openai.APIStatusError) -> ContextLimitReached | AgentFailure:
-    told = f"{error.code or ''} {error.message}"
-    if error.status_code in (400, 413, 422) and any(sign in told.lower() for sign in _TOO_LONG):
+    told = f"{error.code or ''} {error.type or ''} {error.message}".lower()
+    is_refused = error.status_code in (400, 413, 422)
+    if _FULL in told or (is_refused and any(sign in told for sign in _TOO_LONG)):
         return ContextLimitReached(error.message)
     return AgentFailure(f"status {error.status_code}: {error.message}")
 

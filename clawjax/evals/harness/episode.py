@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -54,6 +55,8 @@ class _Episode:
     outcome: Outcome = Outcome.TASK_LIMIT
     detail: str = ""
     clock: Callable[[], float] = time.time
+    asked_at: float | None = None
+    """Since when the agent owes a reply, by the monotonic clock; None: it does not."""
 
 
 async def play(
@@ -124,9 +127,9 @@ async def _breaks_again(
     """Whether the actions that an environment did not survive break another one.
 
     Then it is the agent's doing, and no way to become unscored. An environment that cannot even
-    be reset was not broken by it.
+    be reset was not broken by it. In a live world nothing is done twice, so that it is not known.
     """
-    if not episode.actions:
+    if not episode.actions or suite.launch.is_live:
         return False
     again = _Episode(episode.task, episode.brief, episode.seed, answer=episode.answer)
     is_reset = False
@@ -162,7 +165,18 @@ async def _guarded(
     except TimeoutError:
         if not clock.expired():
             raise  # not this limit's: a mistake in the harness
-        episode.outcome, episode.detail = Outcome.TASK_LIMIT, f"wall time: {limits.wall_s:g} s"
+        episode.outcome, episode.detail = _out_of_time(agent, episode)
+
+
+def _out_of_time(agent: Agent, episode: _Episode) -> tuple[Outcome, str]:
+    """Slowness is the agent's; an endpoint that does not answer at all is not."""
+    wall = f"wall time: {episode.task.limits.wall_s:g} s"
+    if episode.asked_at is None:
+        return Outcome.TASK_LIMIT, wall
+    waited = time.monotonic() - episode.asked_at
+    if episode.steps and waited < getattr(agent, "timeout_s", math.inf):
+        return Outcome.TASK_LIMIT, wall
+    return Outcome.AGENT_ERROR, f"the endpoint did not answer in {waited:.1f} s ({wall})"
 
 
 async def _turns(
@@ -185,14 +199,17 @@ async def _turns(
 
 async def _reply(agent: Agent, episode: _Episode) -> AgentTurn:
     history = messages_of(episode.task.instruction, episode.first, episode.steps)
+    episode.asked_at = time.monotonic()
     try:
-        return await agent.act(episode.brief, history, seed=episode.seed)
+        turn = await agent.act(episode.brief, history, seed=episode.seed)
     except (ContextLimitReached, AgentFailure):
         raise
     except Exception as error:  # the boundary: a broken agent is an agent error of this episode
         _log.exception("the agent %s broke down", agent.name)
         trace = traceback.format_exc()[-_TRACE_CHARACTERS:]
         raise AgentFailure(f"{type(error).__name__}: {error}\n{trace}") from error
+    episode.asked_at = None
+    return turn
 
 
 async def _carry_out(

@@ -130,7 +130,7 @@ class EnvironmentProcess:
             code = await self._process.wait()
             msg = f"{request['op']}: the environment's process ended with {code}"
             raise EnvironmentFailure(msg)
-        return json.loads(line)
+        return json.loads(line, parse_constant=_not_told)
 
 
 class EnvironmentPool:
@@ -182,6 +182,10 @@ class EnvironmentPool:
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that another process may see: those whose name speaks of no secret."""
     return {name: value for name, value in environment.items() if not _SECRET.search(name)}
+
+
+def _not_told(constant: str) -> None:
+    """NaN and infinities, which no record can hold: the environment has not said."""
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:

@@ -92,7 +92,11 @@ class Environment(Protocol):
 
 @runtime_checkable
 class Agent(Protocol):
-    """Who is evaluated. Holds no state of an episode, so that any number may run at once."""
+    """Who is evaluated. Holds no state of an episode, so that any number may run at once.
+
+    One that asks an endpoint may have `timeout_s`, of one attempt at a reply: where an episode's
+    time runs out after so long a silence, that is not the agent's doing.
+    """
 
     @property
     def name(self) -> str:
@@ -130,6 +134,9 @@ class Launch:
     """Of one reset, step, snapshot or inspection."""
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Added to the process's environment variables, from which keys and tokens are removed."""
+    is_live: bool = False
+    """Whether its world is others' too, as of sites that somebody runs: where it breaks down, the
+    agent's actions are not repeated there to find out whose doing that was."""
     problem: Callable[[], str | None] = nothing_lacking
     """Why this machine cannot start it, and what to do; None: it can."""
 

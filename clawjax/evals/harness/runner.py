@@ -1,7 +1,8 @@
 """A suite played by an agent: which episodes, how many at once, what is still missing.
 
 Invariant: an episode that is on record is not played again, unless it was not the agent's doing how
-it ended; every trajectory on record has a score of the suite's present version.
+it ended; every trajectory on record has a score of the suite's present version. A scorer that
+broke down is asked again by the next run, and takes no score away.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import random
 import traceback
 from collections import deque
@@ -133,7 +135,7 @@ async def run(
     again = {(task.task_id, trial) for task, trial, _ in missing}
     kept = [(task, trial) for task, trial in wanted if (task.task_id, trial) not in again]
     told = _InOrder(wanted, on_score)
-    for episode in await _collect(suite, store, kept):
+    for episode in await _collect(suite, store, kept, asks_again=True):
         told.add(episode.task, episode.trajectory.trial, episode.score)
     async with AsyncExitStack() as exits:
         if pool is None:
@@ -143,13 +145,24 @@ async def run(
 
 
 async def rescore(suite: Suite, store: EpisodeStore) -> list[Episode]:
-    """Score everything on record again, without playing anything."""
+    """Score everything on record again, without playing anything.
+
+    Where the scorer breaks down, a score of the same version stays.
+    """
     by_id = {task.task_id: task for task in suite.tasks}
-    episodes = [
-        Episode(by_id[each.task_id], each, await score(suite, by_id[each.task_id], each))
-        for each in store.trajectories().values()
-        if each.task_id in by_id
-    ]
+    held, episodes, failed = store.scores(), [], 0
+    for each in store.trajectories().values():
+        if each.task_id not in by_id:
+            continue
+        made = await score(suite, by_id[each.task_id], each)
+        if made.error is not None:
+            failed += 1
+            version, earlier = held.get((*each.key, each.attempt), (None, made))
+            made = earlier if version == suite.version else made
+        episodes.append(Episode(by_id[each.task_id], each, made))
+    if failed:
+        told = "%s: %d of %d episodes could not be scored; scores of version %s are kept"
+        _log.warning(told, suite.name, failed, len(episodes), suite.version)
     store.replace_scores(((each.trajectory, each.score) for each in episodes), suite.version)
     return episodes
 
@@ -177,11 +190,20 @@ async def score(suite: Suite, task: Task, trajectory: Trajectory) -> Score:
     if not is_final:
         return Score(0.0, explanation=f"ended by {trajectory.outcome}: {trajectory.detail}")
     try:
-        return await suite.scorer(task, trajectory)
+        return _checked(await suite.scorer(task, trajectory))
     except Exception as error:  # the boundary: it becomes a scorer error of this episode
         _log.exception("%s cannot score %s", suite.name, task.task_id)
         trace = traceback.format_exc()[-_TRACE_CHARACTERS:]
         return Score(None, error=f"{type(error).__name__}: {error}\n{trace}")
+
+
+def _checked(made: Score) -> Score:
+    """NaN and infinities are no scores, and no JSON."""
+    given = {"the score": made.value, "the judge's opinion": made.judged, **made.parts}
+    for name, value in given.items():
+        if value is not None and not math.isfinite(value):
+            return Score(None, error=f"{name} is {value}, where a number in [0, 1] has to be")
+    return made
 
 
 class _InOrder:
@@ -239,14 +261,20 @@ async def _play_all(
 
 
 async def _collect(
-    suite: Suite, store: EpisodeStore, wanted: Iterable[tuple[Task, int]]
+    suite: Suite,
+    store: EpisodeStore,
+    wanted: Iterable[tuple[Task, int]],
+    *,
+    asks_again: bool = False,
 ) -> list[Episode]:
+    """Episodes on record, scored where that is missing; `asks_again`: or where it failed."""
     held, scores = store.trajectories(), store.scores()
     episodes = []
     for task, trial in wanted:
         trajectory = held[task.task_id, trial]
         found = scores.get((task.task_id, trial, trajectory.attempt))
-        if found is None or found[0] != suite.version:
+        is_failed = asks_again and found is not None and found[1].error is not None
+        if found is None or found[0] != suite.version or is_failed:
             made = await score(suite, task, trajectory)
             store.keep_score(trajectory, made, suite.version)
         else:

@@ -1,5 +1,6 @@
 """An endpoint as an agent: what is asked, what is read, and which failure is whose."""
 
+import asyncio
 import json
 
 import pytest
@@ -8,9 +9,11 @@ from toy_suite import toy_suite, toy_task
 
 from clawjax.evals.agents.endpoint import Sampling, chat_messages, open_endpoint
 from clawjax.evals.harness.failures import AgentFailure, ContextLimitReached
+from clawjax.evals.harness.outcome import Outcome
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
-from clawjax.evals.harness.trajectory import Message, RawCall
+from clawjax.evals.harness.tasks import Limits
+from clawjax.evals.harness.trajectory import AgentTurn, Message, RawCall
 
 
 def calling(name, **arguments):
@@ -61,6 +64,41 @@ async def act(endpoint, history=GO):
         return await agent.act(toy_task(3).brief("x"), history, seed=1)
 
 
+WORDINGS = {
+    "openai": (400, {
+        "message": "This model's maximum context length is 4096 tokens. However, your messages "
+        "resulted in 4390 tokens.", "code": "context_length_exceeded"}),
+    "llama-server": (400, {
+        "message": "request (4390 tokens) exceeds the available context size (4096 tokens), try "
+        "increasing it", "type": "exceed_context_size_error", "code": 400}),
+    "llama-server, in other words": (400, {
+        "message": "no room", "type": "exceed_context_size_error", "code": 400}),
+    "llama-server, in a reply": (500, {
+        "message": "Context size has been exceeded.", "type": "server_error", "code": 500}),
+    "vllm": (400, {
+        "message": "The decoder prompt (length 4390) is longer than the maximum model length of "
+        "4096.", "type": "BadRequestError", "code": 400}),
+    "sglang": (400, {
+        "message": "The input (4390 tokens) is longer than the model's context length (4096 "
+        "tokens).", "type": "BadRequestError", "code": 400}),
+    "text-generation-inference": (422, {
+        "message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. "
+        "Given: 4390 `inputs` tokens and 512 `max_new_tokens`", "type": "validation"}),
+    "anthropic": (400, {
+        "message": "prompt is too long: 4390 tokens > 4096 maximum",
+        "type": "invalid_request_error"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("server", WORDINGS)
+async def test_each_servers_words_for_a_full_context_are_understood(server):
+    status, error = WORDINGS[server]
+    told = ScriptedEndpoint(solve, failures=[status], error=error)
+    async with told.serving() as endpoint:
+        with pytest.raises(ContextLimitReached):
+            await act(endpoint)
+
+
 @pytest.mark.parametrize(
     ("status", "code", "failure"),
     [
@@ -78,6 +116,56 @@ async def test_a_full_context_is_told_from_a_failing_server(status, code, failur
 async def test_nobody_there_is_the_agents_failure():
     with pytest.raises(AgentFailure, match="no reply from"):
         await act(ScriptedEndpoint(solve, port=9))
+
+
+def at_most(wall_s):
+    return toy_suite(toy_task(3, limits=Limits(turns=4, wall_s=wall_s)))
+
+
+async def test_a_silent_endpoint_is_no_slow_agent_and_is_played_again(tmp_path):
+    async def silent(reader, writer):
+        try:
+            await reader.read()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    asked = {"name": "it", "model": "m", "sampling": Sampling()}
+    store = EpisodeStore(tmp_path)
+    async with server, open_endpoint(base_url=base_url, timeout_s=60.0, **asked) as agent:
+        [episode] = await run(at_most(0.5), agent, store, Selection())
+    assert (episode.trajectory.outcome, episode.score.value) == (Outcome.AGENT_ERROR, None)
+    assert "the endpoint did not answer in 0." in episode.trajectory.detail
+    async with (
+        ScriptedEndpoint(solve).serving() as endpoint,
+        open_endpoint(base_url=endpoint.base_url, **asked) as agent,
+    ):
+        [episode] = await run(at_most(0.5), agent, store, Selection())
+    assert episode.trajectory.attempt == 1
+
+
+class SecondIsLate:
+    """Replies once, then not before the episode's time is up."""
+
+    name = "second-is-late"
+
+    def __init__(self, timeout_s):
+        self.timeout_s = timeout_s
+
+    async def act(self, brief, history, *, seed):
+        await asyncio.sleep(0.01 if len(history) == 1 else 60)
+        return AgentTurn(text='Action: add\nArguments: {"n": 1}')
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "outcome"), [(60.0, Outcome.TASK_LIMIT), (0.1, Outcome.AGENT_ERROR)]
+)
+async def test_a_late_reply_is_the_agents_until_its_own_timeout(tmp_path, timeout_s, outcome):
+    [episode] = await run(
+        at_most(1.0), SecondIsLate(timeout_s), EpisodeStore(tmp_path), Selection()
+    )
+    assert (len(episode.trajectory.steps), episode.trajectory.outcome) == (1, outcome)
 
 
 async def test_what_is_no_text_for_utf8_is_sent_back_written_out():

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import math
 
 import pytest
 from toy_suite import toy_suite, toy_task
@@ -22,7 +23,7 @@ from clawjax.evals.harness.protocols import Parsed
 from clawjax.evals.harness.runner import Selection, rescore, run, select
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action, Limits
-from clawjax.evals.harness.trajectory import AgentTurn, Parse, effective_outcome
+from clawjax.evals.harness.trajectory import AgentTurn, Parse, Score, effective_outcome
 
 
 async def outcome_of(tmp_path, task, agent=None, **options):
@@ -78,6 +79,25 @@ async def test_what_an_environment_needs_of_others_is_not_the_agents_doing(tmp_p
     assert "somebody else is away" in episode.trajectory.detail
 
 
+@pytest.mark.parametrize(
+    ("breaks", "is_live", "outcome", "actions"),
+    [
+        ("inspect", False, Outcome.BROKE_ENVIRONMENT, ["add", "answer"] * 2),
+        ("inspect", True, Outcome.ENVIRONMENT_ERROR, ["add", "answer"]),
+        ("inspect outside", False, Outcome.ENVIRONMENT_ERROR, ["add", "answer"]),
+    ],
+)
+async def test_nothing_is_done_twice_in_a_live_world_or_for_what_others_did(
+    tmp_path, breaks, is_live, outcome, actions
+):
+    log = tmp_path / "actions"
+    suite = toy_suite(toy_task(1, breaks=breaks, log=str(log)))
+    suite = dataclasses.replace(suite, launch=dataclasses.replace(suite.launch, is_live=is_live))
+    [episode] = await run(suite, oracle_agent(suite), EpisodeStore(tmp_path / "x"), Selection())
+    assert episode.trajectory.outcome is outcome
+    assert log.read_text().split() == actions
+
+
 async def test_an_environment_that_hangs_is_killed(tmp_path):
     outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="hang"), timeout_s=1.0)
     assert (outcome, episode.score.value) == (Outcome.BROKE_ENVIRONMENT, 0.0)
@@ -98,6 +118,28 @@ async def test_a_scorer_that_breaks_down_is_no_zero(tmp_path):
     outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="scorer"))
     assert (outcome, episode.score.value) == (Outcome.SCORER_ERROR, None)
     assert "no score" in episode.score.error
+
+
+@pytest.mark.parametrize(
+    "made", [Score(math.nan), Score(1.0, parts={"half": math.inf}), Score(1.0, judged=-math.inf)]
+)
+async def test_a_score_that_is_no_number_is_an_error_and_ends_no_run(tmp_path, made):
+    async def scorer(task, trajectory):
+        return made if task.task_id == "count-1" else Score(1.0)
+
+    suite = dataclasses.replace(toy_suite(toy_task(1), toy_task(2)), scorer=scorer)
+    store = EpisodeStore(tmp_path)
+    first, second = await run(suite, oracle_agent(suite), store, Selection())
+    assert (first.score.value, second.score.value) == (None, 1.0)
+    assert "where a number in [0, 1] has to be" in first.score.error
+    assert effective_outcome(first.trajectory, first.score) is Outcome.SCORER_ERROR
+
+
+async def test_a_reward_that_is_no_number_was_not_told(tmp_path):
+    outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="nan"))
+    assert (outcome, episode.score.value) == (Outcome.COMPLETED, 1.0)
+    told = episode.trajectory.executed[0].result
+    assert (told.reward, told.progress) == (None, None)
 
 
 class Raising:
@@ -240,6 +282,40 @@ async def test_records_are_scored_again_without_playing(tmp_path):
     unable = dataclasses.replace(suite, launch=dataclasses.replace(suite.launch, factory="no:no"))
     after = await rescore(unable, store)
     assert [each.score for each in after] == [each.score for each in before]
+
+
+async def away(task, trajectory):
+    raise OSError("the judge is away")
+
+
+def values(episodes):
+    return [episode.score.value for episode in episodes]
+
+
+async def test_a_scorer_that_is_away_takes_no_score_away(tmp_path, caplog):
+    suite, store = toy_suite(toy_task(3), toy_task(4)), EpisodeStore(tmp_path)
+    await run(suite, oracle_agent(suite), store, Selection())
+    assert values(await rescore(dataclasses.replace(suite, scorer=away), store)) == [1.0, 1.0]
+    assert [score.value for _, score in store.scores().values()] == [1.0, 1.0]
+    assert "2 of 2 episodes could not be scored; scores of version 1 are kept" in caplog.text
+    other = dataclasses.replace(suite, scorer=away, version="2")
+    assert values(await rescore(other, store)) == [None, None]
+
+
+async def test_a_scorer_that_was_away_is_asked_again_by_the_same_command(tmp_path):
+    suite, store, told = toy_suite(toy_task(3), toy_task(4)), EpisodeStore(tmp_path), []
+    asked = []
+
+    async def counting(task, trajectory):
+        asked.append(task.task_id)
+        await away(task, trajectory)
+
+    broken = dataclasses.replace(suite, scorer=counting)
+    assert values(await run(broken, oracle_agent(suite), store, Selection())) == [None, None]
+    assert len(asked) == 2
+    found = await run(suite, oracle_agent(suite), store, Selection(), on_score=told.append)
+    assert values(found) == [score.value for score in told] == [1.0, 1.0]
+    assert [episode.trajectory.attempt for episode in found] == [0, 0]
 
 
 async def test_a_replay_repeats_the_scores(tmp_path):

@@ -168,11 +168,20 @@ def test_a_file_is_read_by_its_name_only(world):
         assert "Final answer" not in found.observation
 
 
-def test_no_link_is_followed_and_no_pipe_waited_for(world):
+def test_no_link_is_followed_no_pipe_waited_for_and_no_folder_read(world):
     os.symlink(OPEN / "metadata.jsonl", world._work / "gold")
     os.mkfifo(world._work / "pipe")
-    for name in ("gold", "pipe"):
+    (world._work / "folder").mkdir()
+    for name in ("gold", "pipe", "folder"):
         assert not world.step(Action("read_file", {"name": name})).is_valid
+
+
+def test_a_text_is_read_to_the_limit_also_inside_a_character(world):
+    (world._work / "long.txt").write_text("a" + "é" * 150_000, encoding="utf-8")
+    found = world.step(Action("read_file", {"name": "long.txt"}))
+    assert found.observation == "a" + "é" * 99_999
+    (world._work / "torn.txt").write_bytes("aé".encode()[:2])
+    assert "is not text" in world.step(Action("read_file", {"name": "torn.txt"})).observation
 
 
 @needs_sandbox
@@ -321,8 +330,9 @@ async def test_no_exploit_sees_an_answer(tmp_path, name):
     chosen = Selection(task_ids=("open-15", "open-20"))
     episodes = await run(suite, exploit_agent(suite, name), EpisodeStore(tmp_path), chosen)
     for task, trajectory, score in episodes:
+        refused = [Outcome.BROKE_ENVIRONMENT, Outcome.INVALID_ACTION]
         breaks = name == "breaks_the_environment"
-        assert trajectory.outcome in {Outcome.COMPLETED, *[Outcome.BROKE_ENVIRONMENT] * breaks}
+        assert trajectory.outcome in {Outcome.COMPLETED, *refused * breaks}
         assert score.value == 0.0
         told = "".join(each.result.observation for each in trajectory.executed)
         assert task.reference.answer not in told

@@ -11,7 +11,7 @@ from verified_scorers import REAL, fake_interpreter
 from clawjax.errors import ConfigError
 from clawjax.evals.agents.scripted import following, oracle_agent
 from clawjax.evals.harness.process import EnvironmentPool
-from clawjax.evals.harness.runner import Selection, rescore, run
+from clawjax.evals.harness.runner import Selection, rescore, run, score
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.suites.webarena.local.server import LocalSites
@@ -258,6 +258,8 @@ async def test_requests_are_kept_and_scored_with_the_final_response(pool, tmp_pa
     assert not any("text" in each["response"]["content"] for each in entries)
 
     shutil.rmtree(har.parent)
-    [lost] = await rescore(suite, EpisodeStore(tmp_path / "orders"))
-    assert lost.score.value is None
-    assert "requests are gone" in str(lost.score.error)
+    [kept] = await rescore(suite, EpisodeStore(tmp_path / "orders"))
+    assert kept.score.value == 1.0
+    lost = await score(suite, kept.task, trajectory)
+    assert lost.value is None
+    assert "requests are gone" in str(lost.error)

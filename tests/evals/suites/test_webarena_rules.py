@@ -1,14 +1,19 @@
 """WebArena's rules, its quirks, its grammar and its files: what needs no browser."""
 
+import dataclasses
 import json
 
+import httpx
 import pytest
 
 from clawjax.errors import ConfigError, UnavailableError
+from clawjax.evals.harness.failures import OutsideFailure
 from clawjax.evals.harness.protocols import FormatError, InvalidAction, Parsed
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.harness.trajectory import AgentTurn
 from clawjax.evals.suites.webarena import records
+from clawjax.evals.suites.webarena.acting import launch
+from clawjax.evals.suites.webarena.checks import content_of
 from clawjax.evals.suites.webarena.helpers import Context, call_helper, read_call
 from clawjax.evals.suites.webarena.judge import read_fuzzy, read_ua
 from clawjax.evals.suites.webarena.local.store import DATA, World, changed_rows
@@ -257,6 +262,50 @@ def test_only_known_helpers_are_called_and_only_with_literals(call):
 def test_a_post_is_found_from_any_page_of_it(url, post):
     context = Context(url, {}, {})
     assert call_helper("reddit_get_post_url('__last_url__')", context) == post
+
+
+@pytest.fixture
+def browser_error():
+    return pytest.importorskip("playwright.sync_api").Error
+
+
+class Window:
+    """Of a site that is down."""
+
+    page = None
+
+    def __init__(self, error):
+        self.error = error
+
+    def may_open(self, url):
+        return url.startswith("http://shop/")
+
+    def other_page(self, url):
+        raise self.error("net::ERR_CONNECTION_REFUSED")
+
+
+NOBODY = "http://127.0.0.1:9"
+ORDER = {"url": "func:shopping_get_latest_order_url()", "locator": "", "prep_actions": []}
+
+
+@pytest.mark.parametrize("target", [ORDER, ORDER | {"url": "http://shop/cart"}])
+def test_a_live_site_that_does_not_answer_a_check_is_nobodys_doing(target, browser_error):
+    live = Context("http://shop/", {"__SHOPPING__": NOBODY}, {}, is_live=True)
+    with pytest.raises(OutsideFailure, match="did not answer while it was checked"):
+        content_of(target, Window(browser_error), live)
+    with pytest.raises((browser_error, httpx.HTTPError)):
+        content_of(target, Window(browser_error), dataclasses.replace(live, is_live=False))
+
+
+def test_whose_last_page_is_no_page_of_the_sites_has_nothing_there(browser_error):
+    nowhere = Context("chrome-error://x/", {}, {}, is_live=True)
+    target = {"url": "func:reddit_get_post_url('__last_url__')", "locator": "", "prep_actions": []}
+    assert content_of(target, Window(browser_error), nowhere) == ""
+
+
+@pytest.mark.parametrize("sites", [None, {"__SHOPPING__": NOBODY}])
+def test_sites_that_somebody_runs_are_live(sites):
+    assert launch("web", {"sites": sites}).is_live == (sites is not None)
 
 
 @pytest.mark.parametrize(

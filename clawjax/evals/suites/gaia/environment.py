@@ -6,6 +6,7 @@ holds the attachment and what the agent's programs wrote.
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import os
 import shutil
@@ -151,13 +152,15 @@ class GaiaEnvironment:
             there = ", ".join(sorted(each.name for each in self._work.iterdir())) or "none"
             msg = f"{name!r} cannot be read ({error.strerror}); there are: {there}"
             raise ValueError(msg) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # fdopen fails on folders
+            os.close(descriptor)
+            msg = f"{name!r} is not a regular file: name one"
+            raise ValueError(msg)
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                msg = f"{name!r} is not a regular file"
-                raise ValueError(msg)
-            content = file.read(_READ_BYTES)
-        try:
-            return content.decode("utf-8")
+            content = file.read(_READ_BYTES + 1)
+        is_whole = len(content) <= _READ_BYTES
+        try:  # the limit may cut a character in two
+            return codecs.getincrementaldecoder("utf-8")().decode(content[:_READ_BYTES], is_whole)
         except UnicodeDecodeError as error:
             msg = f"{name!r} is not text: open /work/{name} with the python tool"
             raise ValueError(msg) from error

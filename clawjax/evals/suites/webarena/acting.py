@@ -29,9 +29,13 @@ _RANDOM_STEPS = 6
 
 
 def launch(suite: str, options: Mapping[str, Any]) -> Launch:
-    """The environment, with these options of it; it needs a browser."""
+    """The environment, with these options of it; it needs a browser. Sites given are live."""
     return Launch(
-        _ENVIRONMENT, options=options, timeout_s=_STEP_S, problem=partial(lacks_browser, suite)
+        _ENVIRONMENT,
+        options=options,
+        timeout_s=_STEP_S,
+        is_live=options["sites"] is not None,
+        problem=partial(lacks_browser, suite),
     )
 
 

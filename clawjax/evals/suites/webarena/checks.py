@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
+from clawjax.evals.harness.failures import OutsideFailure
 from clawjax.evals.suites.webarena.helpers import Context, call_helper
 from clawjax.evals.web.session import Session
 
@@ -25,7 +28,7 @@ _SCRIPTS = ("document.", "[...document.")
 
 
 def content_of(target: Mapping[str, Any], session: Session, context: Context) -> str:
-    """What a target finds; empty where its locator fails on this page.
+    """What a target finds; empty where its locator fails on this page, or no page is meant.
 
     Args:
         target: `url`, `locator` and `prep_actions`, with addresses in place of placeholders.
@@ -34,17 +37,34 @@ def content_of(target: Mapping[str, Any], session: Session, context: Context) ->
 
     Raises:
         ValueError: a locator that is neither empty, nor JavaScript, nor a helper.
-        playwright.sync_api.Error: the target's page cannot be opened.
+        OutsideFailure: a live site does not answer.
+        playwright.sync_api.Error, httpx.HTTPError: the same of our own sites.
     """
-    url: str = target["url"]
-    if url.startswith(_FUNCTION):
-        url = call_helper(url.removeprefix(_FUNCTION), context)
-    page = session.page if url == "last" else session.other_page(url)
+    with _answering(context):
+        url: str = target["url"]
+        if url.startswith(_FUNCTION):
+            url = call_helper(url.removeprefix(_FUNCTION), context)
+        if url != "last" and not session.may_open(url):
+            return ""  # e.g. of a post, and the agent ended on none
+        page = session.page if url == "last" else session.other_page(url)
     try:
         return html.unescape(_located(target, page, context))
     finally:
         if page is not session.page:
             page.close()
+
+
+@contextlib.contextmanager
+def _answering(context: Context) -> Iterator[None]:
+    """What keeps a live site from being asked is nobody's doing here."""
+    from playwright.sync_api import Error
+
+    try:
+        yield
+    except (Error, httpx.HTTPError) as error:
+        if not context.is_live:
+            raise
+        raise OutsideFailure(f"a site did not answer while it was checked: {error}") from error
 
 
 def _located(target: Mapping[str, Any], page: Page, context: Context) -> str:
@@ -54,7 +74,8 @@ def _located(target: Mapping[str, Any], page: Page, context: Context) -> str:
     if not locator.strip():
         return page.content()
     if locator.startswith(_FUNCTION):
-        return call_helper(locator.removeprefix(_FUNCTION), replace(context, page=page))
+        with _answering(context):
+            return call_helper(locator.removeprefix(_FUNCTION), replace(context, page=page))
     if not locator.startswith(_SCRIPTS):
         msg = f"unknown locator {locator!r}"
         raise ValueError(msg)

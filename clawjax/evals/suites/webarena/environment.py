@@ -121,7 +121,9 @@ class WebArenaEnvironment:
         """What each of `targets` finds; or with `har`, which ends the window, its requests."""
         if request.get("har"):
             return {"har": self._kept_har(Path(request["folder"]))}
-        context = Context(self._windows.current.page.url, self._sites, self._admin)
+        last_url = self._windows.current.page.url
+        is_live = self._local is None
+        context = Context(last_url, self._sites, self._admin, is_live=is_live)
         return {
             "contents": [
                 content_of(placed(dict(target), self._sites), self._windows.current, context)

@@ -39,6 +39,8 @@ class Context:
     """`username` and `password` of the shop's API."""
     page: Evaluates | None = None
     """The page of a target whose locator calls a helper."""
+    is_live: bool = False
+    """Whether the sites are somebody else's: where they do not answer, no agent did it."""
 
 
 def read_call(text: str) -> tuple[str, tuple[Any, ...]]:
@@ -102,6 +104,8 @@ def _latest_order_url(context: Context) -> str:
     }
     with _api(context) as client:
         found = client.get("/rest/V1/orders", params=newest).raise_for_status().json()
+    if not found["items"]:
+        return ""
     number = int(found["items"][0]["increment_id"])
     shop = context.sites["__SHOPPING__"].rstrip("/")
     return f"{shop}/sales/order/view/order_id/{number}/"
