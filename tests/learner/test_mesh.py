@@ -12,7 +12,7 @@ from programs import run_program
 from clawjax.learner.batching import make_batch
 from clawjax.learner.shards import even_rows
 
-PARTS = {"1x8x1": 8, "2x2x2": 4}
+PARTS = {"8x1x1": 1, "1x8x1": 8, "2x2x2": 4}
 """Meshes, and into how many parts they divide a kernel."""
 
 

@@ -25,6 +25,6 @@ async def test_the_gates_hold_for_all_tasks(name, options, others, tmp_path):
         suite = build_suite(name, options)
     except UnavailableError as missing:
         pytest.skip(f"{name}: {missing}")
-    found = [gate async for gate in gates(suite, tmp_path, others=others, concurrency=4)]
+    found = [gate async for gate in gates(suite, tmp_path, others=others)]
     assert [gate for gate in found if not gate.holds] == []
     assert found[0].episodes == len(suite.tasks)
