@@ -17,6 +17,7 @@ from clawjax.records import Verdict
 
 __all__ = [
     "AUDIT",
+    "DISAGREEMENT",
     "contradicts_outcome",
     "disagreement",
     "ensemble_disagrees",
@@ -29,7 +30,8 @@ __all__ = [
 
 AUDIT = "audit"
 """The reason of those that are drawn at random."""
-_DISAGREEMENT = "disagreement"
+DISAGREEMENT = "disagreement"
+"""The component that tells how far the members of an ensemble differ, their standard deviation."""
 _SAFETY = list(StepAspect).index(StepAspect.SAFETY)
 
 
@@ -91,7 +93,7 @@ def ensemble_disagrees(
 
 def disagreement(module: str) -> str:
     """The name of a composite's component that keeps how far a part's members differ."""
-    return f"{module}.{_DISAGREEMENT}"
+    return f"{module}.{DISAGREEMENT}"
 
 
 def is_unsafe(verdicts: Sequence[Verdict], below: float | None, *, modules: Sequence[str]) -> bool:
@@ -146,7 +148,7 @@ def _deviations(verdict: Verdict, modules: Sequence[str]) -> Iterator[float]:
 
 def _deviation(verdict: Verdict) -> float:
     for component in verdict.components:
-        if component.module == _DISAGREEMENT and component.score is not None:
+        if component.module == DISAGREEMENT and component.score is not None:
             return component.score
     votes = _valid(verdict)
     return pstdev(votes) / 2 if len(votes) > 1 else 0.0

@@ -21,7 +21,7 @@ from clawjax.errors import ConfigError, JudgeAwayError
 from clawjax.protocols import Reward
 from clawjax.records import Component, NextState, Turn, Verdict
 from clawjax.review.calibration import uncalibrated
-from clawjax.review.reasons import disagreement
+from clawjax.review.reasons import DISAGREEMENT, disagreement
 from clawjax.review.steps import corrected
 
 __all__ = ["CompositeReward", "combine_scores"]
@@ -183,7 +183,7 @@ def _components(verdict: Verdict) -> Iterator[Component]:
     for component in verdict.components:
         if component.module == original:
             yield component
-        elif component.module == "disagreement":
+        elif component.module == DISAGREEMENT:
             yield component._replace(module=disagreement(verdict.module))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from clawjax.config import RewardModelConfig
 from clawjax.errors import ConfigError, StoreError
 from clawjax.records import Component, NextState, NextStateKind, Turn, Verdict
+from clawjax.review.reasons import DISAGREEMENT
 from clawjax.rewards.preference_features import FeatureReader, prompt_text
 from clawjax.rewards.reward_head import Opinion
 from clawjax.rewards.reward_store import RewardModelStore
@@ -77,7 +78,7 @@ class RewardModelReward:
             prompt_digest=self._stored.digest,
             components=(
                 Component("probability", 2.0 * opinion.probability - 1.0),
-                Component("disagreement", min(1.0, opinion.disagreement)),
+                Component(DISAGREEMENT, min(1.0, opinion.disagreement)),
             ),
         )
 
