@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import signal
 
 import uvicorn
@@ -11,10 +13,14 @@ from clawjax.errors import ConfigError
 
 __all__ = ["IDLE_S", "http_server", "listen"]
 
+_log = logging.getLogger(__name__)
+
 IDLE_S = 120
 """How long a connection may rest. Longer than clients keep theirs (httpx and with it the openai
 client 5 s, undici 4 s, Go 90 s, nginx as a proxy 60 s): who closes first is who asks, so that no
 request is sent into a connection that is being closed."""
+_LAST_WORDS_S = 10.0
+"""What is broken off has so long to write down how far it came."""
 
 
 def http_server(
@@ -64,3 +70,16 @@ async def listen(server: uvicorn.Server) -> None:
         where = f"{server.config.host}:{server.config.port}"
         msg = f"cannot listen on {where}: is it in use?"
         raise ConfigError(msg) from error
+    await _let_end(server)
+
+
+async def _let_end(server: uvicorn.Server) -> None:
+    """Wait for requests whose time is up: uvicorn cancels them, and does not wait until they end."""
+    left = set(server.server_state.tasks)
+    for task in left:
+        if not task.cancelling():  # none is, after a second signal; twice would break its end off
+            task.cancel()
+    if left:
+        _, left = await asyncio.wait(left, timeout=_LAST_WORDS_S)
+    if left:
+        _log.error("%d requests have not ended within %.0f s", len(left), _LAST_WORDS_S)
