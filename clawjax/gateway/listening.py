@@ -74,7 +74,7 @@ async def listen(server: uvicorn.Server) -> None:
 
 
 async def _let_end(server: uvicorn.Server) -> None:
-    """Wait for requests whose time is up: uvicorn cancels them, and does not wait until they end."""
+    """Wait for requests whose time is up: uvicorn cancels them and leaves."""
     left = set(server.server_state.tasks)
     for task in left:
         if not task.cancelling():  # none is, after a second signal; twice would break its end off

@@ -31,7 +31,7 @@ def test_it_has_ended_when_what_was_broken_off_has(monkeypatch):
         server = http_server(app, "127.0.0.1", 0, grace_s=1)
         listening = asyncio.create_task(listen(server))
         async with asyncio.timeout(30):
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.01)
             url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
             async with httpx.AsyncClient() as client, client.stream("GET", url):
