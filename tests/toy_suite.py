@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import random
+import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,7 +68,11 @@ class CounterEnvironment:
             raise OutsideFailure("somebody else is away")
         if self.breaks == "die":
             os._exit(3)
-        if self.breaks == "hang":
+        if self.breaks.startswith("litter "):
+            sleeper = subprocess.Popen(["sleep", "300"], start_new_session=True)
+            litter = Path(self.breaks.removeprefix("litter "))
+            litter.write_text(f"{sleeper.pid} {tempfile.mkdtemp()}")
+        if self.breaks.startswith(("hang", "litter")):
             time.sleep(60)
         if action.name == "answer":
             return StepResult("", is_done=True)

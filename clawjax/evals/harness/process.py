@@ -1,7 +1,8 @@
 """Environments in processes of their own, a bounded number of them.
 
-Invariant: a process that broke down, or did not answer in time, is killed with all its children and
-never used again; one that ended its episode in order is reset for the next.
+Invariant: a process that broke down, or did not answer in time, is killed with all that it started
+and never used again, and leaves no files; one that ended its episode in order is reset for the
+next.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+
+import psutil
 
 from clawjax.evals.harness.failures import EnvironmentFailure
 from clawjax.evals.harness.protocols import Launch
@@ -34,31 +38,33 @@ _START_S = 120.0
 class EnvironmentProcess:
     """One environment, spoken to from an event loop; the methods are those of `Environment`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, timeout_s: float) -> None:
-        """Wrap a running worker; `start` makes one."""
+    def __init__(self, process: asyncio.subprocess.Process, timeout_s: float, folder: str) -> None:
+        """Wrap a running worker and its folder; `start` makes one."""
         self._process = process
         self._timeout_s = timeout_s
+        self._folder = folder
         self.is_broken = False
 
     @classmethod
     async def start(cls, launch: Launch, folder: str) -> EnvironmentProcess:
-        """Start a worker in `folder` and let it make its environment.
+        """Start a worker in a folder of its own in `folder` and let it make its environment.
 
         Raises:
             EnvironmentFailure: it does not start, or cannot be made.
         """
+        own = tempfile.mkdtemp(dir=folder)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "clawjax.evals.harness.worker",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            cwd=folder,
-            env=_environment(launch.variables),
+            cwd=own,
+            env=_environment({"TMPDIR": own} | dict(launch.variables)),
             limit=_LINE_BYTES,
             start_new_session=True,
         )
-        started = cls(process, launch.timeout_s)
+        started = cls(process, launch.timeout_s, own)
         request = {"op": "make", "factory": launch.factory, "options": dict(launch.options)}
         try:
             await started._ask(request, timeout_s=max(_START_S, launch.timeout_s))
@@ -88,16 +94,16 @@ class EnvironmentProcess:
         return await self._ask({"op": "inspect", "request": dict(request)})
 
     async def aclose(self) -> None:
-        """End the process, with all that it started."""
+        """End the process, with all that it started, and remove what they wrote for themselves."""
         stdin = self._process.stdin
         if stdin is not None and not self.is_broken:
             stdin.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_EXIT_S):
                     await self._process.wait()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        _kill_all(self._process.pid)
         await self._process.wait()
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _ask(self, request: Mapping[str, Any], timeout_s: float | None = None) -> Any:
         limit = timeout_s or self._timeout_s
@@ -147,7 +153,9 @@ class EnvironmentPool:
     @asynccontextmanager
     async def open(cls, launch: Launch, size: int) -> AsyncIterator[EnvironmentPool]:
         """A pool whose processes end with the context."""
-        with tempfile.TemporaryDirectory(prefix="clawjax-env-") as folder:
+        with tempfile.TemporaryDirectory(
+            prefix="clawjax-env-", ignore_cleanup_errors=True
+        ) as folder:
             pool = cls(launch, size, folder)
             try:
                 yield pool
@@ -182,6 +190,19 @@ class EnvironmentPool:
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that another process may see: those whose name speaks of no secret."""
     return {name: value for name, value in environment.items() if not _SECRET.search(name)}
+
+
+def _kill_all(pid: int) -> None:
+    """Kill a process, those it descends to whatever their sessions, and its group."""
+    found: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        worker = psutil.Process(pid)
+        found = [worker, *worker.children(recursive=True)]
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _not_told(constant: str) -> None:

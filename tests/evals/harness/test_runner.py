@@ -3,7 +3,9 @@
 import asyncio
 import dataclasses
 import math
+import os
 
+import psutil
 import pytest
 from toy_suite import toy_suite, toy_task
 
@@ -102,6 +104,15 @@ async def test_an_environment_that_hangs_is_killed(tmp_path):
     outcome, episode = await outcome_of(tmp_path, toy_task(1, breaks="hang"), timeout_s=1.0)
     assert (outcome, episode.score.value) == (Outcome.BROKE_ENVIRONMENT, 0.0)
     assert "took over 1 s" in episode.trajectory.detail
+
+
+async def test_what_a_killed_environment_started_and_wrote_is_gone(tmp_path):
+    litter = tmp_path / "litter"
+    outcome, _ = await outcome_of(tmp_path, toy_task(1, breaks=f"litter {litter}"), timeout_s=1.0)
+    assert outcome is Outcome.BROKE_ENVIRONMENT
+    pid, folder = litter.read_text().split()
+    assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie"
+    assert not os.path.exists(folder)  # noqa: ASYNC240 - nothing else waits here
 
 
 @pytest.mark.parametrize("scores_unfinished", [False, True])

@@ -62,8 +62,7 @@ class WebArenaEnvironment:
         known = None if hosts is None else [*hosts, *own]
         self._har: Path | None = None
         if records_har:
-            # In the pool's folder, which is removed although a killed process leaves things in it.
-            folder = tempfile.TemporaryDirectory(prefix="har-", dir=Path.cwd())
+            folder = tempfile.TemporaryDirectory(prefix="clawjax-har-")
             self._har = Path(self._exits.enter_context(folder)) / "network.har"
         self._windows = self._exits.enter_context(Windows(known))
         self._taken: list[Action] = []
