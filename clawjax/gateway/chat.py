@@ -21,8 +21,9 @@ from clawjax.gateway.enforce import grammar_of
 from clawjax.gateway.formats.base import tools_of
 from clawjax.gateway.openai import SEED_RANGE, ChatRequest
 from clawjax.gateway.parse import ReplyDelta, ReplyParser
-from clawjax.gateway.render import Prior, Renderer, prefill_of
+from clawjax.gateway.render import Prior, Renderer
 from clawjax.gateway.reply import Exchange, Reply
+from clawjax.linking.reading import prefill_of
 from clawjax.protocols import Engine, GenerateRequest, TokenChunk
 from clawjax.records import FinishReason, Grammar, Message, SamplingParams, Turn
 

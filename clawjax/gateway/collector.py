@@ -345,7 +345,8 @@ def _prior(parent: Found | None, messages: Sequence[Message]) -> Prior | None:
         return None
     node, at = parent.node, parent.at
     is_whole = node.kind is TurnKind.MAIN and node.is_complete and parent.end == at
-    if not is_whole or exact_digest(messages[:at]) != node.exact:
+    same = {node.exact} if node.joined is None else {node.exact, node.joined.exact}
+    if not is_whole or exact_digest(messages[:at]) not in same:
         return None
     return Prior(node.prompt_ids, node.response_ids, node.tools_json, at)
 

@@ -18,9 +18,10 @@ from clawjax.gateway.formats.reasoning import reasoning_format
 from clawjax.gateway.formats.registry import call_format
 from clawjax.gateway.parse import Formats
 from clawjax.gateway.untold import knows_tools, with_tools
+from clawjax.linking.reading import prefill_of
 from clawjax.records import Message
 
-__all__ = ["Prior", "Renderer", "Tokenizer", "prefill_of"]
+__all__ = ["Prior", "Renderer", "Tokenizer"]
 
 _STAND_IN = "\u27e6reply\u00b7of\u00b7clawjax\u27e7"
 """Takes the place of a reply while its surroundings are rendered; survives every template."""
@@ -203,9 +204,3 @@ def _replaced(messages: Sequence[Message], prior: Prior, content: str) -> tuple[
     at = prior.reply_index
     reply = replace(messages[at], content=content, tool_calls=(), reasoning=None)
     return (*messages[:at], reply, *messages[at + 1 :])
-
-
-def prefill_of(messages: Sequence[Message]) -> str | None:
-    """The text that the reply goes on from, where the last message is an unfinished reply."""
-    last = messages[-1]
-    return last.content if last.role == "assistant" and not last.tool_calls else None

@@ -7,7 +7,7 @@ described in docs/clients.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from clawjax.config import LinkingConfig
@@ -16,9 +16,9 @@ from clawjax.linking.decorations import is_placeholder
 from clawjax.linking.lookup import Found, anchor_of, continued_by, is_edited, repeated_by
 from clawjax.linking.profiles import shape_of
 from clawjax.linking.reactions import Reaction, messages_after, reaction_to
-from clawjax.linking.reading import Asked, Reading, asked_for, read
+from clawjax.linking.reading import Asked, Reading, asked_for, prefill_of, read
 from clawjax.linking.sides import Judged, SideRules
-from clawjax.linking.tree import KeyState, Node, SessionRef, Tree
+from clawjax.linking.tree import Joined, KeyState, Node, SessionRef, Tree
 from clawjax.records import FinishReason, Link, LinkKind, Turn, TurnKind
 
 __all__ = ["EDITED", "Added", "Linker", "Placement", "note"]
@@ -144,6 +144,7 @@ class Linker:
             arrived_at=turn.arrived_at,
             order=self._tree.next_order(),
             is_complete=turn.finish_reason is not FinishReason.CANCELLED,
+            joined=_joined(turn, reading),
         )
         return Added(node, self._tree.add(node, reading.origin.compactions))
 
@@ -168,6 +169,21 @@ class Linker:
         if parent is not None and parent.node.kind is TurnKind.MAIN:
             main = parent.node.profile
         return self._sides.judge(reading.origin, asked.messages, reading.profile, main)
+
+
+def _joined(turn: Turn, reading: Reading) -> Joined | None:
+    """A reply in one with the text that it goes on from; None where there is no such text."""
+    begun = prefill_of(turn.messages)
+    if begun is None:
+        return None
+    history, before = turn.messages[:-1], reading.entries[-2] if len(reading.entries) > 1 else None
+    reply = canonical_reply(replace(turn.reply, content=begun + turn.reply.content))
+    return Joined(
+        whole=hash_chain(reading.chain[-2], (reply,))[-1],
+        pair=pair_digest(reading.start, before, reply),
+        reply=reply,
+        exact=exact_digest(history),
+    )
 
 
 def note(placement: Placement) -> None:

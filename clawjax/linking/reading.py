@@ -19,7 +19,7 @@ from clawjax.linking.profiles import tool_names
 from clawjax.linking.sides import Profile
 from clawjax.records import Link, Message, Origin, Turn
 
-__all__ = ["Asked", "Reading", "asked_for", "read"]
+__all__ = ["Asked", "Reading", "asked_for", "prefill_of", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,12 @@ def read(asked: Asked) -> Reading:
 def profile_of(messages: Sequence[Message], tools_json: str | None, origin: Origin) -> Profile:
     """What a request has in common with others of its conversation."""
     return Profile(system_digest(messages), tool_names(tools_json), origin.is_stream)
+
+
+def prefill_of(messages: Sequence[Message]) -> str | None:
+    """The text that the reply goes on from, where the last message is an unfinished reply."""
+    last = messages[-1]
+    return last.content if last.role == "assistant" and not last.tool_calls else None
 
 
 def asked_for(turn: Turn, link: Link) -> Asked:

@@ -17,7 +17,7 @@ from clawjax.linking.canonical import Entry, reply_digest
 from clawjax.linking.sides import Profile
 from clawjax.records import TurnKind
 
-__all__ = ["KeyState", "Node", "SessionRef", "Tree"]
+__all__ = ["Joined", "KeyState", "Node", "SessionRef", "Tree"]
 
 MAX_TURNS = 16_384
 MAX_TOKENS = 8_000_000
@@ -35,6 +35,18 @@ class SessionRef(NamedTuple):
 
     scope: str
     session_id: str
+
+
+class Joined(NamedTuple):
+    """What a turn is recognised by whose client keeps what it had begun and the reply as one."""
+
+    whole: bytes
+    """Key of the history before that text, and of the one message."""
+    pair: bytes
+    reply: Entry
+    """The one message."""
+    exact: bytes
+    """Digest of the messages before it, as they were sent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +84,8 @@ class Node:
     is_answered: bool = False
     """A reaction of the user or of a tool has been linked."""
     is_closed: bool = False
+    joined: Joined | None = None
+    """None where the reply was not begun by the client."""
 
     @property
     def is_open(self) -> bool:
@@ -199,4 +213,8 @@ def _digests(node: Node) -> tuple[bytes, ...]:
     """A reply that was cut is found by its prompt only."""
     if not node.is_complete:
         return (node.prompt,)
-    return node.prompt, _WHOLE + node.whole, node.pair, reply_digest(node.start, node.reply)
+    digests = [node.prompt]
+    for form in (node, node.joined):
+        if form is not None:
+            digests += [_WHOLE + form.whole, form.pair, reply_digest(node.start, form.reply)]
+    return tuple(dict.fromkeys(digests))

@@ -4,7 +4,8 @@ from dataclasses import astuple
 
 import pytest
 
-from clawjax.gateway.render import Renderer, prefill_of
+from clawjax.gateway.render import Renderer
+from clawjax.linking.reading import prefill_of
 from clawjax.models.template import CHATML, ChatTemplate
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.records import FinishReason, Message, ToolCall
@@ -102,3 +103,32 @@ async def test_a_beginning_can_follow_a_known_reply(make_gateway):
     whole = first.prompt_ids + first.response_ids
     assert second.parent_turn_id == first.turn_id
     assert second.prompt_ids[: len(whole)] == whole
+
+
+@pytest.mark.parametrize("begun", ["Once", "Once ", ""])
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_beginning_and_reply_may_come_back_as_one(make_gateway, begun, is_restarted):
+    gateway = make_gateway(["upon a time", "ok"])
+    history = [user("tell"), assistant(begun)]
+    await gateway.say(*history)
+    if is_restarted:
+        gateway = make_gateway(["ok"])
+        await gateway.collector.rebuild()
+    await gateway.say(user("tell"), assistant(f"{begun}upon a time"), user("more!"))
+    first, second = gateway.turns()
+    assert second.parent_turn_id == first.turn_id
+    assert second.session_id == first.session_id
+    whole = first.prompt_ids + first.response_ids
+    assert second.prompt_ids[: len(whole)] == whole
+    (reaction,) = gateway.events(first.turn_id)
+    assert [message.content for message in reaction.messages] == ["more!"]
+    assert not gateway.events(second.turn_id)
+
+
+async def test_another_reply_behind_the_same_beginning_is_not_taken_for_ours(make_gateway):
+    gateway = make_gateway(["upon a time", "ok"])
+    await gateway.say(user("tell"), assistant("Once"))
+    await gateway.say(user("tell"), assistant("Once more"), user("more!"))
+    first, second = gateway.turns()
+    assert second.parent_turn_id is None
+    assert not gateway.events(first.turn_id)
