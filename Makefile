@@ -1,9 +1,10 @@
 # What a newcomer types. Every target sets up .venv first if that is not done.
 PYTHON_BIN := .venv/bin/python
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
+TEST := $(PYTHON_BIN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo serve test check lint types audit bench-check format lock setup setup-web clean
+.PHONY: demo serve test test-all check lint types audit bench-check format lock setup setup-web clean
 
 demo: setup  ## The main job: a simulated user talks to the model until it has learnt the wish.
 	$(PYTHON_BIN) experiments/run.py experiment=personal_demo $(ARGS)
@@ -11,8 +12,11 @@ demo: setup  ## The main job: a simulated user talks to the model until it has l
 serve: setup  ## The four loops on 127.0.0.1:30000 until Ctrl-C.
 	$(PYTHON_BIN) experiments/run.py experiment=serve $(ARGS)
 
-test: setup  ## The whole test suite, two files at a time (WORKERS).
-	$(PYTHON_BIN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup  ## The tests, three files at a time (WORKERS): every feature, one way.
+	$(TEST) -m "not thorough" $(ARGS)
+
+test-all: setup  ## The same with further ways of what takes long.
+	$(TEST) $(ARGS)
 
 check: lint types  ## Lint, formatting and types.
 

@@ -18,6 +18,7 @@ def free_port() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # shorter: tests/engine/sglang/test_publishing_under_load.py
 def test_the_demo_learns_from_replies_of_engine_servers(tmp_path):
     port = free_port()
     launch = {

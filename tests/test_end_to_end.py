@@ -90,7 +90,7 @@ def check_books(folder: Path) -> dict:
 
 @pytest.mark.slow
 def test_the_loops_run_and_survive_kill_9(tmp_path):
-    slowly = ("user.updates=8", "user.max_turns=300", "user.think_s=0.5")
+    slowly = ("user.updates=5", "user.max_turns=300", "user.think_s=0.5")
     run = start(tmp_path, "monitor=wandb", *slowly)
     folder = tmp_path / "tiny_demo"
     try:

@@ -35,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # shorter: tests/test_end_to_end.py
 def test_a_run_that_is_killed_under_load_loses_nothing_and_stops_in_order(tmp_path: Path) -> None:
     found = crashes(tmp_path, kills=2, people=3, seed=1)
     books = found.books

@@ -123,11 +123,11 @@ def test_what_a_micro_batch_takes_is_planned_to_a_quarter():
     ("path", "method", "rows", "length", "remat"),
     [
         ("random:llama", "full", 1, 2048, "dots"),
-        ("random:llama", "lora", 2, 512, "none"),
+        pytest.param("random:llama", "lora", 2, 512, "none", marks=pytest.mark.thorough),
         ("random:llama", "lora", 2, 512, "full"),
         ("smollm2", "lora", 2, 512, "dots"),
-        ("smollm2", "lora", 2, 512, "full"),
-        ("smollm2", "full", 1, 2048, "dots"),
+        pytest.param("smollm2", "lora", 2, 512, "full", marks=pytest.mark.thorough),
+        pytest.param("smollm2", "full", 1, 2048, "dots", marks=pytest.mark.thorough),
         ("Qwen/Qwen3-0.6B", "lora", 1, 2048, "dots"),
     ],
 )

@@ -48,8 +48,16 @@ async def check_replies(ours, theirs, version: int) -> tuple[int, ...]:
 
 @pytest.mark.parametrize(
     ("transport", "kinds", "options"),
-    [("disk", ("adapter", "full"), ()), ("adapter", ("adapter",), ("--enable-lora",))],
-    ids=["a merged adapter, then all weights", "adapters beside the base"],
+    [
+        pytest.param(
+            "disk",
+            ("adapter", "full"),
+            (),
+            id="a merged adapter, then all weights",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param("adapter", ("adapter",), ("--enable-lora",), id="adapters beside the base"),
+    ],
 )
 async def test_versions_sound_the_same_wherever_they_are_served(
     tmp_path, transport, kinds, options

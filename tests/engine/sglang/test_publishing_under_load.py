@@ -55,8 +55,16 @@ async def published_under_load(urls, folder, *, transport, kinds, router=None):
 
 @pytest.mark.parametrize(
     ("transport", "kinds", "options"),
-    [("disk", ("full", "adapter"), ()), ("adapter", ("adapter",), ("--enable-lora",))],
-    ids=["all weights and merged adapters", "adapters beside the base"],
+    [
+        pytest.param("disk", ("full", "adapter"), (), id="all weights and merged adapters"),
+        pytest.param(
+            "adapter",
+            ("adapter",),
+            ("--enable-lora",),
+            id="adapters beside the base",
+            marks=pytest.mark.thorough,
+        ),
+    ],
 )
 async def test_clients_do_not_notice_that_versions_are_published(
     tmp_path, transport, kinds, options
