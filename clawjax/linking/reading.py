@@ -78,8 +78,10 @@ def profile_of(messages: Sequence[Message], tools_json: str | None, origin: Orig
 
 def prefill_of(messages: Sequence[Message]) -> str | None:
     """The text that the reply goes on from, where the last message is an unfinished reply."""
-    last = messages[-1]
-    return last.content if last.role == "assistant" and not last.tool_calls else None
+    last = messages[-1] if messages else None
+    if last is None or last.role != "assistant" or last.tool_calls:
+        return None
+    return last.content
 
 
 def asked_for(turn: Turn, link: Link) -> Asked:

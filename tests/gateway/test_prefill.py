@@ -53,6 +53,7 @@ def test_a_call_is_no_beginning():
     assert prefill_of((*HEAD, call)) is None
     assert prefill_of(HEAD) is None
     assert prefill_of(begun("")) == ""
+    assert prefill_of(()) is None
 
 
 @pytest.mark.parametrize("texts", [("Once",), ("",), ("Once", " upon")])
