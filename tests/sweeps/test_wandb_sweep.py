@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
-
 ROOT = Path(__file__).parents[2]
 TINY = (
     "model=tiny", "engine=tiny", "learner=tiny",
@@ -21,6 +19,7 @@ TINY = (
 
 def command(values):
     """What `wandb agent` makes of the file and the values of one run."""
+    utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")  # takes seconds
     sweep = yaml.safe_load((ROOT / "experiments" / "wandb_sweep.yaml").read_text())
     assert values.keys() == sweep["parameters"].keys()
     drawn = {"args": {key: {"value": value} for key, value in values.items()}}
