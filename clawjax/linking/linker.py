@@ -176,13 +176,13 @@ def _joined(turn: Turn, reading: Reading) -> Joined | None:
     begun = prefill_of(turn.messages)
     if begun is None:
         return None
-    history, before = turn.messages[:-1], reading.entries[-2] if len(reading.entries) > 1 else None
+    before = reading.entries[-2] if len(reading.entries) > 1 else None
     reply = canonical_reply(replace(turn.reply, content=begun + turn.reply.content))
     return Joined(
         whole=hash_chain(reading.chain[-2], (reply,))[-1],
         pair=pair_digest(reading.start, before, reply),
         reply=reply,
-        exact=exact_digest(history),
+        exact=exact_digest(turn.messages[:-1]),
     )
 
 

@@ -101,9 +101,22 @@ class EnvironmentProcess:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_EXIT_S):
                     await self._process.wait()
-        _kill_all(self._process.pid)
+        self._kill()
         await self._process.wait()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    def _kill(self) -> None:
+        """Kill the process, its descendants whatever their sessions, and its group."""
+        found: list[psutil.Process] = []
+        if self._process.returncode is None:  # otherwise its number may be another's by now
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker = psutil.Process(self._process.pid)
+                found = [worker, *worker.children(recursive=True)]
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _ask(self, request: Mapping[str, Any], timeout_s: float | None = None) -> Any:
         limit = timeout_s or self._timeout_s
@@ -190,19 +203,6 @@ class EnvironmentPool:
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that another process may see: those whose name speaks of no secret."""
     return {name: value for name, value in environment.items() if not _SECRET.search(name)}
-
-
-def _kill_all(pid: int) -> None:
-    """Kill a process, those it descends to whatever their sessions, and its group."""
-    found: list[psutil.Process] = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        worker = psutil.Process(pid)
-        found = [worker, *worker.children(recursive=True)]
-    for process in found:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def _not_told(constant: str) -> None:
