@@ -35,6 +35,18 @@ def broken_once(breaks: str) -> Path | None:
     return Path(breaks.removeprefix("once ")) if breaks.startswith("once ") else None
 
 
+def _sleeper(is_forked: bool) -> int:
+    """The number of a process in a session of its own."""
+    if not is_forked:
+        return subprocess.Popen(["sleep", "300"], start_new_session=True).pid
+    pid = os.fork()
+    if not pid:
+        os.setsid()
+        time.sleep(300)
+        os._exit(0)
+    return pid
+
+
 class CounterEnvironment:
     """Counts; breaks in the way it is told to."""
 
@@ -69,9 +81,10 @@ class CounterEnvironment:
         if self.breaks == "die":
             os._exit(3)
         if self.breaks.startswith("litter "):
-            sleeper = subprocess.Popen(["sleep", "300"], start_new_session=True)
-            litter = Path(self.breaks.removeprefix("litter "))
-            litter.write_text(f"{sleeper.pid} {tempfile.mkdtemp()}")
+            _, way, litter = self.breaks.split(" ", 2)
+            Path(litter).write_text(f"{_sleeper(way == 'forks')} {tempfile.mkdtemp()}")
+            if way != "hangs":
+                os._exit(3)
         if self.breaks.startswith(("hang", "litter")):
             time.sleep(60)
         if action.name == "answer":

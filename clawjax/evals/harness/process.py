@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -29,7 +30,11 @@ from clawjax.evals.harness.trajectory import StepResult, from_json, to_json
 
 __all__ = ["EnvironmentPool", "EnvironmentProcess", "without_secrets"]
 
+_log = logging.getLogger(__name__)
+
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_MARK = "CLAWJAX_ENVIRONMENT_FOLDER"
+"""The variable by which a worker's descendants are known after it has ended."""
 _LINE_BYTES = 64 * 2**20
 _EXIT_S = 5.0
 _START_S = 120.0
@@ -60,7 +65,7 @@ class EnvironmentProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=own,
-            env=_environment({"TMPDIR": own} | dict(launch.variables)),
+            env=_environment({"TMPDIR": own} | dict(launch.variables) | {_MARK: own}),
             limit=_LINE_BYTES,
             start_new_session=True,
         )
@@ -102,19 +107,23 @@ class EnvironmentProcess:
                 async with asyncio.timeout(_EXIT_S):
                     await self._process.wait()
         self._kill()
-        await self._process.wait()
+        if stdin is not None and not stdin.transport.is_closing():
+            stdin.transport.abort()  # `wait` also waits for the pipes
+        try:
+            async with asyncio.timeout(_EXIT_S):
+                await self._process.wait()
+        except TimeoutError:
+            _log.warning("what environment worker %d started keeps its pipe", self._process.pid)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     def _kill(self) -> None:
-        """Kill the process, its descendants whatever their sessions, and its group."""
-        found: list[psutil.Process] = []
-        if self._process.returncode is None:  # otherwise its number may be another's by now
-            with contextlib.suppress(psutil.NoSuchProcess):
-                worker = psutil.Process(self._process.pid)
-                found = [worker, *worker.children(recursive=True)]
-        for process in found:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        """Kill the process, its group, and what bears its mark with all that descends from it."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if process.environ().get(_MARK) == self._folder:
+                    for each in (process, *process.children(recursive=True)):
+                        with contextlib.suppress(psutil.NoSuchProcess):
+                            each.kill()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

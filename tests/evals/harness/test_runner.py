@@ -106,9 +106,12 @@ async def test_an_environment_that_hangs_is_killed(tmp_path):
     assert "took over 1 s" in episode.trajectory.detail
 
 
-async def test_what_a_killed_environment_started_and_wrote_is_gone(tmp_path):
+@pytest.mark.parametrize("way", ["hangs", "ends", "forks"])
+async def test_what_a_broken_environment_started_and_wrote_is_gone(tmp_path, way):
+    """Also what took a session of its own, or holds the pipes of a worker that has ended."""
     litter = tmp_path / "litter"
-    outcome, _ = await outcome_of(tmp_path, toy_task(1, breaks=f"litter {litter}"), timeout_s=1.0)
+    task = toy_task(1, breaks=f"litter {way} {litter}")
+    outcome, _ = await outcome_of(tmp_path, task, timeout_s=2.0)
     assert outcome is Outcome.BROKE_ENVIRONMENT
     pid, folder = litter.read_text().split()
     assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie"
