@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from clawjax.evals.suites.agentbench.system import machine as machine_module
 from clawjax.evals.suites.agentbench.system.dataset import load
 from clawjax.evals.suites.agentbench.system.exploits import EXPLOITS
 from clawjax.evals.suites.agentbench.system.machine import Machine, machine_problem
+from clawjax.evals.suites.agentbench.system.scripts import OUTER
 from clawjax.evals.suites.agentbench.system.stopping import StillRunningError, stop
 from clawjax.evals.suites.agentbench.system.suite import OWN
 
@@ -32,6 +34,45 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def late(monkeypatch, seconds):
+    """Its first process is up so long before its number is known."""
+    told = OUTER.replace('echo "inner', f'sleep {seconds}; echo "inner')
+    monkeypatch.setattr(machine_module, "OUTER", told)
+
+
+def test_what_it_says_is_heard_in_any_order(monkeypatch):
+    late(monkeypatch, 1)
+    machine = Machine(timeout_s=3.0)
+    try:
+        machine.start()
+        assert machine.shell("echo here").output == "here\n"
+    finally:
+        machine.close()
+
+
+def test_who_builds_it_may_be_late(monkeypatch):
+    """And finds all that it has said at once."""
+
+    def slowly(self, *words, hear=Machine._await):
+        time.sleep(0.5)
+        return hear(self, *words)
+
+    monkeypatch.setattr(Machine, "_await", slowly)
+    machine = Machine(timeout_s=3.0)
+    try:
+        machine.start()
+        assert machine.shell("echo here").output == "here\n"
+    finally:
+        machine.close()
+
+
+def test_one_that_is_not_up_in_time_is_given_up(monkeypatch):
+    late(monkeypatch, 60)
+    monkeypatch.setattr(machine_module, "_START_S", 1.0)
+    with pytest.raises(OSError, match=r"no inner and up in 1 s"):
+        Machine().start()
 
 
 def test_the_shell_keeps_its_folder_and_names(machine):

@@ -104,8 +104,7 @@ class Machine:
             assert self._outer.stdin is not None
             self._outer.stdin.write(b"\n")
             self._outer.stdin.flush()  # and left open: its end is the machine's
-            parent = int(self._await("inner").split()[1])
-            self._await("up")
+            parent = int(self._await("inner", "up")["inner"])
             children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
             self._inner = int(children.split()[0])
             self._namespace = namespace_of(self._inner)
@@ -288,18 +287,36 @@ class Machine:
                     stream.close()
         self._shell = None
 
-    def _await(self, word: str) -> str:
+    def _await(self, *words: str) -> dict[str, str]:
+        """What comes after each of these words, in whichever order they are said."""
         assert self._outer is not None
         assert self._outer.stdout is not None
-        ready, _, _ = select.select([self._outer.stdout], [], [], _START_S)
-        line = self._outer.stdout.readline().decode() if ready else ""
-        if not line.startswith(word):
-            self._outer.kill()
-            assert self._outer.stderr is not None
-            told = self._outer.stderr.read().decode("utf-8", "replace").strip()
-            msg = f"no machine can be built here: {told[-300:] or f'no {word} in {_START_S:g} s'}"
-            raise OSError(msg)
-        return line
+        deadline = time.monotonic() + _START_S
+        held = b""
+        while True:
+            lines = [line.partition(" ") for line in held.decode().split("\n")[:-1]]
+            said = {word: rest for word, _, rest in lines}
+            if said.keys() >= set(words):
+                return said
+            left = deadline - time.monotonic()
+            ready = left > 0 and select.select([self._outer.stdout], [], [], left)[0]
+            # Not by readline: it may take more than a line, of which `select` then knows nothing.
+            chunk = os.read(self._outer.stdout.fileno(), _OUTPUT_BYTES) if ready else b""
+            if not chunk:
+                msg = f"no {' and '.join(words)} in {_START_S:g} s"
+                raise OSError(f"no machine can be built here: {self._last_words() or msg}")
+            held += chunk
+
+    def _last_words(self) -> str:
+        """What a machine that cannot be built says of it."""
+        assert self._outer is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._outer.pid, signal.SIGKILL)
+        try:
+            _, told = self._outer.communicate(timeout=_STOP_S)
+        except subprocess.TimeoutExpired as error:  # something that it started lives on
+            told = error.stderr or b""
+        return told.decode("utf-8", "replace").strip()[-300:]
 
 
 @cache
