@@ -2,7 +2,7 @@
 PYTHON_BIN := .venv/bin/python
 ARGS ?=
 WORKERS ?= 3
-TEST := $(PYTHON_BIN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+TEST := $(PYTHON_BIN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=3
 
 .PHONY: demo serve test test-all check lint types audit bench-check format lock setup setup-web clean
 

@@ -49,7 +49,7 @@ def child(run: subprocess.Popen[str], module: str) -> psutil.Process | None:
 def eventually(holds: Callable[[], bool], run: subprocess.Popen[str], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
-        assert run.poll() is None, run.communicate()[0]
+        assert run.poll() is None, run.communicate(timeout=60)[0]
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.05)
 

@@ -157,7 +157,13 @@ def _connect_server(parsed: sa.URL, busy_timeout_s: float) -> sa.Engine:
         parsed,
         pool_timeout=busy_timeout_s,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": max(2, int(busy_timeout_s))},
+        connect_args={
+            "connect_timeout": max(2, int(busy_timeout_s)),
+            "tcp_user_timeout": int(1000 * busy_timeout_s),  # of a server that has gone silent
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 4,
+        },
         hide_parameters=True,
     )
 

@@ -155,7 +155,15 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 _log.warning("%s did not stop within %.0f s: killing it", name, timeout_s)
                 child.process.kill()
-                child.process.wait(timeout_s)
+                self._await_killed(child, name, timeout_s)
+
+    def _await_killed(self, child: _Child, name: str, timeout_s: float) -> None:
+        try:
+            child.process.wait(timeout_s)
+        except (
+            subprocess.TimeoutExpired
+        ):  # the kernel holds it; the others are stopped all the same
+            _log.error("%s (process %d) is killed and does not end", name, child.process.pid)
 
     def stop_all(self) -> None:
         """End every child: who asks first, who answers, who learns last."""

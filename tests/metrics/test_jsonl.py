@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -101,6 +102,21 @@ def test_a_closed_file_takes_nothing(tmp_path: Path) -> None:
     appender.close()
     with pytest.raises(ValueError, match="closed"):
         appender.append({})
+
+
+def test_nobody_waits_for_who_sets_a_file_aside(tmp_path: Path) -> None:
+    """It may be stopped; the line is written to the file as it is."""
+    path = tmp_path / "m.jsonl"
+    appender = JsonlAppender(path, max_bytes=1)
+    appender.append({"n": 0})
+    with path.open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        appender.append({"n": 1})
+    assert [line["n"] for line in read_jsonl(path)] == [0, 1]
+    appender.append({"n": 2})
+    assert set_aside(path).exists()
+    assert [line["n"] for line in read_jsonl(path)] == [0, 1, 2]
+    appender.close()
 
 
 def write_many(path: str, writer: int, max_bytes: int | None = None) -> None:

@@ -244,6 +244,19 @@ def test_a_child_knows_its_parent_however_early_that_dies(supervisor):
     assert supervisor.tail("worker") == f"{os.getpid()} {os.getpid()}"
 
 
+def test_a_process_that_cannot_be_killed_keeps_no_other_alive(supervisor, caplog):
+    supervisor.start("learn", "stubborn", stdin="")
+    supervisor.start("worker", "sleeper", stdin="")
+    eventually(lambda: "deaf" in supervisor.tail("learn"))
+    held, other = (supervisor._children[name].process for name in ("learn", "worker"))
+    kill, held.kill = held.kill, lambda: None
+    supervisor.stop("learn", "worker", timeout_s=0.2)
+    kill()
+    assert held.wait(10) == -9
+    assert other.wait(10) == -15
+    assert f"learn (process {held.pid}) is killed and does not end" in caplog.text
+
+
 def test_a_process_that_will_not_stop_is_killed(supervisor, paths):
     supervisor.start("worker", "stubborn", stdin="")
     eventually(lambda: "deaf" in supervisor.tail("worker"))

@@ -101,12 +101,14 @@ class EnvironmentProcess:
     async def aclose(self) -> None:
         """End the process, with all that it started, and remove what they wrote for themselves."""
         stdin = self._process.stdin
-        if stdin is not None and not self.is_broken:
-            stdin.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_EXIT_S):
-                    await self._process.wait()
-        self._kill()
+        try:
+            if stdin is not None and not self.is_broken:
+                stdin.close()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_EXIT_S):
+                        await self._process.wait()
+        finally:
+            self._kill()
         if stdin is not None and not stdin.transport.is_closing():
             stdin.transport.abort()  # `wait` also waits for the pipes
         try:
@@ -122,7 +124,7 @@ class EnvironmentProcess:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 if process.environ().get(_MARK) == self._folder:
                     for each in (process, *process.children(recursive=True)):
-                        with contextlib.suppress(psutil.NoSuchProcess):
+                        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                             each.kill()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -182,8 +184,7 @@ class EnvironmentPool:
             try:
                 yield pool
             finally:
-                for environment in pool._free:
-                    await environment.aclose()
+                await asyncio.gather(*(environment.aclose() for environment in pool._free))
 
     @asynccontextmanager
     async def environment(self) -> AsyncIterator[EnvironmentProcess]:

@@ -68,6 +68,15 @@ def test_who_builds_it_may_be_late(monkeypatch):
         machine.close()
 
 
+def test_one_that_cannot_be_built_says_why_at_once(monkeypatch):
+    told = machine_module.INNER.replace("mount -t proc", "mount -t nosuch")
+    monkeypatch.setattr(machine_module, "INNER", told)
+    began = time.monotonic()
+    with pytest.raises(OSError, match=r"no machine can be built here: mount: .*proc"):
+        Machine().start()
+    assert time.monotonic() - began < machine_module._START_S / 2
+
+
 def test_one_that_is_not_up_in_time_is_given_up(monkeypatch):
     late(monkeypatch, 60)
     monkeypatch.setattr(machine_module, "_START_S", 1.0)

@@ -105,8 +105,11 @@ class Machine:
             self._outer.stdin.write(b"\n")
             self._outer.stdin.flush()  # and left open: its end is the machine's
             parent = int(self._await("inner", "up")["inner"])
-            children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
-            self._inner = int(children.split()[0])
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+            if not children:
+                told = self._last_words()
+                raise OSError(f"no machine can be built here: its first process has ended: {told}")
+            self._inner = int(children[0])
             self._namespace = namespace_of(self._inner)
         except BaseException:
             self.close()

@@ -65,7 +65,8 @@ inner=$!
 exec 3<&0
 { read -r _ <&3 || true; kill -9 -- "-$$"; } &
 echo "inner $inner"
-wait "$inner"
+wait "$inner" || true
+kill -9 -- "-$$"
 ' outer "$@"
 """
 """Arguments: folder, MiB, home, code of `INNER`, folders to hide.
