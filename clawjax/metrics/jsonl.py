@@ -73,16 +73,11 @@ class JsonlAppender:
         """Write to the file that has the name, once this one was set aside."""
         own = os.fstat(fd)
         if self._max_bytes is not None and own.st_size >= self._max_bytes:
-            with _locked_at_once(fd) as is_locked:  # of several writers one sets it aside
-                if not is_locked:
-                    return  # and what the others write meanwhile still belongs to it
-                if _inode(self._path) == own.st_ino:
-                    self._path.replace(set_aside(self._path))
-                renewed = _opened(self._path)
+            if not _moved_aside(fd, self._path):
+                return  # what is written meanwhile still belongs to it
         elif _inode(self._path) in (None, own.st_ino):
             return
-        else:
-            renewed = _opened(self._path)
+        renewed = _opened(self._path)
         os.close(fd)
         self._fd, self._is_torn = renewed, False
 
@@ -207,18 +202,18 @@ def _opened(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
 
 
-@contextlib.contextmanager
-def _locked_at_once(fd: int) -> Iterator[bool]:
-    """Whether the file is ours for the context; nobody waits, as who has it may be stopped."""
+def _moved_aside(fd: int, path: Path) -> bool:
+    """Of several writers one sets the file aside. False: another is at it, and may be stopped."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        yield False
-        return
+        return False
     try:
-        yield True
+        if _inode(path) == os.fstat(fd).st_ino:
+            path.replace(set_aside(path))
     finally:
         fcntl.flock(fd, fcntl.LOCK_UN)
+    return True
 
 
 def _inode(path: Path) -> int | None:

@@ -160,9 +160,8 @@ class Supervisor:
     def _await_killed(self, child: _Child, name: str, timeout_s: float) -> None:
         try:
             child.process.wait(timeout_s)
-        except (
-            subprocess.TimeoutExpired
-        ):  # the kernel holds it; the others are stopped all the same
+        except subprocess.TimeoutExpired:
+            # The kernel holds it: the others are stopped all the same.
             _log.error("%s (process %d) is killed and does not end", name, child.process.pid)
 
     def stop_all(self) -> None:

@@ -107,8 +107,7 @@ class Machine:
             parent = int(self._await("inner", "up")["inner"])
             children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
             if not children:
-                told = self._last_words()
-                raise OSError(f"no machine can be built here: its first process has ended: {told}")
+                raise self._failure("its first process has ended")
             self._inner = int(children[0])
             self._namespace = namespace_of(self._inner)
         except BaseException:
@@ -306,12 +305,11 @@ class Machine:
             # Not by readline: it may take more than a line, of which `select` then knows nothing.
             chunk = os.read(self._outer.stdout.fileno(), _OUTPUT_BYTES) if ready else b""
             if not chunk:
-                msg = f"no {' and '.join(words)} in {_START_S:g} s"
-                raise OSError(f"no machine can be built here: {self._last_words() or msg}")
+                raise self._failure(f"no {' and '.join(words)} in {_START_S:g} s")
             held += chunk
 
-    def _last_words(self) -> str:
-        """What a machine that cannot be built says of it."""
+    def _failure(self, why: str) -> OSError:
+        """The end of a machine that cannot be built: its last words, or `why` if it has none."""
         assert self._outer is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._outer.pid, signal.SIGKILL)
@@ -319,7 +317,8 @@ class Machine:
             _, told = self._outer.communicate(timeout=_STOP_S)
         except subprocess.TimeoutExpired as error:  # something that it started lives on
             told = error.stderr or b""
-        return told.decode("utf-8", "replace").strip()[-300:]
+        words = told.decode("utf-8", "replace").strip()[-300:]
+        return OSError(f"no machine can be built here: {words or why}")
 
 
 @cache
