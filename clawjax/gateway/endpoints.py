@@ -23,7 +23,7 @@ from clawjax.gateway.chat import ChatService, Sink
 from clawjax.gateway.completions import TokenBytes, failure_of, model_body
 from clawjax.gateway.dialects.chat import CHAT
 from clawjax.gateway.dialects.protocol import Dialect
-from clawjax.gateway.failures import report
+from clawjax.gateway.failures import StreamAborted, report
 from clawjax.gateway.feedback import FeedbackService, parse_feedback
 from clawjax.gateway.limits import UnderWay, check_size
 from clawjax.gateway.openai import ChatRequest
@@ -44,7 +44,6 @@ __all__ = [
     "HealthEndpoint",
     "ModelsEndpoint",
     "RootEndpoint",
-    "StreamAborted",
     "TokenCountEndpoint",
     "read_object",
     "run_while_connected",
@@ -55,10 +54,6 @@ _FAREWELL_S = 10.0
 """In which a client has to take the error event that ends its stream."""
 MODEL_ALIAS = "policy"
 """Names whatever model is being served."""
-
-
-class StreamAborted(Exception):  # noqa: N818 - says what happened
-    """Raised after a stream's error event so that the server drops the connection."""
 
 
 class ChatEndpoint:
@@ -138,6 +133,8 @@ class ChatEndpoint:
     ) -> None:
         try:
             await self._chat.answer(request, caller, self._measured(sink, arrived))
+        except StreamAborted:  # whoever has been let go is told nothing
+            raise
         except Exception as error:
             if not sink.has_started:
                 raise

@@ -16,11 +16,15 @@ from clawjax.errors import ClawError
 from clawjax.gateway.completions import Failure, failure_of
 from clawjax.gateway.dialects.anthropic_reply import failure_body
 
-__all__ = ["exception_handlers", "failure_response", "report"]
+__all__ = ["StreamAborted", "exception_handlers", "failure_response", "report"]
 
 _log = logging.getLogger(__name__)
 
 _ANTHROPIC_PREFIX = "/v1/messages"
+
+
+class StreamAborted(Exception):  # noqa: N818 - says what happened
+    """Raised where a response cannot be ended well, so that the server drops the connection."""
 
 
 def failure_response(

@@ -6,20 +6,25 @@ one event loop.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clawjax.config import LimitsConfig
 from clawjax.errors import WireError
 from clawjax.gateway.completions import failure_of
+from clawjax.gateway.failures import StreamAborted
 from clawjax.gateway.openai import ChatRequest
 from clawjax.gateway.wire import reject
 
-__all__ = ["LimitHeaders", "UnderWay", "check_size"]
+__all__ = ["LimitHeaders", "LimitSends", "UnderWay", "check_size"]
+
+_log = logging.getLogger(__name__)
 
 
 def check_size(request: ChatRequest, limits: LimitsConfig) -> None:
@@ -92,3 +97,31 @@ class LimitHeaders:
         )
         failure = failure_of(WireError(msg, status=431, code="headers_too_large"))
         await JSONResponse(failure.body, status_code=431)(scope, receive, send)
+
+
+class LimitSends:
+    """ASGI middleware: who does not take what is sent is let go, and so is what is held for it."""
+
+    def __init__(self, app: ASGIApp, limit_s: float) -> None:
+        """Wait `limit_s` for each part of a response to be taken."""
+        self._app = app
+        self._limit_s = limit_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on.
+
+        Raises:
+            StreamAborted: a part was not taken in time; whoever answers ends with it.
+        """
+
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._limit_s):
+                    await send(message)
+            except TimeoutError:
+                what = f"{scope['method']} {scope['path']}"
+                msg = f"{what} was broken off: nothing was read for {self._limit_s:.0f} s"
+                _log.warning(msg)
+                raise StreamAborted(msg) from None
+
+        await self._app(scope, receive, send_in_time if scope["type"] == "http" else send)

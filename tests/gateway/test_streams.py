@@ -9,6 +9,7 @@ import pytest
 
 from clawjax.errors import EngineError
 from clawjax.gateway import endpoints
+from clawjax.gateway.failures import StreamAborted
 from clawjax.records import FinishReason
 
 from .helpers import serving, user
@@ -138,7 +139,7 @@ async def test_a_client_that_stops_reading_is_let_go(make_gateway, monkeypatch):
             await asyncio.Future()
 
     async with asyncio.timeout(20):
-        with pytest.raises(endpoints.StreamAborted):
+        with pytest.raises(StreamAborted):
             await gateway.app(scope, receive, send)
 
 

@@ -15,6 +15,7 @@ from clawjax.engine.server.generate_route import GenerateRoute
 from clawjax.engine.server.generating import Generator
 from clawjax.engine.server.policies import Policies
 from clawjax.engine.server.shelf import WeightShelf
+from clawjax.gateway.limits import LimitSends
 from clawjax.gateway.origins import RefusePages
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import Engine
@@ -47,7 +48,10 @@ def create_app(startup: Startup, settings: Settings, api_key: str | None = None)
             Route("/v1/chat/completions", ChatRoute(startup, settings), methods=["POST"]),
             *ControlRoutes(startup, settings).routes(),
         ],
-        middleware=_admission(api_key),
+        middleware=[
+            *_admission(api_key),
+            Middleware(LimitSends, limit_s=settings.unread_timeout_s),
+        ],
         exception_handlers=handlers(),
     )
     app.router.redirect_slashes = False

@@ -28,6 +28,8 @@ class Settings:
     max_body_bytes: int = 1 << 26
     request_timeout_s: float = 3600.0
     """Of a chat completion."""
+    unread_timeout_s: float = 60.0
+    """A client that reads nothing for so long is let go: adapters wait for one another."""
     max_response_tokens: int = 512
     """Of a chat completion where the client names no limit."""
 

@@ -23,6 +23,7 @@ from clawjax.engine.server.generating import Generator
 from clawjax.engine.server.wire import SEED_RANGE, GenerateCall, parse_generate
 from clawjax.gateway.dialects.protocol import event
 from clawjax.gateway.endpoints import read_object, run_while_connected
+from clawjax.gateway.failures import StreamAborted
 
 __all__ = ["GenerateRoute", "send_events"]
 
@@ -89,6 +90,8 @@ async def send_events(events: AsyncGenerator[Json], send: Send) -> None:
         try:
             async for body in events:
                 await _send_event(body, send)
+        except StreamAborted:
+            raise
         except Exception as error:  # the response has begun: tell it in the stream
             await _send_event(failure_body(error)[1], send)
     await send({"type": "http.response.body", "body": _END, "more_body": False})

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from clawjax.engine.server.app import create_app, new_backend
 from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.shelf import WeightShelf
 from clawjax.engine.server.wire import Wanted
+from clawjax.gateway.failures import StreamAborted
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.protocols import TokenChunk
 from clawjax.records import FinishReason, Grammar, GrammarKind, SamplingParams
@@ -118,6 +120,30 @@ async def test_who_reads_slowly_misses_nothing(startup: Startup) -> None:
                 await asyncio.sleep(0.5)  # the reply ends meanwhile, with all room taken
     assert seen == sorted(set(seen))
     assert seen == list(range(seen[0], len(tokenizer.encode(said)) + 2, seen[1] - seen[0]))
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/completions", "/v1/chat/completions"])
+async def test_who_stops_reading_is_let_go(startup: Startup, path: str) -> None:
+    tokenizer, settings = tiny_tokenizer(), replace(SETTINGS, unread_timeout_s=0.1)
+    engine = FakeEngine(tokenizer, ["x" * 700], context_length=2048, token_delay_s=0.01)
+    startup.complete(new_backend(engine, tokenizer, WeightShelf("base", "v1"), settings))
+    body = {"stream": True, "model": "fake", "messages": [{"role": "user", "content": "hi"}]}
+    body |= {"text": "hi", "prompt": "hi", "sampling_params": {"max_new_tokens": 700}}
+    arriving = [{"type": "http.request", "body": json.dumps(body).encode()}]
+
+    async def receive() -> dict:
+        return arriving.pop() if arriving else await asyncio.Future()
+
+    async def send(message: dict) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Future()
+
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b""}
+    scope["headers"] = [(b"host", b"localhost")]
+    async with asyncio.timeout(20):
+        with pytest.raises(StreamAborted):
+            await create_app(startup, settings)(scope, receive, send)
+    assert len(engine.requests) == len(engine.cancelled) == 1
 
 
 async def test_the_probe_of_health_waits_for_no_weights(
