@@ -1,6 +1,7 @@
 """Weights & Biases, beside `metrics.jsonl` and never instead of it. The only importer of wandb.
 
-A `WandbMirror` reads the run's `metrics.jsonl` as it grows and forwards it, from any process.
+A `WandbMirror` reads the run's `metrics.jsonl` as it grows and forwards it, from any process. Its
+calls wait for W&B's own process, which may be stuck: `mirroring.Mirroring` waits for none of them.
 Invariant: an entry is forwarded once; where the mirror stands is kept in the run's folder, so a
 restarted run goes on in the same W&B run. Trouble with W&B is a warning: it never stops a run.
 """
@@ -12,8 +13,11 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from clawjax.metrics.jsonl import JsonlTail
 
@@ -26,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _STATE_FILE = "wandb.json"
 _PLOT_KEY = "report"
+_SERVICE = "wandb-core"
 _INIT_TIMEOUT_S = 15.0
 _FINISH_TIMEOUT_S = 30.0
 _SECRET_WORDS = ("api_key", "token", "secret", "password")
@@ -145,6 +150,13 @@ class WandbMirror:
             self._run.finish(exit_code=int(is_failed))
         except (wandb.Error, OSError) as error:
             logger.warning("W&B did not finish cleanly: %s", error)
+
+    def abandon(self) -> None:
+        """Kill W&B's process, from any thread: this one's end would wait for it without a limit."""
+        for child in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                if child.name() == _SERVICE:
+                    child.kill()
 
     def _save_state(self) -> None:
         """Note what was sent; where the disk takes no note, it may be sent twice."""

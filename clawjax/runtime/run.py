@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError, LogError
 from clawjax.gateway.redaction import Redactor
 from clawjax.learner.objective import describe
+from clawjax.metrics.mirroring import Mirroring
 from clawjax.metrics.wandb import WandbMirror
 from clawjax.models.load import load_tokenizer
 from clawjax.plan import find_architecture, render_plan, require_fit
@@ -68,13 +68,11 @@ def run(config: RunConfig) -> float | None:
         configure_logging(paths.process_log("supervisor"))
         report: dict[str, Any] | None = None
         sys.stdout.write(objective + "\n\n")
-        with ThreadPoolExecutor(1, "wandb") as thread:  # finding it unreachable takes its time
-            mirror = thread.submit(_mirror, config, paths)
-            if asyncio.run(_supervise(config, paths, mirror)):
+        with Mirroring(lambda: _mirror(config, paths)) as mirroring:
+            if asyncio.run(_supervise(config, paths, mirroring)):
                 report = report_run(config, paths, objective)
                 finish(paths, [report["after"]["style_score"]])
-            if (begun := mirror.result()) is not None:
-                begun.finish(summary=report, plot=paths.root / "report.png")
+            mirroring.finish(summary=report, plot=paths.root / "report.png")
     if report is None:
         sys.stdout.write(f"Stopped. Everything is in {paths.root}; the same command resumes.\n")
         return None
@@ -140,9 +138,7 @@ def _mirror(config: RunConfig, paths: RunPaths) -> WandbMirror | None:
     )
 
 
-async def _supervise(
-    config: RunConfig, paths: RunPaths, mirror: Future[WandbMirror | None]
-) -> bool:
+async def _supervise(config: RunConfig, paths: RunPaths, mirroring: Mirroring) -> bool:
     """Returns whether the job was finished, rather than stopped by a signal."""
     supervisor = Supervisor(
         paths,
@@ -151,7 +147,7 @@ async def _supervise(
         max_log_bytes=config.monitor.max_file_bytes,
     )
     wire = encode_config(config)
-    with Watch(config, paths, supervisor, mirror) as watch:
+    with Watch(config, paths, supervisor, mirroring) as watch:
         try:
             supervisor.start("serve", "clawjax.runtime.serve", stdin=wire)
             supervisor.start("learn", "clawjax.runtime.learn", stdin=wire, is_needed=False)

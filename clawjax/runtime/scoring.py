@@ -13,6 +13,7 @@ from statistics import fmean
 
 from clawjax.config import RunConfig
 from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.metrics.mirroring import Mirroring
 from clawjax.metrics.wandb import WandbMirror
 from clawjax.protocols import Monitor
 from clawjax.runtime.paths import RunPaths, write_json
@@ -77,19 +78,15 @@ def mirrored(config: RunConfig, paths: RunPaths) -> Iterator[Callable[[], object
         name: dataclasses.asdict(getattr(config, name))
         for name in ("model", "engine", "learner", "objective", "reward", "suite", "agent", "user")
     }
-    begun = WandbMirror.start(
-        paths.root,
-        settings,
-        mode=config.monitor.wandb.value,
-        project=config.monitor.wandb_project,
-        name=config.run.name,
-    )
-    if begun is None:
-        yield lambda: None
-        return
-    try:
-        yield begun.forward
-    except BaseException:
-        begun.finish(is_failed=True)
-        raise
-    begun.finish()
+
+    def begin() -> WandbMirror | None:
+        return WandbMirror.start(
+            paths.root,
+            settings,
+            mode=config.monitor.wandb.value,
+            project=config.monitor.wandb_project,
+            name=config.run.name,
+        )
+
+    with Mirroring(begin) as mirroring:
+        yield mirroring.forward

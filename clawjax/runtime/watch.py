@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -21,7 +20,7 @@ from clawjax.config.hosts import url_of
 from clawjax.metrics.hacking import HackWatch
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.metrics.live import LatestMetrics, LiveView
-from clawjax.metrics.wandb import WandbMirror
+from clawjax.metrics.mirroring import Mirroring
 from clawjax.runtime.news import WeightNews
 from clawjax.runtime.paths import RunPaths, note_json, read_json
 from clawjax.runtime.supervisor import Supervisor
@@ -46,13 +45,13 @@ class Watch:
         config: RunConfig,
         paths: RunPaths,
         supervisor: Supervisor,
-        mirror: Future[WandbMirror | None],
+        mirroring: Mirroring,
     ) -> None:
-        """Prepare; `run` does the looking. Nothing is mirrored before `mirror` has begun."""
+        """Prepare; `run` does the looking."""
         self._url = f"{url_of(config.gateway.host, config.gateway.port)}/healthz"
         self._paths = paths
         self._supervisor = supervisor
-        self._mirror = mirror
+        self._mirroring = mirroring
         self._interval_s = config.monitor.interval_s
         self._monitor = JsonlMonitor(
             paths.metrics, source="supervisor", max_bytes=config.monitor.max_file_bytes
@@ -137,9 +136,7 @@ class Watch:
         self._monitor.log({"process/rss_bytes": float(self._supervisor.rss_bytes)})
         await asyncio.to_thread(self._look_for_hacking)
         self._keep_clock()
-        mirror = self._mirror.result() if self._mirror.done() else None
-        if mirror is not None:
-            await asyncio.to_thread(mirror.forward)
+        self._mirroring.forward()
 
     def _look_for_hacking(self) -> None:
         """Record whether the reward seems to be gamed; tell people when that begins."""

@@ -144,3 +144,34 @@ def test_a_dead_wandb_and_a_full_disk_are_warnings(tmp_path: Path) -> None:
     assert process.stdout.strip().endswith("sent 1 0")
     assert process.stderr.count("how far W&B has been told is not kept") == 1
     assert process.stderr.count("W&B takes no metrics any more") == 1
+
+
+MIRRORING_OF_A_STUCK_ONE = """
+import signal, sys, time
+from pathlib import Path
+import psutil
+from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.metrics.mirroring import Mirroring
+from clawjax.metrics.wandb import WandbMirror
+run_dir = Path(sys.argv[1])
+monitor = JsonlMonitor(run_dir / "metrics.jsonl")
+begin = lambda: WandbMirror.start(run_dir, {}, mode="offline", name="demo")
+with Mirroring(begin, timeout_s=1) as mirroring:
+    while not (run_dir / "wandb.json").exists():
+        time.sleep(0.05)
+    for child in psutil.Process().children():
+        child.send_signal(signal.SIGSTOP)
+    for step in range(4000):  # more than sockets hold
+        monitor.log({"train/loss": 1.0}, step=step)
+    mirroring.forward()
+"""
+
+
+def test_a_stuck_wandb_does_not_keep_a_run_from_ending(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", MIRRORING_OF_A_STUCK_ONE, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=90,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert "the mirror of the metrics is stuck" in process.stderr

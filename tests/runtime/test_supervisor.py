@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from clawjax.config import GatewayConfig, RunConfig, RunSection
 from clawjax.errors import ClawError, ConfigError, LearnerError, LogError, StoreError
 from clawjax.metrics.jsonl import set_aside
+from clawjax.metrics.mirroring import Mirroring
 from clawjax.runtime import child
 from clawjax.runtime.child import EXIT_CONFIG, EXIT_DISTRUST, EXIT_STORAGE
 from clawjax.runtime.paths import RunPaths, note_json, read_json, write_json
@@ -276,7 +277,7 @@ async def test_no_address_and_no_answer_ends_the_looking(paths, supervisor):
     transport = httpx.MockTransport(answer)
     for host in ("::1", "[::1]"):  # the second is no address
         config = RunConfig(run=RunSection(dir=str(paths.root)), gateway=GatewayConfig(host=host))
-        watch = Watch(config, paths, supervisor, Future())
+        watch = Watch(config, paths, supervisor, Mirroring(lambda: None))
         async with httpx.AsyncClient(transport=transport) as client:
             await watch._look(client)
     assert asked == ["::1"]
