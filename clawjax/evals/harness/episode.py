@@ -28,6 +28,7 @@ from clawjax.evals.harness.trajectory import (
     StepResult,
     Trajectory,
     messages_of,
+    rounds,
 )
 
 __all__ = ["play", "shorten"]
@@ -215,22 +216,28 @@ async def _reply(agent: Agent, episode: _Episode) -> AgentTurn:
 async def _carry_out(
     suite: Suite, turn: AgentTurn, environment: EnvironmentProcess, episode: _Episode
 ) -> tuple[Step, bool]:
+    """What comes of a reply, and whether that ends it; nothing is done beyond a limit."""
+    limits = episode.task.limits
     match _read(suite, turn, episode.brief):
         case FormatError(problem):
             return Step(turn, Parse.FORMAT_ERROR, problem), False
         case InvalidAction(problem):
             return Step(turn, Parse.INVALID_ACTION, problem), False
         case Parsed(actions):
-            executed: list[Executed] = []
+            step = Step(turn, Parse.PARSED)
             for action in actions:
                 if action.name == ANSWER:
                     episode.answer = str(action.arguments.get("text", ""))
                 episode.actions.append(action)
-                result = await _step(environment, action, episode.task.limits)
-                executed.append(Executed(action, result))
+                result = await _step(environment, action, limits)
+                step = dataclasses.replace(
+                    step, executed=(*step.executed, Executed(action, result))
+                )
                 if result.is_done or action.name == ANSWER:
-                    return Step(turn, Parse.PARSED, executed=tuple(executed)), True
-            return Step(turn, Parse.PARSED, executed=tuple(executed)), False
+                    return step, True
+                if _reached([*episode.steps, step], limits):
+                    break
+            return step, False
 
 
 def _read(suite: Suite, turn: AgentTurn, brief: Brief) -> Parsed | FormatError | InvalidAction:
@@ -251,10 +258,17 @@ def _limit_hit(steps: list[Step], limits: Limits) -> tuple[Outcome, str] | None:
     spent = sum(step.turn.usage.completion_tokens or 0 for step in steps)
     if limits.tokens is not None and spent >= limits.tokens:
         return Outcome.TASK_LIMIT, f"tokens: {spent} of {limits.tokens}"
+    return _reached(steps, limits)
+
+
+def _reached(steps: list[Step], limits: Limits) -> tuple[Outcome, str] | None:
+    """The limit of errors in a row or of actions, also in the middle of a reply."""
     if _in_a_row(steps, _is_malformed) >= limits.format_errors:
         return Outcome.INVALID_FORMAT, f"{limits.format_errors} replies in a row"
     if _in_a_row(steps, _is_refused) >= limits.action_errors:
         return Outcome.INVALID_ACTION, f"{limits.action_errors} replies in a row"
+    if limits.counts_actions and rounds(steps) >= limits.turns:
+        return Outcome.TASK_LIMIT, f"turns: {limits.turns}"
     return None
 
 
@@ -274,7 +288,7 @@ def _is_malformed(step: Step) -> bool:
 def _is_refused(step: Step) -> bool:
     if step.parse is Parse.INVALID_ACTION:
         return True
-    return bool(step.executed) and not any(each.result.is_valid for each in step.executed)
+    return not all(each.result.is_valid for each in step.executed)
 
 
 def shorten(text: str, limit: int) -> str:

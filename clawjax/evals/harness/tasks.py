@@ -67,6 +67,9 @@ class Limits:
 
     turns: int = 15
     """Replies of the agent."""
+    counts_actions: bool = False
+    """Whether each action counts as a reply: where a round is one action, as published, several
+    calls in one reply are as many rounds."""
     tokens: int | None = None
     """Tokens of all its replies together; None: no limit."""
     wall_s: float = 600.0
@@ -76,7 +79,7 @@ class Limits:
     format_errors: int = 3
     """Turns in a row without an action that can be read; so many end the episode."""
     action_errors: int = 3
-    """Turns in a row whose action is refused; so many end the episode."""
+    """Turns in a row with an action that is refused; so many end the episode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class Reference:
     actions: tuple[Action, ...] = ()
     """Calls of a good solution, for tool-call accuracy; without any it is not measured."""
     steps: int | None = None
-    """Turns of a good solution, for efficiency; None: not known, as where only the answer is."""
+    """Rounds of a good solution (`trajectory.rounds`), for efficiency; None: not known, as where
+    only the answer is."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "effective_outcome",
     "from_json",
     "messages_of",
+    "rounds",
     "to_json",
 ]
 
@@ -129,6 +130,11 @@ class Step:
     started_at: float = 0.0
     """Unix seconds."""
     ended_at: float = 0.0
+
+
+def rounds(steps: Sequence[Step]) -> int:
+    """As if each reply made one action: those carried out, and replies without any."""
+    return sum(max(1, len(step.executed)) for step in steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from clawjax.evals.harness.outcome import AGENTBENCH, UNSCORED, Outcome
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode
 from clawjax.evals.harness.tasks import Action, Task, ToolKind
-from clawjax.evals.harness.trajectory import Parse, Trajectory, effective_outcome
+from clawjax.evals.harness.trajectory import Parse, Trajectory, effective_outcome, rounds
 from clawjax.evals.metrics.agreement import agreement
 from clawjax.evals.metrics.calls import has_calls, match_calls
 from clawjax.evals.metrics.coherence import coherence
@@ -81,7 +81,7 @@ def episode_row(suite: Suite, episode: Episode, prices: Prices | None = None) ->
     outcome = effective_outcome(trajectory, score)
     value = None if outcome in UNSCORED else score.value
     optimal = task.reference.steps
-    steps = len(trajectory.steps)
+    steps = rounds(trajectory.steps)
     success = None if value is None else float(is_success(value))
     made, reference = trajectory.resolved_actions, task.reference.actions
     is_told = has_calls(reference)

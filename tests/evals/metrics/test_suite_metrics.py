@@ -1,16 +1,20 @@
 """Measures of trajectories, by hand-made cases and the formulas' own properties."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_suite import toy_suite, toy_task
 
+from clawjax.evals.harness.runner import Episode
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.harness.trajectory import (
     AgentTurn,
     Executed,
     Parse,
+    Score,
     Step,
     StepResult,
     Trajectory,
@@ -26,6 +30,7 @@ from clawjax.evals.metrics.statistics import (
     pass_hat_k,
     standard_error,
 )
+from clawjax.evals.metrics.summary import episode_row
 
 
 def acts(*names):
@@ -83,6 +88,15 @@ def path(*steps):
         steps=(Step(AgentTurn(), Parse.PARSED, executed=executed),),
         outcome="completed",
     )
+
+
+def test_several_actions_in_one_reply_are_as_many_steps():
+    task = toy_task(3)
+    silent = Step(AgentTurn(), Parse.FORMAT_ERROR, "Nothing was found.")
+    played = path("a1", "b2", "c3")
+    played = replace(played, steps=(*played.steps, silent))
+    row = episode_row(toy_suite(task), Episode(task, played, Score(1.0)))
+    assert (row["steps"], row["steps_over_optimal"], row["spl"]) == (4.0, 2.0, 0.5)
 
 
 def test_coherent_and_incoherent_plans():

@@ -193,7 +193,7 @@ def test_what_is_played_depends_on_sites_and_needs(tmp_path):
     assert {task.task_id for task in build(options).tasks} == {"44", "147", "293", "319", "432"}
     response = build({**options, "needs": "response"})
     assert {task.task_id for task in response.tasks} == {"147", "293", "319"}
-    assert response.version == "1, scorer fake"
+    assert response.version == "2, scorer fake"
     for wrong in ({"needs": "luck"}, {"path": str(tmp_path / "none")}, {"sites": {"x": "y"}}):
         with pytest.raises(ConfigError):
             build({**options, **wrong})

@@ -27,7 +27,7 @@ from clawjax.evals.web.grammar import WEB_TOOLS, canonical
 
 __all__ = ["SOLUTIONS", "VERSION", "MiniWobOptions", "build"]
 
-VERSION = "2"
+VERSION = "3"
 SOLUTIONS = Path(__file__).parents[2] / "data" / "miniwob_solutions.json"
 """Actions that solve some tasks, by task and seed; `solutions` records them."""
 
@@ -146,7 +146,12 @@ def _tasks(folder: Path, chosen: MiniWobOptions, solutions: Mapping[str, Any]) -
             system=SYSTEM,
             tools=TOOLS,
             split="all",
-            limits=Limits(turns=chosen.turns, wall_s=600.0, action_errors=chosen.turns),
+            limits=Limits(
+                turns=chosen.turns,
+                counts_actions=True,
+                wall_s=600.0,
+                action_errors=chosen.turns,
+            ),
             options={"page": name, "seed": seed},
             reference=_reference(solved.get(f"{name} {seed}", ())),
             metadata={"type": name},

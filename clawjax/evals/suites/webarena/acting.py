@@ -41,7 +41,13 @@ def launch(suite: str, options: Mapping[str, Any]) -> Launch:
 
 def limits(turns: int) -> Limits:
     """Of one episode."""
-    return Limits(turns=turns, wall_s=1800.0, observation_chars=16000, action_errors=turns)
+    return Limits(
+        turns=turns,
+        counts_actions=True,
+        wall_s=1800.0,
+        observation_chars=16000,
+        action_errors=turns,
+    )
 
 
 def passed_share(task: Task, trajectory: Trajectory, score: Score) -> float | None:

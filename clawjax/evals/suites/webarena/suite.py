@@ -52,7 +52,7 @@ __all__ = ["VERSION", "WebArenaOptions", "WebOptions", "build", "build_local"]
 
 _log = logging.getLogger(__name__)
 
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)

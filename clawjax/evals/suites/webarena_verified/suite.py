@@ -41,7 +41,7 @@ __all__ = ["VERSION", "VerifiedOptions", "build", "tasks_of"]
 _log = logging.getLogger(__name__)
 
 NAME = "webarena_verified"
-VERSION = "1"
+VERSION = "2"
 
 _STOP = "The task is done, or cannot be: end it, with the final response as JSON."
 _TEXT_RULES = f"{ACTIONS}\nstop [response]: {_STOP[0].lower()}{_STOP[1:]}"

@@ -1,19 +1,25 @@
 """Our household behaves like ALFWorld's, and replies are matched as AgentBench matches them."""
 
 import importlib.util
+import itertools
+import json
 
 import pytest
 
 from clawjax.errors import ConfigError
+from clawjax.evals.agents.scripted import ScriptedAgent
+from clawjax.evals.harness.outcome import Outcome
 from clawjax.evals.harness.protocols import InvalidAction, Parsed
+from clawjax.evals.harness.runner import Selection, run
+from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action, Setup
-from clawjax.evals.harness.trajectory import AgentTurn
+from clawjax.evals.harness.trajectory import AgentTurn, RawCall
 from clawjax.evals.suites.agentbench.household.chores import own_chores
 from clawjax.evals.suites.agentbench.household.environment import HouseholdEnvironment
 from clawjax.evals.suites.agentbench.household.goals import KINDS, Goal, plan
 from clawjax.evals.suites.agentbench.household.matching import nearest, sentence_bleu
-from clawjax.evals.suites.agentbench.household.suite import build
-from clawjax.evals.suites.agentbench.household.wording import offered, parse, read_offered
+from clawjax.evals.suites.agentbench.household.suite import STEPS, build
+from clawjax.evals.suites.agentbench.household.wording import ACT, offered, parse, read_offered
 from clawjax.evals.suites.agentbench.household.world import NOTHING, World
 
 ROOM = {
@@ -22,6 +28,16 @@ ROOM = {
     "microwave 1": [],
     "sinkbasin 1": [],
 }
+
+
+async def test_no_more_actions_than_the_published_steps_whatever_one_reply_holds(tmp_path):
+    suite = build({})
+    names = itertools.islice(itertools.cycle(["look", "inventory"]), STEPS + 5)
+    calls = [RawCall(f"{i}", ACT, json.dumps({"action": name})) for i, name in enumerate(names)]
+    agent = ScriptedAgent("hasty", lambda brief: [AgentTurn(calls=tuple(calls))])
+    [episode] = await run(suite, agent, EpisodeStore(tmp_path), Selection(limit=1))
+    assert episode.trajectory.outcome is Outcome.TASK_LIMIT
+    assert len(episode.trajectory.actions) == STEPS
 
 
 def told(world, *actions):

@@ -34,7 +34,7 @@ from clawjax.evals.suites.agentbench.prompts import choose_prompt
 
 __all__ = ["HouseholdOptions", "build"]
 
-VERSION = "1"
+VERSION = "2"
 STEPS = 35
 """`max_step` in `configs/tasks/alfworld.yaml`."""
 
@@ -132,7 +132,7 @@ def _task(
         tools=TOOLS,
         system=system,
         split=split,
-        limits=Limits(turns=STEPS, format_errors=1, action_errors=1),
+        limits=Limits(turns=STEPS, counts_actions=True, format_errors=1, action_errors=1),
         options=options,
         reference=Reference(actions=actions, steps=len(actions) or None),
         metadata={"type": kind},
