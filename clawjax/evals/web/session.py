@@ -81,7 +81,8 @@ class Session:
             origins: pages of these only; None: any page over HTTP but those of this machine and of
                 private networks.
             storage_state: cookies of logged-in users, as Playwright takes them: a path or a dict.
-            settle_s: waited after each action, before what it loads is waited for, seconds.
+            settle_s: waited on the first page and after each action, before what is loading is
+                waited for, seconds.
             viewport: width and height, pixels.
             har: file that the window's requests are written to when it is closed; see `web.har`.
         """
@@ -114,6 +115,7 @@ class Session:
             page = self.page if index == 0 else self._context.new_page()
             page.goto(url)
         self._front(self._context.pages[0])
+        self.settle()
 
     def look(self) -> PageText:
         """Read the page in front; what later actions' numbers refer to."""
@@ -176,12 +178,13 @@ class Session:
             self.page.wait_for_timeout(20)
         self.page.wait_for_load_state("load")
 
-    def other_page(self, url: str) -> Page:
-        """A page beside those of the agent, for checks after the episode."""
+    def other_page(self, url: str, settle_s: float = 0.0) -> Page:
+        """A page beside those of the agent, for checks after the episode, so long after loading."""
         front, page = self.page, self._context.new_page()
         self.page = front
         page.goto(url)
         page.wait_for_load_state("load")
+        page.wait_for_timeout(settle_s * 1000)
         return page
 
     def close(self) -> None:

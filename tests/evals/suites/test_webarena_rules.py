@@ -280,7 +280,7 @@ class Window:
     def may_open(self, url):
         return url.startswith("http://shop/")
 
-    def other_page(self, url):
+    def other_page(self, url, settle_s):
         raise self.error("net::ERR_CONNECTION_REFUSED")
 
 

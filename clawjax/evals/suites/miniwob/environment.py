@@ -49,7 +49,7 @@ class MiniWobEnvironment:
 
         Args:
             pages: MiniWoB++'s `html` folder.
-            settle_s: waited after each action, seconds.
+            settle_s: waited on the first page and after each action, seconds.
         """
         self._exits = contextlib.ExitStack()
         self._server = PageServer(Path(pages))

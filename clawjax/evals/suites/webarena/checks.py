@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["content_of"]
 
+_LIVE_SETTLE_S = 3.0
+"""What a live site still fills in after loading is waited for as `time.sleep(3)` does in WebArena's
+`evaluation_harness/evaluators.py` (HTMLContentEvaluator)."""
 _FUNCTION = "func:"
 _SCRIPTS = ("document.", "[...document.")
 
@@ -46,7 +49,8 @@ def content_of(target: Mapping[str, Any], session: Session, context: Context) ->
             url = call_helper(url.removeprefix(_FUNCTION), context)
         if url != "last" and not session.may_open(url):
             return ""  # e.g. of a post, and the agent ended on none
-        page = session.page if url == "last" else session.other_page(url)
+        settle_s = _LIVE_SETTLE_S if context.is_live else 0.0
+        page = session.page if url == "last" else session.other_page(url, settle_s)
     try:
         return html.unescape(_located(target, page, context))
     finally:

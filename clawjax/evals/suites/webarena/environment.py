@@ -47,7 +47,7 @@ class WebArenaEnvironment:
             hosts: names that the browser may look up besides the sites'; None: all.
             states: folder with the logged-in browsers' states, `shopping_state.json` and so on.
             shopping_admin: account of the shop's API, for helpers.
-            settle_s: waited after each action, seconds.
+            settle_s: waited on the first page and after each action, seconds.
             repetitions: so many equal actions in a row end the episode (of typing, anywhere).
             records_har: whether each episode's requests are recorded, for `inspect`.
         """
