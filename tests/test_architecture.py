@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clawjax"
-FOUNDATION = {"records", "protocols", "errors", "config", "json_schema", "openai_form", "texts"}
+FOUNDATION = {
+    *("records", "protocols", "errors", "config", "json_schema", "openai_form", "texts", "verdicts")
+}
 STORAGE = {"data", "engine", "keys", "linking", "models", "log", "metrics", "weights"}
 MIDDLE = FOUNDATION | STORAGE | {"review"}
 MAY_IMPORT = {

@@ -15,6 +15,7 @@ from clawjax.data.preferences import Preference, Provenance, Rated, RowError, pr
 from clawjax.linking.corrections import corrections
 from clawjax.log.replay import HasLinks, placed, replay
 from clawjax.records import FinishReason, JudgedTurn, Message, NextStateKind, Turn, TurnKind
+from clawjax.verdicts import combine
 
 __all__ = [
     "LoggedTurns",
@@ -50,7 +51,7 @@ class Scored(NamedTuple):
 
 
 def score_of(judged: JudgedTurn) -> Scored | None:
-    """What people said on purpose, else the mean of the verdicts; None where there is neither.
+    """What people said on purpose, else what the verdicts come to; None where there is neither.
 
     A label by a person who was asked counts before the user's own thumb, and this before modules.
     """
@@ -60,11 +61,11 @@ def score_of(judged: JudgedTurn) -> Scored | None:
     for state in judged.next_states:
         if state.kind is NextStateKind.FEEDBACK and state.score is not None:
             return Scored(state.score, Provenance.LIVE)
-    scores = [verdict.score for verdict in judged.verdicts if verdict.score is not None]
-    if not scores:
+    score = combine(judged.verdicts, {})
+    if score is None:
         return None
     is_live = _mean(judged, _OF_THE_USER) is not None
-    return Scored(fmean(scores), Provenance.LIVE if is_live else Provenance.AI)
+    return Scored(score, Provenance.LIVE if is_live else Provenance.AI)
 
 
 def rated_of(log: HasLinks) -> Iterator[Rated]:

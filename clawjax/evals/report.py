@@ -61,6 +61,8 @@ class RunFacts:
     """What the persona wants; completes "the user ..."."""
     objective: str = ""
     """The effective objective, in words."""
+    reward_weights: Mapping[str, float] = field(default_factory=dict)
+    """Per reward module, as the learner combines their scores; 1 where absent."""
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -68,7 +70,7 @@ def write_report(run_dir: Path, log: SqlTurnLog, facts: RunFacts) -> dict[str, A
     """Write all three files into the run's folder and return the content of `report.json`."""
     report = build_report(run_dir, log, facts)
     before, after = _evaluations(run_dir)
-    series = collect_series(replay(log), *_recorded(run_dir))
+    series = collect_series(replay(log), *_recorded(run_dir), facts.reward_weights)
     title = facts.model + (f": the user {facts.wish}" if facts.wish else "")
     plot_run(run_dir / "report.png", series, before=before, after=after, title=title)
     _replace(run_dir / "report.json", json.dumps(report, indent=2) + "\n")
@@ -85,7 +87,7 @@ def build_report(run_dir: Path, log: SqlTurnLog, facts: RunFacts) -> dict[str, A
     lineage = Lineage.of(store.versions())
     counts, counters = log.counts(), log.counters()
     has_learned, because = judge_learning(before, after, facts.policy_version)
-    agreement = judge_agreement(turns, user)
+    agreement = judge_agreement(turns, user, facts.reward_weights)
     ended = counts.trained + sum(counts.dropped.values())
     return {
         "learned": has_learned,

@@ -7,12 +7,13 @@ of every per-turn series is main turn `i` in order of arrival, and an unknown va
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from clawjax.records import JudgedTurn, TurnKind
+from clawjax.verdicts import combine
 
 __all__ = [
     "Agreement",
@@ -21,7 +22,6 @@ __all__ = [
     "judge_agreement",
     "lost_replies",
     "rolling",
-    "turn_score",
 ]
 
 _SIGNS = {"praise": 1, "complaint": -1}
@@ -52,18 +52,20 @@ class Agreement(NamedTuple):
     """Neutral reactions that were scored nevertheless."""
 
 
-def turn_score(judged: JudgedTurn) -> float | None:
-    """Mean score over the modules that gave one; None where all abstained."""
-    scores = [verdict.score for verdict in judged.verdicts if verdict.score is not None]
-    return fmean(scores) if scores else None
-
-
 def collect_series(
     turns: Iterable[JudgedTurn],
     metrics: Sequence[Mapping[str, Any]],
     user: Sequence[Mapping[str, Any]],
+    weights: Mapping[str, float],
 ) -> RunSeries:
-    """Line up what the log, the learner and the simulated user know of each main turn."""
+    """Line up what the log, the learner and the simulated user know of each main turn.
+
+    Args:
+        turns: with their verdicts.
+        metrics: of the run.
+        user: what the simulated user remembers of the turns.
+        weights: per reward module, as the learner combines their scores.
+    """
     main = sorted(
         (judged for judged in turns if judged.turn.kind is TurnKind.MAIN),
         key=lambda judged: judged.turn.arrived_at,
@@ -72,7 +74,7 @@ def collect_series(
     styles = {entry["response_id"]: entry.get("style") for entry in user}
     return RunSeries(
         style=tuple(styles.get(judged.turn.response_id) for judged in main),
-        reward=tuple(turn_score(judged) for judged in main),
+        reward=tuple(combine(judged.verdicts, weights) for judged in main),
         version=tuple(_first_version(judged) for judged in main),
         kl=tuple(
             (bisect_right(arrivals, entry["t"]), entry["train/kl"])
@@ -85,15 +87,14 @@ def collect_series(
 def judge_agreement(
     turns: Iterable[JudgedTurn],
     user: Sequence[Mapping[str, Any]],
-    *,
-    score: Callable[[JudgedTurn], float | None] = turn_score,
+    weights: Mapping[str, float],
 ) -> Agreement | None:
     """Compare verdicts with moods; None where no simulated user told its moods.
 
     Args:
         turns: with their verdicts.
         user: what the simulated user remembers of them.
-        score: of the verdicts on a turn together; of a run, as its learner combines them.
+        weights: per reward module, as the learner combines their scores.
     """
     moods = {entry["response_id"]: entry.get("mood") for entry in user}
     if not moods:
@@ -101,7 +102,7 @@ def judge_agreement(
     right = wrong = scored = abstained = neutral_scored = 0
     for judged in turns:
         mood = moods.get(judged.turn.response_id)
-        found = score(judged)
+        found = combine(judged.verdicts, weights)
         if mood == "neutral":
             neutral_scored += found is not None
         elif mood in _SIGNS and found is None:

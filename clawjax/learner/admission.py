@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from clawjax.config import PROCESS, LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.credit.base import AdmittedTurn
-from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK, combine
 from clawjax.log.replay import GREEDY_BELOW
 from clawjax.records import (
     DropReason,
@@ -23,6 +22,7 @@ from clawjax.records import (
     Verdict,
 )
 from clawjax.review.steps import process_score
+from clawjax.verdicts import EXPLICIT_FEEDBACK, combine
 
 __all__ = ["Admit", "Decision", "Drop", "Wait", "admit", "score_of", "unfit"]
 

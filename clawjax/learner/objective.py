@@ -25,8 +25,8 @@ from clawjax.config import (
     StepScheme,
     Teacher,
 )
-from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK
 from clawjax.learner.formula import formula, practice_formula, terms
+from clawjax.verdicts import EXPLICIT_FEEDBACK
 
 __all__ = ["describe"]
 

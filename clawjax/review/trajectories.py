@@ -15,7 +15,8 @@ Owns the format `clawjax.trajectory/1`, one object per line:
       score     the step's worth, -1 to 1 or null, every aspect weighing the same
       judges    score per reward module, null where it abstained
       became    `trained@VERSION`, the reason it was dropped for, or null
-    outcome     the newest score of the task's turns but for those of its steps, or null
+    outcome     the newest score of the task's turns but for those of its steps, or null; of a
+                turn with several, a person's, else the user's thumb, else their mean
 
 A task begins with a message of the user and goes on while tools answer.
 """
@@ -32,6 +33,7 @@ from clawjax.log.store import SqlTurnLog
 from clawjax.openai_form import message_form
 from clawjax.records import JudgedTurn, NextStateKind, Outcome, TurnKind, Verdict
 from clawjax.review.steps import process_score
+from clawjax.verdicts import combine
 
 __all__ = ["FORMAT", "trajectories"]
 
@@ -108,11 +110,8 @@ def _labels(verdicts: Sequence[Verdict]) -> tuple[dict[str, float], dict[str, st
 
 
 def _outcome_of(verdicts: Sequence[Verdict]) -> float | None:
-    """People's score, else the mean of the modules' that judge more than the step."""
-    scores = {v.module: v.score for v in verdicts if v.score is not None and v.module != PROCESS}
-    if HUMAN in scores:
-        return scores[HUMAN]
-    return sum(scores.values()) / len(scores) if scores else None
+    """The turn's score by those who judge more than the step."""
+    return combine([verdict for verdict in verdicts if verdict.module != PROCESS], {})
 
 
 def _became(outcome: Outcome | None) -> str | None:

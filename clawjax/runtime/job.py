@@ -131,6 +131,7 @@ def report_run(config: RunConfig, paths: RunPaths, objective: str) -> dict[str, 
         persona=persona.name,
         wish=persona.description,
         objective=objective,
+        reward_weights=config.reward.weights,
         versions=versions(),
     )
     report = write_report(paths.root, log, facts)

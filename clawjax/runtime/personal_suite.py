@@ -33,7 +33,6 @@ from clawjax.evals.personal import StyleResult, evaluate_style
 from clawjax.evals.retention import closed_form_accuracy, nll_per_token
 from clawjax.evals.series import judge_agreement, lost_replies
 from clawjax.evals.stability import sessions_to_stable
-from clawjax.learner.credit.combine import combine
 from clawjax.learner.objective import describe
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
@@ -304,7 +303,7 @@ def conversation(
     counts = log.counts()
     turns = list(replay(log))
     user = read_jsonl(folder / "user.jsonl")
-    agreement = judge_agreement(turns, user, score=lambda judged: combine(judged.verdicts, weights))
+    agreement = judge_agreement(turns, user, weights)
     styles = [entry["style"] for entry in user]
     starts = range(0, len(styles), turns_per_update)
     return {

@@ -43,7 +43,8 @@ def test_a_task_is_its_steps_and_people_correct_what_the_machine_said(tmp_path):
         first_step("b1"),
         last_step("a2", "a1"),
         reaction("a2"),
-        said(-0.5, turn_id="a2"),
+        said(-0.5, turn_id="a2", module="feedback"),
+        said(1.0, turn_id="a2", module="reward_model"),
     )
     found = list(trajectories(log))
     assert [[step["turn_id"] for step in task["steps"]] for task in found] == [["b1"], ["a1", "a2"]]

@@ -14,7 +14,6 @@ import pytest
 from clawjax.cli import main
 from clawjax.config import CompositeConfig, CompositeRule, LlmJudgeConfig, RewardConfig
 from clawjax.errors import ConfigError, JudgeAwayError
-from clawjax.learner.credit.combine import combine
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import Component, Verdict
 from clawjax.review.calibration import Calibration, calibrate
@@ -25,6 +24,7 @@ from clawjax.rewards.llm_judge import LlmJudgeReward
 from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.testing import FakeReward, temporary_log
+from clawjax.verdicts import combine
 
 from .reward_records import feedback, make_turn, session_closed, user_says
 from .worker_runs import link, running, until

@@ -9,7 +9,6 @@ import pytest
 
 from clawjax.config import HumanConfig, LlmJudgeConfig, RewardConfig
 from clawjax.errors import ConfigError, RewardError
-from clawjax.learner.credit.combine import combine
 from clawjax.records import Message, Verdict
 from clawjax.review.queue import ReviewQueue
 from clawjax.rewards.examples import read_examples
@@ -18,6 +17,7 @@ from clawjax.rewards.prompts import PROMPT_DIGEST, Example, build_messages, prom
 from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.testing import FakeReward, temporary_log
+from clawjax.verdicts import combine
 
 from .reward_records import feedback, make_turn, user_says
 

@@ -15,7 +15,6 @@ from clawjax.learner.credit.base import (
     by_user,
 )
 from clawjax.learner.credit.binary_rl import binary_rl
-from clawjax.learner.credit.combine import combine
 from clawjax.learner.credit.dpo import dpo
 from clawjax.learner.credit.praised_only import praised_only
 from clawjax.learner.credit.stepwise import stepwise
@@ -28,7 +27,6 @@ __all__ = [
     "LogRatios",
     "build_credit",
     "by_user",
-    "combine",
 ]
 
 

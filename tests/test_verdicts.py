@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawjax.learner.credit import combine
 from clawjax.records import Verdict
+from clawjax.verdicts import combine
 
 SCORES = st.none() | st.floats(-1, 1)
 

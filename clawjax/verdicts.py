@@ -1,4 +1,4 @@
-"""From the verdicts on a turn to the one score that the objective sees.
+"""From the verdicts on a turn to its one score: what trains, and what is told of it.
 
 Invariant: an abstention never becomes a number.
 """
