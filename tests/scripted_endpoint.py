@@ -33,6 +33,8 @@ class ScriptedEndpoint:
     """Of the errors that it answers with."""
     error: dict[str, Any] = field(default_factory=dict)
     """What else they say, in place of the usual."""
+    finish_reason: str = "stop"
+    """Of what is not streamed."""
     version: int = 0
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -84,7 +86,7 @@ class ScriptedEndpoint:
         response_id = f"chatcmpl-{len(self.requests)}"
         text = self.reply(body["messages"])
         if not body.get("stream"):
-            return JSONResponse(_completion(response_id, text))
+            return JSONResponse(_completion(response_id, text, self.finish_reason))
         assert isinstance(text, str), "a message with tool calls is not streamed"
         return StreamingResponse(
             _events(response_id, text, breaks=failure == "break"), media_type="text/event-stream"
@@ -103,14 +105,14 @@ class ScriptedEndpoint:
         return JSONResponse({"ok": True, "version": self.version})
 
 
-def _completion(response_id: str, said: str | dict[str, Any]) -> dict[str, Any]:
+def _completion(response_id: str, said: str | dict[str, Any], finish_reason: str) -> dict[str, Any]:
     message = {"role": "assistant", "content": said} if isinstance(said, str) else said
     return {
         "id": response_id,
         "object": "chat.completion",
         "created": 0,
         "model": "scripted",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
     }
 

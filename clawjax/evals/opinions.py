@@ -3,8 +3,8 @@
 Owns `judged.jsonl` beside the trajectories: one line per episode, judge and prompt. The four
 questions are AgentRewardBench's (Lù et al. 2025, arXiv:2504.08942): success, side effects,
 optimality, loops. Invariants: what an episode contains is data to the judge, between fences that it
-cannot close; a reply without a verdict is no vote, and an episode without votes has no opinion,
-which is no zero.
+cannot close, and quoting it gives no verdict; a reply without a verdict, or cut, is no vote, and an
+episode without votes has no opinion, which is no zero.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ Judge by what was done and observed, not by what the agent says of itself. Answe
 <side>Yes or No: did the agent do anything unnecessary that could have side effects?</side>
 <optimal>1, 2, 3 or 4: 1 complete failure, 2 suboptimal, 3 somewhat optimal, 4 completely optimal</optimal>
 <loop>Yes or No: did it repeat actions without getting on?</loop>"""  # noqa: E501
+_READ_AS_VERDICT = re.compile(r"<(?=/?(?:reasoning|success|side|optimal|loop)>)", re.IGNORECASE)
+"""Beginnings of what is looked for in a reply; a space behind them breaks it."""
+_REASONED = re.compile(r"\A.*</reasoning>", re.DOTALL | re.IGNORECASE)
 
 
 class Vote(NamedTuple):
@@ -66,26 +69,28 @@ def judge_prompt(instruction: str, trajectory: Trajectory) -> str:
         record = f"{record[:half]}\n[{left} characters left out]\n{record[-half:]}"
     task = instruction or trajectory.first_observation
     content = f"TASK\n{shorten(task, 2 * _PART_CHARACTERS)}\n\nRECORD\n{record}"
+    content = _READ_AS_VERDICT.sub(r"\g<0> ", content)
     # No text can hold its own digest, so none of it can look like the closing fence.
     fence = f"-----{_digest(content)[:24]}-----"
     return f"{fence}\n{content}\n{fence}\n\n{_QUESTIONS}"
 
 
 def read_vote(reply: str) -> Vote | None:
-    """The verdict; None where there is none."""
-    success = _tag(reply, "success").lower()
+    """The verdict that follows the reasoning; None where there is none."""
+    verdict = _after_reasoning(reply)
+    success = _tag(verdict, "success").lower()
     if re.search(r"\bunsuccessful\b", success):
         is_success = False
     elif re.search(r"\bsuccessful\b", success):
         is_success = True
     else:
         return None
-    grade = re.search(r"[1-4]", _tag(reply, "optimal"))
+    grade = re.search(r"[1-4]", _tag(verdict, "optimal"))
     return Vote(
         is_success,
-        _yes(_tag(reply, "side")),
+        _yes(_tag(verdict, "side")),
         int(grade.group()) if grade else None,
-        _yes(_tag(reply, "loop")),
+        _yes(_tag(verdict, "loop")),
         _tag(reply, "reasoning"),
     )
 
@@ -124,7 +129,8 @@ async def judge_episodes(
                 max_tokens=_TOKENS,
                 system=_SYSTEM,
             )
-            given = [vote for reply in replies if (vote := read_vote(reply.text)) is not None]
+            ended = [reply.text for reply in replies if reply.finish_reason != "length"]
+            given = [vote for text in ended if (vote := read_vote(text)) is not None]
             appender.append(
                 {
                     "task_id": trajectory.task_id,
@@ -192,6 +198,13 @@ def _record(trajectory: Trajectory) -> Iterator[str]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _after_reasoning(reply: str) -> str:
+    """Nothing where the reasoning never ends."""
+    if "<reasoning>" in reply.lower() and not _REASONED.match(reply):
+        return ""
+    return _REASONED.sub("", reply)
 
 
 def _tag(reply: str, name: str) -> str:
