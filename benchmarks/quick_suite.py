@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from _markdown import number, table
+from _markdown import interval, number, table
 from _result import Goal, largest, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,8 +132,7 @@ def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
 def _line(row: Mapping[str, Any]) -> list[str]:
     if not row["is_played"]:
         return [row["suite"], "not played on this machine", *[""] * 6]
-    low, high = row["interval"] or (None, None)
-    told = f"{number(row['success'], '.2f')} ({number(low, '.2f')} to {number(high, '.2f')})"
+    told = f"{number(row['success'], '.2f')} ({interval(row['interval'], absent='not known')})"
     ended = ", ".join(f"{name} {n}" for name, n in row["outcomes"].items())
     return [
         f"[{row['suite']}]({row['suite']}.html)",

@@ -7,17 +7,17 @@ from typing import Any
 
 from clawjax.errors import ConfigError
 from clawjax.evals.harness.runner import Episode
-from clawjax.evals.metrics.statistics import mcnemar, paired_bootstrap
+from clawjax.evals.metrics.statistics import mcnemar, paired_difference
 from clawjax.evals.metrics.summary import by_task, is_success
-from clawjax.evals.reporting.markdown import table
+from clawjax.evals.reporting.markdown import UNKNOWN, interval, table
 
 __all__ = ["compare", "render_comparison"]
 
 
 def compare(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any]:
-    """Paired bootstrap of the mean scores, McNemar's test of the successes.
+    """Difference of the mean scores, McNemar's test of the successes.
 
-    Trials of a task are averaged for the bootstrap and compared one by one in McNemar's test;
+    Trials of a task are averaged for the difference and compared one by one in McNemar's test;
     what either lacks a score of is left out. Scores have to be by one version of the suite; the
     episodes may have been played under two, and then it says so.
 
@@ -25,7 +25,7 @@ def compare(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any]:
         ConfigError: different suites or data; nothing that both have a score of.
     """
     _check(a, b)
-    paired = paired_bootstrap(by_task(a), by_task(b))
+    paired = paired_difference(by_task(a), by_task(b))
     if paired is None:
         msg = "the two have no scored task in common: run both on the same selection"
         raise ConfigError(msg)
@@ -41,12 +41,11 @@ def compare(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any]:
 
 def render_comparison(found: dict[str, Any]) -> str:
     """As Markdown."""
-    low, high = found["ci"]
     test = found["mcnemar"]
     rows = [
         ["tasks compared", str(found["n"])],
-        ["mean score of B less A", f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})"],
-        ["p, paired bootstrap", f"{found['p_value']:.4f}"],
+        ["mean score of B less A", f"{found['difference']:+.3f} ({interval(found['ci'], '+.3f')})"],
+        ["p, sign flips", UNKNOWN if found["p_value"] is None else f"{found['p_value']:.4f}"],
         ["solved by A only / B only", f"{test['only_a']} / {test['only_b']}"],
         ["p, McNemar exact", f"{test['p_value']:.4f}"],
     ]

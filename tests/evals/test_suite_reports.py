@@ -106,6 +106,8 @@ async def test_the_page_is_whole_and_escapes_what_others_wrote(tmp_path):
     suite, episodes = await played(tmp_path, evil, suite)
     write_report(suite, episodes, EpisodeStore(tmp_path))
     page = (tmp_path / "report.html").read_text()
+    assert "95 % interval not known." in page
+    assert "0.000 (not known)" in (tmp_path / "report.md").read_text()
     tags = Tags()
     tags.feed(page)
     assert "script" not in tags.seen
@@ -130,6 +132,10 @@ async def test_two_agents_are_compared(tmp_path):
     found = compare(bad, good)
     assert (found["difference"], found["n"]) == (1.0, 4)
     assert found["mcnemar"] == {"only_a": 0, "only_b": 4, "p_value": 0.125}
-    assert "+1.000" in render_comparison(found)
+    assert found["p_value"] == 0.125
+    assert "+1.000 (+1.000 to +1.000)" in render_comparison(found)
+    alone = render_comparison(compare(bad[:1], good[:1]))
+    assert "+1.000 (not known)" in alone
+    assert "| p, sign flips | not known |" in alone
     with pytest.raises(ConfigError, match="no episode"):
         compare([], good)

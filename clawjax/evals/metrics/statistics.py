@@ -1,6 +1,7 @@
 """Means with their uncertainty, repeated trials, and comparisons of two agents.
 
-Invariant: nothing here sees an unscored episode; who calls leaves them out and counts them.
+Invariants: nothing here sees an unscored episode; who calls leaves them out and counts them. What
+one task alone cannot tell, an interval or a p-value, is None.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ __all__ = [
     "Paired",
     "clustered_bootstrap",
     "mcnemar",
-    "paired_bootstrap",
+    "paired_difference",
     "pass_at_k",
     "pass_hat_k",
     "standard_error",
 ]
 
 _SAMPLES = 2000
+_FEWEST = 2
+"""Tasks that an interval or a p-value takes."""
+_ROUNDING = 1e-9
 
 Clusters = Mapping[str, Sequence[float]]
 """Scores by task: the trials of one task are not independent of one another."""
@@ -46,10 +50,10 @@ def clustered_bootstrap(
 ) -> tuple[float, float] | None:
     """Percentile interval of the mean, tasks resampled with all their trials (Efron 1979).
 
-    None where nothing was scored. The same each time.
+    None of fewer than two scored tasks. The same each time.
     """
     groups = [list(values) for _, values in sorted(clusters.items()) if values]
-    if not groups:
+    if len(groups) < _FEWEST:
         return None
     rng = random.Random(seed)
     means = sorted(
@@ -63,15 +67,15 @@ class Paired(NamedTuple):
     """How much better B is than A on the same tasks."""
 
     difference: float
-    ci: tuple[float, float]
-    """95 %."""
-    p_value: float
-    """Two-sided, from the bootstrap: how often the sign is the other one, twice; at most 1."""
+    ci: tuple[float, float] | None
+    """95 %, tasks resampled; None of one task, as is `p_value`."""
+    p_value: float | None
+    """Two-sided: how often signs by chance put the mean as far from 0."""
     n: int
     """Tasks compared."""
 
 
-def paired_bootstrap(
+def paired_difference(
     a: Clusters, b: Clusters, *, samples: int = _SAMPLES, seed: int = 0
 ) -> Paired | None:
     """Difference of the mean scores of tasks that both have; None where there is none."""
@@ -79,11 +83,11 @@ def paired_bootstrap(
     if not shared:
         return None
     differences = [fmean(b[task]) - fmean(a[task]) for task in shared]
+    if len(shared) < _FEWEST:
+        return Paired(fmean(differences), None, None, len(shared))
     rng = random.Random(seed)
     means = sorted(fmean(rng.choices(differences, k=len(differences))) for _ in range(samples))
-    below = sum(mean <= 0 for mean in means) / samples
-    above = sum(mean >= 0 for mean in means) / samples
-    p_value = min(1.0, 2 * min(below, above))
+    p_value = _sign_flips(differences, rng, samples)
     return Paired(fmean(differences), _percentiles(means, 0.95), p_value, len(shared))
 
 
@@ -126,6 +130,25 @@ def pass_hat_k(counts: Sequence[tuple[int, int]], k: int) -> float | None:
     """
     values = [math.comb(c, k) / math.comb(n, k) for n, c in counts if n >= k]
     return fmean(values) if values else None
+
+
+def _sign_flips(differences: Sequence[float], rng: random.Random, samples: int) -> float:
+    """Share of sign assignments whose sum is as far from 0 as that of `differences`.
+
+    Of all 2^n where those are at most `samples` (Fisher's exact randomisation test), else of so
+    many drawn ones and the given one (Phipson and Smyth 2010): never below 1/(samples + 1).
+    """
+    n = len(differences)
+    least = abs(sum(differences)) - _ROUNDING
+    is_exact = 2**n <= samples
+    drawn = range(2**n) if is_exact else (rng.getrandbits(n) for _ in range(samples))
+    as_far = sum(abs(_flipped(differences, bits)) >= least for bits in drawn)
+    return as_far / 2**n if is_exact else (as_far + 1) / (samples + 1)
+
+
+def _flipped(differences: Sequence[float], bits: int) -> float:
+    """Their sum, with the sign of difference i the other one where bit i is set."""
+    return sum(-each if bits >> i & 1 else each for i, each in enumerate(differences))
 
 
 def _percentiles(ordered: Sequence[float], level: float) -> tuple[float, float]:

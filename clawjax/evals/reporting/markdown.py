@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["render_overview", "render_summary", "table"]
+__all__ = ["UNKNOWN", "interval", "render_overview", "render_summary", "table"]
 
 Summary = Mapping[str, Any]
+UNKNOWN = "not known"
+"""In place of an interval or a p-value that so few tasks do not tell."""
 
 _HEAD = ("suite", "agent", "tasks", "success", "score", "pass^k", "steps", "format", "unscored")
 
@@ -44,6 +46,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def interval(bounds: Sequence[float] | None, form: str = ".3f") -> str:
+    """From one bound to the other."""
+    return UNKNOWN if bounds is None else f"{bounds[0]:{form}} to {bounds[1]:{form}}"
 
 
 def _cell(text: str) -> str:
@@ -89,9 +96,7 @@ def _measures(summary: Summary) -> Iterable[list[str]]:
 def _uncertain(found: Mapping[str, Any]) -> str:
     if found["value"] is None:
         return "not measured"
-    interval = found["ci"]
-    told = "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"
-    return f"{found['value']:.3f}{told}"
+    return f"{found['value']:.3f} ({interval(found['ci'])})"
 
 
 def _number(value: float | None) -> str:

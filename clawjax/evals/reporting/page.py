@@ -14,7 +14,7 @@ from typing import Any
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode
 from clawjax.evals.harness.trajectory import Score, Step, effective_outcome
-from clawjax.evals.reporting.markdown import Summary
+from clawjax.evals.reporting.markdown import Summary, interval
 
 __all__ = ["render_html"]
 
@@ -47,7 +47,7 @@ def _summary(summary: Summary) -> Iterable[str]:
     yield (
         f"<p>{summary['tasks']} tasks, {summary['episodes']} episodes: {summary['scored']} scored, "
         f"{summary['unscored']} unscored. Success {_number(success['value'])}, 95 % interval "
-        f"{escape(json.dumps(success['ci']))}.</p>"
+        f"{interval(success['ci'])}.</p>"
     )
     yield from _table("Outcomes", summary["outcomes"])
     yield from _table("Repeated trials: all of k succeed (pass^k)", summary["pass"]["pass^k"])

@@ -25,7 +25,7 @@ from clawjax.evals.metrics.coherence import coherence
 from clawjax.evals.metrics.statistics import (
     clustered_bootstrap,
     mcnemar,
-    paired_bootstrap,
+    paired_difference,
     pass_at_k,
     pass_hat_k,
     standard_error,
@@ -141,18 +141,29 @@ def test_trials_of_a_task_are_no_independent_evidence():
     few = clustered_bootstrap({"a": [1.0] * 10, "b": [0.0] * 10})
     assert few == (0.0, 1.0)
     assert clustered_bootstrap({}) is None
-    assert clustered_bootstrap({"a": [1.0], "b": []}) == (1.0, 1.0)
+    assert clustered_bootstrap({"a": [1.0, 0.0, 1.0], "b": []}) is None, "one task says no more"
 
 
 def test_a_paired_comparison():
     a = {str(i): [0.0] for i in range(20)}
     b = {str(i): [float(i < 15)] for i in range(20)}
-    found = paired_bootstrap(a, b)
+    found = paired_difference(a, b)
     assert (found.difference, found.n) == (0.75, 20)
     assert found.ci[0] > 0.4
-    assert found.p_value < 0.01
-    assert paired_bootstrap(a, a).p_value == 1.0
-    assert paired_bootstrap(a, {"other": [1.0]}) is None
+    assert found.p_value == 1 / 2001  # 2^-14, of which 2000 draws tell no more
+    assert paired_difference(a, a).p_value == 1.0
+    assert paired_difference(a, {"other": [1.0]}) is None
+    assert paired_difference({"a": [0.0]}, {"a": [1.0]}) == (1.0, None, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("gains", "p_value"), [((1, 1, 0.1), 0.25), ((1, -1), 1), ((0.3, 0.1), 0.5)]
+)
+def test_few_tasks_settle_nothing(gains, p_value):
+    """Of three that all go one way, two of eight sign assignments are as far from 0."""
+    a = {str(i): [0.0] for i in range(len(gains))}
+    b = {str(i): [gain] for i, gain in enumerate(gains)}
+    assert paired_difference(a, b).p_value == p_value
 
 
 def test_mcnemars_exact_test():
