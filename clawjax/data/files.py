@@ -1,7 +1,7 @@
 """Data sets as files of JSON lines, whichever shape each line has.
 
 Invariant: a line that is no JSON or of no known shape stops the reading and is named; one that
-nobody can learn from is left out and counted by reason.
+nobody can learn from, also one reply of several in a line, is left out and counted by reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clawjax.data.formats import rows_of
+from clawjax.data.formats import parts_of, rows_of
 from clawjax.data.preferences import Provenance, Row, RowError
 from clawjax.errors import DataError
 
@@ -27,7 +27,7 @@ class DataSet:
 
     rows: tuple[Row, ...]
     skipped: Mapping[str, int] = field(default_factory=dict)
-    """Lines that nobody can learn from, by reason."""
+    """Lines, and replies of a line that holds several, that nobody can learn from, by reason."""
 
 
 def read_rows(files: Iterable[Path], *, provenance: Provenance = Provenance.HUMAN) -> DataSet:
@@ -45,16 +45,25 @@ def read_rows(files: Iterable[Path], *, provenance: Provenance = Provenance.HUMA
     for file in files:
         for number, form in _lines(file):
             try:
-                rows += rows_of(form, provenance=provenance, source=f"{file.name}:{number}")
+                rows += _useful(form, provenance, f"{file.name}:{number}", skipped)
             except DataError as error:
                 msg = f"{file}, line {number}: {error}"
                 raise DataError(msg) from error
-            except RowError as error:
-                skipped[error.reason] += 1
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 msg = f"{file}, line {number} lacks or misspells something: {error!r}"
                 raise DataError(msg) from error
     return DataSet(tuple(rows), dict(skipped))
+
+
+def _useful(
+    form: Mapping[str, Any], provenance: Provenance, source: str, skipped: Counter[str]
+) -> Iterator[Row]:
+    """What can be learnt from a line; what cannot is counted in `skipped`."""
+    for part in parts_of(form):
+        try:
+            yield from rows_of(part, provenance=provenance, source=source)
+        except RowError as error:
+            skipped[error.reason] += 1
 
 
 def write_lines(out: Path, lines: Iterable[Mapping[str, Any]]) -> None:

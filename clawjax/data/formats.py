@@ -31,7 +31,7 @@ from clawjax.errors import DataError
 from clawjax.openai_form import message_form
 from clawjax.records import Message
 
-__all__ = ["SHAPES", "form_of", "forms_of", "rows_of", "shape_of"]
+__all__ = ["SHAPES", "form_of", "forms_of", "parts_of", "rows_of", "shape_of"]
 
 SHAPES = ("trl", "hh", "ultrafeedback", "kto", "sft")
 """What can be read and written."""
@@ -59,6 +59,17 @@ def shape_of(form: Mapping[str, Any]) -> str:
         return "sft"
     msg = f"keys {', '.join(sorted(keys)) or '(none)'} are of no known shape: {', '.join(SHAPES)}"
     raise DataError(msg)
+
+
+def parts_of(form: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A line as lines of one reply or pair each: of no use is one of several, not all of them.
+
+    Raises:
+        DataError: of no known shape.
+    """
+    if shape_of(form) != "ultrafeedback":
+        return [form]
+    return [{**form, "completions": [said]} for said in form["completions"]]
 
 
 def rows_of(form: Mapping[str, Any], *, provenance: Provenance, source: str) -> list[Row]:

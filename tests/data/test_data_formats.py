@@ -143,6 +143,19 @@ def test_a_line_of_no_use_is_counted_and_one_that_is_broken_is_named(tmp_path):
             read_rows([file])
 
 
+def test_a_completion_of_no_use_takes_no_other_with_it(tmp_path):
+    file = tmp_path / "rated.jsonl"
+    replies = [("a", 9), ("", 1), ("b", None), ("c", 1)]
+    completions = [{"response": text, "overall_score": score} for text, score in replies]
+    hollow = {"instruction": "Ho", "completions": completions[1:2]}
+    lines = [{"instruction": "Hi", "completions": completions}, hollow]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    found = read_rows([file])
+    assert [row.reply.content for row in found.rows] == ["a", "c"]
+    assert [row.source for row in found.rows] == ["rated.jsonl:1"] * 2
+    assert found.skipped == {"a reply is empty": 2, "a completion has no score": 1}
+
+
 def test_files_become_a_clean_data_set(tmp_path, capsys):
     file, out = tmp_path / "mixed.jsonl", tmp_path / "set"
     lines = [
