@@ -2,7 +2,7 @@
 
 import pytest
 
-from clawjax.json_schema import schema_problem
+from clawjax.json_schema import schema_problem, with_whole_numbers
 
 PERSON = {
     "type": "object",
@@ -47,3 +47,10 @@ def test_odd_schemas_refuse_nothing(schema):
 def test_a_schema_may_forbid():
     assert "arguments.a may not be there" in schema_problem({"a": 1}, {"properties": {"a": False}})
     assert "[0] may not be there" in schema_problem([1], {"items": False})
+
+
+def test_whole_numbers_are_the_same_within_objects_and_arrays():
+    said = {"a": [1.0, {"b": -2.0}], "c": 0.5, "d": "3.0", "e": True, "f": None}
+    whole = with_whole_numbers(said)
+    assert whole == said
+    assert repr(whole) == "{'a': [1, {'b': -2}], 'c': 0.5, 'd': '3.0', 'e': True, 'f': None}"

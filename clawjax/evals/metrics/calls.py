@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from clawjax.evals.harness.tasks import ANSWER, RESPOND, Action
+from clawjax.json_schema import with_whole_numbers
 
-__all__ = ["CallMatch", "has_calls", "match_calls"]
+__all__ = ["CallMatch", "call_key", "has_calls", "match_calls"]
 
 
 class CallMatch(NamedTuple):
@@ -62,10 +63,13 @@ def _is_call(action: Action) -> bool:
     return action.name not in (ANSWER, RESPOND)
 
 
+def call_key(action: Action) -> str:
+    """The same for calls that say the same: 3.0 is 3, and keys have no order."""
+    return json.dumps([action.name, with_whole_numbers(action.arguments)], sort_keys=True)
+
+
 def _key(action: Action, with_arguments: bool) -> str:
-    if not with_arguments:
-        return action.name
-    return json.dumps([action.name, dict(action.arguments)], sort_keys=True)
+    return call_key(action) if with_arguments else action.name
 
 
 def _is_subsequence(wanted: Sequence[str], made: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from clawjax.evals.harness.outcome import Outcome
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
+from clawjax.evals.metrics.summary import episode_row
 from clawjax.evals.suites.tau import library, users
 from clawjax.evals.suites.tau.domain import ToolError, changes, digest, replay
 from clawjax.evals.suites.tau.records import read_json, read_tasks
@@ -68,6 +69,20 @@ def test_every_task_changes_the_database():
         after = replay(library, fresh, task.actions)
         assert digest(after) != digest(fresh), task.task_id
         assert changes(fresh, after)
+
+
+async def test_a_whole_number_is_the_same_however_it_is_written(tmp_path):
+    def in_floats(action):
+        given = {k: float(v) if k == "cents" else v for k, v in action.arguments.items()}
+        return Action(action.name, given)
+
+    suite = build({})
+    paid = next(t for t in suite.tasks if "pay_fees" in {a.name for a in t.reference.actions})
+    agent = following(suite, "floats", lambda task: map(in_floats, suite.oracle(task)))
+    chosen = Selection(task_ids=(paid.task_id,))
+    [episode] = await run(suite, agent, EpisodeStore(tmp_path), chosen)
+    row = episode_row(suite, episode)
+    assert (row["value"], row["progress"], row["calls_exact"]) == (1.0, 1.0, 1.0)
 
 
 def test_a_refused_call_changes_nothing():

@@ -7,7 +7,6 @@ removed and in whatever case; else 0, also where a limit ended the conversation.
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from clawjax.evals.harness.parsing import ACTION_RULES, parse_action_text, reply
 from clawjax.evals.harness.protocols import FormatError, InvalidAction, Launch, Parsed, Suite
 from clawjax.evals.harness.tasks import RESPOND, Action, Brief, Limits, Reference, Task
 from clawjax.evals.harness.trajectory import Message, Score, Trajectory
+from clawjax.evals.metrics.calls import call_key
 from clawjax.evals.suites import read_options
 from clawjax.evals.suites.tau.domain import (
     BUNDLED,
@@ -46,7 +46,7 @@ from clawjax.evals.suites.tau.users import STOP, USER_KEY, ScriptedUser
 
 __all__ = ["LIBRARY", "VERSION", "TauOptions", "build"]
 
-VERSION = "1"
+VERSION = "2"
 LIBRARY = Path(__file__).parents[2] / "data" / "tau_library"
 """Our own domain."""
 
@@ -224,17 +224,13 @@ def _progress(
     made = [each.action for each in trajectory.executed if each.result.error is None]
     writes = accepted(domain, fresh, task.reference.actions) if "DB" in basis else []
     wanted, done = (
-        Counter(_key(each) for each in calls if domain.KINDS.get(each.name) == "write")
+        Counter(call_key(each) for each in calls if domain.KINDS.get(each.name) == "write")
         for calls in (writes, made)
     )
     to_tell = len(task.reference.answer) if "COMMUNICATE" in basis else 0
     told = to_tell and to_tell - len(_not_told(task, trajectory))
     goals = wanted.total() + to_tell
     return ((wanted & done).total() + told) / goals if goals else None
-
-
-def _key(action: Action) -> str:
-    return json.dumps([action.name, dict(action.arguments)], sort_keys=True)
 
 
 def _side_effects(

@@ -13,6 +13,7 @@ from typing import Any
 from clawjax.evals.harness.tasks import Tool, ToolKind
 from clawjax.evals.suites.tau.arithmetic import calculate
 from clawjax.evals.suites.tau.domain import Database, ToolError
+from clawjax.json_schema import with_whole_numbers
 
 __all__ = [
     "CALCULATE",
@@ -50,11 +51,11 @@ class Toolkit:
         self.kinds: Mapping[str, ToolKind] = {each.tool.name: each.kind for each in entries}
 
     def call(self, database: Database, name: str, arguments: Mapping[str, Any]) -> Any:
-        """As `Domain.call`."""
+        """As `Domain.call`; whether an argument was written 3 or 3.0 makes no other state."""
         if name not in self._entries:
             msg = f"Tool {name!r} not found"
             raise ToolError(msg)
-        return self._entries[name].run(database, **arguments)
+        return self._entries[name].run(database, **with_whole_numbers(arguments))
 
 
 def entry(
