@@ -37,7 +37,9 @@ You are then told what came of it. One action per reply; the arguments are one l
 
 _ACTION = re.compile(r"^[ \t]*Action:[ \t]*`?([\w.\-]+)`?[ \t]*$", re.MULTILINE)
 _ARGUMENTS = re.compile(r"\s*Arguments:[ \t]*")
-_FINAL = re.compile(r"FINAL ANSWER\s*:\s*", re.IGNORECASE)
+_FINAL = re.compile(r"FINAL ANSWER[*_`]*\s*:[\s*_`]*", re.IGNORECASE)
+_MARKS = "*_` \t\r"
+_AROUND = re.compile(r"\[([^\[\]]*)\]|\\boxed\{([^{}]*)\}")
 _MOST_LEVELS = 64
 _FORM = "end it with the lines `Action: TOOL` and `Arguments: {JSON}`"
 
@@ -80,12 +82,19 @@ def parse_action_text(text: str, brief: Brief) -> Parsed | FormatError | Invalid
 
 
 def final_answer(text: str) -> str | None:
-    """The line after the last `FINAL ANSWER:`; None where there is none."""
+    """The line after the last `FINAL ANSWER:`, bare; None where there is none."""
     matches = list(_FINAL.finditer(text))
     if not matches:
         return None
     line = text[matches[-1].end() :].partition("\n")[0]
-    return line.strip()
+    return _bare(line)
+
+
+def _bare(line: str) -> str:
+    r"""Without Markdown's marks around it, and without one pair of brackets or `\boxed{}`."""
+    line = line.strip(_MARKS)
+    around = _AROUND.fullmatch(line)
+    return line if around is None else (around[1] or around[2] or "").strip(_MARKS)
 
 
 def say(text: str, brief: Brief) -> Parsed | FormatError:

@@ -63,3 +63,22 @@ def test_a_final_answer_is_the_line_after_the_last_mark():
     assert final_answer("FINAL ANSWER: 3\nno, Final answer: 4 apples \nbye") == "4 apples"
     assert final_answer("the final answer is 3") is None
     assert final_answer("FINAL ANSWER:") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("**FINAL ANSWER: 42**", "42"),
+        ("**FINAL ANSWER:** 42", "42"),
+        ("**Final answer**: 42 ", "42"),
+        ("__FINAL ANSWER:__\n`42`", "42"),
+        ("FINAL ANSWER: [42]", "42"),
+        ("FINAL ANSWER: **[a, b]**", "a, b"),
+        (r"FINAL ANSWER: \boxed{42}", "42"),
+        ("FINAL ANSWER: []", ""),
+        ("FINAL ANSWER: [1] and [2]", "[1] and [2]"),
+        ("FINAL ANSWER: 3 * 4", "3 * 4"),
+    ],
+)
+def test_what_markdown_and_tex_put_around_a_final_answer_is_not_of_it(text, answer):
+    assert final_answer(text) == answer

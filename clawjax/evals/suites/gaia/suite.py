@@ -44,7 +44,7 @@ __all__ = ["OPEN", "VERSION", "GaiaOptions", "build", "load"]
 
 _log = logging.getLogger(__name__)
 
-VERSION = "1"
+VERSION = "2"
 OPEN = Path(__file__).parents[2] / "data" / "gaia_open"
 """Our own questions, in the official format."""
 
