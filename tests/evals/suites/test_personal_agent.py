@@ -2,12 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from clawjax import envs
 from clawjax.envs.persona import load_persona, shipped_personas
 from clawjax.errors import ConfigError
-from clawjax.evals.agents.scripted import following
+from clawjax.evals.agents.scripted import following, oracle_agent
 from clawjax.evals.harness.outcome import Outcome
 from clawjax.evals.harness.runner import Selection, run
 from clawjax.evals.harness.store import EpisodeStore
@@ -32,6 +34,20 @@ async def play(tmp_path, *replies):
         suite, agent, EpisodeStore(tmp_path), Selection(task_ids=("brief-1",)), concurrency=1
     )
     return suite, episode
+
+
+async def test_a_persona_file_is_named_from_where_the_command_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [brief] = [entry for entry in ENTRIES if entry["persona"] == "brief"]
+    (tmp_path / "mine.yaml").write_text(
+        (Path(envs.__path__[0]) / "personas" / "brief.yaml").read_text()
+    )
+    (tmp_path / "mine.json").write_text(json.dumps([brief | {"persona": "mine.yaml"}]))
+    suite = build({"path": "mine.json", "personas": ["mine.yaml"]})
+    assert [task.task_id for task in suite.tasks] == ["mine-1", "mine-2"]
+    store = EpisodeStore(tmp_path / "episodes")
+    [episode] = await run(suite, oracle_agent(suite), store, Selection(limit=1))
+    assert (episode.trajectory.outcome, episode.score.value) == (Outcome.COMPLETED, 1.0)
 
 
 def test_there_are_questions_of_every_persona():

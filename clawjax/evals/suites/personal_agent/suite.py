@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clawjax.envs.persona import Persona, load_persona
+from clawjax.envs.persona import Persona, load_persona, shipped_personas
 from clawjax.errors import ConfigError
 from clawjax.evals.harness.parsing import reply_parser, say
 from clawjax.evals.harness.protocols import Launch, Suite, furthest_from_nothing
@@ -63,7 +63,7 @@ def build(options: Mapping[str, Any]) -> Suite:
             msg = f"suite.options.personas names {name!r}, which {file} lacks: use {names}"
             raise ConfigError(msg)
     entries = [e for e in entries if not chosen.personas or e["persona"] in chosen.personas]
-    personas = {entry["persona"]: load_persona(entry["persona"]) for entry in entries}
+    personas = {_anywhere(e["persona"]): load_persona(e["persona"]) for e in entries}
     return Suite(
         name="personal_agent",
         version=VERSION,
@@ -87,9 +87,16 @@ def _read(file: Path) -> list[dict[str, Any]]:
         raise ConfigError(msg) from error
 
 
+def _anywhere(persona: str) -> str:
+    """The same persona in an environment's process, whose working directory is its own."""
+    if persona in shipped_personas():
+        return persona
+    return str(Path(persona).expanduser().resolve())
+
+
 def _tasks(entry: Mapping[str, Any], personas: Mapping[str, Persona]) -> list[Task]:
     """A persona's questions, a few per conversation."""
-    name, questions = entry["persona"], entry["questions"]
+    name, questions = _anywhere(entry["persona"]), entry["questions"]
     Conversation(name, [each["prompt"] for each in questions], seed=0)  # refuses what is trained on
     told = json.dumps(entry, sort_keys=True) + repr(personas[name])
     version = hashlib.sha256(told.encode()).hexdigest()
