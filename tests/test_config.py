@@ -110,6 +110,25 @@ def test_what_the_suite_measures_can_be_served():
     assert load("experiment=combined", "learner.learning_rate=1e-3").learner.learning_rate == 1e-3
 
 
+@pytest.mark.parametrize(
+    ("root", "overrides", "length"),
+    [
+        ("config", [], 2048),
+        ("evaluate", [], 1024),
+        ("evaluate", ["suite=tau"], 2048),
+        ("evaluate", ["suite=quick", "model=qwen3_4b"], 16384),
+        ("evaluate", ["experiment=gpu_24gb"], 4096),
+        ("train_offline", ["objective=dpo", "model=qwen3_4b"], 16384),
+    ],
+)
+def test_the_context_is_the_models_but_for_short_conversations(root, overrides, length):
+    ConfigStore.instance().store(name="schema", node=hydra_schema())
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        where = ["run.dir=/tmp/run", "run.name=x"]
+        config = to_run_config(compose(root, [*overrides, *where]))
+    assert config.model.context_length == length
+
+
 def test_an_experiment_wins_over_the_groups_it_overrides():
     config = load("experiment=tiny_demo")
     assert (config.model.path, config.user.held_out, config.gateway.port) == ("random:llama", 8, 0)
