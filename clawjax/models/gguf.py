@@ -128,6 +128,14 @@ class _Tensors(Mapping[str, "np.ndarray"]):
             return _deinterleave(tensor, self._arch.num_kv_heads)
         return tensor
 
+    def __contains__(self, name: object) -> bool:
+        """Without reading it, as a mapping's own would."""
+        return name in self._names
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """From the file's header."""
+        return self._file.tensor(_gguf_name(name)).shape
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

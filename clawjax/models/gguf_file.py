@@ -65,6 +65,18 @@ class GgufFile:
             msg = f"{path} has a damaged header ({error}): download it again"
             raise ConfigError(msg) from error
 
+    def tensor(self, name: str) -> GgufTensor:
+        """What the header says of a tensor.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            msg = f"{self.path} has no tensor {name!r}: it is incomplete or of another model"
+            raise ConfigError(msg)
+        return tensor
+
     def read(self, name: str) -> np.ndarray:
         """One tensor as fp32, in numpy's order of axes.
 
@@ -74,10 +86,7 @@ class GgufFile:
         import numpy as np
         from gguf import quants
 
-        tensor = self.tensors.get(name)
-        if tensor is None:
-            msg = f"{self.path} has no tensor {name!r}: it is incomplete or of another model"
-            raise ConfigError(msg)
+        tensor = self.tensor(name)
         kind, stored_shape = self._storage(name, tensor)
         size = math.prod(stored_shape)
         if tensor.offset + size > self.path.stat().st_size:

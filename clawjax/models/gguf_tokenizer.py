@@ -22,8 +22,11 @@ _BEGIN_WITH_BOS = frozenset({"llama3", "llama-v3", "llama-bpe"})
 """Values of `tokenizer.ggml.pre` whose texts begin with BOS where the file does not say, as
 llama.cpp has it."""
 
-_END_TOKENS = frozenset({"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>"})
-"""Control tokens that end a reply wherever they exist, whatever else the file names."""
+_END_TOKENS = frozenset(
+    {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"}
+)
+"""Control tokens that end a reply wherever they exist, whatever else the file names. (Llama 3.1
+ends calls by `<|eom_id|>`.)"""
 
 
 def tokenizer_from_gguf(file: GgufFile) -> ChatTokenizer:

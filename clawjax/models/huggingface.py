@@ -90,6 +90,10 @@ class _Tensors(Mapping[str, "np.ndarray"]):
         self._check(name)
         return self._files[name].get_tensor(name).astype("float32")
 
+    def __contains__(self, name: object) -> bool:
+        """Without reading it, as a mapping's own would."""
+        return name in self._files
+
     def _check(self, name: str) -> None:
         kind = self._files[name].get_slice(name).get_dtype()
         if kind not in _FLOATS:

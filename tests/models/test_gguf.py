@@ -9,6 +9,7 @@ from gguf import quants
 
 from clawjax.errors import ConfigError
 from clawjax.models.architecture import RopeScaling
+from clawjax.models.export import tensors_to_params
 from clawjax.models.frequencies import inverse_frequencies
 from clawjax.models.gguf import GgufSource
 from clawjax.models.gguf_file import GgufFile
@@ -171,6 +172,17 @@ def test_what_cannot_be_computed_is_named(tmp_path, options, message):
         GgufSource(path).architecture()
 
 
+def test_a_model_is_read_once(tmp_path, monkeypatch):
+    """Whether a tensor is there, and its shape, are in the header."""
+    path = tmp_path / "tiny.gguf"
+    gguf_files.write_tiny_gguf(path)
+    source, seen = GgufSource(path), []
+    read = GgufFile.read
+    monkeypatch.setattr(GgufFile, "read", lambda self, name: seen.append(name) or read(self, name))
+    tensors_to_params(source.tensors(), source.architecture())
+    assert len(seen) == len(set(seen)) == len(GgufFile(path).tensors)
+
+
 def test_a_missing_tensor_is_named(tmp_path):
     path = tmp_path / "tiny.gguf"
     gguf_files.write_tiny_gguf(path, omit=("blk.1.ffn_up.weight",))
@@ -231,6 +243,13 @@ def test_tokenizer_of_a_file(tmp_path):
     assert tokenizer.decode((6, 3, 7, 5, 4, 2)) == "ab<think> ba"
     assert tokenizer.eos_ids == {0, 2}
     assert tokenizer.vocab_size == len(gguf_files.TOKENS)
+
+
+def test_the_end_of_a_call_of_llama_ends_the_reply(tmp_path):
+    path = tmp_path / "tiny.gguf"
+    tokens = ["<|eom_id|>" if each == "<|im_start|>" else each for each in gguf_files.TOKENS]
+    gguf_files.write_tiny_gguf(path, keys={"tokenizer.ggml.tokens": tokens})
+    assert tokens.index("<|eom_id|>") in GgufSource(path).tokenizer().eos_ids
 
 
 @pytest.mark.parametrize(
