@@ -272,11 +272,11 @@ def _transcript(messages: Sequence[Message]) -> str:
 
 
 def _margin(form: Mapping[str, Any]) -> float | None:
-    """What the file says, where it agrees with which one was chosen."""
+    """What the file says; one that is not above 0 makes no pair, whichever was chosen."""
     margin = form.get("margin")
     if margin is None and {"score_chosen", "score_rejected"} <= form.keys():
         margin = form["score_chosen"] - form["score_rejected"]
-    return None if margin is None or margin <= 0 else float(margin)
+    return None if margin is None else float(margin)
 
 
 def _overall(completion: Mapping[str, Any]) -> float:

@@ -216,10 +216,11 @@ def _prepare(
     draws = not (objective.is_dpo or objective.name == "sft")
     paired = partial(pairs_of, min_margin=offline.min_margin)
     chosen = questions_of if draws else paired if objective.is_dpo else examples_of
+    longest = config.learner.max_tokens
     material = read_material(
         model.tokenizer,
         chosen(rows.train),
-        max_tokens=config.learner.max_tokens,
+        max_tokens=min(longest, model.context_length) if draws else longest,
         answer_tokens=offline.max_response_tokens if draws else 0,
     )
     usable, seed = _some(material, rows.train), config.run.seed

@@ -8,7 +8,7 @@ import pytest
 from clawjax.cli import main
 from clawjax.data.files import read_rows
 from clawjax.data.formats import form_of, forms_of, rows_of
-from clawjax.data.preferences import Preference, Provenance, Rated, preferences_of
+from clawjax.data.preferences import Preference, Provenance, Rated, RowError, preferences_of
 from clawjax.errors import DataError
 from clawjax.records import Message, ToolCall
 
@@ -38,7 +38,9 @@ def test_chosen_and_rejected_are_read_however_their_prompt_is_written():
         assert read(form) == [plain]
     scored = {"prompt": "Hi", "chosen": "a", "rejected": "b", "score_chosen": 7}
     assert read(scored | {"score_rejected": 4})[0].margin == 3
-    assert read(scored | {"score_rejected": 9})[0].margin is None, "a score that disagrees"
+    for disagrees in (7, 9):
+        with pytest.raises(RowError, match="margin is not above 0"):
+            read(scored | {"score_rejected": disagrees})
 
 
 def test_dialogues_of_hh_rlhf_are_read_turn_by_turn():

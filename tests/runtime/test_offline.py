@@ -210,6 +210,18 @@ class LikesPlainLetters:
         return 2 * fmean(letter.isascii() for letter in reply) - 1 if reply else -1.0
 
 
+def test_a_question_that_leaves_no_room_for_a_reply_is_left_out(tmp_path, model):
+    """Where `learner.max_tokens` allows more than the model's context holds."""
+    long = replace(PAIRS[0], prompt=(Message("user", "Number " * 60),))
+    short = replace(model, context_length=64)
+    sizes = {"batches": 1, "samples": 2, "max_response_tokens": 2}
+    report = trained(
+        tmp_path, short, RLHF, reward=LikesPlainLetters(), rows=RowSets([*PAIRS, long], []), **sizes
+    )
+    assert sum(report["left_out"].values()) == 1
+    assert report["version"] == 1
+
+
 def test_replies_are_drawn_scored_and_learnt_from(tmp_path, model):
     reward = LikesPlainLetters()
     sizes = {"batches": 12, "samples": 16, "max_response_tokens": 2}

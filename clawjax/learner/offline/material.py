@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -42,7 +41,7 @@ def pairs_of(rows: Iterable[Row], *, min_margin: float = 0.0) -> list[Preference
     """
     found = list(rows)
     return [
-        *(r for r in found if isinstance(r, Preference) and (r.margin or math.inf) >= min_margin),
+        *(r for r in found if isinstance(r, Preference) and _says(r, min_margin)),
         *preferences_of([r for r in found if isinstance(r, Rated)], min_margin=min_margin),
     ]
 
@@ -56,6 +55,11 @@ def examples_of(rows: Iterable[Row]) -> list[Rated]:
 def questions_of(rows: Iterable[Row]) -> list[Row]:
     """One row for each prompt, whatever its replies are."""
     return list({(row.prompt, row.tools_json): row for row in reversed(list(rows))}.values())[::-1]
+
+
+def _says(pair: Preference, min_margin: float) -> bool:
+    """Whether one reply is better by so much, or by nobody knows how much."""
+    return pair.margin is None or pair.margin >= min_margin
 
 
 def _chosen(row: Preference) -> Rated:
@@ -90,7 +94,7 @@ def read_material(
             skipped[error.reason] += 1
             continue
         if max(exchange.length for exchange in found) + answer_tokens > max_tokens:
-            skipped["it is longer than learner.max_tokens"] += 1
+            skipped[f"it has more than {max_tokens} tokens (learner.max_tokens, the context)"] += 1
             continue
         encoded[row] = found
     return Material([row for row in rows if row in encoded], encoded, dict(skipped))
