@@ -119,7 +119,7 @@ def task_of(
         tools=TOOLS,
         system=system,
         split=split,
-        limits=Limits(turns=ROUNDS, format_errors=1, action_errors=1),
+        limits=Limits(turns=ROUNDS, counts_actions=True, format_errors=1, action_errors=1),
         options={
             "home": home,
             "init": [_script(each, scripts) for each in _listed(init)],
