@@ -80,11 +80,14 @@ class DirectoryWeightStore:
     ) -> WeightVersion:
         """Write aside, checksum, rename, then point to it; a second time is a no-op.
 
+        What tells a version from another are its weights: the configuration beside them stays as
+        it was first written, also where it would be written differently now.
+
         It is kept, but not pointed to, where it is refused, by the caller or because `parent` is
         no longer the version served. What is returned tells.
 
         Raises:
-            StoreError: the disk refuses, or the version exists with other contents.
+            StoreError: the disk refuses, or the version exists with other weights.
         """
         if version < 1:
             msg = f"version {version} cannot be published: 0 is the base model, start at 1"
@@ -109,7 +112,7 @@ class DirectoryWeightStore:
             with self._pointer.locked():
                 self._clean()
                 served = self._served()
-                found = self._published(version, files)
+                found = self._published(version, weights_name, files)
                 if found is None:
                     about["refused"] = refused or _objection(version, parent, served)
                     found = self._write(version, contents, about, files)
@@ -285,8 +288,10 @@ class DirectoryWeightStore:
             if number not in served:
                 self._discard(self._path(number))
 
-    def _published(self, version: int, files: Future[dict[str, Any]]) -> dict[str, Any] | None:
-        """The manifest if exactly these are there already; what is damaged is moved away."""
+    def _published(
+        self, version: int, weights_name: str, files: Future[dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """The manifest if these weights are there already; what is damaged is moved away."""
         path = self._path(version)
         if not path.exists():
             return None
@@ -296,7 +301,7 @@ class DirectoryWeightStore:
         except (StoreError, FileNotFoundError):
             self._discard(path)
             return None
-        if found["files"] != files.result():
+        if found["files"].get(weights_name) != files.result()[weights_name]:
             msg = (
                 f"{path} already holds other weights: a version never changes; "
                 "move the directory away or use a new run.dir"

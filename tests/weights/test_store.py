@@ -27,7 +27,9 @@ def tensors(seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def publish(store: DirectoryWeightStore, version: int, *, seed: int | None = None) -> WeightVersion:
+def publish(
+    store: DirectoryWeightStore, version: int, *, seed: int | None = None, **config: object
+) -> WeightVersion:
     return store.publish(
         tensors(version if seed is None else seed),
         version=version,
@@ -35,7 +37,7 @@ def publish(store: DirectoryWeightStore, version: int, *, seed: int | None = Non
         step=version,
         base_model="tiny",
         kind="adapter",
-        config={"r": 2, "peft_type": "LORA"},
+        config={"r": 2, "peft_type": "LORA", **config},
     )
 
 
@@ -122,6 +124,17 @@ def test_a_version_never_changes(tmp_path: Path) -> None:
     publish(store, 1)
     with pytest.raises(StoreError, match="already holds other weights"):
         publish(store, 1, seed=99)
+
+
+def test_what_would_be_described_differently_now_is_the_same_version(tmp_path: Path) -> None:
+    store = DirectoryWeightStore(tmp_path)
+    first = publish(store, 1, target_modules=["v_proj", "q_proj"])
+    assert (
+        publish(store, 1, target_modules=["q_proj", "v_proj"], made_by="a later release") == first
+    )
+    described = json.loads((first.path / "adapter_config.json").read_text())
+    assert described["target_modules"] == ["v_proj", "q_proj"]
+    store.load(1)
 
 
 def test_republishing_repairs_a_damaged_version(tmp_path: Path) -> None:
