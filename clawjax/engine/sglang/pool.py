@@ -71,7 +71,7 @@ class Asked(NamedTuple):
     """The weights that a request asks for."""
 
     version: int | None
-    """Of the server when the request began."""
+    """Those the reply begins with."""
     adapter: int
     """The version that it asks for as an adapter; 0: none."""
     since: int
@@ -235,11 +235,15 @@ class Pool:
 
     @contextmanager
     def using(self, server: Server) -> Iterator[Asked]:
-        """Count a request while it is under way, and say what it is to ask for."""
+        """Count a request while it is under way, and say what it is to ask for.
+
+        Where versions are adapters, that is what it gets, be it confirmed already or not.
+        """
         server.in_flight += 1
         try:
             with nullcontext(0) if server.courier is None else server.courier.asked() as adapter:
-                yield Asked(adapter or server.version, adapter, server.since)
+                version = adapter if server.has_adapters else adapter or server.version
+                yield Asked(version, adapter, server.since)
         finally:
             server.in_flight -= 1
 

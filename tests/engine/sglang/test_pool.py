@@ -6,8 +6,19 @@ import httpx
 import pytest
 
 from clawjax.config import SglangConfig
+from clawjax.engine.sglang.adapters import AdapterShelf
 from clawjax.engine.sglang.http import ServerClient
 from clawjax.engine.sglang.pool import Pool, Server
+
+
+class Shelved:
+    """A courier of whom only the adapters are asked."""
+
+    def __init__(self, shelf):
+        self.asked = shelf.asked
+
+    async def deliver(self, client, weights, on_version):
+        raise NotImplementedError
 
 
 @pytest.fixture
@@ -28,6 +39,20 @@ async def test_what_a_router_is_asked_for_changes_whenever_one_of_its_servers_do
             seen.append(asked)
     assert [asked.version for asked in seen] == [3, 3, 4, 3, 3]
     assert len({asked.since for asked in seen}) == len(seen)
+
+
+async def test_a_request_beside_adapters_is_of_what_it_asks_for_and_not_of_what_was_confirmed(
+    client,
+):
+    shelf = AdapterShelf()
+    server = Server(client, has_adapters=True, courier=Shelved(shelf))
+    pool = Pool(SglangConfig(), [server])
+    server.confirm(5)
+    for version in (5, 0, 6):
+        shelf.place(version)  # the word that it is confirmed comes later
+        with pool.using(server) as asked:
+            assert asked.adapter == version
+            assert pool.stamp(server, asked, "default") == version
 
 
 async def test_a_token_is_of_the_version_that_its_server_names_if_it_ever_had_it(client):
