@@ -174,6 +174,7 @@ otherwise, since `/healthz` is open to all; the whole of it is in `runs/NAME/log
 | the learner | started again; after as many it is left stopped, and serving goes on |
 | a learner that does not trust its own step | left stopped, its batch is in `failed_batches/` |
 | judging, following weights, retention | started again inside the process; then left stopped |
+| weights that cannot be read or loaded | those before stay in use; tried again every minute |
 | the turn log or the disk | tried again for as long as it takes |
 
 To start what was left stopped, stop the run and start it again: it goes on from the last

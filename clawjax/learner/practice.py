@@ -115,7 +115,7 @@ class Practice:
         self._base = base
         self._reactions = reactions
         self._layers = read_layers(num_layers)
-        self._max_tokens = max_tokens
+        self._max_tokens = min(max_tokens, sampler.context_length)
         self._negative_weight = negative_weight
         self._text_of = text_of
         self._found: dict[str, dict[str, Views]] = {}
@@ -152,6 +152,9 @@ class Practice:
     ) -> Rehearsal:
         """New answers to earlier questions of these users; none where there are no users.
 
+        Questions that were asked when the context was longer, and leave no room for an answer now,
+        are left out.
+
         Args:
             tastes: by user.
             trainable: of the policy that answers.
@@ -163,6 +166,7 @@ class Practice:
             (known, one.turn)
             for scope, known in tastes.items()
             for one in self._reactions.of(scope)
+            if len(one.turn.prompt_ids) < self._max_tokens
         ]
         chosen = rng.sample(asked, min(self._config.prompts, len(asked)))
         tried = [(known.taste, turn) for known, turn in chosen for _ in range(self._config.samples)]

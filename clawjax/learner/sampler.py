@@ -66,6 +66,11 @@ class Sampler:
         self._decoder = Decoder(model.architecture, model.context_length, engine)
         self._merge = jax.jit(lora.merge, static_argnums=2)
 
+    @property
+    def context_length(self) -> int:
+        """Tokens of a prompt and the reply to it, at most."""
+        return self._model.context_length
+
     def draw(self, trainable: Params, requests: Sequence[GenerateRequest]) -> list[Drawn]:
         """A reply to each request, in order; a prompt that several have is read once.
 

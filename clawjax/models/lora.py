@@ -122,7 +122,7 @@ def adapter_from_tensors(tensors: Mapping[str, np.ndarray]) -> Params:
 
 
 def peft_config(config: LoraConfig, base_model: str) -> dict[str, Any]:
-    """The contents of `adapter_config.json`."""
+    """The contents of `adapter_config.json`; the order of the targets makes no difference."""
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -130,7 +130,7 @@ def peft_config(config: LoraConfig, base_model: str) -> dict[str, Any]:
         "r": config.rank,
         "lora_alpha": config.alpha,
         "lora_dropout": 0.0,
-        "target_modules": list(config.targets),
+        "target_modules": sorted(config.targets),
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,

@@ -13,7 +13,9 @@ from typing import IO
 
 from clawjax.errors import StoreError
 
-__all__ = ["disk_errors", "lock", "replace_file", "sync", "to_json", "write_synced"]
+__all__ = ["disk_errors", "lock", "locked", "replace_file", "sync", "to_json", "write_synced"]
+
+_LOCK_POLL_S = 0.02
 
 
 def to_json(value: Mapping[str, object]) -> bytes:
@@ -61,6 +63,23 @@ def lock(file: IO[str], *, wait_s: float, poll_s: float) -> bool:
             time.sleep(poll_s)
         else:
             return True
+
+
+@contextmanager
+def locked(file: Path, *, wait_s: float) -> Iterator[None]:
+    """Be the only process that does what the lock `file` stands for.
+
+    Raises:
+        StoreError: another process is at it for all of `wait_s`.
+    """
+    with file.open("w") as stream:
+        if not lock(stream, wait_s=wait_s, poll_s=_LOCK_POLL_S):
+            msg = (
+                f"weight store at {file.parent}: another process has been writing for "
+                f"{wait_s:.0f} s: try again, or stop it"
+            )
+            raise StoreError(msg)
+        yield
 
 
 @contextmanager

@@ -7,13 +7,13 @@ on record before the pointer moves, so that after a crash it is known which vers
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 from clawjax.errors import StoreError
-from clawjax.weights.disk import lock, replace_file
+from clawjax.weights.disk import locked, replace_file
 
 __all__ = ["Pointer", "Rollback", "is_left_behind"]
 
@@ -21,8 +21,7 @@ _LATEST = "LATEST"
 _ROLLBACKS = "ROLLBACKS"
 _LOCK = ".lock"
 _LOCK_TIMEOUT_S = 60.0
-"""Longer than it takes to write a version to a slow disk."""
-_LOCK_POLL_S = 0.02
+"""Far longer than anybody keeps it: versions are written and read without."""
 
 
 class Rollback(NamedTuple):
@@ -88,21 +87,13 @@ class Pointer:
         lines = [json.dumps(one._asdict()) for one in (*self.rollbacks(), rollback)]
         replace_file(self._root / _ROLLBACKS, ("\n".join(lines) + "\n").encode())
 
-    @contextmanager
-    def locked(self, *, wait_s: float = _LOCK_TIMEOUT_S) -> Generator[None]:
-        """Keep other processes from writing; the lock goes with the process, however it ends.
+    def locked(self, *, wait_s: float = _LOCK_TIMEOUT_S) -> AbstractContextManager[None]:
+        """Keep other processes from moving it; the lock goes with the process, however it ends.
 
         What it protects: that the version which a new one descends from is still the one served
-        when the new one takes its place.
+        when the new one takes its place, and that what is pointed to is there.
 
         Raises:
             StoreError: another process keeps it for too long.
         """
-        with (self._root / _LOCK).open("w") as file:
-            if not lock(file, wait_s=wait_s, poll_s=_LOCK_POLL_S):
-                msg = (
-                    f"weight store at {self._root}: another process has been writing for "
-                    f"{wait_s:.0f} s: try again, or stop it"
-                )
-                raise StoreError(msg)
-            yield
+        return locked(self._root / _LOCK, wait_s=wait_s)

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save
 
 from clawjax.errors import StoreError
 from clawjax.protocols import BASE_KIND, WeightVersion
-from clawjax.weights.disk import disk_errors, sync, to_json, write_synced
+from clawjax.weights.disk import disk_errors, locked, sync, to_json, write_synced
 from clawjax.weights.manifest import (
     MANIFEST,
     REMEDY,
@@ -42,6 +42,9 @@ __all__ = ["DirectoryWeightStore"]
 _log = logging.getLogger(__name__)
 
 _ASIDE = ".aside-"
+_WRITER = ".writer"
+"""Locked by who makes a version: directories aside are theirs, or of a writer that died."""
+_WRITER_TIMEOUT_S = 60.0
 
 
 class DirectoryWeightStore:
@@ -80,11 +83,14 @@ class DirectoryWeightStore:
     ) -> WeightVersion:
         """Write aside, checksum, rename, then point to it; a second time is a no-op.
 
+        What tells a version from another are its weights: the configuration beside them stays as
+        it was first written, also where it would be written differently now.
+
         It is kept, but not pointed to, where it is refused, by the caller or because `parent` is
         no longer the version served. What is returned tells.
 
         Raises:
-            StoreError: the disk refuses, or the version exists with other contents.
+            StoreError: the disk refuses, or the version exists with other weights.
         """
         if version < 1:
             msg = f"version {version} cannot be published: 0 is the base model, start at 1"
@@ -106,16 +112,20 @@ class DirectoryWeightStore:
         with disk_errors(self.root), ThreadPoolExecutor(1, "checksum") as beside:
             files = beside.submit(_described, contents)
             self.root.mkdir(parents=True, exist_ok=True)
-            with self._pointer.locked():
+            with locked(self.root / _WRITER, wait_s=_WRITER_TIMEOUT_S):
                 self._clean()
-                served = self._served()
-                found = self._published(version, files)
+                found = self._published(version, weights_name, files)
                 if found is None:
-                    about["refused"] = refused or _objection(version, parent, served)
-                    found = self._write(version, contents, about, files)
-                made = to_version(self._path(version), found)
-                self._advance(made, served)
-                self._make_room()
+                    self._write_aside(version, contents)
+                about["files"] = files.result()
+                with self._pointer.locked():
+                    served = self._served()
+                    if found is None:
+                        about["refused"] = refused or _objection(version, parent, served)
+                        found = self._put_in_place(version, about)
+                    made = to_version(self._path(version), found)
+                    self._advance(made, served)
+                    self._make_room()
         return made
 
     def latest(self) -> WeightVersion | None:
@@ -158,6 +168,7 @@ class DirectoryWeightStore:
         """Serve a version from now on, earlier or later than the one served; 0 is the base model.
 
         A step that is under way meanwhile does not undo it: what it makes is kept, and refused.
+        Nobody waits while the version is read and verified, which may take minutes.
 
         Args:
             version: one that the store holds.
@@ -170,22 +181,17 @@ class DirectoryWeightStore:
             if not self.root.is_dir():
                 msg = f"{self.root} does not exist: nothing was ever published there"
                 raise StoreError(msg)
+            target = self._servable(version, is_forced=is_forced)
             with self._pointer.locked():
-                numbers = [*self._numbers(), 0]
-                if version not in numbers:
-                    known = ", ".join(map(str, sorted(numbers)))
-                    msg = f"{self.root} holds no version {version}: choose one of {known}"
-                    raise StoreError(msg)
-                target = self._verified(version)
-                if target.refused is not None and not is_forced:
-                    msg = (
-                        f"version {version} was refused ({target.refused}): "
-                        "choose another, or insist with --force"
-                    )
+                if version != 0 and self._complete(version) != target:
+                    msg = f"{target.path} was removed or replaced meanwhile: choose again"
                     raise StoreError(msg)
                 served = self.latest()
-                was = 0 if served is None else served.version
-                self._pointer.record(Rollback(self._clock(), was, version, max(numbers)))
+                was, newest = (
+                    0 if served is None else served.version,
+                    max(self._numbers(), default=0),
+                )
+                self._pointer.record(Rollback(self._clock(), was, version, newest))
                 self._pointer.move(version)
             return target
 
@@ -220,6 +226,22 @@ class DirectoryWeightStore:
         manifest = read_manifest(path)
         verify(path, manifest)
         return to_version(path, manifest)
+
+    def _servable(self, version: int, *, is_forced: bool) -> WeightVersion:
+        """Raises `StoreError` where somebody who points to it is to be told no."""
+        numbers = [*self._numbers(), 0]
+        if version not in numbers:
+            known = ", ".join(map(str, sorted(numbers)))
+            msg = f"{self.root} holds no version {version}: choose one of {known}"
+            raise StoreError(msg)
+        target = self._verified(version)
+        if target.refused is not None and not is_forced:
+            msg = (
+                f"version {version} was refused ({target.refused}): "
+                "choose another, or insist with --force"
+            )
+            raise StoreError(msg)
+        return target
 
     def _numbers(self) -> list[int]:
         """Version numbers found, newest first, complete or not."""
@@ -285,8 +307,10 @@ class DirectoryWeightStore:
             if number not in served:
                 self._discard(self._path(number))
 
-    def _published(self, version: int, files: Future[dict[str, Any]]) -> dict[str, Any] | None:
-        """The manifest if exactly these are there already; what is damaged is moved away."""
+    def _published(
+        self, version: int, weights_name: str, files: Future[dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """The manifest if these weights are there already; None: they are not, or damaged."""
         path = self._path(version)
         if not path.exists():
             return None
@@ -294,9 +318,8 @@ class DirectoryWeightStore:
             found = read_manifest(path)
             verify(path, found)
         except (StoreError, FileNotFoundError):
-            self._discard(path)
             return None
-        if found["files"] != files.result():
+        if found["files"].get(weights_name) != files.result()[weights_name]:
             msg = (
                 f"{path} already holds other weights: a version never changes; "
                 "move the directory away or use a new run.dir"
@@ -305,26 +328,28 @@ class DirectoryWeightStore:
         return found
 
     def _clean(self) -> None:
-        """Remove what a writer that died left behind; there is only one writer, and it is this."""
+        """Remove what a writer that died left behind. The caller is the writer."""
         for leftover in self.root.glob(f"{_ASIDE}*"):
             shutil.rmtree(leftover)
 
-    def _write(
-        self,
-        version: int,
-        contents: Mapping[str, bytes],
-        about: Mapping[str, Any],
-        files: Future[dict[str, Any]],
-    ) -> dict[str, Any]:
-        """Write everything, the manifest last: checksums are found while the disk is at work."""
-        aside = self.root / f"{_ASIDE}{version:06d}-{os.getpid()}"
-        aside.mkdir(parents=True)
+    def _aside(self, version: int) -> Path:
+        return self.root / f"{_ASIDE}{version:06d}-{os.getpid()}"
+
+    def _write_aside(self, version: int, contents: Mapping[str, bytes]) -> None:
+        """Write all but the manifest: checksums are found while the disk is at work."""
+        aside = self._aside(version)
+        aside.mkdir()
         for name, content in contents.items():
             write_synced(aside / name, content)
-        manifest = {**about, "files": files.result()}
+
+    def _put_in_place(self, version: int, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Complete what was written aside, and rename it; what is there already is damaged."""
+        aside, path = self._aside(version), self._path(version)
         write_synced(aside / MANIFEST, to_json(manifest))
         sync(aside)
-        os.replace(aside, self._path(version))
+        if path.exists():
+            self._discard(path)
+        os.replace(aside, path)
         sync(self.root)
         return manifest
 

@@ -140,6 +140,23 @@ async def test_a_version_that_failed_is_tried_again_when_its_manifest_changes(
     follower.cancel()
 
 
+async def test_a_version_that_a_disk_failed_is_tried_again_and_complained_of_once(
+    store: DirectoryWeightStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Adopter(store)
+    engine.error = StoreError("too many open files")
+    publish(store, 1)
+    follower = asyncio.create_task(follow_weights(engine, store, poll_s=0.01, retry_s=0.05))
+    await until(lambda: len(engine.tries) == 3)
+    assert caplog.text.count("too many open files") == 1
+    engine.error = None
+    await until(lambda: engine.version == 1)
+    engine.error = StoreError("too many open files")
+    publish(store, 2)
+    await until(lambda: caplog.text.count("too many open files") == 2)
+    follower.cancel()
+
+
 async def test_an_unreadable_store_is_survived(
     store: DirectoryWeightStore, caplog: pytest.LogCaptureFixture
 ) -> None:

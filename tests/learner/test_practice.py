@@ -45,8 +45,11 @@ REPLY = SamplingParams(max_response_tokens=6, ignore_eos=True)
 class Pupil:
     """A learner that practises for one user, who likes some tokens and not others."""
 
-    def __init__(self, run: Run, practice: PracticeConfig = PRACTICE) -> None:
-        model, rng = run.model, np.random.default_rng(0)
+    def __init__(
+        self, run: Run, practice: PracticeConfig = PRACTICE, *, context_length: int = 256
+    ) -> None:
+        model = replace(run.model, context_length=context_length)
+        rng = np.random.default_rng(0)
         table = np.asarray(model.params["embed_tokens"]["embedding"])
         self.rng, self.is_liked = rng, table @ rng.normal(size=table.shape[1]) > 0
         self.reactions = Reactions()
@@ -182,6 +185,26 @@ def test_an_answer_is_no_longer_than_what_is_learnt_from(run: Run) -> None:
     found = pupil.practice.rehearse(tastes, pupil.learner.state.trainable, version=0, seed=1)
     assert found.mean_score is not None
     assert {len(s.prompt_ids) + len(s.response_ids) for s in found.samples} == {LENGTH}
+
+
+def test_questions_that_a_shorter_context_has_no_room_for_are_not_asked_again(run: Run) -> None:
+    context = LENGTH - 8
+    pupil = Pupil(run, context_length=context)
+    pupil.hears(40)
+    tastes = pupil.practice.tastes(["local"])
+    known = pupil.reactions.of("local")
+    lengths = (context + 4, context, context - 1, context - 3)
+    asked = [tuple(range(5, 5 + lengths[n % 4])) for n in range(len(known))]
+    pupil.reactions.forget({one.turn.turn_id for one in known})
+    pupil.reactions.remember(
+        one._replace(turn=replace(one.turn, prompt_ids=prompt))
+        for one, prompt in zip(known, asked, strict=True)
+    )
+    trainable = pupil.learner.state.trainable
+    found = pupil.practice.rehearse(tastes, trainable, version=0, seed=1)
+    assert {len(s.prompt_ids) + len(s.response_ids) for s in found.samples} == {context}
+    pupil.reactions.forget({one.turn.turn_id for n, one in enumerate(known) if n % 4 > 1})
+    assert pupil.practice.rehearse(tastes, trainable, version=0, seed=1).mean_score is None
 
 
 def test_what_was_made_of_a_reply_is_forgotten_with_it(

@@ -160,5 +160,8 @@ def test_a_tied_head_is_no_target():
 def test_peft_config_says_what_the_adapter_is():
     config = peft_config(CONFIG, "base@1")
     assert (config["r"], config["lora_alpha"]) == (3, 7.0)
-    assert config["target_modules"] == CONFIG.targets
+    assert config["target_modules"] == sorted(CONFIG.targets)
+    assert config == peft_config(
+        dataclasses.replace(CONFIG, targets=CONFIG.targets[::-1]), "base@1"
+    )
     assert config["base_model_name_or_path"] == "base@1"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from clawjax.errors import StoreError
 from clawjax.protocols import WeightVersion
 from clawjax.testing import MemoryWeightStore
 from clawjax.weights import DirectoryWeightStore
+from clawjax.weights.disk import write_synced
+from clawjax.weights.manifest import verify
 from clawjax.weights.pointer import Pointer, Rollback, is_left_behind
 
 
@@ -124,7 +128,7 @@ def test_only_so_many_versions_are_kept_and_always_the_one_served(tmp_path: Path
     with pytest.raises(StoreError, match="holds no version 2: choose one of 0, 6, 7"):
         store.point_to(2)
     names = {path.name for path in store.root.iterdir()}
-    assert names == {"000006", "000007", "LATEST", "ROLLBACKS", ".lock"}
+    assert names == {"000006", "000007", "LATEST", "ROLLBACKS", ".lock", ".writer"}
 
 
 def test_version_0_is_the_base_model_without_tensors(store: DirectoryWeightStore) -> None:
@@ -136,6 +140,12 @@ def test_version_0_is_the_base_model_without_tensors(store: DirectoryWeightStore
     assert store.load(0) == (latest, {})
     publish(store, 2, parent=0)
     assert served(store) == 2
+
+
+def test_an_empty_store_is_pointed_to_the_base_model(store: DirectoryWeightStore) -> None:
+    store.root.mkdir()
+    assert store.point_to(0).version == 0
+    assert store.rollbacks() == (Rollback(1000.0, 0, 0, 0),)
 
 
 def test_a_step_does_not_undo_a_rollback_that_came_meanwhile(store: DirectoryWeightStore) -> None:
@@ -270,6 +280,60 @@ def test_another_process_waits_until_a_version_is_written(store: DirectoryWeight
         pass
     with Pointer(store.root).locked(wait_s=0.1):
         pass
+
+
+def test_nobody_waits_until_a_large_version_is_written(
+    store: DirectoryWeightStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        publish(store, number)
+
+    def write(file: Path, content: bytes) -> None:
+        if file.suffix == ".safetensors":
+            DirectoryWeightStore(store.root).point_to(1)
+        write_synced(file, content)
+
+    monkeypatch.setattr(Pointer.locked, "__kwdefaults__", {"wait_s": 0.1})
+    monkeypatch.setattr("clawjax.weights.store.write_synced", write)
+    late = publish(store, 4)
+    assert late.refused == "version 1 was put in place of 3 while this one was made"
+    assert (served(store), store.rollbacks()[0].newest) == (1, 3)
+
+
+def test_nobody_waits_until_a_large_version_is_verified(
+    store: DirectoryWeightStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store, 1)
+    publish(store, 2)
+
+    def read(path: Path, manifest: Mapping[str, Any]) -> None:
+        if not (store.root / "000003").exists():
+            publish(DirectoryWeightStore(store.root), 3)
+        verify(path, manifest)
+
+    monkeypatch.setattr(Pointer.locked, "__kwdefaults__", {"wait_s": 0.1})
+    monkeypatch.setattr("clawjax.weights.store.verify", read)
+    store.point_to(1)
+    assert served(store) == 1
+    assert store.rollbacks() == (Rollback(1000.0, 3, 1, 3),)
+
+
+def test_what_went_while_it_was_verified_is_not_pointed_to(
+    store: DirectoryWeightStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        publish(store, number)
+
+    def read(path: Path, manifest: Mapping[str, Any]) -> None:
+        verify(path, manifest)
+        if path.name == "000001":
+            publish(DirectoryWeightStore(store.root, keep=2), 3)
+
+    monkeypatch.setattr("clawjax.weights.store.verify", read)
+    with pytest.raises(StoreError, match="000001 was removed or replaced meanwhile"):
+        store.point_to(1)
+    assert served(store) == 3
+    assert store.rollbacks() == ()
 
 
 def test_many_who_point_and_one_who_publishes_do_not_lose_each_other(

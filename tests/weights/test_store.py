@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from safetensors.numpy import load_file
 from clawjax.errors import StoreError
 from clawjax.protocols import WeightStore, WeightVersion
 from clawjax.weights import DirectoryWeightStore
+from clawjax.weights.disk import write_synced
 
 
 def tensors(seed: int = 0) -> dict[str, np.ndarray]:
@@ -27,7 +30,9 @@ def tensors(seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def publish(store: DirectoryWeightStore, version: int, *, seed: int | None = None) -> WeightVersion:
+def publish(
+    store: DirectoryWeightStore, version: int, *, seed: int | None = None, **config: object
+) -> WeightVersion:
     return store.publish(
         tensors(version if seed is None else seed),
         version=version,
@@ -35,7 +40,7 @@ def publish(store: DirectoryWeightStore, version: int, *, seed: int | None = Non
         step=version,
         base_model="tiny",
         kind="adapter",
-        config={"r": 2, "peft_type": "LORA"},
+        config={"r": 2, "peft_type": "LORA", **config},
     )
 
 
@@ -124,13 +129,24 @@ def test_a_version_never_changes(tmp_path: Path) -> None:
         publish(store, 1, seed=99)
 
 
+def test_what_would_be_described_differently_now_is_the_same_version(tmp_path: Path) -> None:
+    store = DirectoryWeightStore(tmp_path)
+    first = publish(store, 1, target_modules=["v_proj", "q_proj"])
+    assert (
+        publish(store, 1, target_modules=["q_proj", "v_proj"], made_by="a later release") == first
+    )
+    described = json.loads((first.path / "adapter_config.json").read_text())
+    assert described["target_modules"] == ["v_proj", "q_proj"]
+    store.load(1)
+
+
 def test_republishing_repairs_a_damaged_version(tmp_path: Path) -> None:
     store = DirectoryWeightStore(tmp_path)
     path = publish(store, 1).path
     flip_last_byte(path / "adapter_model.safetensors")
     publish(store, 1)
     store.load(1)
-    assert {entry.name for entry in tmp_path.iterdir()} == {".lock", "000001", "LATEST"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {".lock", ".writer", "000001", "LATEST"}
 
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
@@ -206,6 +222,27 @@ def test_only_the_writer_removes_what_a_crash_left(tmp_path: Path) -> None:
     assert leftover.exists()
     publish(store, 1)
     assert not leftover.exists()
+
+
+def test_nor_does_another_writer_remove_what_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(DirectoryWeightStore(tmp_path), 1)
+    late: list[Future[WeightVersion]] = []
+
+    def write(file: Path, content: bytes) -> None:
+        if file.parent.name.startswith(".aside-000002") and not late:
+            late.append(beside.submit(publish, DirectoryWeightStore(tmp_path), 3))
+            time.sleep(0.2)
+            assert not late[0].done()
+        write_synced(file, content)
+
+    monkeypatch.setattr("clawjax.weights.store.write_synced", write)
+    with ThreadPoolExecutor(1) as beside:
+        publish(DirectoryWeightStore(tmp_path), 2)
+    assert late[0].result().refused is None
+    assert [found.version for found in DirectoryWeightStore(tmp_path).versions()] == [1, 2, 3]
+    assert not list(tmp_path.glob(".aside-*"))
 
 
 def test_an_unusable_path_is_named_with_the_fix(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Delivered:
     lora_path: str | None = None
     """The adapter that requests have to name; None: none."""
     is_flushed: bool = False
-    """Whether cached prefixes of the old weights are gone; if not, requests tell their version's
+    """Whether cached prefixes of the old weights are gone; if not, requests tell those of the new
     from others by `delivery_plan.cache_key`."""
 
 

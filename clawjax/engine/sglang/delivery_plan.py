@@ -9,8 +9,9 @@ and `managers/scheduler_components/weight_updater.py`, read at 0.5.x):
   `retract`, as after `in_place`, the assertion ends the scheduler's process wherever a request was
   under way. Only `abort` leaves it idle. So weights are loaded without a flush, which is asked for
   on its own, where a refusal does no harm.
-- What is not flushed stays in the prefix cache: requests give `cache_key(version)` as `extra_key`,
-  so that a new one never meets keys and values of other weights.
+- What is not flushed stays in the prefix cache: requests give a `cache_key` as `extra_key`, one for
+  each time that weights come to a server. Replies that go on through a load leave keys and values
+  of the new weights under the key they began with: a version that comes back is given another.
 - `retract` frees a request's own keys and values and computes them anew; the part of its prompt
   that the prefix cache owns may be found again there. `in_place` keeps them all: later tokens
   attend to what the old weights left. Either way their log-probs are those they were drawn with.
@@ -149,9 +150,12 @@ def adapter_name(version: int) -> str | None:
     return f"{_ADAPTER}{version:06d}" if version > 0 else None
 
 
-def cache_key(version: int) -> str:
-    """`extra_key` of requests to a version: its cached prefixes are found by no other version."""
-    return f"{_ADAPTER}{version:06d}"
+def cache_key(version: int, since: int) -> str:
+    """`extra_key` of requests to a version that a server has `since` then.
+
+    Prefixes cached under it are found by no other version, nor by the same once it has been away.
+    """
+    return f"{_ADAPTER}{version:06d}-{since:x}"
 
 
 def read_version(label: object) -> int | None:

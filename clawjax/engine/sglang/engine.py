@@ -354,4 +354,4 @@ def _refusals() -> Iterator[None]:
 
 def _weights(asked: Asked) -> Weights:
     assert asked.version is not None, "a server in rotation has confirmed its weights"
-    return Weights(cache_key(asked.version), adapter_name(asked.adapter))
+    return Weights(cache_key(asked.version, asked.since), adapter_name(asked.adapter))

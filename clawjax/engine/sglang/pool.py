@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -70,9 +71,11 @@ class Asked(NamedTuple):
     """The weights that a request asks for."""
 
     version: int | None
-    """Of the server when the request began."""
+    """Those the reply begins with."""
     adapter: int
     """The version that it asks for as an adapter; 0: none."""
+    since: int
+    """`Server.since` when the request began."""
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +87,8 @@ class Server:
     """Why it is out of rotation; None: it is in."""
     version: int | None = None
     """The weights that it has confirmed; None: not known."""
+    since: int = field(default_factory=time.monotonic_ns)
+    """When it confirmed them, in nanoseconds: never twice the same, be they the same or others."""
     had: set[int] = field(default_factory=set)
     """All that it has confirmed since it was started; tokens of any may still be under way."""
     incoming: int | None = None
@@ -106,6 +111,13 @@ class Server:
     def url(self) -> str:
         """Where it is."""
         return self.client.url
+
+    def confirm(self, version: int) -> None:
+        """Note that it has shown which weights it has."""
+        if version != self.version:
+            self.since = time.monotonic_ns()
+        self.version = version
+        self.had.add(version)
 
     def stamp(self, said: str | None) -> int | None:
         """The version of a token that came with the word `said` about the weights; None: not known.
@@ -223,11 +235,15 @@ class Pool:
 
     @contextmanager
     def using(self, server: Server) -> Iterator[Asked]:
-        """Count a request while it is under way, and say what it is to ask for."""
+        """Count a request while it is under way, and say what it is to ask for.
+
+        Where versions are adapters, that is what it gets, be it confirmed already or not.
+        """
         server.in_flight += 1
         try:
             with nullcontext(0) if server.courier is None else server.courier.asked() as adapter:
-                yield Asked(adapter or server.version, adapter)
+                version = adapter if server.has_adapters else adapter or server.version
+                yield Asked(version, adapter, server.since)
         finally:
             server.in_flight -= 1
 
@@ -237,10 +253,11 @@ class Pool:
         await asyncio.gather(*(one.client.abort(rid) for one in told))
 
     def _as_its_servers(self, router: Server) -> Server:
-        """The router as the oldest of its servers."""
+        """The router as the oldest of its servers, since the last of them got its weights."""
         serving = self.serving
         versions = [server.version for server in serving if server.version is not None]
         router.version = min(versions, default=router.version)
+        router.since = max((server.since for server in serving), default=router.since)
         if serving:
             router.dialect, router.logprobs_of = serving[0].dialect, serving[0].logprobs_of
         return router

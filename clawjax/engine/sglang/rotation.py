@@ -176,8 +176,9 @@ class Rotation:
         if not is_as_confirmed:
             is_untold = facts.weight_version in (UNNAMED, "0")
             never_had_any = facts.weight_version is None and not server.version
-            server.version = 0 if is_untold or never_had_any else None
-            server.had = set() if server.version is None else {server.version}
+            server.version, server.had = None, set()
+            if is_untold or never_had_any:
+                server.confirm(0)
             server.has_adapters = False
             server.courier = self._new_courier()
             server.word = facts.weight_version
@@ -222,13 +223,9 @@ class Rotation:
         logger.info("%s has weights %d", server.url, weights.version)
 
     async def _bring(self, server: Server, weights: WeightVersion) -> None:
-        def confirmed(version: int) -> None:
-            server.version = version
-            server.had.add(version)
-
         courier = server.courier or self._new_courier()
         server.courier = courier
-        delivered = await courier.deliver(server.client, weights, confirmed)
+        delivered = await courier.deliver(server.client, weights, server.confirm)
         server.has_adapters = server.has_adapters or delivered.lora_path is not None
-        confirmed(weights.version)
+        server.confirm(weights.version)
         server.word = await ask_weight_version(server.client, timeout_s=self._config.call_timeout_s)

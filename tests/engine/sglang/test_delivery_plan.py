@@ -98,7 +98,7 @@ def test_a_version_is_what_the_server_was_told():
 def test_names_tell_versions_apart():
     assert adapter_name(0) is None
     assert len({adapter_name(version) for version in range(5)}) == 5
-    assert len({cache_key(version) for version in range(5)}) == 5
+    assert len({cache_key(v, since) for v in range(5) for since in (7, 8)}) == 10
 
 
 def test_what_servers_say_of_themselves():
