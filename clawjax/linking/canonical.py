@@ -63,6 +63,11 @@ class Entry(NamedTuple):
         """What equal messages have in common."""
         return json.dumps([self.role, self.text, self.calls], ensure_ascii=False)
 
+    @property
+    def characters(self) -> int:
+        """Of the text and the calls, without what they are written in."""
+        return len(self.text) + sum(len(name) + len(arguments) for name, arguments in self.calls)
+
 
 def canonical_history(messages: Sequence[Message]) -> tuple[Entry, ...]:
     """Everything that was said, without instructions and decorations.

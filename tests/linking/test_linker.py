@@ -191,10 +191,28 @@ def test_a_pair_that_two_conversations_have_is_a_guess():
     assert talk.place(SUMMARY, question, R2, C).kind is LinkKind.NEW
 
 
-def test_a_short_pair_is_a_guess():
+@pytest.mark.parametrize(
+    ("question", "reply"), [("a", "ok"), ("Thank you!", "You're welcome! Anything else?")]
+)
+def test_a_pair_that_anybody_may_say_is_a_guess(question, reply):
     talk = Talk()
-    talk.ask(said("ok"), A)
-    assert talk.place(B, A, said("ok"), C).kind is LinkKind.NEW
+    talk.ask(said(reply), user(question))
+    assert talk.place(B, said("hm"), user(question), said(reply), C).kind is LinkKind.NEW
+
+
+def test_behind_a_summary_a_reply_that_anybody_may_say_is_a_guess_without_a_name():
+    for origin, is_known in (({}, False), ({"key": "k"}, True)):
+        talk = Talk()
+        talk.ask(said("You're welcome!"), user("thanks"), **origin)
+        placed = talk.place(SUMMARY, said("You're welcome!"), C, **origin)
+        assert (parent_of(placed) == "1") is is_known
+
+
+def test_a_call_counts_to_what_a_pair_says():
+    talk = Talk()
+    called = said("", ("write", '{"path": "notes/paris.md", "text": "two million"}'))
+    talk.ask(called, A)
+    assert parent_of(talk.place(B, said("hm"), A, called, result("done"))) == "1"
 
 
 def test_an_old_reply_is_no_anchor():
