@@ -7,6 +7,8 @@ described in docs/clients.md.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -138,9 +140,9 @@ class Linker:
             reply=reply,
             profile=reading.profile,
             exact=exact_digest(turn.messages),
-            prompt_ids=turn.prompt_ids,
-            response_ids=turn.response_ids,
-            tools_json=turn.tools_json,
+            prompt_ids=array("i", turn.prompt_ids),
+            response_ids=array("i", turn.response_ids),
+            tools_json=None if turn.tools_json is None else sys.intern(turn.tools_json),
             arrived_at=turn.arrived_at,
             order=self._tree.next_order(),
             is_complete=turn.finish_reason is not FinishReason.CANCELLED,
