@@ -275,6 +275,20 @@ def test_openclaw_names_its_session_in_its_text():
     assert talk.ask(R1, first).session == SessionRef("local", "7f52-1b")
 
 
+def test_openclaw_counts_compactions_behind_its_sessions_name():
+    """Nobody else does: `tenant:41` and `tenant:42` are two."""
+    talk = Talk()
+    first = user("hi\n\nRuntime: agent=main | session=agent:main:x | sessionId=7f52 | host=pc")
+    asked = {"key": "7f52:0", "key_source": "prompt_cache_key"}
+    assert talk.ask(R1, first, **asked).session == SessionRef("local", "7f52")
+    origin = talk.place(first, R1, B, **asked | {"key": "7f52:2"}).reading.origin
+    assert (origin.key, origin.compactions) == ("7f52", 2)
+    for number in (41, 42):
+        key = f"tenant:{number}"
+        placed = talk.ask(R1, A, key=key, key_source="prompt_cache_key")
+        assert placed.session == SessionRef("local", key)
+
+
 # --- main and side -------------------------------------------------------------------------------
 
 
