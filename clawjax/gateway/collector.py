@@ -263,20 +263,23 @@ class Collector:
             return
         self._on_linked()
 
-    async def _drop_superseded(self, node: Node | None) -> None:
-        """A retry takes the place of a reply that did not arrive.
+    async def _drop_superseded(self, nodes: Sequence[Node]) -> None:
+        """A retry takes the place of replies that did not arrive.
 
         Raises:
-            LogError: it may still be dropped by another retry.
+            LogError: they may still be dropped by another retry.
         """
-        if node is None:
+        if not nodes:
             return
-        node.is_closed = True
-        outcome = Outcome(node.turn_id, self._clock(), drop_reason=DropReason.RETRIED)
+        now = self._clock()
+        for node in nodes:
+            node.is_closed = True
+        ended = [Outcome(node.turn_id, now, drop_reason=DropReason.RETRIED) for node in nodes]
         try:
-            await _finish(self._log.append, outcome)
+            await _finish(self._log.append, *ended)
         except LogError:
-            node.is_closed = False
+            for node in nodes:
+                node.is_closed = False
             raise
 
     async def _report_shape(self, shape: str) -> None:

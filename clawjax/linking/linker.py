@@ -42,6 +42,8 @@ class Placement:
     """The turn whose reply is the last one of ours in the history."""
     of: Found | None
     """The turn that is repeated, or departed from."""
+    retried: tuple[Node, ...]
+    """All turns of the request that is sent again for want of a reply."""
     reaction: Reaction | None
     """What the request says about its parent's reply."""
     shape: str | None
@@ -49,11 +51,9 @@ class Placement:
     reading: Reading
 
     @property
-    def superseded(self) -> Node | None:
-        """A turn whose reply was finished, but did not arrive."""
-        if self.kind is not LinkKind.RETRY or self.of is None or not self.of.node.is_open:
-            return None
-        return self.of.node
+    def superseded(self) -> tuple[Node, ...]:
+        """The turns whose replies were finished, but did not arrive."""
+        return tuple(node for node in self.retried if node.is_open)
 
     def link(self, turn_id: str) -> Link:
         """The record of this decision, for one of the request's turns."""
@@ -113,6 +113,7 @@ class Linker:
             judged=judged,
             parent=parent,
             of=of,
+            retried=self._tree.choices(of.node) if of and kind is LinkKind.RETRY else (),
             reaction=reaction_to(parent, asked.messages) if is_main else None,
             shape=_unknown_shape(reading, asked, kind, judged, key),
             reading=reading,
@@ -130,6 +131,7 @@ class Linker:
         reply = canonical_reply(turn.reply)
         node = Node(
             turn_id=turn.turn_id,
+            response_id=turn.response_id,
             session=SessionRef(turn.scope, turn.session_id),
             start=reading.start,
             key=reading.origin.key,
@@ -192,8 +194,8 @@ def note(placement: Placement) -> None:
     """Keep on the tree what a request says about the turns before it."""
     if placement.reaction is not None:
         placement.reaction.node.is_answered = True
-    if placement.superseded is not None:
-        placement.superseded.is_closed = True
+    for node in placement.superseded:
+        node.is_closed = True
     if placement.kind is LinkKind.RESAMPLE and placement.of is not None:
         placement.of.node.has_arrived = True
 

@@ -56,6 +56,8 @@ class Node:
     """What has to be remembered of a turn to recognise and extend it."""
 
     turn_id: str
+    response_id: str
+    """The answer that it is a choice of."""
     session: SessionRef
     start: bytes
     """Digest of credential and client family: where its chain begins."""
@@ -149,6 +151,10 @@ class Tree:
     def session(self, session: SessionRef) -> list[Node]:
         """The turns of a session, oldest first."""
         return self._sessions.get(session, [])
+
+    def choices(self, node: Node) -> tuple[Node, ...]:
+        """The turns of the request that this one answered, itself among them."""
+        return tuple(n for n in self.session(node.session) if n.response_id == node.response_id)
 
     def sessions(self) -> Iterator[tuple[SessionRef, list[Node]]]:
         """All, the least recently used first."""

@@ -321,6 +321,15 @@ async def test_a_retry_drops_the_reply_that_did_not_arrive(gateway):
     assert second.session_id == first.session_id
 
 
+async def test_a_retry_drops_all_choices_that_did_not_arrive(gateway):
+    await gateway.say(user("other"))
+    await gateway.say(user("a"), n=3)
+    await gateway.say(user("a"), n=2, headers={"x-stainless-retry-count": "1"})
+    ends = [gateway.log.outcome(turn.turn_id) for turn in gateway.turns()]
+    dropped = [end is not None and end.drop_reason is DropReason.RETRIED for end in ends]
+    assert dropped == [False, True, True, True, False, False]
+
+
 async def test_a_reply_whose_delivery_broke_off_did_not_arrive(gateway):
     (first,) = await talk(gateway, "a")
     caller = Caller(first.scope, Origin(client="python-httpx"))
