@@ -217,9 +217,10 @@ def _open(run: Run) -> int:
     """Sessions with a turn that nothing has come after: the log's, or more that only memory has."""
     log = SqlTurnLog.open(file_url(run.folder / "turns.db"))
     try:
-        turns = [one.turn for one in log.open_turns(limit=100_000) if not one.next_states]
+        found = [log.get(turn_id) for turn_id in log.waiting()]
     finally:
         log.close()
+    turns = [one.turn for one in found if one is not None]
     return max(len({(turn.scope, turn.session_id) for turn in turns}), _sessions(run)["open"])
 
 

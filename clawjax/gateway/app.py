@@ -267,6 +267,7 @@ def _reply_routes(
             token_bytes=deps.tokenizer.piece,
             config=deps.config,
             sampling_defaults=deps.sampling_defaults,
+            eos_ids=deps.tokenizer.eos_ids,
             dialect=dialect,
             previous=previous,
             under_way=under_way,

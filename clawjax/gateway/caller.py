@@ -67,7 +67,6 @@ def read_caller(
             key=None if key is None else key.value,
             key_source=None if key is None else key.source,
             is_key_explicit=key is not None and key.is_explicit,
-            compactions=None if key is None else key.compactions,
             said_kind=_said_kind(headers, body),
             retries=_retries(headers),
             is_stream=body.get("stream") is True,

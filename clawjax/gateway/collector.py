@@ -28,6 +28,7 @@ from clawjax.linking.tree import Node, SessionRef, Tree
 from clawjax.records import (
     DropReason,
     FinishReason,
+    JudgedTurn,
     Link,
     LinkKind,
     Message,
@@ -90,19 +91,23 @@ class Collector:
         self._forgotten = 0
 
     async def rebuild(self) -> None:
-        """Recognise conversations that were open when the last process ended.
+        """Recognise conversations that were open when the last process ended, the newest that fit.
+
+        Turns that wait and are not recognised any more are closed: nothing can come after them.
 
         Raises:
             LogError: the log cannot be read.
         """
-        found = await asyncio.to_thread(self._log.open_turns, limit=_REBUILT_TURNS)
-        links = await asyncio.to_thread(self._log.links, [one.turn.turn_id for one in found])
-        for turn, states in ((one.turn, one.next_states) for one in found):
-            link = links.get(turn.turn_id)
-            if link is not None and turn.finish_reason is not FinishReason.CANCELLED:
-                node = self._linker.add(turn, link).node
-                node.is_answered = any(state.kind in _ANSWERS for state in states)
-                self.sessions.touch(SessionRef(turn.scope, turn.session_id), turn.finished_at)
+        waiting = await asyncio.to_thread(self._log.waiting)
+        leaves = await asyncio.to_thread(self._log.leaves, limit=_REBUILT_TURNS)
+        turn_ids = self._tree.fitting(leaves)
+        links = await asyncio.to_thread(self._log.links, turn_ids)
+        for turn_id in reversed(turn_ids):
+            found = await asyncio.to_thread(self._log.get, turn_id)
+            if found is not None and turn_id in links:
+                self._remember(found, links[turn_id])
+        known = {node.turn_id for _, nodes in self._tree.sessions() for node in nodes}
+        await self._close_lost([turn_id for turn_id in waiting if turn_id not in known])
 
     @contextmanager
     def visit(
@@ -236,20 +241,45 @@ class Collector:
         except LogError as error:
             _log.error("what was forgotten is remembered for now: %s", error)
 
-    async def _drop_superseded(self, node: Node | None) -> None:
-        """A retry takes the place of a reply that did not arrive.
+    def _remember(self, logged: JudgedTurn, link: Link) -> None:
+        turn, kinds = logged.turn, {state.kind for state in logged.next_states}
+        if turn.finish_reason is FinishReason.CANCELLED:
+            return
+        node = self._linker.add(turn, link).node
+        node.is_answered = not kinds.isdisjoint(_ANSWERS)
+        node.is_closed = NextStateKind.SESSION_CLOSED in kinds
+        self.sessions.touch(node.session, turn.finished_at)
+
+    async def _close_lost(self, turn_ids: Sequence[str]) -> None:
+        """Close turns that are in the log only; where that fails, the next process does."""
+        if not turn_ids:
+            return
+        now = self._clock()
+        closed = [NextState(turn_id, NextStateKind.SESSION_CLOSED, now) for turn_id in turn_ids]
+        try:
+            await _finish(self._log.append, *closed)
+        except LogError as error:
+            _log.error("%d turns stay open until the next start: %s", len(turn_ids), error)
+            return
+        self._on_linked()
+
+    async def _drop_superseded(self, nodes: Sequence[Node]) -> None:
+        """A retry takes the place of replies that did not arrive.
 
         Raises:
-            LogError: it may still be dropped by another retry.
+            LogError: they may still be dropped by another retry.
         """
-        if node is None:
+        if not nodes:
             return
-        node.is_closed = True
-        outcome = Outcome(node.turn_id, self._clock(), drop_reason=DropReason.RETRIED)
+        now = self._clock()
+        for node in nodes:
+            node.is_closed = True
+        ended = [Outcome(node.turn_id, now, drop_reason=DropReason.RETRIED) for node in nodes]
         try:
-            await _finish(self._log.append, outcome)
+            await _finish(self._log.append, *ended)
         except LogError:
-            node.is_closed = False
+            for node in nodes:
+                node.is_closed = False
             raise
 
     async def _report_shape(self, shape: str) -> None:
@@ -308,7 +338,7 @@ class Collector:
     def _log_closed(self, turn_ids: Sequence[str]) -> None:
         """Runs in a thread. Turns closed before a restart are not closed again."""
         now = self._clock()
-        found = [self._log.get(turn_id) for turn_id in turn_ids]
+        found = (self._log.get(turn_id) for turn_id in turn_ids)
         self._log.append(
             *(
                 NextState(judged.turn.turn_id, NextStateKind.SESSION_CLOSED, now)
@@ -348,7 +378,7 @@ def _prior(parent: Found | None, messages: Sequence[Message]) -> Prior | None:
     same = {node.exact} if node.joined is None else {node.exact, node.joined.exact}
     if not is_whole or exact_digest(messages[:at]) not in same:
         return None
-    return Prior(node.prompt_ids, node.response_ids, node.tools_json, at)
+    return Prior(tuple(node.prompt_ids), tuple(node.response_ids), node.tools_json, at)
 
 
 def _drop_reason(turn: Turn) -> DropReason | None:

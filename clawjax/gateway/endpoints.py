@@ -68,6 +68,7 @@ class ChatEndpoint:
         token_bytes: TokenBytes,
         config: GatewayConfig,
         sampling_defaults: EngineConfig,
+        eos_ids: frozenset[int] = frozenset(),
         dialect: Dialect = CHAT,
         previous: PreviousResponses | None = None,
         under_way: UnderWay | None = None,
@@ -81,6 +82,7 @@ class ChatEndpoint:
         self._authenticator = authenticator
         self._model_name = model_name
         self._token_bytes = token_bytes
+        self._eos_ids = eos_ids
         self._config = config
         self._sampling_defaults = sampling_defaults
 
@@ -108,7 +110,15 @@ class ChatEndpoint:
         if request.is_stream:
             await self._stream(request, caller, receive, send, arrived)
         else:
-            sink = JsonSink(self._dialect, request, self._token_bytes, scope, receive, send)
+            sink = JsonSink(
+                self._dialect,
+                request,
+                self._token_bytes,
+                scope,
+                receive,
+                send,
+                eos_ids=self._eos_ids,
+            )
             work = self._chat.answer(request, caller, self._measured(sink, arrived))
             await run_while_connected(work, receive)
 
@@ -124,6 +134,7 @@ class ChatEndpoint:
             self._token_bytes,
             send,
             keep_alive_s=self._config.keep_alive_s,
+            eos_ids=self._eos_ids,
         )
         work = self._answer(request, caller, sink, arrived)
         await run_while_connected(work, receive, beside=sink.keep_alive())

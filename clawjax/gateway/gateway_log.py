@@ -33,8 +33,12 @@ class GatewayLog(Protocol):
         """The turn behind a response id."""
         ...
 
-    def open_turns(self, *, limit: int) -> Sequence[JudgedTurn]:
-        """The newest main turns that no other goes on from, oldest first."""
+    def leaves(self, *, limit: int) -> Sequence[tuple[str, int]]:
+        """Ids and tokens of the newest main turns that no other goes on from, newest first."""
+        ...
+
+    def waiting(self) -> Sequence[str]:
+        """Main turns that nothing has come after and that have not ended, oldest first."""
         ...
 
     def links(self, turn_ids: Sequence[str]) -> Mapping[str, Link]:

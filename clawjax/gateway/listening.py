@@ -6,12 +6,14 @@ import asyncio
 import logging
 import signal
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from clawjax.errors import ConfigError
 
-__all__ = ["IDLE_S", "http_server", "listen"]
+__all__ = ["HEAD_S", "IDLE_S", "http_server", "listen"]
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +21,9 @@ IDLE_S = 120
 """How long a connection may rest. Longer than clients keep theirs (httpx and with it the openai
 client 5 s, undici 4 s, Go 90 s, nginx as a proxy 60 s): who closes first is who asks, so that no
 request is sent into a connection that is being closed."""
+HEAD_S = 30.0
+"""How long a client may take over a request's first line and headers. Who it is is in them, so that
+until then anybody would hold a connection."""
 _LAST_WORDS_S = 10.0
 """What is broken off has so long to write down how far it came."""
 
@@ -45,6 +50,7 @@ def http_server(
             app,
             host=host,
             port=port,
+            http=_Http,
             log_config=None,
             access_log=False,
             h11_max_incomplete_event_size=max_header_bytes,
@@ -52,6 +58,39 @@ def http_server(
             timeout_graceful_shutdown=grace_s,
         )
     )
+
+
+class _Http(H11Protocol):
+    """Lets go of who does not come to the end of a request's headers.
+
+    Between requests uvicorn's own time-out counts, up to the first byte of the next.
+    """
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:
+            self._watch_head()
+        else:
+            self._stop_watching()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _watch_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _stop_watching(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 async def listen(server: uvicorn.Server) -> None:

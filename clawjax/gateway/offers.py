@@ -6,7 +6,7 @@ Owns the common form that every dialect's `tools`, `tool_choice` and response fo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, NamedTuple, cast
 
 from clawjax.errors import WireError
@@ -17,6 +17,7 @@ __all__ = [
     "ToolChoice",
     "listed_names",
     "offer",
+    "parallel_notes",
     "read_parameters",
     "read_response_format",
     "read_schema",
@@ -37,26 +38,45 @@ class Offer(NamedTuple):
     choice: ToolChoice
 
 
-def offer(tools: Iterable[JsonObject], choice: ToolChoice) -> Offer:
-    """The tools to show, by what is to be done with them: none, all, or the one that is named.
+def offer(
+    tools: Iterable[JsonObject], choice: ToolChoice, allowed: Collection[str] | None = None
+) -> Offer:
+    """The tools to show, by what is to be done with them: none, all, or those that are named.
 
     Args:
         tools: as `read_tool` gives them.
         choice: what the client wants; without tools nothing is required.
+        allowed: names of those that may be called; None for all.
 
     Raises:
-        WireError: 400, the one that is named is not there.
+        WireError: 400, one that is named is not there.
     """
     by_name = {_name_of(tool): tool for tool in tools}
-    if isinstance(choice, tuple):
-        if choice[1] not in by_name:
-            known = listed_names(by_name)
-            reject("tool_choice", f"{json.dumps(choice[1])} is not among tools: {known}")
-        by_name = {choice[1]: by_name[choice[1]]}
+    named = (choice[1],) if isinstance(choice, tuple) else allowed
+    if named is not None:
+        for name in named:
+            if name not in by_name:
+                known = listed_names(by_name)
+                reject("tool_choice", f"{json.dumps(name)} is not among tools: {known}")
+        by_name = {name: tool for name, tool in by_name.items() if name in named}
     if not by_name or choice == "none":
         return Offer(None, "none" if choice == "none" else "auto")
     text = json.dumps([*by_name.values()], ensure_ascii=False, separators=(",", ":"))
     return Offer(as_text(text, "tools"), choice)
+
+
+def parallel_notes(offered: Offer, *, is_parallel: bool, is_formatted: bool) -> tuple[str, ...]:
+    """What to say where the client wants one call at most and nothing holds the reply to that.
+
+    Args:
+        offered: which tools there are, and whether one has to be called.
+        is_parallel: whether several calls are wanted.
+        is_formatted: whether the reply has to be in a given format.
+    """
+    is_free = offered.tools_json is not None and offered.choice == "auto" and not is_formatted
+    if is_parallel or not is_free:
+        return ()
+    return ("one call at most is left out: a reply that may call and need not is drawn freely",)
 
 
 def read_tool(value: object, field: str) -> JsonObject:

@@ -18,6 +18,7 @@ from clawjax.gateway.offers import (
     ToolChoice,
     listed_names,
     offer,
+    parallel_notes,
     read_response_format,
     read_schema,
     read_tool,
@@ -110,6 +111,8 @@ def parse_chat_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
     stream_options = body.get("stream_options")
     options = {} if stream_options is None else as_object(stream_options, "stream_options")
     offered = _offer(body)
+    is_parallel = read_flag(body, "parallel_tool_calls") is not False
+    form = _response_format(body)
     return ChatRequest(
         model=read_text(body, "model"),
         messages=_messages(body),
@@ -121,8 +124,9 @@ def parse_chat_request(body: JsonObject, defaults: EngineConfig) -> ChatRequest:
         wants_logprobs=wants_logprobs,
         top_logprobs=top_logprobs,
         tool_choice=offered.choice,
-        is_parallel=read_flag(body, "parallel_tool_calls") is not False,
-        response_format=_response_format(body),
+        is_parallel=is_parallel,
+        response_format=form,
+        notes=parallel_notes(offered, is_parallel=is_parallel, is_formatted=form is not None),
     )
 
 

@@ -76,9 +76,13 @@ class RedactingLog:
         """The turn behind a response id."""
         return self._log.find_response(response_id, choice)
 
-    def open_turns(self, *, limit: int) -> Sequence[JudgedTurn]:
-        """The newest main turns that no other goes on from, oldest first."""
-        return self._log.open_turns(limit=limit)
+    def leaves(self, *, limit: int) -> Sequence[tuple[str, int]]:
+        """Ids and tokens of the newest main turns that no other goes on from, newest first."""
+        return self._log.leaves(limit=limit)
+
+    def waiting(self) -> Sequence[str]:
+        """Main turns that nothing has come after and that have not ended, oldest first."""
+        return self._log.waiting()
 
     def links(self, turn_ids: Sequence[str]) -> Mapping[str, Link]:
         """How turns were placed, by turn id."""

@@ -17,7 +17,7 @@ from clawjax.errors import WireError
 from clawjax.gateway.formats.reasoning import reasoning_format
 from clawjax.gateway.formats.registry import call_format
 from clawjax.gateway.parse import Formats
-from clawjax.gateway.untold import knows_tools, with_tools
+from clawjax.gateway.untold import knows_tools, moves_the_told, with_tools
 from clawjax.linking.reading import prefill_of
 from clawjax.records import Message
 
@@ -98,6 +98,7 @@ class Renderer:
         )
         """How the model writes what is not content."""
         self._knows_tools = knows_tools(render)
+        self._moves_the_told = moves_the_told(render)
 
     def prompt(
         self, messages: Sequence[Message], tools_json: str | None, prior: Prior | None
@@ -189,6 +190,10 @@ class Renderer:
         stood_in = _replaced(messages, prior, _STAND_IN)
         try:
             parts = self._render(stood_in, tools_json).split(_STAND_IN)
+            if self._moves_the_told:
+                alone = self._render(stood_in[: prior.reply_index + 1], tools_json)
+                if alone.partition(_STAND_IN)[0] != parts[0]:
+                    return None
         except WireError:  # e.g. a tool's result without the call; the full history may still do
             return None
         if len(parts) != 2:

@@ -39,16 +39,19 @@ class JsonSink:
         scope: Scope,
         receive: Receive,
         send: Send,
+        *,
+        eos_ids: frozenset[int] = frozenset(),
     ) -> None:
         self._dialect = dialect
         self._request = request
         self._token_bytes = token_bytes
+        self._eos_ids = eos_ids
         self._asgi = (scope, receive, send)
         self._asked: Asked | None = None
 
     def begin(self, exchange: Exchange) -> None:
         """Remember what the answer begins with."""
-        self._asked = Asked(self._request, exchange, self._token_bytes)
+        self._asked = Asked(self._request, exchange, self._token_bytes, self._eos_ids)
 
     async def write(self, reply: Reply, deltas: Sequence[ReplyDelta]) -> None:
         """Nothing leaves before the end."""
@@ -79,10 +82,12 @@ class StreamSink:
         send: Send,
         *,
         keep_alive_s: float,
+        eos_ids: frozenset[int] = frozenset(),
     ) -> None:
         self._dialect = dialect
         self._request = request
         self._token_bytes = token_bytes
+        self._eos_ids = eos_ids
         self._send = send
         self._keep_alive_s = keep_alive_s
         self._order = asyncio.Lock()
@@ -96,7 +101,7 @@ class StreamSink:
 
     def begin(self, exchange: Exchange) -> None:
         """Remember what each event begins with."""
-        self._asked = Asked(self._request, exchange, self._token_bytes)
+        self._asked = Asked(self._request, exchange, self._token_bytes, self._eos_ids)
         self._writer = self._dialect.stream(self._asked)
         self._sent_at = time.monotonic()
 

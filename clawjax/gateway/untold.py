@@ -1,7 +1,8 @@
-"""Tools for models whose chat template does not know them: told in the system message, as text.
+"""What chat templates do with tools and instructions, and tools for those that do not know them.
 
-What the template would leave out is written in the format that replies are read by, so a model
-sees its earlier calls and their results as it wrote and got them.
+These are told in the system message, as text. What the template would leave out is written in the
+format that replies are read by, so a model sees its earlier calls and their results as it wrote and
+got them.
 """
 
 from __future__ import annotations
@@ -14,19 +15,43 @@ from clawjax.errors import WireError
 from clawjax.gateway.formats.base import CallFormat
 from clawjax.records import Message
 
-__all__ = ["knows_tools", "with_tools"]
+__all__ = ["knows_tools", "moves_the_told", "with_tools"]
 
 _PROBE = "zqtool"
+_TOOLS_JSON = json.dumps(
+    [
+        {
+            "type": "function",
+            "function": {"name": _PROBE, "description": "d", "parameters": {"type": "object"}},
+        }
+    ]
+)
 
 
 def knows_tools(render: Callable[[Sequence[Message], str | None], str]) -> bool:
     """Whether a template tells the model about tools; one that refuses the question does."""
-    function = {"name": _PROBE, "description": "d", "parameters": {"type": "object"}}
-    tools_json = json.dumps([{"type": "function", "function": function}])
     try:
-        return _PROBE in render((Message("user", "a"),), tools_json)
+        return _PROBE in render((Message("user", "a"),), _TOOLS_JSON)
     except WireError:
         return True
+
+
+def moves_the_told(render: Callable[[Sequence[Message], str | None], str]) -> bool:
+    """Whether a template shows tools or instructions before the newest message of the user's.
+
+    Then what stands before a reply changes when the user goes on, as for most of Mistral's models.
+    """
+    said = (Message("user", "a"), Message("assistant", "zqreply"), Message("user", "b"))
+    for messages, tools_json in (
+        (said, _TOOLS_JSON),
+        ((Message("system", _PROBE), *said), None),
+    ):
+        try:
+            if _PROBE in render(messages, tools_json).partition("zqreply")[2]:
+                return True
+        except WireError:
+            continue
+    return False
 
 
 def with_tools(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -61,6 +62,11 @@ class Entry(NamedTuple):
     def form(self) -> str:
         """What equal messages have in common."""
         return json.dumps([self.role, self.text, self.calls], ensure_ascii=False)
+
+    @property
+    def characters(self) -> int:
+        """Of the text and the calls, without what they are written in."""
+        return len(self.text) + sum(len(name) + len(arguments) for name, arguments in self.calls)
 
 
 def canonical_history(messages: Sequence[Message]) -> tuple[Entry, ...]:
@@ -164,10 +170,21 @@ def _assistant(message: Message, position: int) -> Entry:
 
 def _call(call: ToolCall) -> Call:
     try:
-        decoded: object = json.loads(call.arguments)
+        decoded: object = json.loads(call.arguments, parse_float=_number, parse_int=_number)
         return call.name, json.dumps(decoded, sort_keys=True, ensure_ascii=False)
     except (ValueError, RecursionError):
         return call.name, call.arguments.strip()
+
+
+def _number(text: str) -> int | float | str:
+    """As JavaScript has it, where each is a float: clients write `1` for `1.0` and for `1e0`.
+
+    One that is too large for a float stays as it is written.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        return text
+    return int(number) if number.is_integer() else number
 
 
 def _as_json(arguments: object) -> str | None:

@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 
 from clawjax.records import Message, Origin
 
-__all__ = ["client_family", "is_session_name", "read_session_key", "with_runtime_key"]
+__all__ = ["client_family", "is_session_name", "read_session_key", "with_openclaw_key"]
 
 Headers = Mapping[str, str]
 Body = Mapping[str, object]
@@ -26,6 +26,7 @@ _MAX_FAMILY_CHARACTERS = 64
 _READ_OF_USER_AGENT = 1024
 """Characters; the family is in its first words."""
 _VERSIONS = re.compile(r"/\S*|\([^)]*\)|\bv?\d[\w.-]*")
+_CACHE_KEY = "prompt_cache_key"
 _COUNTED = re.compile(r"(.+):(\d{1,6})", re.DOTALL)
 _RUNTIME = re.compile(r"^Runtime: agent=[^\n]*?\| sessionId=([^\s|]+)", re.MULTILINE)
 _READ_FOR_RUNTIME = 4
@@ -38,7 +39,6 @@ class SessionKey(NamedTuple):
     source: str
     value: str
     is_explicit: bool = False
-    compactions: int | None = None
 
 
 def client_family(user_agent: str) -> str:
@@ -67,26 +67,42 @@ def read_session_key(headers: Headers, body: Body) -> SessionKey | None:
     return next((key for key in _keys(headers, body) if is_session_name(key.value)), None)
 
 
-def with_runtime_key(origin: Origin, messages: Sequence[Message]) -> Origin:
-    """The session that OpenClaw names in its text, where nothing else names one."""
+def with_openclaw_key(origin: Origin, messages: Sequence[Message]) -> Origin:
+    """The session as OpenClaw names it.
+
+    Its text does where nothing else names one; in a request with that text `prompt_cache_key`
+    counts compactions behind a colon, and its summariser, without the text, sends the bare name.
+    """
+    counted = None
     if origin.key is not None:
+        counted = _COUNTED.fullmatch(origin.key) if origin.key_source == _CACHE_KEY else None
+        if counted is None:
+            return origin
+    named = _runtime_session(messages)
+    if named is None:
         return origin
+    if counted is not None:
+        return replace(origin, key=counted[1], compactions=int(counted[2]))
+    is_name = is_session_name(named)
+    return replace(origin, key=named, key_source="runtime line") if is_name else origin
+
+
+def _runtime_session(messages: Sequence[Message]) -> str | None:
     for message in islice(messages, _READ_FOR_RUNTIME):
         if message.role == "assistant" or "Runtime: agent=" not in message.content:
             continue
-        found = _RUNTIME.search(message.content)
-        if found and is_session_name(found[1]):
-            return replace(origin, key=found[1], key_source="runtime line")
-    return origin
+        if found := _RUNTIME.search(message.content):
+            return found[1]
+    return None
 
 
 def _keys(headers: Headers, body: Body) -> Iterator[SessionKey]:
     yield from _texts(headers, ("x-session-id",), is_explicit=True)
     yield from _texts(headers, _HEADERS)
     yield from _texts(body, ("session_id",), is_explicit=True)
-    for reader in (_prompt_cache_key, _metadata_session):
-        if (key := reader(body)) is not None:
-            yield key
+    yield from _texts(body, (_CACHE_KEY,))
+    if (key := _metadata_session(body)) is not None:
+        yield key
 
 
 _HEADERS = (
@@ -105,16 +121,6 @@ def _texts(
     for name in names:
         if isinstance(value := where.get(name), str):
             yield SessionKey(name, value.strip(), is_explicit)
-
-
-def _prompt_cache_key(body: Body) -> SessionKey | None:
-    """OpenClaw counts compactions behind a colon; its summariser sends the bare name."""
-    value = body.get("prompt_cache_key")
-    if not isinstance(value, str):
-        return None
-    if found := _COUNTED.fullmatch(value):
-        return SessionKey("prompt_cache_key", found[1], compactions=int(found[2]))
-    return SessionKey("prompt_cache_key", value)
 
 
 def _metadata_session(body: Body) -> SessionKey | None:

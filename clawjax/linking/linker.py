@@ -7,6 +7,8 @@ described in docs/clients.md.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -40,6 +42,8 @@ class Placement:
     """The turn whose reply is the last one of ours in the history."""
     of: Found | None
     """The turn that is repeated, or departed from."""
+    retried: tuple[Node, ...]
+    """All turns of the request that is sent again for want of a reply."""
     reaction: Reaction | None
     """What the request says about its parent's reply."""
     shape: str | None
@@ -47,11 +51,9 @@ class Placement:
     reading: Reading
 
     @property
-    def superseded(self) -> Node | None:
-        """A turn whose reply was finished, but did not arrive."""
-        if self.kind is not LinkKind.RETRY or self.of is None or not self.of.node.is_open:
-            return None
-        return self.of.node
+    def superseded(self) -> tuple[Node, ...]:
+        """The turns whose replies were finished, but did not arrive."""
+        return tuple(node for node in self.retried if node.is_open)
 
     def link(self, turn_id: str) -> Link:
         """The record of this decision, for one of the request's turns."""
@@ -111,6 +113,7 @@ class Linker:
             judged=judged,
             parent=parent,
             of=of,
+            retried=self._tree.choices(of.node) if of and kind is LinkKind.RETRY else (),
             reaction=reaction_to(parent, asked.messages) if is_main else None,
             shape=_unknown_shape(reading, asked, kind, judged, key),
             reading=reading,
@@ -128,6 +131,7 @@ class Linker:
         reply = canonical_reply(turn.reply)
         node = Node(
             turn_id=turn.turn_id,
+            response_id=turn.response_id,
             session=SessionRef(turn.scope, turn.session_id),
             start=reading.start,
             key=reading.origin.key,
@@ -138,9 +142,9 @@ class Linker:
             reply=reply,
             profile=reading.profile,
             exact=exact_digest(turn.messages),
-            prompt_ids=turn.prompt_ids,
-            response_ids=turn.response_ids,
-            tools_json=turn.tools_json,
+            prompt_ids=array("i", turn.prompt_ids),
+            response_ids=array("i", turn.response_ids),
+            tools_json=None if turn.tools_json is None else sys.intern(turn.tools_json),
             arrived_at=turn.arrived_at,
             order=self._tree.next_order(),
             is_complete=turn.finish_reason is not FinishReason.CANCELLED,
@@ -190,8 +194,8 @@ def note(placement: Placement) -> None:
     """Keep on the tree what a request says about the turns before it."""
     if placement.reaction is not None:
         placement.reaction.node.is_answered = True
-    if placement.superseded is not None:
-        placement.superseded.is_closed = True
+    for node in placement.superseded:
+        node.is_closed = True
     if placement.kind is LinkKind.RESAMPLE and placement.of is not None:
         placement.of.node.has_arrived = True
 

@@ -17,8 +17,11 @@ from clawjax.linking.tree import Node, Tree
 
 __all__ = ["Found", "anchor_of", "continued_by", "is_edited", "repeated_by"]
 
-_TELLING_CHARACTERS = 48
-"""A rewritten history without a session's name is recognised by a pair of messages this long."""
+_TELLING_PAIR = 48
+"""Characters of a reply and the message before it by which a rewritten history is recognised where
+the session has no name. What people say all the time (`thanks`, `You're welcome!`) has fewer."""
+_TELLING_REPLY = 16
+"""The same for a reply alone: the summary before it says that the history was rewritten."""
 _WORD = re.compile(r"\w+")
 _SHARED_WORDS = 0.5
 """Part of its words that an edited reply has kept."""
@@ -87,13 +90,14 @@ def anchor_of(tree: Tree, reading: Reading, *, oldest: float) -> Found | None:
     replies = [n for n, entry in enumerate(reading.entries) if entry.role == "assistant"]
     for depth in reversed([n for n in replies if 0 < n < len(reading.entries) - 1]):
         entry, before = reading.entries[depth], reading.entries[depth - 1]
-        digests = [pair_digest(reading.start, before, entry)]
+        is_telling = before.characters + entry.characters >= _TELLING_PAIR
+        looked_for = [(pair_digest(reading.start, before, entry), is_telling)]
         if reading.has_summary and depth == replies[0]:
-            digests.append(reply_digest(reading.start, entry))
-        for digest in digests:
+            is_telling = entry.characters >= _TELLING_REPLY
+            looked_for.append((reply_digest(reading.start, entry), is_telling))
+        for digest, is_telling in looked_for:
             known = _fitting(tree.by_anchor(digest), reading)
             young = [node for node in known if node.arrived_at >= oldest]
-            is_telling = len(before.form) + len(entry.form) >= _TELLING_CHARACTERS
             if (node := _only(young, reading, is_telling=is_telling)) is not None:
                 return Found(node, entry.position, entry)
     return None

@@ -14,7 +14,7 @@ from clawjax.linking.canonical import (
     system_digest,
 )
 from clawjax.linking.decorations import is_summary
-from clawjax.linking.hints import with_runtime_key
+from clawjax.linking.hints import with_openclaw_key
 from clawjax.linking.profiles import tool_names
 from clawjax.linking.sides import Profile
 from clawjax.records import Link, Message, Origin, Turn
@@ -59,7 +59,7 @@ class Reading(NamedTuple):
 
 def read(asked: Asked) -> Reading:
     """Canonical form and hashes of a request, in one pass over its messages."""
-    origin = with_runtime_key(asked.origin, asked.messages)
+    origin = with_openclaw_key(asked.origin, asked.messages)
     start = scope_digest(asked.scope, origin.client)
     entries = canonical_history(asked.messages)
     return Reading(

@@ -8,9 +8,11 @@ Not thread-safe, to be used from one event loop.
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 from clawjax.linking.canonical import Entry, reply_digest
@@ -21,7 +23,7 @@ __all__ = ["Joined", "KeyState", "Node", "SessionRef", "Tree"]
 
 MAX_TURNS = 16_384
 MAX_TOKENS = 8_000_000
-"""8 bytes each, as the ids of a conversation are shared between its turns."""
+"""4 bytes each."""
 
 _MOST_ALIKE = 64
 """Turns looked at that are found by the same thing, so that a question asked for the thousandth
@@ -54,6 +56,8 @@ class Node:
     """What has to be remembered of a turn to recognise and extend it."""
 
     turn_id: str
+    response_id: str
+    """The answer that it is a choice of."""
     session: SessionRef
     start: bytes
     """Digest of credential and client family: where its chain begins."""
@@ -70,8 +74,8 @@ class Node:
     profile: Profile
     exact: bytes
     """Digest of the messages as they were sent."""
-    prompt_ids: tuple[int, ...]
-    response_ids: tuple[int, ...]
+    prompt_ids: array[int]
+    response_ids: array[int]
     tools_json: str | None
     arrived_at: float
     order: int
@@ -148,6 +152,10 @@ class Tree:
         """The turns of a session, oldest first."""
         return self._sessions.get(session, [])
 
+    def choices(self, node: Node) -> tuple[Node, ...]:
+        """The turns of the request that this one answered, itself among them."""
+        return tuple(n for n in self.session(node.session) if n.response_id == node.response_id)
+
     def sessions(self) -> Iterator[tuple[SessionRef, list[Node]]]:
         """All, the least recently used first."""
         yield from self._sessions.items()
@@ -156,6 +164,12 @@ class Tree:
         """It has been used."""
         if session in self._sessions:
             self._sessions.move_to_end(session)
+
+    def fitting(self, turns: Sequence[tuple[str, int]]) -> list[str]:
+        """Of turns by id and tokens, the first that there is room for, were nothing there yet."""
+        totals = accumulate(tokens for _, tokens in turns)
+        pairs = list(zip(turns, totals, strict=True))[: self.max_turns]
+        return [turn_id for (turn_id, _), total in pairs if total <= self.max_tokens]
 
     def next_order(self) -> int:
         """Numbers turns in the order in which they ended."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,10 @@ _URL_FORMS = "write it as sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME
 
 _CHUNK = 500
 """Keys per `IN (...)`; SQLite's limit on bound parameters is far above."""
+
+_LOOKS = 10
+_LOOK_S = 0.1
+"""How often, and after what pause, it is tried to empty the write-ahead log."""
 
 _WRITERS = 0x636C6177
 """PostgreSQL's lock that a writing transaction holds; any number of our own."""
@@ -207,17 +212,40 @@ def overwrite(engine: sa.Engine) -> bool:
     """Let nothing of what was deleted be left in the files; whether that was possible just now.
 
     SQLite overwrites what is deleted, but the write-ahead log has it still. PostgreSQL keeps it
-    until a vacuum.
+    until a vacuum. Nobody is kept waiting while this waits for readers.
     """
     if engine.dialect.name != "sqlite":
         return False
     connection = engine.raw_connection()
     try:
-        is_busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.OperationalError:  # locked for longer than the time-out
-        return False
+        with _not_waiting(connection.cursor()) as cursor:
+            for look in range(_LOOKS):
+                if look:
+                    time.sleep(_LOOK_S)
+                if _is_emptied(cursor):
+                    return True
     finally:
         connection.close()
+    return False
+
+
+@contextmanager
+def _not_waiting(cursor: Any) -> Generator[Any]:
+    """A connection of SQLite's that gives up at once: it would hold the writers' lock meanwhile."""
+    (busy_timeout_ms,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+    cursor.execute("PRAGMA busy_timeout=0")
+    try:
+        yield cursor
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout={busy_timeout_ms}")
+
+
+def _is_emptied(cursor: Any) -> bool:
+    """Empty the write-ahead log; False where somebody reads or writes it."""
+    try:
+        is_busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
     return not is_busy
 
 

@@ -3,11 +3,13 @@
 The only exception to "rows are only ever added". What stays of a turn is its id in `forgotten`, and
 the version that had trained on it, until nobody can hold the turn any more (`lose_ids`).
 Invariants: nothing is added to a forgotten turn, and none is trained on, by whoever still holds it
-in memory; `trained + dropped + pending == logged` holds for what is left.
+in memory; `trained + dropped + pending == logged` holds for what is left; a turn goes whole, and
+other writers come in between any hundred.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -37,6 +39,11 @@ __all__ = ["Forgotten", "forget", "forgotten_among", "lose_ids"]
 
 _REVIEWS = (review_items, review_leases, review_labels)
 _OF_A_TURN = (next_states, links, verdicts, outcomes, claims, *_REVIEWS, turns)
+
+_AT_ONCE = 100
+"""Turns removed in one transaction: long ones take about 2 ms each, and replies wait for it."""
+_PAUSE_S = 0.1
+"""Between two transactions: as long as a waiting process may take to look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +82,30 @@ def forget(
 
     Raises:
         ValueError: nothing is given, which would be everything.
-        LogError: nothing was removed.
+        LogError: some may be left; what was removed stays so.
     """
     conditions = _conditions(scope, session_id, response_id, before)
     if not conditions:
         msg = "forgetting needs a scope, a session, a response or a time"
         raise ValueError(msg)
-    with log.writing() as connection:
-        query = sa.select(turns.c.turn_id).where(*conditions).order_by(turns.c.seq)
-        turn_ids = tuple(connection.scalars(query))
-        versions = dict(_versions(connection, turn_ids))
-        if not is_dry:
-            _remove(connection, turn_ids, versions, now)
+    query = sa.select(turns.c.turn_id).where(*conditions).order_by(turns.c.seq)
+    found = [entry["turn_id"] for entry in log.select(query)]
+    turn_ids: list[str] = []
+    versions: dict[str, int] = {}
+    for start in range(0, len(found), _AT_ONCE):
+        if start and not is_dry:
+            time.sleep(_PAUSE_S)
+        part = turns.c.turn_id.in_(found[start : start + _AT_ONCE])
+        with log.writing() as connection:
+            there = tuple(connection.scalars(query.where(part)))
+            trained = dict(_versions(connection, there))
+            if not is_dry:
+                _remove(connection, there, trained, now)
+        turn_ids += there
+        versions |= trained
     is_overwritten = bool(turn_ids) and not is_dry and log.overwrite()
-    return Forgotten(turn_ids, dict(sorted(Counter(versions.values()).items())), is_overwritten)
+    counted = dict(sorted(Counter(versions.values()).items()))
+    return Forgotten(tuple(turn_ids), counted, is_overwritten)
 
 
 def lose_ids(log: SqlTurnLog, *, before: float) -> int:
@@ -132,22 +149,21 @@ def _conditions(
 
 def _versions(connection: Connection, turn_ids: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     """Who was trained on, and in which version; a step makes the version of its number."""
-    for part in chunks(turn_ids):
-        for table, version in ((outcomes, outcomes.c.trained_version), (claims, claims.c.step)):
-            query = sa.select(table.c.turn_id, version).where(
-                table.c.turn_id.in_(part), version.is_not(None)
-            )
-            yield from ((row[0], row[1]) for row in connection.execute(query))
+    for table, version in ((outcomes, outcomes.c.trained_version), (claims, claims.c.step)):
+        query = sa.select(table.c.turn_id, version).where(
+            table.c.turn_id.in_(turn_ids), version.is_not(None)
+        )
+        yield from ((row[0], row[1]) for row in connection.execute(query))
 
 
 def _remove(
     connection: Connection, turn_ids: tuple[str, ...], versions: dict[str, int], now: float
 ) -> None:
-    for part in chunks(turn_ids):
-        rows = [
-            {"turn_id": turn_id, "forgotten_at": now, "trained_version": versions.get(turn_id)}
-            for turn_id in part
-        ]
+    rows = [
+        {"turn_id": turn_id, "forgotten_at": now, "trained_version": versions.get(turn_id)}
+        for turn_id in turn_ids
+    ]
+    if rows:
         connection.execute(sa.insert(forgotten), rows)
-        for table in _OF_A_TURN:
-            connection.execute(sa.delete(table).where(table.c.turn_id.in_(part)))
+    for table in _OF_A_TURN:
+        connection.execute(sa.delete(table).where(table.c.turn_id.in_(turn_ids)))

@@ -32,7 +32,7 @@ from clawjax.log.connection import (
     snapshots,
 )
 from clawjax.log.forgetting import forgotten_among
-from clawjax.log.leaves import newest_leaves
+from clawjax.log.leaves import newest_leaves, waiting_turns
 from clawjax.log.schema import (
     SCHEMA_VERSION,
     UPGRADED_BY_ADDING,
@@ -185,9 +185,13 @@ class SqlTurnLog:
         query = sa.select(turns).where(turns.c.seq > after).order_by(turns.c.seq).limit(limit)
         return self._with_events(self.select(query))
 
-    def open_turns(self, *, limit: int) -> list[JudgedTurn]:
-        """The newest main turns that no other goes on from, oldest first, answered or not."""
-        return self._with_events(self.select(newest_leaves(limit))[::-1])
+    def leaves(self, *, limit: int) -> list[tuple[str, int]]:
+        """Ids and tokens of the newest main turns that no other goes on from, newest first."""
+        return [(entry["turn_id"], entry["tokens"]) for entry in self.select(newest_leaves(limit))]
+
+    def waiting(self) -> list[str]:
+        """Main turns that nothing has come after and that have not ended, oldest first."""
+        return [entry["turn_id"] for entry in self.select(waiting_turns())]
 
     def links(self, turn_ids: Sequence[str]) -> dict[str, Link]:
         """How turns were placed, by turn id; nothing of those logged before there were links."""

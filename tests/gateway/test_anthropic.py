@@ -213,15 +213,18 @@ async def test_thoughts_and_calls_come_as_blocks_and_are_known_again(
     assert second.parent_turn_id == first.turn_id
 
 
-async def test_a_reply_tells_what_ended_it(make_gateway):
-    gateway = make_gateway(["one two", "one two", "one two"])
+async def test_a_reply_tells_what_ended_it(make_gateway, tokenizer):
+    gateway = make_gateway(["one two"])
     async with serving(gateway.app) as url:
         create = client_for(url).messages.create
         asked = {"model": MODEL, "messages": [user("hi")]}
         limited = await create(max_tokens=2, **asked)
         ended = await create(max_tokens=50, stop_sequences=["END"], **asked)
+        end = tokenizer.special_text(min(tokenizer.eos_ids))
+        as_text = await create(max_tokens=50, stop_sequences=[end, end[-1]], **asked)
     assert (limited.stop_reason, limited.usage.output_tokens) == ("max_tokens", 2)
     assert (ended.stop_reason, ended.stop_sequence) == ("end_turn", None)
+    assert (as_text.stop_reason, as_text.stop_sequence) == ("end_turn", None)
 
 
 async def test_errors_have_anthropics_shape(make_gateway):

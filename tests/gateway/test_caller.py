@@ -52,6 +52,7 @@ def test_people_come_before_side_turns_unless_it_is_said(headers, body, priority
         ({"session_id": "p", "x-session-affinity": "p"}, {}, "p", "session_id"),
         ({"thread-id": "t", "session-id": "s"}, {"prompt_cache_key": "k"}, "s", "session-id"),
         ({}, {"prompt_cache_key": "k"}, "k", "prompt_cache_key"),
+        ({}, {"prompt_cache_key": "tenant:41"}, "tenant:41", "prompt_cache_key"),
         ({}, {"metadata": {"user_id": '{"session_id": "m"}'}}, "m", "metadata.user_id"),
         (
             {"x-session-affinity": "a", "x-client-request-id": "r", "traceparent": "t"},
@@ -68,11 +69,6 @@ def test_people_come_before_side_turns_unless_it_is_said(headers, body, priority
 def test_what_clients_say_for_other_reasons_is_a_hint(headers, body, key, source):
     origin = who(headers, body).origin
     assert (origin.key, origin.key_source, origin.is_key_explicit) == (key, source, False)
-
-
-def test_compactions_are_counted_behind_a_colon():
-    origin = who({}, {"prompt_cache_key": "7f52-1b:2"}).origin
-    assert (origin.key, origin.compactions) == ("7f52-1b", 2)
 
 
 @pytest.mark.parametrize(

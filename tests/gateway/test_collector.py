@@ -246,6 +246,27 @@ async def test_a_new_process_closes_no_session_twice(make_gateway):
     assert [event.kind for event in gateway.events(turn.turn_id)] == [NextStateKind.SESSION_CLOSED]
 
 
+async def test_a_new_process_closes_what_it_has_no_room_for(make_gateway):
+    before = make_gateway(["a reply of some length"])
+    for number in range(6):
+        await before.say(user(f"question {number}"))
+    before.log.append(replace(before.turns()[0], turn_id="unplaced", response_id="unplaced"))
+    weights = [len(turn.prompt_ids) + len(turn.response_ids) for turn in before.turns()]
+    after = make_gateway()
+    after.collector._tree.max_tokens = sum(weights[-4:])
+    await after.collector.rebuild()
+    kinds = [[event.kind for event in after.events(turn.turn_id)] for turn in after.turns()]
+    closed = [NextStateKind.SESSION_CLOSED]
+    assert kinds == [closed, closed, closed, [], [], [], closed]
+    assert after.collector.sessions.counts() == {"remembered": 3, "open": 3, "in_use": 0}
+    assert after.woken == [0], "the judges are told"
+    after.collector._tree.max_tokens *= 10
+    for turn in after.turns()[2:4]:
+        await after.say(user(turn.messages[0].content), assistant(turn.reply.content), user("b"))
+    parents = [turn.parent_turn_id for turn in after.turns()[-2:]]
+    assert parents == [None, after.turns()[3].turn_id]
+
+
 @contextmanager
 def no_free_threads() -> Iterator[Callable[[], None]]:
     """Nothing is written before what this gives is called."""
@@ -298,6 +319,15 @@ async def test_a_retry_drops_the_reply_that_did_not_arrive(gateway):
     assert gateway.log.outcome(second.turn_id) is None
     assert gateway.log.links([second.turn_id])[second.turn_id].of_turn_id == first.turn_id
     assert second.session_id == first.session_id
+
+
+async def test_a_retry_drops_all_choices_that_did_not_arrive(gateway):
+    await gateway.say(user("other"))
+    await gateway.say(user("a"), n=3)
+    await gateway.say(user("a"), n=2, headers={"x-stainless-retry-count": "1"})
+    ends = [gateway.log.outcome(turn.turn_id) for turn in gateway.turns()]
+    dropped = [end is not None and end.drop_reason is DropReason.RETRIED for end in ends]
+    assert dropped == [False, True, True, True, False, False]
 
 
 async def test_a_reply_whose_delivery_broke_off_did_not_arrive(gateway):

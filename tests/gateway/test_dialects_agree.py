@@ -137,6 +137,38 @@ def test_tools_and_settings_are_the_same_in_every_dialect(choice, chat, anthropi
     assert common(parse_responses_request(responses, DEFAULTS)) == common(asked)
 
 
+@pytest.mark.parametrize(
+    ("choice", "is_formatted", "is_noted"),
+    [("auto", False, True), ("auto", True, False), ("required", False, False)],
+)
+def test_one_call_at_most_is_noted_where_nothing_holds_the_reply_to_it(
+    choice, is_formatted, is_noted
+):
+    form = {"type": "json_object"} if is_formatted else None
+    function = {"name": "ls", "parameters": SCHEMA}
+    own = {"name": "ls", "input_schema": SCHEMA}
+    flags = {"parallel_tool_calls": False, "tool_choice": choice}
+    denied = {
+        "type": "any" if choice == "required" else "auto",
+        "disable_parallel_tool_use": True,
+    }
+    for parse, body in (
+        (parse_chat_request, {**as_chat(SAID), **flags, "response_format": form}),
+        (parse_responses_request, {**as_responses(SAID), **flags, "text": {"format": form}}),
+        (
+            parse_messages_request,
+            {**as_anthropic(SAID), "tool_choice": denied, "output_format": form},
+        ),
+    ):
+        tool = {"type": "function", "function": function, **function}
+        tools = [own] if parse is parse_messages_request else [tool]
+        notes = parse({**body, "tools": tools}, DEFAULTS).notes
+        assert [note.partition(":")[0] for note in notes] == (
+            ["one call at most is left out"] if is_noted else []
+        )
+        assert parse(body, DEFAULTS).notes == ()
+
+
 @pytest.mark.parametrize("entry", recorded(), ids=lambda entry: entry["headers"]["user-agent"])
 def test_what_clients_sent_is_understood(entry):
     path, body = entry["path"].partition("?")[0], entry["body"]

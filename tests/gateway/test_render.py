@@ -112,6 +112,34 @@ def test_templates_that_cannot_be_continued_render_afresh(tokenizer, tmp_path, s
     assert Renderer(odd).prompt(history, None, prior) == Renderer(odd).prompt(history, None, None)
 
 
+MOVING = """{%- set users = messages | selectattr("role", "equalto", "user") | list %}
+{%- for m in messages %}
+{%- if m.role == "user" %}
+{%- if m == users[-1] %}{{- "[SYSTEM]" if messages[0].role == "system" }}
+{{- "[TOOLS]" + (tools | tojson) if tools }}{%- endif %}
+{{- "[INST]" + m.content + "[/INST]" }}
+{%- elif m.role != "system" %}{{- m.content + ("</s>" if m.role == "assistant" else "") }}
+{%- endif %}{%- endfor %}"""
+"""Shows tools as Mistral's models have them."""
+
+
+@pytest.mark.parametrize(
+    ("lead", "tools_json", "mark"),
+    [((), TOOLS, "[TOOLS]"), ((Message("system", "x"),), None, "[SYSTEM]")],
+)
+def test_what_a_template_shows_before_the_newest_message_is_there_once(
+    tokenizer, tmp_path, lead, tools_json, mark
+):
+    source = MOVING.replace("[SYSTEM]", '[SYSTEM]" + messages[0].content + "')
+    odd = with_template(tokenizer, tmp_path, source)
+    asked, reply = [*lead, Message("user", "hi")], Message("assistant", "yes")
+    ids = odd.encode("ye")
+    _, longer = after(odd, asked, ids, reply, [Message("user", "more")], tools_json)
+    assert odd.decode(longer, keep_special=True).count(mark) == 1
+    prompt, longer = after(odd, asked, ids, reply, [Message("tool", "found")], tools_json)
+    assert longer[: len(prompt) + len(ids)] == prompt + ids, "the newest message is the same"
+
+
 def test_models_that_think_are_recognised(tokenizer, qwen_tokenizer):
     assert Renderer(qwen_tokenizer).formats.reasoning == REASONING["think"]
     assert Renderer(tokenizer).formats.reasoning is None

@@ -66,9 +66,30 @@ def test_unknown_items_are_left_out_with_a_note():
     assert request.notes == ('input items of type "web_search_call" are left out',)
 
 
+def names(request) -> list[str]:
+    return [tool["function"]["name"] for tool in json.loads(request.tools_json or "[]")]
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_of_a_list_of_allowed_tools_these_are_offered(mode):
+    tools = [{**TOOL, "name": name} for name in "abc"]
+    listed = [{"type": "function", "name": name} for name in "ca"]
+    choice = {"type": "allowed_tools", "mode": mode}
+    some = parse("hi", tools=tools, tool_choice={**choice, "tools": listed})
+    assert (names(some), some.tool_choice) == (["a", "c"], mode)
+    assert names(parse("hi", tools=tools, tool_choice=choice)) == ["a", "b", "c"]
+    others = {**choice, "tools": [{"type": "mcp", "server_label": "x"}]}
+    none = parse("hi", tools=tools, tool_choice=others)
+    assert (names(none), none.tool_choice) == ([], "auto")
+
+
+ALLOWED = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "x"}]}
+
+
 @pytest.mark.parametrize(
     ("body", "param", "said"),
     [
+        ({"input": "hi", "tools": [TOOL], "tool_choice": ALLOWED}, "tool_choice", '"x" is not'),
         ({"input": None}, "input", "got null"),
         ({"input": ""}, "input", "got string"),
         ({"input": [{"type": "compaction"}]}, "input", "nothing in it can be read"),

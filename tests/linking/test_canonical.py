@@ -58,6 +58,32 @@ def test_different_messages_have_different_forms(other):
 
 
 @pytest.mark.parametrize(
+    ("sampled", "back"),
+    [
+        ("1.0", "1"),
+        ("-0.0", "0"),
+        ("1e3", "1000"),
+        ("1E-7", "1e-7"),
+        ("1e21", "1e+21"),
+        ("0.10", "0.1"),
+        ("1285673909213421569", "1285673909213421600"),
+    ],
+)
+def test_a_number_is_the_one_that_javascript_reads(sampled, back):
+    ours, theirs = (said("", ("f", f'{{"x": [{text}]}}')) for text in (sampled, back))
+    assert form(theirs) == form(ours)
+    assert exact_digest([theirs]) == exact_digest([ours])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1", "2"), ("1", "true"), ("0.1", "0.2"), ("1e999", "2e999"), ("9" * 5000, "8" * 5000)],
+)
+def test_other_numbers_are_others(one, other):
+    assert form(said("", ("f", one))) != form(said("", ("f", other)))
+
+
+@pytest.mark.parametrize(
     ("sent", "same"),
     [
         ([user("a"), user("b")], [user("a\nb")]),

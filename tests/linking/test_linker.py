@@ -108,7 +108,7 @@ def test_a_cut_reply_that_is_asked_for_again_is_a_retry():
     talk = Talk()
     talk.ask(said("The cap"), A, is_cut=True)
     placed = talk.ask(R1, A)
-    assert (placed.kind, of(placed), placed.superseded) == (LinkKind.RETRY, "1", None)
+    assert (placed.kind, of(placed), placed.superseded) == (LinkKind.RETRY, "1", ())
     assert talk.place(A, said("The cap")).kind is LinkKind.RETRY  # to be continued
     assert parent_of(talk.place(A, R1, B)) == "2"
 
@@ -125,9 +125,9 @@ def test_a_retry_supersedes_a_reply_that_did_not_arrive():
     talk.ask(R1, A)
     assert talk.place(A).kind is LinkKind.RESAMPLE
     retried = talk.place(A, retries=1)
-    assert (retried.kind, retried.superseded.turn_id) == (LinkKind.RETRY, "1")
+    assert (retried.kind, [n.turn_id for n in retried.superseded]) == (LinkKind.RETRY, ["1"])
     talk.tree.session(SessionRef("local", "session1"))[0].is_delivered = False
-    assert talk.place(A).superseded.turn_id == "1"
+    assert [node.turn_id for node in talk.place(A).superseded] == ["1"]
 
 
 def test_a_reply_that_was_answered_has_arrived():
@@ -150,7 +150,7 @@ def test_asking_again_is_no_judgement_of_the_first_reply():
     talk.ask(R2, A, R1, B)
     placed = talk.place(A, R1, B)
     assert (placed.kind, parent_of(placed), of(placed)) == (LinkKind.RESAMPLE, "1", "2")
-    assert (placed.reaction, placed.superseded) == (None, None)
+    assert (placed.reaction, placed.superseded) == (None, ())
 
 
 def test_the_same_first_question_of_another_program_is_new():
@@ -191,10 +191,28 @@ def test_a_pair_that_two_conversations_have_is_a_guess():
     assert talk.place(SUMMARY, question, R2, C).kind is LinkKind.NEW
 
 
-def test_a_short_pair_is_a_guess():
+@pytest.mark.parametrize(
+    ("question", "reply"), [("a", "ok"), ("Thank you!", "You're welcome! Anything else?")]
+)
+def test_a_pair_that_anybody_may_say_is_a_guess(question, reply):
     talk = Talk()
-    talk.ask(said("ok"), A)
-    assert talk.place(B, A, said("ok"), C).kind is LinkKind.NEW
+    talk.ask(said(reply), user(question))
+    assert talk.place(B, said("hm"), user(question), said(reply), C).kind is LinkKind.NEW
+
+
+def test_behind_a_summary_a_reply_that_anybody_may_say_is_a_guess_without_a_name():
+    for origin, is_known in (({}, False), ({"key": "k"}, True)):
+        talk = Talk()
+        talk.ask(said("You're welcome!"), user("thanks"), **origin)
+        placed = talk.place(SUMMARY, said("You're welcome!"), C, **origin)
+        assert (parent_of(placed) == "1") is is_known
+
+
+def test_a_call_counts_to_what_a_pair_says():
+    talk = Talk()
+    called = said("", ("write", '{"path": "notes/paris.md", "text": "two million"}'))
+    talk.ask(called, A)
+    assert parent_of(talk.place(B, said("hm"), A, called, result("done"))) == "1"
 
 
 def test_an_old_reply_is_no_anchor():
@@ -255,6 +273,20 @@ def test_openclaw_names_its_session_in_its_text():
     talk = Talk()
     first = user("hi\n\nRuntime: agent=main | session=agent:main:x | sessionId=7f52-1b | host=pc")
     assert talk.ask(R1, first).session == SessionRef("local", "7f52-1b")
+
+
+def test_openclaw_counts_compactions_behind_its_sessions_name():
+    """Nobody else does: `tenant:41` and `tenant:42` are two."""
+    talk = Talk()
+    first = user("hi\n\nRuntime: agent=main | session=agent:main:x | sessionId=7f52 | host=pc")
+    asked = {"key": "7f52:0", "key_source": "prompt_cache_key"}
+    assert talk.ask(R1, first, **asked).session == SessionRef("local", "7f52")
+    origin = talk.place(first, R1, B, **asked | {"key": "7f52:2"}).reading.origin
+    assert (origin.key, origin.compactions) == ("7f52", 2)
+    for number in (41, 42):
+        key = f"tenant:{number}"
+        placed = talk.ask(R1, A, key=key, key_source="prompt_cache_key")
+        assert placed.session == SessionRef("local", key)
 
 
 # --- main and side -------------------------------------------------------------------------------

@@ -43,6 +43,13 @@ def test_the_least_recently_used_session_is_forgotten_first():
     assert [is_known(linker, turn) for turn in (first, second, third)] == [True, False, True]
 
 
+def test_the_first_turns_that_fit_are_told_beforehand():
+    turns = [(str(number), 10) for number in range(9)]
+    assert Tree(max_tokens=35).fitting(turns) == ["0", "1", "2"]
+    assert Tree(max_turns=2).fitting(turns) == ["0", "1"]
+    assert Tree(max_tokens=9).fitting(turns) == Tree().fitting([]) == []
+
+
 def test_a_turn_that_is_removed_leaves_nothing():
     tree = Tree()
     turn = entry("1")

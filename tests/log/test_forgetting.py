@@ -1,8 +1,12 @@
 """What is forgotten is gone: from tables, files, queues and memories."""
 
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event
 
 from clawjax.errors import ForgottenError, LogError
 from clawjax.learner.reactions import Reactions, ScoredTurn
@@ -124,6 +128,34 @@ def test_no_byte_of_it_is_left_in_the_files(log, tmp_path):
     assert forget(log, now=1.0, session_id="s1").is_overwritten
     stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"Quetzalcoatl" not in stored
+
+
+def test_other_writers_come_in_while_many_turns_are_removed(log):
+    log.append(*(record for n in range(250) for record in everything(f"t{n}")))
+    gone: list[int] = []
+    event.listen(log._engine, "commit", lambda _: gone.append(250 - log.counts().logged))
+    forgotten = forget(log, now=1.0, session_id="s1")
+    assert [n for n in gone if n < 250] == [0, 100, 200], "each is seen by who comes after it"
+    assert len(set(forgotten.turn_ids)) == 250
+    assert (log.counts().logged, forgotten.is_overwritten) == (0, True)
+
+
+def test_nobody_waits_while_a_reader_keeps_bytes_from_being_overwritten(log, tmp_path):
+    log.append(*everything("t1"), *everything("t2"))
+    reader = sqlite3.connect(tmp_path / "turns.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM turns").fetchall()
+    with ThreadPoolExecutor() as pool:
+        forgetting = pool.submit(forget, log, now=1.0, session_id="s1")
+        while log.get("t2") is not None:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        began = time.monotonic()
+        log.count("seen")
+        assert time.monotonic() - began < 5, "less than log.busy_timeout_s"
+        assert not forgetting.result(timeout=20).is_overwritten
+    reader.close()
+    assert log.overwrite()
 
 
 def test_what_is_old_goes_unless_it_is_in_training(log):

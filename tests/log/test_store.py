@@ -271,18 +271,22 @@ def test_counters_and_responses_survive_reopening(log, url):
     again.close()
 
 
-def test_open_turns_are_those_that_no_other_goes_on_from(log):
+def test_leaves_are_those_that_no_other_goes_on_from(log):
     log.append(*(make_turn(f"t{n}") for n in range(4)), make_turn("side", kind=TurnKind.SIDE))
     log.append(user_said("t1"), NextState("t2", NextStateKind.FEEDBACK, 9.0, score=1.0))
     log.append(user_said("t3"), make_turn("t4", parent_turn_id="t3"))
     log.append(make_turn("t5", parent_turn_id="t2", finish_reason=FinishReason.CANCELLED))
     log.append(make_turn("t6", parent_turn_id="t1", kind=TurnKind.SIDE))
-    found = log.open_turns(limit=4)
-    assert [one.turn.turn_id for one in found] == ["t1", "t2", "t4", "t5"]
-    assert [[state.kind for state in one.next_states] for one in found[:2]] == [
-        [NextStateKind.USER],
-        [NextStateKind.FEEDBACK],
-    ]
+    assert log.leaves(limit=4) == [("t5", 5), ("t4", 5), ("t2", 5), ("t1", 5)]
+    assert log.leaves(limit=2) == [("t5", 5), ("t4", 5)]
+
+
+def test_turns_wait_that_nothing_has_come_after_and_that_have_not_ended(log):
+    log.append(*(make_turn(f"t{n}") for n in range(5)), make_turn("side", kind=TurnKind.SIDE))
+    log.append(user_said("t1"), NextState("t2", NextStateKind.FEEDBACK, 9.0, score=1.0))
+    log.append(NextState("t3", NextStateKind.SESSION_CLOSED, 9.0))
+    log.append(Outcome("t4", 9.0, drop_reason=DropReason.CANCELLED))
+    assert log.waiting() == ["t0", "t2"]
 
 
 def test_replay_gives_the_same_samples_each_time(log):

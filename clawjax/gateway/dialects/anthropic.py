@@ -13,7 +13,13 @@ from typing import cast
 
 from clawjax.config import EngineConfig
 from clawjax.errors import WireError
-from clawjax.gateway.offers import ToolChoice, offer, read_parameters, read_response_format
+from clawjax.gateway.offers import (
+    ToolChoice,
+    offer,
+    parallel_notes,
+    read_parameters,
+    read_response_format,
+)
 from clawjax.gateway.openai import ChatRequest, read_content, read_part, read_sampling
 from clawjax.gateway.wire import (
     JsonObject,
@@ -51,6 +57,9 @@ def parse_messages_request(body: JsonObject, defaults: EngineConfig) -> ChatRequ
     """
     tools, notes = _tools(body)
     offered = offer(tools, _tool_choice(body.get("tool_choice")))
+    is_parallel = not _denies_parallel(body.get("tool_choice"))
+    form = _response_format(body)
+    serial = parallel_notes(offered, is_parallel=is_parallel, is_formatted=form is not None)
     return ChatRequest(
         model=read_text(body, "model"),
         messages=(*_system(body.get("system")), *_messages(body)),
@@ -58,10 +67,10 @@ def parse_messages_request(body: JsonObject, defaults: EngineConfig) -> ChatRequ
         sampling=read_sampling(body, defaults, limits=("max_tokens",), stop="stop_sequences"),
         is_stream=bool(read_flag(body, "stream")),
         tool_choice=offered.choice,
-        is_parallel=not _denies_parallel(body.get("tool_choice")),
-        response_format=_response_format(body),
+        is_parallel=is_parallel,
+        response_format=form,
         id_prefix="msg_",
-        notes=notes,
+        notes=(*notes, *serial),
     )
 
 

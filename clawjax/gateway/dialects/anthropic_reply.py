@@ -192,9 +192,15 @@ def _ending(asked: Asked, reply: Reply) -> Json:
 
 
 def _stop_sequence(asked: Asked, reply: Reply) -> str | None:
-    """The stop string that ended the reply: its text has none, so its tokens do."""
+    """The stop string that ended the reply: its text has none, so its tokens do.
+
+    A token that ends replies is no text, though it is written as some.
+    """
     words = asked.exchange.sampling.stop
     if not words or reply.finish_reason is not FinishReason.STOP:
+        return None
+    ends = asked.eos_ids.union(asked.exchange.sampling.stop_token_ids)
+    if ends.intersection(reply.token_ids[-1:]):
         return None
     tail = reply.token_ids[-max(len(word.encode()) for word in words) :]
     text = b"".join(asked.token_bytes(token) for token in tail).decode(errors="replace")

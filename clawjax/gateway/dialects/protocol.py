@@ -31,6 +31,8 @@ class Asked(NamedTuple):
     request: ChatRequest
     exchange: Exchange
     token_bytes: TokenBytes
+    eos_ids: frozenset[int] = frozenset()
+    """Tokens that end a reply, whatever they are written as."""
 
 
 class StreamWriter(Protocol):

@@ -16,6 +16,7 @@ from clawjax.config import EngineConfig
 from clawjax.gateway.offers import (
     ToolChoice,
     offer,
+    parallel_notes,
     read_response_format,
     read_tool,
     read_tool_choice,
@@ -62,9 +63,11 @@ def parse_responses_request(body: JsonObject, defaults: EngineConfig) -> ChatReq
     items = _Items()
     items.read(body.get("input"))
     tools, others = _tools(body)
-    offered = offer(tools, _tool_choice(body.get("tool_choice")))
-    text = body.get("text")
-    form = {} if text is None else as_object(text, "text")
+    choice = body.get("tool_choice")
+    offered = offer(tools, _tool_choice(choice), _allowed(choice))
+    is_parallel = read_flag(body, "parallel_tool_calls") is not False
+    form = _response_format(body)
+    serial = parallel_notes(offered, is_parallel=is_parallel, is_formatted=form is not None)
     return ChatRequest(
         model=read_text(body, "model"),
         messages=(*lead, *items.messages),
@@ -72,12 +75,12 @@ def parse_responses_request(body: JsonObject, defaults: EngineConfig) -> ChatReq
         sampling=read_sampling(body, defaults, limits=("max_output_tokens",)),
         is_stream=bool(read_flag(body, "stream")),
         tool_choice=offered.choice,
-        is_parallel=read_flag(body, "parallel_tool_calls") is not False,
-        response_format=read_response_format(form.get("format"), "text.format"),
+        is_parallel=is_parallel,
+        response_format=form,
         id_prefix=_id_prefix(is_led=bool(lead), is_kept=read_flag(body, "store") is not False),
         previous_response_id=_previous(body),
         echo={name: body[name] for name in _ECHOED if body.get(name) is not None},
-        notes=(*_note("tools", others), *_note("input items", items.ignored)),
+        notes=(*_note("tools", others), *_note("input items", items.ignored), *serial),
     )
 
 
@@ -107,6 +110,12 @@ def _id_prefix(*, is_led: bool, is_kept: bool) -> str:
 def _previous(body: JsonObject) -> str | None:
     named = read_text(body, "previous_response_id")
     return storable(named, "previous_response_id") if named else None
+
+
+def _response_format(body: JsonObject) -> Mapping[str, object] | None:
+    text = body.get("text")
+    form = {} if text is None else as_object(text, "text")
+    return read_response_format(form.get("format"), "text.format")
 
 
 def _note(what: str, kinds: Sequence[str]) -> tuple[str, ...]:
@@ -240,3 +249,17 @@ def _tool_choice(value: object) -> ToolChoice:
             return "auto"
         case _:
             return read_tool_choice(value)
+
+
+def _allowed(choice: object) -> tuple[str, ...] | None:
+    """Names of the functions that a choice of several lists; None where it lists none."""
+    match choice:
+        case {"type": "allowed_tools", **rest}:
+            where, chosen = "tool_choice.tools", cast("JsonObject", rest)
+        case _:
+            return None
+    if (listed := read_list(chosen, "tools", field=where)) is None:
+        return None
+    tools = [as_object(value, where) for value in listed]
+    functions = [tool for tool in tools if tool.get("type") == "function"]
+    return tuple(as_text(tool.get("name"), f"{where}.name") for tool in functions)
