@@ -111,7 +111,8 @@ _BEFORE = """\
 One script per claim. Each writes `results/NAME.json`: rows, goals with their values, command,
 commit and machine. Whether a goal is met is computed, and a missed goal stays in the list. The
 table is made from those files and the first lines of the scripts by
-`python benchmarks/render_results.py`, which makes [docs/results.md](../docs/results.md) and
+`python benchmarks/render_results.py`, which makes [docs/results.md](../docs/results.md) with its
+picture, [docs/performance.md](../docs/performance.md) and
 [docs/reliability.md](../docs/reliability.md) as well; tests hold them to the files."""
 
 _AFTER = """\

@@ -9,6 +9,7 @@ out.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ Result = Mapping[str, Any]
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     results = read_results(RESULTS)
     if PERSONAL in results:
         picture = PAGE.parent / CURVES

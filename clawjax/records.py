@@ -107,6 +107,7 @@ class DropReason(StrEnum):
     LENGTH_MISMATCH = "length_mismatch"
     NO_LOGPROBS = "no_logprobs"
     """The engine could not tell how likely its tokens were, cut as their distribution was."""
+    NEARLY_GREEDY = "nearly_greedy"
     REDACTED = "redacted"
     """Its text had something that is not to be logged, which its tokens spell."""
     TOO_LONG = "too_long"

@@ -104,7 +104,7 @@ class Scheduler:
                 running.is_mixed = True
             elif running is not None:
                 running.start_at(0)
-                running.cached = 0
+                running.cached = self._positions[running.slot] = 0
 
     def submit(self, job: Job) -> None:
         """Queue a job. The bound is the engine's: it refuses what exceeds `max_waiting`."""

@@ -37,6 +37,7 @@ from clawjax.gateway.wire import (
     read_text,
     reject,
 )
+from clawjax.log.replay import GREEDY_BELOW
 from clawjax.records import Message, SamplingParams, ToolCall
 
 __all__ = [
@@ -151,13 +152,14 @@ def read_sampling(
         WireError: 400, out of range or of the wrong type.
     """
     named = [limit for name in limits if (limit := read_integer(body, name, 1)) is not None]
-    temperature = read_number(body, "temperature", 0.0, 2.0)
+    named_temperature = read_number(body, "temperature", 0.0, 2.0)
+    temperature = defaults.temperature if named_temperature is None else named_temperature
     top_p = read_number(body, "top_p", 0.0, 1.0)
     top_k = read_integer(body, "top_k", -1)
     seed = read_integer(body, "seed", -(2**63), 2**64)
     return SamplingParams(
         max_response_tokens=named[0] if named else defaults.max_response_tokens,
-        temperature=defaults.temperature if temperature is None else temperature,
+        temperature=temperature if temperature >= GREEDY_BELOW else 0.0,
         top_p=defaults.top_p if top_p is None else max(top_p, _SMALLEST_TOP_P),
         top_k=max(top_k or 0, 0),
         min_p=read_number(body, "min_p", 0.0, 1.0) or 0.0,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from clawjax.config import PROCESS, LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.credit.base import AdmittedTurn
 from clawjax.learner.credit.combine import EXPLICIT_FEEDBACK, combine
+from clawjax.log.replay import GREEDY_BELOW
 from clawjax.records import (
     DropReason,
     FinishReason,
@@ -118,6 +119,8 @@ def unfit(turn: Turn, config: LearnerConfig) -> DropReason | None:
         return DropReason.EMPTY_RESPONSE
     if not turn.sampler_logprobs:
         return DropReason.NO_LOGPROBS
+    if 0 < turn.sampling.temperature < GREEDY_BELOW:
+        return DropReason.NEARLY_GREEDY
     if not _is_aligned(turn):
         return DropReason.LENGTH_MISMATCH
     if len(turn.prompt_ids) + len(turn.response_ids) > config.max_tokens:

@@ -36,7 +36,7 @@ from clawjax.learner.taste import (
     read_layers,
     stacked,
 )
-from clawjax.log.replay import to_sample
+from clawjax.log.replay import scored_at, to_sample
 from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
 from clawjax.records import Sample, Turn
@@ -253,7 +253,7 @@ class Practice:
         sampling = replace(
             turn.sampling,
             max_response_tokens=limit,
-            temperature=turn.sampling.temperature or 1.0,
+            temperature=scored_at(turn.sampling.temperature),
             top_p=1.0,
             top_k=0,
             min_p=0.0,

@@ -10,23 +10,42 @@ from typing import Protocol
 
 from clawjax.records import JudgedTurn, Link, Sample, TeacherSays, Turn, expand_versions
 
-__all__ = ["HasLinks", "HasTurns", "placed", "replay", "replay_samples", "to_sample"]
+__all__ = [
+    "GREEDY_BELOW",
+    "HasLinks",
+    "HasTurns",
+    "placed",
+    "replay",
+    "replay_samples",
+    "scored_at",
+    "to_sample",
+]
+
+
+GREEDY_BELOW = 0.01
+"""Temperatures below are taken for 0: what one of them leaves of a distribution is one token, and
+its gradient is the rounding of logits over the temperature."""
+
+
+def scored_at(temperature: float) -> float:
+    """The temperature at which tokens are scored that were drawn at this one.
+
+    Greedy replies carry no density of their own: theirs is the one at temperature 1.
+    """
+    return temperature if temperature >= GREEDY_BELOW else 1.0
 
 
 def to_sample(
     turn: Turn, credit: tuple[float, ...] | None, teacher: TeacherSays | None = None
 ) -> Sample:
-    """A turn with its signals, ready to be batched.
-
-    Greedy turns (temperature 0) carry no density of their own: they are scored at temperature 1.
-    """
+    """A turn with its signals, ready to be batched."""
     return Sample(
         turn_id=turn.turn_id,
         prompt_ids=turn.prompt_ids,
         response_ids=turn.response_ids,
         sampler_logprobs=turn.sampler_logprobs,
         token_versions=expand_versions(turn.token_versions),
-        temperature=turn.sampling.temperature or 1.0,
+        temperature=scored_at(turn.sampling.temperature),
         credit=credit,
         teacher=teacher,
         is_truncated=turn.sampling.is_truncated,

@@ -288,6 +288,35 @@ def test_a_cancelled_prompt_is_gone_on_with_where_it_was_left(
     assert_consistent(logits_of, model.params, {asked: reply})
 
 
+@pytest.mark.parametrize("how", ["cancelled", "retracted"])
+def test_what_other_weights_have_read_is_not_gone_on_with(
+    scheduler: Scheduler,
+    read: Counting,
+    logits_of: LogitsOf,
+    other_params: Params,
+    how: str,
+) -> None:
+    """Half of a prompt is read, the weights change, and it is left before its next chunk."""
+    asked = request(prompt(97), 4, seed=1, temperature=1.0)
+    replies: dict[Job, Reply] = {}
+    job = submit(scheduler, asked)
+    step(scheduler, replies)
+    step(scheduler, replies)
+    scheduler.adopt(Weights(other_params, 5))
+    if how == "cancelled":
+        job.is_cancelled = True
+        step(scheduler, replies)
+        job = submit(scheduler, asked)
+    else:
+        scheduler.retract_all()
+    read.tokens = 0
+    while not scheduler.is_idle:
+        step(scheduler, replies)
+    assert read.tokens == 97
+    expected = recomputed(logits_of, other_params, asked, replies[job].ids)
+    np.testing.assert_allclose(replies[job].logprobs_t1, expected, atol=1e-4)
+
+
 def test_a_full_context_is_gone_on_with_within_the_cache(
     model: LoadedModel,
     scheduler: Scheduler,

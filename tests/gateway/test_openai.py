@@ -52,6 +52,13 @@ def test_every_parameter_arrives():
     assert (request.wants_logprobs, request.top_logprobs) == (True, 4)
 
 
+@pytest.mark.parametrize(("asked", "meant"), [(1e-10, 0.0), (0.0099, 0.0), (0.01, 0.01)])
+def test_a_temperature_next_to_nothing_means_greedy(asked, meant):
+    assert parse(temperature=asked).sampling.temperature == meant
+    cold = EngineConfig(temperature=asked)
+    assert parse_chat_request({"messages": HI}, cold).sampling.temperature == meant
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [

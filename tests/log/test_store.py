@@ -303,8 +303,9 @@ def test_replay_gives_the_same_samples_each_time(log):
 
 
 def test_a_greedy_turn_is_scored_at_temperature_one():
-    greedy = SamplingParams(max_response_tokens=8, temperature=0.0)
-    assert to_sample(make_turn(sampling=greedy), (1.0, 1.0)).temperature == 1.0
+    for temperature in (0.0, 1e-6):
+        greedy = SamplingParams(max_response_tokens=8, temperature=temperature)
+        assert to_sample(make_turn(sampling=greedy), (1.0, 1.0)).temperature == 1.0
 
 
 def test_threads_write_at_once_without_loss(log):

@@ -16,11 +16,11 @@ model_provider = "clawjax"
 [model_providers.clawjax]
 name = "clawjax"
 base_url = "@URL@"
-env_key = "CLAWJAX_API_KEY"
+env_key = "CLAWJAX_CLIENT_KEY"
 wire_api = "responses"
 """
     },
-    environment={"CLAWJAX_API_KEY": "any"},
+    environment={"CLAWJAX_CLIENT_KEY": "any"},
     command=(*_ASK, *_FREELY, "@TEXT@"),
     goes_on=(*_ASK, "resume", *_FREELY, "--last", "@TEXT@"),
     tool=Tool("exec_command", "cmd"),

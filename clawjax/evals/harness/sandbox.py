@@ -54,10 +54,13 @@ root=$1/root; work=$1/work; memory_kib=$2; processes=$3; seconds=$4; hidden=$5; 
 mount --make-rprivate /
 mount -t tmpfs -o size=16m,mode=755 tmpfs "$root"
 cd "$root"
+fix() {
+  mount -o remount,bind,ro "$1" 2>/dev/null || mount -o "remount,bind,ro,nosuid,$2" "$1"
+}
 show() {
   mkdir -p ".$1"
   mount --rbind "$1" ".$1"
-  mount -o remount,bind,ro ".$1" 2>/dev/null || mount -o remount,bind,ro,nosuid,nodev ".$1"
+  fix ".$1" nodev
 }
 for each in /usr /bin /sbin /lib /lib32 /lib64; do
   if [ -L "$each" ]; then ln -s "$(readlink "$each")" ".$each"
@@ -67,9 +70,11 @@ case "$prefix" in /usr|/usr/*) ;; *) show "$prefix" ;; esac
 if [ -d ".$hidden" ]; then mount -t tmpfs -o size=4k,ro tmpfs ".$hidden"; fi
 mkdir -p proc dev tmp etc work old
 mount -t proc proc proc
+fix proc nodev
 for each in null zero random urandom; do
   touch "dev/$each"
   mount --bind "/dev/$each" "dev/$each"
+  fix "dev/$each" noexec
 done
 mount -t tmpfs -o size=64m,nr_inodes=16k tmpfs tmp
 mount --bind "$work" work
@@ -82,6 +87,8 @@ ulimit -v "$memory_kib"; ulimit -t "$seconds"; ulimit -f 65536; ulimit -c 0
 exec env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/work LANG=C.UTF-8 TMPDIR=/tmp \
   prlimit "--nproc=$processes" setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
 """
+"""What is the host's is read-only, /proc too: root's programs could set the kernel's limits there,
+which asks whose file it is, not what one is capable of."""
 
 
 class Finished(NamedTuple):

@@ -220,6 +220,53 @@ def test_checks_see_the_state_but_not_the_agents_programs(machine):
     assert machine.check("bash", "echo x > /usr/bin/new").exit_code != 0
 
 
+def test_what_the_systems_programs_read_is_the_systems_in_a_check(machine):
+    """Each of these had a check's Python, awk, Perl or any program at all do as the agent likes."""
+    machine.shell(
+        "printf 'import os\\nos._exit(0)\\n' > /root/liar.py; local=/usr/local/lib/python3.99\n"
+        "mkdir -p /etc/perl /etc/alternatives /etc/python3.99 $local/dist-packages\n"
+        "for each in /etc/python3* $local/dist-packages; do\n"
+        "  cp /root/liar.py $each/sitecustomize.py; done\n"
+        "printf 'package strict; exit 0; 1;\\n' > /etc/perl/strict.pm\n"
+        "rm -f /etc/alternatives/awk; printf '#!/bin/sh\\necho 777\\n' > /etc/alternatives/awk\n"
+        "chmod +x /etc/alternatives/awk; rm -rf /etc/ssl; ln -s /root /etc/ssl\n"
+        "mv /etc/ld.so.cache /root/cache; ln -s /root/cache /etc/ld.so.cache"
+    )
+    assert machine.check("python", "import sys; sys.exit(3)").exit_code == 3
+    assert machine.check("python", "exit(4)").exit_code == 4
+    assert machine.check("bash", "python3 -c 'exit(5)'").exit_code == 5
+    assert machine.check("bash", "echo 1 2 | awk '{print $2}'").output == "2\n"
+    assert machine.check("bash", "perl -e 'use strict; exit 3'").exit_code == 3
+    told = machine.check("bash", "ls -d /etc/python3.99; ls -A /usr/local/lib/python3.99/*").output
+    assert "/etc/python3.99': No such file" in told
+    assert "sitecustomize" not in told
+    seen = machine.check("bash", "[ -L /etc/ld.so.cache ] || [ -L /etc/ssl ] || echo the systems")
+    assert seen.output == "the systems\n"
+
+
+def test_packages_of_the_agents_elsewhere_fail_the_check(machine):
+    machine.shell(
+        "mkdir -p /usr/local/lib/python3.99; ln -s /root /usr/local/lib/python3.99/a-packages"
+    )
+    assert machine.check("bash", "true").exit_code != 0
+
+
+def test_what_the_kernel_shares_with_the_host_is_read_only(machine):
+    """Root's programs are asked whose file it is there, not what they are capable of."""
+    reach = (
+        "for each in /proc/sys/kernel/core_pattern /proc/sysrq-trigger; do\n"
+        "  test -w $each && echo $each\n"
+        "done; chmod 666 /dev/null 2>/dev/null && echo /dev/null; echo void > /dev/null; true"
+    )
+    assert machine.shell(reach).output == ""
+    assert machine.check("bash", reach).output == ""
+    nested = "unshare --user --map-root-user --mount --pid --fork sh -c"
+    again = (
+        "mount -t proc proc /proc; mount -o remount,bind,rw /proc; test -w /proc/sys/kernel/panic"
+    )
+    assert machine.shell(f"{nested} '{again}'").exit_code != 0
+
+
 def test_what_waits_for_a_check_cannot_forge_it(machine):
     watch, _ = EXPLOITS["waits_for_the_check"](load(OWN, None, split="own", system="")[0])
     machine.shell(watch.arguments["script"])

@@ -19,14 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from clawjax.evals.harness.bounds import bounded, joined, unbound
 from clawjax.evals.harness.sandbox import Finished
 from clawjax.evals.suites.agentbench.system import enter
-from clawjax.evals.suites.agentbench.system.scripts import CHECK, GUARD, INNER, OUTER
+from clawjax.evals.suites.agentbench.system.scripts import CHECK, CHECKER, GUARD, INNER, OUTER
 from clawjax.evals.suites.agentbench.system.stopping import (
     StillRunningError,
     is_still,
@@ -38,7 +38,9 @@ from clawjax.evals.suites.agentbench.system.stopping import (
 __all__ = ["Machine", "machine_problem"]
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_CHECK_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
+_SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where no program is the agent's during a check."""
+_CHECK_PATH = f"{_SYSTEM_PATH}:/usr/local/sbin:/usr/local/bin"
 """The system's programs first, so that none of the agent's is taken for one."""
 _HOST = {"PATH": _CHECK_PATH, "LANG": "C.UTF-8"}
 """Environment of what enters a machine: in a check, too, /usr/local is the agent's."""
@@ -49,6 +51,7 @@ _CHECK_FACTOR = 4
 _OUTPUT_BYTES = 65536
 _TOOLS = ("unshare", "nsenter", "pivot_root", "mount", "setpriv", "chroot", "bash", "python3")
 _INTERPRETERS = {"bash": ("bash", "-c"), "python": ("python3", "-I", "-c")}
+_CHECKERS = {"bash": ("bash", "-c"), "python": ("python3", "-I", "-S", "-c", CHECKER)}
 
 
 class Machine:
@@ -123,12 +126,13 @@ class Machine:
             arguments: its `$1`, `$2`, ...
         """
         self._resume()
-        return self._finish([*self._enter(), *self._program(language, code, arguments)])
+        program = self._program(_INTERPRETERS, language, code, arguments)
+        return self._finish([*self._enter(), *program])
 
     def launch(self, code: str) -> None:
         """A bash program that goes on in the background."""
         self._resume()
-        command = [*self._enter(), "setsid", *self._program("bash", code, ())]
+        command = [*self._enter(), "setsid", *self._program(_INTERPRETERS, "bash", code, ())]
         self._finish(command, is_silent=True)
 
     def shell(self, command: str) -> Finished:
@@ -163,7 +167,7 @@ class Machine:
         command = [
             *joined(self._groups), *self._outside(), "unshare", "--mount",
             "bash", "-c", CHECK, "check", self._folder, str(self._inner), ":".join(_hidden()),
-            *_confined(self._home), *self._program(language, code, arguments),
+            *_confined(self._home), *self._program(_CHECKERS, language, code, arguments),
         ]  # fmt: skip
         try:
             stopped = stop(self._namespace, self._inner, _STOP_S)
@@ -211,12 +215,14 @@ class Machine:
             _interpreter(), "-I", "-S", "-c", _entrance(), str(self._inner),
         ]  # fmt: skip
 
-    def _program(self, language: str, code: str, arguments: Sequence[str]) -> list[str]:
-        if language not in _INTERPRETERS:
-            msg = f"language={language!r} is not supported: use {', '.join(_INTERPRETERS)}"
+    def _program(
+        self, known: Mapping[str, Sequence[str]], language: str, code: str, arguments: Sequence[str]
+    ) -> list[str]:
+        if language not in known:
+            msg = f"language={language!r} is not supported: use {', '.join(known)}"
             raise ValueError(msg)
         name = ("--",) if language == "bash" else ()  # bash takes the first as $0
-        program = [*_INTERPRETERS[language], code, *name, *arguments]
+        program = [*known[language], code, *name, *arguments]
         return [*self._guard(), *program]
 
     def _guard(self) -> list[str]:
@@ -327,8 +333,8 @@ def machine_problem() -> str | None:
     if not sys.platform.startswith("linux"):
         return f"namespaces are Linux's, and this is {sys.platform}"
     for tool in _TOOLS:
-        if shutil.which(tool, path=_PATH) is None:
-            return f"{tool} is not installed in {_PATH}: install util-linux, bash and python3"
+        if shutil.which(tool, path=_SYSTEM_PATH) is None:
+            return f"{tool} is not in {_SYSTEM_PATH}: install util-linux, bash and python3 there"
     machine = Machine()
     try:
         machine.start()
@@ -346,7 +352,7 @@ def _confined(home: str) -> list[str]:
     """Fewer capabilities, and an environment of its own."""
     dropped = ",".join(f"-{name}" for name in enter.CAPABILITIES)
     confined = ["setpriv", f"--bounding-set={dropped}", "--inh-caps=-all"]
-    return [*confined, *_clean(home, _CHECK_PATH)]
+    return [*confined, *_clean(home, _CHECK_PATH), "PYTHONNOUSERSITE=1"]
 
 
 def _clean(home: str, path: str) -> list[str]:
@@ -359,7 +365,7 @@ def _clean(home: str, path: str) -> list[str]:
 @cache
 def _interpreter() -> str:
     """The system's: it lies below /usr, which `_outside` shows read-only."""
-    found = shutil.which("python3", path=_CHECK_PATH)
+    found = shutil.which("python3", path=_SYSTEM_PATH)
     assert found is not None, "machine_problem tells beforehand"
     return found
 

@@ -7,7 +7,7 @@ world, and each check gets a third with the system's own programs read-only agai
 
 from __future__ import annotations
 
-__all__ = ["CHECK", "GUARD", "INNER", "OUTER"]
+__all__ = ["CHECK", "CHECKER", "GUARD", "INNER", "OUTER"]
 
 OUTER = r"""
 set -e
@@ -54,6 +54,8 @@ mount -t tmpfs -o size=16m,nr_inodes=4k,mode=755 tmpfs dev
 for each in null zero full random urandom; do
   touch "dev/$each"
   mount --bind "/dev/$each" "dev/$each"
+  mount -o remount,bind,ro "dev/$each" 2>/dev/null \
+    || mount -o remount,bind,ro,nosuid,noexec "dev/$each"
 done
 mkdir -m 1777 dev/shm
 ln -s /proc/self/fd dev/fd
@@ -86,6 +88,7 @@ umount -l /old
 rmdir /old
 cd /
 echo sandbox > /proc/sys/kernel/hostname 2>/dev/null || true
+mount -o remount,bind,ro /proc
 echo up
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 exec python3 -I -S -c '
@@ -102,7 +105,8 @@ while True:
 """
 """The first process of the machine, which reaps what others leave.
 
-It is privileged, so it starts no program, which could be the agent's; no signal ends it."""
+It is privileged, so it starts no program, which could be the agent's; no signal ends it. /proc is
+read-only: the files of the kernel's settings there are root's, whatever it is capable of."""
 
 GUARD = r"""
 ulimit -v "$1"; ulimit -f 262144; ulimit -c 0; ulimit -u 512 2>/dev/null || true
@@ -119,13 +123,13 @@ root=$base/check.$$
 mkdir "$root"
 mount -t tmpfs -o size=4m,mode=755 tmpfs "$root"
 cd "$root"
+show() {
+  mount --rbind "/$1" "$1"
+  mount -o remount,bind,ro "$1" 2>/dev/null || mount -o remount,bind,ro,nosuid,nodev "$1"
+}
 for each in usr bin sbin lib lib32 lib64; do
   if [ -L "/$each" ]; then ln -s "$(readlink "/$each")" "$each"
-  elif [ -d "/$each" ]; then
-    mkdir "$each"
-    mount --rbind "/$each" "$each"
-    mount -o remount,bind,ro "$each" 2>/dev/null || mount -o remount,bind,ro,nosuid,nodev "$each"
-  fi
+  elif [ -d "/$each" ]; then mkdir "$each"; show "$each"; fi
 done
 IFS=:
 for each in $hidden; do
@@ -142,16 +146,38 @@ for path in "$base"/agent/*; do
   elif [ -d "$path" ]; then mkdir "$each"; mount --rbind "$path" "$each"
   elif [ -f "$path" ]; then touch "$each"; mount --bind "$path" "$each"; fi
 done
-if [ -f etc/ld.so.cache ] && [ ! -L etc/ld.so.cache ]; then
-  mount --bind /etc/ld.so.cache etc/ld.so.cache
-fi
-if [ -L etc/ld.so.preload ] || [ -e etc/ld.so.preload ]; then
-  rm -rf etc/ld.so.preload
-fi
+shopt -s nullglob
+for path in /etc/python3* etc/python3* etc/{alternatives,perl,ssl,pam.d,security} etc/ld.so.*; do
+  each=etc/${path##*/}
+  if [[ -L $each || ! ( -f /$each && -f $each || -d /$each && -d $each ) ]]; then
+    rm -rf "$each"
+  fi
+  if [ -f "/$each" ]; then touch "$each"; show "$each"
+  elif [ -d "/$each" ]; then mkdir -p "$each"; show "$each"; fi
+done
 mkdir proc
 exec nsenter -t "$inner" -p -n -i -u -- bash -c '
 mount -t proc proc "$0/proc"
-exec chroot "$0" "$@"
+mount -o remount,bind,ro "$0/proc"
+exec chroot "$0" bash -c "
+shopt -s nullglob
+for each in /usr/local/lib/python3*/*-packages; do
+  case \$(realpath \"\$each\") in /usr/local/lib/*) ;; *) exit 1 ;; esac
+  mount -t tmpfs -o size=4k,ro tmpfs \"\$each\"
+done
+exec \"\$@\"
+" check "$@"
 ' "$root" "$@"
 """
-"""A world for a check; arguments: folder, process of `INNER`, hidden folders, program."""
+"""A world for a check; arguments: folder, process of `INNER`, hidden folders, program.
+
+What has the system's programs execute something else is the system's own, or is not there: what
+its links name, Python's and Perl's start-up, OpenSSL's and PAM's modules, the linker's lists."""
+
+CHECKER = """\
+import builtins, sys
+builtins.exit = builtins.quit = sys.exit
+exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
+"""
+"""Runs its first argument, Python code, without what `site` would execute; the scorers of tasks say
+`exit`, which is of `site`."""

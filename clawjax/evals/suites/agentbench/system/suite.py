@@ -32,7 +32,7 @@ __all__ = ["OWN", "SystemOptions", "build", "is_match", "oracle"]
 
 OWN = Path(__file__).parents[3] / "data" / "agentbench" / "os.json"
 """Our own tasks, in the published format."""
-VERSION = "2"
+VERSION = "3"
 
 _SOURCES = ("own", "inspect", "file")
 _LOOKS = ("ls -la", "pwd", "id", "uname -a", "df -h", "ps aux")
