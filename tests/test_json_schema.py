@@ -2,7 +2,7 @@
 
 import pytest
 
-from clawjax.json_schema import schema_problem
+from clawjax.json_schema import ANY_TYPE, schema_problem, types_of
 
 PERSON = {
     "type": "object",
@@ -47,3 +47,31 @@ def test_odd_schemas_refuse_nothing(schema):
 def test_a_schema_may_forbid():
     assert "arguments.a may not be there" in schema_problem({"a": 1}, {"properties": {"a": False}})
     assert "[0] may not be there" in schema_problem([1], {"items": False})
+
+
+DEFINITIONS = {
+    "Text": {"type": "string"},
+    "Point": {"type": "object", "properties": {"x": {"type": "integer"}}},
+    "Loop": {"anyOf": [{"$ref": "#/$defs/Loop"}] * 9 + [{"type": "boolean"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "types"),
+    [
+        ({"type": ["string", "null"]}, {"string", "null"}),
+        ({"anyOf": [{"$ref": "#/$defs/Text"}, {"type": "null"}]}, {"string", "null"}),
+        ({"allOf": [{"$ref": "#/$defs/Point"}], "default": {}}, {"object"}),
+        ({"enum": ["a", None]}, {"string", "null"}),
+        ({"const": 1}, {"number", "integer"}),
+        ({"properties": {}}, {"object"}),
+        ({"$ref": "#/$defs/Loop"}, {"boolean"}),
+        ({"$ref": "#/elsewhere/Text"}, set()),
+        ({"type": "thing"}, set()),
+        ({}, ANY_TYPE),
+        (True, ANY_TYPE),
+        ({"type": 3, "anyOf": "x", "enum": {}}, ANY_TYPE),
+    ],
+)
+def test_types_are_found_behind_references_and_in_alternatives(schema, types):
+    assert types_of(schema, {"$defs": DEFINITIONS}) == types
