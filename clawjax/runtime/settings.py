@@ -16,12 +16,14 @@ from typing import Any
 from clawjax.config import RunConfig
 from clawjax.errors import ConfigError
 from clawjax.evals.report import BEFORE_FILE
+from clawjax.models.load import open_source
 from clawjax.runtime.paths import RunPaths, read_json, write_json
 
 __all__ = ["hold_offline_settings", "hold_settings"]
 
 _DECIDING = ("run.seed", "model", "engine", "gateway", "reward", "objective", "learner", "user")
 _FREE = (
+    "model.path", "model.revision",  # a model is known by its content
     # how far it goes, and how fast
     "user.enabled", "user.updates", "user.max_turns", "user.max_seconds", "user.think_s",
     "learner.max_steps", "learner.max_mismatch", "learner.poll_s", "engine.poll_weights_s",
@@ -53,7 +55,7 @@ def hold_settings(config: RunConfig, paths: RunPaths) -> None:
     does not have is not compared.
 
     Raises:
-        ConfigError: the folder's results are by other settings.
+        ConfigError: the folder's results are by other settings, or the model cannot be read.
     """
     is_begun = (paths.root / BEFORE_FILE).exists()
     _hold(paths.settings, _chosen(config, _DECIDING, _FREE), is_begun=is_begun)
@@ -63,7 +65,7 @@ def hold_offline_settings(config: RunConfig, paths: RunPaths, *, is_begun: bool)
     """The same of training on a data set, whose files and length may change.
 
     Raises:
-        ConfigError: the folder's results are by other settings.
+        ConfigError: the folder's results are by other settings, or the model cannot be read.
     """
     now = _chosen(config, _OFFLINE_DECIDING, _OFFLINE_FREE)
     _hold(paths.offline_settings, now, is_begun=is_begun)
@@ -87,12 +89,13 @@ def _hold(file: Path, now: Mapping[str, Any], *, is_begun: bool) -> None:
 def _chosen(
     config: RunConfig, deciding: tuple[str, ...], free: tuple[str, ...]
 ) -> Mapping[str, Any]:
-    """The deciding settings as a file gives them back."""
+    """The deciding settings as a file gives them back, and which weights are trained."""
     chosen = {
         key: value
         for key, value in _flat(config)
         if _is_of(key, deciding) and not _is_of(key, free)
     }
+    chosen["model"] = open_source(config.model, seed=config.run.seed).base_id()
     return json.loads(json.dumps(chosen))
 
 
