@@ -2,7 +2,7 @@
 
 import pytest
 
-from clawjax.json_schema import schema_problem, with_whole_numbers
+from clawjax.json_schema import ANY_TYPE, schema_problem, types_of, with_whole_numbers
 
 PERSON = {
     "type": "object",
@@ -54,3 +54,31 @@ def test_whole_numbers_are_the_same_within_objects_and_arrays():
     whole = with_whole_numbers(said)
     assert whole == said
     assert repr(whole) == "{'a': [1, {'b': -2}], 'c': 0.5, 'd': '3.0', 'e': True, 'f': None}"
+
+
+DEFINITIONS = {
+    "Text": {"type": "string"},
+    "Point": {"type": "object", "properties": {"x": {"type": "integer"}}},
+    "Loop": {"anyOf": [{"$ref": "#/$defs/Loop"}] * 9 + [{"type": "boolean"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "types"),
+    [
+        ({"type": ["string", "null"]}, {"string", "null"}),
+        ({"anyOf": [{"$ref": "#/$defs/Text"}, {"type": "null"}]}, {"string", "null"}),
+        ({"allOf": [{"$ref": "#/$defs/Point"}], "default": {}}, {"object"}),
+        ({"enum": ["a", None]}, {"string", "null"}),
+        ({"const": 1}, {"number", "integer"}),
+        ({"properties": {}}, {"object"}),
+        ({"$ref": "#/$defs/Loop"}, {"boolean"}),
+        ({"$ref": "#/elsewhere/Text"}, set()),
+        ({"type": "thing"}, set()),
+        ({}, ANY_TYPE),
+        (True, ANY_TYPE),
+        ({"type": 3, "anyOf": "x", "enum": {}}, ANY_TYPE),
+    ],
+)
+def test_types_are_found_behind_references_and_in_alternatives(schema, types):
+    assert types_of(schema, {"$defs": DEFINITIONS}) == types

@@ -37,7 +37,8 @@ class ModelConfig:
     """A GGUF file, a Hugging Face directory or hub id, `smollm2` (the packaged default model),
     or `random:<family>` (a tiny random model: llama, qwen2 or qwen3)."""
     revision: str | None = None
-    """Hub revision."""
+    """Hub revision: a branch, a tag or a commit; null: the default branch. Launched servers load it
+    too, unless they have a model of their own (`engine.sglang.launch.model`)."""
     context_length: int = 2048
     """Tokens of prompt and reply together; never above what the model was trained for."""
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
 from clawjax.errors import WireError
+from clawjax.json_schema import DEFINITIONS, resolved, types_of
 from clawjax.records import Grammar, GrammarKind
 
 __all__ = ["compiled"]
@@ -26,9 +27,6 @@ Json = Mapping[str, Any]
 
 _SPACE = r"( |\n {0,16})?"
 _DEEPEST = 32
-_MOST_REFERENCES = 16
-_SHARED = ("$defs", "definitions")
-"""Where a schema keeps what it refers to."""
 
 
 def compiled(grammar: Grammar) -> str:
@@ -125,43 +123,16 @@ class _Rules:
 
     def _parameter(self, name: str, schema: object, root: Json) -> str:
         """Text is written as it is, without quotes, and everything else as JSON."""
-        value = _resolved(schema, root)
+        value = resolved(schema, root)
         begin, end = _quoted(f"<parameter={name}>\n"), "\n</parameter>\n"
         choices = [value["const"]] if "const" in value else value.get("enum")
         if choices:
             plain = (c if isinstance(c, str) else json.dumps(c) for c in choices)
             return self._rule(f"{begin} ({' | '.join(map(_quoted, plain))}) {_quoted(end)}")
-        if _may_be_text(value, root):
+        if "string" in types_of(value, root):
             return self._rule(f"{begin} {self._until(end)}")
-        shared = {key: root[key] for key in _SHARED if key in root}
+        shared = {key: root[key] for key in DEFINITIONS if key in root}
         return self._rule(f"{begin} {_json_rule({**shared, **value})} {_quoted(end)}")
-
-
-def _resolved(schema: object, root: Json) -> Json:
-    """The schema that a reference into the root's definitions stands for; else the schema."""
-    for _ in range(_MOST_REFERENCES):
-        pointer = schema.get("$ref") if isinstance(schema, Mapping) else None
-        _, _, path = pointer.partition("#/") if isinstance(pointer, str) else ("", "", "")
-        kind, _, name = path.partition("/")
-        if kind not in _SHARED or name not in root.get(kind, {}):
-            break
-        schema = root[kind][name]
-    return schema if isinstance(schema, Mapping) else {}
-
-
-def _may_be_text(schema: object, root: Json, depth: int = 0) -> bool:
-    """Whether a value may be a string; one of which nothing is said may."""
-    value = _resolved(schema, root)
-    if depth > _MOST_REFERENCES:
-        return False
-    if (kind := value.get("type")) is not None:
-        return "string" in ([kind] if isinstance(kind, str) else kind)
-    if (choices := value.get("enum")) is not None:
-        return any(isinstance(choice, str) for choice in choices)
-    for key, holds in (("anyOf", any), ("oneOf", any), ("allOf", all)):
-        if key in value:
-            return holds(_may_be_text(part, root, depth + 1) for part in value[key])
-    return not {"$ref", "properties", "items"} & value.keys()
 
 
 def _json_rule(schema: object) -> str:

@@ -29,8 +29,8 @@ def grammar_of(
 ) -> Grammar | None:
     """What a reply has to keep to, or None.
 
-    A call by name is one call; `required` means one or more; with `auto` a reply in a format of
-    the client's may be calls instead.
+    A call by name is one call; `required` means one or more, where the model knows more; with
+    `auto` a reply in a format of the client's may be calls instead.
 
     Args:
         formats: the model's.
@@ -40,6 +40,7 @@ def grammar_of(
         opens_reasoning: whether the prompt ends within a thought.
         is_parallel: whether there may be several calls.
     """
+    is_parallel = is_parallel and not formats.has_one_call
     if tools and tool_choice not in ("auto", "none"):
         form = formats.calls.form(tools, is_one=tool_choice != "required" or not is_parallel)
     elif response_format is None:

@@ -46,6 +46,8 @@ class Formats:
 
     calls: CallFormat
     reasoning: ReasoningFormat | None = None
+    has_one_call: bool = False
+    """Whether a reply that must call something calls one function: the model knows no other."""
 
 
 class _Mode(Enum):

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from clawjax.errors import WireError
 from clawjax.gateway.formats.reasoning import reasoning_format
-from clawjax.gateway.formats.registry import call_format
+from clawjax.gateway.formats.registry import call_format, takes_one_call
 from clawjax.gateway.parse import Formats
 from clawjax.gateway.untold import knows_tools, moves_the_told, with_tools
 from clawjax.linking.reading import prefill_of
@@ -95,6 +95,7 @@ class Renderer:
         self.formats = Formats(
             calls=call_format(tool_parser, render),
             reasoning=reasoning_format(reasoning_parser, render),
+            has_one_call=takes_one_call(render),
         )
         """How the model writes what is not content."""
         self._knows_tools = knows_tools(render)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -84,21 +86,50 @@ class ChatTemplate:
             mark: applied to every string that does not come from the template.
 
         Raises:
-            WireError: the template rejects the messages, or the tools are not a JSON list.
+            WireError: the template rejects the messages, also with their calls made one by one
+                (those of Llama 3 take no others), or the tools are not a JSON list.
         """
         tools = None if tools_json is None else _parse_tools(tools_json)
-        template = self._compiled if tools is None else self._compiled_with_tools
-        try:
-            return template.render(
+
+        def written(messages: Sequence[Message]) -> str:
+            return (self._compiled if tools is None else self._compiled_with_tools).render(
                 **self.special_tokens,
                 messages=_marked([_as_dict(message) for message in messages], mark),
                 tools=_marked(tools, mark),
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
             )
+
+        try:
+            return written(messages)
         except _RENDER_ERRORS as error:
+            apart = _one_call_each(messages)
+            if len(apart) > len(messages):
+                with suppress(*_RENDER_ERRORS):
+                    return written(apart)
             msg = f"the model's chat template rejects these messages: {error}"
             raise WireError(msg, code="invalid_messages", param="messages") from error
+
+
+def _one_call_each(messages: Sequence[Message]) -> list[Message]:
+    """The conversation as if calls had been made one after the other, each with its result."""
+    told: list[Message] = []
+    left = list(messages)
+    while left:
+        message = left.pop(0)
+        if len(message.tool_calls) < 2:
+            told.append(message)
+            continue
+        results: list[Message] = []
+        while left and left[0].role == "tool":
+            results.append(left.pop(0))
+        for number, call in enumerate(message.tool_calls):
+            said = message if number == 0 else replace(message, content="", reasoning=None)
+            own = [each for each in results if each.tool_call_id == call.call_id]
+            told += [replace(said, tool_calls=(call,)), *own]
+            results = [each for each in results if each not in own]
+        told += results
+    return told
 
 
 class _GenerationTag(jinja2.ext.Extension):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -30,6 +31,9 @@ _SPOKEN = frozenset({
 })  # fmt: skip
 """Markup of calls and thoughts: part of what a model says, also where its vocabulary has them as
 special tokens."""
+
+_MARKUP = re.compile("<([|\uff5c]).+\\1>")
+"""`<|…|>`, also with full-width bars."""
 
 
 class ChatTokenizer:
@@ -60,7 +64,7 @@ class ChatTokenizer:
         self._added = dict(tokenizer.get_added_tokens_decoder())
         self._alphabet = _Alphabet(tokenizer)
         markup = frozenset(i for i, token in self._added.items() if token.special)
-        self._control = markup | eos_ids
+        self._control = markup | eos_ids | _role_tokens(self._added, template)
         self._special = frozenset(i for i in markup if self._added[i].content not in _SPOKEN)
         self._guard = Guard(self._added[i].content for i in self._control if i in self._added)
         self._segments = SegmentEncoder(tokenizer, self._control)
@@ -193,6 +197,21 @@ class ChatTokenizer:
         }
         path = directory / "tokenizer_config.json"
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _role_tokens(
+    added: Mapping[int, tokenizers.AddedToken], template: ChatTemplate
+) -> frozenset[int]:
+    """Tokens that the template writes between messages, whether or not they are called special.
+
+    Those of DeepSeek's models are not: `User` in full-width bars.
+    """
+    written = template.source + (template.with_tools or "")
+    return frozenset(
+        token_id
+        for token_id, token in added.items()
+        if _MARKUP.fullmatch(token.content) and token.content in written
+    )
 
 
 def _of_words(state: Mapping[str, Any]) -> tokenizers.Tokenizer:

@@ -57,7 +57,9 @@ from clawjax.runtime.build import use_compilation_cache
 from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths, read_json, write_json
 from clawjax.runtime.provenance import config_yaml
+from clawjax.runtime.settings import hold_offline_settings
 from clawjax.weights import DirectoryWeightStore
+from clawjax.weights.disk import replace_file
 
 __all__ = ["RowSets", "load_rows", "train_offline", "train_on"]
 
@@ -143,11 +145,13 @@ def train_on(
     """
     config = _without_waits(_checked(config, is_given=True))
     report_file, what = paths.root / "offline.json", _learnt_from(config, rows)
+    held = read_json(report_file)
+    hold_offline_settings(config, paths, is_begun="before" in held)
     require(
-        read_json(report_file).get("learnt_from", what) == what,
+        held.get("learnt_from", what) == what,
         f"run.dir={paths.root} holds a run on other rows, or by another objective: set run.name",
     )
-    _save(config, paths)
+    replace_file(paths.config, config_yaml(config).encode())  # for tools that look after runs
     with ExitStack() as stack:
         log = open_own_log(config, paths)
         stack.callback(log.close)
@@ -164,7 +168,7 @@ def train_on(
             model_name=config.model.name,
             batches=prepared.batches,
         )
-        before = read_json(report_file).get("before")
+        before = held.get("before")
         if before is None:
             before = _measure(prepared.held_out, learner, monitor)
             write_json(report_file, {"learnt_from": what, "before": before})
@@ -216,11 +220,11 @@ def _prepare(
     draws = not (objective.is_dpo or objective.name == "sft")
     paired = partial(pairs_of, min_margin=offline.min_margin)
     chosen = questions_of if draws else paired if objective.is_dpo else examples_of
-    longest = config.learner.max_tokens
+    context = model.context_length if draws else config.learner.max_tokens
     material = read_material(
         model.tokenizer,
         chosen(rows.train),
-        max_tokens=min(longest, model.context_length) if draws else longest,
+        max_tokens=min(config.learner.max_tokens, context),
         answer_tokens=offline.max_response_tokens if draws else 0,
     )
     usable, seed = _some(material, rows.train), config.run.seed
@@ -389,9 +393,3 @@ def _without_waits(config: RunConfig) -> RunConfig:
         max_session_share=None,
     )
     return dataclasses.replace(config, learner=learner)
-
-
-def _save(config: RunConfig, paths: RunPaths) -> None:
-    """Keep the resolved configuration, once, for the tools that look after runs."""
-    if not paths.config.exists():
-        paths.config.write_text(config_yaml(config))

@@ -82,6 +82,11 @@ class RunPaths:
         """What decides what is learnt, of a run with a simulated user."""
         return self.root / "settings.json"
 
+    @property
+    def offline_settings(self) -> Path:
+        """The same of a run that trains on a data set."""
+        return self.root / "offline_settings.json"
+
     def process_log(self, name: str) -> Path:
         """What a process has to say."""
         return self.root / "logs" / f"{name}.log"

@@ -1,25 +1,29 @@
-"""What was decided when a run with a simulated user began, and may not change as it goes on.
+"""What was decided when a run began, and may not change as it goes on.
 
-Owns `settings.json`. Its results are of one policy by one objective: a folder that holds those of
-others is refused before anything is started.
+Owns `settings.json` of runs with a simulated user, and `offline_settings.json` of those that train
+on a data set. Their results are of one policy by one objective: a folder that holds those of others
+is refused before anything is started.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from clawjax.config import RunConfig
 from clawjax.errors import ConfigError
 from clawjax.evals.report import BEFORE_FILE
+from clawjax.models.load import open_source
 from clawjax.runtime.paths import RunPaths, read_json, write_json
 
-__all__ = ["hold_settings"]
+__all__ = ["hold_offline_settings", "hold_settings"]
 
 _DECIDING = ("run.seed", "model", "engine", "gateway", "reward", "objective", "learner", "user")
 _FREE = (
+    "model.path", "model.revision",  # a model is known by its content
     # how far it goes, and how fast
     "user.enabled", "user.updates", "user.max_turns", "user.max_seconds", "user.think_s",
     "learner.max_steps", "learner.max_mismatch", "learner.poll_s", "engine.poll_weights_s",
@@ -39,6 +43,8 @@ _FREE = (
     "reward.llm_judge.retries", "reward.llm_judge.max_concurrency",
 )  # fmt: skip
 """May differ from one start to the next. What is not listed may not, nor what is added later."""
+_OFFLINE_DECIDING = ("run.seed", "model", "objective", "learner", "offline")
+_OFFLINE_FREE = (*_FREE, "offline.batches", "offline.files", "learner.idle_s")
 _TOLD = 5
 
 
@@ -49,29 +55,48 @@ def hold_settings(config: RunConfig, paths: RunPaths) -> None:
     does not have is not compared.
 
     Raises:
-        ConfigError: the folder's results are by other settings.
+        ConfigError: the folder's results are by other settings, or the model cannot be read.
     """
-    now = json.loads(json.dumps(dict(_deciding(config))))
-    held = read_json(paths.settings) if (paths.root / BEFORE_FILE).exists() else {}
+    is_begun = (paths.root / BEFORE_FILE).exists()
+    _hold(paths.settings, _chosen(config, _DECIDING, _FREE), is_begun=is_begun)
+
+
+def hold_offline_settings(config: RunConfig, paths: RunPaths, *, is_begun: bool) -> None:
+    """The same of training on a data set, whose files and length may change.
+
+    Raises:
+        ConfigError: the folder's results are by other settings, or the model cannot be read.
+    """
+    now = _chosen(config, _OFFLINE_DECIDING, _OFFLINE_FREE)
+    _hold(paths.offline_settings, now, is_begun=is_begun)
+
+
+def _hold(file: Path, now: Mapping[str, Any], *, is_begun: bool) -> None:
+    held = read_json(file) if is_begun else {}
     differing = [key for key in now if key in held and held[key] != now[key]]
     if differing:
         told = [f"{key}={held[key]!r} there, {now[key]!r} now" for key in differing[:_TOLD]]
         more = len(differing) - len(told)
         msg = (
-            f"run.dir={paths.root} holds what was learnt with other settings "
+            f"run.dir={file.parent} holds what was learnt with other settings "
             f"({'; '.join(told)}{f'; and {more} more' if more else ''}): use another run.name, or "
-            f"delete the folder; to go on in it all the same, delete its {paths.settings.name}"
+            f"delete the folder; to go on in it all the same, delete its {file.name}"
         )
         raise ConfigError(msg)
-    write_json(paths.settings, now)
+    write_json(file, now)
 
 
-def _deciding(config: RunConfig) -> Iterator[tuple[str, Any]]:
-    return (
-        (key, value)
+def _chosen(
+    config: RunConfig, deciding: tuple[str, ...], free: tuple[str, ...]
+) -> Mapping[str, Any]:
+    """The deciding settings as a file gives them back, and which weights are trained."""
+    chosen = {
+        key: value
         for key, value in _flat(config)
-        if _is_of(key, _DECIDING) and not _is_of(key, _FREE)
-    )
+        if _is_of(key, deciding) and not _is_of(key, free)
+    }
+    chosen["model"] = open_source(config.model, seed=config.run.seed).base_id()
+    return json.loads(json.dumps(chosen))
 
 
 def _flat(config: Any, of: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,8 @@
 Owns in the run's folder `dialogues.jsonl`, what became of each plan, and `synthetic.jsonl`, the
 rows of those that were kept. Invariants: plans depend on the seed and the settings alone, so that
 the same command goes on where it stopped and asks again where the endpoint was silent; the rows are
-made anew of what was settled, so that a run that was killed leaves no half of one.
+made anew of what was settled, so that a run that was killed leaves no half of one; a disk that is
+full costs no conversation that was written before.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from clawjax.errors import ConfigError, EngineError
 from clawjax.evals.material import closed_questions, neutral_prompts
 from clawjax.rewards.language import detect_language
 from clawjax.runtime.paths import RunPaths
+from clawjax.weights.disk import replace_file
 
 __all__ = ["DIALOGUES", "ROWS", "held_out_prompts", "synthesize", "synthesized"]
 
@@ -100,16 +102,15 @@ def synthesize(
         if each.became == _KEPT:
             gate.check(*_texts(each.exchanges))
     left = [plan for plan in planned if plan.source not in settled]
-    with (folder / DIALOGUES).open("w", encoding="utf-8") as stream:
-        stream.writelines(map(_line, settled.values()))
-        stream.flush()
+    replace_file(folder / DIALOGUES, "".join(map(_line, settled.values())).encode())
+    with (folder / DIALOGUES).open("a", encoding="utf-8") as stream:
         for each in _played(left, chat, gate, config, runner, has_heard=bool(settled)):
             settled[each.source] = each
             stream.write(_line(each))
             stream.flush()
     rows = list(_rows(planned, settled))
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (folder / ROWS).write_text(text, encoding="utf-8")
+    replace_file(folder / ROWS, text.encode())
     return {**Counter(settled[plan.source].became for plan in planned), "rows": len(rows)}
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeGuard
 
@@ -116,9 +117,8 @@ def end_leftover(folder: Path) -> None:
         held = json.loads(noted.read_text(encoding="utf-8"))
         process = psutil.Process(held["pid"])
         if process.create_time() == held["created"]:
-            os.killpg(held["pid"], signal.SIGKILL)
-            process.wait(_END_S)
-    except (psutil.NoSuchProcess, ProcessLookupError, ValueError):
+            _kill(held["pid"], [*_started_by(held["pid"]), process])
+    except (psutil.NoSuchProcess, ValueError):
         pass  # it ended by itself, or the note was not finished
     noted.unlink(missing_ok=True)
 
@@ -178,18 +178,45 @@ def _is_running(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, then make it; children that outlived it too."""
+    """Ask it to end, then make it; what it has started and left running too."""
+    started = _started_by(process.pid)
     if process.poll() is None:
         process.terminate()
         try:
             process.wait(_END_S)
         except subprocess.TimeoutExpired:
+            started += _started_by(process.pid)
             process.kill()
             process.wait()
+    _kill(process.pid, started)
+
+
+def _started_by(pid: int) -> list[psutil.Process]:
+    """What a process that still runs has started, in sessions of their own or not."""
     try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(group: int, others: Sequence[psutil.Process]) -> None:
+    """Kill a process group and others, and see them end: their ports are free then."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+    for each in others:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    until = time.monotonic() + _END_S
+    while any(map(_is_alive, others)) and time.monotonic() < until:
+        time.sleep(_POLL_S)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """One that has ended may wait for who started it to take notice."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import resource
 from itertools import islice
 
 import pytest
@@ -162,6 +163,21 @@ def test_a_run_goes_on_where_it_was_killed(tmp_path):
     assert (part / ROWS).read_text() == (tmp_path / "whole" / ROWS).read_text()
     with pytest.raises(ConfigError, match="other settings"):
         made(config, part, ScriptedChat(), seed=2)
+
+
+def test_a_full_disk_loses_no_conversation_that_was_written_before(tmp_path):
+    config = SynthesisConfig(dialogues=8, turns=1, concurrency=4)
+    made(config, tmp_path, ScriptedChat(), seed=1)
+    files = [tmp_path / DIALOGUES, tmp_path / ROWS]
+    before = [file.read_bytes() for file in files]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min(map(len, before)) // 2, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            made(config, tmp_path, ScriptedChat(), seed=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_what_repeats_or_fails_is_counted_and_a_silent_endpoint_ends_the_run(tmp_path):

@@ -12,7 +12,7 @@ from clawjax.errors import ConfigError, WireError
 from clawjax.gateway.enforce import grammar_of
 from clawjax.gateway.formats.mistral import MISTRAL_ARGS
 from clawjax.gateway.formats.reasoning import REASONING, reasoning_format
-from clawjax.gateway.formats.registry import FORMATS, call_format
+from clawjax.gateway.formats.registry import FORMATS, call_format, takes_one_call
 from clawjax.gateway.parse import Formats, ReplyParser
 from clawjax.gateway.untold import knows_tools, with_tools
 from clawjax.models.template import CHATML, ChatTemplate
@@ -145,6 +145,17 @@ def test_what_a_required_call_may_look_like_is_read_as_one(form, choice):
         assert (content, malformed) == ("", None), text
         assert len(calls) == 1 if choice != "required" else calls
         assert all(fits(call) for call in calls), text
+
+
+def test_a_template_that_takes_one_call_at_a_time_holds_replies_to_one():
+    one = "{% if m.tool_calls and m.tool_calls|length > 1 %}{{ raise_exception('one') }}{% endif %}"
+    whole = f"{TEMPLATES['llama3_json']}{{% endfor %}}{{% endfor %}}"
+    assert takes_one_call(renders(LOOP + one + whole))
+    assert not takes_one_call(renders(LOOP + whole))
+    assert not takes_one_call(renders(CHATML))
+    formats = Formats(FORMATS["llama3_json"], has_one_call=True)
+    grammar = grammar_of(formats, TOOLS, "required", None, opens_reasoning=False)
+    assert json.loads(grammar.text)["format"]["stop_after_first"]
 
 
 @pytest.mark.parametrize("form", [*FORMATS.values(), MISTRAL_ARGS], ids=lambda f: f.name)

@@ -21,13 +21,13 @@ TOOLS = {
 }
 
 
-def read(*pieces, form="hermes", reasoning=None, opens_reasoning=False, is_cut=False):
+def read(*pieces, form="hermes", reasoning=None, opens_reasoning=False, is_cut=False, tools=TOOLS):
     """Content, thoughts, calls as `[id, name, arguments]`, and what is wrong."""
     ids = (f"call{i}" for i in itertools.count())
     parser = ReplyParser(
         FORMATS[form] if form else None,
         REASONING[reasoning] if reasoning else None,
-        tools=TOOLS,
+        tools=tools,
         opens_reasoning=opens_reasoning,
         call_id=lambda: next(ids),
     )
@@ -305,6 +305,27 @@ def test_text_parameters_leave_as_they_come():
 def test_a_parameter_whose_type_is_null_is_text():
     text = "<function=ls><parameter=any>\n3\n</parameter></function>"
     assert told(read(text, form="qwen_xml")[2]) == [("ls", {"any": "3"})]
+
+
+@pytest.mark.parametrize(
+    ("schema", "written", "value"),
+    [
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "12345", "12345"),
+        ({"type": ["string", "null"]}, '{"a": 1}', '{"a": 1}'),
+        ({"type": ["string", "null"]}, '"quoted"', '"quoted"'),
+        ({"type": ["string", "null"]}, "null", None),
+        ({"type": ["string", "array"]}, '["a", "b"]', ["a", "b"]),
+        ({"$ref": "#/$defs/Point"}, '{"x": 1}', {"x": 1}),
+        ({"allOf": [{"$ref": "#/$defs/Point"}]}, '{"x": 1}', {"x": 1}),
+        ({"enum": [1, 2]}, "1", 1),
+        ({"enum": ["1", "2"]}, "1", "1"),
+        ({"type": "boolean"}, "True", True),
+    ],
+)
+def test_a_parameter_is_of_a_type_that_its_schema_has(schema, written, value):
+    tools = {"ls": {"$defs": {"Point": {"type": "object"}}, "properties": {"a": schema}}}
+    text = f"<function=ls><parameter=a>\n{written}\n</parameter></function>"
+    assert told(read(text, form="qwen_xml", tools=tools)[2]) == [("ls", {"a": value})]
 
 
 def test_thoughts_are_kept_apart():

@@ -51,6 +51,35 @@ def test_a_template_sees_exactly_what_is_there():
     assert "é<" in listed
 
 
+ONE_CALL = """{% for m in messages %}
+{%- if m.tool_calls %}{% if m.tool_calls | length != 1 %}{{ raise_exception('single') }}{% endif %}
+{{- m.content }}<{{ m.tool_calls[0].function.name }}>
+{%- else %}{{ m.role[0] }}:{{ m.content }} {% endif %}{% endfor %}"""
+CALLED = Message(
+    "assistant", "Both.", tool_calls=(ToolCall("1", "f", "{}"), ToolCall("2", "g", "{}"))
+)
+
+
+@pytest.mark.parametrize(
+    ("results", "told"),
+    [
+        ([], "u:Hello Both.<f><g>"),
+        ([Message("tool", "y", tool_call_id="2"), Message("tool", "x", tool_call_id="1")],
+         "u:Hello Both.<f>t:x <g>t:y "),
+        ([Message("tool", "z"), Message("user", "?")], "u:Hello Both.<f><g>t:z u:? "),
+    ],
+)  # fmt: skip
+def test_calls_are_told_one_by_one_to_a_template_that_takes_one_at_a_time(results, told):
+    messages = [*HELLO, CALLED, *results]
+    assert ChatTemplate(ONE_CALL).render(messages, add_generation_prompt=False) == told
+
+
+def test_a_template_that_takes_no_calls_at_all_says_why():
+    template = ChatTemplate("{{ raise_exception('no tools') if messages[1].tool_calls }}")
+    with pytest.raises(WireError, match="no tools"):
+        template.render([*HELLO, CALLED])
+
+
 def test_arguments_that_are_json_but_no_object_stay_text():
     template = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments is string }}")
     assert (

@@ -100,11 +100,11 @@ def config(folder: Path, objective: ObjectiveConfig, **offline: object) -> RunCo
 
 def trained(folder: Path, model: LoadedModel, objective: ObjectiveConfig, **more) -> dict:
     stop, reward = more.pop("stop", None), more.pop("reward", None)
-    rows, drift = more.pop("rows", ROWS), more.pop("drift", DriftConfig())
+    rows, learner = more.pop("rows", ROWS), more.pop("learner", {})
     paths = RunPaths(folder)
     paths.prepare()
     chosen = config(folder, objective, **more)
-    chosen = replace(chosen, learner=replace(chosen.learner, drift=drift))
+    chosen = replace(chosen, learner=replace(chosen.learner, **learner))
     return train_on(chosen, paths, model, rows, stop=stop, reward=reward)
 
 
@@ -153,11 +153,16 @@ def test_imitation_makes_chosen_replies_likelier_and_resumes_where_it_stopped(tm
     assert trained(parted, model, SFT, batches=4) == report
     with pytest.raises(ConfigError, match="a run on other rows, or by another objective"):
         trained(parted, model, SFT, batches=4, rows=RowSets([pair(50)], []))
-    with pytest.raises(ConfigError, match="a run on other rows, or by another objective"):
+    with pytest.raises(ConfigError, match=r"objective\.name='sft' there, 'dpo' now"):
         trained(parted, model, DPO, batches=4)
+    with pytest.raises(ConfigError, match=r"learner\.learning_rate=0\.01 there, 0.001 now"):
+        trained(parted, model, SFT, batches=4, learner={"learning_rate": 1e-3})
+    assert OmegaConf.load(parted / "config.yaml").learner.learning_rate == 1e-2
     for name, tensor in weights(whole).items():
         np.testing.assert_array_equal(tensor, weights(parted)[name], name)
-    assert OmegaConf.load(whole / "config.yaml").objective.name == "sft"
+    trained(whole, model, SFT, batches=5, learner={"poll_s": 0.5})
+    now = OmegaConf.load(whole / "config.yaml")
+    assert (now.objective.name, now.offline.batches, now.learner.poll_s) == ("sft", 5, 0.5)
 
 
 def test_comparison_prefers_what_was_chosen_and_starts_where_it_is_told_to(tmp_path, model):
@@ -189,7 +194,8 @@ def test_who_gave_most_of_the_rows_is_learnt_from_as_often_as_they_gave(tmp_path
 
 def test_a_refused_version_leads_back_to_where_training_started(tmp_path, model):
     trained(tmp_path / "sft", model, SFT, batches=2)
-    further = {"batches": 1, "start_from": str(tmp_path / "sft"), "drift": DriftConfig(max_kl=1e-6)}
+    drift = DriftConfig(max_kl=1e-6)
+    further = {"batches": 1, "start_from": str(tmp_path / "sft"), "learner": {"drift": drift}}
     report = trained(tmp_path / "more", model, SFT, **further)
     assert report["version"] == 1
     assert report["after"] == report["before"]

@@ -1,7 +1,9 @@
 """A run with a simulated user goes on with the settings that it began with, or not at all."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,8 @@ from clawjax.runtime import run as run_module
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.run import run
 from clawjax.runtime.settings import hold_settings
+
+MODELS = Path(__file__).parents[1] / "models" / "data"
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ def test_results_of_one_objective_are_not_told_as_anothers(config, paths):
     ("group", "values"),
     [
         ("run", {"seed": 1}),
-        ("model", {"path": "random:qwen3"}),
+        ("model", {"context_length": 512}),
         ("learner", {"learning_rate": 1e-5}),
         ("reward", {"modules": ["next_state"]}),
         ("reward", {"weights": {"quote": 0.5}}),
@@ -99,6 +103,15 @@ def test_a_run_may_go_further_or_elsewhere(config, paths, group, values):
     hold_settings(config, paths)
     measure(paths)
     hold_settings(changed(config, group, **values), paths)
+
+
+def test_a_models_files_may_be_moved_but_it_stays_the_same(config, paths, tmp_path):
+    moved = shutil.copytree(MODELS / "qwen2", tmp_path / "moved")
+    hold_settings(changed(config, "model", path=str(MODELS / "qwen2")), paths)
+    measure(paths)
+    hold_settings(changed(config, "model", path=str(moved)), paths)
+    with pytest.raises(ConfigError, match=r"model='qwen2@\w+' there, 'llama@\w+' now"):
+        hold_settings(changed(config, "model", path=str(MODELS / "llama")), paths)
 
 
 def test_before_anything_is_measured_settings_may_change(config, paths):

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from clawjax.cli import main as command
@@ -20,8 +21,11 @@ from clawjax.sweeps.trial import (
     SCORE_KEY,
     STEP_KEY,
     TrialFailedError,
+    TrialStoppedError,
     _Scores,
+    end_leftover,
     read_score,
+    run_trial,
 )
 
 pytest.importorskip("optuna")
@@ -215,6 +219,42 @@ def test_what_is_no_score_fails_its_trial_alone(tmp_path, left):
     (tmp_path / SCORE_FILE).write_text(left)
     with pytest.raises(TrialFailedError, match=r"score\.json has no finite number"):
         read_score(tmp_path)
+
+
+STARTS_ANOTHER = """
+import pathlib, subprocess, sys, time
+other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],
+                         start_new_session=True)
+pathlib.Path(sys.argv[1]).write_text(str(other.pid))
+time.sleep(600)
+"""
+
+
+def is_running(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_what_a_trial_has_started_in_sessions_of_their_own_ends_with_it(tmp_path):
+    note = tmp_path / "other"
+    program = [sys.executable, "-c", STARTS_ANOTHER, str(note)]
+    stopping = {"is_stopping": lambda: note.exists() and note.read_text() != ""}
+    with pytest.raises(TrialStoppedError):
+        run_trial(program, tmp_path, timeout_s=60, is_hopeless=lambda *_: False, **stopping)
+    assert not is_running(int(note.read_text()))
+
+
+def test_a_leftover_trial_is_ended_with_what_it_has_started(tmp_path):
+    note = tmp_path / "other"
+    left = subprocess.Popen(
+        [sys.executable, "-c", STARTS_ANOTHER, str(note)], start_new_session=True
+    )
+    wait_for(lambda: note.exists() and note.read_text(), left)
+    held = {"pid": left.pid, "created": psutil.Process(left.pid).create_time()}
+    (tmp_path / "process.json").write_text(json.dumps(held))
+    end_leftover(tmp_path)
+    assert left.wait(10) == -signal.SIGKILL
+    assert not is_running(int(note.read_text()))
+    assert not (tmp_path / "process.json").exists()
 
 
 def job(folder, override, *, score, age_s):

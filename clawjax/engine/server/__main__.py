@@ -117,7 +117,10 @@ def _launch(options: argparse.Namespace) -> Launch:
     name = options.served_model_name or options.model_path
     return Launch(
         model=ModelConfig(
-            name=name, path=options.model_path, context_length=options.context_length
+            name=name,
+            path=options.model_path,
+            revision=options.revision,
+            context_length=options.context_length,
         ),
         engine=EngineConfig(
             slots=options.max_running_requests,
@@ -153,6 +156,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model-path", required=True, help="GGUF file, Hugging Face directory or hub id, smollm2")
+    add("--revision", help="of a hub id; by default its main branch")
     add("--served-model-name", help="what /v1/models calls it; by default the path")
     add("--context-length", type=int, default=2048, help="tokens of prompt and reply together")
     add("--host", default="127.0.0.1")

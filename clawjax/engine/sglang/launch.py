@@ -41,6 +41,7 @@ class Launched:
         index: int,
         *,
         model: str,
+        revision: str | None,
         served_name: str,
         context_length: int,
         log: Path,
@@ -53,6 +54,7 @@ class Launched:
             config: how servers are started.
             index: which of them this is.
             model: what it loads.
+            revision: of a hub model; None: its default branch.
             served_name: what it calls it.
             context_length: tokens of prompt and reply that it has to take.
             log: where its output goes.
@@ -66,7 +68,12 @@ class Launched:
         self._on_exit = on_exit
         self._pause_s = pause_s
         self._command = command_line(
-            config, index, model=model, served_name=served_name, context_length=context_length
+            config,
+            index,
+            model=model,
+            revision=revision,
+            served_name=served_name,
+            context_length=context_length,
         )
         self._env = _environment(config, index)
         self._process: asyncio.subprocess.Process | None = None
@@ -171,11 +178,18 @@ def server_url(config: LaunchConfig, index: int) -> str:
 
 
 def command_line(
-    config: LaunchConfig, index: int, *, model: str, served_name: str, context_length: int
+    config: LaunchConfig,
+    index: int,
+    *,
+    model: str,
+    revision: str | None,
+    served_name: str,
+    context_length: int,
 ) -> list[str]:
     """What starts server number `index`; its options are those SGLang and sglang-jax share."""
     options: dict[str, object] = {
         "--model-path": model,
+        "--revision": revision,
         "--served-model-name": served_name,
         "--context-length": context_length,
         "--host": config.host,

@@ -126,6 +126,7 @@ async def _launch(
             config,
             index,
             model=config.model or model.path,
+            revision=None if config.model else model.revision,
             served_name=model.name,
             context_length=model.context_length,
             log=logs / f"server{index}.log",

@@ -1,7 +1,8 @@
 """`<function=name><parameter=key>value</parameter></function>` within `<tool_call>`: Qwen3-Coder.
 
-A value stands on lines of its own and is text; the function's schema says what it is of. The outer
-tags are left out by some models.
+A value stands on lines of its own and is text; the function's schema says what it is of: anything
+else where the schema has its type, text where it allows text or does not say. The outer tags are
+left out by some models.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from clawjax.gateway.formats.base import (
     calls_of,
 )
 from clawjax.gateway.formats.hermes import closing
+from clawjax.json_schema import ANY_TYPE, is_of, types_of
 
 __all__ = ["QWEN_XML", "QwenXml"]
 
@@ -30,6 +32,7 @@ _TAG, _END = "<tool_call>", "</tool_call>"
 _FUNCTION, _FUNCTION_END = "<function=", "</function>"
 _PARAMETER, _PARAMETER_END = "<parameter=", "</parameter>"
 _LONGEST_NAME = 256
+_TEXT = frozenset({"string"})
 
 
 class QwenXml:
@@ -98,7 +101,7 @@ def _function(cursor: Cursor, writer: CallWriter) -> Reading:
             writer.write(", ")
         is_first = False
         writer.write(f"{json.dumps(key, ensure_ascii=False)}: ")
-        yield from _value(cursor, writer.write, _property(schema, key))
+        yield from _value(cursor, writer.write, _types(schema, key))
         yield from cursor.space()
         yield from cursor.expect("<")
     yield from cursor.expect(_FUNCTION_END[1:])
@@ -122,7 +125,7 @@ def _value(cursor: Cursor, put: Callable[[str], None], types: frozenset[str]) ->
     """A value to `put` as JSON: text as it comes, anything else once it is complete."""
     if (yield from cursor.peek()) == "\n":
         yield from cursor.take()
-    if types <= {"string"}:
+    if types in (_TEXT, ANY_TYPE):
         put('"')
         left = yield from cursor.until(_PARAMETER_END, lambda text: put(_escaped(text)), keep=1)
         ending = '"'
@@ -131,7 +134,7 @@ def _value(cursor: Cursor, put: Callable[[str], None], types: frozenset[str]) ->
     if left is None:
         raise Malformed(f"{_PARAMETER} without {_PARAMETER_END}")
     text = left.removesuffix("\n")
-    put(_escaped(text) + ending if ending else _converted(text))
+    put(_escaped(text) + ending if ending else _converted(text, types))
 
 
 def _stray_end(cursor: Cursor) -> Reading:
@@ -148,25 +151,20 @@ def _escaped(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def _property(schema: Mapping[str, Any], key: str) -> frozenset[str]:
-    """The JSON types that a parameter may have; none where the schema does not say."""
+def _types(schema: Mapping[str, Any], key: str) -> frozenset[str]:
+    """The JSON types that a parameter may have."""
     properties = schema.get("properties")
-    value = properties.get(key) if isinstance(properties, Mapping) else None
-    if not isinstance(value, Mapping):
-        return frozenset()
-    options = [value, *(value.get("anyOf") or ()), *(value.get("oneOf") or ())]
-    types: set[str] = set()
-    for option in options:
-        said = (option.get("type") if isinstance(option, Mapping) else None) or ()
-        types |= {said} if isinstance(said, str) else set(said)
-    return frozenset(types)
+    return types_of(properties.get(key) if isinstance(properties, Mapping) else None, schema)
 
 
-def _converted(text: str) -> str:
-    """The value as JSON; as text where it is nothing else."""
+def _converted(text: str, types: frozenset[str]) -> str:
+    """The value as JSON, of another type than text if there may be text; else as text."""
+    wanted = types - _TEXT if types >= _TEXT else ANY_TYPE
     for load in (json.loads, ast.literal_eval):
         try:
-            return json.dumps(load(text.strip()), ensure_ascii=False, allow_nan=False)
+            value = load(text.strip())
+            if any(is_of(value, name) for name in wanted):
+                return json.dumps(value, ensure_ascii=False, allow_nan=False)
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
     return json.dumps(text, ensure_ascii=False)

@@ -15,7 +15,7 @@ from clawjax.gateway.formats.pythonic import PYTHONIC
 from clawjax.gateway.formats.qwen_xml import QWEN_XML
 from clawjax.records import Message, ToolCall
 
-__all__ = ["FORMATS", "call_format"]
+__all__ = ["FORMATS", "call_format", "takes_one_call"]
 
 Render = Callable[[Sequence[Message], str | None], str]
 
@@ -50,6 +50,22 @@ def call_format(name: str, render: Render) -> CallFormat:
     if name == "auto" or found.name == name:
         return found
     return FORMATS[name]
+
+
+def takes_one_call(render: Render) -> bool:
+    """Whether a template writes a message's calls as if they had been made one by one."""
+    calls = tuple(
+        ToolCall(f"zq{number}234567", _NAME, json.dumps({_KEY: f"zqvalue{number}"}))
+        for number in (1, 2)
+    )
+    results = (Message("tool", f"zqresult{c.call_id}", tool_call_id=c.call_id) for c in calls)
+    try:
+        told = render(
+            (Message("user", "a"), Message("assistant", tool_calls=calls), *results), None
+        )
+    except WireError:
+        return False
+    return "zqvalue2" in told.partition("zqresult")[2]
 
 
 def _conversation_with_a_call(render: Render) -> str:

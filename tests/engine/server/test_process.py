@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sglang_peer import Json, Peer, launched, started
 
 from clawjax.config import LoraConfig, ModelConfig
-from clawjax.engine.server.__main__ import main
+from clawjax.engine.server.__main__ import _launch, _parse, main
 from clawjax.models import lora
 from clawjax.models.export import export_adapter, export_merged, params_to_tensors
 from clawjax.models.load import LoadedModel, load_model
@@ -292,6 +292,11 @@ def test_other_machines_need_a_key(
     monkeypatch.delenv("CLAWJAX_API_KEY", raising=False)
     assert main(["--model-path", MODEL, "--host", "0.0.0.0"]) == 2
     assert "CLAWJAX_API_KEY" in capsys.readouterr().err
+
+
+def test_a_hub_models_revision_is_loaded() -> None:
+    launch = _launch(_parse(["--model-path", "a/model", "--revision", "v2"]))
+    assert (launch.model.path, launch.model.revision) == ("a/model", "v2")
 
 
 def test_a_model_that_is_not_there_ends_the_server(tmp_path: Path) -> None:

@@ -130,11 +130,12 @@ async def engine_of(
     courier: Callable[[], DiskCourier] = DiskCourier,
     logs: Path = Path("/nonexistent"),
     engine: EngineConfig | None = None,
+    revision: str | None = None,
     **sglang: object,
 ) -> AsyncIterator[SglangEngine]:
     opened = await start_engine(
         engine or config(*servers, **sglang),
-        ModelConfig(name="tiny", path="models/tiny", context_length=CONTEXT),
+        ModelConfig("tiny", path="models/tiny", revision=revision, context_length=CONTEXT),
         tokenizer=TOKENIZER,
         vocab_size=TOKENIZER.vocab_size,
         base_id="tiny",

@@ -56,6 +56,15 @@ async def test_a_server_is_started_found_again_after_a_kill_and_stopped(tmp_path
     assert (tmp_path / "server0.log").stat().st_size > 0
 
 
+@pytest.mark.parametrize(("own", "words"), [(None, ["--revision", "v2"]), ("models/tiny", [])])
+async def test_a_launched_server_loads_the_revision_that_is_trained(tmp_path, own, words):
+    engine_config = launching(*SERVER, model=own)
+    async with engine_of(engine=engine_config, logs=tmp_path, revision="v2") as engine:
+        command = engine._launched[0]._command
+        at = command.index("--model-path") + 2
+        assert command[at : at + 2] == (words or ["--served-model-name", "tiny"])
+
+
 async def test_a_server_that_does_not_start_is_given_up_with_its_last_words(tmp_path):
     words = "raise SystemExit('no CUDA device')"
     engine_config = launching(sys.executable, "-c", words, max_restarts=0)
@@ -86,6 +95,7 @@ async def test_a_program_that_is_gone_for_a_while_is_one_more_death(tmp_path):
         LaunchConfig(servers=1, command=[str(program)], max_restarts=3),
         0,
         model="m",
+        revision=None,
         served_name="m",
         context_length=8,
         log=tmp_path / "server.log",
@@ -156,9 +166,11 @@ def test_the_command_line_has_what_both_servers_take():
         lora_targets=["q_proj", "v_proj"],
         options=["--enable-metrics"],
     )
-    line = " ".join(command_line(launch, 1, model="/m", served_name="tiny", context_length=64))
-    assert line == (
-        "python -m sglang.launch_server --model-path /m --served-model-name tiny "
+    words = command_line(
+        launch, 1, model="a/m", revision="v2", served_name="tiny", context_length=64
+    )
+    assert " ".join(words) == (
+        "python -m sglang.launch_server --model-path a/m --revision v2 --served-model-name tiny "
         "--context-length 64 --host 127.0.0.1 --port 9001 --tp-size 4 --mem-fraction-static 0.8 "
         "--reasoning-parser qwen3 --enable-lora --max-lora-rank 16 "
         "--lora-target-modules q_proj v_proj --enable-metrics"
