@@ -27,7 +27,7 @@ from clawjax.evals.web.chromium import EXECUTABLE_VARIABLE
 def bare(monkeypatch, tmp_path):
     """No browser, and none of the programs that machines are made with."""
     monkeypatch.setenv(EXECUTABLE_VARIABLE, str(tmp_path / "no-chromium"))
-    monkeypatch.setattr(machine, "_PATH", str(tmp_path))
+    monkeypatch.setattr(machine, "_SYSTEM_PATH", str(tmp_path))
     machine.machine_problem.cache_clear()
     yield
     machine.machine_problem.cache_clear()
