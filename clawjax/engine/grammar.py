@@ -113,10 +113,10 @@ class _Rules:
     def _parameters(self, schema: object) -> str:
         """`<parameter=NAME>`, a line with the value, `</parameter>`, in the schema's order."""
         known: Json = schema if isinstance(schema, Mapping) else {}
-        required = known.get("required") or ()
+        required = _keyword(known, "required", list) or ()
         parts = [
             rule if name in required else f"({rule})?"
-            for name, value in (known.get("properties") or {}).items()
+            for name, value in (_keyword(known, "properties", Mapping) or {}).items()
             for rule in [self._parameter(name, value, known)]
         ]
         return " ".join(parts) or '""'
@@ -125,7 +125,7 @@ class _Rules:
         """Text is written as it is, without quotes, and everything else as JSON."""
         value = resolved(schema, root)
         begin, end = _quoted(f"<parameter={name}>\n"), "\n</parameter>\n"
-        choices = [value["const"]] if "const" in value else value.get("enum")
+        choices = [value["const"]] if "const" in value else _keyword(value, "enum", list)
         if choices:
             plain = (c if isinstance(c, str) else json.dumps(c) for c in choices)
             return self._rule(f"{begin} ({' | '.join(map(_quoted, plain))}) {_quoted(end)}")
@@ -133,6 +133,14 @@ class _Rules:
             return self._rule(f"{begin} {self._until(end)}")
         shared = {key: root[key] for key in DEFINITIONS if key in root}
         return self._rule(f"{begin} {_json_rule({**shared, **value})} {_quoted(end)}")
+
+
+def _keyword(schema: Json, name: str, kind: type) -> Any:
+    """A keyword's value; None where it is not there."""
+    value = schema.get(name)
+    if value is not None and not isinstance(value, kind):
+        _refuse(f"{name} of a schema is {'a list' if kind is list else 'an object'}")
+    return value
 
 
 def _json_rule(schema: object) -> str:

@@ -172,6 +172,10 @@ def test_any_text_goes_up_to_the_first_end() -> None:
         assert (constraint.trouble is None) is is_of_it
 
 
+def parameters(of: object) -> Grammar:
+    return tag({"type": "qwen_xml_parameter", "json_schema": of})
+
+
 @pytest.mark.parametrize(
     "grammar",
     [
@@ -185,6 +189,9 @@ def test_any_text_goes_up_to_the_first_end() -> None:
         tag({"type": "sequence"}),
         tag({"type": "tag", "begin": "<"}),
         tag("text"),
+        parameters({"properties": ["x"]}),
+        parameters({"properties": {"x": {}}, "required": 5}),
+        parameters({"properties": {"x": {"enum": 5}}}),
     ],
 )
 def test_what_cannot_be_used_is_refused(grammar: Grammar) -> None:
