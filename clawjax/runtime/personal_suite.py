@@ -42,7 +42,7 @@ from clawjax.runtime.build import api_key, use_compilation_cache
 from clawjax.runtime.lockstep import Lockstep
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.provenance import git_sha
-from clawjax.runtime.scoring import RunningScore, finish, mirrored, unscored
+from clawjax.runtime.scoring import RunningScore, finish, mirrored_scores, unscored
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["Trial", "conversation", "measured", "run_suite", "trials"]
@@ -103,7 +103,7 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
     with (
         unscored(paths),
         contextlib.closing(monitor),
-        mirrored(config, paths) as forward,
+        mirrored_scores(config, paths) as forward,
     ):
         running = RunningScore(monitor, forward)
         for trial in trials(config):

@@ -23,7 +23,6 @@ from clawjax.errors import ConfigError, LogError
 from clawjax.gateway.redaction import Redactor
 from clawjax.learner.objective import describe
 from clawjax.metrics.mirroring import Mirroring
-from clawjax.metrics.wandb import WandbMirror
 from clawjax.models.load import load_tokenizer
 from clawjax.plan import find_architecture, render_plan, require_fit
 from clawjax.rewards.registry import build_rewards
@@ -34,7 +33,7 @@ from clawjax.runtime.job import personal_job, report_run
 from clawjax.runtime.owning import check_owner
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.provenance import config_yaml
-from clawjax.runtime.scoring import finish, unscored
+from clawjax.runtime.scoring import finish, mirrored, unscored
 from clawjax.runtime.settings import hold_settings
 from clawjax.runtime.supervisor import Supervisor
 from clawjax.runtime.watch import Watch
@@ -68,7 +67,7 @@ def run(config: RunConfig) -> float | None:
         configure_logging(paths.process_log("supervisor"))
         report: dict[str, Any] | None = None
         sys.stdout.write(objective + "\n\n")
-        with Mirroring(lambda: _mirror(config, paths)) as mirroring:
+        with mirrored(config, paths, _shown(paths)) as mirroring:
             if asyncio.run(_supervise(config, paths, mirroring)):
                 report = report_run(config, paths, objective)
                 finish(paths, [report["after"]["style_score"]])
@@ -126,16 +125,11 @@ def _save(config: RunConfig, paths: RunPaths) -> None:
     paths.config.write_text(config_yaml(config))
 
 
-def _mirror(config: RunConfig, paths: RunPaths) -> WandbMirror | None:
+def _shown(paths: RunPaths) -> dict[str, Any]:
+    """The saved configuration."""
     container = OmegaConf.to_container(OmegaConf.load(paths.config), resolve=True)
     assert isinstance(container, dict)
-    return WandbMirror.start(
-        paths.root,
-        {str(key): value for key, value in container.items()},
-        mode=config.monitor.wandb.value,
-        project=config.monitor.wandb_project,
-        name=config.run.name,
-    )
+    return {str(key): value for key, value in container.items()}
 
 
 async def _supervise(config: RunConfig, paths: RunPaths, mirroring: Mirroring) -> bool:

@@ -7,9 +7,10 @@ Owns `score.json` and the keys `evaluation/*`, which sweeps read. Invariant: the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
+from typing import Any
 
 from clawjax.config import RunConfig
 from clawjax.metrics.jsonl import JsonlMonitor
@@ -18,7 +19,7 @@ from clawjax.metrics.wandb import WandbMirror
 from clawjax.protocols import Monitor
 from clawjax.runtime.paths import RunPaths, write_json
 
-__all__ = ["RunningScore", "finish", "mirrored", "unscored"]
+__all__ = ["RunningScore", "finish", "mirrored", "mirrored_scores", "unscored"]
 
 
 class RunningScore:
@@ -68,8 +69,21 @@ def finish(paths: RunPaths, scores: Sequence[float | None]) -> float | None:
     return score
 
 
+def mirrored(config: RunConfig, paths: RunPaths, settings: Mapping[str, Any]) -> Mirroring:
+    """W&B beside a run, where that is configured, shown with its settings."""
+    return Mirroring(
+        lambda: WandbMirror.start(
+            paths.root,
+            settings,
+            mode=config.monitor.wandb.value,
+            project=config.monitor.wandb_project,
+            name=config.run.name,
+        )
+    )
+
+
 @contextmanager
-def mirrored(config: RunConfig, paths: RunPaths) -> Iterator[Callable[[], object]]:
+def mirrored_scores(config: RunConfig, paths: RunPaths) -> Iterator[Callable[[], object]]:
     """W&B beside an evaluation, where that is configured; what is yielded sends what is new.
 
     Called after each score, so that a sweep of W&B can end a trial before it is over.
@@ -78,15 +92,5 @@ def mirrored(config: RunConfig, paths: RunPaths) -> Iterator[Callable[[], object
         name: dataclasses.asdict(getattr(config, name))
         for name in ("model", "engine", "learner", "objective", "reward", "suite", "agent", "user")
     }
-
-    def begin() -> WandbMirror | None:
-        return WandbMirror.start(
-            paths.root,
-            settings,
-            mode=config.monitor.wandb.value,
-            project=config.monitor.wandb_project,
-            name=config.run.name,
-        )
-
-    with Mirroring(begin) as mirroring:
+    with mirrored(config, paths, settings) as mirroring:
         yield mirroring.forward

@@ -24,7 +24,7 @@ from clawjax.evals.suites import build_suite
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.runtime.agents import Measured, open_agents
 from clawjax.runtime.paths import RunPaths
-from clawjax.runtime.scoring import RunningScore, finish, mirrored, unscored
+from clawjax.runtime.scoring import RunningScore, finish, mirrored_scores, unscored
 
 __all__ = ["check_task_suites", "run_task_suites"]
 
@@ -46,7 +46,7 @@ def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[di
     """
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
-    with unscored(paths), mirrored(config, paths) as forward:
+    with unscored(paths), mirrored_scores(config, paths) as forward:
         summaries = asyncio.run(_run(config, suites, paths, forward))
         finish(paths, [summary["score"]["value"] for summary in summaries])
     return summaries

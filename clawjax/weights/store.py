@@ -187,10 +187,8 @@ class DirectoryWeightStore:
                     msg = f"{target.path} was removed or replaced meanwhile: choose again"
                     raise StoreError(msg)
                 served = self.latest()
-                was, newest = (
-                    0 if served is None else served.version,
-                    max(self._numbers(), default=0),
-                )
+                was = 0 if served is None else served.version
+                newest = max(self._numbers(), default=0)
                 self._pointer.record(Rollback(self._clock(), was, version, newest))
                 self._pointer.move(version)
             return target
