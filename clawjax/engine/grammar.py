@@ -78,7 +78,7 @@ class _Rules:
             "tags_with_separator": self._tags,
         }
         kind = form.get("type")
-        if kind not in known:
+        if not isinstance(kind, str) or kind not in known:
             _refuse(f"format {str(kind)[:40]!r} is not one of {', '.join(known)}")
         return self._rule(known[kind](cast(Json, form), depth + 1))
 

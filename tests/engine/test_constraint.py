@@ -186,6 +186,7 @@ def parameters(of: object) -> Grammar:
         Grammar(GrammarKind.LARK, "start: nowhere"),
         Grammar(GrammarKind.STRUCTURAL_TAG, "{}"),
         tag({"type": "triggered_tags"}),
+        tag({"type": ["sequence"]}),
         tag({"type": "sequence"}),
         tag({"type": "tag", "begin": "<"}),
         tag("text"),
