@@ -99,8 +99,11 @@ What the numbers do not say:
   whether a reply meets the wish. The wishes are about form; whether a reply is *true* is measured
   by the closed questions alone.
 - The model has 135 million parameters; its replies are often wrong before as well as after.
-- Scores are of sampled replies. A seed decides the sampling and the order of the conversation; the
-  held-out prompts are the same for all.
+- Scores are of sampled replies. A seed decides what is asked and in which order, how the user
+  reacts, and the sampling of the held-out replies; the held-out prompts are the same for all. The
+  replies that were learnt from were drawn freely in these trials, so that measuring one again gives
+  another policy; since then a seed decides them as well, up to the rounding of whoever is answered
+  at the same time.
 - The machine may have been running other trials at the same time: minutes are at most so many."""
 
 

@@ -79,15 +79,22 @@ class ChatClient:
                 line._model = await line._patiently(line._served_model)
             yield line
 
-    async def ask(self, messages: list[dict[str, str]], *, session: str | None) -> Answer:
-        """Send a conversation, read the streamed reply; `session` goes into `X-Session-Id`.
+    async def ask(
+        self, messages: list[dict[str, str]], *, session: str | None, seed: int | None = None
+    ) -> Answer:
+        """Send a conversation, read the streamed reply.
+
+        Args:
+            messages: all of it.
+            session: goes into `X-Session-Id`.
+            seed: of sampling; None lets the server draw one.
 
         Raises:
             openai.APIStatusError: the server refuses the request; asking again is of no use.
             EngineError: unreachable for `retry_s`.
         """
         headers = {} if session is None else {"X-Session-Id": session}
-        return await self._patiently(lambda: self._stream(messages, headers))
+        return await self._patiently(lambda: self._stream(messages, headers, seed))
 
     async def give_words(self, response_id: str, text: str) -> None:
         """React to a reply in words, outside the conversation."""
@@ -117,7 +124,9 @@ class ChatClient:
             raise EngineError(msg)
         return models.data[0].id
 
-    async def _stream(self, messages: list[dict[str, str]], headers: dict[str, str]) -> Answer:
+    async def _stream(
+        self, messages: list[dict[str, str]], headers: dict[str, str], seed: int | None
+    ) -> Answer:
         started = time.monotonic()
         first: float | None = None
         response_id, finish_reason, tokens = "", None, None
@@ -127,6 +136,7 @@ class ChatClient:
             messages=cast("list[ChatCompletionMessageParam]", messages),
             temperature=self._settings.temperature,
             max_tokens=self._settings.max_tokens,
+            seed=openai.omit if seed is None else seed,
             stream=True,
             stream_options={"include_usage": True},
             extra_headers=headers,

@@ -69,6 +69,11 @@ def _question(persona: Persona, seed: int, position: int) -> tuple[int, Question
     return order[offset], persona.train[order[offset]]
 
 
+def _reply_seed(seed: int, session: int, turn: int) -> int:
+    """What a reply is sampled with: the same weights answer the same conversation alike."""
+    return random.Random(f"reply:{seed}:{session}:{turn}").randrange(2**31)
+
+
 class SimulatedUser:
     """Holds `concurrency` conversations at once until a stop condition is met."""
 
@@ -158,7 +163,8 @@ class SimulatedUser:
         text = plan.questions[0][1].text
         for turn, (number, question) in enumerate(plan.questions):
             messages.append({"role": "user", "content": text})
-            answer = await self._ask(messages, session if plan.sends_id else None)
+            seed = _reply_seed(self._settings.seed, plan.index, turn)
+            answer = await self._ask(messages, session if plan.sends_id else None, seed)
             messages.append({"role": "assistant", "content": answer.text})
             await self._think(rng)
             is_last = turn + 1 == len(plan.questions) or not self._may_ask()
@@ -174,10 +180,12 @@ class SimulatedUser:
             connector = rng.choice(self._persona.connectors)
             text = join_message(connector, reaction.text, plan.questions[turn + 1][1].text)
 
-    async def _ask(self, messages: list[dict[str, str]], session: str | None) -> Answer:
+    async def _ask(
+        self, messages: list[dict[str, str]], session: str | None, seed: int
+    ) -> Answer:
         self._turns_begun += 1
         try:
-            return await self._client.ask(messages, session=session)
+            return await self._client.ask(messages, session=session, seed=seed)
         except BaseException:
             self._turns_begun -= 1
             raise

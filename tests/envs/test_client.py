@@ -50,6 +50,7 @@ async def test_no_session_means_no_header(settings_for: SettingsFor) -> None:
     async with talking_to(endpoint, settings_for) as client:
         await client.ask(HELLO, session=None)
     assert "x-session-id" not in endpoint.headers[0]
+    assert "seed" not in endpoint.requests[0]
 
 
 async def test_errors_of_a_restarting_server_are_waited_out_and_counted(

@@ -126,6 +126,20 @@ async def test_who_leaves_says_nothing_and_nobody_has_to(
     assert len({turn["session"] for turn in turns}) == 5
 
 
+async def test_every_turn_has_a_seed_of_its_own_which_the_users_seed_decides(
+    settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    async def drawn(name: str, seed: int) -> list[int]:
+        endpoint = ScriptedEndpoint(by_turns)
+        run = {"run_dir": str(tmp_path / name), "concurrency": 1, "max_turns": 8, "seed": seed}
+        await talk_to(endpoint, settings_for, **run)
+        return [request["seed"] for request in endpoint.requests]
+
+    first, again, other = await drawn("a", 1), await drawn("b", 1), await drawn("c", 2)
+    assert first == again
+    assert len({*first, *other}) == 16
+
+
 async def test_half_of_the_sessions_send_an_id(settings_for: SettingsFor) -> None:
     endpoint = ScriptedEndpoint(by_turns)
     await talk_to(endpoint, settings_for, max_turns=30)

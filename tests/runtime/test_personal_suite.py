@@ -82,7 +82,7 @@ def test_the_suite_measures_every_trial_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_policy_that_talks_can_be_kept_behind_the_newest(tmp_path: Path) -> None:
-    rounds = ("suite.updates=3", "suite.staleness=2", "suite.methods=[sft]")
+    rounds = ("suite.updates=3", "suite.staleness=2", "suite.methods=[sft,binary_rl]")
     done = evaluate(tmp_path, *rounds, "objective.off_policy.preset=none")
     assert done.returncode == 0, done.stdout + done.stderr
     trial = json.loads((tmp_path / "trials" / "brief-sft-0.json").read_text())
@@ -93,6 +93,13 @@ def test_the_policy_that_talks_can_be_kept_behind_the_newest(tmp_path: Path) -> 
     ]
     assert trial["version"] == len(steps)  # the newest is measured, whatever was talked to
     assert [line["train/staleness_max"] for line in steps] == [0, 1, 2][: len(steps)]
+    assert by_the_base(tmp_path, "sft") == by_the_base(tmp_path, "binary_rl")
+
+
+def by_the_base(folder: Path, method: str) -> dict[tuple[int, int], tuple[int, float]]:
+    """What the first round's replies were like: the same seed draws the same before a step."""
+    turns = read_jsonl(folder / "runs" / f"brief-{method}-0" / "user.jsonl")[:6]
+    return {(t["session"], t["turn"]): (t["words"], t["style"]) for t in turns}
 
 
 def test_an_unknown_persona_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
