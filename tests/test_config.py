@@ -208,6 +208,32 @@ def test_values_that_cannot_run_say_why(override, message):
 
 
 @pytest.mark.parametrize(
+    ("objective", "idle", "message"),
+    [
+        ("opd", "negative_weight=0.25", "which objective.name=opd does not have"),
+        ("dpo", "negative_weight=0.25", "which objective.name=dpo does not have"),
+        ("sft", "negative_weight=0.25", "which objective.name=sft does not have"),
+        ("opd_topk", "off_policy.preset=tis", "objective.off_policy.preset=tis is for: use none"),
+        ("opd_topk", "policy_loss=gspo", "objective.policy_loss=gspo is for: use clipped"),
+        ("opd_topk", "opd.max_difference=0.01", "objective.opd.max_difference=0.01 bounds what"),
+        ("opd", "opd.support=teacher", "objective.opd.support=teacher is of objective.opd.form"),
+        ("opd_praise", "opd.hint_choice=first", "objective.opd.hint_choice=first has nothing"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(objective, idle, message):
+    modules = ("reward.modules=[next_state,quote]", f"objective={objective}")
+    assert load(*modules).objective
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(*modules, f"objective.{idle}")
+
+
+def test_a_bound_for_complaints_needs_something_that_complains():
+    modules = ("reward.modules=[quote]", "objective=opd_topk", "objective.ratio_cap=4")
+    with pytest.raises(ConfigError, match="objective.dual_clip=3.0 is for: use null"):
+        load(*modules, "objective.dual_clip=3")
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("objective.policy_loss=clipped", "objective.policy_loss=clipped: use reinforce"),

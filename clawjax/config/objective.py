@@ -229,6 +229,7 @@ class ObjectiveConfig:
         )
         self._check_dpo()
         self._check_loss()
+        self._check_idle()
         require(
             self.replay_praised == 0 or self.clips_against_sampler,
             f"objective.replay_praised={self.replay_praised} leaves alone what became likelier, "
@@ -323,12 +324,6 @@ class ObjectiveConfig:
             f"objective.policy_loss={self.policy_loss.value} or objective.dual_clip does nothing: "
             "use preset none, seq_mask or geo_mask, or policy_loss=reinforce without dual_clip",
         )
-        follows_advantages = self.uses_scores or self.opd.form is OpdForm.token
-        require(
-            follows_advantages or preset is OffPolicyPreset.none,
-            f"objective.opd.form=top_k has no advantages to correct, but "
-            f"objective.off_policy.preset={preset.value}: use none",
-        )
         require(
             not self.uses_teacher or self.opd.guidance == 0 or self.opd.form is OpdForm.top_k,
             f"objective.opd.guidance={self.opd.guidance} compares several tokens of each place, "
@@ -345,6 +340,24 @@ class ObjectiveConfig:
                 self.policy_loss is not PolicyLoss.clipped or self.dual_clip < self.ratio_cap,
                 f"objective.dual_clip={self.dual_clip} has nothing to do, as objective.ratio_cap="
                 f"{self.ratio_cap} truncates the ratio before: raise ratio_cap or lower dual_clip",
+            )
+
+    def _check_idle(self) -> None:
+        """Refuse settings that would change nothing."""
+        require(
+            self.negative_weight == 1 or self.name in ("binary_rl", "combined"),
+            f"objective.negative_weight={self.negative_weight} weighs advantages of scores, which "
+            f"objective.name={self.name} does not have: use 1",
+        )
+        for key, value, usual in (
+            ("off_policy.preset", self.off_policy.preset.value, OffPolicyPreset.none.value),
+            ("policy_loss", self.policy_loss.value, PolicyLoss.clipped.value),
+            ("dual_clip", self.dual_clip or "null", "null"),
+        ):
+            require(
+                self.uses_scores or self.opd.form is OpdForm.token or value == usual,
+                f"objective.opd.form=top_k has no advantages without scores, which objective."
+                f"{key}={value} is for: use {usual}",
             )
 
     def _check_weights(self) -> None:

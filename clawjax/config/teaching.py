@@ -9,6 +9,8 @@ from clawjax.config.checks import above, at_least, require, within
 
 __all__ = ["DpoConfig", "HintChoice", "OpdConfig", "OpdForm", "Support", "Teacher"]
 
+_MAX_DIFFERENCE = 4.0
+
 
 class Teacher(StrEnum):
     """Who reads the hint."""
@@ -67,7 +69,7 @@ class OpdConfig:
     top_k: int = 32
     """Likeliest tokens compared, by the hint choice `overlap` and the form `top_k`."""
     support: Support = Support.student
-    max_difference: float = 4.0
+    max_difference: float = _MAX_DIFFERENCE
     """Log-prob differences are clipped to plus and minus this, in nats."""
     corrects_praised: bool = True
     """Whether turns that the user praised are taught as well; without, learning ends where they are
@@ -97,12 +99,32 @@ class OpdConfig:
         )
         at_least("objective.opd.top_k", self.top_k, 1)
         above("objective.opd.max_difference", self.max_difference, 0.0)
+        self._check_idle()
         within("objective.opd.praised_above", self.praised_above, 0.0, 1.0)
         at_least("objective.opd.guidance", self.guidance, 0.0)
         require(
             not self.contrasts or (self.guidance > 0 and self.demonstrations > 0),
             "objective.opd.contrasts=true needs objective.opd.demonstrations and "
             f"objective.opd.guidance above 0, which are {self.demonstrations} and {self.guidance}",
+        )
+
+    def _check_idle(self) -> None:
+        """Refuse settings that would change nothing."""
+        is_token = self.form is OpdForm.token
+        require(
+            is_token or self.max_difference == _MAX_DIFFERENCE,
+            f"objective.opd.max_difference={self.max_difference} bounds what objective.opd.form="
+            f"token compares, not objective.opd.form=top_k: use {_MAX_DIFFERENCE}",
+        )
+        require(
+            not is_token or self.support is Support.student,
+            f"objective.opd.support={self.support.value} is of objective.opd.form=top_k, and "
+            "objective.opd.form=token compares the sampled token alone: use student",
+        )
+        require(
+            self.hints or self.hint_choice is HintChoice.overlap,
+            f"objective.opd.hint_choice={self.hint_choice.value} has nothing to choose from with "
+            "objective.opd.hints=false: use overlap, which is the default",
         )
 
 

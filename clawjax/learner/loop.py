@@ -252,7 +252,8 @@ class Learner:
             reason,
             mean,
         )
-        self.monitor.log({"train/reward_mean": mean or 0.0, "train/rested": 1.0}, step=self.version)
+        known = {} if mean is None else {"train/reward_mean": mean}
+        self.monitor.log({"train/rested": 1.0, **known}, step=self.version)
 
     def _drop(self, turn_ids: Sequence[str], reason: DropReason) -> None:
         """They will not be looked at again."""

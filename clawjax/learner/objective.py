@@ -67,8 +67,8 @@ _BASELINES = {
 _PRESETS = {
     OffPolicyPreset.tis: "cap = {cap:g}",
     OffPolicyPreset.decoupled: "cap = {cap:g}",
-    OffPolicyPreset.seq_mask: "turns whose product of r leaves {low:g} to {high:g} are left out",
-    OffPolicyPreset.geo_mask: "turns whose geometric mean of r leaves {low:g} to {high:g} are left "
+    OffPolicyPreset.seq_mask: "turns whose product of c leaves {low:g} to {high:g} are left out",
+    OffPolicyPreset.geo_mask: "turns whose geometric mean of c leaves {low:g} to {high:g} are left "
     "out",
     OffPolicyPreset.icepop: "tokens whose c leaves {low:g} to {high:g} are left out",
 }
@@ -114,7 +114,7 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
             lines += [f"{name} < 0 counts {weight:g} {name}" for name in "AF"[: 1 + practised]]
     if objective.uses_teacher and objective.opd.form is OpdForm.token:
         known = ", ".join(_known(objective.opd))
-        lines.append(f"g = clip(logp_teacher(a | s, {known}) - logp_new(a | s), -c, c), detached")
+        lines.append(f"g = clip(logp_teacher(a | s, {known}) - logp_new(a | s), -m, m), detached")
     if _has_advantages(objective):
         lines += _ratio_definitions(objective)
     return lines
@@ -154,6 +154,8 @@ def _ratio_definitions(objective: ObjectiveConfig) -> list[str]:
         weight = "min(c, cap)" if preset is not OffPolicyPreset.icepop else "c"
         start = "new" if preset is OffPolicyPreset.tis else "old"
         lines.append(f"w = {weight}, c = exp(logp_{start} - logp_sampler), detached")
+    elif preset in USES_PROXIMAL:
+        lines.append("c = exp(logp_old - logp_sampler)")
     if preset in USES_PROXIMAL:
         lines.append("old: the policy at the update's start")
     return lines
@@ -264,10 +266,10 @@ def _hint_words(opd: OpdConfig) -> list[str]:
             f"{opd.praised_above:g}) before the conversation"
         )
     lines = [f"teacher: {teacher}, with {', and with '.join(reads)}"]
-    if opd.form is OpdForm.token:
-        return [*lines, f"c = {opd.max_difference:g} nats"]
     if not opd.corrects_praised:
         lines.append("turns that were praised are not taught")
+    if opd.form is OpdForm.token:
+        return [*lines, f"m = {opd.max_difference:g} nats"]
     if opd.guidance > 0:
         lines.append(
             f"the teacher q goes further: log q + {opd.guidance:g} (log q - log q0), normalised; "

@@ -121,6 +121,22 @@ def test_every_loss_and_preset_that_runs_is_told_apart() -> None:
     assert len(told) == len(set(told)) == 15
 
 
+@pytest.mark.parametrize("preset", [OffPolicyPreset.seq_mask, OffPolicyPreset.geo_mask])
+def test_masks_judge_how_far_the_sampler_was_from_the_updates_start(
+    preset: OffPolicyPreset,
+) -> None:
+    told = text(ObjectiveConfig(off_policy=OffPolicyConfig(preset=preset)))
+    assert "of c leaves 0.5 to 2 are left out" in told
+    assert "c = exp(logp_old - logp_sampler)" in told
+
+
+@pytest.mark.parametrize("form", list(OpdForm))
+def test_who_is_not_taught_is_said_of_both_forms(form: OpdForm) -> None:
+    opd = OpdConfig(form=form, corrects_praised=False)
+    told = text(ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, opd=opd))
+    assert "turns that were praised are not taught" in told
+
+
 def test_imitation_is_said() -> None:
     described = text(ObjectiveConfig(name="sft", policy_loss=PolicyLoss.sft))
     assert "mean_rl[ -logp_new ]" in described
