@@ -229,7 +229,7 @@ def test_what_would_change_nothing_is_refused(objective, idle, message):
 
 def test_a_bound_for_complaints_needs_something_that_complains():
     modules = ("reward.modules=[quote]", "objective=opd_topk", "objective.ratio_cap=4")
-    with pytest.raises(ConfigError, match="objective.dual_clip=3.0 is for: use null"):
+    with pytest.raises(ConfigError, match=r"objective\.dual_clip=3\.0 is for: use null"):
         load(*modules, "objective.dual_clip=3")
 
 

@@ -180,9 +180,7 @@ class SimulatedUser:
             connector = rng.choice(self._persona.connectors)
             text = join_message(connector, reaction.text, plan.questions[turn + 1][1].text)
 
-    async def _ask(
-        self, messages: list[dict[str, str]], session: str | None, seed: int
-    ) -> Answer:
+    async def _ask(self, messages: list[dict[str, str]], session: str | None, seed: int) -> Answer:
         self._turns_begun += 1
         try:
             return await self._client.ask(messages, session=session, seed=seed)
