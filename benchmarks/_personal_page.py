@@ -126,15 +126,18 @@ def _provenance(result: Row, trials: Sequence[Row]) -> str:
 
 def _gaps(trials: Sequence[Row]) -> str:
     measured = {(row["persona"], row["method"], row["seed"]) for row in trials}
+    absent = [f"`{method}`" for method in METHODS if method not in _methods(trials)]
+    never = f"Not measured at all: {', '.join(absent)}." if absent else ""
     fields = (_names(trials, "persona"), _methods(trials), sorted(_names(trials, "seed")))
     missing = [cell for cell in product(*fields) if cell not in measured]
     if not missing:
-        return ""
+        return never
     by_method = [
         f"`{method}` ({', '.join(_by_persona((p, s) for p, m, s in missing if m == method))})"
         for method in dict.fromkeys(method for _, method, _ in missing)
     ]
-    return f"Not measured, and left out of all means: {'; '.join(by_method)}."
+    parts = f"Not measured, and left out of all means: {'; '.join(by_method)}."
+    return f"{parts} {never}".strip()
 
 
 def _by_persona(cells: Iterator[tuple[str, int]]) -> list[str]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from _result import Goal, largest, smallest, write_result
 
+from clawjax.config import METHODS
 from clawjax.errors import ConfigError
 from clawjax.evals.personal_summary import (
     LEAST_SHARED,
@@ -182,10 +183,11 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
         for row in rows
         if row["kind"] == "persona" and row["method"] == JUDGED and row["gain"] is not None
     }
-    seeds = [
-        sum(row["gain"] is not None for row in judged if row["persona"] == persona)
-        for persona in personas
-    ]
+
+    def seeds(method: str) -> list[int]:
+        gained = [r["persona"] for r in trials if r["method"] == method and r["gain"] is not None]
+        return [gained.count(persona) for persona in personas]
+
     empty = [max(row["short_share"], row["identical_share"]) for row in judged]
     drops = [None if (change := row["accuracy_change"]) is None else 0.0 - change for row in judged]
     lost = [row["training"]["lost"] for row in trials if row["training"] is not None]
@@ -216,7 +218,14 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
             "ratio",
         ),
         Goal("turns lost", "==", 0, None if None in lost or not lost else sum(lost), "turns"),
-        Goal("seeds", ">=", LEAST_SEEDS, smallest(seeds), "fewest of a persona"),
+        Goal("seeds", ">=", LEAST_SEEDS, smallest(seeds(JUDGED)), "fewest of a persona"),
+        Goal(
+            f"methods measured on every persona with {LEAST_SEEDS} seeds",
+            "==",
+            len(METHODS),
+            sum(min(seeds(method), default=0) >= LEAST_SEEDS for method in METHODS),
+            f"of {len(METHODS)} methods",
+        ),
     ]
 
 

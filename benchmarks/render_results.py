@@ -114,7 +114,9 @@ def provenance(results: Mapping[str, Result]) -> str:
 _ABLATED = """\
 held-out style, the bootstrap interval of a trial's replies, and
 KL to the base in nats per token. An interval says nothing about other seeds, which move a style
-score by more: where two settings have one trial each, their order is not settled."""
+score by more: where two settings have one trial each, their order is not settled. What chance does
+is seen in `hint_choice`: the hint that `quote` ranks first is all that the user complained of, and
+so the longest, which makes `first` and `longest` two trials of the same algorithm."""
 
 
 def ablations(result: Result, personal: Result | None) -> str:

@@ -128,11 +128,14 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
 def _digest(config: RunConfig, trial: Trial) -> str:
     """sha256 of all settings that decide a result; which trials are chosen does not.
 
-    What is only of use for learning decides nothing where nothing is learnt.
+    Nor do the endpoint's doors, or an LLM that no module asks. What is only of use for learning
+    decides nothing where nothing is learnt.
     """
     kept = dataclasses.asdict(config)
+    if not config.reward.asking_modules:
+        del kept["reward"]["llm_judge"]
     idle = _LEARNING if trial.method in UNTRAINED else ()
-    for group in ("run", "log", "monitor", "agent", "offline", *idle):
+    for group in ("run", "log", "monitor", "agent", "offline", "gateway", *idle):
         del kept[group]
     of_tasks = [field.name for field in dataclasses.fields(EpisodesConfig)]
     for choice in ("personas", "methods", "seeds", *of_tasks):

@@ -12,6 +12,7 @@ import personal
 import pytest
 from trial_results import trial, write_trials
 
+from clawjax.config import METHODS
 from clawjax.errors import ConfigError
 
 
@@ -43,11 +44,28 @@ def measured(persona: str, gain: float) -> list[dict[str, Any]]:
     ]
 
 
-def test_everything_learnt_meets_every_goal(sum_up) -> None:
-    result = sum_up(*measured("asks", 0.5), *measured("brief", 0.75))
-    assert [goal["met"] for goal in result["goals"]] == [True] * 8
+def others(*personas: str) -> list[dict[str, Any]]:
+    """Three seeds of all that is not judged."""
+    return [
+        trial(method, seed, persona=persona)
+        for method in METHODS
+        if method not in ("base", "combined")
+        for persona in personas
+        for seed in (0, 1, 2)
+    ]
+
+
+def test_everything_learnt_and_measured_meets_every_goal(sum_up) -> None:
+    learnt = [*measured("asks", 0.5), *measured("brief", 0.75)]
+    result = sum_up(*learnt, *others("asks", "brief"))
+    assert [goal["met"] for goal in result["goals"]] == [True] * 9
     assert {row["kind"] for row in result["rows"]} == {"trial", "persona", "method"}
     assert result["command"] == "python benchmarks/personal.py"
+
+
+def test_what_was_not_measured_is_a_goal_not_met(sum_up) -> None:
+    found = goals(sum_up(*measured("asks", 0.5), trial("sft", 0, persona="asks")))
+    assert found["methods measured on every persona with 3 seeds"] == (2, False)
 
 
 @pytest.mark.parametrize("learnt", [4, 5])
@@ -86,7 +104,7 @@ def test_a_persona_without_the_method_counts_as_not_learnt(sum_up) -> None:
 def test_one_bad_trial_misses_its_goal_and_no_other(
     sum_up, block: str, field: str, value: Any, goal: str
 ) -> None:
-    trials = measured("brief", 1.0)
+    trials = [*others("brief"), *measured("brief", 1.0)]
     trials[-1][block][field] = value
     assert [name for name, (_, met) in goals(sum_up(*trials)).items() if not met] == [goal]
 

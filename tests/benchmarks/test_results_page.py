@@ -114,7 +114,9 @@ def test_methods_that_share_enough_are_in_the_order_of_the_lead() -> None:
 
 def test_failures_and_gaps_are_listed(measured: dict[str, Any]) -> None:
     page = render({"personal": measured})
-    assert "left out of all means: `opd` (student 1)." in page
+    assert (
+        "left out of all means: `opd` (student 1). Not measured at all: `prompted`, `sft`" in page
+    )
     assert "  - `combined`: student 1 (short 0%, identical 50%, distinct pairs 1.00" in page
     assert "Worse than the base model**, 1 trials" in page
     assert "  - `combined`: student 1 -0.25" in page
