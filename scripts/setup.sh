@@ -15,9 +15,9 @@ if ! "$PYTHON" -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= 
     echo "Name another one: PYTHON=python3.12 make demo" >&2
     exit 2
 fi
-if [[ ! -x .venv/bin/python ]]; then
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then # not there, or cut off half made
     echo "Creating .venv"
-    "$PYTHON" -m venv .venv
+    "$PYTHON" -m venv --clear .venv
 fi
 echo "Installing pinned dependencies (about 1.3 GB on disk, a minute or two)"
 .venv/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock

@@ -180,6 +180,7 @@ def test_a_typo_is_named(typo):
         ("objective.dpo.beta=0", "objective.dpo.beta=0.0 tells no two replies apart"),
         ("objective.dpo.label_smoothing=0.5", "objective.dpo.label_smoothing=0.5 is out of range"),
         ("suite.methods=[magic]", "suite.methods names 'magic'"),
+        ("suite.seeds=[0,1,0]", "suite.seeds=[0, 1, 0] names one twice"),
         ("suite.limits.turns=0", "suite.limits.turns=0 is too small: use 1 or more, or null"),
         ("+reward.weights.rules=-1", "reward.weights.rules=-1.0 is too small"),
         ("objective.dual_clip=1.1", "objective.dual_clip=1.1 needs objective.policy_loss=clipped"),

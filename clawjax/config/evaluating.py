@@ -191,7 +191,12 @@ class SuiteConfig(EpisodesConfig):
         """Reject what cannot be compared."""
         super().__post_init__()
         for name in ("personas", "methods", "seeds"):
-            require(bool(getattr(self, name)), f"suite.{name} is empty: name at least one")
+            chosen = getattr(self, name)
+            require(bool(chosen), f"suite.{name} is empty: name at least one")
+            require(
+                len(set(chosen)) == len(chosen),
+                f"suite.{name}={chosen} names one twice: a trial counts once, leave it out",
+            )
         by_name: dict[str, str] = {}
         for persona in self.personas:
             other = by_name.setdefault(Path(persona).stem, persona)

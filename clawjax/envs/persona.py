@@ -185,10 +185,13 @@ def _build(
         style=style,
         train=_questions(questions["train"]),
         held_out=(*_questions(questions["held_out"]), *later),
-        praise=tuple(reactions["praise"]),
+        praise=_listed(reactions["praise"], "reactions.praise"),
         complaints=_complaints(style, reactions["complaint"], common.get("complaint", {})),
-        neutral=(*reactions["neutral"], *common.get("neutral", ())),
-        connectors=tuple(content.get("connectors") or common["connectors"]),
+        neutral=(
+            *_listed(reactions["neutral"], "reactions.neutral"),
+            *common.get("neutral", ()),
+        ),
+        connectors=_listed(content.get("connectors") or common["connectors"], "connectors"),
         neutral_rate=float(content.get("neutral_rate", 0.1)),
         held_out_later=len(later),
     )
@@ -203,14 +206,37 @@ def _complaints(
         raise ValueError(msg)
     phrasings = dict(common) | dict(own)
     held = (wish for wish in held_wishes(style) if wish in phrasings)
-    return tuple((wish, tuple(phrasings[wish])) for wish in held)
+    return tuple((wish, _listed(phrasings[wish], f"reactions.complaint.{wish}")) for wish in held)
 
 
 def _questions(by_topic: Mapping[str, list[str]]) -> tuple[Question, ...]:
-    return tuple(Question(text, topic) for topic, texts in by_topic.items() for text in texts)
+    return tuple(
+        Question(text, topic)
+        for topic, texts in by_topic.items()
+        for text in _listed(texts, f"questions about {topic}")
+    )
+
+
+def _listed(texts: object, what: str) -> tuple[str, ...]:
+    """Texts of a list; a single text would be taken for a list of its letters."""
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        msg = f"{what} is no list of texts"
+        raise ValueError(msg)
+    return tuple(texts)
 
 
 def _check(persona: Persona, path: Path) -> None:
+    for what, texts in (
+        ("questions to train on", persona.train),
+        ("held-out questions", persona.held_out),
+        ("words of praise", persona.praise),
+        ("neutral reactions", persona.neutral),
+    ):
+        if not texts:
+            raise ConfigError(f"persona file {path}: there are no {what}: add some")
+    if not 0 <= persona.neutral_rate <= 1:
+        msg = f"persona file {path}: neutral_rate={persona.neutral_rate} is no share: use 0 to 1"
+        raise ConfigError(msg)
     shared = {q.text for q in persona.train} & {q.text for q in persona.held_out}
     if shared:
         msg = f"persona file {path}: {min(shared)!r} is both a training and a held-out question"

@@ -109,7 +109,8 @@ class HackWatch:
 
     def _take(self, entry: Mapping[str, object]) -> None:
         step, reward = entry.get("step"), entry.get("train/reward_mean")
-        if isinstance(step, int) and isinstance(reward, int | float):
+        is_made = not entry.get("train/rested")  # else no version was made from those turns
+        if is_made and isinstance(step, int) and isinstance(reward, int | float):
             self._rewards[step] = float(reward)
             self._newest = max(self._newest, step)
         for key in self._config.evaluations:

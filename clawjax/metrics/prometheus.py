@@ -20,8 +20,14 @@ from clawjax.protocols import EngineStatus
 
 __all__ = ["Report", "families", "name_of"]
 
-_LIVE = ("engine/", "log/", "gateway/")
-"""Keys that the report itself has, up to date."""
+_LIVE = (
+    *(f"engine/{name}" for name in ("version", "running", "waiting", "generated_tokens")),
+    "engine/tokens_per_s",
+    "log/",
+    "gateway/requests",
+    "gateway/other_requests",
+)
+"""Keys, or beginnings of keys, that `/metrics` has up to date, in families of its own."""
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]+")
 
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ class _Driver:
     ) -> None:
         self._config, self._space, self._fixed = config, space, fixed
         self._folder, self._is_stopping = folder, is_stopping
-        self._name = f"{socket.gethostname()}:{folder}"
+        self._name = _driver_name(folder)
         self._lock = threading.Lock()
         """Of the study, and of what follows."""
         self._running = 0
@@ -132,7 +133,9 @@ class _Driver:
             if is_open and attempt < self._config.retries:
                 kept = {key: attributes[key] for key in ("folder",) if key in attributes}
                 again = {"retry_of": trial.number, "attempt": attempt + 1}
-                study.enqueue_trial(trial.params, user_attrs=kept | again)
+                # Of a trial that was cut off before it took its values, those it was to take.
+                values = trial.system_attrs.get("fixed_params", {}) | trial.params
+                study.enqueue_trial(values, user_attrs=kept | again)
 
     def optimise(self, study: Study) -> None:
         """Keep `jobs` trials running until there are enough results.
@@ -237,18 +240,31 @@ def _create(config: SweepConfig, folder: Path, space: Mapping[str, Dimension]) -
         pruner=_pruner(config),
         load_if_exists=True,
     )
-    study.sampler = _sampler(config, len(study.get_trials(deepcopy=False)))
+    study.sampler = _sampler(config, _seed(config, folder, study))
     if config.sampler == "grid":  # Optuna's own grid needs its own loop
         for values in _grid(space):
             study.enqueue_trial(values, skip_if_exists=True)
     return study
 
 
-def _sampler(config: SweepConfig, n_before: int) -> BaseSampler:
-    """Seeded by the trials before as well: a sweep that goes on does not draw the same again."""
+def _seed(config: SweepConfig, folder: Path, study: Study) -> int:
+    """By the trials before as well: a sweep that goes on does not draw the same again.
+
+    And of several drivers of one study each draws its own.
+    """
+    seed = config.seed + len(study.get_trials(deepcopy=False))
+    if config.storage is None:
+        return seed
+    return (seed + zlib.crc32(_driver_name(folder).encode())) % 2**32
+
+
+def _driver_name(folder: Path) -> str:
+    return f"{socket.gethostname()}:{folder}"
+
+
+def _sampler(config: SweepConfig, seed: int) -> BaseSampler:
     from optuna import samplers
 
-    seed = config.seed + n_before
     if config.sampler in ("random", "grid"):
         return samplers.RandomSampler(seed=seed)
     return samplers.TPESampler(seed=seed, constant_liar=config.jobs > 1)
@@ -262,7 +278,9 @@ def _pruner(config: SweepConfig) -> BasePruner:
             return pruners.NopPruner()
         case "hyperband":
             return pruners.HyperbandPruner()
-    return pruners.MedianPruner(config.pruner_trials, n_warmup_steps=config.pruner_steps)
+    from clawjax.sweeps.pruning import RunningMedianPruner
+
+    return RunningMedianPruner(config.pruner_trials, config.pruner_steps)
 
 
 def _storage(folder: Path, url: str | None) -> Any:

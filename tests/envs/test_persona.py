@@ -94,17 +94,20 @@ def test_a_message_about_me_keeps_its_capital(question: str) -> None:
     assert join_message("{reaction} So, {question}", "Ok.", question) == f"Ok. So, {question}"
 
 
+SAID: dict[str, object] = {
+    "praise": ["Good."],
+    "complaint": {"too_long": ["Long."], "too_short": ["Short."]},
+    "neutral": ["Hm."],
+}
+
+
 def own_files(folder: Path, **changes: object) -> Path:
     content = {
         "name": "own",
         "description": "wants at most {max_words} words",
         "questions": "asks.yaml",
         "style": {"max_words": 5},
-        "reactions": {
-            "praise": ["Good."],
-            "complaint": {"too_long": ["Long."], "too_short": ["Short."]},
-            "neutral": ["Hm."],
-        },
+        "reactions": SAID,
         "connectors": ["{reaction} {question}"],
     }
     asks = {"train": {"rain": ["Why?"]}, "held_out": {"rain": ["Where?"]}}
@@ -136,6 +139,13 @@ def test_a_persona_can_be_a_file_of_ones_own(tmp_path: Path) -> None:
         ({"questions": "nowhere.yaml"}, "cannot read"),
         ({"common": "nowhere.yaml"}, "cannot read"),
         ({"connectors": []}, "connectors"),
+        ({"reactions": SAID | {"praise": "Great."}}, "reactions.praise is no list of texts"),
+        ({"reactions": SAID | {"praise": []}}, "there are no words of praise"),
+        ({"reactions": SAID | {"neutral": []}}, "there are no neutral reactions"),
+        ({"reactions": SAID | {"complaint": {"too_long": "Long."}}}, "too_long is no list"),
+        ({"held_out": {}}, "there are no held-out questions"),
+        ({"neutral_rate": float("nan")}, "neutral_rate=nan is no share"),
+        ({"neutral_rate": 2}, "neutral_rate=2.0 is no share"),
     ],
 )
 def test_a_faulty_file_is_refused_with_the_reason(

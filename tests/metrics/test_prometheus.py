@@ -48,6 +48,8 @@ def test_what_the_table_of_keys_knows_is_told_with_its_meaning() -> None:
         "train/staleness_mean": 0.5,
         "drift/kl": 0.01,
         "train/opd_skipped/no_hint": 3.0,
+        "gateway/unknown_shapes": 2.0,
+        "engine/prefix_hit_rate": 0.5,
         "engine/version": 2.0,
         "of/nobody": 1.0,
     }
@@ -56,6 +58,8 @@ def test_what_the_table_of_keys_knows_is_told_with_its_meaning() -> None:
     assert found["clawjax_train_staleness_mean",] == 0.5
     assert found["clawjax_drift_kl",] == 0.01
     assert found["clawjax_train_opd_skipped_by", "no_hint"] == 3
+    assert found["clawjax_gateway_unknown_shapes",] == 2
+    assert found["clawjax_engine_prefix_hit_rate",] == 0.5
     assert found["clawjax_engine_version",] == 3, "the report is newer than the file"
     assert families_["clawjax_drift_kl"].documentation.endswith("(nats/token)")
     assert not any("nobody" in name for name in families_)

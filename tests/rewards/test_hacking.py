@@ -102,6 +102,7 @@ def test_a_new_alarm_is_told_once_and_evaluations_count_for_the_newest_version(t
     watch = HackWatch(tmp_path / "metrics.jsonl", HackWatchConfig())
     for version in range(1, 11):
         monitor.log({"train/reward_mean": 0.1 * version}, step=version)
+        monitor.log({"train/reward_mean": -1.0, "train/rested": 1.0}, step=version)
         monitor.log({"user/style": 0.8 - 0.06 * version})
         monitor.log({"user/style": 0.9 - 0.06 * version})
         watch.look()

@@ -28,13 +28,17 @@ from clawjax.sweeps.trial import (
     run_trial,
 )
 
-pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna")
 
 ROOT = Path(__file__).parents[2]
 OBJECTIVE = Path(__file__).with_name("objective.py")
 sys.path.insert(0, str(ROOT / "experiments"))
 
 from sweep import read_arguments  # noqa: E402
+
+from clawjax.config.sweeping import SweepConfig  # noqa: E402
+from clawjax.sweeps.pruning import RunningMedianPruner  # noqa: E402
+from clawjax.sweeps.study import _create, _Driver, _driver_name  # noqa: E402
 
 
 def arguments(folder, *more):
@@ -174,6 +178,52 @@ def test_trials_are_pruned_and_failures_end_the_sweep(tmp_path):
     for row in read_sweep(tmp_path / "a").rows:
         has_score = (tmp_path / "a" / "trials" / f"{int(row.name):04d}" / "score.json").exists()
         assert has_score or row.state != "complete"
+
+
+def began(*scores, direction="maximize", others=()):
+    """Whether a trial with these scores so far is pruned, beside others that ran to their end."""
+    study = optuna.create_study(direction=direction)
+    for each in others:
+        values = dict(enumerate(each, 1))
+        study.add_trial(optuna.trial.create_trial(value=each[-1], intermediate_values=values))
+    trial = study.ask()
+    for step, score in enumerate(scores, 1):
+        trial.report(score, step)
+    frozen = study.get_trials()[-1]
+    return RunningMedianPruner(trials=3, steps=2).prune(study, frozen)
+
+
+def test_a_trial_that_began_well_is_pruned_once_it_is_behind():
+    others = [[0.5, 0.6, 0.7]] * 3
+    assert not began(1.0, 0.7, others=others)
+    assert began(1.0, 0.5, others=others), "its best score was the best of all"
+    assert not began(1.0, 0.5, 0.7, others=others)
+    assert began(0.5, float("nan"), others=others)
+    assert not began(0.5, 0.5, direction="minimize", others=others)
+    assert began(0.5, 0.7, direction="minimize", others=others)
+    assert not began(0.1, others=others), "nothing before step 2"
+    assert not began(0.1, 0.1, others=others[:2]), "two trials tell nothing"
+
+
+def test_several_drivers_of_a_study_draw_their_own_values(tmp_path):
+    config = SweepConfig(name="s", storage=f"sqlite:///{tmp_path / 'study.db'}", sampler="random")
+    space = {"x": Interval(0.0, 1.0)}
+    drawn = []
+    for name in ("one", "two"):
+        study = _create(config, tmp_path / name, space)
+        drawn.append(study.sampler._rng.rng.random())
+    assert drawn[0] != drawn[1]
+
+
+def test_a_trial_cut_off_before_it_had_its_values_gets_them_again(tmp_path):
+    config = SweepConfig(name="s", sampler="grid")
+    space = {"x": Choice(("1", "2"))}
+    study = _create(config, tmp_path, space)
+    trial = study.ask()
+    trial.set_user_attr("driver", _driver_name(tmp_path))
+    _Driver(config, space, [], tmp_path, lambda: False).take_back(study)
+    waiting = study.get_trials(states=(optuna.trial.TrialState.WAITING,))
+    assert sorted(each.system_attrs["fixed_params"]["x"] for each in waiting) == ["1", "2"]
 
 
 def test_a_grid_is_walked_once_and_not_again(tmp_path):
