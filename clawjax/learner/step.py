@@ -223,6 +223,8 @@ class TrainStep:
         metrics["train/learning_rate"] = self._rate(state)
         metrics["train/seconds"] = self._timer() - started
         metrics["train/tokens_per_s"] = metrics["train/tokens"] / metrics["train/seconds"]
+        metrics["train/tokens"] /= epochs  # each of them was taken that often
+        metrics["train/computed_tokens"] *= epochs
         self._check(step, batches, metrics)
         return StepResult(state, metrics)
 

@@ -86,7 +86,11 @@ KEYS: tuple[Key, ...] = (
     Key("train/optimizer_steps", "steps", "optimiser steps in the update"),
     Key("train/learning_rate", "1", "step size used"),
     Key("train/seconds", "s", "duration of the step"),
-    Key("train/tokens_per_s", "tokens/s", "response tokens trained on per second of the step"),
+    Key(
+        "train/tokens_per_s",
+        "tokens/s",
+        "response tokens passed through per second of the step",
+    ),
     Key("train/practised", "turns", "answers nobody asked for that the step learnt from"),
     Key("train/practice_score", "score", "their mean predicted score, of the last round"),
     Key("train/practice_reach", "nats/reply", "how far a round of them may lead, by foresight"),

@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 _FINISH_TIMEOUT_S = 90.0
 """For beginning, sending the rest and uploading: each of them is bounded by less."""
+_EVERY_S = 10.0
+"""What is new is sent this often without being asked for."""
 
 
 class Mirror(Protocol):
@@ -43,10 +45,15 @@ class Mirroring:
     """Begins a mirror, has it forward what is new, and ends it; a context, at the latest then."""
 
     def __init__(
-        self, begin: Callable[[], Mirror | None], *, timeout_s: float = _FINISH_TIMEOUT_S
+        self,
+        begin: Callable[[], Mirror | None],
+        *,
+        timeout_s: float = _FINISH_TIMEOUT_S,
+        every_s: float = _EVERY_S,
     ) -> None:
         """Begin at once; where `begin` gives None nothing is mirrored."""
         self._timeout_s = timeout_s
+        self._every_s = every_s
         self._asked: queue.SimpleQueue[Callable[[Mirror], object] | None] = queue.SimpleQueue()
         self._is_due = threading.Event()
         self._is_finished = False
@@ -97,10 +104,17 @@ class Mirroring:
         self._is_due.clear()
         mirror.forward()
 
+    def _next(self) -> Callable[[Mirror], object] | None:
+        """What is asked for, or in time to forward; None at the end."""
+        try:
+            return self._asked.get(timeout=self._every_s)
+        except queue.Empty:
+            return lambda mirror: mirror.forward()
+
     def _work(self, begin: Callable[[], Mirror | None]) -> None:
         try:
             self._mirror = mirror = begin()
-            while mirror is not None and (asked := self._asked.get()) is not None:
+            while mirror is not None and (asked := self._next()) is not None:
                 asked(mirror)
         except Exception:
             _log.exception("metrics are not mirrored any more: metrics.jsonl has them all")

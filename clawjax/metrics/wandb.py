@@ -2,8 +2,10 @@
 
 A `WandbMirror` reads the run's `metrics.jsonl` as it grows and forwards it, from any process. Its
 calls wait for W&B's own process, which may be stuck: `mirroring.Mirroring` waits for none of them.
-Invariant: an entry is forwarded once; where the mirror stands is kept in the run's folder, so a
-restarted run goes on in the same W&B run. Trouble with W&B is a warning: it never stops a run.
+Invariant: an entry is forwarded once; where the mirror stands is kept in the run's folder, so that
+a restarted run goes on. Online that is in the same W&B run. Of two offline runs with one id
+`wandb sync` keeps the later alone: what was begun or is gone on with offline gets an id of its own
+each time, in a group that is called as the first was. Trouble with W&B never stops a run.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import logging
 import math
 import os
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +36,8 @@ _PLOT_KEY = "report"
 _SERVICE = "wandb-core"
 _INIT_TIMEOUT_S = 15.0
 _FINISH_TIMEOUT_S = 30.0
-_SECRET_WORDS = ("api_key", "token", "secret", "password")
+_SECRET_WORDS = ("key", "token", "secret", "password")
+_HIDDEN = "***"
 _NOT_SECRET = ("_tokens", "tokens_", "api_key_env")
 
 
@@ -47,11 +51,12 @@ def effective_mode(mode: str) -> str:
 class WandbMirror:
     """Forwards one run's metrics to one W&B run."""
 
-    def __init__(self, run: Run, run_dir: Path, tail: JsonlTail) -> None:
-        """Wrap a W&B run; use `start` to get one."""
+    def __init__(self, run: Run, run_dir: Path, tail: JsonlTail, part: Mapping[str, Any]) -> None:
+        """Wrap a W&B run, which is a `part` of what is mirrored; use `start` to get one."""
         self._run = run
         self._run_dir = run_dir
         self._tail = tail
+        self._part = part
         self._is_broken = False
         self._is_noted = True
 
@@ -65,7 +70,7 @@ class WandbMirror:
         project: str = "clawjax",
         name: str | None = None,
     ) -> WandbMirror | None:
-        """Begin or resume the run's W&B run; None where disabled, not installed, or it fails.
+        """Begin or go on with the mirror; None where disabled, not installed, or it fails.
 
         Where W&B cannot be reached, the run is kept offline; finding that out takes up to 15 s.
 
@@ -85,17 +90,18 @@ class WandbMirror:
             logger.warning("wandb is not installed: metrics go to metrics.jsonl alone")
             return None
         state = _load_state(run_dir)
-        options = {"project": project, "name": name, "id": state.get("id"), "dir": str(run_dir)}
+        options = {"project": project, "name": name, "dir": str(run_dir)}
         options["config"] = without_secrets(config)
         for attempt in dict.fromkeys((chosen, "offline")):
-            run = _begin(wandb, attempt, options)
+            part = _part(attempt, state)
+            run = _begin(wandb, attempt, options | {key: part[key] for key in ("id", "group")})
             if run is not None:
                 run.define_metric("*", step_metric="unix_time")
                 for per_version in ("train/*", "eval/*"):
                     run.define_metric(per_version, step_metric="policy_version")
                 offset, file = int(state.get("offset", 0)), state.get("file")
                 tail = JsonlTail(run_dir / "metrics.jsonl", offset=offset, file=file)
-                mirror = cls(run, run_dir, tail)
+                mirror = cls(run, run_dir, tail, part)
                 mirror._save_state()
                 return mirror
         return None
@@ -163,7 +169,7 @@ class WandbMirror:
         aside = self._run_dir / f"{_STATE_FILE}.tmp"
         reached = {"offset": self._tail.offset, "file": self._tail.file}
         try:
-            aside.write_text(json.dumps({"id": self._run.id} | reached))
+            aside.write_text(json.dumps({**self._part, "id": self._run.id, **reached}))
             aside.replace(self._run_dir / _STATE_FILE)
         except OSError as error:
             if self._is_noted:
@@ -171,6 +177,14 @@ class WandbMirror:
             self._is_noted = False
         else:
             self._is_noted = True
+
+
+def _part(mode: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Which W&B run is begun or gone on with; an id that is None is W&B's to choose."""
+    group = state.get("group") or state.get("id")
+    if mode == state.get("mode", mode) == "online":
+        return {"mode": mode, "id": state.get("id"), "group": state.get("group")}
+    return {"mode": mode, "id": uuid.uuid4().hex[:8] if state else None, "group": group}
 
 
 def _begin(wandb: Any, mode: str, options: Mapping[str, Any]) -> Run | None:
@@ -186,16 +200,34 @@ def _begin(wandb: Any, mode: str, options: Mapping[str, Any]) -> Run | None:
 
 
 def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without entries that are named like credentials."""
-    return {
-        key: without_secrets(value) if isinstance(value, Mapping) else value
-        for key, value in config.items()
-        if not _is_secret(str(key))
-    }
+    """The config without entries that are named like credentials, nor such options' values."""
+    return {key: _shown(value) for key, value in config.items() if not _is_secret(str(key))}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    if not isinstance(value, list | tuple):
+        return value
+    words, before = [], ""
+    for word in value:
+        name, equals, _ = word.partition("=") if isinstance(word, str) else ("", "", "")
+        if _is_secret_option(before):
+            words.append(_HIDDEN)
+        elif equals and _is_secret_option(name):
+            words.append(f"{name}={_HIDDEN}")
+        else:
+            words.append(_shown(word))
+        before = word
+    return words
+
+
+def _is_secret_option(word: object) -> bool:
+    return isinstance(word, str) and word.startswith("--") and _is_secret(word.lstrip("-"))
 
 
 def _is_secret(key: str) -> bool:
-    lowered = key.lower()
+    lowered = key.lower().replace("-", "_")
     if any(word in lowered for word in _NOT_SECRET):
         return False
     return any(lowered == word or lowered.endswith(f"_{word}") for word in _SECRET_WORDS)

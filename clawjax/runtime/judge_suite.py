@@ -32,6 +32,7 @@ from clawjax.rewards.constitution import position_bias
 from clawjax.rewards.endpoint import EndpointReward
 from clawjax.rewards.registry import build_rewards
 from clawjax.runtime.paths import RunPaths
+from clawjax.runtime.scoring import finish, mirrored_scores, unscored
 
 __all__ = [
     "Asked",
@@ -74,6 +75,8 @@ class Asked(NamedTuple):
 def run_judge_suite(config: RunConfig) -> list[dict[str, Any]]:
     """Measure the modules of `config.reward` that give scores; one row per module.
 
+    The score is the mean of their kappas, as far as those are known.
+
     Raises:
         ConfigError: a module cannot be built, or none gives scores.
     """
@@ -81,8 +84,9 @@ def run_judge_suite(config: RunConfig) -> list[dict[str, Any]]:
     paths.prepare()
     options = read_options(JudgeOptions, config.suite.options)
     turns = suite_turns(options, seed=config.run.seed, limit=config.suite.limit)
-    with paths.locked():
+    with unscored(paths), mirrored_scores(config, paths):
         rows = asyncio.run(judge_modules(config.reward, turns, env=os.environ))
+        finish(paths, [kappa for row in rows if (kappa := row["kappa"]["value"]) is not None])
         (paths.root / "judge.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         (paths.root / "results.md").write_text(render(rows), encoding="utf-8")
     sys.stdout.write(render(rows))

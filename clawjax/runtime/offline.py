@@ -57,6 +57,7 @@ from clawjax.runtime.build import use_compilation_cache
 from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths, read_json, write_json
 from clawjax.runtime.provenance import config_yaml
+from clawjax.runtime.scoring import finish, mirrored_scores, unscored
 from clawjax.runtime.settings import hold_offline_settings
 from clawjax.weights import DirectoryWeightStore
 from clawjax.weights.disk import replace_file
@@ -94,8 +95,10 @@ def train_offline(config: RunConfig) -> float | None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with paths.locked():
+    with unscored(paths), mirrored_scores(config, paths):
         report = train_on(config, paths, model, rows, stop=stop)
+        if report["is_done"]:
+            finish(paths, [report["after"].get("offline/accuracy")])
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
     return report["after"].get("offline/accuracy")
 
@@ -155,7 +158,8 @@ def train_on(
     with ExitStack() as stack:
         log = open_own_log(config, paths)
         stack.callback(log.close)
-        monitor = JsonlMonitor(paths.metrics, source="learner")
+        limit = config.monitor.max_file_bytes
+        monitor = JsonlMonitor(paths.metrics, source="learner", max_bytes=limit)
         stack.callback(monitor.close)
         learner = _learner(config, paths, model, log, monitor)
         stack.callback(learner.checkpoints.close)

@@ -21,6 +21,11 @@ from clawjax.runtime.paths import RunPaths, write_json
 
 __all__ = ["RunningScore", "finish", "mirrored", "mirrored_scores", "unscored"]
 
+_SHOWN = (
+    "model", "engine", "learner", "objective", "reward", "suite", "agent", "user", "offline",
+)  # fmt: skip
+"""Settings that W&B shows."""
+
 
 class RunningScore:
     """The mean so far, recorded after each part of an evaluation."""
@@ -84,13 +89,10 @@ def mirrored(config: RunConfig, paths: RunPaths, settings: Mapping[str, Any]) ->
 
 @contextmanager
 def mirrored_scores(config: RunConfig, paths: RunPaths) -> Iterator[Callable[[], object]]:
-    """W&B beside an evaluation, where that is configured; what is yielded sends what is new.
+    """W&B beside what is scored, where that is configured; what is yielded sends what is new.
 
     Called after each score, so that a sweep of W&B can end a trial before it is over.
     """
-    settings = {
-        name: dataclasses.asdict(getattr(config, name))
-        for name in ("model", "engine", "learner", "objective", "reward", "suite", "agent", "user")
-    }
+    settings = {name: dataclasses.asdict(getattr(config, name)) for name in _SHOWN}
     with mirrored(config, paths, settings) as mirroring:
         yield mirroring.forward

@@ -198,6 +198,7 @@ def test_an_epoch_more_learns_from_the_same_turns_again(
         assert int(result.state.step) == 1
         assert result.metrics["train/optimizer_steps"] == 2 * epochs
         assert result.metrics["train/turns"] == 4
+        assert result.metrics["train/tokens"] == sum(len(s.response_ids) for s in samples)
         assert result.metrics["train/max_abs_logprob_diff"] < 1e-4
         moved.append(result.metrics["train/ratio_max"])
     assert moved[1] > moved[0] > 1

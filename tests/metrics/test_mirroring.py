@@ -49,6 +49,13 @@ def test_nobody_waits_and_what_was_asked_while_it_was_busy_is_done_once() -> Non
     assert len(mirror.did) == 3, "it is finished once"
 
 
+def test_what_is_new_is_sent_in_time_without_being_asked_for() -> None:
+    mirror = Recorded()
+    mirror.may_go_on.set()
+    with Mirroring(lambda: mirror, timeout_s=LIMIT_S, every_s=0.01):
+        assert mirror.is_forwarding.wait(LIMIT_S)
+
+
 def test_an_error_ends_it_as_failed() -> None:
     mirror = Recorded()
     with pytest.raises(ZeroDivisionError), Mirroring(lambda: mirror, timeout_s=LIMIT_S):

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from clawjax.metrics.jsonl import JsonlMonitor, set_aside
-from clawjax.metrics.wandb import WandbMirror, effective_mode, without_secrets
+from clawjax.metrics.wandb import WandbMirror, _part, effective_mode, without_secrets
 
 ROOT = Path(__file__).parents[2]
 MIRROR_ONCE = """
@@ -61,8 +61,14 @@ def test_a_run_goes_on_where_it_stopped_and_keeps_its_secrets(tmp_path: Path) ->
     metrics = tmp_path / "metrics.jsonl"
     metrics.replace(set_aside(metrics))
     log_steps(tmp_path, 5)
-    assert mirror_once(tmp_path) == (run_id, 2, "")
-    assert json.loads((tmp_path / "wandb.json").read_text())["id"] == run_id
+    second, sent, said = mirror_once(tmp_path)
+    assert (sent, said) == (2, "")
+    assert second != run_id, "of two with one id, syncing keeps one"
+    third, *_ = mirror_once(tmp_path)
+    held = json.loads((tmp_path / "wandb.json").read_text())
+    assert (held["id"], held["group"], held["mode"]) == (third, run_id, "offline")
+    ids = {path.name.rpartition("-")[2] for path in tmp_path.glob("wandb/offline-run-*")}
+    assert ids == {run_id, second, third}
     content = stored(tmp_path)
     for expected in (b"train/loss", b"policy_version", b"rank", b"turns.logged", b"report"):
         assert expected in content
@@ -86,6 +92,21 @@ def test_an_unreachable_server_means_offline_soon(tmp_path: Path) -> None:
     assert time.monotonic() - began < 60
 
 
+def test_only_what_is_online_goes_on_in_the_same_run() -> None:
+    first = _part("online", {})
+    assert first == {"mode": "online", "id": None, "group": None}
+    begun = first | {"id": "a"}
+    assert _part("online", begun) == begun
+    apart = _part("offline", begun)
+    assert apart["group"] == "a"
+    assert apart["id"] not in (None, "a")
+    later = _part("online", apart)
+    assert later["group"] == "a"
+    assert later["id"] not in (None, "a", apart["id"])
+    assert _part("online", later) == later
+    assert _part("online", {"id": "old", "offset": 3})["id"] == "old", "of an earlier version"
+
+
 def test_disabled_means_no_wandb_at_all(tmp_path: Path) -> None:
     assert WandbMirror.start(tmp_path, {}, mode="disabled") is None
     assert list(tmp_path.iterdir()) == []
@@ -103,10 +124,14 @@ def test_credentials_are_left_out_and_their_namesakes_kept() -> None:
     config = {
         "a": {"api_key": "x", "api_key_env": "NAME", "max_tokens": 3},
         "password": "x", "hf_token": "x", "client_secret": "x", "tokens_total": 4,
+        "env": {"SGLANG_KEY": "x", "OMP_NUM_THREADS": "2"},
+        "options": ["--api-key", "x", "--admin-api-key=x", "--dtype", "half", "--password"],
     }  # fmt: skip
     assert without_secrets(config) == {
         "a": {"api_key_env": "NAME", "max_tokens": 3},
         "tokens_total": 4,
+        "env": {"OMP_NUM_THREADS": "2"},
+        "options": ["--api-key", "***", "--admin-api-key=***", "--dtype", "half", "--password"],
     }
 
 

@@ -26,6 +26,8 @@ def test_modules_are_measured_on_what_they_judge_and_the_table_is_kept(tmp_path)
     assert row["accuracy"]["value"] >= 0.9
     assert row["neutral_scored"]["value"] <= 0.1
     assert row["cost"] is None
+    score = json.loads((tmp_path / "score.json").read_text())["score"]
+    assert score == row["kappa"]["value"], "a sweep goes by it"
     assert json.loads((tmp_path / "judge.json").read_text())[0]["module"] == "tool_outcome"
     assert "| tool_outcome | 30 |" in (tmp_path / "results.md").read_text()
 

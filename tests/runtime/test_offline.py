@@ -303,6 +303,8 @@ def test_the_program_trains_on_a_file(tmp_path):
             "model=tiny",
             "engine=tiny",
             "learner=tiny",
+            "monitor=wandb",
+            "monitor.wandb=offline",
             f"offline.files=[{file}]",
             "offline.held_out=0.3",
             "offline.batch_rows=4",
@@ -317,3 +319,6 @@ def test_the_program_trains_on_a_file(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "run" / "offline.json").read_text())
     assert report["after"]["offline/margin"] > 0
+    score = json.loads((tmp_path / "run" / "score.json").read_text())["score"]
+    assert score == report["after"]["offline/accuracy"], "a sweep goes by it"
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
