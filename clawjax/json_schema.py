@@ -47,7 +47,8 @@ def schema_problem(value: Any, schema: Any, where: str = "arguments") -> str | N
     if not isinstance(schema, Mapping):
         return f"{where} may not be there" if schema is False else None
     kinds = schema.get("type")
-    names = [kinds] if isinstance(kinds, str) else [*kinds] if isinstance(kinds, list) else []
+    listed = kinds if isinstance(kinds, list) else [kinds]
+    names = [name for name in listed if isinstance(name, str)]
     if names and not any(is_of(value, name) for name in names):
         return f"{where} should be of type {' or '.join(names)}, not {value!r:.60}"
     allowed = schema.get("enum")
@@ -76,7 +77,7 @@ def _object_problem(value: dict[str, Any], schema: Mapping[str, Any], where: str
     said, required = schema.get("properties"), schema.get("required")
     properties: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
     for name in required if isinstance(required, list) else ():
-        if name not in value:
+        if isinstance(name, str) and name not in value:
             return f"{where} lacks {name!r}"
     for name, each in value.items():
         if name not in properties:

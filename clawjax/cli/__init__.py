@@ -20,6 +20,7 @@ __all__ = ["Command", "known_commands", "main"]
 
 _FOLDER = Path(__file__).parent / "commands"
 _UNSATISFIED = 2
+_INTERRUPTED = 130
 """The exit code where arguments cannot be satisfied, as argparse has it."""
 
 
@@ -88,6 +89,9 @@ def _run(name: str, words: Sequence[str]) -> int:
     except ClawError as error:
         sys.stderr.write(f"{error}\n")
         return _UNSATISFIED
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return _INTERRUPTED
     except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

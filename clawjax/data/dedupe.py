@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import starmap
 from typing import NamedTuple
 
 from clawjax.data.preferences import Preference, Row
@@ -59,7 +60,12 @@ def deduped(rows: Sequence[Row], *, similar: float = 0.9) -> Deduped:
 
 def similarity(one: Parts, other: Parts) -> float:
     """Of prompt or replies, whichever are least alike: what both have of what either has."""
-    return min(len(a & b) / len(a | b) for a, b in zip(one, other, strict=True))
+    return min(starmap(_jaccard, zip(one, other, strict=True)))
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    both = len(one & other)
+    return both / (len(one) + len(other) - both)
 
 
 def shingles(row: Row) -> Parts:
@@ -70,27 +76,57 @@ def shingles(row: Row) -> Parts:
 def _unlike(rows: Sequence[Row], similar: float) -> list[Row]:
     """Rows none of which is too much like one before it.
 
-    Where every part of two rows has a Jaccard similarity of t or more, so have all their members
-    together; and two sets that do share one of the `n - ceil(t n) + 1` rarest members of either.
-    Only rows that share one are compared.
+    Two sets with a Jaccard similarity of t or more share one of the `n - ceil(t n) + 1` rarest
+    members of either. That holds of each part of two rows that are alike, so only the rows that
+    share one in the part where the fewest do are compared: a system prompt that all have tells
+    nothing, and what was answered nearly all.
     """
     if similar > 1:
         return list(rows)
     parts = [shingles(row) for row in rows]
-    members = [[(n, one) for n, part in enumerate(own) for one in part] for own in parts]
-    rarity = Counter(member for own in members for member in own)
-    index: dict[tuple[int, str], list[int]] = {}
-    kept = []
-    for place, (row, own) in enumerate(zip(rows, members, strict=True)):
-        rarest = sorted(own, key=lambda member: (rarity[member], member))
-        prefix = rarest[: len(own) - math.ceil(similar * len(own)) + 1]
-        candidates = {other for member in prefix for other in index.get(member, ())}
-        if any(similarity(parts[place], parts[other]) >= similar for other in candidates):
-            continue
-        kept.append(row)
-        for member in prefix:
-            index.setdefault(member, []).append(place)
+    columns = [_Column(column, similar) for column in zip(*parts, strict=True)]
+    kept: list[Row] = []
+    for place, row in enumerate(rows):
+        fewest = min((column.candidates(place) for column in columns), key=_size)
+        others = set[int]().union(*fewest)
+        if not any(_is_alike(parts[place], parts[other], similar) for other in others):
+            kept.append(row)
+            for column in columns:
+                column.add(place)
     return kept
+
+
+def _size(candidates: Sequence[Sequence[int]]) -> int:
+    return sum(map(len, candidates))
+
+
+def _is_alike(one: Parts, other: Parts, similar: float) -> bool:
+    """As `similarity`, the shortest part first."""
+    pairs = sorted(zip(one, other, strict=True), key=lambda pair: len(pair[0]))
+    return all(_jaccard(*pair) >= similar for pair in pairs)
+
+
+class _Column:
+    """One part of all rows, and which rows have which of their rarest members."""
+
+    def __init__(self, column: Sequence[frozenset[str]], similar: float) -> None:
+        rarity = Counter(member for part in column for member in part)
+        self._rarest = [
+            sorted(part, key=lambda member: (rarity[member], member))[
+                : len(part) - math.ceil(similar * len(part)) + 1
+            ]
+            for part in column
+        ]
+        self._index: dict[str, list[int]] = {}
+
+    def candidates(self, place: int) -> list[list[int]]:
+        """Rows before it that may be like it, by the member that they share."""
+        return [self._index[m] for m in self._rarest[place] if m in self._index]
+
+    def add(self, place: int) -> None:
+        """Later rows are compared with it."""
+        for member in self._rarest[place]:
+            self._index.setdefault(member, []).append(place)
 
 
 def _kind(row: Row) -> str:

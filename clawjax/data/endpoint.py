@@ -18,6 +18,7 @@ from clawjax.errors import EngineError
 
 __all__ = ["EndpointChat"]
 
+_MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
 _HEADERS = {"X-Turn-Type": "side", "X-Priority": "2", "X-No-Training": "1"}
 """Where the endpoint is clawjax itself: people come first, and made-up turns are not logged."""
 
@@ -56,14 +57,26 @@ class EndpointChat:
         except openai.OpenAIError as error:
             msg = f"{config.base_url} gave no reply ({type(error).__name__}): is it running?"
             raise EngineError(msg) from error
-        choice = completion.choices[0]
-        if choice.finish_reason == "length":
+        except _MALFORMED as error:
+            raise EngineError(self._strange(error)) from error
+        try:
+            choice = completion.choices[0]
+            text, is_cut = choice.message.content, choice.finish_reason == "length"
+        except _MALFORMED as error:  # of an error that came with status 200, or of another API
+            raise EngineError(self._strange(error)) from error
+        if is_cut:
             msg = f"a reply was cut off: raise synthesis.max_tokens, which is {config.max_tokens}"
             raise EngineError(msg)
-        if not choice.message.content:
+        if not text:
             msg = f"{config.base_url} gave an empty reply"
             raise EngineError(msg)
-        return choice.message.content
+        return text
+
+    def _strange(self, error: Exception) -> str:
+        return (
+            f"{self._config.base_url} gave no chat completion ({type(error).__name__}): does its "
+            "address end with /v1?"
+        )
 
     async def aclose(self) -> None:
         """Close the connections."""

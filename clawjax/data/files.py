@@ -49,7 +49,7 @@ def read_rows(files: Iterable[Path], *, provenance: Provenance = Provenance.HUMA
             except DataError as error:
                 msg = f"{file}, line {number}: {error}"
                 raise DataError(msg) from error
-            except (KeyError, TypeError, AttributeError, ValueError) as error:
+            except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
                 msg = f"{file}, line {number} lacks or misspells something: {error!r}"
                 raise DataError(msg) from error
     return DataSet(tuple(rows), dict(skipped))
@@ -100,7 +100,7 @@ def _lines(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 def _object(file: Path, number: int, line: str) -> Mapping[str, Any]:
     try:
         form = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{file}, line {number} is no JSON: {error}"
         raise DataError(msg) from error
     if "\\ud" in line.lower() and _has_half_a_pair(form):

@@ -14,7 +14,8 @@ Five shapes, told apart by their keys:
 
 Every shape but `hh` may have `user`, `source`, `provenance`, `tools` and, where there is a single
 reply, `score`; what clawjax writes has them. Invariant: `row_of(form_of(row, shape)) == row` for
-what a shape can hold; a shape that cannot hold a row refuses it.
+what a shape can hold, but for white space in the arguments of calls, which are objects in `trl` and
+`kto`; a shape that cannot hold a row refuses it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from statistics import fmean
 from typing import Any
 
@@ -127,9 +129,9 @@ def form_of(row: Row, shape: str) -> dict[str, Any]:
         case "trl", Preference():
             margin = {} if row.margin is None else {"margin": row.margin}
             return {
-                "prompt": _forms(row.prompt),
-                "chosen": _forms((row.chosen,)),
-                "rejected": _forms((row.rejected,)),
+                "prompt": _templated(row.prompt),
+                "chosen": _templated((row.chosen,)),
+                "rejected": _templated((row.rejected,)),
                 **margin,
                 **_said(row),
             }
@@ -140,8 +142,8 @@ def form_of(row: Row, shape: str) -> dict[str, Any]:
             }
         case "kto", Rated():
             return {
-                "prompt": _forms(row.prompt),
-                "completion": _forms((row.reply,)),
+                "prompt": _templated(row.prompt),
+                "completion": _templated((row.reply,)),
                 "label": row.is_liked,
                 "score": row.score,
                 **_said(row),
@@ -260,7 +262,7 @@ def _dialogue(text: object) -> tuple[Message, ...]:
         raise DataError(msg)
     _, *parts = _SPEAKER.split(text)
     said = zip(parts[::2], parts[1::2], strict=True)
-    return tuple(Message(_ROLES[speaker], words.strip()) for speaker, words in said)
+    return tuple(Message(_ROLES[speaker], words.removeprefix(" ")) for speaker, words in said)
 
 
 def _transcript(messages: Sequence[Message]) -> str:
@@ -286,7 +288,7 @@ def _overall(completion: Mapping[str, Any]) -> float:
         return (float(overall) - 5.5) / 4.5
     fine = completion.get("fine-grained_score")
     if fine is None:
-        aspects = completion.get("annotations", {}).values()
+        aspects = (completion.get("annotations") or {}).values()
         ratings = [_rating(aspect["Rating"]) for aspect in aspects if "Rating" in aspect]
         known = [rating for rating in ratings if rating is not None]
         if not known:
@@ -306,7 +308,19 @@ def _rating(text: object) -> float | None:
 
 
 def _forms(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """As OpenAI has them: arguments of calls are JSON texts."""
     return list(map(message_form, messages))
+
+
+def _templated(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """As chat templates, and so TRL, have them: arguments of calls are objects."""
+    forms = _forms(messages)
+    for call in (call for form in forms for call in form.get("tool_calls", ())):
+        with suppress(ValueError, RecursionError):
+            found = json.loads(call["function"]["arguments"])
+            if isinstance(found, dict):  # a small model may have called with anything
+                call["function"]["arguments"] = found
+    return forms
 
 
 def _said(row: Row) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,10 @@ from enum import StrEnum
 from clawjax.records import Message
 
 __all__ = ["Preference", "Provenance", "Rated", "Row", "RowError", "preferences_of"]
+
+
+_LOT = 64
+"""Replies to one prompt of which every two are compared."""
 
 
 class RowError(ValueError):
@@ -112,6 +117,9 @@ Row = Preference | Rated
 def preferences_of(replies: Sequence[Rated], *, min_margin: float = 0.0) -> list[Preference]:
     """Every two replies to the same prompt of the same user whose scores differ, better over worse.
 
+    Of more than 64 replies to a prompt, as of one that is asked every day, every two within lots of
+    64, drawn the same each time: pairs of n replies are n squared.
+
     Provenance, source and tools are the better one's; the margin is the difference of their scores.
 
     Args:
@@ -124,11 +132,19 @@ def preferences_of(replies: Sequence[Rated], *, min_margin: float = 0.0) -> list
     return [
         _preference(better, worse)
         for group in groups.values()
-        for better, worse in itertools.permutations(group, 2)
+        for lot in _lots(group)
+        for better, worse in itertools.permutations(lot, 2)
         if better.score - worse.score >= min_margin
         and better.score > worse.score
         and _content(better.reply) != _content(worse.reply)
     ]
+
+
+def _lots(group: Sequence[Rated]) -> list[Sequence[Rated]]:
+    if len(group) <= _LOT:
+        return [group]
+    mixed = random.Random(len(group)).sample(group, len(group))
+    return [mixed[start : start + _LOT] for start in range(0, len(mixed), _LOT)]
 
 
 def _preference(better: Rated, worse: Rated) -> Preference:

@@ -133,6 +133,28 @@ def connect(parsed: sa.URL, busy_timeout_s: float, *, is_read_only: bool = False
     return engine
 
 
+def schema_held(parsed: sa.URL, busy_timeout_s: float) -> int | None:
+    """The schema of the log that is there, read without changing anything.
+
+    Returns:
+        None where nothing is there yet, 0 of an SQLite file that holds something else.
+    """
+    is_file = parsed.get_backend_name() == "sqlite"
+    file = Path(parsed.database or "")
+    if is_file and "uri" not in parsed.query and not (file.is_file() and file.stat().st_size):
+        return None
+    engine = connect(parsed, busy_timeout_s, is_read_only=True)
+    try:
+        tables = sa.inspect(engine).get_table_names()
+        if "cursors" not in tables:
+            return 0 if is_file and tables else None
+        with engine.connect() as connection:
+            query = sa.text("SELECT position FROM cursors WHERE name = 'schema'")
+            return connection.execute(query).scalar()
+    finally:
+        engine.dispose()
+
+
 def _to_read(parsed: sa.URL) -> sa.URL:
     """The address of an SQLite file that is there already, and that is not to be changed.
 

@@ -28,6 +28,7 @@ from clawjax.log.connection import (
     parse_url,
     queued,
     reason_of,
+    schema_held,
     shown_url,
     snapshots,
 )
@@ -96,20 +97,21 @@ class SqlTurnLog:
         parsed = parse_url(url)
         shown = shown_url(parsed)
         with opening(shown, "make sure that it exists and can be written, or set log.url"):
+            found = schema_held(parsed, busy_timeout_s)
+        if found not in (None, SCHEMA_VERSION, *UPGRADED_BY_ADDING):
+            is_other = "is a database of something else" if found == 0 else f"has schema {found}"
+            msg = (
+                f"the turn log {shown} {is_other}, this version of clawjax writes schema "
+                f"{SCHEMA_VERSION}: use a new run.dir or the clawjax that wrote it"
+            )
+            raise LogError(msg)
+        with opening(shown, "make sure that it exists and can be written, or set log.url"):
             engine = connect(parsed, busy_timeout_s)
             log = cls(engine, busy_timeout_s=busy_timeout_s, clock=clock)
             with log.writing() as connection:
                 add_missing(connection)
                 log._insert(connection, cursors, [{"name": "schema", "position": SCHEMA_VERSION}])
-        found = log.cursor("schema")
-        if found in UPGRADED_BY_ADDING:
-            log.move_cursor("schema", SCHEMA_VERSION)
-        elif found != SCHEMA_VERSION:
-            msg = (
-                f"the turn log {shown} has schema {found}, this version of clawjax writes "
-                f"{SCHEMA_VERSION}: use a new run.dir or the clawjax that wrote it"
-            )
-            raise LogError(msg)
+        log.move_cursor("schema", SCHEMA_VERSION)
         return log
 
     def close(self) -> None:
@@ -152,10 +154,11 @@ class SqlTurnLog:
     def linked(self, *, after: int, limit: int) -> list[LinkedTurn]:
         """Main turns with something after them, in order of linking, beyond cursor `after`."""
         event_columns = [column.label(f"next_{column.name}") for column in next_states.c]
+        kind = turns.c.kind.concat("")  # SQLite would go by its index, through all main turns
         query = (
             sa.select(turns, *event_columns)
             .join(next_states, next_states.c.turn_id == turns.c.turn_id)
-            .where(next_states.c.seq > after, turns.c.kind == TurnKind.MAIN)
+            .where(next_states.c.seq > after, kind == TurnKind.MAIN)
             .order_by(next_states.c.seq)
             .limit(limit)
         )

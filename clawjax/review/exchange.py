@@ -79,6 +79,9 @@ def described(judged: JudgedTurn, reasons: Sequence[str]) -> dict[str, Any]:
     }
 
 
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
+
+
 def read_lines(texts: Iterable[str], *, now: float) -> Iterator[Label]:
     """The labels in a file's lines; lines that wait for one are passed over.
 
@@ -90,7 +93,7 @@ def read_lines(texts: Iterable[str], *, now: float) -> Iterator[Label]:
             continue
         try:
             label = read_label(json.loads(text), now=now)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (*_MALFORMED, OverflowError, RecursionError) as error:
             msg = f"line {number} is no review ({error}): see the format in docs/review.md"
             raise LogError(msg) from error
         if label is not None:
@@ -113,13 +116,31 @@ def read_label(line: Mapping[str, Any], *, now: float) -> Label | None:
     score = said["score"]
     return Label(
         turn_id=str(line["turn_id"]),
-        reviewer=str(said["reviewer"]),
+        reviewer=_whole(said["reviewer"]),
         score=None if score is None else float(score),
         labelled_at=float(said.get("labelled_at") or now),
         steps=steps_from(said.get("steps") or {}),
-        hints=tuple(map(str, said.get("hints") or ())),
-        note=str(said.get("note") or ""),
+        hints=_hints(said.get("hints") or ()),
+        note=_whole(said.get("note") or ""),
     )
+
+
+def _hints(told: object) -> tuple[str, ...]:
+    if isinstance(told, str) or not isinstance(told, Sequence):
+        msg = "hints are a list of texts"
+        raise TypeError(msg)
+    return tuple(map(_whole, told))
+
+
+def _whole(text: object) -> str:
+    """A text as databases take it.
+
+    Raises:
+        ValueError: it has half of a surrogate pair, as of an emoji.
+    """
+    told = str(text)
+    told.encode()
+    return told
 
 
 def steps_from(told: Mapping[str, Any]) -> tuple[float | None, ...]:

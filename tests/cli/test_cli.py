@@ -129,6 +129,27 @@ def test_sessions_are_limited_to_the_newest_and_found_by_how_they_begin(run_fold
     assert lines(capsys, "sessions", "--log", f"sqlite:///{run_folder}/turns.db") != []
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("sessions", "--limit", "9" * 20), "is out of range: use 1 to"),
+        (("export", "preferences", "--min-score", "0.5"), "--min-score is of `export sft`"),
+        (("export", "sft", "--shape", "kto"), "--shape is of `export preferences`"),
+        (("export", "sft", "--min-score", "nan"), "--min-score nan is no score"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(run_folder, capsys, words, says):
+    command, *rest = words
+    at = 1 if command == "export" else 0
+    assert main([command, *rest[:at], run_folder, *rest[at:]]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_keys_of_a_folder_that_is_not_there_are_not_listed(tmp_path, capsys):
+    assert main(["keys", "list", str(tmp_path / "typo")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
 def test_one_session_is_shown_by_how_its_id_begins(run_folder, capsys, monkeypatch):
     shown = lines(capsys, "sessions", "show", "s1", run_folder)
     assert [line.split(",")[0] for line in shown if line.startswith("session")] == ["session s1"]

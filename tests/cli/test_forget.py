@@ -1,5 +1,6 @@
 """`clawjax forget` and `clawjax rollback`."""
 
+import sqlite3
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +48,9 @@ def test_what_goes_and_who_has_learnt_from_it(run_folder, capsys):
     assert "2 versions have learnt from them" in said
     assert "`clawjax rollback RUN 1`" in said
     assert main(["forget", run_folder, "--session", "s1"]) == 0
-    assert "0 turns forgotten" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "0 turns forgotten" in told.out
+    assert "its id has to be whole" in told.err
 
 
 def test_a_key_is_named_by_its_name(run_folder, tmp_path, capsys):
@@ -130,6 +133,19 @@ def test_a_log_that_is_not_there_is_not_made(tmp_path, capsys):
     assert main(["forget", "--log", f"sqlite:///{file}", "--older-than", "30"]) == 2
     assert f"there is no turn log '{file}'" in capsys.readouterr().err
     assert not file.exists()
+
+
+def test_a_database_of_something_else_is_left_as_it_is(tmp_path, capsys):
+    file = tmp_path / "music.db"
+    connection = sqlite3.connect(file)
+    connection.execute("CREATE TABLE songs (name)")
+    connection.commit()
+    connection.close()
+    before = file.read_bytes()
+    assert main(["forget", "--log", f"sqlite:///{file}", "--session", "x"]) == 2
+    assert "is a database of something else" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["music.db"]
 
 
 def test_of_two_folders_of_similar_names_only_the_named_one_forgets(tmp_path, capsys):

@@ -50,6 +50,20 @@ def test_dialogues_of_hh_rlhf_are_read_turn_by_turn():
     assert row.prompt[2].content == "How far\nis the moon?"
     assert (row.chosen, row.rejected) == (NEAR, FAR)
     assert read(form_of(row, "hh")) == [row]
+    code = replace(row, chosen=Message("assistant", "    return 1\n"))
+    assert read(form_of(code, "hh")) == [code]
+    spaced = replace(row, rejected=replace(row.chosen, content=f"{row.chosen.content} "))
+    assert read(form_of(spaced, "hh")) == [spaced]
+
+
+@pytest.mark.parametrize("shape", ["trl", "kto", "sft"])
+def test_calls_are_as_those_who_read_the_shape_want_them(shape):
+    pair = replace(PAIR, chosen=CALL, tools_json=TOOLS, margin=None)
+    rated = Rated((USER,), CALL, 1.0, Provenance.LIVE, tools_json=TOOLS)
+    form = form_of(pair if shape == "trl" else rated, shape)
+    said = form[{"trl": "chosen", "kto": "completion", "sft": "messages"}[shape]][-1]
+    arguments = said["tool_calls"][0]["function"]["arguments"]
+    assert arguments == (CALL.tool_calls[0].arguments if shape == "sft" else {"what": "moon"})
 
 
 def test_completions_of_ultrafeedback_become_pairs_of_all_that_differ():

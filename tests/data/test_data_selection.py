@@ -1,9 +1,11 @@
 """Which rows are kept, held out and mixed."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from clawjax.data import dedupe
 from clawjax.data.dedupe import deduped, shingles, similarity
 from clawjax.data.mixing import Mixture, shares
 from clawjax.data.preferences import Provenance, Rated
@@ -45,6 +47,18 @@ def test_near_repetitions_are_found_by_comparing_few_with_the_same_result_as_com
             kept.append(one)
     assert deduped(rows, similar=0.6).rows == tuple(kept)
     assert 1 < len(kept) < 40
+
+
+def test_a_system_prompt_that_all_share_does_not_have_all_compared_with_all(monkeypatch):
+    shared = Message("system", " ".join(f"rule{n}" for n in range(400)))
+    rows = [
+        replace(row(f"{n} answer {n} to request {n}"), prompt=(shared, Message("user", f"do {n}")))
+        for n in range(60)
+    ]
+    compared = []
+    monkeypatch.setattr(dedupe, "_is_alike", lambda *pair: compared.append(pair))
+    assert len(deduped(rows).rows) == 60
+    assert compared == []
 
 
 def test_nobody_is_on_both_sides_and_the_side_does_not_depend_on_the_others():

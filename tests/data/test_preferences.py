@@ -51,6 +51,14 @@ def test_scores_outside_the_scale_are_refused():
         rated("Far.", 5.0)
 
 
+def test_replies_to_a_prompt_that_is_asked_every_day_make_as_many_pairs_as_they_are_many():
+    replies = [rated(f"reply {n}", (n % 7) / 7) for n in range(640)]
+    pairs = preferences_of(replies)
+    assert pairs == preferences_of(replies)
+    assert len(pairs) < 640 * 64 / 2
+    assert {p.chosen for p in pairs} | {p.rejected for p in pairs} == {r.reply for r in replies}
+
+
 def test_rated_replies_make_pairs_where_their_scores_differ():
     replies = [rated("a", -1), rated("b", 0.5), rated("c", 0.5), rated("d", 1, user="bob")]
     pairs = preferences_of(replies)

@@ -8,6 +8,7 @@ import random
 import resource
 from itertools import islice
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -235,6 +236,18 @@ def test_two_at_once_do_not_share_a_folder(tmp_path):
         pytest.raises(ConfigError, match="is in use by another process"),
     ):
         synthesized(SynthesisConfig(dialogues=1), tmp_path, seed=0)
+
+
+@pytest.mark.parametrize("body", ['{"error": "busy"}', '{"choices": []}', "<html></html>", "{"])
+async def test_an_answer_that_is_none_is_a_reply_that_is_missing(body):
+    kind = "text/html" if body.startswith("<") else "application/json"
+    answer = httpx.Response(200, text=body, headers={"content-type": kind})
+    chat = EndpointChat(SynthesisConfig(base_url="http://a/v1", retries=0), env={})
+    transport = httpx.MockTransport(lambda _: answer)
+    chat._client = chat._client.with_options(http_client=httpx.AsyncClient(transport=transport))
+    with pytest.raises(EngineError, match="gave no"):
+        await chat.ask([{"role": "user", "content": "hi"}], seed=0)
+    await chat.aclose()
 
 
 async def test_an_endpoint_that_is_not_there_is_named():

@@ -173,6 +173,13 @@ def test_a_label_of_a_trained_turn_is_kept_and_trains_nothing(desk):
     assert outcome.trained_version == 3
 
 
+def test_a_clock_that_goes_back_holds_nothing_for_longer(desk):
+    desk.ask("t1", hold_s=60.0)
+    assert desk.trainable() == []
+    desk.now -= 86_400.0
+    assert desk.trainable() == ["t1"]
+
+
 def test_what_is_forgotten_leaves_the_queue(desk):
     desk.ask("t1")
     desk.next("anna")
@@ -205,6 +212,14 @@ def test_labels_go_to_a_file_and_come_back(desk, tmp_path):
     assert given_before[0] is None  # anna has labelled it already
     assert given_before[1] is not None
     assert desk.human("t1") == 1.0
+    for wrong in ('"hints": "Ask first"', '"hints": ["\\ud83d"]', '"note": "\\ud83d"'):
+        line = '{"turn_id": "t1", "label": {"reviewer": "ben", "score": 1, ' + wrong + "}}"
+        with pytest.raises(LogError, match="line 1 is no review"):
+            list(read_lines([line], now=0.0))
+    for score in ("1" + "0" * 400, "[" * 100_000):
+        line = f'{{"turn_id": "t1", "label": {{"reviewer": "ben", "score": {score}}}}}'
+        with pytest.raises(LogError, match="line 1 is no review"):
+            list(read_lines([line], now=0.0))
     with pytest.raises(LogError, match="line 2 is no review"):
         list(read_lines([told[0], '{"turn_id": "x"}'], now=0.0))
 

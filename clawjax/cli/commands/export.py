@@ -10,7 +10,8 @@ which tools were called: their steps with results, labels and who gave these, an
 `sft` has the main turns whose score is above `--min-score`, and the replies that users wrote in the
 place of ours: `{"messages": [...], "tools": [...]}`, as OpenAI's fine-tuning and TRL read it, the
 reply last. `preferences` has those edits over what was there before, and replies to the same prompt
-whose scores differ; in the shapes `kto` and `ultrafeedback`, every reply with a score. A label by a
+whose scores differ; in the shapes `kto` and `ultrafeedback`, every reply with a score (but for 0 in
+`kto`, which is no thumb). A label by a
 person who was asked counts before a user's thumb, and this before verdicts. These files hold what
 people said.
 """
@@ -18,8 +19,9 @@ people said.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,10 @@ from clawjax.cli.new_file import write_lines
 from clawjax.cli.run_log import add_log_arguments, open_log
 from clawjax.data.formats import SHAPES, form_of, forms_of
 from clawjax.data.from_log import praised, preferred, rated_of
+from clawjax.errors import ConfigError
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
+from clawjax.records import Turn
 from clawjax.review.trajectories import trajectories
 
 __all__ = ["add_arguments", "run"]
@@ -52,9 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=kinds, help="see above")
     add_log_arguments(parser)
     parser.add_argument("--out", type=Path, help="a new file, only you may read it; else stdout")
-    parser.add_argument("--min-score", type=float, default=0.0, help="of sft: above this")
+    parser.add_argument("--min-score", type=float, help="of sft: above this; default: 0")
     parser.add_argument(
-        "--shape", choices=SHAPES, default="trl", help="of preferences; see docs/offline.md"
+        "--shape", choices=SHAPES, help="of preferences; default: trl; see docs/offline.md"
     )
     parser.add_argument(
         "--with-provenance", action="store_true", help="of sft: say who judged and whose it was"
@@ -62,13 +66,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write them."""
+    """Write them.
+
+    Raises:
+        ConfigError: an option is of another kind, or a score that is none.
+        LogError: there is no log, or it cannot be read.
+    """
+    _check(options)
     log = open_log(options, is_read_only=True)
     try:
         write_lines(options.out, _lines(log, options))
     finally:
         log.close()
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    for option, is_given, owner in (
+        ("--min-score", options.min_score is not None, "sft"),
+        ("--with-provenance", options.with_provenance, "sft"),
+        ("--shape", options.shape is not None, "preferences"),
+    ):
+        if is_given and options.what != owner:
+            msg = f"{option} is of `export {owner}` and does nothing here: leave it out"
+            raise ConfigError(msg)
+    if options.min_score is not None and not math.isfinite(options.min_score):
+        msg = f"--min-score {options.min_score:g} is no score: use a number, scores are -1 to 1"
+        raise ConfigError(msg)
 
 
 def _lines(log: SqlTurnLog, options: argparse.Namespace) -> Iterable[dict[str, Any]]:
@@ -78,22 +102,36 @@ def _lines(log: SqlTurnLog, options: argparse.Namespace) -> Iterable[dict[str, A
         case "trajectories":
             return trajectories(log)
         case "sft":
-            return _examples(log, options.min_score, has_provenance=options.with_provenance)
+            least = options.min_score or 0.0
+            return _examples(log, least, has_provenance=options.with_provenance)
         case _:
-            is_paired = options.shape in _PAIRED
-            return forms_of(preferred(log) if is_paired else list(rated_of(log)), options.shape)
+            shape = options.shape or "trl"
+            if shape in _PAIRED:
+                return forms_of(preferred(log), shape)
+            return forms_of([r for r in rated_of(log) if r.score or shape != "kto"], shape)
 
 
 def _turns(log: SqlTurnLog) -> Iterator[dict[str, Any]]:
     for judged in replay(log):
-        turn = {name: v for name, v in asdict(judged.turn).items() if name not in _OF_TOKENS}
         outcome = log.outcome(judged.turn.turn_id)
         yield {
-            **turn,
+            **_told(judged.turn),
             "next_states": [asdict(state) for state in judged.next_states],
             "verdicts": [asdict(verdict) for verdict in judged.verdicts],
             "outcome": None if outcome is None else asdict(outcome),
         }
+
+
+def _told(turn: Turn) -> dict[str, Any]:
+    """A turn as plain values, without its tokens, which are most of it and copied slowly."""
+    named = {field.name: getattr(turn, field.name) for field in fields(turn)}
+    return {name: _plain(value) for name, value in named.items() if name not in _OF_TOKENS}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _examples(

@@ -1,6 +1,6 @@
 """Take turns out of a run's log: of a session, of a key, or older than so many days.
 
-    clawjax forget runs/serve --session 7f52c0a1 --dry-run
+    clawjax forget runs/serve --session trip-to-rome --dry-run
     clawjax forget runs/serve --key phone
     clawjax forget runs/serve --older-than 30
 
@@ -64,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
     finally:
         log.close()
     sys.stdout.writelines(f"{line}\n" for line in _told(gone, options))
+    if options.session is not None and not gone.turn_ids:
+        sys.stderr.write("No turn is of that session: its id has to be whole, see --help.\n")
     return 0
 
 

@@ -21,7 +21,7 @@ from clawjax.data.files import read_rows, write_lines
 from clawjax.data.formats import form_of
 from clawjax.data.preferences import Preference, Provenance, Row
 from clawjax.data.split import SplitBy, split
-from clawjax.errors import DataError
+from clawjax.errors import ConfigError, DataError
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,7 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read, clean, split, write."""
+    """Read, clean, split, write.
+
+    Raises:
+        ConfigError: a share that is none.
+        DataError: nothing of use, or it cannot be written.
+    """
+    if not options.similar > 0:
+        msg = f"--similar {options.similar:g} is no share: use above 0 to 1, or more for equal rows"
+        raise ConfigError(msg)
     found = read_rows(options.files, provenance=Provenance(options.provenance))
     if not found.rows:
         msg = f"no line of use in {len(options.files)} files: left out {dict(found.skipped)}"

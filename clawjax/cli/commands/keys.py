@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do it."""
+    if options.action != "create" and not options.run.is_dir():
+        msg = f"there is no folder {options.run}: give that of a run, e.g. runs/serve"
+        raise ConfigError(msg)
     file = KeyFile(options.run / KEY_FILE)
     match options.action:
         case "create":

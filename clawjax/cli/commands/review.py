@@ -82,10 +82,19 @@ def run(options: argparse.Namespace) -> int:
             queue.ask(options.add, people=options.people or 1)
             sys.stdout.write(f"turn {options.add} is in the queue.\n")
         else:
-            _review(queue, options.reviewer or getpass.getuser())
+            _review(queue, options.reviewer or _who())
     finally:
         log.close()
     return 0
+
+
+def _who() -> str:
+    """Raises ConfigError: this user has no name, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        msg = "this system does not say who you are: give --reviewer NAME"
+        raise ConfigError(msg) from error
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -19,13 +19,14 @@ from datetime import datetime
 from pathlib import Path
 
 from clawjax.cli.run_log import add_log_arguments, open_log
-from clawjax.errors import LogError
+from clawjax.errors import ConfigError, LogError
 from clawjax.log.overview import SessionOverview, TurnOverview, overview
 
 __all__ = ["add_arguments", "run", "table"]
 
 _USUAL_RUN = Path("runs/serve")
 """What `make serve` writes."""
+_MOST = 1_000_000
 _SHORT = 8
 """Characters of an id that are shown."""
 
@@ -44,9 +45,13 @@ def run(options: argparse.Namespace) -> int:
     """Print them.
 
     Raises:
+        ConfigError: a limit that is none.
         LogError: there is no such log, or no such session to show.
     """
     is_one = _reads_show(options)
+    if not 1 <= options.limit <= _MOST:
+        msg = f"--limit {options.limit} is out of range: use 1 to {_MOST}"
+        raise ConfigError(msg)
     log = open_log(options, is_read_only=True)
     try:
         sessions = overview(log, session_id=options.session, limit=options.limit)

@@ -66,11 +66,16 @@ def _status(folder: Path) -> dict[str, Any]:
 
 def _processes(folder: Path) -> dict[str, dict[str, Any]]:
     """Those that were not running when the run's supervisor last looked."""
+    told = _kept(folder / "processes.json")
+    return {name: state for name, state in told.items() if state["state"] != "running"}
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    """What a file of the run's has; empty where it is not there, or a power cut emptied it."""
     try:
-        told = json.loads((folder / "processes.json").read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return {name: state for name, state in told.items() if state["state"] != "running"}
 
 
 def _counts(folder: Path) -> dict[str, Any]:
@@ -99,10 +104,7 @@ def _weights(folder: Path) -> dict[str, int]:
 
 def _hacking(folder: Path) -> dict[str, Any] | None:
     """What the run's watch found last; None where there was too little to look at."""
-    try:
-        return json.loads((folder / "hack_watch.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+    return _kept(folder / "hack_watch.json") or None
 
 
 def _lines(status: dict[str, Any]) -> Iterator[str]:
