@@ -75,6 +75,15 @@ def test_variants_compose(variant, monkeypatch):
     load(variant, *NEEDS.get(variant, ()))
 
 
+def test_methods_are_configured_as_the_page_says():
+    page = (CONF.parent / "docs" / "objectives.md").read_text()
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| `([^`]+)`", page, re.MULTILINE)
+    assert len(rows) == 7
+    for name, settings in rows:
+        told = [f"objective.{setting}" for setting in settings.split()]
+        assert load(f"objective={name}", *told).objective == load(f"objective={name}").objective
+
+
 @pytest.mark.parametrize("name", ["plain", "é (1)", "a=b,c", "[x]#y z", "it's", "\\", "a\\'b\\c"])
 def test_a_folder_may_be_called_anything(name):
     text = path_override("run.dir", f"/runs/{name}")

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from learner_records import make_sample, make_turn
-from policies import LENGTH, as_sampled, logprobs, scores
+from policies import LENGTH, as_sampled, logprobs, scores, served_params
 
-from clawjax.config import HintChoice, LearnerConfig, OpdConfig, OpdForm, Support
+from clawjax.config import (
+    HintChoice,
+    LearnerConfig,
+    LoraConfig,
+    ObjectiveConfig,
+    OpdConfig,
+    OpdForm,
+    Support,
+)
 from clawjax.errors import WireError
+from clawjax.learner.batching import make_batch
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.decoder import Decoder, stack
 from clawjax.learner.scoring import Model, Scorer
+from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher, _spliced, hinted
 from clawjax.models.load import LoadedModel
 from clawjax.records import Message, Sample, SamplingParams
 
 LEARNER = LearnerConfig(max_tokens=LENGTH, length_buckets=[LENGTH], micro_batch_tokens=2 * LENGTH)
+LORA = LoraConfig(rank=4, alpha=8.0)
 PROMPTS = {"short": (9, 8, 7), "longer hint": (5, 6, 7, 8, 9, 10), "same": None}
 """What the stand-in for a chat template makes of each hint; None leaves the prompt alone."""
 
@@ -164,6 +176,40 @@ def test_a_teacher_that_computes_nonsense_is_not_believed(
         [turn_of(sample, "short")], teacher=Model(model.decoder, broken), student=model
     )
     assert (lesson.says, lesson.skipped) == ({}, {"not_finite": 1})
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("form", list(OpdForm))
+def test_a_step_leads_to_what_the_hinted_teacher_says(
+    tiny_model: LoadedModel, scorer: Scorer, sample: Sample, tmp_path: Path, form: OpdForm, method
+) -> None:
+    opd = OpdConfig(form=form, top_k=8)
+    objective = ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, kl_coef=0.0, opd=opd)
+    config = dataclasses.replace(LEARNER, method=method, learning_rate=3e-3, lora=LORA)
+    step = TrainStep(tiny_model, objective=objective, learner=config, failed_dir=tmp_path)
+    state = step.init(0)
+    reader = HintTeacher(scorer, render, opd, max_tokens=LENGTH)
+    lesson = reader.teach(
+        [turn_of(sample, "short")], teacher=step.teacher(state), student=step.policy(state)
+    )
+    taught = dataclasses.replace(sample, credit=None, teacher=lesson.says["t1"])
+    sizes = {"length_buckets": [LENGTH], "micro_batch_tokens": 2 * LENGTH}
+    batch = make_batch([taught], version=0, support=opd.support_size, **sizes)
+    state = step.run(state, [batch]).state
+    params = served_params(tiny_model, state, LORA if method == "lora" else None)
+    if form is OpdForm.token:
+        moved = logprobs(tiny_model, params, [sample])[0] - np.array(sample.sampler_logprobs)
+        wanted = under(tiny_model, sample, PROMPTS["short"]) - np.array(sample.sampler_logprobs)
+        assert moved @ wanted > 0
+        return
+    told = distribution(tiny_model, sample, PROMPTS["short"])
+    moved = dataclasses.replace(tiny_model, params=params)
+    before, after = (
+        np.sum(np.exp(q) * (q - told)) for q in (
+            distribution(each, sample, sample.prompt_ids) for each in (tiny_model, moved)
+        )
+    )  # fmt: skip
+    assert after < before
 
 
 @pytest.mark.parametrize("support", list(Support))

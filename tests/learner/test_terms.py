@@ -29,6 +29,7 @@ from clawjax.config import (
 from clawjax.learner.batching import Batch, make_batch
 from clawjax.learner.diagnostics import Sums
 from clawjax.learner.logprobs import TokenScores
+from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import StepResult, TrainStep
 from clawjax.learner.terms import micro_loss
 from clawjax.models.load import LoadedModel
@@ -375,6 +376,63 @@ def test_the_weights_of_each_term_sum_to_one(
     micros = batch(mixed, normalisation).micro_batches
     for name in ("weights", "rl_weights", "opd_weights"):
         assert sum(getattr(m, name).sum() for m in micros) == pytest.approx(1.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("normalisation", list(Normalisation))
+def test_what_a_token_counts_for(samples: list[Sample], normalisation: Normalisation) -> None:
+    lengths = [len(sample.response_ids) for sample in samples]
+    assert len(set(lengths)) == 3
+    each = {
+        Normalisation.turn_mean: [1 / (3 * length) for length in lengths],
+        Normalisation.token_mean: [1 / sum(lengths)] * 3,
+        Normalisation.constant: [1 / (3 * 128)] * 3,
+        Normalisation.turn_sum: [1 / 3] * 3,
+    }[normalisation]
+    expected = [weight for weight, length in zip(each, lengths, strict=True) for _ in range(length)]
+    micros = make_batch(
+        [scored(sample, 1.0) for sample in samples],
+        version=0,
+        length_buckets=[32],
+        micro_batch_tokens=64,
+        normalisation=normalisation,
+        constant_tokens=128,
+    ).micro_batches
+    found = np.concatenate([m.rl_weights[m.rl_weights > 0] for m in micros])
+    np.testing.assert_allclose(np.sort(found), np.sort(expected), rtol=1e-5)
+
+
+def test_terms_count_by_their_weights(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    turns = [scored(taught(samples[0], 1.0), -1.0), scored(samples[1], 0.5), taught(samples[2], 2)]
+    weighed = dataclasses.replace(COMBINED, w_rl=0.5, w_opd=0.25)
+    found = run(step_for(tiny_model, tmp_path, weighed), turns).metrics
+    rl, opd = found["train/rl_loss"], found["train/opd_loss"]
+    assert min(abs(rl), abs(opd)) > 0.1
+    assert found["train/loss"] == pytest.approx(0.5 * rl + 0.25 * opd, abs=1e-5)
+    alone = dataclasses.replace(BINARY, w_rl=0.5)
+    norms = [
+        run(step_for(tiny_model, tmp_path, objective), turns[:2]).metrics["train/grad_norm"]
+        for objective in (BINARY, alone)
+    ]
+    assert norms[1] == pytest.approx(0.5 * norms[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("who", list(Teacher))
+def test_who_reads_the_hint_is_who_is_configured(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample], who: Teacher
+) -> None:
+    objective = dataclasses.replace(OPD, opd=OpdConfig(teacher=who, ema_decay=0.5))
+    step = step_for(tiny_model, tmp_path, objective)
+    state = step.averaged(run(step, [taught(samples[0], 2.0)]).state)
+    models = {Teacher.base: step.base, Teacher.policy: step.policy(state)}
+    if who is Teacher.ema:
+        models[who] = step.model(state.ema)
+    scorer = Scorer(step._learner)
+    said = {name: scorer.score(model, samples[:1])[0].logprobs for name, model in models.items()}
+    teacher = scorer.score(step.teacher(state), samples[:1])[0].logprobs
+    for name, logprobs_ in said.items():
+        assert (np.abs(np.subtract(teacher, logprobs_)).max() < 1e-6) == (name is who), name
 
 
 def test_a_moving_average_of_the_policy_follows_it_slowly(
