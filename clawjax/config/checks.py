@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from clawjax.errors import ConfigError
 
-__all__ = ["above", "at_least", "at_least_or_null", "one_of", "require", "within"]
+__all__ = ["above", "at_least", "at_least_or_null", "finite", "one_of", "require", "within"]
 
 
 def require(condition: bool, message: str) -> None:
@@ -29,6 +30,11 @@ def at_least_or_null(name: str, value: float | None, minimum: float) -> None:
 def above(name: str, value: float, limit: float) -> None:
     """Check one number against an open bound."""
     require(value > limit, f"{name}={value} is too small: use more than {limit}")
+
+
+def finite(name: str, value: float) -> None:
+    """Check one number that is multiplied with, and not a limit."""
+    require(math.isfinite(value), f"{name}={value} is no number to multiply with: use a finite one")
 
 
 def one_of(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clawjax.config.checks import above, at_least, at_least_or_null, require, within
+from clawjax.config.checks import above, at_least, at_least_or_null, finite, require, within
 from clawjax.config.devices import (
     AttentionKernel,
     ComputeDtype,
@@ -41,6 +41,7 @@ class LoraConfig:
         """Reject adapters that adapt nothing."""
         at_least("learner.lora.rank", self.rank, 1)
         above("learner.lora.alpha", self.alpha, 0.0)
+        finite("learner.lora.alpha", self.alpha)
         require(bool(self.targets), "learner.lora.targets is empty: name at least one layer")
 
 
@@ -192,6 +193,7 @@ class LearnerConfig:
         at_least("learner.max_tokens", self.max_tokens, 2)
         at_least("learner.micro_batch_tokens", self.micro_batch_tokens, 1)
         at_least("learner.learning_rate", self.learning_rate, 0.0)
+        finite("learner.learning_rate", self.learning_rate)
         at_least("learner.warmup_steps", self.warmup_steps, 0)
         at_least("learner.weight_decay", self.weight_decay, 0.0)
         within("learner.beta1", self.beta1, 0.0, _MOST_MEMORY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from clawjax.config.checks import at_least, require, within
+from clawjax.config.checks import at_least, finite, require, within
 from clawjax.config.practising import PracticeConfig
 from clawjax.config.stepping import StepsConfig
 from clawjax.config.teaching import DpoConfig, OpdConfig, OpdForm
@@ -200,6 +200,8 @@ class ObjectiveConfig:
             self.name in _TERMS,
             f"objective.name={self.name!r} is unknown: use {', '.join(_TERMS)}",
         )
+        for key in ("w_rl", "w_opd", "kl_coef", "entropy_coef"):
+            finite(f"objective.{key}", getattr(self, key))
         self._check_weights()
         within("objective.ema_decay", self.ema_decay, 0.0, 1.0)
         within("objective.clip_low", self.clip_low, 0.0, 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clawjax.config.checks import at_least, at_least_or_null, require, within
+from clawjax.config.checks import at_least, at_least_or_null, finite, require, within
 from clawjax.config.judging import (
     CompositeConfig,
     ConstitutionConfig,
@@ -156,6 +156,7 @@ class RewardConfig:
         )
         for name, weight in self.weights.items():
             at_least(f"reward.weights.{name}", weight, 0.0)
+            finite(f"reward.weights.{name}", weight)
         at_least("reward.max_concurrency", self.max_concurrency, 1)
         at_least("reward.judge_timeout_s", self.judge_timeout_s, 0.1)
         at_least("reward.judge_patience_h", self.judge_patience_h, 0.0)
