@@ -14,7 +14,7 @@ from clawjax.evals.page import sample_cell
 from clawjax.evals.personal_summary import LEAST_SHARED
 from clawjax.evals.plot import Curve, Panel
 
-__all__ = ["CURVES", "panels", "personal_sections"]
+__all__ = ["CURVES", "panels", "personal_sections", "unmet_sections"]
 
 CURVES = "images/learning_curves.png"
 """Relative to the page."""
@@ -52,6 +52,22 @@ def personal_sections(result: Row) -> list[str]:
         _objective(methods),
     ]
     return [section for section in sections if section]
+
+
+def unmet_sections(result: Row) -> list[str]:
+    """Markdown on personas whose wishes the base model all but never meets."""
+    trials, personas = _kind(result, "trial"), _kind(result, "persona")
+    rows = [[row["persona"], *_detail(row)] for row in personas]
+    return [
+        "### Wishes that the base model never meets",
+        "The questions of the personas above are chosen so that the base model meets the wish now "
+        "and then. Where\nit all but never does there is no praise to learn from, only complaints. "
+        "`pithy` wants at most 25 words that\nend with a question "
+        "(`benchmarks/personas/pithy.yaml`).",
+        table(["persona", *_COLUMNS], rows),
+        f"`{result['command']}`, commit "
+        f"{', '.join(commit(sha) for sha in _names(trials, 'git_sha'))}.",
+    ]
 
 
 def panels(result: Row) -> dict[str, Panel]:

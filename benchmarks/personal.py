@@ -103,9 +103,9 @@ def main() -> None:
         for row in rows_of(results)
     ]
     write_result(
-        "personal_quick" if options.quick else "personal",
+        options.result or ("personal_quick" if options.quick else "personal"),
         rows,
-        goals(rows),
+        goals(rows, methods=options.methods or METHODS),
         command=command(options),
         notes=NOTES,
     )
@@ -115,6 +115,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--run-name", help="of the run; default: that of the suite")
+    parser.add_argument("--result", help="name of the file; default: personal")
     for choice in ("personas", "methods", "seeds"):
         parser.add_argument(f"--{choice}", type=lambda text: text.split(","), default=[])
     parser.add_argument(
@@ -170,11 +171,12 @@ def command(options: argparse.Namespace) -> str:
     ]
     quick = ["--quick"] if options.quick else []
     overrides = [f"--set {override}" for override in options.overrides]
-    return " ".join(["python benchmarks/personal.py", *quick, *chosen, *overrides])
+    result = [f"--result {options.result}"] if options.result else []
+    return " ".join(["python benchmarks/personal.py", *quick, *chosen, *overrides, *result])
 
 
-def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
-    """Targets of the combined method, on its worst trial."""
+def goals(rows: Sequence[Mapping[str, Any]], *, methods: Sequence[str] = METHODS) -> list[Goal]:
+    """Targets of the combined method, on its worst trial, and that all `methods` are measured."""
     trials = [row for row in rows if row["kind"] == "trial"]
     judged = [row for row in trials if row["method"] == JUDGED]
     personas = dict.fromkeys(row["persona"] for row in trials)
@@ -222,9 +224,9 @@ def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
         Goal(
             f"methods measured on every persona with {LEAST_SEEDS} seeds",
             "==",
-            len(METHODS),
-            sum(min(seeds(method), default=0) >= LEAST_SEEDS for method in METHODS),
-            f"of {len(METHODS)} methods",
+            len(methods),
+            sum(min(seeds(method), default=0) >= LEAST_SEEDS for method in methods),
+            f"of {len(methods)} methods",
         ),
     ]
 

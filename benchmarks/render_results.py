@@ -18,7 +18,7 @@ from typing import Any
 from _benchmarks_page import render_readme, scripts
 from _markdown import commit, interval, number, table
 from _performance_page import render_performance
-from _personal_page import CURVES, panels, personal_sections
+from _personal_page import CURVES, panels, personal_sections, unmet_sections
 from _result import RESULTS
 from _reward_page import reward_sections
 from reliability.page import render_reliability
@@ -29,7 +29,8 @@ FOLDER = Path(__file__).resolve().parent
 PAGE, README = FOLDER.parent / "docs" / "results.md", FOLDER / "README.md"
 RELIABILITY_PAGE = PAGE.with_name("reliability.md")
 PERFORMANCE_PAGE = PAGE.with_name("performance.md")
-PERSONAL, ABLATIONS, CLIENTS = "personal", "ablations", "clients"
+PERSONAL, UNMET = "personal", "personal_unmet"
+ABLATIONS, CLIENTS = "ablations", "clients"
 
 Row = Mapping[str, Any]
 Result = Mapping[str, Any]
@@ -65,6 +66,8 @@ def render(results: Mapping[str, Result]) -> str:
     parts = ["# Results", _INTRODUCTION]
     if PERSONAL in results:
         parts += personal_sections(results[PERSONAL])
+    if UNMET in results:
+        parts += unmet_sections(results[UNMET])
     parts += reward_sections(results)
     if ABLATIONS in results:
         parts += [

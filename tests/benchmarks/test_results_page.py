@@ -123,6 +123,14 @@ def test_failures_and_gaps_are_listed(measured: dict[str, Any]) -> None:
     assert "Never stable**, 1 trials" in page
 
 
+def test_wishes_that_are_never_met_stand_apart(measured: dict[str, Any]) -> None:
+    unmet = personal(trial("base", persona="pithy"), trial("combined", persona="pithy"))
+    page = render({"personal": measured, "personal_unmet": unmet})
+    section = page.partition("### Wishes that the base model never meets")[2]
+    assert section.count("| pithy |") == 2
+    assert "| pithy |" not in page.partition("### Wishes that")[0]
+
+
 def test_nothing_failed_is_said_too() -> None:
     page = render({"personal": personal(trial("base"), trial("combined", sessions_to_stable=3))})
     assert page.count("**: no trial.") == 3
