@@ -34,7 +34,7 @@ from clawjax.config import DeliveryConfig, LoraConfig
 from clawjax.engine.sglang.adapters import AdapterShelf
 from clawjax.engine.sglang.delivery import Delivered, deliver
 from clawjax.engine.sglang.directories import ModelDirectories
-from clawjax.engine.sglang.http import ServerClient
+from clawjax.engine.sglang.http import Connections, ServerClient
 from clawjax.models.architecture import Architecture
 from clawjax.models.layout import leaves
 from clawjax.models.lora import peft_config
@@ -202,7 +202,7 @@ class Way:
             verify=False,  # noqa: S501 - loopback
         ) as client:  # no TLS: reading certificates would take longer than a small model
             return await deliver(
-                ServerClient(client, self._url),
+                ServerClient(Connections(client, client), self._url),
                 weights,
                 directories=self._directories,
                 config=self._config,

@@ -35,7 +35,7 @@ class LaunchConfig:
     lora_targets: list[str] = field(default_factory=list)
     """Modules that adapters may change; needed with `lora_rank`."""
     options: list[str] = field(default_factory=list)
-    """Further options, passed on as they are."""
+    """Further options, passed on as they are. Keys are no part of a configuration."""
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables besides those of this process, for every server."""
     devices: list[str] = field(default_factory=list)
@@ -65,6 +65,13 @@ class LaunchConfig:
             f"engine.sglang.launch.lora_rank={self.lora_rank} needs "
             "engine.sglang.launch.lora_targets: name the modules, e.g. [q_proj, v_proj]",
         )
+        for option in (*self.command, *self.options):
+            require(
+                "api-key" not in option,
+                f"engine.sglang.launch.options names {option.partition('=')[0]}, and "
+                "configurations are kept and shown: put the key into the variable of "
+                "engine.sglang.api_key_env, from where the servers are given it",
+            )
         require(
             not self.devices or len(self.devices) == self.servers,
             f"engine.sglang.launch.devices names {len(self.devices)} sets of devices for "
@@ -87,7 +94,8 @@ class SglangConfig:
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
     """How new weights get to the servers."""
     api_key_env: str = "CLAWJAX_ENGINE_API_KEY"
-    """Environment variable holding the servers' bearer key, if they want one."""
+    """Environment variable holding the servers' bearer key, if they want one; those that are
+    launched are given it (`--api-key`)."""
     model: str | None = None
     """What the servers call the model, where that is neither `model.name` nor the last part of
     `model.path`."""

@@ -17,8 +17,9 @@ __all__ = ["compare", "render_comparison"]
 def compare(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any]:
     """Difference of the mean scores, McNemar's test of the successes.
 
-    Trials of a task are averaged for the difference and compared one by one in McNemar's test;
-    what either lacks a score of is left out. Scores have to be by one version of the suite; the
+    Trials of a task are averaged for the difference. McNemar's test takes one outcome per task:
+    where a task has several trials, which are no independent pairs, there is none. What either
+    lacks a score of is left out. Scores have to be by one version of the suite; the
     episodes may have been played under two, and then it says so.
 
     Raises:
@@ -35,19 +36,20 @@ def compare(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any]:
         "suite": a[0].trajectory.suite,
         "played_under": [_versions(a), _versions(b)],
         **paired._asdict(),
-        "mcnemar": mcnemar(_solved(a), _solved(b))._asdict(),
+        "mcnemar": _mcnemar(a, b),
     }
 
 
 def render_comparison(found: dict[str, Any]) -> str:
     """As Markdown."""
     test = found["mcnemar"]
+    both = f"{UNKNOWN}: tasks have several trials"
     rows = [
         ["tasks compared", str(found["n"])],
         ["mean score of B less A", f"{found['difference']:+.3f} ({interval(found['ci'], '+.3f')})"],
         ["p, sign flips", UNKNOWN if found["p_value"] is None else f"{found['p_value']:.4f}"],
-        ["solved by A only / B only", f"{test['only_a']} / {test['only_b']}"],
-        ["p, McNemar exact", f"{test['p_value']:.4f}"],
+        ["solved by A only / B only", f"{test['only_a']} / {test['only_b']}" if test else both],
+        ["p, McNemar exact", f"{test['p_value']:.4f}" if test else both],
     ]
     left, right = found["played_under"]
     if left != right:
@@ -78,9 +80,16 @@ def _versions(episodes: Sequence[Episode]) -> str:
     return " and ".join(sorted({each.trajectory.suite_version for each in episodes}))
 
 
+def _mcnemar(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any] | None:
+    scored = [[each for each in side if each.score.value is not None] for side in (a, b)]
+    if any(len({each.task.task_id for each in side}) < len(side) for side in scored):
+        return None
+    return mcnemar(*map(_solved, scored))._asdict()
+
+
 def _solved(episodes: Sequence[Episode]) -> dict[str, bool]:
     return {
-        f"{task.task_id}\n{trajectory.trial}": is_success(score.value)
-        for task, trajectory, score in episodes
+        task.task_id: is_success(score.value)
+        for task, _, score in episodes
         if score.value is not None
     }

@@ -11,7 +11,7 @@ from clawjax.errors import ConfigError
 from clawjax.evals.agents.scripted import ScriptedAgent, following, noop_agent, oracle_agent
 from clawjax.evals.compare import compare, render_comparison
 from clawjax.evals.harness.failures import AgentFailure
-from clawjax.evals.harness.runner import Selection, run
+from clawjax.evals.harness.runner import Episode, Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.harness.trajectory import AgentTurn
@@ -132,6 +132,7 @@ async def test_two_agents_are_compared(tmp_path):
     found = compare(bad, good)
     assert (found["difference"], found["n"]) == (1.0, 4)
     assert found["mcnemar"] == {"only_a": 0, "only_b": 4, "p_value": 0.125}
+    assert "not known: tasks have several trials" not in render_comparison(found)
     assert found["p_value"] == 0.125
     assert "+1.000 (+1.000 to +1.000)" in render_comparison(found)
     alone = render_comparison(compare(bad[:1], good[:1]))
@@ -139,3 +140,13 @@ async def test_two_agents_are_compared(tmp_path):
     assert "| p, sign flips | not known |" in alone
     with pytest.raises(ConfigError, match="no episode"):
         compare([], good)
+    again = [replace_trial(each, 1) for each in good]
+    several = compare([*bad, *(replace_trial(each, 1) for each in bad)], [*good, *again])
+    assert (several["difference"], several["n"], several["mcnemar"]) == (1.0, 4, None)
+    assert "| p, McNemar exact | not known: tasks have several trials |" in render_comparison(
+        several
+    )
+
+
+def replace_trial(episode: Episode, trial: int) -> Episode:
+    return episode._replace(trajectory=replace(episode.trajectory, trial=trial))

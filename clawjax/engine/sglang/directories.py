@@ -15,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from clawjax.errors import StoreError
 from clawjax.models.huggingface import HuggingFaceSource
@@ -28,13 +28,20 @@ from clawjax.protocols import BASE_KIND, WeightVersion
 from clawjax.weights.disk import disk_errors, sync, to_json
 from clawjax.weights.manifest import files_of, read_manifest, verify
 
-__all__ = ["ModelDirectories"]
+__all__ = ["ModelDirectories", "is_a_version"]
 
 _ASIDE = ".aside-"
 _ORIGIN = "made_from.json"
 _BASE = "base"
+_DIGITS = 6
 _NOT_TEXT = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx")
 _INDEX = "model.safetensors.index.json"
+
+
+def is_a_version(path: str) -> bool:
+    """Whether a directory is called like one that is made here."""
+    name = PurePath(path).name
+    return name == _BASE or (len(name) >= _DIGITS and name.isdecimal())
 
 
 class ModelDirectories:
@@ -77,7 +84,7 @@ class ModelDirectories:
         if weights.kind == BASE_KIND:
             return self._base()
         origin = self._origin(weights)
-        path = self.root / f"{weights.version:06d}"
+        path = self.root / f"{weights.version:0{_DIGITS}d}"
         if _read_origin(path) == origin:
             return path
         manifest = read_manifest(weights.path)

@@ -18,17 +18,18 @@ from collections import deque
 from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 
-import httpx
-
 from clawjax.config import EngineConfig
 from clawjax.engine.requests import check_scoring, reply_limit
 from clawjax.engine.sglang.delivery_plan import adapter_name, cache_key
 from clawjax.engine.sglang.failures import (
+    CrowdedError,
     InterruptError,
     LostError,
     RefusedError,
     UnreachableError,
+    UnreadableError,
 )
+from clawjax.engine.sglang.http import Connections
 from clawjax.engine.sglang.launch import Launched
 from clawjax.engine.sglang.pool import Asked, Pool, Server, affinity
 from clawjax.engine.sglang.probe import Expected
@@ -72,7 +73,7 @@ class SglangEngine:
         expected: Expected,
         pool: Pool,
         rotation: Rotation,
-        connections: httpx.AsyncClient,
+        connections: Connections,
         launched: Sequence[Launched] = (),
     ) -> None:
         """Begin to watch the servers, which have been looked at.
@@ -110,7 +111,7 @@ class SglangEngine:
         Raises:
             WireError: over the context length, bad parameters, too many requests (503).
         """
-        reply_limit(request, self._expected.vocab_size, self._expected.context_length)
+        reply_limit(request, self._expected.vocab_size, self._context_length)
         self._require_room(replies)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[TokenChunk]:
@@ -124,7 +125,7 @@ class SglangEngine:
                 requests or no server in rotation (503).
             EngineError: it was interrupted too often, or once within a grammar, or makes no sense.
         """
-        limit = reply_limit(request, self._expected.vocab_size, self._expected.context_length)
+        limit = reply_limit(request, self._expected.vocab_size, self._context_length)
         reply = Reply(request, limit, self._expected.tokenizer)
         trouble = _Trouble(self._config.sglang.max_continuations)
         with self._opened():
@@ -150,7 +151,7 @@ class SglangEngine:
             WireError: over the context length, bad tokens, no server (503).
             EngineError: the servers fail.
         """
-        check_scoring(request, self._expected.vocab_size, self._expected.context_length)
+        check_scoring(request, self._expected.vocab_size, self._context_length)
         trouble = _Trouble(self._config.sglang.max_continuations)
         with self._opened():
             while True:
@@ -184,7 +185,7 @@ class SglangEngine:
             running=running,
             waiting=self._open - running,
             slots=self._config.slots,
-            context_length=self._expected.context_length,
+            context_length=self._context_length,
             generated_tokens=self._rate.total,
             tokens_per_s=self._rate.per_s(time.monotonic()),
             is_healthy=self._is_watched and not self._has_lost_all,
@@ -199,6 +200,12 @@ class SglangEngine:
         await asyncio.gather(*self._watches, return_exceptions=True)
         await asyncio.gather(*(one.aclose() for one in self._launched))
         await self._connections.aclose()
+
+    @property
+    def _context_length(self) -> int:
+        """Tokens of prompt and reply. Some servers refuse what would fill their own to the end."""
+        told = [s.context_length for s in self._pool.servers if s.context_length is not None]
+        return min(self._expected.context_length, min(told, default=2**31) - 1)
 
     @property
     def _is_watched(self) -> bool:
@@ -221,8 +228,7 @@ class SglangEngine:
     def _require_room(self, replies: int) -> None:
         limit = self._config.slots + self._config.max_waiting
         if self._open + replies > limit:
-            msg = f"The engine is overloaded: {limit} requests are open. Please retry shortly."
-            raise WireError(msg, status=503, code="engine_overloaded", kind="server_error")
+            raise _overloaded(f"{limit} requests are open")
 
     async def _attempt(self, server: Server, reply: Reply, rid: str) -> AsyncGenerator[TokenChunk]:
         """Let one server go on with a reply; returns when that is finished.
@@ -259,7 +265,7 @@ class SglangEngine:
                             return
                         if piece.end.aborted is not None:
                             raise InterruptError(piece.end.aborted)
-        except (UnreachableError, RefusedError, WireError):
+        except (UnreachableError, CrowdedError, RefusedError, WireError):
             may_run = False
             raise
         finally:
@@ -280,7 +286,9 @@ class SglangEngine:
         try:
             with self._pool.using(server) as asked, _refusals():
                 body = score_body(request, rid=rid, dialect=server.dialect, weights=_weights(asked))
-                answer = await server.client.call("POST", "/generate", body, timeout_s=timeout_s)
+                answer = await server.client.call(
+                    "POST", "/generate", body, timeout_s=timeout_s, is_reply=True
+                )
             return read_scores(answer, request)
         except (LostError, asyncio.CancelledError):
             await self._pool.abort(server, rid)
@@ -304,21 +312,25 @@ class _Trouble:
             WireError: the servers are busy (503).
             EngineError: `error`, if another attempt would not help or there were enough.
         """
-        hopeful = (InterruptError, LostError, UnreachableError, RefusedError)
+        if isinstance(error, CrowdedError):  # it has waited for long
+            raise _overloaded(f"{error}, see engine.sglang.max_connections") from error
+        hopeful = (InterruptError, LostError, UnreachableError, RefusedError, UnreadableError)
         if not isinstance(error, hopeful):
             raise error
         self.total += 1
         self._in_a_row = 0 if progress else self._in_a_row + 1
         if self._in_a_row > self._limit:
             if is_busy(error):
-                msg = f"The engine is overloaded: {error}. Please retry shortly."
-                raise WireError(
-                    msg, status=503, code="engine_overloaded", kind="server_error"
-                ) from error
+                raise _overloaded(str(error)) from error
             raise error
         logger.warning("a request goes on after trouble: %s", error)
         self.avoid = (server,)
         await asyncio.sleep(min(_FIRST_PAUSE_S * 2**self._in_a_row, _LONGEST_PAUSE_S))
+
+
+def _overloaded(why: str) -> WireError:
+    msg = f"The engine is overloaded: {why}. Please retry shortly."
+    return WireError(msg, status=503, code="engine_overloaded", kind="server_error")
 
 
 class _Rate:

@@ -2,8 +2,10 @@
 
 EngineError
 ├── UnreachableError   the request never ran
+├── CrowdedError       nor did this one: every connection to the servers is taken
 ├── LostError          it may have run, and its answer is gone
 ├── RefusedError       the server answered with an error, in its own words
+├── UnreadableError    its answer is no answer of SGLang's, or its numbers are none
 └── InterruptError     the server gave a reply up before its end
 """
 
@@ -11,11 +13,26 @@ from __future__ import annotations
 
 from clawjax.errors import EngineError
 
-__all__ = ["InterruptError", "LostError", "RefusedError", "UnreachableError"]
+__all__ = [
+    "CrowdedError",
+    "InterruptError",
+    "LostError",
+    "RefusedError",
+    "UnreachableError",
+    "UnreadableError",
+]
 
 
 class UnreachableError(EngineError):
     """No connection, so nothing ran."""
+
+
+class CrowdedError(EngineError):
+    """No connection was free in time. It says nothing about any server."""
+
+
+class UnreadableError(EngineError):
+    """What came cannot be used; another server may do better."""
 
 
 class LostError(EngineError):

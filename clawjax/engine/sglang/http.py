@@ -2,7 +2,8 @@
 
 Owns the translation of transport failures (`failures`). Invariants: every phase of a request has a
 timeout; nothing is repeated here; a server's own words reach whoever has to read them. Connections
-are pooled for all servers together, HTTP/2 where `h2` is installed and the server speaks it.
+are pooled for all servers together, HTTP/2 where `h2` is installed and the server speaks it; what
+keeps servers going (health, weights, an abort) has connections of its own, which no reply takes.
 """
 
 from __future__ import annotations
@@ -12,40 +13,76 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import httpx
 
 from clawjax.config import SglangConfig
 from clawjax.config.secrets import bearer
-from clawjax.engine.sglang.failures import LostError, RefusedError, UnreachableError
+from clawjax.engine.sglang.failures import (
+    CrowdedError,
+    LostError,
+    RefusedError,
+    UnreachableError,
+)
 from clawjax.engine.sglang.wire import words_of
 from clawjax.errors import EngineError
 
-__all__ = ["ServerClient", "open_pool"]
+__all__ = ["Connections", "ServerClient"]
 
 logger = logging.getLogger(__name__)
 
 _KEEP_ALIVE_S = 4.0
 """Below the 5 s of SGLang's uvicorn: an idle connection is closed by who asks, not by it."""
 _ABORT_TIMEOUT_S = 2.0
+_CONTROL = 256
+"""Connections for what is no reply."""
 
 
-def open_pool(config: SglangConfig, api_key: str | None) -> httpx.AsyncClient:
-    """The connections to all servers; whoever opens them closes them."""
+class Connections(NamedTuple):
+    """Those to all servers; whoever opens them closes them."""
+
+    replies: httpx.AsyncClient
+    control: httpx.AsyncClient
+
+    @classmethod
+    def open(cls, config: SglangConfig, api_key: str | None) -> Self:
+        """Nothing is connected yet. A reply waits `wait_for_server_s` for a free one."""
+        return cls(
+            _client(config, api_key, config.max_connections, config.wait_for_server_s),
+            _client(config, api_key, _CONTROL, config.connect_timeout_s),
+        )
+
+    async def aclose(self) -> None:
+        """Close them."""
+        await self.replies.aclose()
+        await self.control.aclose()
+
+    async def __aenter__(self) -> Self:
+        """They are open."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close them."""
+        await self.aclose()
+
+
+def _client(
+    config: SglangConfig, api_key: str | None, limit: int, wait_s: float
+) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         http2=importlib.util.find_spec("h2") is not None,
         headers=bearer(api_key),
         limits=httpx.Limits(
-            max_connections=config.max_connections,
-            max_keepalive_connections=config.max_connections,
+            max_connections=limit,
+            max_keepalive_connections=limit,
             keepalive_expiry=_KEEP_ALIVE_S,
         ),
         timeout=httpx.Timeout(
             connect=config.connect_timeout_s,
             write=config.write_timeout_s,
             read=config.call_timeout_s,
-            pool=config.connect_timeout_s,
+            pool=wait_s,
         ),
         trust_env=False,
     )
@@ -54,10 +91,10 @@ def open_pool(config: SglangConfig, api_key: str | None) -> httpx.AsyncClient:
 class ServerClient:
     """Talks to one server (or router)."""
 
-    def __init__(self, pool: httpx.AsyncClient, url: str) -> None:
+    def __init__(self, connections: Connections, url: str) -> None:
         """Nothing is sent yet."""
         self.url = url.rstrip("/")
-        self._pool = pool
+        self._connections = connections
 
     async def call(
         self,
@@ -66,17 +103,26 @@ class ServerClient:
         body: Mapping[str, object] | None = None,
         *,
         timeout_s: float,
+        is_reply: bool = False,
     ) -> dict[str, object]:
         """One request and its answer; one that is no JSON object is `{"text": ...}`.
 
+        Args:
+            method: of HTTP.
+            path: of the endpoint.
+            body: sent as JSON.
+            timeout_s: how long nothing may come.
+            is_reply: whether somebody waits for it as for a reply, of which there may be many.
+
         Raises:
-            UnreachableError: it did not run.
+            UnreachableError, CrowdedError: it did not run.
             LostError: it may have run.
             RefusedError: the server answered with an error.
         """
+        client = self._connections.replies if is_reply else self._connections.control
         with _translated(self.url):
-            response = await self._pool.request(
-                method, self.url + path, json=body, timeout=self._timeouts(timeout_s)
+            response = await client.request(
+                method, self.url + path, json=body, timeout=_timeouts(client, timeout_s)
             )
         if not response.is_success:
             raise RefusedError(self.url, path, response.status_code, _words(response))
@@ -94,13 +140,14 @@ class ServerClient:
             silence_s: how long nothing may come.
 
         Raises:
-            UnreachableError, LostError, RefusedError: as `call`; lost also without `[DONE]`.
+            EngineError: as `call`; lost also without `[DONE]`.
         """
+        client = self._connections.replies
         with _translated(self.url):
-            request = self._pool.build_request(
-                "POST", self.url + path, json=body, timeout=self._timeouts(silence_s)
+            request = client.build_request(
+                "POST", self.url + path, json=body, timeout=_timeouts(client, silence_s)
             )
-            response = await self._pool.send(request, stream=True)
+            response = await client.send(request, stream=True)
         try:
             if not response.is_success:
                 with _translated(self.url):
@@ -143,9 +190,10 @@ class ServerClient:
             raise LostError(msg)
         return event
 
-    def _timeouts(self, read_s: float) -> httpx.Timeout:
-        usual = self._pool.timeout
-        return httpx.Timeout(connect=usual.connect, write=usual.write, pool=usual.pool, read=read_s)
+
+def _timeouts(client: httpx.AsyncClient, read_s: float) -> httpx.Timeout:
+    usual = client.timeout
+    return httpx.Timeout(connect=usual.connect, write=usual.write, pool=usual.pool, read=read_s)
 
 
 class _translated:  # noqa: N801 - used as a statement
@@ -159,7 +207,10 @@ class _translated:  # noqa: N801 - used as a statement
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         match error:
-            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
+            case httpx.PoolTimeout():
+                msg = f"no connection to {self._url} was free in time"
+                raise CrowdedError(msg) from error
+            case httpx.ConnectError() | httpx.ConnectTimeout():
                 msg = f"{self._url} cannot be reached ({_name(error)})"
                 raise UnreachableError(msg) from error
             case httpx.ReadTimeout():

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ class Launched:
         served_name: str,
         context_length: int,
         log: Path,
+        api_key: str | None = None,
         on_exit: Callable[[str], None],
         pause_s: float = _FIRST_PAUSE_S,
     ) -> None:
@@ -58,6 +60,7 @@ class Launched:
             served_name: what it calls it.
             context_length: tokens of prompt and reply that it has to take.
             log: where its output goes.
+            api_key: what it is to ask callers for; it stands in the process's arguments.
             on_exit: told whenever the process has ended unasked.
             pause_s: before the first restart; doubles with each one.
         """
@@ -66,6 +69,7 @@ class Launched:
         self.has_given_up = False
         self._config = config
         self._on_exit = on_exit
+        self._port = config.port + index
         self._pause_s = pause_s
         self._command = command_line(
             config,
@@ -75,6 +79,7 @@ class Launched:
             served_name=served_name,
             context_length=context_length,
         )
+        self._secret = () if api_key is None else ("--api-key", api_key)
         self._env = _environment(config, index)
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -83,7 +88,7 @@ class Launched:
         """Start the process and keep it running.
 
         Raises:
-            ConfigError: there is no such program.
+            ConfigError: there is no such program, or somebody has the port.
         """
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.url}")
@@ -111,10 +116,11 @@ class Launched:
                 f"no program {program!r}; install the server, or name what starts it"
             )
             raise ConfigError(msg)
+        _require_free(self._config.host, self._port)
         logger.info("starting %s: %s", self.url, " ".join(self._command))
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *tethered(self._command),
+                *tethered([*self._command, *self._secret]),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -147,11 +153,21 @@ class Launched:
     async def _death(self) -> str:
         """Wait for the end of the process; what became of it."""
         assert self._process is not None, "start comes first"
-        return f"its process has ended with code {await self._process.wait()}, see {self.log}"
+        code = await self._process.wait()
+        _signal_group(self._process.pid, signal.SIGKILL)  # what it has started holds its port
+        return f"its process has ended with code {code}, see {self.log}"
 
     async def _stop(self) -> None:
         process = self._process
-        if process is None or process.returncode is not None:
+        if process is None:
+            return
+        try:
+            await self._end(process)
+        finally:
+            _signal_group(process.pid, signal.SIGKILL)  # what outlives it
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is not None:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
             _signal_group(process.pid, number)
@@ -209,6 +225,21 @@ def command_line(
 def _environment(config: LaunchConfig, index: int) -> dict[str, str]:
     devices = {"CUDA_VISIBLE_DEVICES": config.devices[index]} if config.devices else {}
     return {**os.environ, **devices, **config.env}
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raises ConfigError: another program listens there, and would be taken for the server."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            msg = (
+                f"a server cannot listen on {host}:{port} ({error.strerror}): stop what has the "
+                "port, or set engine.sglang.launch.port"
+            )
+            raise ConfigError(msg) from error
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

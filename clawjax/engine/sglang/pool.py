@@ -17,7 +17,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from clawjax.config import SglangConfig
-from clawjax.engine.sglang.failures import InterruptError, LostError, UnreachableError
+from clawjax.engine.sglang.failures import (
+    CrowdedError,
+    InterruptError,
+    LostError,
+    UnreachableError,
+)
 from clawjax.engine.sglang.http import ServerClient
 from clawjax.engine.sglang.logprobs import LogprobsOf
 from clawjax.engine.sglang.wire import Dialect
@@ -99,6 +104,8 @@ class Server:
     """Who brings it weights; None: nobody has yet."""
     has_adapters: bool = False
     """Whether a version is an adapter beside the base model, which a request names."""
+    context_length: int | None = None
+    """As it says itself."""
     dialect: Dialect = field(default_factory=Dialect)
     logprobs_of: LogprobsOf = LogprobsOf.SCALED
     in_flight: int = 0
@@ -182,6 +189,8 @@ class Pool:
         """
         if error is None:
             server.failures = 0
+            return
+        if isinstance(error, CrowdedError):
             return
         server.failures += 1
         if server is self._router:

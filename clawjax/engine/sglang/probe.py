@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, cast
 
-from clawjax.engine.sglang.failures import RefusedError
+from clawjax.engine.sglang.directories import is_a_version
+from clawjax.engine.sglang.failures import RefusedError, UnreadableError
 from clawjax.engine.sglang.http import ServerClient
 from clawjax.engine.sglang.logprobs import PROBE_TEMPERATURE, PROBE_TOP_P, LogprobsOf, classify
-from clawjax.engine.sglang.wire import SAMPLER_FIELD, Dialect
-from clawjax.errors import ConfigError, EngineError
+from clawjax.engine.sglang.wire import SAMPLER_FIELD, Dialect, finite
+from clawjax.errors import ClawError, ConfigError, EngineError
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.records import Message
 
@@ -69,6 +70,16 @@ async def probe(client: ServerClient, expected: Expected, *, timeout_s: float) -
         ConfigError: it is not the learner's model; all differences in one message.
         EngineError: it cannot be asked.
     """
+    try:
+        return await _probe(client, expected, timeout_s)
+    except ClawError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        msg = f"{client.url} does not answer as SGLang does ({error})"
+        raise UnreadableError(msg) from error
+
+
+async def _probe(client: ServerClient, expected: Expected, timeout_s: float) -> Facts:
     asking = _Asking(client, timeout_s)
     model_info = await asking.get("/get_model_info", "/model_info")
     server_info = await asking.get("/get_server_info", "/server_info")
@@ -77,7 +88,7 @@ async def probe(client: ServerClient, expected: Expected, *, timeout_s: float) -
     model = str(model_info.get("model_path") or served.get("id") or "")
     context_length = _context(server_info, served)
     problems = [
-        *_name_problems(model, str(served.get("id") or ""), expected),
+        *_name_problems(model, str(served.get("id") or ""), model_info, expected),
         *_context_problems(context_length, expected),
         *await _tokenizer_problems(asking, expected),
         *await _template_problems(asking, served, expected),
@@ -167,8 +178,12 @@ def _context(server_info: Mapping[str, Any], served: Mapping[str, Any]) -> int |
     return None
 
 
-def _name_problems(model: str, served: str, expected: Expected) -> list[str]:
-    called = {model, served, PurePosixPath(model).name}
+def _name_problems(
+    model: str, served: str, info: Mapping[str, Any], expected: Expected
+) -> list[str]:
+    """A server that has loaded a directory is called like that; its tokenizer's name stays."""
+    began_as = str(info.get("tokenizer_path") or "") if is_a_version(model) else ""
+    called = {model, served, *(PurePosixPath(name).name for name in (model, began_as)), began_as}
     if called & expected.names:
         return []
     return [
@@ -265,7 +280,7 @@ def _drawn(meta: Mapping[str, Any]) -> tuple[float, int]:
     if not entries:
         msg = "the server returns no log-probs, which training needs: use one that does"
         raise ConfigError(msg)
-    return float(entries[0][0]), int(entries[0][1])
+    return finite(entries[0][0]), int(entries[0][1])
 
 
 def _short(ids: Sequence[int]) -> str:

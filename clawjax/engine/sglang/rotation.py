@@ -167,6 +167,7 @@ class Rotation:
         await self._alive(server)
         facts = await probe(server.client, self._expected, timeout_s=self._config.call_timeout_s)
         server.dialect, server.logprobs_of = facts.dialect, facts.logprobs_of
+        server.context_length = facts.context_length
         is_as_confirmed = (
             server.version is not None
             and facts.weight_version is not None

@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-import httpx
-
 from clawjax.config import EngineConfig, LaunchConfig, ModelConfig, SglangConfig
 from clawjax.engine.sglang.engine import SglangEngine
-from clawjax.engine.sglang.http import ServerClient, open_pool
+from clawjax.engine.sglang.http import Connections, ServerClient
 from clawjax.engine.sglang.launch import Launched, server_url
 from clawjax.engine.sglang.pool import Courier, Pool, Server
 from clawjax.engine.sglang.probe import Expected
@@ -65,7 +63,7 @@ async def start_engine(
         ConfigError: a server serves something else, or cannot be started.
         EngineError: none is there in time.
     """
-    connections = open_pool(config.sglang, api_key)
+    connections = Connections.open(config.sglang, api_key)
     launched: list[Launched] = []
     try:
         pool = _pool(config.sglang, connections)
@@ -80,7 +78,7 @@ async def start_engine(
         base = WeightVersion(0, Path(), None, 0, base_id, BASE_KIND)
         wanted = await _latest(store) or base
         rotation = Rotation(pool, config.sglang, expected, new_courier, wanted)
-        await _launch(config.sglang.launch, model, pool, logs, launched)
+        await _launch(config.sglang.launch, model, pool, logs, launched, api_key)
         await _first_look(config.sglang, pool, rotation, base, launched)
         if pool.router is not None:
             await _introduce(config.sglang, pool, pool.router)
@@ -91,7 +89,7 @@ async def start_engine(
     return SglangEngine(config, expected, pool, rotation, connections, launched)
 
 
-def _pool(config: SglangConfig, connections: httpx.AsyncClient) -> Pool:
+def _pool(config: SglangConfig, connections: Connections) -> Pool:
     launch = config.launch
     urls = config.urls or [server_url(launch, index) for index in range(launch.servers)]
     router = config.router
@@ -118,7 +116,12 @@ async def _latest(store: WeightStore | None) -> WeightVersion | None:
 
 
 async def _launch(
-    config: LaunchConfig, model: ModelConfig, pool: Pool, logs: Path, launched: list[Launched]
+    config: LaunchConfig,
+    model: ModelConfig,
+    pool: Pool,
+    logs: Path,
+    launched: list[Launched],
+    api_key: str | None,
 ) -> None:
     for index in range(config.servers):
         server = pool.servers[index]
@@ -130,6 +133,7 @@ async def _launch(
             served_name=model.name,
             context_length=model.context_length,
             log=logs / f"server{index}.log",
+            api_key=api_key,
             on_exit=partial(pool.remove, server),
         )
         launched.append(one)

@@ -13,11 +13,12 @@ tells which.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from clawjax.engine.sglang.failures import InterruptError, RefusedError
+from clawjax.engine.sglang.failures import InterruptError, RefusedError, UnreadableError
 from clawjax.errors import EngineError, WireError
 from clawjax.protocols import GenerateRequest, ScoreRequest
 from clawjax.records import FinishReason, GrammarKind
@@ -29,6 +30,7 @@ __all__ = [
     "Piece",
     "TokenStream",
     "Weights",
+    "finite",
     "generate_body",
     "is_busy",
     "raise_for_words",
@@ -49,6 +51,7 @@ _GRAMMARS = {
 """SGLang's names. `ebnf` is Lark where the server has `--grammar-backend llguidance`."""
 _NAN = "NaN happened"
 """What SGLang calls the stop string of a reply whose logits were not finite."""
+_NOT_FINITE = "the server's logits were not finite: its weights are damaged or overflow"
 
 
 class Dialect(NamedTuple):
@@ -184,13 +187,13 @@ def read_scores(payload: Mapping[str, Any], request: ScoreRequest) -> tuple[floa
     entries = meta.get("input_token_logprobs") or []
     wanted = (request.prompt_ids[-1], *request.response_ids)
     ids = tuple(entry[1] for entry in entries)
-    if ids != wanted or any(entry[0] is None for entry in entries[1:]):
+    if ids != wanted:
         msg = (
             f"the server scored {len(entries)} tokens where {len(wanted)} were asked for, or "
             "others than those: it does not honour logprob_start_len"
         )
         raise EngineError(msg)
-    return tuple(float(entry[0]) for entry in entries[1:])
+    return tuple(finite(entry[0]) for entry in entries[1:])
 
 
 @dataclass(slots=True)
@@ -207,7 +210,9 @@ class _Growing:
         else:
             if self.seen and len(entries) == total - self.seen:
                 self.is_incremental = True
-            new = entries if self.is_incremental else entries[self.seen : total]
+            # An aborted reply comes whole, however it came before.
+            is_new = self.is_incremental and len(entries) != total
+            new = entries if is_new else entries[self.seen : total]
         self.seen += len(new)
         return new
 
@@ -241,7 +246,7 @@ class TokenStream:
             raise EngineError(msg)
         return Piece(
             token_ids=tuple(int(entry[1]) for entry in entries),
-            logprobs=tuple(float(entry[0]) for entry in entries),
+            logprobs=tuple(finite(entry[0]) for entry in entries),
             top_logprobs=tuple(
                 tuple((int(token), float(logprob)) for logprob, token, *_ in alternatives or ())
                 for alternatives in top
@@ -262,6 +267,17 @@ class TokenStream:
     def _told(self, meta: Mapping[str, Any], total: int) -> tuple[float, ...] | None:
         told = meta.get(SAMPLER_FIELD)
         return None if told is None else tuple(map(float, self._sampler.news(told, total)))
+
+
+def finite(logprob: object) -> float:
+    """A log-prob; JSON has null for one that is no number.
+
+    Raises:
+        UnreadableError: it is none.
+    """
+    if not isinstance(logprob, int | float) or not math.isfinite(logprob):
+        raise UnreadableError(_NOT_FINITE)
+    return float(logprob)
 
 
 def words_of(payload: object) -> str:
@@ -317,8 +333,7 @@ def _end(meta: Mapping[str, Any]) -> End:
         case None:
             return End()
         case {"type": "stop", "matched": matched} if matched == _NAN:
-            msg = "the server's logits were not finite: its weights are damaged or overflow"
-            raise EngineError(msg)
+            raise UnreadableError(_NOT_FINITE)
         case {"type": "stop", "matched": int(token)}:
             return End(FinishReason.STOP, token)
         case {"type": "stop"}:

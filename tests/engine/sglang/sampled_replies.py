@@ -101,7 +101,7 @@ class DiskCourier:
 
 
 def weights(version: int) -> WeightVersion:
-    return WeightVersion(version, Path(f"/weights/{version}"), None, version, "tiny", "full")
+    return WeightVersion(version, Path(f"/run/served/{version:06d}"), None, version, "tiny", "full")
 
 
 def config(*servers: ScriptedServer | str, **sglang: object) -> EngineConfig:

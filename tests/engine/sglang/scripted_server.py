@@ -51,6 +51,8 @@ class ScriptedServer:
     logprobs_of: Literal["scaled", "original", "top_p"] = "scaled"
     weight_version: str | None = "default"
     model: str = "models/tiny"
+    """The directory it has loaded; as in SGLang it is called like that afterwards."""
+    began_as: str | None = None
     context: int = CONTEXT
     takes_seed: bool = True
     template_tokens: int = 0
@@ -135,7 +137,8 @@ class ScriptedServer:
     async def _model_info(self, request: Request) -> Response:
         self.keys.append(request.headers.get("authorization"))
         version = {} if self.weight_version is None else {"weight_version": self.weight_version}
-        return JSONResponse({"model_path": self.model, "is_generation": True} | version)
+        names = {"model_path": self.model, "tokenizer_path": self.began_as or self.model}
+        return JSONResponse(names | {"is_generation": True} | version)
 
     async def _server_info(self, _: Request) -> Response:
         return JSONResponse({"version": "0.5.9", "context_length": self.context})
@@ -167,6 +170,7 @@ class ScriptedServer:
         if self.update_fails is not None:
             return JSONResponse({"success": False, "message": self.update_fails}, status_code=400)
         self.weight_version = body["weight_version"]
+        self.began_as, self.model = self.began_as or self.model, body["model_path"]
         return JSONResponse({"success": True, "message": "Succeeded", "num_paused_requests": 0})
 
     async def _generate(self, request: Request) -> Response:
@@ -184,6 +188,12 @@ class ScriptedServer:
             return _error(
                 f"The input ({len(ids)} tokens) is longer than the model's context length "
                 f"({self.context} tokens)."
+            )
+        most = params.get("max_new_tokens", 0)
+        if len(ids) + most >= self.context:  # as sglang-jax
+            return _error(
+                f"Requested token count exceeds the model's maximum context length of "
+                f"{self.context} tokens: {len(ids)} and {most}."
             )
         if not body.get("stream"):
             return JSONResponse(self._whole(ids, body))

@@ -133,8 +133,45 @@ async def test_a_reply_that_never_gets_on_is_not_taken_for_finished(server):
 async def test_logits_that_are_not_finite_are_an_error_and_no_sample(server):
     server.faults = [Fault("nan", 2)]
     async with engine_of(server) as engine:
+        assert (await collect(engine, request())).token_ids == server.expected(PROMPT, 12)
+        server.faults = [Fault("nan", 0) for _ in range(9)]
         with pytest.raises(EngineError, match="not finite"):
             await collect(engine, request())
+
+
+async def test_a_server_that_has_loaded_a_directory_is_still_known(server):
+    async with engine_of(server) as engine:
+        await engine.swap(weights(4))
+    assert server.model == "/run/served/000004"
+    async with engine_of(server, store=Store(weights(4))) as engine:
+        assert set((await collect(engine, request())).versions) == {4}
+        server.model = "models/other/000004"
+        server.began_as = "models/other"
+    with pytest.raises(ConfigError, match="not one of"):
+        async with engine_of(server):
+            pass
+
+
+async def test_a_reply_leaves_room_in_a_context_that_must_not_be_full(server):
+    async with engine_of(server) as engine:
+        assert engine.status().context_length == server.context - 1
+        prompt = PROMPT[:1] * (server.context - 5)
+        asked = request(prompt=prompt, tokens=400)
+        assert len((await collect(engine, asked)).token_ids) == 4
+
+
+async def test_replies_that_take_every_connection_hold_no_server_up(server):
+    server.token_delay_s = 0.02
+    async with engine_of(server, max_connections=1, wait_for_server_s=0.3) as engine:
+        long = asyncio.create_task(collect(engine, request(tokens=100)))
+        await until(lambda: server.running > 0)
+        with pytest.raises(WireError, match=r"engine\.sglang\.max_connections") as caught:
+            await collect(engine, request())
+        assert caught.value.status == 503
+        await engine.swap(weights(4))  # pause, load, go on
+        assert not long.done()
+        assert [one.trouble for one in engine._pool.servers] == [None]
+        assert len((await long).token_ids) == 100
 
 
 async def test_closing_the_iterator_frees_the_server(server):

@@ -11,7 +11,7 @@ from scripted_server import Fault, ScriptedServer
 
 from clawjax.config import SglangConfig
 from clawjax.engine.sglang.failures import LostError, RefusedError, UnreachableError
-from clawjax.engine.sglang.http import ServerClient, open_pool
+from clawjax.engine.sglang.http import Connections, ServerClient
 
 BODY = {
     "input_ids": [1, 2],
@@ -28,7 +28,7 @@ async def server():
 
 @pytest.fixture
 async def client(server):
-    async with open_pool(SglangConfig(connect_timeout_s=0.5), "secret") as pool:
+    async with Connections.open(SglangConfig(connect_timeout_s=0.5), "secret") as pool:
         yield ServerClient(pool, server.url + "/")
 
 
@@ -48,7 +48,7 @@ async def test_refusals_keep_status_and_words(client):
 
 
 async def test_nobody_there_is_unreachable():
-    async with open_pool(SglangConfig(connect_timeout_s=0.5), None) as pool:
+    async with Connections.open(SglangConfig(connect_timeout_s=0.5), None) as pool:
         client = ServerClient(pool, "http://127.0.0.1:9")
         with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9 cannot be reached"):
             await client.call("GET", "/health", timeout_s=1.0)
@@ -86,7 +86,7 @@ async def test_text_may_hold_what_ends_a_line_elsewhere():
 
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=pieces()))
     async with httpx.AsyncClient(transport=transport) as connections:
-        assert await events(ServerClient(connections, "http://a")) == said
+        assert await events(ServerClient(Connections(connections, connections), "http://a")) == said
 
 
 async def test_the_key_is_sent(server, client):
@@ -97,6 +97,6 @@ async def test_the_key_is_sent(server, client):
 async def test_aborting_is_no_error_where_nobody_listens(server, client):
     await client.abort("r")
     assert server.aborted == ["r"]
-    async with open_pool(SglangConfig(connect_timeout_s=0.2), None) as pool:
+    async with Connections.open(SglangConfig(connect_timeout_s=0.2), None) as pool:
         async with asyncio.timeout(3):
             await ServerClient(pool, "http://127.0.0.1:9").abort("r")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sampled_replies import collect, config, engine_of, request
+from sampled_replies import collect, config, engine_of, request, until
 
 from clawjax.config import LaunchConfig
 from clawjax.engine.sglang.launch import Launched, command_line
@@ -77,6 +77,59 @@ async def test_a_program_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no-such-program"):
         async with engine_of(engine=launching("no-such-program"), logs=tmp_path):
             pass
+
+
+async def test_a_port_that_somebody_has_is_not_launched_at(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = launching(*SERVER, port=other.getsockname()[1])
+        with pytest.raises(ConfigError, match=r"set engine\.sglang\.launch\.port"):
+            async with engine_of(engine=taken, logs=tmp_path):
+                pass
+
+
+async def test_what_a_server_has_started_ends_with_it(tmp_path):
+    told = tmp_path / "pid"
+    command = ["sh", "-c", f"sleep 600 & echo $! > {told}; exit 1"]
+    launched = Launched(
+        LaunchConfig(servers=1, command=command, port=free_port(), max_restarts=0),
+        0,
+        model="m",
+        revision=None,
+        served_name="m",
+        context_length=8,
+        log=tmp_path / "server.log",
+        on_exit=lambda why: None,
+        pause_s=0.01,
+    )
+    await launched.start()
+    async with asyncio.timeout(60):
+        await launched._keeper
+    await until(lambda: not is_running(int(told.read_text())))
+    await launched.aclose()
+
+
+def is_running(pid: int) -> bool:
+    """Whether it is more than an entry that nobody has collected."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_key_is_handed_to_servers_and_stands_in_no_log(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        async with engine_of(engine=launching(*SERVER), logs=tmp_path) as engine:
+            (launched,) = engine._launched
+            told = arguments_of(launched._process.pid)
+    assert told[told.index("--api-key") + 1] == "secret"
+    assert "starting http" in caplog.text
+    assert "secret" not in caplog.text
+    with pytest.raises(ConfigError, match=r"engine\.sglang\.api_key_env"):
+        LaunchConfig(servers=1, options=["--api-key", "hunter2"])
+
+
+def arguments_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
 
 async def test_a_program_that_is_gone_for_a_while_is_one_more_death(tmp_path):

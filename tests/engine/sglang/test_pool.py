@@ -7,7 +7,7 @@ import pytest
 
 from clawjax.config import SglangConfig
 from clawjax.engine.sglang.adapters import AdapterShelf
-from clawjax.engine.sglang.http import ServerClient
+from clawjax.engine.sglang.http import Connections, ServerClient
 from clawjax.engine.sglang.pool import Pool, Server
 
 
@@ -24,7 +24,7 @@ class Shelved:
 @pytest.fixture
 async def client():
     async with httpx.AsyncClient(trust_env=False) as connections:
-        yield ServerClient(connections, "http://a")
+        yield ServerClient(Connections(connections, connections), "http://a")
 
 
 async def test_what_a_router_is_asked_for_changes_whenever_one_of_its_servers_does(client):

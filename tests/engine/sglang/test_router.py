@@ -16,7 +16,7 @@ from sampled_replies import PROMPT, collect, config, engine_of, request, until, 
 from scripted_server import ScriptedServer
 
 from clawjax.config import DeliveryConfig
-from clawjax.engine.sglang.http import ServerClient, open_pool
+from clawjax.engine.sglang.http import Connections, ServerClient
 from clawjax.errors import ConfigError
 from clawjax.records import FinishReason
 
@@ -50,7 +50,7 @@ async def router(two, tmp_path):
             "--retry-max-retries", "1", "--worker-urls", *(server.url for server in two),
             stdout=log, stderr=log,
         )  # fmt: skip
-    async with open_pool(config("http://unused").sglang, None) as pool:
+    async with Connections.open(config("http://unused").sglang, None) as pool:
         yield ServerClient(pool, f"http://127.0.0.1:{port}")
     assert process.returncode is None, (tmp_path / "router.log").read_text()[-2000:]
     process.kill()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clawjax.engine.sglang.failures import InterruptError, RefusedError
+from clawjax.engine.sglang.failures import InterruptError, RefusedError, UnreadableError
 from clawjax.engine.sglang.wire import (
     SAMPLER_FIELD,
     Dialect,
@@ -137,6 +137,25 @@ def test_an_incremental_list_may_repeat_tokens():
     assert stream.push(meta(1, entries(5))).token_ids == (5,)
     assert stream.push(meta(2, entries(5))).token_ids == (5,)
     assert stream.push(meta(4, entries(5, 5), {"type": "length"})).token_ids == (5, 5)
+
+
+def test_an_aborted_reply_comes_whole_however_it_came_before():
+    stream = TokenStream()
+    pieces = [stream.push(meta(i, entries(i))) for i in (1, 2, 3)]
+    last = stream.push(meta(3, entries(1, 2, 3), {"type": "abort", "message": "queue"}))
+    assert [piece.token_ids for piece in pieces] == [(1,), (2,), (3,)]
+    assert last.token_ids == ()
+    assert last.end.aborted == "queue"
+    more = TokenStream()
+    for i in (1, 2):
+        more.push(meta(i, entries(i)))
+    assert more.push(meta(4, entries(1, 2, 3, 4), {"type": "abort"})).token_ids == (3, 4)
+
+
+@pytest.mark.parametrize("logprob", [None, float("nan"), float("-inf"), "x"])
+def test_a_logprob_that_is_no_number_is_no_token(logprob):
+    with pytest.raises(UnreadableError, match="not finite"):
+        TokenStream().push(meta(1, [[logprob, 5, None]]))
 
 
 def test_tokens_without_logprobs_are_an_error_at_the_end():
