@@ -200,8 +200,10 @@ def _ordering(methods: Sequence[Row]) -> str:
 _ORDER = """\
 In the order of how far `{against}` is ahead where both were measured, on the same persona and seed;
 a mean gain is over the personas that a method was measured on, so that two of them may be of
-different users. 95 %: nested bootstrap, personas are drawn, then the seeds of each; of one trial it
-is not known. Where an interval holds 0 or is not known, the order of the two is not settled."""
+different users. 95 % of a gain: nested bootstrap, personas are drawn, then the seeds of each; of
+one trial it is not known. 95 % of a lead: Student's t over personas, wide enough for all leads of a
+column to hold at once (Bonferroni). Where it holds 0 or is not known, the order of the two is not
+settled."""
 
 _APART = f"""\
 Measured on too little to be placed (fewer than {LEAST_SHARED} personas together with

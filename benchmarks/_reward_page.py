@@ -49,7 +49,7 @@ def _online(result: Row) -> str:
 
 
 _ONE_USER = (
-    "\nOf one user: others may come out otherwise, and an interval over three seeds is a hint."
+    "\nOf one user: others may come out otherwise, and an interval over three seeds is their range."
 )
 
 
@@ -59,8 +59,8 @@ def _verdict(methods: Sequence[Row], live: str) -> str:
     for row in methods:
         if row["lead"] is None or row["method"] in (live, "prompted"):
             continue
-        bounds = row["lead_ci"]
-        known = interval(bounds, "+.2f", "not known")
+        bounds = row["lead_ci"] if row["personas"] > 1 else None  # seeds of one user settle nothing
+        known = interval(row["lead_ci"], "+.2f", "not known")
         how = f"`{row['method']}` ({row['lead']:+.2f}, 95 % {known})"
         if bounds is not None and bounds[1] < 0:
             said["loses to"].append(how)

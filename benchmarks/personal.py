@@ -60,6 +60,7 @@ NOTES = {
     "gain": "style score less that of the base of the same persona and seed",
     "gain_ci": "95 % nested bootstrap interval: personas are drawn, then the seeds of each; null "
     "of a single trial",
+    "lead_ci": "Student's t over personas, Bonferroni-corrected for all methods; also over_next_ci",
     "lead": "mean gain of `against` less that of the method, where both were measured: `shared` "
     "personas",
     "is_placed": f"at least {LEAST_SHARED} personas are shared; rows are in the order of the lead, "

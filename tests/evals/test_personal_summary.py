@@ -11,6 +11,7 @@ from trial_results import trial
 
 from clawjax.evals.personal_summary import (
     bootstrap_nested,
+    interval_of_lead,
     method_rows,
     persona_rows,
     trial_rows,
@@ -129,6 +130,17 @@ def test_methods_are_placed_by_who_is_ahead_where_both_were_measured() -> None:
     low, high = opd["over_next_ci"]
     assert low < opd["over_next"] < high
     assert (binary_rl["over_next"], sft["over_next"]) == (None, None)
+
+
+def test_a_lead_is_settled_only_where_all_of_them_hold_at_once() -> None:
+    leads = [[0.1], [0.2], [0.0], [0.3]]
+    alone, among = interval_of_lead(leads, among=1), interval_of_lead(leads, among=4)
+    assert alone == pytest.approx((0.15 - 0.20542, 0.15 + 0.20542), abs=1e-4)  # 3.1824 * .0645
+    assert among[0] < alone[0] < alone[1] < among[1]
+    assert interval_of_lead([[0.03, 0.09, 0.03]], among=1) == pytest.approx(
+        (-0.036, 0.136), abs=1e-3
+    )
+    assert interval_of_lead([[0.1]], among=1) is interval_of_lead([], among=1) is None
 
 
 def test_without_the_method_that_others_are_compared_with_none_is_placed() -> None:
