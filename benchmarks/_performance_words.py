@@ -48,7 +48,8 @@ tunix runs the same kernels in one compiled loop; what is left between the two i
 does between steps (it streams, admits, and may stop after every token). From 4 streams on products
 take most of the time still, and attention over keys and values comes second. In bf16 the peers
 multiply with AVX512-bf16 instructions, which XLA's CPU backend does not use: it widens to fp32
-first, so that fewer bits save reading alone. On an accelerator none of these kernels run.""",
+first, so that fewer bits save reading alone. llama.cpp reads four bits a weight and is far ahead
+for one stream. On an accelerator none of these kernels run.""",
     "train_step": """\
 Steps are bound by fp32 products, at the share of the machine's limit that the profile shows:
 attention and the output head take a third of the time and reach a fraction of a large product's
@@ -62,11 +63,19 @@ same bits. Of an adapter that is a few megabytes; all weights are 538 MB, and `o
 the result is then a third or more of the step. Generating and training alone are faster than each
 peer's whole step in every pair.""",
     "feedback_to_served": """\
-With pauses between messages (the tiny model's traffic has them) a version goes out within the
-batch that follows. The default model's traffic has none: eight conversations talk as fast as they
-are answered, on the two cores that learn as well, so that a batch of turns arrives in less time
-than the step that learns from one takes (`step_s` in the result, against seconds a batch). The
-reference's loop, emulated on the same traffic, waits for another whole batch on top.""",
+Four conversations with pauses of four seconds on average are answered and learnt from on the same
+two cores, and the step that learns from a batch takes about as long as the next one takes to arrive
+(`step_s` in the result, against seconds a batch). The result has two variants of the reference's
+loop on the same traffic: one that learns from what comes with requests alone, which the goal is
+about, waits for most of another batch; one that takes feedback as we do is level with ours.""",
+    "overlap": """\
+Slept: replies and steps that only wait, a batch arriving in the time of a step, show what the loops
+let overlap. Real ones share the two cores, so that next to nothing is gained; where the learner has
+a device of its own the first number is the one that counts.""",
+    "latency_under_training": """\
+A p99 of 80 replies is all but their slowest, and differs from round to round (the rows have the
+ranges): that it is lower in training for the first token is chance. The median time to the first
+token, in the rows, is longer in training.""",
 }
 """What stands between a missed goal and its target, by script."""
 

@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--reuse", action="store_true", help="keep the trials there are")
     options = parser.parse_args()
     prefix = "ablation_quick" if options.quick else "ablation"
+    is_part = set(options.only) != set(SWEEPS)
     rows = []
     for name in options.only:
         folder = RUNS / f"{prefix}_{name}"
@@ -83,10 +84,12 @@ def main() -> None:
         run(name, folder.name, is_quick=options.quick)
         rows += collect(name, folder)
     write_result(
-        "ablations_quick" if options.quick else "ablations",
+        "ablations_quick" if options.quick or is_part else "ablations",
         rows=rows,
         goals=goals(rows, options.only),
-        command="python benchmarks/ablations.py" + (" --quick" if options.quick else ""),
+        command="python benchmarks/ablations.py"
+        + (" --quick" if options.quick else "")
+        + (f" --only {','.join(options.only)}" if is_part else ""),
         notes={"style_score": f"held-out share of replies that meet the wish of {PERSONA!r}"},
     )
 

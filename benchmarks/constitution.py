@@ -309,8 +309,8 @@ def goals(
         Goal("fewer violations once trained", ">=", LESS, trained.get("less"), "share of replies"),
         Goal("the same, lower bound", ">=", 0.0, low, "share of replies"),
         Goal(
-            "accuracy lost", "<=", MOST_ACCURACY_LOST, trained.get("accuracy_lost"),
-            "share of questions",
+            "accuracy lost, mean of the seeds", "<=", MOST_ACCURACY_LOST,
+            trained.get("accuracy_lost"), "share of questions",
         ),
         Goal("style lost", "<=", MOST_STYLE_LOST, trained.get("style_lost"), "style score"),
         Goal(

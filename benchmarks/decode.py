@@ -46,7 +46,7 @@ SPEED_GOALS = (
     ((CLAWJAX_FP32,), HF_FP32, (1, 4, 16), 2.5),
     (EITHER, HF_BF16, (1, 4, 16), 1.5),
     ((CLAWJAX_FP32,), TUNIX, (1, 4, 16), 1.2),
-    (EITHER, LLAMA, (16,), 1.3),
+    (EITHER, LLAMA, (1, 4, 16), 1.3),
 )
 """Whose decoding has to be how many times as fast as whose, at how many streams."""
 SLOTS = 16

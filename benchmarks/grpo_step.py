@@ -133,7 +133,8 @@ def duel(ours: Contestant, theirs: Contestant, size: Size) -> Row:
 
 def goals(rows: Sequence[Row]) -> list[Goal]:
     by_name = {(row["method"], row["rival"]): row for row in rows}
-    uneven = sum(is_uneven(row) for row in rows)
+    is_whole = all(row["ratio"] is not None for row in rows)
+    uneven = sum(is_uneven(row) for row in rows) if is_whole else None
     return [
         *(
             Goal(

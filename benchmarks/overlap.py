@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -169,14 +169,22 @@ def main() -> None:
         real = measure_real(root / "real", REAL_QUICK if is_quick else REAL, is_tiny=is_quick)
     for row in (*slept, *real):
         print(one_line(row))
-    speedup = next(row["speedup"] for row in slept if "speedup" in row)
     write_result(
         "overlap_quick" if is_quick else "overlap",
         rows=[*slept, *real],
-        goals=[Goal("speed-up by overlapping, slept", ">=", TARGET, speedup, "x")],
+        goals=goals([*slept, *real]),
         command="python benchmarks/overlap.py" + (" --quick" if is_quick else ""),
         notes=NOTES,
     )
+
+
+def goals(rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
+    """Of replies and steps that only wait, and of real ones, which share the processor."""
+    speedups = {row["variant"]: row["speedup"] for row in rows if "speedup" in row}
+    return [
+        Goal(f"speed-up by overlapping, {variant}", ">=", TARGET, speedups.get(variant), "x")
+        for variant in ("slept", "real")
+    ]
 
 
 def measure_slept(folder: Path, size: Size) -> list[dict[str, Any]]:

@@ -29,10 +29,10 @@ from _compare import in_turn, load, one_line, spread
 from _result import Goal, write_result
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORT, HELP = "import clawjax.gateway", "experiments/run.py --help"
+IMPORT, HELP = "import clawjax.gateway.app", "experiments/run.py --help"
 COMMANDS = {
-    IMPORT: ("-c", "import clawjax.gateway"),
-    "import clawjax.gateway.app": ("-c", "import clawjax.gateway.app"),
+    "import clawjax.gateway": ("-c", "import clawjax.gateway"),
+    IMPORT: ("-c", "import clawjax.gateway.app"),
     HELP: ("experiments/run.py", "--help"),
 }
 TINY = ("model=tiny", "engine=tiny", "learner=tiny")

@@ -182,7 +182,13 @@ def chat(prompt: str) -> Chat:
 def goals(rows: Sequence[dict[str, Any]]) -> list[Goal]:
     """Mean change over personas against reading nothing."""
     return [
-        Goal(f"mean change by reading {name}", ">=", 0.1, change(rows, name), "share")
+        Goal(
+            f"change by reading {name}, mean of {len({row['persona'] for row in rows})} personas",
+            ">=",
+            0.1,
+            change(rows, name),
+            "share",
+        )
         for name in ("3 praised exchanges", f"{HINTS} complaints")
     ]
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from _compare import in_turn, load, ratios
 from _peer import Peer, PeerError
-from _result import Goal, largest, write_result
+from _result import Goal, largest, smallest, write_result
 from _training import (
     LEARNING_RATE,
     Contestant,
@@ -235,9 +235,10 @@ def summed(trained: Sequence[Trained], ours: Sequence[Trained]) -> Row:
 
 def goals(rows: Sequence[Row]) -> list[Goal]:
     by_name = {row["contestant"]: row for row in rows}
+    theirs = [row["ratio"] for name, row in by_name.items() if name.startswith(TRL)]
     return [
         Goal("speed, packed against padded", ">=", 2.0, by_name[PADDED]["ratio"], "x"),
-        Goal("speed, packed against TRL", ">=", 2.5, by_name[TRL]["ratio"], "x"),
+        Goal("speed, packed against TRL at its best", ">=", 2.5, smallest(theirs), "x"),
         Goal(
             "largest difference of a loss in fp32",
             "<=",

@@ -341,7 +341,6 @@ def goals(rows: Sequence[Row]) -> list[Goal]:
         Goal("merged, times plain save and load", "<=", 2.0, at[MERGED]["times_plain"], "x"),
         Goal("disk, downtime over a plain load", "<=", 1.5, at[DISK]["downtime_times_load"], "x"),
         Goal("merged, share of the time stood still", "<=", 0.5, at[MERGED]["downtime_share"], ""),
-        Goal("adapter, downtime", "<=", 0.0, at[ADAPTER]["downtime"], "s"),
         Goal(
             "adapter, bytes over those of the model",
             "<=",

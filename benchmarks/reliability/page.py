@@ -65,11 +65,12 @@ def _section(name: str, result: Result | None) -> Iterator[str]:
 def _crash(rows: Sequence[Result]) -> Iterator[str]:
     for row in (row for row in rows if row["case"] == "kill -9"):
         why = ", ".join(f"{n} {reason}" for reason, n in sorted(row["dropped_why"].items()))
+        nobody = row["attempts"] - row["broken_off"] - row["answered"]  # of requests, not ratings
         yield (
             f"{row['killed_serve']} kills of gateway, engine and judges, {row['killed_learn']} of "
             f"the learner, {row['killed_run']} of the supervisor in {row['minutes']:.0f} minutes. "
             f"Clients made {row['attempts']} attempts in {row['sessions']} conversations, of which "
-            f"{row['unreachable']} found nobody and {row['broken_off']} broke off; "
+            f"{nobody} found nobody and {row['broken_off']} broke off; "
             f"{row['answered']} were answered to the last byte. The log has {row['logged']} turns: "
             f"{row['trained']} trained, {row['dropped']} dropped ({why}), {row['queued']} queued. "
             f"Stopping in order while people talked took {row['stop_s']:.1f} s."

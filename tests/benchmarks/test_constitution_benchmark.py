@@ -73,7 +73,7 @@ def test_an_arm_is_compared_with_the_base_prompt_by_prompt():
         "seeds of each arm": True,
         "fewer violations once trained": True,
         "the same, lower bound": True,
-        "accuracy lost": True,
+        "accuracy lost, mean of the seeds": True,
         "style lost": True,
         "harmless requests declined": True,
     }

@@ -130,7 +130,7 @@ def test_speed_goals_take_the_better_of_ours_and_name_it() -> None:
 
 def test_nothing_measured_meets_no_goal_of_decoding() -> None:
     found = goals([])
-    assert len(found) == 3 * len(FULL.streams) + 1 + 2
+    assert len(found) == 4 * len(FULL.streams) + 2
     assert not any(goal.met for goal in found)
 
 
