@@ -61,8 +61,8 @@ What the peers do in memory is a hand-over of files here: a version is written, 
 read back and verified before it is served, so that whoever serves, restarts or rolls back meets the
 same bits. Of an adapter that is a few megabytes; all weights are 538 MB, and `ours_hand_over_s` in
 the result is then a third or more of the step. Generating and training alone are faster than each
-peer's whole step in every pair. Peak memory is above TRL's, engine and learner having theirs side by
-side (`memory_ratio` in the result).""",
+peer's whole step in every pair. Peak memory is above TRL's, engine and learner having theirs side
+by side (`memory_ratio` in the result).""",
     "feedback_to_served": """\
 Four conversations with pauses of four seconds on average are answered and learnt from on the same
 two cores, and the step that learns from a batch takes about as long as the next one takes to arrive

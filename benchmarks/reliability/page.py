@@ -132,7 +132,8 @@ def _soak(rows: Sequence[Result]) -> str:
         "sessions at most. `run` is the supervisor.\n\n"
         + table(["process", "memory at the end", "slope", "programs compiled"], lines)
         + f"\n\nEach checkpoint leaves {row['objects_per_checkpoint']:.0f} Python objects in the "
-        f"learner, of some {_OBJECT_BYTES} bytes (an estimate, not measured): tensorstore, which Orbax writes with, frees none "
+        f"learner, of some {_OBJECT_BYTES} bytes (an estimate, not measured): tensorstore, which "
+        "Orbax writes with, frees none "
         "of what it tells as JSON (in all of its versions from 0.1.78 to 0.1.86). With a version "
         f"every 40 seconds that is about {lost_mb_a_day:.0f} MB a day; a learner that is started "
         "again goes on where it was."
