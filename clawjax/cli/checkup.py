@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import socket
 import stat
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from typing import NamedTuple
 from clawjax.cli.run_config import other_run, read_health
 from clawjax.config import RunConfig
 from clawjax.config.databases import file_url
-from clawjax.config.hosts import is_loopback
+from clawjax.config.hosts import is_loopback, port_to_listen_at
 from clawjax.config.secrets import bearer, read_key
 from clawjax.errors import ClawError, ConfigError
 from clawjax.keys import KEY_FILE, KeyFile
@@ -101,17 +100,12 @@ def check_port(config: RunConfig) -> Finding:
             return Finding(Grade.GOOD, f"clawjax answers on {host}:{port}")
         text = f"the run {other} answers on {host}:{port}: stop it, or set gateway.port"
         return Finding(Grade.DOUBTFUL, text)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return Finding(
-                Grade.WRONG,
-                f"{host}:{port} cannot be used ({error.strerror}): stop what listens there, or set "
-                "gateway.port",
-            )
+    try:
+        port_to_listen_at(host, port)
+    except OSError as error:
+        why = error.strerror
+        text = f"{host}:{port} cannot be used ({why}): stop what listens there, or set gateway.port"
+        return Finding(Grade.WRONG, text)
     return Finding(Grade.GOOD, f"{host}:{port} is free")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 
-__all__ = ["host_of", "host_of_origin", "is_loopback", "url_of"]
+__all__ = ["host_of", "host_of_origin", "is_loopback", "port_to_listen_at", "url_of"]
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to ask it, not to bind
@@ -26,6 +27,19 @@ def url_of(host: str, port: int) -> str:
     """Where this machine reaches who listens on `host`, without a path: `http://[::1]:30000`."""
     host = _EVERYWHERE.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def port_to_listen_at(host: str, port: int) -> int:
+    """The port, or a free one for 0, at which somebody can begin to listen just now.
+
+    Raises:
+        OSError: nobody can: it is taken, or the host is not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return probe.getsockname()[1]
 
 
 def host_of(authority: str) -> str | None:

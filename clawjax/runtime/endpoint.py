@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from clawjax.config import GatewayConfig, RunConfig
-from clawjax.config.hosts import is_loopback
+from clawjax.config.hosts import is_loopback, port_to_listen_at
 from clawjax.errors import ConfigError
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.gateway.render import Tokenizer
@@ -110,15 +109,11 @@ def bind(config: GatewayConfig) -> int:
     Raises:
         ConfigError: somebody listens there already, or the host is not ours.
     """
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((config.host, config.port))
-        except OSError as error:
-            msg = (
-                f"cannot listen on {config.host}:{config.port} ({error.strerror}): "
-                "stop what uses the port, or set gateway.port (0 takes a free one)"
-            )
-            raise ConfigError(msg) from error
-        return probe.getsockname()[1]
+    try:
+        return port_to_listen_at(config.host, config.port)
+    except OSError as error:
+        msg = (
+            f"cannot listen on {config.host}:{config.port} ({error.strerror}): "
+            "stop what uses the port, or set gateway.port (0 takes a free one)"
+        )
+        raise ConfigError(msg) from error

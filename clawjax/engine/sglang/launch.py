@@ -10,14 +10,13 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clawjax.config import LaunchConfig
-from clawjax.config.hosts import url_of
+from clawjax.config.hosts import port_to_listen_at, url_of
 from clawjax.errors import ConfigError
 
 __all__ = ["Launched", "command_line", "server_url", "tethered"]
@@ -229,17 +228,14 @@ def _environment(config: LaunchConfig, index: int) -> dict[str, str]:
 
 def _require_free(host: str, port: int) -> None:
     """Raises ConfigError: another program listens there, and would be taken for the server."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            msg = (
-                f"a server cannot listen on {host}:{port} ({error.strerror}): stop what has the "
-                "port, or set engine.sglang.launch.port"
-            )
-            raise ConfigError(msg) from error
+    try:
+        port_to_listen_at(host, port)
+    except OSError as error:
+        msg = (
+            f"a server cannot listen on {host}:{port} ({error.strerror}): stop what has the port, "
+            "or set engine.sglang.launch.port"
+        )
+        raise ConfigError(msg) from error
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
