@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from clawjax.config import EngineConfig, LaunchConfig, ModelConfig, SglangConfig
+from clawjax.config.checks import require
+from clawjax.config.hosts import is_loopback
 from clawjax.engine.sglang.engine import SglangEngine
 from clawjax.engine.sglang.http import Connections, ServerClient
 from clawjax.engine.sglang.launch import Launched, server_url
@@ -123,6 +125,11 @@ async def _launch(
     launched: list[Launched],
     api_key: str | None,
 ) -> None:
+    require(
+        not config.servers or is_loopback(config.host) or api_key is not None,
+        f"engine.sglang.launch.host={config.host} opens the servers to others, who need no key: "
+        "set the variable of engine.sglang.api_key_env, or use 127.0.0.1",
+    )
     for index in range(config.servers):
         server = pool.servers[index]
         one = Launched(

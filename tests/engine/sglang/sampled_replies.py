@@ -131,6 +131,7 @@ async def engine_of(
     logs: Path = Path("/nonexistent"),
     engine: EngineConfig | None = None,
     revision: str | None = None,
+    api_key: str | None = "secret",
     **sglang: object,
 ) -> AsyncIterator[SglangEngine]:
     opened = await start_engine(
@@ -141,7 +142,7 @@ async def engine_of(
         base_id="tiny",
         new_courier=courier,
         store=store,
-        api_key="secret",
+        api_key=api_key,
         logs=logs,
     )
     try:

@@ -128,6 +128,13 @@ async def test_a_key_is_handed_to_servers_and_stands_in_no_log(tmp_path, caplog)
         LaunchConfig(servers=1, options=["--api-key", "hunter2"])
 
 
+async def test_servers_that_others_reach_need_a_key(tmp_path):
+    opened = launching(*SERVER, host="0.0.0.0")
+    with pytest.raises(ConfigError, match=r"launch\.host=0\.0\.0\.0 opens the servers to others"):
+        async with engine_of(engine=opened, logs=tmp_path, api_key=None):
+            pass
+
+
 def arguments_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
