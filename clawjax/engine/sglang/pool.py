@@ -104,6 +104,8 @@ class Server:
     """Who brings it weights; None: nobody has yet."""
     has_adapters: bool = False
     """Whether a version is an adapter beside the base model, which a request names."""
+    adapter_root: str | None = None
+    """From where the newest of them was loaded."""
     context_length: int | None = None
     """As it says itself."""
     dialect: Dialect = field(default_factory=Dialect)

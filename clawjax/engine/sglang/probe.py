@@ -61,6 +61,8 @@ class Facts(NamedTuple):
     """None: it knows no versions."""
     dialect: Dialect
     logprobs_of: LogprobsOf
+    adapters: Mapping[str, str]
+    """Names of LoRA adapters that it lists, and from where they were loaded."""
 
 
 async def probe(client: ServerClient, expected: Expected, *, timeout_s: float) -> Facts:
@@ -116,6 +118,7 @@ async def _probe(client: ServerClient, expected: Expected, timeout_s: float) -> 
             low_priority_first=bool(server_info.get("schedule_low_priority_values_first")),
         ),
         logprobs_of=logprobs_of,
+        adapters=_adapters(models),
     )
 
 
@@ -165,6 +168,13 @@ class _Asking(NamedTuple):
 def _served(models: Mapping[str, Any]) -> Mapping[str, Any]:
     entries = models.get("data")
     return entries[0] if isinstance(entries, list) and entries else {}
+
+
+def _adapters(models: Mapping[str, Any]) -> Mapping[str, str]:
+    """SGLang lists them beside the model, as its children."""
+    entries = models.get("data")
+    listed = entries if isinstance(entries, list) else []
+    return {str(each["id"]): str(each["root"]) for each in listed if each.get("parent")}
 
 
 def _software(server_info: Mapping[str, Any]) -> str:

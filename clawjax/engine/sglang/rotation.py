@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from clawjax.config import SglangConfig
+from clawjax.engine.sglang.delivery_plan import adapter_name
 from clawjax.engine.sglang.failures import RefusedError
 from clawjax.engine.sglang.http import ServerClient
 from clawjax.engine.sglang.pool import UNNAMED, Courier, Pool, Server
@@ -168,12 +169,11 @@ class Rotation:
         facts = await probe(server.client, self._expected, timeout_s=self._config.call_timeout_s)
         server.dialect, server.logprobs_of = facts.dialect, facts.logprobs_of
         server.context_length = facts.context_length
-        is_as_confirmed = (
-            server.version is not None
-            and facts.weight_version is not None
-            and facts.weight_version == server.word
-            and not server.has_adapters
-        )
+        is_same = facts.weight_version is not None and facts.weight_version == server.word
+        if server.has_adapters:  # one that was started anew has none
+            name = adapter_name(server.version or 0)
+            is_same = name is not None and facts.adapters.get(name) == server.adapter_root
+        is_as_confirmed = server.version is not None and is_same
         if not is_as_confirmed:
             is_untold = facts.weight_version in (UNNAMED, "0")
             never_had_any = facts.weight_version is None and not server.version
@@ -227,6 +227,7 @@ class Rotation:
         courier = server.courier or self._new_courier()
         server.courier = courier
         delivered = await courier.deliver(server.client, weights, server.confirm)
-        server.has_adapters = server.has_adapters or delivered.lora_path is not None
+        if delivered.lora_path is not None:
+            server.has_adapters, server.adapter_root = True, str(weights.path.absolute())
         server.confirm(weights.version)
         server.word = await ask_weight_version(server.client, timeout_s=self._config.call_timeout_s)

@@ -70,6 +70,8 @@ class ScriptedServer:
     aborted: list[str] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
+    adapters: dict[str, str] = field(default_factory=dict)
+    loads: list[str] = field(default_factory=list)
     running: int = 0
     port: int = 0
     tokenizer: ChatTokenizer = field(default_factory=tiny_tokenizer)
@@ -120,6 +122,7 @@ class ScriptedServer:
             ("/update_weights_from_disk", self._update),
             ("/pause_generation", self._pause),
             ("/continue_generation", self._unpause),
+            ("/load_lora_adapter", self._load_adapter),
         ]
         if self.has_extras:
             routes += [("/v1/models", self._models), ("/v1/chat/completions", self._chat)]
@@ -144,7 +147,17 @@ class ScriptedServer:
         return JSONResponse({"version": "0.5.9", "context_length": self.context})
 
     async def _models(self, _: Request) -> Response:
-        return JSONResponse({"data": [{"id": self.model, "max_model_len": self.context}]})
+        adapters = [
+            {"id": name, "root": path, "parent": self.model} for name, path in self.adapters.items()
+        ]
+        model = {"id": self.model, "max_model_len": self.context}
+        return JSONResponse({"data": [model, *adapters]})
+
+    async def _load_adapter(self, request: Request) -> Response:
+        body = await request.json()
+        self.loads.append(body["lora_name"])
+        self.adapters[body["lora_name"]] = body["lora_path"]
+        return JSONResponse({"success": True, "loaded_adapters": self.adapters})
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -11,6 +11,7 @@ from sampled_replies import (
     PROMPT,
     TOKENIZER,
     Collected,
+    Delivered,
     DiskCourier,
     collect,
     engine_of,
@@ -20,6 +21,7 @@ from sampled_replies import (
 )
 from scripted_server import Fault, ScriptedServer
 
+from clawjax.engine.sglang.delivery_plan import adapter_name
 from clawjax.engine.sglang.pool import affinity
 from clawjax.errors import ConfigError, EngineError, StoreError, WireError
 from clawjax.protocols import ScoreRequest
@@ -467,6 +469,41 @@ async def test_a_server_started_anew_unseen_is_not_believed(server):
         server.weight_version = "7"  # nobody has looked since
         assert set((await collect(engine, request())).versions) == {4}
     assert [update["weight_version"] for update in server.updates] == ["4", "4"]
+
+
+class AdapterCourier:
+    """Loads adapters as SGLang takes them, and asks for the newest."""
+
+    def __init__(self):
+        self._newest = 0
+
+    async def deliver(self, client, weights, on_version):
+        name = adapter_name(weights.version)
+        if name is not None:
+            body = {"lora_name": name, "lora_path": str(weights.path)}
+            await client.call("POST", "/load_lora_adapter", body, timeout_s=2.0)
+        self._newest = weights.version
+        return Delivered(lora_path=name)
+
+    @contextmanager
+    def asked(self):
+        yield self._newest
+
+
+async def test_a_server_that_was_lost_for_a_moment_keeps_its_adapters(server):
+    async with engine_of(server, courier=AdapterCourier) as engine:
+        await engine.swap(weights(4))
+        server.health = 500
+        await until(lambda: not engine._pool.serving)
+        server.health = 200
+        assert set((await collect(engine, request())).versions) == {4}
+        assert server.loads == [adapter_name(4)]
+        server.adapters.clear()  # started anew
+        server.health = 500
+        await until(lambda: not engine._pool.serving)
+        server.health = 200
+        assert set((await collect(engine, request())).versions) == {4}
+        assert server.loads == [adapter_name(4)] * 2
 
 
 class Store:
