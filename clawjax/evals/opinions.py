@@ -98,8 +98,9 @@ def read_vote(reply: str) -> Vote | None:
 async def judge_episodes(
     episodes: Sequence[Episode], store: EpisodeStore, asker: Asker, *, votes: int = 1
 ) -> int:
-    """Ask for what is missing; how many opinions were added.
+    """Ask for what is missing; how many opinions were asked for.
 
+    What this judge has said is the newest opinion afterwards, also where another was asked since.
     An episode that broke down is not judged: it is unscored, and there is nothing to agree with.
 
     Args:
@@ -111,16 +112,20 @@ async def judge_episodes(
     Raises:
         EngineError: the judge does not answer.
     """
-    held = {key: line for key, line in _held(store).items() if line["judge"] == asker.model}
+    newest, own = _held(store), _held(store, judge=asker.model)
     added = 0
     appender = JsonlAppender(store.folder / _FILE)
     try:
         for task, trajectory, score in episodes:
             prompt = judge_prompt(task.instruction, trajectory)
             digest = _digest(f"{_SYSTEM}\n{prompt}\n{votes}")
-            known = held.get((*trajectory.key, trajectory.attempt))
-            is_held = known is not None and known["prompt"] == digest
-            if is_held or effective_outcome(trajectory, score) in UNSCORED:
+            key = (*trajectory.key, trajectory.attempt)
+            known = own.get(key)
+            if effective_outcome(trajectory, score) in UNSCORED:
+                continue
+            if known is not None and known["prompt"] == digest:
+                if newest[key]["judge"] != asker.model:
+                    appender.append(known)
                 continue
             replies = await asker.ask(
                 [prompt] * votes,
@@ -173,10 +178,12 @@ def _told(judge: str, votes: Sequence[dict[str, object]]) -> str:
     return f"{judge}, first of {len(votes)}: {json.dumps(facts)}\n{first['reasoning']}"
 
 
-def _held(store: EpisodeStore) -> dict[tuple[str, int, int], dict]:
+def _held(store: EpisodeStore, judge: str | None = None) -> dict[tuple[str, int, int], dict]:
+    """The newest opinion on each episode, of one judge or of all."""
     return {
         (line["task_id"], line["trial"], line["attempt"]): line
         for line in read_jsonl(store.folder / _FILE)
+        if judge in (None, line["judge"])
     }
 
 

@@ -9,7 +9,7 @@ from clawjax.evals.asking import Asker
 from clawjax.evals.harness.runner import Selection, rescore, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.harness.trajectory import AgentTurn
-from clawjax.evals.opinions import judge_episodes, judge_prompt, read_vote
+from clawjax.evals.opinions import judge_episodes, judge_prompt, read_vote, with_opinions
 from clawjax.evals.reporting import write_report
 
 GOOD = (
@@ -34,6 +34,17 @@ def judged(messages):
     if "counter to 4" in asked:
         return "I cannot say. <success></success>"
     return BAD if "counter to 2" in asked else GOOD
+
+
+async def test_a_judge_that_is_asked_after_another_is_not_paid_twice(tmp_path):
+    suite, store = toy_suite(), EpisodeStore(tmp_path)
+    episodes = await run(suite, noop_agent(suite), store, Selection())
+    async with ScriptedEndpoint(judged).serving() as endpoint:
+        one, other = (Asker(endpoint.base_url, name) for name in ("one", "other"))
+        for asker, asked in ((one, 4), (other, 4), (one, 0), (other, 0)):
+            assert await judge_episodes(episodes, store, asker) == asked
+            told = with_opinions(episodes, store)[0].score.judged_because
+            assert told.startswith(f"{asker.model}, first of")
 
 
 async def test_opinions_stand_beside_the_scores_with_their_agreement(tmp_path):
