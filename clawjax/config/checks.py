@@ -33,8 +33,10 @@ def above(name: str, value: float, limit: float) -> None:
 
 
 def finite(name: str, value: float) -> None:
-    """Check one number that is multiplied with, and not a limit."""
-    require(math.isfinite(value), f"{name}={value} is no number to multiply with: use a finite one")
+    """Check that a number, which is multiplied with and no limit, is not infinite."""
+    require(
+        not math.isinf(value), f"{name}={value} is no number to multiply with: use a finite one"
+    )
 
 
 def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
