@@ -15,7 +15,8 @@ if ! "$PYTHON" -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= 
     echo "Name another one: PYTHON=python3.12 make demo" >&2
     exit 2
 fi
-if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then # not there, or cut off half made
+has_pip() { .venv/bin/python -m pip --version; }
+if ! { has_pip || { .venv/bin/python -m ensurepip && has_pip; }; } >/dev/null 2>&1; then # not there, or half made
     echo "Creating .venv"
     "$PYTHON" -m venv --clear .venv
 fi

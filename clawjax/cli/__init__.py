@@ -20,8 +20,8 @@ __all__ = ["Command", "known_commands", "main"]
 
 _FOLDER = Path(__file__).parent / "commands"
 _UNSATISFIED = 2
-_INTERRUPTED = 130
 """The exit code where arguments cannot be satisfied, as argparse has it."""
+_INTERRUPTED = 130
 
 
 class Command(Protocol):

@@ -22,6 +22,8 @@ __all__ = ["Deduped", "deduped", "shingles", "similarity"]
 
 _WORDS = 3
 """Of a shingle."""
+_ROUNDING = 1e-9
+"""0.55 times 100 is a little more than 55."""
 
 Parts = tuple[frozenset[str], ...]
 """Word triples of a row's prompt and of each of its replies."""
@@ -113,7 +115,7 @@ class _Column:
         rarity = Counter(member for part in column for member in part)
         self._rarest = [
             sorted(part, key=lambda member: (rarity[member], member))[
-                : len(part) - math.ceil(similar * len(part)) + 1
+                : len(part) - math.ceil(similar * len(part) - _ROUNDING) + 1
             ]
             for part in column
         ]

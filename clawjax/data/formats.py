@@ -318,6 +318,8 @@ def _templated(messages: Sequence[Message]) -> list[dict[str, Any]]:
     for call in (call for form in forms for call in form.get("tool_calls", ())):
         with suppress(ValueError, RecursionError):
             found = json.loads(call["function"]["arguments"])
+            # What is no JSON to others (infinity, half of a surrogate pair) stays the text it was.
+            json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
             if isinstance(found, dict):  # a small model may have called with anything
                 call["function"]["arguments"] = found
     return forms

@@ -38,7 +38,7 @@ _INIT_TIMEOUT_S = 15.0
 _FINISH_TIMEOUT_S = 30.0
 _SECRET_WORDS = ("key", "token", "secret", "password")
 _HIDDEN = "***"
-_NOT_SECRET = ("_tokens", "tokens_", "api_key_env")
+_NOT_SECRET = ("_tokens", "tokens_", "api_key_env", "_per_key")
 
 
 def effective_mode(mode: str) -> str:

@@ -50,6 +50,10 @@ __all__ = ["Trial", "conversation", "measured", "run_suite", "trials"]
 _NEUTRAL_TOKENS = 64
 _PROMPTED = "You are a helpful assistant. The user {wish}."
 _LEARNING = ("learner", "objective", "reward")
+_DOORS = (
+    "host", "port", "api_key_env", "allowed_hosts", "allowed_origins", "keep_alive_s", "metrics",
+    "session_idle_s",
+)  # fmt: skip
 _DECIDES = ("settings", "persona_file")
 
 
@@ -128,15 +132,17 @@ def run_suite(configs: Mapping[str, RunConfig]) -> list[dict[str, Any]]:
 def _digest(config: RunConfig, trial: Trial) -> str:
     """sha256 of all settings that decide a result; which trials are chosen does not.
 
-    Nor do the endpoint's doors, or an LLM that no module asks. What is only of use for learning
-    decides nothing where nothing is learnt.
+    Nor do the endpoint's doors, how long a session may rest, or an LLM that no module asks. What is
+    only of use for learning decides nothing where nothing is learnt.
     """
     kept = dataclasses.asdict(config)
     if not config.reward.asking_modules:
         del kept["reward"]["llm_judge"]
     idle = _LEARNING if trial.method in UNTRAINED else ()
-    for group in ("run", "log", "monitor", "agent", "offline", "gateway", *idle):
+    for group in ("run", "log", "monitor", "agent", "offline", *idle):
         del kept[group]
+    for door in _DOORS:
+        del kept["gateway"][door]
     of_tasks = [field.name for field in dataclasses.fields(EpisodesConfig)]
     for choice in ("personas", "methods", "seeds", *of_tasks):
         del kept["suite"][choice]

@@ -66,6 +66,13 @@ def test_calls_are_as_those_who_read_the_shape_want_them(shape):
     assert arguments == (CALL.tool_calls[0].arguments if shape == "sft" else {"what": "moon"})
 
 
+@pytest.mark.parametrize("arguments", ['{"q":"\\ud83d"}', '{"n":1e999}', "[1]", "not json"])
+def test_arguments_that_others_could_not_read_stay_text(arguments):
+    call = replace(CALL, tool_calls=(replace(CALL.tool_calls[0], arguments=arguments),))
+    form = form_of(Rated((USER,), call, 1.0, Provenance.LIVE, tools_json=TOOLS), "kto")
+    assert form["completion"][0]["tool_calls"][0]["function"]["arguments"] == arguments
+
+
 def test_completions_of_ultrafeedback_become_pairs_of_all_that_differ():
     form = {
         "source": "evol_instruct",

@@ -49,6 +49,15 @@ def test_near_repetitions_are_found_by_comparing_few_with_the_same_result_as_com
     assert 1 < len(kept) < 40
 
 
+def test_rows_just_as_similar_as_asked_count_as_alike():
+    words = [f"w{n}" for n in range(101)]
+    rows = [
+        replace(row(" ".join(words[:n])), prompt=(Message("user", "Tell me."),)) for n in (101, 56)
+    ]
+    assert similarity(*map(shingles, rows)) == 0.55
+    assert deduped(rows, similar=0.55).near == 1
+
+
 def test_a_system_prompt_that_all_share_does_not_have_all_compared_with_all(monkeypatch):
     shared = Message("system", " ".join(f"rule{n}" for n in range(400)))
     rows = [

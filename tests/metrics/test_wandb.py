@@ -122,13 +122,13 @@ def test_auto_is_online_only_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_credentials_are_left_out_and_their_namesakes_kept() -> None:
     config = {
-        "a": {"api_key": "x", "api_key_env": "NAME", "max_tokens": 3},
+        "a": {"api_key": "x", "api_key_env": "NAME", "max_tokens": 3, "max_requests_per_key": 5},
         "password": "x", "hf_token": "x", "client_secret": "x", "tokens_total": 4,
         "env": {"SGLANG_KEY": "x", "OMP_NUM_THREADS": "2"},
         "options": ["--api-key", "x", "--admin-api-key=x", "--dtype", "half", "--password"],
     }  # fmt: skip
     assert without_secrets(config) == {
-        "a": {"api_key_env": "NAME", "max_tokens": 3},
+        "a": {"api_key_env": "NAME", "max_tokens": 3, "max_requests_per_key": 5},
         "tokens_total": 4,
         "env": {"OMP_NUM_THREADS": "2"},
         "options": ["--api-key", "***", "--admin-api-key=***", "--dtype", "half", "--password"],

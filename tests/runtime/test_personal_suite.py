@@ -6,12 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clawjax.config import ModelConfig, RunConfig, RunSection, SuiteConfig
+from clawjax.config import GatewayConfig, ModelConfig, RunConfig, RunSection, SuiteConfig
 from clawjax.envs import persona as personas
 from clawjax.errors import ConfigError
 from clawjax.evals.personal_summary import trial_rows
@@ -153,6 +154,29 @@ def test_a_persona_of_ones_own_is_measured_once_in_each_run(
     mine.write_text(mine.read_text().replace("75", "50"))
     with pytest.raises(ConfigError, match=r"mine-base-0\.json was measured with other settings"):
         measure(tmp_path / "two", str(mine))
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_other"),
+    [
+        ({"default_turn_kind": "side"}, True),
+        ({"redact": ["email"]}, True),
+        ({"session_idle_s": 5.0, "port": 1, "api_key_env": "MINE"}, False),
+    ],
+)
+def test_a_trial_is_known_by_what_decides_it(
+    tmp_path: Path, measured: list[str], changes: dict[str, Any], is_other: bool
+) -> None:
+    measure(tmp_path, "formal")
+    config = RunConfig(
+        run=RunSection(name="x", dir=str(tmp_path)),
+        model=ModelConfig(name="tiny", path="random:llama"),
+        suite=SuiteConfig(personas=["formal"], methods=["base"], seeds=[0]),
+        gateway=GatewayConfig(**changes),
+    )
+    with pytest.raises(ConfigError, match="other settings") if is_other else nullcontext():
+        personal_suite.run_suite({"base": config})
+    assert len(measured) == 1
 
 
 def test_personas_whose_trials_would_share_a_name_are_refused() -> None:

@@ -154,6 +154,7 @@ class Launched:
         assert self._process is not None, "start comes first"
         code = await self._process.wait()
         _signal_group(self._process.pid, signal.SIGKILL)  # what it has started holds its port
+        self._process = None  # its number may be somebody else's from now on
         return f"its process has ended with code {code}, see {self.log}"
 
     async def _stop(self) -> None:
@@ -241,5 +242,5 @@ def _require_free(host: str, port: int) -> None:
 def _signal_group(pid: int, number: signal.Signals) -> None:
     try:
         os.killpg(pid, number)
-    except ProcessLookupError:
-        logger.debug("process %d is gone already", pid)
+    except (ProcessLookupError, PermissionError) as error:
+        logger.debug("process %d is gone already: %s", pid, error)
