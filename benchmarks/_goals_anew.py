@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-from dataclasses import asdict
 
-from _result import RESULTS
+from _result import RESULTS, save
 
 
 def main() -> None:
@@ -23,11 +22,7 @@ def main() -> None:
         path = RESULTS / f"{name}.json"
         result = json.loads(path.read_text(encoding="utf-8"))
         goals = importlib.import_module(name).goals(result["rows"])
-        result["goals"] = [asdict(goal) | {"met": goal.met} for goal in goals]
-        text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
-        for goal in goals:
-            print(f"{name}: {goal.name}: {goal.value} {'met' if goal.met else 'NOT MET'}")
+        save(path, result, goals)
 
 
 if __name__ == "__main__":

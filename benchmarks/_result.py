@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clawjax.runtime.provenance import git_sha, versions
 
-__all__ = ["RESULTS", "Goal", "largest", "machine", "smallest", "write_result"]
+__all__ = ["RESULTS", "Goal", "largest", "machine", "save", "smallest", "write_result"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -79,11 +79,15 @@ def write_result(
         "versions": versions(),
         "notes": dict(notes or {}),
         "rows": [dict(row) for row in rows],
-        "goals": [asdict(goal) | {"met": goal.met} for goal in goals],
     }
-    path = RESULTS / f"{name}.json"
+    return save(RESULTS / f"{name}.json", result, goals)
+
+
+def save(path: Path, result: Mapping[str, object], goals: Sequence[Goal]) -> Path:
+    """Write a result with these goals in place of its own, if any, and print them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+    stated = {**result, "goals": [asdict(goal) | {"met": goal.met} for goal in goals]}
+    text = json.dumps(stated, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
     for goal in goals:
         mark = "met" if goal.met else "NOT MET"

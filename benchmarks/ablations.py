@@ -89,7 +89,7 @@ def main() -> None:
         goals=goals(rows, options.only),
         command="python benchmarks/ablations.py"
         + (" --quick" if options.quick else "")
-        + (f" --only {','.join(options.only)}" if is_part else ""),
+        + (f" --only {' '.join(options.only)}" if is_part else ""),
         notes={"style_score": f"held-out share of replies that meet the wish of {PERSONA!r}"},
     )
 

@@ -18,7 +18,6 @@ from clawjax.errors import EngineError
 
 __all__ = ["EndpointChat"]
 
-_MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
 _HEADERS = {"X-Turn-Type": "side", "X-Priority": "2", "X-No-Training": "1"}
 """Where the endpoint is clawjax itself: people come first, and made-up turns are not logged."""
 
@@ -54,16 +53,18 @@ class EndpointChat:
                     max_tokens=config.max_tokens,
                     seed=seed,
                 )
+            choice = completion.choices[0]
+            text, is_cut = choice.message.content, choice.finish_reason == "length"
         except openai.OpenAIError as error:
             msg = f"{config.base_url} gave no reply ({type(error).__name__}): is it running?"
             raise EngineError(msg) from error
-        except _MALFORMED as error:
-            raise EngineError(self._strange(error)) from error
-        try:
-            choice = completion.choices[0]
-            text, is_cut = choice.message.content, choice.finish_reason == "length"
-        except _MALFORMED as error:  # of an error that came with status 200, or of another API
-            raise EngineError(self._strange(error)) from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # An error that came with status 200, or the answer of another API.
+            msg = (
+                f"{config.base_url} gave no chat completion ({type(error).__name__}): does its "
+                "address end with /v1?"
+            )
+            raise EngineError(msg) from error
         if is_cut:
             msg = f"a reply was cut off: raise synthesis.max_tokens, which is {config.max_tokens}"
             raise EngineError(msg)
@@ -71,12 +72,6 @@ class EndpointChat:
             msg = f"{config.base_url} gave an empty reply"
             raise EngineError(msg)
         return text
-
-    def _strange(self, error: Exception) -> str:
-        return (
-            f"{self._config.base_url} gave no chat completion ({type(error).__name__}): does its "
-            "address end with /v1?"
-        )
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -81,15 +81,14 @@ def _versions(episodes: Sequence[Episode]) -> str:
 
 
 def _mcnemar(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any] | None:
-    scored = [[each for each in side if each.score.value is not None] for side in (a, b)]
-    if any(len({each.task.task_id for each in side}) < len(side) for side in scored):
+    solved = [
+        [
+            (task.task_id, is_success(score.value))
+            for task, _, score in side
+            if score.value is not None
+        ]
+        for side in (a, b)
+    ]
+    if any(len(dict(side)) < len(side) for side in solved):
         return None
-    return mcnemar(*map(_solved, scored))._asdict()
-
-
-def _solved(episodes: Sequence[Episode]) -> dict[str, bool]:
-    return {
-        task.task_id: is_success(score.value)
-        for task, _, score in episodes
-        if score.value is not None
-    }
+    return mcnemar(*map(dict, solved))._asdict()

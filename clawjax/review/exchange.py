@@ -47,6 +47,9 @@ __all__ = [
 ]
 
 FORMAT = "clawjax.review/1"
+_MALFORMED = (
+    ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
 
 
 def lines(
@@ -79,9 +82,6 @@ def described(judged: JudgedTurn, reasons: Sequence[str]) -> dict[str, Any]:
     }
 
 
-_MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
-
-
 def read_lines(texts: Iterable[str], *, now: float) -> Iterator[Label]:
     """The labels in a file's lines; lines that wait for one are passed over.
 
@@ -93,7 +93,7 @@ def read_lines(texts: Iterable[str], *, now: float) -> Iterator[Label]:
             continue
         try:
             label = read_label(json.loads(text), now=now)
-        except (*_MALFORMED, OverflowError, RecursionError) as error:
+        except _MALFORMED as error:
             msg = f"line {number} is no review ({error}): see the format in docs/review.md"
             raise LogError(msg) from error
         if label is not None:

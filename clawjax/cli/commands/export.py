@@ -11,9 +11,8 @@ which tools were called: their steps with results, labels and who gave these, an
 place of ours: `{"messages": [...], "tools": [...]}`, as OpenAI's fine-tuning and TRL read it, the
 reply last. `preferences` has those edits over what was there before, and replies to the same prompt
 whose scores differ; in the shapes `kto` and `ultrafeedback`, every reply with a score (but for 0 in
-`kto`, which is no thumb). A label by a
-person who was asked counts before a user's thumb, and this before verdicts. These files hold what
-people said.
+`kto`, which is no thumb). A label by a person who was asked counts before a user's thumb, and this
+before verdicts. These files hold what people said.
 """
 
 from __future__ import annotations

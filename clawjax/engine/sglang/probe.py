@@ -174,7 +174,7 @@ def _adapters(models: Mapping[str, Any]) -> Mapping[str, str]:
     """SGLang lists them beside the model, as its children."""
     entries = models.get("data")
     listed = entries if isinstance(entries, list) else []
-    return {str(each["id"]): str(each["root"]) for each in listed if each.get("parent")}
+    return {str(each.get("id")): str(each.get("root")) for each in listed if each.get("parent")}
 
 
 def _software(server_info: Mapping[str, Any]) -> str:
