@@ -43,7 +43,7 @@ async def test_an_answer_that_is_no_json_is_text(client):
 
 async def test_refusals_keep_status_and_words(client):
     with pytest.raises(RefusedError, match="answered 404: Not Found") as caught:
-        await client.call("POST", "/load_lora_adapter", {}, timeout_s=1.0)
+        await client.call("POST", "/nothing_there", {}, timeout_s=1.0)
     assert (caught.value.status, caught.value.words) == (404, "Not Found")
 
 
