@@ -8,6 +8,7 @@ key, which is a digest).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from statistics import fmean
 from typing import NamedTuple, Protocol
 
@@ -125,10 +126,11 @@ def preferred(log: LoggedTurns) -> list[Preference]:
     return [*corrected(log), *revised(log), *preferences_of(list(rated_of(log)))]
 
 
-def praised(log: LoggedTurns, *, min_score: float = 0.0) -> list[Rated]:
+def praised(log: LoggedTurns, *, min_score: float = 0.0) -> Iterator[Rated]:
     """Replies worth imitating: with a higher score, or written by users or judges themselves."""
-    written = (
-        Rated(
+    yield from (rated for rated in rated_of(log) if rated.score > min_score)
+    for pair in chain(corrected(log), revised(log)):
+        yield Rated(
             prompt=pair.prompt,
             reply=pair.chosen,
             score=1.0,
@@ -137,9 +139,6 @@ def praised(log: LoggedTurns, *, min_score: float = 0.0) -> list[Rated]:
             source=pair.source,
             tools_json=pair.tools_json,
         )
-        for pair in (*corrected(log), *revised(log))
-    )
-    return [*(rated for rated in rated_of(log) if rated.score > min_score), *written]
 
 
 def _is_usable(turn: Turn) -> bool:
