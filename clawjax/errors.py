@@ -2,6 +2,7 @@
 
     ClawError
     ├── ConfigError    the configuration cannot run; raised at start-up, exit code 2
+    │   └── UnavailableError   this machine lacks what it needs
     ├── WireError      the client's fault; becomes an OpenAI-shaped 4xx response
     ├── EngineError    generation failed or weights were refused
     ├── RewardError    a judge gave no usable verdict; becomes an abstention
@@ -32,6 +33,7 @@ __all__ = [
     "ReviewError",
     "RewardError",
     "StoreError",
+    "UnavailableError",
     "WireError",
 ]
 

@@ -1,6 +1,6 @@
 """JSON schemas of agents' tools: what is wrong with a value, and which types one may have.
 
-Values are held against `type`, `enum`, `required`, `properties`, `items` and
+Values are held against `type`, `enum`, `const`, `required`, `properties`, `items` and
 `additionalProperties: false` alone. Types are looked for behind references and in alternatives,
 too. A keyword whose own value is malformed is not looked at.
 """
@@ -54,6 +54,8 @@ def schema_problem(value: Any, schema: Any, where: str = "arguments") -> str | N
     allowed = schema.get("enum")
     if isinstance(allowed, list) and value not in allowed:
         return f"{where}={value!r:.60} is none of {allowed}"
+    if "const" in schema and value != schema["const"]:
+        return f"{where}={value!r:.60} is not {schema['const']!r:.60}"
     if isinstance(value, dict):
         return _object_problem(value, schema, where)
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping | bool):

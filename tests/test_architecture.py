@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,23 @@ def test_files_hold_one_idea():
         if (lines := path.read_text().count("\n")) > 400
     }
     assert not long
+
+
+@cache
+def public_names(path: Path) -> frozenset[str]:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return frozenset(ast.literal_eval(node.value))
+    return frozenset()
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.name))
+def test_what_is_imported_from_a_module_is_public_there(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("clawjax."):
+            continue
+        source = ROOT.joinpath(*node.module.split("."))
+        if source.is_dir():
+            continue  # a package: its modules, or what its __init__ names
+        public = public_names(source.with_suffix(".py"))
+        assert {alias.name for alias in node.names} <= public, f"of {node.module}"

@@ -32,8 +32,10 @@ def test_what_is_wrong_with_a_value_is_named(value, problem):
 @pytest.mark.parametrize(
     "schema",
     [
+        None,
         True,
         {},
+        {"$ref": "#/elsewhere"},
         {"properties": {"a": True}},
         {"properties": None, "required": None, "enum": None, "items": None, "type": None},
         {"enum": {"a": 1}, "required": "a", "properties": ["a"], "type": 3},
@@ -47,6 +49,13 @@ def test_odd_schemas_refuse_nothing(schema):
 def test_a_schema_may_forbid():
     assert "arguments.a may not be there" in schema_problem({"a": 1}, {"properties": {"a": False}})
     assert "[0] may not be there" in schema_problem([1], {"items": False})
+
+
+def test_a_constant_and_a_choice_within_an_array():
+    schema = {"properties": {"a": {"items": {"enum": ["y"]}}, "b": {"const": 1}}}
+    assert schema_problem({"a": ["y"], "b": 1.0}, schema) is None
+    assert "arguments.a[0]='x' is none of" in schema_problem({"a": ["x"]}, schema)
+    assert "arguments.b=2 is not 1" in schema_problem({"b": 2}, schema)
 
 
 def test_whole_numbers_are_the_same_within_objects_and_arrays():

@@ -56,7 +56,7 @@ from clawjax.review.queue import ReviewQueue
 
 __all__ = ["GatewayDeps", "create_app"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def _nothing() -> Mapping[str, object]:
@@ -299,4 +299,4 @@ async def _close_idle_sessions(collector: Collector) -> NoReturn:
         try:
             await collector.run_idle_closer()
         except Exception:
-            _log.exception("idle sessions stay open for now")
+            logger.exception("idle sessions stay open for now")

@@ -42,7 +42,7 @@ from clawjax.records import (
 
 __all__ = ["Collector", "Visit"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _REBUILT_TURNS = 4096
 _LONGEST_TICK_S = 30.0
@@ -206,7 +206,7 @@ class Collector:
         try:
             await self._keep(visit, turn, link, [turn, link, outcome])
         except LogError as error:
-            _log.error("cancelled turn %s is not in the log: %s", turn.turn_id, error)
+            logger.error("cancelled turn %s is not in the log: %s", turn.turn_id, error)
 
     async def close_session(self, scope: str, session_id: str) -> None:
         """Nothing more will come: tell the judges about the turns nobody reacted to.
@@ -239,7 +239,7 @@ class Collector:
                     self._tree.remove(node)
                     self.sessions.tidy(node.session)
         except LogError as error:
-            _log.error("what was forgotten is remembered for now: %s", error)
+            logger.error("what was forgotten is remembered for now: %s", error)
 
     def _remember(self, logged: JudgedTurn, link: Link) -> None:
         turn, kinds = logged.turn, {state.kind for state in logged.next_states}
@@ -259,7 +259,7 @@ class Collector:
         try:
             await _finish(self._log.append, *closed)
         except LogError as error:
-            _log.error("%d turns stay open until the next start: %s", len(turn_ids), error)
+            logger.error("%d turns stay open until the next start: %s", len(turn_ids), error)
             return
         self._on_linked()
 
@@ -283,11 +283,11 @@ class Collector:
             raise
 
     async def _report_shape(self, shape: str) -> None:
-        _log.info("a request that no rule of linking explains: %s", shape)
+        logger.info("a request that no rule of linking explains: %s", shape)
         try:
             await _finish(self._log.count, _UNKNOWN_SHAPES)
         except LogError as error:
-            _log.error("an unknown shape is not counted: %s", error)
+            logger.error("an unknown shape is not counted: %s", error)
 
     async def _keep(
         self, visit: Visit, turn: Turn, link: Link, records: Sequence[Turn | Link | Outcome]
@@ -320,7 +320,7 @@ class Collector:
         try:
             await self._close(turns)
         except LogError as error:
-            _log.error("%d turns stay open for now: %s", len(turns), error)
+            logger.error("%d turns stay open for now: %s", len(turns), error)
 
     async def _close(self, turns: Sequence[Node]) -> None:
         if not turns:

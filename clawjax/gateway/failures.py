@@ -18,7 +18,7 @@ from clawjax.gateway.dialects.anthropic_reply import failure_body
 
 __all__ = ["StreamAborted", "exception_handlers", "failure_response", "report"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _ANTHROPIC_PREFIX = "/v1/messages"
 
@@ -54,9 +54,9 @@ def report(what: str, error: Exception) -> None:
     """
     if isinstance(error, ClawError | TimeoutError):
         if failure_of(error).status >= 500:
-            _log.error("%s failed: %s", what, error or type(error).__name__)
+            logger.error("%s failed: %s", what, error or type(error).__name__)
     else:
-        _log.error("%s failed", what, exc_info=error)
+        logger.error("%s failed", what, exc_info=error)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

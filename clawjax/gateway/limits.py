@@ -24,7 +24,7 @@ from clawjax.gateway.wire import reject
 
 __all__ = ["LimitHeaders", "LimitSends", "UnderWay", "check_size"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def check_size(request: ChatRequest, limits: LimitsConfig) -> None:
@@ -121,7 +121,7 @@ class LimitSends:
             except TimeoutError:
                 what = f"{scope['method']} {scope['path']}"
                 msg = f"{what} was broken off: nothing was read for {self._limit_s:.0f} s"
-                _log.warning(msg)
+                logger.warning(msg)
                 raise StreamAborted(msg) from None
 
         await self._app(scope, receive, send_in_time if scope["type"] == "http" else send)

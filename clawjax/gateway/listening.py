@@ -15,7 +15,7 @@ from clawjax.errors import ConfigError
 
 __all__ = ["HEAD_S", "IDLE_S", "http_server", "listen"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 IDLE_S = 120
 """How long a connection may rest. Longer than clients keep theirs (httpx and with it the openai
@@ -121,4 +121,4 @@ async def _let_end(server: uvicorn.Server) -> None:
     if left:
         _, left = await asyncio.wait(left, timeout=_LAST_WORDS_S)
     if left:
-        _log.error("%d requests have not ended within %.0f s", len(left), _LAST_WORDS_S)
+        logger.error("%d requests have not ended within %.0f s", len(left), _LAST_WORDS_S)

@@ -17,7 +17,7 @@ from clawjax.gateway.counting import Counting
 
 __all__ = ["CountRequests"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _COUNTED_PREFIX = "/v1/"
 _REPLY_PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions")
@@ -61,4 +61,4 @@ class CountRequests:
         try:
             await self._counting.add([name] if is_success else [name, "non_2xx"])
         except LogError as error:
-            _log.error("a request is not counted: %s", error)
+            logger.error("a request is not counted: %s", error)

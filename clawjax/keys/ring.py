@@ -16,7 +16,7 @@ from clawjax.keys.key import ALL_ROLES, Key, digest_of, key_of
 
 __all__ = ["ENVIRONMENT", "KeyRing", "environment_key"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "environment"
 """The name of the key that is in an environment variable."""
@@ -101,4 +101,4 @@ class KeyRing:
         self._keys, self._is_unreadable = self._environment, True
         if stamp != self._told:
             self._told = stamp
-            _log.error("no key of the file is good until it can be read: %s", error)
+            logger.error("no key of the file is good until it can be read: %s", error)

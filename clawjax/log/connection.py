@@ -31,6 +31,7 @@ __all__ = [
     "parse_url",
     "queued",
     "reason_of",
+    "schema_held",
     "shown_url",
     "snapshots",
 ]

@@ -22,7 +22,7 @@ from clawjax.metrics.jsonl import JsonlTail
 
 __all__ = ["Assessment", "HackWatch", "Point", "assess"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _PERMUTATIONS = 999
 
@@ -92,7 +92,7 @@ class HackWatch:
         assessment = assess(self.caught_up(), self._config)
         is_alarm = assessment is not None and assessment.is_alarm
         if is_alarm and not self._was_alarm:
-            _log.warning("the reward may be gamed: %s", assessment)
+            logger.warning("the reward may be gamed: %s", assessment)
         self._was_alarm = is_alarm
         return assessment
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 __all__ = ["Mirror", "Mirroring"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _FINISH_TIMEOUT_S = 90.0
 """For beginning, sending the rest and uploading: each of them is bounded by less."""
@@ -96,7 +96,7 @@ class Mirroring:
         self._asked.put(None)
         self._thread.join(self._timeout_s)
         if self._thread.is_alive():
-            _log.warning("the mirror of the metrics is stuck: what it lacks is in metrics.jsonl")
+            logger.warning("the mirror of the metrics is stuck: what it lacks is in metrics.jsonl")
             if self._mirror is not None:
                 self._mirror.abandon()
 
@@ -117,4 +117,4 @@ class Mirroring:
             while mirror is not None and (asked := self._next()) is not None:
                 asked(mirror)
         except Exception:
-            _log.exception("metrics are not mirrored any more: metrics.jsonl has them all")
+            logger.exception("metrics are not mirrored any more: metrics.jsonl has them all")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _export(options)
     except (ConfigError, StoreError) as error:
-        _logger.error("%s", error)
+        logger.error("%s", error)
         return 2
     return 0
 
@@ -72,7 +72,7 @@ def _export(options: argparse.Namespace) -> None:
         export_adapter(options.out, adapter, config, model.base_id)
     else:
         export_merged(options.out, model, _trained(model, options.weights))
-    _logger.info("written to %s", options.out)
+    logger.info("written to %s", options.out)
 
 
 def _require_own(weights: Path, base_id: str) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clawjax.models.transformer import Params
 
 __all__ = [
+    "DEFAULT_MODEL",
     "LoadedModel",
     "Source",
     "default_model_file",

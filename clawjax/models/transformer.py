@@ -22,7 +22,9 @@ from clawjax.models.rope import apply_rope
 
 __all__ = [
     "Attend",
+    "DecoderLayer",
     "Params",
+    "RMSNorm",
     "Transformer",
     "causal_attention",
     "causal_mask",

@@ -17,7 +17,7 @@ from clawjax.json_schema import schema_problem
 from clawjax.log.reaction import is_call_error
 from clawjax.records import Message, ToolCall
 
-__all__ = ["Evidence", "TestCounts", "evidence_of", "exit_code", "test_counts"]
+__all__ = ["Evidence", "TestCounts", "count_tests", "evidence_of", "exit_code"]
 
 MAX_CHARS = 20_000
 """Of longer results the start and the end are read."""
@@ -97,7 +97,7 @@ def evidence_of(
     parts = [] if call is None else list(_parts(call.arguments))
     commands = [part.command for part in parts]
     is_check = any(_CHECK.search(command) for command in commands)
-    counts = test_counts(text) if is_check else None
+    counts = count_tests(text) if is_check else None
     if counts is not None and counts.failed:
         share = counts.passed / (counts.passed + counts.failed)
         return Evidence(share / 2 - 1, f"{counts.failed} tests fail")
@@ -118,7 +118,7 @@ def evidence_of(
     return Evidence(None, "nothing is proven")
 
 
-def test_counts(text: str) -> TestCounts | None:
+def count_tests(text: str) -> TestCounts | None:
     """Tests passed and failed, as pytest, unittest, cargo, go, jest and mocha count them.
 
     Where a text has the forms of several, one that tells of failures counts: what a program prints
@@ -168,8 +168,6 @@ def _summed(counts: list[tuple[str, str]]) -> TestCounts | None:
 
 
 _COUNTERS = (_cargo_counts, _unittest_counts, _go_counts, _jest_counts, _line_counts)
-
-test_counts.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def exit_code(text: str) -> int | None:

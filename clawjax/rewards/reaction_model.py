@@ -22,7 +22,7 @@ from clawjax.rewards.language import detect_language
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["HEAD_PATH", "PROJECTIONS", "Reaction", "ReactionModel", "write_head"]
+__all__ = ["HEAD_PATH", "PROJECTIONS", "UNKNOWN", "Reaction", "ReactionModel", "write_head"]
 
 HEAD_PATH = Path(__file__).parent / "data" / "reaction_model.safetensors"
 PROJECTIONS = (

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from clawjax.config import ProcessConfig, StepAspect
+from clawjax.json_schema import schema_problem
 from clawjax.records import ToolCall
 from clawjax.rewards.episode import Called, Episode, arguments_of, key_of
-from clawjax.rewards.schemas import violations
 
 __all__ = ["against_reference", "step_labels"]
 
@@ -60,7 +60,7 @@ def call_arguments(episode: Episode, config: ProcessConfig) -> float | None:
     def label(called: Called) -> float:
         arguments = arguments_of(called.call)
         schema = (episode.tools or {}).get(called.call.name)
-        is_fit = arguments is not None and not any(violations(arguments, schema))
+        is_fit = arguments is not None and schema_problem(arguments, schema) is None
         is_refused = _is_error(called, config) and not _is_order_error(called, config)
         return 1.0 if is_fit and not is_refused else -1.0
 

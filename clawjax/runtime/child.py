@@ -34,7 +34,7 @@ __all__ = [
     "run_child",
 ]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 PARENT_PID = "CLAWJAX_PARENT_PID"
 """Environment variable by which a supervisor tells its children who it is."""
@@ -80,7 +80,7 @@ def run_child(body: Callable[[RunConfig, RunPaths], None]) -> None:
     except (LogError, StoreError) as error:
         _end(str(error), EXIT_STORAGE)
     except Exception as error:
-        _log.error("this process ends", exc_info=error)
+        logger.error("this process ends", exc_info=error)
         # The text of an unexpected one may be anything, and of a client's fault what it has said.
         is_told = isinstance(error, ClawError) and not isinstance(error, WireError)
         name = type(error).__name__
@@ -96,13 +96,13 @@ def log_what_nobody_catches() -> None:
     def in_thread(told: threading.ExceptHookArgs) -> None:
         if told.exc_value is not None and not isinstance(told.exc_value, SystemExit):
             name = None if told.thread is None else told.thread.name
-            _log.error("thread %s has ended", name, exc_info=told.exc_value)
+            logger.error("thread %s has ended", name, exc_info=told.exc_value)
 
     def in_destructor(told: sys.UnraisableHookArgs) -> None:
-        _log.error("an exception could not be raised", exc_info=told.exc_value)
+        logger.error("an exception could not be raised", exc_info=told.exc_value)
 
     def in_main(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
-        _log.critical("this process ends", exc_info=error)
+        logger.critical("this process ends", exc_info=error)
 
     threading.excepthook, sys.unraisablehook, sys.excepthook = in_thread, in_destructor, in_main
 
@@ -110,7 +110,7 @@ def log_what_nobody_catches() -> None:
 def _end(words: str, code: int) -> NoReturn:
     """Leave; the last line of the log is what the supervisor tells."""
     if _log_format() is JsonLines:
-        _log.error("%s", words)
+        logger.error("%s", words)
     else:
         sys.stderr.write(f"{words}\n")
     sys.exit(code)

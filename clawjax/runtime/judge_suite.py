@@ -44,7 +44,7 @@ __all__ = [
     "suite_turns",
 ]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -172,7 +172,7 @@ async def _ask(reward: Reward, item: LabelledTurn, timeout_s: float) -> tuple[Ve
         async with asyncio.timeout(timeout_s):
             return await reward.judge(item.turn, item.next_state), False
     except Exception as error:
-        _log.warning("%s on %s failed: %r", reward.name, item.turn_id, error)
+        logger.warning("%s on %s failed: %r", reward.name, item.turn_id, error)
         why = f"failed: {error!r}"
         return Verdict(item.turn_id, reward.name, None, time.time(), explanation=why), True
 

@@ -17,7 +17,7 @@ from clawjax.runtime.patience import Patience
 
 __all__ = ["Keeper"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _STORAGE_WAIT_S = 5.0
 """A place on disk that failed is tried again after so long at most."""
@@ -76,11 +76,11 @@ class Keeper:
         detail = None if is_storage else error
         if wait_s is None:
             reason = f"{name} failed {patience.restarts + 1} times, the rest goes on: {reason}"
-            _log.error("%s", reason, exc_info=detail)
+            logger.error("%s", reason, exc_info=detail)
             self._troubles[name] = self._told("stopped", patience, reason)
             return None
         wait_s = min(wait_s, _STORAGE_WAIT_S) if is_storage else wait_s
-        _log.error("%s begins again in %.0f s: %s", name, wait_s, reason, exc_info=detail)
+        logger.error("%s begins again in %.0f s: %s", name, wait_s, reason, exc_info=detail)
         self._troubles[name] = self._told("restarting", patience, reason)
         return wait_s
 

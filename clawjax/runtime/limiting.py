@@ -16,7 +16,7 @@ from clawjax.metrics.jsonl import set_aside
 
 __all__ = ["last_lines", "limit_logs"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _END_BYTES = 65_536
 """More than the last lines of a log that anybody wants to see."""
@@ -30,7 +30,7 @@ def limit_logs(folder: Path, max_bytes: int) -> None:
         try:
             _empty(path)
         except OSError as error:  # a full disk: the log goes on growing, and so does the run
-            _log.warning("%s cannot be set aside: %s", path, error)
+            logger.warning("%s cannot be set aside: %s", path, error)
 
 
 def last_lines(path: Path, count: int) -> str:

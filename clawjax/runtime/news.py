@@ -9,7 +9,7 @@ from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["WeightNews"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class WeightNews:
@@ -28,7 +28,7 @@ class WeightNews:
             versions = self._store.versions(after=self._newest)
             rollbacks = self._store.rollbacks()[self._rollbacks :]
         except StoreError as error:
-            _log.warning("no news of versions: %s", error)
+            logger.warning("no news of versions: %s", error)
             return []
         self._newest = max((version.version for version in versions), default=self._newest)
         self._rollbacks += len(rollbacks)

@@ -16,7 +16,7 @@ from clawjax.weights.disk import lock
 
 __all__ = ["RunPaths", "note_json", "read_json", "write_json"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _LOCK_POLL_S = 0.2
 
@@ -139,7 +139,7 @@ def note_json(path: Path, value: Mapping[str, Any]) -> None:
     try:
         write_json(path, value)
     except OSError as error:
-        _log.warning("%s is out of date: %s", path, error)
+        logger.warning("%s is out of date: %s", path, error)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -149,5 +149,5 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError:
-        _log.warning("%s is not readable and counts as empty", path)
+        logger.warning("%s is not readable and counts as empty", path)
         return {}

@@ -41,7 +41,7 @@ from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["serve"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _REFRESH_SHARE = 20
@@ -193,7 +193,7 @@ async def _retain(log: SqlTurnLog, days: float | None) -> None:
         now = time.time()
         gone = await asyncio.to_thread(forget, log, now=now, before=now - days * _DAY_S)
         if gone.turn_ids:
-            _log.info("%d turns are older than %g days: forgotten", len(gone.turn_ids), days)
+            logger.info("%d turns are older than %g days: forgotten", len(gone.turn_ids), days)
         await asyncio.to_thread(lose_ids, log, before=now - _HELD_DAYS * _DAY_S)
         await asyncio.sleep(min(_RETENTION_TICK_S, days * _DAY_S))
 
@@ -226,7 +226,7 @@ async def _gauges(
             next_record = time.monotonic() + config.monitor.interval_s
             monitor.log(_gauge_metrics(engine, *counts))
         if not parent_is_alive():
-            _log.warning("the supervisor is gone: stopping")
+            logger.warning("the supervisor is gone: stopping")
             server.should_exit = True
         await asyncio.sleep(_TICK_S)
 
@@ -236,7 +236,7 @@ def _look(status: Status, log: SqlTurnLog) -> tuple[Counts, dict[str, int]] | No
     try:
         return status.refresh(log), log.counters()
     except LogError as error:
-        _log.error("the counts are out of date: %s", error)
+        logger.error("the counts are out of date: %s", error)
         return None
 
 

@@ -28,7 +28,7 @@ from clawjax.runtime.patience import Patience
 
 __all__ = ["Supervisor"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_S = 60.0
 """How long each process may take to end once it was asked to."""
@@ -153,7 +153,7 @@ class Supervisor:
             try:
                 child.process.wait(timeout_s)
             except subprocess.TimeoutExpired:
-                _log.warning("%s did not stop within %.0f s: killing it", name, timeout_s)
+                logger.warning("%s did not stop within %.0f s: killing it", name, timeout_s)
                 child.process.kill()
                 self._await_killed(child, name, timeout_s)
 
@@ -162,7 +162,7 @@ class Supervisor:
             child.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             # The kernel holds it: the others are stopped all the same.
-            _log.error("%s (process %d) is killed and does not end", name, child.process.pid)
+            logger.error("%s (process %d) is killed and does not end", name, child.process.pid)
 
     def stop_all(self) -> None:
         """End every child: who asks first, who answers, who learns last."""
@@ -190,7 +190,7 @@ class Supervisor:
         child.due_at = self.clock() + wait_s
         child.state, child.reason = "restarting", self._last_words(child, code)
         number = child.patience.restarts
-        _log.warning(
+        logger.warning(
             "%s ended with code %s: restart %d in %.0f s", child.name, code, number, wait_s
         )
         if is_storage:
@@ -212,7 +212,7 @@ class Supervisor:
         """It is not started again; say so where people look."""
         child.is_restarted = False
         child.state, child.reason = "stopped", notice
-        _log.error("%s", notice)
+        logger.error("%s", notice)
         self.notices.append(notice)
         self._note()
 

@@ -41,7 +41,7 @@ from clawjax.weights.disk import replace_file
 
 __all__ = ["DIALOGUES", "ROWS", "held_out_prompts", "synthesize", "synthesized"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 DIALOGUES = "dialogues.jsonl"
 ROWS = "synthetic.jsonl"
@@ -170,7 +170,7 @@ async def _attempt(plan: Plan, chat: Chat, config: SynthesisConfig) -> Dialogue 
     try:
         return await play(plan, chat, turns=config.turns, with_plain=config.form == "preferences")
     except EngineError as error:
-        _log.warning("%s: %s", plan.source, error)
+        logger.warning("%s: %s", plan.source, error)
         return None
 
 

@@ -28,7 +28,7 @@ from clawjax.runtime.scoring import RunningScore, finish, mirrored_scores, unsco
 
 __all__ = ["check_task_suites", "run_task_suites"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ async def _run(
                     summary = await _one(config, chosen, measured, paths, running)
                 except UnavailableError as missing:
                     lacking[chosen.name] = missing
-                    _log.warning("%s is not played: %s", chosen.name, missing)
+                    logger.warning("%s is not played: %s", chosen.name, missing)
                     continue
                 played.append(chosen)
                 summaries.append(summary)

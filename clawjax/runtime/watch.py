@@ -28,7 +28,7 @@ from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["Watch"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _HEALTH_TIMEOUT_S = 5.0
@@ -127,7 +127,7 @@ class Watch:
         try:
             self._health = (await client.get(self._url)).raise_for_status().json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            _log.debug("no health: %r", error)
+            logger.debug("no health: %r", error)
         self._has_looked.set()
         self._view.update(self._health, self._latest.read())
 

@@ -39,7 +39,7 @@ from clawjax.weights.pointer import Pointer, Rollback, is_left_behind
 
 __all__ = ["DirectoryWeightStore"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _ASIDE = ".aside-"
 _WRITER = ".writer"
@@ -263,7 +263,7 @@ class DirectoryWeightStore:
         """Once, as the same version is looked at again and again."""
         if problem not in self._complaints:
             self._complaints.add(problem)
-            _log.warning("a version is passed over: %s", problem)
+            logger.warning("a version is passed over: %s", problem)
 
     def _newest_served(self) -> WeightVersion | None:
         """What was most likely served, where the pointer does not say."""

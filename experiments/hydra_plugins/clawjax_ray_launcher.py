@@ -18,7 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class RayLauncher(Launcher):
@@ -65,7 +65,7 @@ class RayLauncher(Launcher):
         state = Singleton.get_state()
         pending = []
         for index, overrides in enumerate(job_overrides, start=initial_job_idx):
-            _log.info("#%d: %s", index, " ".join(filter_overrides(overrides)))
+            logger.info("#%d: %s", index, " ".join(filter_overrides(overrides)))
             job = (self._context, self._config, self._task, state, list(overrides), index)
             pending.append(remote.remote(*job))
         return ray.get(pending)

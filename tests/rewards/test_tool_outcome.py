@@ -8,7 +8,7 @@ import pytest
 from clawjax.config import ToolOutcomeConfig
 from clawjax.protocols import Reward
 from clawjax.records import Message, NextState, NextStateKind, ToolCall
-from clawjax.rewards.evidence import exit_code, test_counts
+from clawjax.rewards.evidence import count_tests, exit_code
 from clawjax.rewards.tool_outcome import ToolOutcomeReward
 
 from .reward_records import make_turn, tool_says, user_says
@@ -132,7 +132,7 @@ def test_it_is_a_reward_for_tools_alone():
     ids=lambda value: str(value)[:40],
 )
 def test_the_counts_of_common_test_runners_are_read(text, counts):
-    assert test_counts(text) == counts
+    assert count_tests(text) == counts
 
 
 def test_an_exit_code_is_read_where_it_stands():

@@ -30,7 +30,7 @@ from clawjax.protocols import ScoreRequest
 
 __all__ = ["main"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _KEY_VARIABLE = "CLAWJAX_API_KEY"
 _GRACE_S = 5
@@ -95,7 +95,7 @@ async def _start(launch: Launch, startup: Startup) -> None:
             allows_adapters=launch.allows_adapters,
         )
         startup.complete(backend)
-        _log.info("%s answers on %s:%d", launch.model.name, launch.host, launch.port)
+        logger.info("%s answers on %s:%d", launch.model.name, launch.host, launch.port)
         await asyncio.Event().wait()
     finally:
         await engine.aclose()

@@ -22,7 +22,7 @@ from clawjax.gateway.failures import exception_handlers
 
 __all__ = ["RequireKey", "failure_body", "handlers"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _OPEN_PATHS = ("/health", "/health_generate")
 _MALFORMED = ("invalid_type", "invalid_json")
@@ -87,7 +87,7 @@ def handlers() -> dict[type[Exception], Handler]:
 async def _on_error(request: Request, error: Exception) -> Response:
     status, body = failure_body(error)
     if status >= 500 and status not in (501, 503):
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     headers = {"retry-after": "1"} if status == 503 else None
     return JSONResponse(body, status_code=status, headers=headers)
 

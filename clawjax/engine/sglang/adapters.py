@@ -17,7 +17,7 @@ from clawjax.errors import EngineError
 
 __all__ = ["AdapterShelf"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class AdapterShelf:
@@ -65,7 +65,7 @@ class AdapterShelf:
                 await server.call("POST", "/unload_lora_adapter", body, timeout_s=timeout_s)
             except EngineError as error:
                 self._loaded.add(version)
-                _log.warning("adapter %d stays on its server: %s", version, error)
+                logger.warning("adapter %d stays on its server: %s", version, error)
             else:
                 gone.append(version)
         return tuple(gone)

@@ -41,7 +41,7 @@ from clawjax.weights.manifest import read_manifest, verify
 
 __all__ = ["Delivered", "ask_capability", "deliver"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 OnVersion = Callable[[int | None], None]
 
@@ -233,7 +233,7 @@ async def _flush(server: Calls, mode: Pause, *, timeout_s: float) -> bool:
     try:
         await server.call("POST", "/flush_cache", {}, timeout_s=timeout_s)
     except EngineError as error:
-        _log.debug("cached prefixes stay after a pause by %s: %s", mode, error)
+        logger.debug("cached prefixes stay after a pause by %s: %s", mode, error)
         return False
     return True
 

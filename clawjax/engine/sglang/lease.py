@@ -20,7 +20,7 @@ from clawjax.errors import EngineError
 
 __all__ = ["Calls", "Lease", "continue_generation", "paused"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 
@@ -129,7 +129,7 @@ async def _continue_quietly(server: Calls, timeout_s: float, retry_s: float) -> 
     try:
         await _to_its_end(continue_generation(server, timeout_s=timeout_s, retry_s=retry_s))
     except EngineError as error:
-        _log.error("%s", error)
+        logger.error("%s", error)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, object]) -> None:

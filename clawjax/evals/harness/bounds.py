@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["bounded", "joined", "unbound"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _ROOT = Path("/sys/fs/cgroup")
 _GONE_S = 5.0
@@ -63,7 +63,7 @@ def unbound(groups: list[Path]) -> None:
                 break
             except OSError as error:  # EBUSY: a process is dying
                 if time.monotonic() > deadline:
-                    _log.warning("control group %s is left over: %s", group, error)
+                    logger.warning("control group %s is left over: %s", group, error)
                     break
                 time.sleep(0.02)
             else:
@@ -74,7 +74,7 @@ def _made(group: Path, limits: dict[str, str], pid: int | None) -> bool:
     try:
         group.mkdir()
     except OSError as error:
-        _log.debug("no control group %s: %s", group, error)
+        logger.debug("no control group %s: %s", group, error)
         return False
     try:
         for file, limit in limits.items():
@@ -82,7 +82,7 @@ def _made(group: Path, limits: dict[str, str], pid: int | None) -> bool:
         if pid is not None:
             (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:
-        _log.debug("control group %s cannot be used: %s", group, error)
+        logger.debug("control group %s cannot be used: %s", group, error)
         with contextlib.suppress(OSError):
             group.rmdir()
         return False

@@ -33,7 +33,7 @@ from clawjax.evals.harness.trajectory import (
 
 __all__ = ["play", "shorten"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _TRACE_CHARACTERS = 2000
 
@@ -206,7 +206,7 @@ async def _reply(agent: Agent, episode: _Episode) -> AgentTurn:
     except (ContextLimitReached, AgentFailure):
         raise
     except Exception as error:  # the boundary: a broken agent is an agent error of this episode
-        _log.exception("the agent %s broke down", agent.name)
+        logger.exception("the agent %s broke down", agent.name)
         trace = traceback.format_exc()[-_TRACE_CHARACTERS:]
         raise AgentFailure(f"{type(error).__name__}: {error}\n{trace}") from error
     episode.asked_at = None
@@ -244,7 +244,7 @@ def _read(suite: Suite, turn: AgentTurn, brief: Brief) -> Parsed | FormatError |
     try:
         return suite.parser(turn, brief)
     except Exception as error:  # the boundary: no reply ends more than its own turn
-        _log.exception("%s cannot read a reply", suite.name)
+        logger.exception("%s cannot read a reply", suite.name)
         return FormatError(f"Your reply could not be read ({type(error).__name__}).")
 
 

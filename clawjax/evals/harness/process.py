@@ -30,7 +30,7 @@ from clawjax.evals.harness.trajectory import StepResult, from_json, to_json
 
 __all__ = ["EnvironmentPool", "EnvironmentProcess", "without_secrets"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _MARK = "CLAWJAX_ENVIRONMENT_FOLDER"
@@ -115,7 +115,7 @@ class EnvironmentProcess:
             async with asyncio.timeout(_EXIT_S):
                 await self._process.wait()
         except TimeoutError:
-            _log.warning("what environment worker %d started keeps its pipe", self._process.pid)
+            logger.warning("what environment worker %d started keeps its pipe", self._process.pid)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     def _kill(self) -> None:

@@ -30,7 +30,7 @@ from clawjax.evals.harness.trajectory import Score, Trajectory
 
 __all__ = ["Episode", "Selection", "on_record", "rescore", "run", "score", "select"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _TRACE_CHARACTERS = 2000
 
@@ -162,7 +162,7 @@ async def rescore(suite: Suite, store: EpisodeStore) -> list[Episode]:
         episodes.append(Episode(by_id[each.task_id], each, made))
     if failed:
         told = "%s: %d of %d episodes could not be scored; scores of version %s are kept"
-        _log.warning(told, suite.name, failed, len(episodes), suite.version)
+        logger.warning(told, suite.name, failed, len(episodes), suite.version)
     store.replace_scores(((each.trajectory, each.score) for each in episodes), suite.version)
     return episodes
 
@@ -192,7 +192,7 @@ async def score(suite: Suite, task: Task, trajectory: Trajectory) -> Score:
     try:
         return _checked(await suite.scorer(task, trajectory))
     except Exception as error:  # the boundary: it becomes a scorer error of this episode
-        _log.exception("%s cannot score %s", suite.name, task.task_id)
+        logger.exception("%s cannot score %s", suite.name, task.task_id)
         trace = traceback.format_exc()[-_TRACE_CHARACTERS:]
         return Score(None, error=f"{type(error).__name__}: {error}\n{trace}")
 
@@ -253,7 +253,7 @@ async def _play_all(
             made = await score(suite, task, trajectory)
             store.keep_score(trajectory, made, suite.version)
             told.add(task, trial, made)
-            _log.info("%s %d: %s", task.task_id, trial, trajectory.outcome)
+            logger.info("%s %d: %s", task.task_id, trial, trajectory.outcome)
 
     async with asyncio.TaskGroup() as group:
         for task, trial, attempt in missing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["UNKNOWN", "interval", "render_overview", "render_summary", "table"]
+__all__ = ["UNKNOWN", "Summary", "interval", "render_overview", "render_summary", "table"]
 
 Summary = Mapping[str, Any]
 UNKNOWN = "not known"

@@ -18,7 +18,7 @@ from clawjax.gateway.formats.base import (
 )
 from clawjax.gateway.formats.json_calls import call_list, rescued
 
-__all__ = ["HERMES", "Hermes"]
+__all__ = ["HERMES", "Hermes", "closing"]
 
 _TAG, _END = "<tool_call>", "</tool_call>"
 

@@ -19,7 +19,7 @@ from clawjax.gateway.formats.base import (
 from clawjax.gateway.formats.hermes import closing
 from clawjax.gateway.formats.json_calls import call_list, rescued
 
-__all__ = ["PLAIN_JSON", "PlainJson"]
+__all__ = ["PLAIN_JSON", "PlainJson", "enclosed"]
 
 _FENCE = "```"
 

@@ -29,7 +29,7 @@ from clawjax.metrics.jsonl import JsonlAppender, read_jsonl
 
 __all__ = ["ControllerClient", "SampleOutcome", "TaskOutput", "agent_reply", "run_indices"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SampleIndex = int | str
 Reply = Callable[[Sequence[Mapping[str, str]]], Awaitable[str]]
@@ -130,7 +130,7 @@ class ControllerClient:
             try:
                 response = await _response(output, reply)
             except Exception as error:  # the boundary: the agent's failure is a record
-                _log.warning("%s failed in %s", type(error).__name__, self.name, exc_info=True)
+                logger.warning("%s failed in %s", type(error).__name__, self.name, exc_info=True)
                 return SampleOutcome(error="AGENT_FAILED", info=str(error), output=output)
             body = {"session_id": session, "agent_response": response}
             try:
@@ -147,10 +147,10 @@ class ControllerClient:
         try:
             told = await self._post("cancel", {"session_id": session})
         except httpx.TransportError as error:
-            _log.warning("session %d was not cancelled: %s", session, error)
+            logger.warning("session %d was not cancelled: %s", session, error)
             return
         if told.status_code != _OK:
-            _log.warning("session %d was not cancelled: %s", session, told.text)
+            logger.warning("session %d was not cancelled: %s", session, told.text)
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
         return await self._http.post(path, json=body)

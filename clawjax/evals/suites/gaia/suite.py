@@ -42,7 +42,7 @@ from clawjax.evals.web.chromium import browser_problem
 
 __all__ = ["OPEN", "VERSION", "GaiaOptions", "build", "load"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 VERSION = "2"
 OPEN = Path(__file__).parents[2] / "data" / "gaia_open"
@@ -214,7 +214,7 @@ def _tools(chosen: GaiaOptions) -> list[Tool]:
         msg = f"suite.options.python={chosen.python!r} is unknown: use auto, required or off"
         raise ConfigError(msg)
     if problem is not None:
-        _log.warning("GAIA is played without Python: %s", problem)
+        logger.warning("GAIA is played without Python: %s", problem)
     elif chosen.python != "off":
         about = (
             "Run Python 3 (standard library, no network). Files of this question are in /work, "

@@ -50,7 +50,7 @@ from clawjax.evals.web.grammar import (
 
 __all__ = ["VERSION", "WebArenaOptions", "WebOptions", "build", "build_local"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 VERSION = "2"
 
@@ -130,7 +130,7 @@ def _playable(tasks: Sequence[WebTask], chosen: WebArenaOptions) -> list[WebTask
         msg = f"no task can be played with suite.options.sites={sorted(chosen.sites)} alone"
         raise ConfigError(msg)
     if len(kept) < len(tasks):
-        _log.warning(
+        logger.warning(
             "%d of WebArena's %d tasks are left out: %d need sites that are not there, %d a judge",
             len(tasks) - len(kept),
             len(tasks),

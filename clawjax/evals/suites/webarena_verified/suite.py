@@ -38,7 +38,7 @@ from clawjax.evals.web.grammar import ACTIONS, WEB_TOOLS, read_with_long_answers
 
 __all__ = ["VERSION", "VerifiedOptions", "build", "tasks_of"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 NAME = "webarena_verified"
 VERSION = "2"
@@ -189,7 +189,7 @@ def _playable(records: Sequence[VerifiedTask], chosen: VerifiedOptions) -> list[
         raise ConfigError(msg)
     if len(here) < len(wanted):
         missing = len(wanted) - len(here)
-        _log.warning("%d of %d tasks need sites that are not there", missing, len(wanted))
+        logger.warning("%d of %d tasks need sites that are not there", missing, len(wanted))
     return here
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["NOTHING", "World", "kind_of", "listed"]
+__all__ = ["NOTHING", "OPENABLE", "World", "kind_of", "listed"]
 
 NOTHING = "Nothing happens."
 

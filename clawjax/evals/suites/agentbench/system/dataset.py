@@ -22,7 +22,7 @@ from clawjax.evals.suites.agentbench.system.wording import TOOLS
 
 __all__ = ["inspect_items", "load", "task_of"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ROUNDS = 8
 _AGENT_HOME = "/home/agent"
@@ -87,7 +87,7 @@ def inspect_items(split: str, *, system: str) -> tuple[Task, ...]:
         except FileNotFoundError:
             skipped.append(item["id"])
     if skipped:
-        _log.warning("%d tasks lack files in the package: %s", len(skipped), skipped)
+        logger.warning("%d tasks lack files in the package: %s", len(skipped), skipped)
     return tuple(tasks)
 
 

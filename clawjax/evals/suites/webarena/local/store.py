@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DATA", "World", "changed_rows"]
+__all__ = ["DATA", "Row", "World", "changed_rows"]
 
 DATA = Path(__file__).parents[3] / "data" / "web_local"
 """Schema, first rows and tasks."""
