@@ -105,13 +105,13 @@ class LearnerConfig:
     compute_dtype: ComputeDtype = ComputeDtype.float32
     remat: Remat = Remat.dots
     batch_turns: int = 16
-    """A step starts when so many judged turns wait ..."""
+    """A step starts as soon as so many judged turns wait; a batch has no more."""
     min_turns: int = 4
-    """... or at least so many do, and either"""
+    """Of fewer, a step starts from so many on, once `max_wait_s` or `idle_s` is over."""
     max_wait_s: float = 120.0
-    """the oldest has waited so long, or"""
+    """`min_turns` are enough when the oldest judged turn has waited so long."""
     idle_s: float = 30.0
-    """no request has arrived for so long."""
+    """`min_turns` are enough when no request has arrived for so long."""
     max_key_share: float | None = 0.5
     """No key has more of a batch while turns of other keys wait; what is over it waits for the next
     batch. Who is alone has all of it, nobody has less than an even split, and a batch has

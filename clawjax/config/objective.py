@@ -114,9 +114,9 @@ class OffPolicyConfig:
     cap: float = 2.0
     """Of the weights of `tis` and `decoupled`, and of tokens whose distribution was cut."""
     low: float = 0.5
-    """What `seq_mask`, `geo_mask` and `icepop` keep begins here ..."""
+    """The lowest ratio that `seq_mask`, `geo_mask` and `icepop` keep."""
     high: float = 2.0
-    """... and ends here."""
+    """The highest ratio that they keep."""
 
     def __post_init__(self) -> None:
         """Reject bounds that keep nothing."""

@@ -29,9 +29,9 @@ class PracticeConfig:
     full_foresight: float = 1.0
     """The correlation from which on a taste is followed all that way."""
     min_scored: int = 12
-    """Reactions before a user is practised for ..."""
+    """Reactions that a user has to have given before they are practised for."""
     min_of_each: int = 2
-    """... and of praise and of complaint at least so many."""
+    """Of praise and of complaint, at least so many of each among them."""
     min_foresight: float = 0.0
     """What a taste has to be known to, as a correlation: what is foreseen by less moves a policy by
     next to nothing and costs as much."""

@@ -85,9 +85,10 @@ class LlmJudgeConfig:
     """Whether an answer without a verdict is answered with a question for the verdict alone, whose
     form the endpoint enforces (`response_format`): small models seldom end as they are told to."""
     examples: int = 0
-    """So many turns that people have labelled are shown to the judge before it votes ..."""
+    """So many turns that people have labelled are shown to the judge before it votes: the newest of
+    `examples_file`."""
     examples_file: str = ""
-    """... the newest of this file, which `clawjax review RUN --export FILE` writes."""
+    """Labelled turns, as `clawjax review RUN --export FILE` writes them."""
 
     def __post_init__(self) -> None:
         """Reject what cannot vote."""

@@ -79,11 +79,11 @@ class UserConfig:
     persona: str = "brief"
     """A persona shipped with clawjax, or the path of a persona file."""
     updates: int = 8
-    """Stop once the policy has been updated so often ..."""
+    """The user leaves once the policy has been updated so often."""
     max_turns: int = 240
-    """... or after so many turns."""
+    """The user leaves after so many turns at the latest."""
     max_seconds: float = 600.0
-    """... or after so long."""
+    """The user leaves after so long at the latest."""
     concurrency: int = 4
     """Conversations held at the same time."""
     think_s: float = 4.0

@@ -31,11 +31,11 @@ class UserSettings:
     api_key_env: str = "CLAWJAX_API_KEY"
     seed: int = 0
     updates: int = 8
-    """Stop once the served policy version has reached this ..."""
+    """Stop once the served policy version has reached this."""
     max_turns: int = 240
-    """... or after so many turns ..."""
+    """Stop after so many turns at the latest."""
     max_seconds: float = 600.0
-    """... or after so long, all runs together."""
+    """Stop after so long at the latest, all runs together."""
     concurrency: int = 4
     think_s: float = 4.0
     """Mean pause between reading a reply and reacting to it."""

@@ -14,8 +14,8 @@ import jax
 from clawjax.config import EngineConfig, LoraConfig
 from clawjax.engine.adoption import return_freed_memory
 from clawjax.engine.decode import Decoder
-from clawjax.engine.requests import reply_limit
 from clawjax.engine.replies import Job
+from clawjax.engine.requests import reply_limit
 from clawjax.engine.scheduler import Scheduler, Weights
 from clawjax.engine.text import ReplyText
 from clawjax.learner.decoder import unstack

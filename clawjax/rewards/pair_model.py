@@ -43,9 +43,9 @@ class PairModel:
     weights: NDArray[np.float64]
     """`[D]`, of standardised features."""
     mean: NDArray[np.float64]
-    """`[D]`, of the features of the replies that it was fitted on ..."""
+    """`[D]`, of the features of the replies that it was fitted on."""
     scale: NDArray[np.float64]
-    """... and their deviation."""
+    """`[D]`, standard deviation of the same."""
     featurise: Featurise
 
     @classmethod
