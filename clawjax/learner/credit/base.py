@@ -5,14 +5,23 @@ Invariant: pure Python numbers; the training step is blind to which function ran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
 from clawjax.records import NextState, Turn
 
-__all__ = ["AdmittedTurn", "CreditFunction", "CreditState", "Credited", "LogRatios", "by_user"]
+__all__ = [
+    "AdmittedTurn",
+    "CreditFunction",
+    "CreditState",
+    "Credited",
+    "LogRatios",
+    "by_user",
+    "per_token",
+    "prompt_group",
+]
 
 
 class AdmittedTurn(NamedTuple):
@@ -39,6 +48,21 @@ def by_user(turns: Iterable[AdmittedTurn]) -> dict[str, list[AdmittedTurn]]:
     for admitted in turns:
         found.setdefault(admitted.turn.scope, []).append(admitted)
     return found
+
+
+def prompt_group(admitted: AdmittedTurn) -> Hashable:
+    """What replies are compared over: one prompt, as one user asked it."""
+    return admitted.turn.scope, admitted.turn.prompt_ids
+
+
+def per_token(
+    turns: Iterable[AdmittedTurn], values: Iterable[float | None]
+) -> tuple[tuple[float, ...] | None, ...]:
+    """Each turn's value at every of its response tokens, `[B][T]`; None where it has none."""
+    return tuple(
+        None if value is None else (value,) * len(admitted.turn.response_ids)
+        for admitted, value in zip(turns, values, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)

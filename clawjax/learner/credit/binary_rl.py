@@ -20,7 +20,15 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from clawjax.config import Baseline, ObjectiveConfig
 from clawjax.learner.credit import group
-from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios, by_user
+from clawjax.learner.credit.base import (
+    AdmittedTurn,
+    Credited,
+    CreditState,
+    LogRatios,
+    by_user,
+    per_token,
+    prompt_group,
+)
 
 __all__ = ["advance", "advantages", "binary_rl"]
 
@@ -34,7 +42,7 @@ def binary_rl(
     config: ObjectiveConfig,
 ) -> Credited:
     """`A_t = A(score)` at every response token t of a scored turn; `A` as configured."""
-    scored = [turn for turn in turns if turn.score is not None]
+    scored = [admitted for admitted in turns if admitted.score is not None]
     found = dict(
         zip(
             map(_id, scored),
@@ -42,30 +50,22 @@ def binary_rl(
             strict=True,
         )
     )
-    for turn, reason in zip(scored, _filtered(scored, config.baseline), strict=True):
+    for admitted, reason in zip(scored, _filtered(scored, config.baseline), strict=True):
         if reason is not None:
-            del found[_id(turn)]
-    credit = tuple(
-        (found[_id(turn)],) * len(turn.turn.response_ids) if _id(turn) in found else None
-        for turn in turns
-    )
+            del found[_id(admitted)]
+    credit = per_token(turns, (found.get(_id(admitted)) for admitted in turns))
     return Credited(credit, CreditState(advance(state.ema_scores, scored, config.ema_decay)))
 
 
-def _id(turn: AdmittedTurn) -> str:
-    return turn.turn.turn_id
+def _id(admitted: AdmittedTurn) -> str:
+    return admitted.turn.turn_id
 
 
 def _filtered(turns: Sequence[AdmittedTurn], baseline: Baseline) -> Sequence[group.Filtered | None]:
     """Why a turn teaches nothing: nothing to compare it with, or a group of equal scores."""
     if baseline not in _GROUPED:
         return [None] * len(turns)
-    return group.dynamic_filter(_scores(turns), [_question(turn) for turn in turns])
-
-
-def _question(turn: AdmittedTurn) -> Hashable:
-    """What replies are compared over: one prompt, as one user asked it."""
-    return turn.turn.scope, turn.turn.prompt_ids
+    return group.dynamic_filter(_scores(turns), [prompt_group(admitted) for admitted in turns])
 
 
 def advantages(
@@ -85,7 +85,7 @@ def advantages(
             replies to one prompt of one user.
     """
     scores, floor = _scores(turns), config.deviation_floor
-    groups = [_question(turn) for turn in turns] if groups is None else groups
+    groups = [prompt_group(admitted) for admitted in turns] if groups is None else groups
     n, total = len(scores), sum(scores)
     match config.baseline:
         case Baseline.none:
@@ -97,7 +97,8 @@ def advantages(
         case Baseline.ema:
             means = state.ema_scores
             return tuple(
-                s - means.get(turn.turn.scope, 0.0) for s, turn in zip(scores, turns, strict=True)
+                s - means.get(admitted.turn.scope, 0.0)
+                for s, admitted in zip(scores, turns, strict=True)
             )
         case Baseline.whiten:
             return group.whiten(scores, floor=floor)
@@ -123,4 +124,4 @@ def advance(
 
 
 def _scores(turns: Sequence[AdmittedTurn]) -> list[float]:
-    return [turn.score for turn in turns if turn.score is not None]
+    return [admitted.score for admitted in turns if admitted.score is not None]

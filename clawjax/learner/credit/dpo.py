@@ -17,7 +17,14 @@ from collections.abc import Sequence
 
 from clawjax.config import DpoConfig
 from clawjax.learner.credit import group
-from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios
+from clawjax.learner.credit.base import (
+    AdmittedTurn,
+    Credited,
+    CreditState,
+    LogRatios,
+    per_token,
+    prompt_group,
+)
 
 __all__ = ["dpo"]
 
@@ -30,10 +37,10 @@ def dpo(
     Pairs are every two replies in the batch to the same prompt of the same user whose scores
     differ; a turn without a partner has no credit. For the normalisation `turn_sum` alone.
     """
-    scored = [turn for turn in turns if turn.score is not None]
+    scored = [admitted for admitted in turns if admitted.score is not None]
     pairs = group.preferences(
-        [turn.score for turn in scored if turn.score is not None],
-        [(turn.turn.scope, turn.turn.prompt_ids) for turn in scored],
+        [admitted.score for admitted in scored if admitted.score is not None],
+        [prompt_group(admitted) for admitted in scored],
     )
     paired = sorted({place for pair in pairs for place in pair})
     ratios = dict(zip(paired, log_ratios([scored[i].turn for i in paired]), strict=True))
@@ -44,12 +51,7 @@ def dpo(
         pulls[pair.chosen] += pull
         pulls[pair.rejected] -= pull
     by_turn = {scored[place].turn.turn_id: pull for place, pull in pulls.items()}
-    credit = tuple(
-        (by_turn[turn.turn.turn_id],) * len(turn.turn.response_ids)
-        if turn.turn.turn_id in by_turn
-        else None
-        for turn in turns
-    )
+    credit = per_token(turns, (by_turn.get(admitted.turn.turn_id) for admitted in turns))
     return Credited(credit, state, _metrics(margins, config))
 
 

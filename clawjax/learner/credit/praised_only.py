@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios
+from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios, per_token
 
 __all__ = ["praised_only"]
 
@@ -16,7 +16,5 @@ def praised_only(
     turns: Sequence[AdmittedTurn], state: CreditState, _log_ratios: LogRatios
 ) -> Credited:
     """`A_t = 1` where the score is positive, no credit elsewhere."""
-    credit = tuple(
-        (1.0,) * len(turn.turn.response_ids) if (turn.score or 0.0) > 0 else None for turn in turns
-    )
-    return Credited(credit, state)
+    values = (1.0 if (admitted.score or 0.0) > 0 else None for admitted in turns)
+    return Credited(per_token(turns, values), state)

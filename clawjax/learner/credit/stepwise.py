@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from clawjax.config import ObjectiveConfig, StepScheme
 from clawjax.learner.credit import group
-from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios
+from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, LogRatios, per_token
 from clawjax.learner.credit.binary_rl import advance, advantages
 from clawjax.learner.credit.steps import Step, pooled, separate, step_bucket
 from clawjax.records import Message, Turn
@@ -31,10 +31,7 @@ def stepwise(
     ends = _ends(turns, steps)
     found = _credits(steps, ends, state, config)
     tilted = iter(group.tilted([c for c in found if c is not None], config.negative_weight))
-    credit = tuple(
-        None if value is None else (next(tilted),) * len(turn.turn.response_ids)
-        for turn, value in zip(turns, found, strict=True)
-    )
+    credit = per_token(turns, (None if value is None else next(tilted) for value in found))
     labelled = [step.process for step in steps if step.process is not None]
     metrics = {
         "train/trajectories": float(len({step.trajectory for step in steps})),
@@ -94,8 +91,8 @@ def _credits(
 def _ends(turns: Sequence[AdmittedTurn], steps: Sequence[Step]) -> dict[object, AdmittedTurn]:
     """One turn with its outcome for each trajectory that has one: what a baseline compares."""
     return {
-        step.trajectory: turn._replace(score=step.outcome)
-        for turn, step in zip(turns, steps, strict=True)
+        step.trajectory: admitted._replace(score=step.outcome)
+        for admitted, step in zip(turns, steps, strict=True)
         if step.outcome is not None
     }
 
