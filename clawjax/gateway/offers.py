@@ -58,7 +58,8 @@ def offer(
             if name not in by_name:
                 known = listed_names(by_name)
                 reject("tool_choice", f"{json.dumps(name)} is not among tools: {known}")
-        by_name = {name: tool for name, tool in by_name.items() if name in named}
+        wanted = frozenset(named)
+        by_name = {name: tool for name, tool in by_name.items() if name in wanted}
     if not by_name or choice == "none":
         return Offer(None, "none" if choice == "none" else "auto")
     text = json.dumps([*by_name.values()], ensure_ascii=False, separators=(",", ":"))

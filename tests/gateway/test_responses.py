@@ -1,6 +1,7 @@
 """The Responses dialect: what is particular about its requests, and the official client."""
 
 import json
+import time
 
 import openai
 import pytest
@@ -58,6 +59,34 @@ def test_items_of_one_reply_are_one_message():
         Message("assistant", "Done."),
         Message("assistant", "Done."),
     )
+
+
+def many_calls(count: int) -> dict:
+    call = {"type": "function_call", "call_id": "c", "name": "ls", "arguments": "{}"}
+    return {"input": [user("hi"), *[call] * count]}
+
+
+def many_texts_behind_calls(count: int) -> dict:
+    text = {"role": "assistant", "content": "x" * 100}
+    body = many_calls(count // 2)
+    return {"input": [item for call in body["input"] for item in (call, text)]}
+
+
+def many_allowed_tools(count: int) -> dict:
+    named = [{"type": "function", "name": f"f{i}"} for i in range(count)]
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": named}
+    return {"input": "hi", "tools": named, "tool_choice": choice}
+
+
+@pytest.mark.parametrize("body", [many_calls, many_texts_behind_calls, many_allowed_tools])
+def test_requests_are_read_in_time_in_proportion_to_their_length(body):
+    took = []
+    for count in (4_000, 40_000):
+        given = body(count)
+        began = time.process_time()
+        parse_responses_request(given, DEFAULTS)
+        took.append(time.process_time() - began)
+    assert took[1] < 40 * max(took[0], 0.005), took
 
 
 def test_unknown_items_are_left_out_with_a_note():

@@ -126,13 +126,34 @@ def _note(what: str, kinds: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(slots=True)
+class _Reply:
+    """The items of one reply, of which more may come."""
+
+    texts: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    reasoning: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.texts or self.calls or self.reasoning)
+
+    def message(self) -> Message:
+        return Message(
+            "assistant",
+            "".join(self.texts),
+            tool_calls=tuple(self.calls),
+            reasoning=self.reasoning,
+        )
+
+
+@dataclass(slots=True)
 class _Items:
-    """The messages that items make."""
+    """The messages that items make, in time in proportion to the items."""
 
     messages: list[Message] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
-    _is_open: bool = False
-    """The last message is a reply of which more items may come."""
+    _reply: _Reply | None = None
+    """The open reply, which becomes the next message."""
 
     def read(self, value: object) -> None:
         match value:
@@ -144,6 +165,7 @@ class _Items:
             case _:
                 expected = "a string or an array of items, with something in it"
                 reject("input", f"got {json_type(value)}, expected {expected}", code="invalid_type")
+        self._close()
         if not self.messages:
             reject("input", "nothing in it can be read: send a message")
 
@@ -154,7 +176,7 @@ class _Items:
             case "reasoning":
                 self._add_reasoning(_thought(item, where))
             case "function_call" | "custom_tool_call":
-                self._add_call(_call(item, where))
+                self._open().calls.append(_call(item, where))
             case "function_call_output" | "custom_tool_call_output":
                 self._close()
                 output = read_content(item.get("output"), f"{where}.output")
@@ -175,32 +197,31 @@ class _Items:
             self._close()
             self.messages.append(Message(_ROLES[role], content))
             return
-        last = self._last()
-        if last.content and not last.tool_calls:  # a reply has one text before its calls
-            last = self._begin()
-        self.messages[-1] = replace(last, content=last.content + content)
+        reply = self._open()
+        if reply.texts and not reply.calls:  # a reply has one text before its calls
+            reply = self._begin()
+        if content:
+            reply.texts.append(content)
 
     def _add_reasoning(self, thought: str) -> None:
-        last = self._last()
-        if last != Message("assistant"):
-            last = self._begin()
-        self.messages[-1] = replace(last, reasoning=thought or None)
+        reply = self._open()
+        if not reply.is_empty:
+            reply = self._begin()
+        reply.reasoning = thought or None
 
-    def _add_call(self, call: ToolCall) -> None:
-        last = self._last()
-        self.messages[-1] = replace(last, tool_calls=(*last.tool_calls, call))
-
-    def _last(self) -> Message:
+    def _open(self) -> _Reply:
         """The open reply, or a new one."""
-        return self.messages[-1] if self._is_open else self._begin()
+        return self._begin() if self._reply is None else self._reply
 
-    def _begin(self) -> Message:
-        self._is_open = True
-        self.messages.append(Message("assistant"))
-        return self.messages[-1]
+    def _begin(self) -> _Reply:
+        self._close()
+        self._reply = _Reply()
+        return self._reply
 
     def _close(self) -> None:
-        self._is_open = False
+        if self._reply is not None:
+            self.messages.append(self._reply.message())
+            self._reply = None
 
 
 def _thought(item: JsonObject, where: str) -> str:
