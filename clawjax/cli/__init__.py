@@ -83,11 +83,12 @@ def _run(name: str, words: Sequence[str]) -> int:
     command.add_arguments(parser)
     options = parser.parse_args(words)
     from clawjax.errors import ClawError
+    from clawjax.texts import clean
 
     try:
         return command.run(options)
     except ClawError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{clean(str(error))}\n")
         return _UNSATISFIED
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")

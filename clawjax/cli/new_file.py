@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.data import files
+from clawjax.texts import clean_json
 
 __all__ = ["write_lines"]
 
@@ -20,6 +21,7 @@ def write_lines(out: Path | None, entries: Iterable[Mapping[str, Any]]) -> None:
         DataError: the file is there already or cannot be made.
     """
     if out is None or str(out) == "-":
-        sys.stdout.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+        lines = (json.dumps(entry, ensure_ascii=False) for entry in entries)
+        sys.stdout.writelines(f"{clean_json(line)}\n" for line in lines)
         return
     files.write_lines(out, entries)

@@ -1,7 +1,7 @@
 """The terminal reviewer: shows a turn, reads what the person says, goes on to the next.
 
-Invariant: what judges say of a turn is shown only when it is asked for, so that people do not
-repeat it.
+Invariants: what judges say of a turn is shown only when it is asked for, so that people do not
+repeat it; control characters of foreign texts do not reach the terminal.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from clawjax.records import Message
 from clawjax.review.exchange import steps_from
 from clawjax.review.label import Label
 from clawjax.review.queue import Claimed, ReviewQueue
+from clawjax.texts import clean
 
 __all__ = ["HELP", "TerminalReviewer"]
 
@@ -92,7 +93,7 @@ class TerminalReviewer:
             except EOFError:
                 break
             except ReviewError as error:  # e.g. the lease ended over lunch
-                self._console.print(str(error), style="red", markup=False)
+                self._console.print(clean(str(error)), style="red", markup=False)
         else:
             self._console.print("Nothing waits for you.")
         self._console.print(f"{labelled} labelled.")
@@ -125,7 +126,7 @@ class TerminalReviewer:
                 case "all":
                     self._show(claimed, tail=None)
                 case _:
-                    self._console.print(_noted(draft, word, rest.strip()), markup=False)
+                    self._console.print(clean(_noted(draft, word, rest.strip())), markup=False)
 
     def _label(self, turn_id: str, score: float | None, draft: _Draft) -> int:
         standing = self._queue.label(
@@ -147,7 +148,7 @@ class TerminalReviewer:
     def _undo(self) -> int:
         standing = self._queue.undo(self._reviewer)
         told = "nothing to undo" if standing is None else f"took back turn {standing.turn_id}"
-        self._console.print(told, markup=False)
+        self._console.print(clean(told), markup=False)
         return 0 if standing is None else -1
 
     def _show(self, claimed: Claimed, *, tail: int | None) -> None:
@@ -166,7 +167,7 @@ class TerminalReviewer:
                 parts.append(Text(f"the user gave {state.score:+g}", style="cyan"))
         reasons = ", ".join(claimed.request.reasons)
         title = f"turn {turn.turn_id} · {reasons}"
-        self._console.print(Panel(Group(*parts), title=Text(title), title_align="left"))
+        self._console.print(Panel(Group(*parts), title=Text(clean(title)), title_align="left"))
 
 
 def _verdict(word: str) -> _Said | None:
@@ -203,7 +204,7 @@ def _noted(draft: _Draft, word: str, rest: str) -> str:
 
 
 def _judges(claimed: Claimed) -> str:
-    return "\n".join(_verdict_lines(claimed)) or "no judge has said anything"
+    return clean("\n".join(_verdict_lines(claimed))) or "no judge has said anything"
 
 
 def _verdict_lines(claimed: Claimed) -> Iterator[str]:
@@ -216,9 +217,8 @@ def _verdict_lines(claimed: Claimed) -> Iterator[str]:
 
 
 def _message(message: Message) -> Text:
-    """A message in words; control characters of foreign texts do not reach the terminal."""
+    """A message in words."""
     calls = [f"→ {call.name}({call.arguments})" for call in message.tool_calls]
     body = "\n".join([message.content, *calls]).strip()
-    clean = "".join(c if c.isprintable() or c in "\n\t" else "�" for c in body)
     style = _STYLES.get(message.role, "")
-    return Text.assemble((f"{message.role}: ", f"bold {style}".strip()), clean)
+    return Text.assemble((f"{clean(message.role)}: ", f"bold {style}".strip()), clean(body))

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import NamedTuple, cast
 
 from clawjax.records import Message, Origin
+from clawjax.texts import clean
 
 __all__ = ["client_family", "is_session_name", "read_session_key", "with_openclaw_key"]
 
@@ -44,12 +45,13 @@ class SessionKey(NamedTuple):
 def client_family(user_agent: str) -> str:
     """A `User-Agent` without versions, systems and comments: `OpenAI/JS 7.15.0` is `OpenAI JS`.
 
-    The first product counts; what follows a slash is kept where it names a language.
+    The first product counts; what follows a slash is kept where it names a language. It is logged
+    and shown to people, so nothing in it is obeyed by terminals.
     """
     text = re.sub(r"^(\w+)/(JS|Python)\b", r"\1 \2", user_agent.strip()[:_READ_OF_USER_AGENT])
     words = _VERSIONS.sub(" ", text).split()
     kept = words[:2] if words[1:2] in (["JS"], ["Python"]) else words[:1]
-    return " ".join(kept)[:_MAX_FAMILY_CHARACTERS]
+    return clean(" ".join(kept)[:_MAX_FAMILY_CHARACTERS])
 
 
 def is_session_name(value: object) -> bool:

@@ -1,11 +1,13 @@
 """Commands that only read: runs that cannot be written, that are live, of earlier versions."""
 
+import json
 import multiprocessing
 import os
 import shutil
 import sqlite3
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from clawjax.config import RunConfig, RunSection
 from clawjax.errors import LogError
 from clawjax.log.reading import open_to_read
 from clawjax.log.schema import SCHEMA_VERSION, cursors
-from clawjax.records import Component, LinkKind, Verdict
+from clawjax.records import Component, LinkKind, Message, Origin, Verdict
 from clawjax.runtime.provenance import config_yaml
 from clawjax.testing import temporary_log
 
@@ -192,6 +194,21 @@ def test_what_is_no_turn_log_is_refused_and_what_is_about_to_be_one_is_empty(fol
     (folder / "turns.db").write_text("no database at all, but long enough to be looked at" * 9)
     assert main(["sessions", str(folder)]) == 2
     assert "file is not a database: make sure that it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["sessions"], ["sessions", "--json"], ["export", "turns"]])
+def test_what_clients_said_reaches_the_terminal_without_escape_codes(folder, log, capsys, words):
+    evil = "x\x1b[2J\x9b31m\x7f"
+    log.append(
+        replace(turn("t2"), messages=(Message("user", evil),)),
+        replace(link("t2", LinkKind.NEW), origin=Origin(client=evil, model=evil)),
+        Verdict("t2", "rules", 1.0, 112.0, explanation=evil),
+    )
+    assert main([*words, str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert {c for c in shown if not c.isprintable()} == {"\n"}
+    if len(words) > 1:
+        assert repr(evil) in str([json.loads(line) for line in shown.splitlines()])
 
 
 def test_who_reads_does_not_write(folder, log):

@@ -79,6 +79,22 @@ def test_a_person_labels_one_turn_after_the_other(run_folder, capsys):
     assert told["t1"] is None
 
 
+def test_nothing_that_is_shown_moves_the_cursor(run_folder):
+    escape = "\x1b]0;mine\x07\x1b[2J\x9b31m"
+    log = temporary_log(run_folder)
+    log.append(
+        turn("t4"),
+        NextState("t4", NextStateKind.USER, 110.0, (Message("user", f"thanks{escape}"),)),
+        Verdict("t4", "tool_outcome", 0.0, 111.0, explanation=f"not declared: {escape}"),
+        ReviewRequest("t4", (f"split{escape}",), 125.0, 130.0),
+    )
+    log.close()
+    shown = review(run_folder, "v", "all", "q")
+    assert "turn t4" in shown
+    assert "not declared: \N{REPLACEMENT CHARACTER}]0;mine" in shown
+    assert {c for c in shown if not c.isprintable()} == {"\n"}
+
+
 def test_what_is_typed_wrongly_changes_nothing(run_folder):
     shown = review(run_folder, "l speed=1", "l progress=9", "2", "what", "q")
     assert shown.count("cannot tell") == 5  # the help, at first and once per mistake

@@ -88,6 +88,13 @@ def test_client_families(user_agent, family):
     assert who({"user-agent": user_agent}).origin.client == family
 
 
+@pytest.mark.parametrize("control", ["\x1b[2J", "\x1b]0;mine\x07", "\x9b31m", "\x7f", "\0", "\xad"])
+def test_a_client_writes_no_escape_codes_to_logs_and_terminals(control):
+    family = who({"user-agent": f"agent{control}x/1.0"}).origin.client
+    assert family.startswith("agent\N{REPLACEMENT CHARACTER}")
+    assert family.isprintable()
+
+
 def test_a_long_user_agent_keeps_nobody_waiting():
     began = time.process_time()
     assert who({"user-agent": "x " + "(" * 200_000}).origin.client == "x"

@@ -19,6 +19,7 @@ from clawjax.cli import checkup
 from clawjax.cli.checkup import Finding, Grade
 from clawjax.cli.run_config import kept_config
 from clawjax.config import RunConfig, RunSection
+from clawjax.texts import clean
 
 __all__ = ["add_arguments", "run"]
 
@@ -49,6 +50,6 @@ def run(options: argparse.Namespace) -> int:
     for name, check in _CHECKS:
         found = check(config)
         is_wrong = is_wrong or found.grade is Grade.WRONG
-        sys.stdout.write(f"{found.grade.value:5}  {name:9}  {found.text}\n")
+        sys.stdout.write(f"{found.grade.value:5}  {name:9}  {clean(found.text)}\n")
         sys.stdout.flush()
     return int(is_wrong)

@@ -24,6 +24,7 @@ from clawjax.linking.replay import Replayed, replay
 from clawjax.log.replay import placed
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import DropReason, Link, TurnKind
+from clawjax.texts import clean
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     finally:
         log.close()
     others = [each for each in found if each.now != each.live]
-    lines = map(_as_json, others) if options.json else _told(found, others)
+    lines = map(_as_json, others) if options.json else map(clean, _told(found, others))
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 1 if others else 0
 

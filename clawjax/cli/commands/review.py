@@ -36,6 +36,7 @@ from clawjax.review.calibration_file import calibration_text
 from clawjax.review.exchange import lines, read_lines
 from clawjax.review.queue import ReviewQueue
 from clawjax.review.reasons import AUDIT
+from clawjax.texts import clean
 
 __all__ = ["add_arguments", "run"]
 
@@ -70,9 +71,9 @@ def run(options: argparse.Namespace) -> int:
     queue = ReviewQueue(log, lease_s=lease_s)
     try:
         if options.report:
-            sys.stdout.write(_report(log, queue, is_json=options.json))
+            sys.stdout.write(clean(_report(log, queue, is_json=options.json)))
         elif options.calibrate is not None:
-            sys.stdout.write(_calibrate(log, queue, options.calibrate, options.audit))
+            sys.stdout.write(clean(_calibrate(log, queue, options.calibrate, options.audit)))
         elif options.export is not None:
             found = lines(log, queue, is_open_included=options.open)
             write_lines(options.export, found)

@@ -21,6 +21,7 @@ from pathlib import Path
 from clawjax.cli.run_log import add_log_arguments, open_log
 from clawjax.errors import ConfigError, LogError
 from clawjax.log.overview import SessionOverview, TurnOverview, overview
+from clawjax.texts import clean, clean_json
 
 __all__ = ["add_arguments", "run", "table"]
 
@@ -91,14 +92,14 @@ def table(sessions: Iterable[SessionOverview]) -> Iterator[str]:
         if not is_empty:
             yield ""
         is_empty = False
-        yield _heading(session)
-        yield from _aligned([_HEADER, *map(_cells, session.turns)])
+        yield clean(_heading(session))
+        yield from map(clean, _aligned([_HEADER, *map(_cells, session.turns)]))
     if is_empty:
         yield "no session"
 
 
 def _as_json(session: SessionOverview) -> str:
-    return json.dumps(asdict(session), ensure_ascii=False)
+    return clean_json(json.dumps(asdict(session), ensure_ascii=False))
 
 
 def _heading(session: SessionOverview) -> str:

@@ -19,6 +19,7 @@ from clawjax.cli.run_config import base_url, kept_config, other_run, read_health
 from clawjax.config.databases import file_url
 from clawjax.keys import KEY_FILE, KeyFile
 from clawjax.log.reading import open_to_read
+from clawjax.texts import clean
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["add_arguments", "run"]
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(json.dumps(status) + "\n")
     else:
-        sys.stdout.writelines(f"{line}\n" for line in _lines(status))
+        sys.stdout.writelines(f"{clean(line)}\n" for line in _lines(status))
     return 0 if status["is_serving"] else 1
 
 
