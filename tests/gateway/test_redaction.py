@@ -12,7 +12,7 @@ from clawjax.errors import ConfigError, LogError
 from clawjax.gateway.redacting import RedactingLog
 from clawjax.gateway.redaction import RULES, Redactor
 from clawjax.log.forgetting import forget
-from clawjax.records import DropReason
+from clawjax.records import DropReason, Message, ToolCall
 
 from .helpers import assistant, user
 
@@ -95,6 +95,61 @@ async def test_no_byte_of_what_is_blanked_out_is_logged_and_it_is_not_trained_on
     gateway.log.overwrite()
     stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"ann@example" not in stored
+
+
+def calls(arguments: str, call_id: str = "c1") -> list[dict]:
+    """A call and its result."""
+    call = {"type": "function", "function": {"name": "send", "arguments": arguments}}
+    return [
+        {**assistant(""), "tool_calls": [{"id": call_id, **call}]},
+        {"role": "tool", "tool_call_id": call_id, "content": "ok"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "call_id"),
+    [
+        ('{"to":"ann@example.org","to":"x"}', "c1"),
+        (r'{"to":"ann\u0040example.org","to":"x"}', "c1"),
+        ('{"a":{"to":["ann@example.org"],"to":1},"a":{"to":1}}', "c1"),
+        ('{"to":"x"}', "ann@example.org"),
+    ],
+)
+async def test_no_part_of_a_call_is_passed_over(make_gateway, tmp_path, arguments, call_id):
+    gateway = make_gateway(config={"redact": ALL})
+    await gateway.say(user("hi"), *calls(arguments, call_id), user("thanks"))
+    (turn,) = gateway.turns()
+    assert gateway.log.outcome(turn.turn_id).drop_reason is DropReason.REDACTED
+    assert turn.prompt_ids == turn.response_ids == ()
+    gateway.log.overwrite()
+    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"example.org" not in stored
+    assert turn.messages[1].tool_calls[0].call_id == turn.messages[2].tool_call_id
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"to":"x","to":"y"}',
+        r'{"text": "import app\n@app.route(1)"}',
+        '{"x": 0.1234567890123456, "y": 4.1e15, "z": -0}',
+    ],
+)
+async def test_calls_without_secrets_are_kept_as_they_were_written(make_gateway, arguments):
+    gateway = make_gateway(config={"redact": ALL})
+    await gateway.say(user("hi"), *calls(arguments), user("thanks"))
+    (turn,) = gateway.turns()
+    assert turn.messages[1].tool_calls[0] == ToolCall("c1", "send", arguments)
+    assert turn.messages[2] == Message("tool", "ok", tool_call_id="c1")
+    assert turn.response_ids
+    assert gateway.log.outcome(turn.turn_id) is None
+
+
+async def test_a_number_with_more_digits_than_it_can_hold_is_read_as_written(make_gateway):
+    gateway = make_gateway(config={"redact": ALL})
+    await gateway.say(user("hi"), *calls('{"card": 6304000000000000000.0}'), user("thanks"))
+    (turn,) = gateway.turns()
+    assert turn.messages[1].tool_calls[0].arguments == '{"card":"[card].0"}'
 
 
 async def test_a_turn_without_secrets_is_kept_as_it_is(make_gateway):
