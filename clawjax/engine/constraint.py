@@ -7,7 +7,9 @@ which end a reply are allowed where the grammar may end, and alone where it must
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
 
 import llguidance
@@ -25,6 +27,8 @@ __all__ = ["Constraint", "Grammars", "masks"]
 _KEPT = 16
 """Grammars that need not be read again: a request is checked before it is begun, and agents send
 the same tools each time."""
+_THREADS = 2
+"""In which grammars are read. They are not those that everybody needs, for the log above all."""
 
 
 class Constraint:
@@ -56,6 +60,20 @@ class Grammars:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
         self._begun = lru_cache(_KEPT)(self._begin)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="grammar")
+
+    async def begin(self, grammar: Grammar) -> Constraint:
+        """`constraint` in a thread; who waits for another's grammar blocks nobody else.
+
+        Raises:
+            WireError: as for `constraint`.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self.constraint, grammar)
+
+    def close(self) -> None:
+        """No more grammars are read; what is being read ends by itself."""
+        self._threads.shutdown(wait=False)
 
     def constraint(self, grammar: Grammar) -> Constraint:
         """Begin a reply. Takes milliseconds, for large schemas up to a second the first time.

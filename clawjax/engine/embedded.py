@@ -119,7 +119,7 @@ class EmbeddedEngine:
         self._require_alive()
         self._require_room(replies)
         if request.sampling.grammar is not None:
-            await asyncio.to_thread(self._grammars.constraint, request.sampling.grammar)
+            await self._grammars.begin(request.sampling.grammar)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """Stream a reply, one chunk per token. Closing the iterator cancels the request.
@@ -249,6 +249,7 @@ class EmbeddedEngine:
         Raises:
             EngineError: the worker thread hangs.
         """
+        self._grammars.close()
         if not await asyncio.to_thread(self._worker.stop, _STOP_TIMEOUT_S):
             msg = f"the engine's thread did not end within {_STOP_TIMEOUT_S:.0f} s"
             raise EngineError(msg)
@@ -274,7 +275,7 @@ class EmbeddedEngine:
 
     async def _constraint(self, grammar: Grammar) -> Constraint:
         """A reply's way through its grammar, at the start."""
-        constraint = await asyncio.to_thread(self._grammars.constraint, grammar)
+        constraint = await self._grammars.begin(grammar)
         await self._prepare("grammars", Decoder.masked_shapes)
         return constraint
 

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
+from clawjax.engine.multiples import multiples_problem
 from clawjax.errors import WireError
 from clawjax.json_schema import DEFINITIONS, resolved, types_of
 from clawjax.records import Grammar, GrammarKind
@@ -33,7 +34,8 @@ def compiled(grammar: Grammar) -> str:
     """A grammar as text for `llguidance.LLMatcher`, which has the last word on whether it is one.
 
     Raises:
-        WireError: it is not of its kind, or uses a part that is not understood.
+        WireError: it is not of its kind, uses a part that is not understood, or would take too
+            long to prepare.
     """
     match grammar.kind:
         case GrammarKind.JSON_SCHEMA:
@@ -153,10 +155,15 @@ def _json_rule(schema: object) -> str:
 
 
 def _parsed(text: str) -> Any:
+    """JSON in which nothing is too dear."""
     try:
-        return json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError) as error:
         _refuse(f"it is no JSON ({error})", error)
+    problem = multiples_problem(parsed)
+    if problem is not None:
+        _refuse(problem)
+    return parsed
 
 
 def _text(form: Json, key: str) -> str:

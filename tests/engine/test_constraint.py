@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -193,12 +196,64 @@ def parameters(of: object) -> Grammar:
         parameters({"properties": ["x"]}),
         parameters({"properties": {"x": {}}, "required": 5}),
         parameters({"properties": {"x": {"enum": 5}}}),
+        schema({"type": "integer", "multipleOf": 300_007}),
     ],
 )
 def test_what_cannot_be_used_is_refused(grammar: Grammar) -> None:
     with pytest.raises(WireError, match="grammar") as caught:
         GRAMMARS.constraint(grammar)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("dear", "value", "limit"),
+    [
+        ({"type": "integer", "multipleOf": 10_007}, 10_007, 10_000),
+        ({"type": "integer", "multipleOf": -99_991}, 99_991, 10_000),
+        ({"type": "number", "multipleOf": 999.99}, 99_999, 10_000),
+        ({"allOf": [{"multipleOf": 701}, {"multipleOf": 709}]}, 497_009, 10_000),
+        ({"$defs": {"A": {"multipleOf": 701}}, "$ref": "#/$defs/A", "multipleOf": 709}, 497_009,
+         10_000),
+        ({"properties": {"multipleOf": {"items": [{"multipleOf": 10_007}]}}}, 10_007, 10_000),
+        ({"allOf": [{"multipleOf": 0.9973}, {"multipleOf": 9973}]}, 99_730_000,
+         430_659),
+        ({"multipleOf": 10**400}, 10**12, 10_000),
+    ],
+)  # fmt: skip
+def test_multiples_that_take_long_to_count_are_refused(dear: object, value: int, limit: int):
+    called = {"type": "tag", "begin": "<", "end": ">"}
+    whole = tag(called | {"content": {"type": "json_schema", "json_schema": dear}})
+    for grammar in (schema(dear), whole, parameters({"properties": {"x": dear}})):
+        with pytest.raises(WireError, match=rf"is {value} or more, and may be {limit}: use sm"):
+            GRAMMARS.constraint(grammar)
+
+
+def test_everyday_multiples_are_kept_to() -> None:
+    money = {"type": "number", "multipleOf": 0.01, "minimum": 0, "maximum": 9}
+    quarters = {"type": "integer", "multipleOf": 15, "minimum": 1, "maximum": 99}
+    names = ("money", "quarters", "thousands")
+    values = (money, quarters, {"multipleOf": 500, "type": "integer", "maximum": 2000})
+    both = {"type": "object", "properties": dict(zip(names, values, strict=True)),
+            "required": names, "additionalProperties": False}  # fmt: skip
+    said = json.loads(written(schema(both), seed=3))
+    assert said["quarters"] % 15 == 0
+    assert said["thousands"] % 500 == 0
+    assert said["money"] * 100 == pytest.approx(round(said["money"] * 100))
+
+
+async def test_grammars_are_read_where_nothing_else_waits() -> None:
+    is_over = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    occupied = asyncio.ensure_future(asyncio.to_thread(is_over.wait, 30))
+    grammars = Grammars(TOKENIZER, VOCAB)
+    async with asyncio.timeout(20):
+        assert (await grammars.begin(schema({"type": "boolean"}))).trouble is None
+    assert not occupied.done()
+    is_over.set()
+    await occupied
+    grammars.close()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        await grammars.begin(schema(True))
 
 
 def test_rows_without_a_grammar_may_say_everything() -> None:
