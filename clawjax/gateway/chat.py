@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, cast
 
 from clawjax.errors import EngineError, WireError
@@ -21,13 +22,20 @@ from clawjax.gateway.enforce import grammar_of
 from clawjax.gateway.formats.base import tools_of
 from clawjax.gateway.openai import SEED_RANGE, ChatRequest
 from clawjax.gateway.parse import ReplyDelta, ReplyParser
-from clawjax.gateway.render import Prior, Renderer
+from clawjax.gateway.render import Check, Prior, Renderer
 from clawjax.gateway.reply import Exchange, Reply
 from clawjax.linking.reading import prefill_of
 from clawjax.protocols import Engine, GenerateRequest, TokenChunk
 from clawjax.records import FinishReason, Grammar, Message, SamplingParams, Turn
 
 __all__ = ["ChatService", "Keeper", "Sink"]
+
+_LONG = 1 << 16
+"""Characters: messages of fewer are quickly placed."""
+_LEFT_OUT = 4
+"""Of how many parts of the messages a template shows one at least; it may leave thoughts out."""
+_COUNTED = 4
+"""How many times the context is counted."""
 
 
 class Sink(Protocol):
@@ -116,6 +124,7 @@ class ChatService:
             TimeoutError: over `request_timeout_s`.
         """
         messages, tools_json = request.messages, request.tools_json
+        await self._refuse_endless(messages)
         with self._collector.visit(caller, messages, tools_json, self._clock()) as visit:
             async with asyncio.timeout(self._request_timeout_s):
                 exchange = await self._open(request, caller, visit)
@@ -129,12 +138,20 @@ class ChatService:
         """How long the request's prompt is, rendered afresh.
 
         Raises:
-            WireError: the template rejects the messages.
+            WireError: the template rejects the messages, or they are many times the context.
         """
-        return len(await asyncio.to_thread(self._prompt, request, None))
+        check = partial(_require_countable, self._engine.status().context_length)
+        return len(await asyncio.to_thread(self._prompt, request, None, check))
+
+    async def _refuse_endless(self, messages: Sequence[Message]) -> None:
+        """Refuse what will not fit, whatever the template makes of it, before it is placed."""
+        if sum(len(message.content) for message in messages) >= _LONG:
+            fewest = await asyncio.to_thread(self._renderer.fewest_tokens, messages)
+            self._require_fit(self._engine.status().context_length, fewest // _LEFT_OUT)
 
     async def _open(self, request: ChatRequest, caller: Caller, visit: Visit) -> Exchange:
-        prompt_ids = await asyncio.to_thread(self._prompt, request, visit.prior)
+        check = partial(self._require_fit, self._engine.status().context_length)
+        prompt_ids = await asyncio.to_thread(self._prompt, request, visit.prior, check)
         sampling = self._clamped(request.sampling, len(prompt_ids))
         sampling = replace(sampling, grammar=self._grammar(request, prompt_ids))
         seed = request.sampling.seed
@@ -162,13 +179,13 @@ class ChatService:
         await self._collector.link(visit)
         return exchange
 
-    def _prompt(self, request: ChatRequest, prior: Prior | None) -> tuple[int, ...]:
+    def _prompt(self, request: ChatRequest, prior: Prior | None, check: Check) -> tuple[int, ...]:
         """Runs in a thread."""
         match request.prompt:
             case None:
-                return self._renderer.prompt(request.messages, request.tools_json, prior)
+                return self._renderer.prompt(request.messages, request.tools_json, prior, check)
             case str():
-                return self._renderer.text(request.prompt)
+                return self._renderer.text(request.prompt, check)
             case _:
                 return request.prompt
 
@@ -187,21 +204,29 @@ class ChatService:
 
     def _clamped(self, sampling: SamplingParams, prompt_tokens: int) -> SamplingParams:
         limit = self._engine.status().context_length
-        if prompt_tokens >= limit:
+        self._require_fit(limit, prompt_tokens, about="")
+        room = limit - prompt_tokens
+        return replace(sampling, max_response_tokens=min(sampling.max_response_tokens, room))
+
+    def _require_fit(self, limit: int, tokens: int, *, about: str = "at least ") -> None:
+        """Refuse a prompt of too many tokens.
+
+        Raises:
+            WireError: it is over the context length, or over what one request may have.
+        """
+        if tokens >= limit:
             msg = (
                 f"this model's maximum context length is {limit} tokens, but the messages take "
-                f"{prompt_tokens}: shorten them so that at least 1 token is left for the reply"
+                f"{about}{tokens}: shorten them so that at least 1 token is left for the reply"
             )
             raise WireError(msg, code="context_length_exceeded", param="messages")
         most = self._max_prompt_tokens
-        if most is not None and prompt_tokens > most:
+        if most is not None and tokens > most:
             msg = (
-                f"the messages take {prompt_tokens} tokens, more than {most}: shorten them, or "
+                f"the messages take {about}{tokens} tokens, more than {most}: shorten them, or "
                 "raise gateway.limits.max_prompt_tokens"
             )
             raise WireError(msg, code="context_length_exceeded", param="messages")
-        room = limit - prompt_tokens
-        return replace(sampling, max_response_tokens=min(sampling.max_response_tokens, room))
 
     async def _sample_all(
         self, visit: Visit, request: ChatRequest, exchange: Exchange, sink: Sink
@@ -268,3 +293,18 @@ class ChatService:
             session_id=exchange.session_id,
             cache_scope=None if self._shares_prefixes else exchange.scope,
         )
+
+
+def _require_countable(limit: int, fewest: int) -> None:
+    """Refuse to count what is many times the context.
+
+    Raises:
+        WireError: it is.
+    """
+    most = _COUNTED * limit
+    if fewest > most:
+        msg = (
+            f"the messages take at least {fewest} tokens, and more than {most}, {_COUNTED} times "
+            "the model's maximum context length, are not counted: shorten them"
+        )
+        raise WireError(msg, code="context_length_exceeded", param="messages")

@@ -9,7 +9,7 @@ Nothing that a client sends becomes a control token of the template.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -21,7 +21,7 @@ from clawjax.gateway.untold import knows_tools, moves_the_told, with_tools
 from clawjax.linking.reading import prefill_of
 from clawjax.records import Message
 
-__all__ = ["Prior", "Renderer", "Tokenizer"]
+__all__ = ["Check", "Prior", "Renderer", "Tokenizer"]
 
 _STAND_IN = "\u27e6reply\u00b7of\u00b7clawjax\u27e7"
 """Takes the place of a reply while its surroundings are rendered; survives every template."""
@@ -29,6 +29,9 @@ _STAND_IN = "\u27e6reply\u00b7of\u00b7clawjax\u27e7"
 _PROBE = "zqthought"
 _TAIL = 16
 """Tokens at the end of a prompt in which a thought may be begun."""
+
+Check = Callable[[int], None]
+"""Is told how many tokens a prompt has at least before they are found; raises to refuse it."""
 
 
 class Tokenizer(Protocol):
@@ -45,6 +48,10 @@ class Tokenizer(Protocol):
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Ids of a whole text that no template wrote, begun as the model's texts begin."""
+        ...
+
+    def fewest_tokens(self, text: str) -> int:
+        """How many ids `encode_prompt` gives at least; found without encoding."""
         ...
 
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
@@ -80,6 +87,10 @@ class Prior(NamedTuple):
     """Position of its reply in the new messages."""
 
 
+def _accept(fewest: int) -> None:
+    """Refuse no length."""
+
+
 class Renderer:
     """Builds prompts with one tokenizer. Stateless, safe to use from threads."""
 
@@ -102,30 +113,46 @@ class Renderer:
         self._moves_the_told = moves_the_told(render)
 
     def prompt(
-        self, messages: Sequence[Message], tools_json: str | None, prior: Prior | None
+        self,
+        messages: Sequence[Message],
+        tools_json: str | None,
+        prior: Prior | None,
+        check: Check = _accept,
     ) -> tuple[int, ...]:
         """The prompt, continuing `prior` exactly where there is one and the template allows it.
 
         A last message of the assistant's is not ended: the prompt stops behind its text.
 
         Raises:
-            WireError: the template rejects the messages, or they are nothing but begun replies.
+            WireError: the template rejects the messages, or they are nothing but begun replies; or
+                as `check` does.
         """
         if prefill_of(messages) is not None:
             if len(messages) == 1:
                 msg = "nothing comes before the begun reply: put a user's message before it"
                 raise WireError(msg, code="invalid_messages", param="messages")
-            before = self.prompt(messages[:-1], tools_json, prior)
-            return before + self._begun(messages[-1], before)
+            before = self.prompt(messages[:-1], tools_json, prior, check)
+            return before + self._begun(
+                messages[-1], before, lambda fewest: check(len(before) + fewest)
+            )
         if prior is not None and not self._drops_thought(messages, tools_json, prior):
             rest = self._text_after_reply(messages, tools_json, prior)
             if rest is not None:
-                return prior.prompt_ids + prior.response_ids + self._tokenizer.encode_prompt(rest)
-        return self._tokenizer.encode_prompt(self._render(messages, tools_json))
+                known = prior.prompt_ids + prior.response_ids
+                check(len(known) + self._tokenizer.fewest_tokens(rest))
+                return known + self._tokenizer.encode_prompt(rest)
+        whole = self._render(messages, tools_json)
+        check(self._tokenizer.fewest_tokens(whole))
+        return self._tokenizer.encode_prompt(whole)
 
-    def text(self, text: str) -> tuple[int, ...]:
+    def text(self, text: str, check: Check = _accept) -> tuple[int, ...]:
         """Ids of a text that is to be continued as it is; control tokens in it count."""
+        check(self._tokenizer.fewest_tokens(text))
         return self._tokenizer.encode_text(text)
+
+    def fewest_tokens(self, messages: Sequence[Message]) -> int:
+        """How many tokens what is said in messages has at least; a template may leave some out."""
+        return self._tokenizer.fewest_tokens("".join(each.content for each in messages))
 
     def opens_reasoning(self, prompt_ids: Sequence[int]) -> bool:
         """Whether the prompt ends inside a thought that the template has begun."""
@@ -157,7 +184,7 @@ class Renderer:
         except WireError:  # rendering what was said may do
             return False
 
-    def _begun(self, last: Message, before: Sequence[int]) -> tuple[int, ...]:
+    def _begun(self, last: Message, before: Sequence[int], check: Check) -> tuple[int, ...]:
         """The last message's text as the beginning of a reply, behind the prompt `before`.
 
         Encoded apart, as a reply begins with a token of its own. Where the prompt has opened a
@@ -165,21 +192,23 @@ class Renderer:
         """
         thought = self.formats.reasoning
         if thought is None or not self.opens_reasoning(before):
-            return self._typed(last.content)
+            return self._typed(last.content, check)
         closing = self._tokenizer.encode_prompt(f"\n{thought.end}\n\n")
-        return self._typed(last.reasoning or "") + closing + self._typed(last.content)
+        typed = self._typed(last.reasoning or "", check)
+        return typed + closing + self._typed(last.content, check)
 
-    def _typed(self, text: str) -> tuple[int, ...]:
+    def _typed(self, text: str, check: Check) -> tuple[int, ...]:
         """Ids of what somebody wrote; control tokens in it are text.
 
         Raises:
-            WireError: the template does not show messages as they are.
+            WireError: the template does not show messages as they are; or as `check` does.
         """
         fenced = Message("user", f"{_STAND_IN}{text}{_STAND_IN}")
         parts = self._tokenizer.render((fenced,)).split(_STAND_IN)
         if len(parts) != 3:
             msg = "the model's chat template cannot continue a reply: end messages with the user's"
             raise WireError(msg, code="invalid_messages", param="messages")
+        check(self._tokenizer.fewest_tokens(parts[1]))
         return self._tokenizer.encode_prompt(parts[1]) if parts[1] else ()
 
     def _text_after_reply(

@@ -17,12 +17,16 @@ from typing import Any
 
 import tokenizers
 
-__all__ = ["SegmentEncoder"]
+__all__ = ["SegmentEncoder", "encoded"]
 
 _SHORTEST = 2048
 """Characters; shorter parts are not worth keeping."""
+_LONGEST = 1 << 18
+"""Characters; longer parts are not kept, as nobody's instructions are so long."""
 _KEPT = 32
 """Parts: of some 50 KB and 50 KB of ids each, where all are an agent's instructions."""
+_QUICK = 1 << 12
+"""Characters that are encoded in a few milliseconds."""
 
 Encode = Callable[[str], list[int]]
 
@@ -39,7 +43,7 @@ class SegmentEncoder:
         names = [re.escape(content) for content in longest_first]
         can_split = bool(names) and is_plain and _encodes_parts_alike(tokenizer)
         self._split = re.compile(f"({'|'.join(names)})") if can_split else None
-        self._encode: Encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+        self._encode: Encode = lambda text: encoded(tokenizer, text).ids
 
         @lru_cache(maxsize=_KEPT)
         def kept(text: str) -> array[int]:
@@ -58,9 +62,19 @@ class SegmentEncoder:
                 waiting.append(part)
                 continue
             ids += self._encode("".join(waiting))
-            ids += self._kept(part)
+            ids += self._kept(part) if len(part) <= _LONGEST else self._encode(part)
             waiting.clear()
         return (*ids, *self._encode("".join(waiting)))
+
+
+def encoded(tokenizer: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
+    """Encode a text as it is. Other threads run meanwhile where it takes long.
+
+    `Tokenizer.encode` holds the interpreter's lock to its end, `encode_batch` does not.
+    """
+    if len(text) <= _QUICK:
+        return tokenizer.encode(text, add_special_tokens=False)
+    return tokenizer.encode_batch([text], add_special_tokens=False)[0]
 
 
 def _encodes_parts_alike(tokenizer: tokenizers.Tokenizer) -> bool:

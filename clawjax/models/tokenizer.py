@@ -18,7 +18,8 @@ import tokenizers
 
 from clawjax.errors import ConfigError
 from clawjax.models.guard import Guard
-from clawjax.models.segments import SegmentEncoder
+from clawjax.models.lengths import Lengths
+from clawjax.models.segments import SegmentEncoder, encoded
 from clawjax.models.template import ChatTemplate
 from clawjax.records import Message
 
@@ -74,7 +75,15 @@ class ChatTokenizer:
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Ids of `text`. Special tokens written in it become their ids; nothing is added."""
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return tuple(encoded(self._tokenizer, text).ids)
+
+    def fewest_tokens(self, text: str) -> int:
+        """How many ids `encode_prompt` gives at least, without encoding; takes milliseconds.
+
+        The first text takes as long as it takes to look at each token of the vocabulary.
+        """
+        written = self._guard.unmark(text) if self._guard.has_marks(text) else text
+        return self._lengths.fewest_tokens(written)
 
     def encode_prompt(self, text: str) -> tuple[int, ...]:
         """Ids of what `render` gave, or of its end: only the template's own control tokens count.
@@ -83,7 +92,7 @@ class ChatTokenizer:
         """
         if not self._guard.has_marks(text):
             return self._segments.encode(text)
-        found = self._tokenizer.encode(text, add_special_tokens=False)
+        found = encoded(self._tokenizer, text)
         ids: list[int] = []
         start = 0
         for token_id, (begin, end) in zip(found.ids, found.offsets, strict=True):
@@ -154,7 +163,11 @@ class ChatTokenizer:
     def _encode_words(self, marked: str, *, is_first: bool) -> list[int]:
         """Ids of people's words, in which nothing is a control token."""
         words = self._words if is_first else self._later_words
-        return words.encode(self._guard.unmark(marked), add_special_tokens=False).ids
+        return encoded(words, self._guard.unmark(marked)).ids
+
+    @cached_property
+    def _lengths(self) -> Lengths:
+        return Lengths(self._tokenizer, range(self.vocab_size), self.piece)
 
     @cached_property
     def _opening(self) -> tuple[int, ...]:

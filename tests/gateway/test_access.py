@@ -191,6 +191,45 @@ async def test_what_is_too_much_names_its_limit(make_gateway, limits, body, said
     assert gateway.turns() == []
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [user("1" * 60_000)]},
+        {"messages": [user("1" * 600_000)]},
+        {"messages": [user("hi"), assistant("1" * 60_000)]},
+        {"prompt": "1" * 60_000},
+    ],
+    ids=["long", "endless", "begun", "text"],
+)
+async def test_what_cannot_fit_is_refused_without_finding_its_tokens(make_gateway, body):
+    path = "/v1/completions" if "prompt" in body else "/v1/chat/completions"
+    for config, said in (
+        ({}, "maximum context length is 2048 tokens, but the messages take at least "),
+        ({"limits": LimitsConfig(max_prompt_tokens=30)}, "gateway.limits.max_prompt_tokens"),
+    ):
+        gateway = make_gateway(config=config, context_length=2**20 if config else 2048)
+        answer = await gateway.client.post(path, json=body)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (400, "context_length_exceeded")
+        assert said in error["message"]
+        assert "at least " in error["message"]
+    assert gateway.turns() == []
+
+
+async def test_a_prompt_of_several_contexts_is_counted_and_one_of_many_is_not(make_gateway):
+    gateway = make_gateway(context_length=100)
+    for text, counted in (("7" * 3000, True), ("7" * 30_000, False)):
+        body = {"messages": [user(text)]}
+        answer = await gateway.client.post("/v1/messages/count_tokens", json=body)
+        if counted:
+            assert answer.json()["input_tokens"] > 3000
+        else:
+            assert answer.status_code == 400
+            message = answer.json()["error"]["message"]
+            assert message.startswith("prompt is too long: the messages take at least 20")
+            assert "more than 400, 4 times" in message
+
+
 async def test_keys_share_no_cache_of_prompts_unless_the_operator_wants_it(make_gateway, tmp_path):
     door = Door(make_gateway, tmp_path)
     other = door.add("other", *Role)

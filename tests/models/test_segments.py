@@ -1,5 +1,7 @@
 """What is kept of a prompt changes nothing about its ids."""
 
+import threading
+
 import pytest
 import tokenizers
 from hypothesis import given, settings
@@ -55,6 +57,29 @@ def test_a_long_part_is_encoded_once():
         text = f"<|im_start|>system\n{long}<|im_end|>\n<|im_start|>user\n{question}<|im_end|>\n"
         assert segmented.encode(text) == SMOLLM2.encode(text)
     assert (segmented._kept.cache_info().hits, segmented._kept.cache_info().misses) == (1, 1)
+
+
+def test_parts_longer_than_instructions_are_encoded_and_not_kept():
+    segmented = encoder(TINY)
+    text = f"<|im_start|>user\n{'7 ' * segments._LONGEST}<|im_end|>\n"
+    assert segmented.encode(text) == tuple(TINY._tokenizer.encode(text).ids)
+    assert segmented._kept.cache_info().currsize == 0
+
+
+def test_others_run_while_a_long_text_is_encoded():
+    is_done = threading.Event()
+    text, looks = "1" * 200_000, 0
+
+    def encode():
+        encoder(SMOLLM2).encode(text)
+        is_done.set()
+
+    worker = threading.Thread(target=encode)
+    worker.start()
+    while not is_done.wait(0.001):
+        looks += 1
+    worker.join()
+    assert looks > 20, "a call that holds the lock leaves two or three"
 
 
 def test_a_tokenizer_that_marks_the_first_part_only_is_asked_for_whole_texts(short_parts):
