@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["clean", "clean_json", "whole"]
+__all__ = ["clean", "clean_json", "whole", "whole_json"]
 
 _CONTROLS = re.compile(r"[\x7f-\x9f]")
 """Those that JSON need not escape, and that terminals obey."""
+_ESCAPE = re.compile(
+    r"\\(?:u(?i:d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|(u(?i:d[89a-f][0-9a-f]{2}))|.)", re.DOTALL
+)
+"""In JSON; group 1 is half of a surrogate pair without the other."""
 
 
 def whole(text: str) -> str:
     """Text with `?` for halves of surrogate pairs, which no encoding and no tokenizer takes."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def whole_json(text: str) -> str:
+    """The same for JSON text, in which halves may be written as escapes."""
+    text = whole(text)
+    if "\\u" not in text:
+        return text
+    return _ESCAPE.sub(lambda escape: "?" if escape[1] else escape[0], text)
 
 
 def clean(text: str) -> str:

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "clawjax"
 FOUNDATION = {
     *("records", "protocols", "errors", "config", "json_schema", "openai_form", "texts", "verdicts")
 }
-STORAGE = {"data", "engine", "keys", "linking", "models", "log", "metrics", "weights"}
+STORAGE = {"data", "engine", "keys", "linking", "models", "log", "metrics", "weights", "rendering"}
 MIDDLE = FOUNDATION | STORAGE | {"review"}
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "metrics": FOUNDATION | {"metrics"},
     "weights": FOUNDATION | {"weights"},
     "data": FOUNDATION | {"data", "linking", "log"},
+    "rendering": FOUNDATION | {"linking", "rendering"},
     "engine": FOUNDATION | {"engine", "models", "weights"},
     "engine/server": MIDDLE | {"gateway"},  # a front end like the gateway; no engine knows of it
     "gateway": MIDDLE | {"gateway"},
@@ -80,6 +81,7 @@ def test_only_entry_points_know_hydra(path):
     "part",
     [
         *("data", "gateway", "gateway.dialects", "keys", "linking", "log", "review", "rewards"),
+        *("rendering", "rendering.formats"),
         "plan",
         "engine.sglang",
     ],

@@ -19,7 +19,6 @@ from clawjax.errors import EngineError, WireError
 from clawjax.gateway.caller import Caller
 from clawjax.gateway.collector import Visit
 from clawjax.gateway.enforce import grammar_of
-from clawjax.gateway.formats.base import tools_of
 from clawjax.gateway.openai import SEED_RANGE, ChatRequest
 from clawjax.gateway.parse import ReplyDelta, ReplyParser
 from clawjax.gateway.render import Check, Prior, Renderer
@@ -27,6 +26,7 @@ from clawjax.gateway.reply import Exchange, Reply
 from clawjax.linking.reading import prefill_of
 from clawjax.protocols import Engine, GenerateRequest, TokenChunk
 from clawjax.records import FinishReason, Grammar, Message, SamplingParams, Turn
+from clawjax.rendering.formats.base import tools_of
 
 __all__ = ["ChatService", "Keeper", "Sink"]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from clawjax.errors import EngineError, LogError, WireError
-from clawjax.gateway.formats.base import CallDelta
 from clawjax.gateway.parse import ReplyDelta
 from clawjax.gateway.reply import Exchange, Reply, TokenLogprob
 from clawjax.openai_form import call_form
 from clawjax.records import ToolCall
+from clawjax.rendering.formats.base import CallDelta
 
 __all__ = [
     "Failure",

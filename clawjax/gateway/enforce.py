@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from clawjax.gateway.formats.base import Form, Tools
-from clawjax.gateway.formats.reasoning import with_thought
 from clawjax.gateway.offers import ToolChoice
-from clawjax.gateway.parse import Formats
 from clawjax.records import Grammar, GrammarKind
+from clawjax.rendering.formats.base import Form, Tools
+from clawjax.rendering.formats.reasoning import with_thought
+from clawjax.rendering.formats.registry import Formats
 
 __all__ = ["grammar_of"]
 

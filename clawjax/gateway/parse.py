@@ -1,8 +1,8 @@
 """From the text a model writes to content, reasoning and tool calls, while it is written.
 
 Owns where one of them ends and another begins; what a call looks like is its format's
-(`clawjax.gateway.formats`). Invariants: however the text is cut into pieces, the same comes of it;
-text is passed on as soon as it cannot be the beginning of a tag; what is no call stays text, so
+(`clawjax.rendering.formats`). Invariants: the same comes of a text however it is cut into pieces;
+it is passed on as soon as it cannot be the beginning of a tag; what is no call stays text, so
 nothing that was written is lost, except white space that touches a tag.
 """
 
@@ -11,11 +11,10 @@ from __future__ import annotations
 import secrets
 import string
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
-from clawjax.gateway.formats.base import (
+from clawjax.rendering.formats.base import (
     CallDelta,
     CallFormat,
     CallWriter,
@@ -24,9 +23,9 @@ from clawjax.gateway.formats.base import (
     Reading,
     Tools,
 )
-from clawjax.gateway.formats.reasoning import ReasoningFormat
+from clawjax.rendering.formats.reasoning import ReasoningFormat
 
-__all__ = ["Formats", "ReplyDelta", "ReplyParser", "new_call_id"]
+__all__ = ["ReplyDelta", "ReplyParser", "new_call_id"]
 
 _ID_ALPHABET = string.ascii_letters + string.digits
 _ID_LENGTH = 9
@@ -38,16 +37,6 @@ class ReplyDelta(NamedTuple):
     content: str = ""
     reasoning: str = ""
     call: CallDelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Formats:
-    """How a model writes what is not content."""
-
-    calls: CallFormat
-    reasoning: ReasoningFormat | None = None
-    has_one_call: bool = False
-    """Whether a reply that must call something calls one function: the model knows no other."""
 
 
 class _Mode(Enum):

@@ -9,17 +9,14 @@ Nothing that a client sends becomes a control token of the template.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from clawjax.errors import WireError
-from clawjax.gateway.formats.reasoning import reasoning_format
-from clawjax.gateway.formats.registry import call_format, takes_one_call
-from clawjax.gateway.parse import Formats
-from clawjax.gateway.untold import knows_tools, moves_the_told, with_tools
-from clawjax.linking.reading import prefill_of
 from clawjax.records import Message
+from clawjax.rendering.prompts import Check, Prompts, Tokenizer, accept, apart
+from clawjax.rendering.untold import moves_the_told
 
 __all__ = ["Check", "Prior", "Renderer", "Tokenizer"]
 
@@ -27,54 +24,6 @@ _STAND_IN = "\u27e6reply\u00b7of\u00b7clawjax\u27e7"
 """Takes the place of a reply while its surroundings are rendered; survives every template."""
 
 _PROBE = "zqthought"
-_TAIL = 16
-"""Tokens at the end of a prompt in which a thought may be begun."""
-
-Check = Callable[[int], None]
-"""Is told how many tokens a prompt has at least before they are found; raises to refuse it."""
-
-
-class Tokenizer(Protocol):
-    """The part of a chat tokenizer that the gateway uses."""
-
-    @property
-    def eos_ids(self) -> frozenset[int]:
-        """Ids that end a reply."""
-        ...
-
-    def encode_prompt(self, text: str) -> tuple[int, ...]:
-        """Ids of what `render` gave, or of its end; typed control tokens are ordinary text."""
-        ...
-
-    def encode_text(self, text: str) -> tuple[int, ...]:
-        """Ids of a whole text that no template wrote, begun as the model's texts begin."""
-        ...
-
-    def fewest_tokens(self, text: str) -> int:
-        """How many ids `encode_prompt` gives at least; found without encoding."""
-        ...
-
-    def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
-        """Text of ids."""
-        ...
-
-    def render(
-        self,
-        messages: Sequence[Message],
-        *,
-        tools_json: str | None = None,
-        add_generation_prompt: bool = True,
-    ) -> str:
-        """The chat template's text, for `encode_prompt`; `WireError` where it is rejected."""
-        ...
-
-    def piece(self, token_id: int) -> bytes:
-        """The bytes a token stands for, which need not be whole characters."""
-        ...
-
-    def special_text(self, token_id: int) -> str:
-        """How a special token is written."""
-        ...
 
 
 class Prior(NamedTuple):
@@ -87,10 +36,6 @@ class Prior(NamedTuple):
     """Position of its reply in the new messages."""
 
 
-def _accept(fewest: int) -> None:
-    """Refuse no length."""
-
-
 class Renderer:
     """Builds prompts with one tokenizer. Stateless, safe to use from threads."""
 
@@ -99,17 +44,15 @@ class Renderer:
     ) -> None:
         """Find out how the template writes calls and thoughts, unless a configuration says."""
         self._tokenizer = tokenizer
+        self._prompts = Prompts(
+            tokenizer, tool_parser=tool_parser, reasoning_parser=reasoning_parser
+        )
+        self.formats = self._prompts.formats
+        """How the model writes what is not content."""
 
-        def render(messages: Sequence[Message], tools_json: str | None = None) -> str:
+        def render(messages: Sequence[Message], tools_json: str | None) -> str:
             return tokenizer.render(messages, tools_json=tools_json)
 
-        self.formats = Formats(
-            calls=call_format(tool_parser, render),
-            reasoning=reasoning_format(reasoning_parser, render),
-            has_one_call=takes_one_call(render),
-        )
-        """How the model writes what is not content."""
-        self._knows_tools = knows_tools(render)
         self._moves_the_told = moves_the_told(render)
 
     def prompt(
@@ -117,7 +60,7 @@ class Renderer:
         messages: Sequence[Message],
         tools_json: str | None,
         prior: Prior | None,
-        check: Check = _accept,
+        check: Check = accept,
     ) -> tuple[int, ...]:
         """The prompt, continuing `prior` exactly where there is one and the template allows it.
 
@@ -127,25 +70,15 @@ class Renderer:
             WireError: the template rejects the messages, or they are nothing but begun replies; or
                 as `check` does.
         """
-        if prefill_of(messages) is not None:
-            if len(messages) == 1:
-                msg = "nothing comes before the begun reply: put a user's message before it"
-                raise WireError(msg, code="invalid_messages", param="messages")
-            before = self.prompt(messages[:-1], tools_json, prior, check)
-            return before + self._begun(
-                messages[-1], before, lambda fewest: check(len(before) + fewest)
-            )
-        if prior is not None and not self._drops_thought(messages, tools_json, prior):
-            rest = self._text_after_reply(messages, tools_json, prior)
-            if rest is not None:
-                known = prior.prompt_ids + prior.response_ids
-                check(len(known) + self._tokenizer.fewest_tokens(rest))
-                return known + self._tokenizer.encode_prompt(rest)
-        whole = self._render(messages, tools_json)
-        check(self._tokenizer.fewest_tokens(whole))
-        return self._tokenizer.encode_prompt(whole)
+        if prior is None:
+            return self._prompts.ids(messages, tools_json, check)
+        conversation, begun = apart(messages)
+        known = self._continued(conversation, tools_json, prior, check)
+        if known is None:
+            return self._prompts.ids(messages, tools_json, check)
+        return self._prompts.going_on(known, begun, check)
 
-    def text(self, text: str, check: Check = _accept) -> tuple[int, ...]:
+    def text(self, text: str, check: Check = accept) -> tuple[int, ...]:
         """Ids of a text that is to be continued as it is; control tokens in it count."""
         check(self._tokenizer.fewest_tokens(text))
         return self._tokenizer.encode_text(text)
@@ -156,17 +89,24 @@ class Renderer:
 
     def opens_reasoning(self, prompt_ids: Sequence[int]) -> bool:
         """Whether the prompt ends inside a thought that the template has begun."""
-        thought = self.formats.reasoning
-        if thought is None:
-            return False
-        tail = self._tokenizer.decode(tuple(prompt_ids[-_TAIL:]), keep_special=True)
-        return tail.rstrip().endswith(thought.begin)
+        return self._prompts.opens_reasoning(prompt_ids)
 
-    def _render(self, messages: Sequence[Message], tools_json: str | None) -> str:
-        """The template's text, in which the model is told of tools one way or the other."""
-        if tools_json is not None and not self._knows_tools:
-            messages = with_tools(messages, tools_json, self.formats.calls)
-        return self._tokenizer.render(messages, tools_json=tools_json)
+    def _continued(
+        self, messages: Sequence[Message], tools_json: str | None, prior: Prior, check: Check
+    ) -> tuple[int, ...] | None:
+        """The prior turn's own tokens and the encoded rest; None where the template rules it out.
+
+        Raises:
+            WireError: as `check` does.
+        """
+        if self._drops_thought(messages, tools_json, prior):
+            return None
+        rest = self._text_after_reply(messages, tools_json, prior)
+        if rest is None:
+            return None
+        known = prior.prompt_ids + prior.response_ids
+        check(len(known) + self._tokenizer.fewest_tokens(rest))
+        return known + self._tokenizer.encode_prompt(rest)
 
     def _drops_thought(
         self, messages: Sequence[Message], tools_json: str | None, prior: Prior
@@ -180,36 +120,9 @@ class Renderer:
             return False
         content = f"{thought.begin}\n{_PROBE}\n{thought.end}\n\nyes"
         try:
-            return _PROBE not in self._render(_replaced(messages, prior, content), tools_json)
+            return _PROBE not in self._prompts.text(_replaced(messages, prior, content), tools_json)
         except WireError:  # rendering what was said may do
             return False
-
-    def _begun(self, last: Message, before: Sequence[int], check: Check) -> tuple[int, ...]:
-        """The last message's text as the beginning of a reply, behind the prompt `before`.
-
-        Encoded apart, as a reply begins with a token of its own. Where the prompt has opened a
-        thought, the message's own is put there and closed.
-        """
-        thought = self.formats.reasoning
-        if thought is None or not self.opens_reasoning(before):
-            return self._typed(last.content, check)
-        closing = self._tokenizer.encode_prompt(f"\n{thought.end}\n\n")
-        typed = self._typed(last.reasoning or "", check)
-        return typed + closing + self._typed(last.content, check)
-
-    def _typed(self, text: str, check: Check) -> tuple[int, ...]:
-        """Ids of what somebody wrote; control tokens in it are text.
-
-        Raises:
-            WireError: the template does not show messages as they are; or as `check` does.
-        """
-        fenced = Message("user", f"{_STAND_IN}{text}{_STAND_IN}")
-        parts = self._tokenizer.render((fenced,)).split(_STAND_IN)
-        if len(parts) != 3:
-            msg = "the model's chat template cannot continue a reply: end messages with the user's"
-            raise WireError(msg, code="invalid_messages", param="messages")
-        check(self._tokenizer.fewest_tokens(parts[1]))
-        return self._tokenizer.encode_prompt(parts[1]) if parts[1] else ()
 
     def _text_after_reply(
         self, messages: Sequence[Message], tools_json: str | None, prior: Prior
@@ -219,9 +132,9 @@ class Renderer:
             return None
         stood_in = _replaced(messages, prior, _STAND_IN)
         try:
-            parts = self._render(stood_in, tools_json).split(_STAND_IN)
+            parts = self._prompts.text(stood_in, tools_json).split(_STAND_IN)
             if self._moves_the_told:
-                alone = self._render(stood_in[: prior.reply_index + 1], tools_json)
+                alone = self._prompts.text(stood_in[: prior.reply_index + 1], tools_json)
                 if alone.partition(_STAND_IN)[0] != parts[0]:
                     return None
         except WireError:  # e.g. a tool's result without the call; the full history may still do

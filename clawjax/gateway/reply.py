@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from clawjax.gateway.formats.base import CallDelta
 from clawjax.gateway.parse import ReplyDelta, ReplyParser
 from clawjax.protocols import TokenChunk
 from clawjax.records import (
@@ -21,6 +20,7 @@ from clawjax.records import (
     TurnKind,
     run_lengths,
 )
+from clawjax.rendering.formats.base import CallDelta
 
 __all__ = ["Exchange", "Reply", "TokenLogprob"]
 

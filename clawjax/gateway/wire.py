@@ -7,12 +7,11 @@ and what is expected. An absent key and an explicit null are the same thing: `No
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import NoReturn, cast
 
 from clawjax.errors import WireError
-from clawjax.texts import whole
+from clawjax.texts import whole, whole_json
 
 __all__ = [
     "MOST_NESTED",
@@ -30,7 +29,6 @@ __all__ = [
     "reject",
     "storable",
     "whole",
-    "whole_json",
 ]
 
 JsonObject = Mapping[str, object]
@@ -40,10 +38,6 @@ MOST_NESTED = 128
 _SHOWN_CHARACTERS = 40
 _TRUE_WORDS = ("1", "true", "yes", "on")
 _FALSE_WORDS = ("", "0", "false", "no", "off")
-_ESCAPE = re.compile(
-    r"\\(?:u(?i:d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|(u(?i:d[89a-f][0-9a-f]{2}))|.)", re.DOTALL
-)
-"""In JSON; group 1 is half of a surrogate pair without the other."""
 
 
 def reject(field: str, message: str, *, code: str = "invalid_value") -> NoReturn:
@@ -142,14 +136,6 @@ def storable(text: str, field: str) -> str:
     if "\0" in text:
         reject(field, "has the character NUL: send it without")
     return text
-
-
-def whole_json(text: str) -> str:
-    """The same for JSON text, in which halves may be written as escapes."""
-    text = whole(text)
-    if "\\u" not in text:
-        return text
-    return _ESCAPE.sub(lambda escape: "?" if escape[1] else escape[0], text)
 
 
 def read_text(body: JsonObject, name: str, *, field: str | None = None) -> str | None:

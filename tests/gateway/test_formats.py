@@ -10,14 +10,14 @@ from clawjax.config.serving import REASONING_PARSERS, TOOL_PARSERS
 from clawjax.engine.constraint import Grammars, masks
 from clawjax.errors import ConfigError, WireError
 from clawjax.gateway.enforce import grammar_of
-from clawjax.gateway.formats.mistral import MISTRAL_ARGS
-from clawjax.gateway.formats.reasoning import REASONING, reasoning_format
-from clawjax.gateway.formats.registry import FORMATS, call_format, takes_one_call
-from clawjax.gateway.parse import Formats, ReplyParser
-from clawjax.gateway.untold import knows_tools, with_tools
+from clawjax.gateway.parse import ReplyParser
 from clawjax.models.template import CHATML, ChatTemplate
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.records import GrammarKind, Message, ToolCall
+from clawjax.rendering.formats.mistral import MISTRAL_ARGS
+from clawjax.rendering.formats.reasoning import REASONING, reasoning_format
+from clawjax.rendering.formats.registry import FORMATS, Formats, call_format, takes_one_call
+from clawjax.rendering.untold import knows_tools, with_tools
 
 CALLS = "{% for c in m.tool_calls or [] %}"
 LOOP = "{% for m in messages %}{{ m.role }}: {{ m.content }}"

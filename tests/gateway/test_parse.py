@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawjax.gateway.formats.reasoning import REASONING
-from clawjax.gateway.formats.registry import FORMATS
 from clawjax.gateway.parse import ReplyParser, new_call_id
+from clawjax.rendering.formats.reasoning import REASONING
+from clawjax.rendering.formats.registry import FORMATS
 
 CALL = '<tool_call>\n{"name": "ls", "arguments": {"path": "/tmp"}}\n</tool_call>'
 TOOLS = {

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clawjax.gateway.formats.reasoning import REASONING
 from clawjax.gateway.render import Prior, Renderer
 from clawjax.models.template import ChatTemplate
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.records import Message, ToolCall
+from clawjax.rendering.formats.reasoning import REASONING
 
 TOOLS = json.dumps([{"type": "function", "function": {"name": "ls"}}])
 

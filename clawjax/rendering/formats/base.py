@@ -13,9 +13,8 @@ import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
-from clawjax.gateway.wire import whole_json
 from clawjax.records import ToolCall
-from clawjax.texts import whole
+from clawjax.texts import whole, whole_json
 
 __all__ = [
     "CallDelta",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from clawjax.errors import WireError
-from clawjax.gateway.formats.base import Form
 from clawjax.records import Message
+from clawjax.rendering.formats.base import Form
 
 __all__ = ["REASONING", "ReasoningFormat", "reasoning_format", "with_thought"]
 

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from clawjax.gateway.formats.base import (
+from clawjax.json_schema import ANY_TYPE, is_of, types_of
+from clawjax.rendering.formats.base import (
     CallWriter,
     Cursor,
     Form,
@@ -23,8 +24,7 @@ from clawjax.gateway.formats.base import (
     arguments_of,
     calls_of,
 )
-from clawjax.gateway.formats.hermes import closing
-from clawjax.json_schema import ANY_TYPE, is_of, types_of
+from clawjax.rendering.formats.hermes import closing
 
 __all__ = ["QWEN_XML", "QwenXml"]
 

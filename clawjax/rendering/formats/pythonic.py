@@ -11,7 +11,7 @@ import json
 from collections.abc import Generator
 from typing import cast
 
-from clawjax.gateway.formats.base import (
+from clawjax.rendering.formats.base import (
     CallWriter,
     Cursor,
     Form,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from clawjax.gateway.formats.base import (
+from clawjax.rendering.formats.base import (
     CallWriter,
     Cursor,
     Form,
@@ -16,7 +16,7 @@ from clawjax.gateway.formats.base import (
     Tools,
     calls_of,
 )
-from clawjax.gateway.formats.json_calls import call_list, rescued
+from clawjax.rendering.formats.json_calls import call_list, rescued
 
 __all__ = ["HERMES", "Hermes", "closing"]
 

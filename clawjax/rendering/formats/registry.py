@@ -1,21 +1,23 @@
-"""Which format a model writes its calls in: by name, or by how its template writes one."""
+"""Which formats a model writes calls and thoughts in: by name, or by how its template does."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from clawjax.errors import WireError
-from clawjax.gateway.formats.base import CallFormat
-from clawjax.gateway.formats.hermes import HERMES
-from clawjax.gateway.formats.llama_json import LLAMA_JSON
-from clawjax.gateway.formats.mistral import MISTRAL, MISTRAL_ARGS
-from clawjax.gateway.formats.plain_json import PLAIN_JSON
-from clawjax.gateway.formats.pythonic import PYTHONIC
-from clawjax.gateway.formats.qwen_xml import QWEN_XML
 from clawjax.records import Message, ToolCall
+from clawjax.rendering.formats.base import CallFormat
+from clawjax.rendering.formats.hermes import HERMES
+from clawjax.rendering.formats.llama_json import LLAMA_JSON
+from clawjax.rendering.formats.mistral import MISTRAL, MISTRAL_ARGS
+from clawjax.rendering.formats.plain_json import PLAIN_JSON
+from clawjax.rendering.formats.pythonic import PYTHONIC
+from clawjax.rendering.formats.qwen_xml import QWEN_XML
+from clawjax.rendering.formats.reasoning import ReasoningFormat, reasoning_format
 
-__all__ = ["FORMATS", "call_format", "takes_one_call"]
+__all__ = ["FORMATS", "Formats", "call_format", "formats_of", "takes_one_call"]
 
 Render = Callable[[Sequence[Message], str | None], str]
 
@@ -36,6 +38,31 @@ _SIGNS: tuple[tuple[str, CallFormat], ...] = (
     (f'"name": "{_NAME}", "arguments"', PLAIN_JSON),
 )
 """What a template writes around a call, the more telling first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """How a model writes what is not content."""
+
+    calls: CallFormat
+    reasoning: ReasoningFormat | None = None
+    has_one_call: bool = False
+    """Whether a reply that must call something calls one function: the model knows no other."""
+
+
+def formats_of(render: Callable[..., str], *, tool_parser: str, reasoning_parser: str) -> Formats:
+    """Those of a model, as a configuration names them or else as its template has them.
+
+    Args:
+        render: writes messages, with tools as JSON where there are some, by the model's template.
+        tool_parser: `auto` or one of `FORMATS`.
+        reasoning_parser: `auto`, `none` or one of `REASONING`.
+    """
+    return Formats(
+        calls=call_format(tool_parser, render),
+        reasoning=reasoning_format(reasoning_parser, render),
+        has_one_call=takes_one_call(render),
+    )
 
 
 def call_format(name: str, render: Render) -> CallFormat:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from clawjax.gateway.formats.base import (
+from clawjax.rendering.formats.base import (
     CallWriter,
     Cursor,
     Form,
@@ -16,8 +16,8 @@ from clawjax.gateway.formats.base import (
     Tools,
     calls_of,
 )
-from clawjax.gateway.formats.hermes import closing
-from clawjax.gateway.formats.json_calls import call_list, rescued
+from clawjax.rendering.formats.hermes import closing
+from clawjax.rendering.formats.json_calls import call_list, rescued
 
 __all__ = ["PLAIN_JSON", "PlainJson", "enclosed"]
 

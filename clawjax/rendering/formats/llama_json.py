@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from clawjax.gateway.formats.base import (
+from clawjax.rendering.formats.base import (
     CallWriter,
     Cursor,
     Form,
@@ -17,7 +17,7 @@ from clawjax.gateway.formats.base import (
     Tools,
     calls_of,
 )
-from clawjax.gateway.formats.json_calls import call_object, rescued
+from clawjax.rendering.formats.json_calls import call_object, rescued
 
 __all__ = ["LLAMA_JSON", "LlamaJson"]
 

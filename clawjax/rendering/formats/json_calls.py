@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Generator
 from typing import Any, cast
 
-from clawjax.gateway.formats.base import CallWriter, Cursor, Malformed, Reading
+from clawjax.rendering.formats.base import CallWriter, Cursor, Malformed, Reading
 
 __all__ = ["call_list", "call_object", "rescued", "value"]
 

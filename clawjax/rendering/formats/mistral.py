@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from clawjax.gateway.formats.base import (
+from clawjax.rendering.formats.base import (
     CallWriter,
     Cursor,
     Form,
@@ -18,8 +18,8 @@ from clawjax.gateway.formats.base import (
     Tools,
     calls_of,
 )
-from clawjax.gateway.formats.json_calls import call_list, rescued, value
-from clawjax.gateway.formats.plain_json import PLAIN_JSON, enclosed
+from clawjax.rendering.formats.json_calls import call_list, rescued, value
+from clawjax.rendering.formats.plain_json import PLAIN_JSON, enclosed
 
 __all__ = ["MISTRAL", "MISTRAL_ARGS", "Mistral"]
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from clawjax.errors import WireError
-from clawjax.gateway.formats.base import CallFormat
 from clawjax.records import Message
+from clawjax.rendering.formats.base import CallFormat
 
 __all__ = ["knows_tools", "moves_the_told", "with_tools"]
 
@@ -57,7 +57,11 @@ def moves_the_told(render: Callable[[Sequence[Message], str | None], str]) -> bo
 def with_tools(
     messages: Sequence[Message], tools_json: str, calls: CallFormat
 ) -> tuple[Message, ...]:
-    """Messages that say with text what tools there are, what was called and what came of it."""
+    """Messages that say with text what tools there are, what was called and what came of it.
+
+    Raises:
+        WireError: the tools are no list of functions.
+    """
     told = [_as_text(message, calls) for message in messages]
     first = told[0].content if told and told[0].role == "system" else ""
     rest = told[1:] if first else told
@@ -65,9 +69,18 @@ def with_tools(
 
 
 def _said(tools_json: str, calls: CallFormat) -> str:
-    functions = "\n".join(json.dumps(tool["function"]) for tool in json.loads(tools_json))
+    functions = "\n".join(map(json.dumps, _functions(tools_json)))
     example = calls.written("NAME", '{"ARGUMENT": "VALUE"}')
     return f"You can call these functions:\n{functions}\nTo call one, write:\n{example}"
+
+
+def _functions(tools_json: str) -> list[object]:
+    """What can be called; some data sets name functions without saying that they are tools."""
+    try:
+        return [tool.get("function", tool) for tool in json.loads(tools_json)]
+    except (ValueError, TypeError, AttributeError) as error:
+        msg = f"tools are no list of functions ({error}): send a list of function tools"
+        raise WireError(msg, code="invalid_tools", param="tools") from error
 
 
 def _as_text(message: Message, calls: CallFormat) -> Message:
