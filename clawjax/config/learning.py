@@ -62,7 +62,8 @@ class DriftConfig:
     about as likely as before: within about 1, whatever their length."""
     eases: bool = False
     """That bound is for a mean score of -1 and shrinks in proportion, to nothing at
-    `learner.rest_above` (at 1 where that is null)."""
+    `learner.rest_above` (at 1 where that is null). Of several users in a batch, it shrinks by the
+    mean of what it would for each."""
     max_turns: int = 8
     """Replies of the step's batch that a KL is measured on."""
 
@@ -122,8 +123,9 @@ class LearnerConfig:
     """An update takes its turns in several optimiser steps of about so many turns each; null takes
     them all in one."""
     rest_above: float | None = None
-    """A batch whose mean score is higher is not trained on: its user is content, and what little
-    it says, besides the pull of the KL, would lead away from there. Null never rests."""
+    """A user's turns in a batch are not trained on where their mean score is higher: the user is
+    content, and what little these say, besides the pull of the KL, would lead away from there.
+    Other users' turns in the batch are. Null never rests."""
     epochs: int = 1
     """Passes over an update's turns. What the policy loss does not clip is learnt that often."""
     max_staleness: int = 4

@@ -1,7 +1,9 @@
-"""How content a batch's users are, and how much of a step that leaves to take.
+"""How content the users of a batch are, and how much of a step that leaves to take.
 
 The better things are, the less there is to gain from a step and the more to lose: what is learnt
 from few turns is uncertain by as much as ever, only now it leads away from something good.
+Invariant: each user is judged by their own turns, so that who is unhappy among content ones is
+heard.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.credit import AdmittedTurn, by_user
 
-__all__ = ["is_content", "mean_score", "step_share"]
+__all__ = ["content_users", "mean_score", "step_share"]
 
 
 def mean_score(turns: Sequence[AdmittedTurn]) -> float | None:
@@ -20,18 +22,27 @@ def mean_score(turns: Sequence[AdmittedTurn]) -> float | None:
     return fmean(scores) if scores else None
 
 
-def is_content(turns: Sequence[AdmittedTurn], rest_above: float | None) -> bool:
-    """Whether the mean score leaves nothing to wish for; never where `rest_above` is None."""
-    mean = mean_score(turns)
-    return rest_above is not None and mean is not None and mean > rest_above
+def content_users(turns: Sequence[AdmittedTurn], rest_above: float | None) -> set[str]:
+    """Whose mean score leaves nothing to wish for; nobody's where `rest_above` is None."""
+    if rest_above is None:
+        return set()
+    means = {user: mean_score(own) for user, own in by_user(turns).items()}
+    return {user for user, mean in means.items() if mean is not None and mean > rest_above}
 
 
 def step_share(turns: Sequence[AdmittedTurn], rest_above: float | None) -> float:
-    """All of a step, 1, at a mean score of -1, and in proportion down to 0 at `rest_above`.
+    """The mean over users: all of a step, 1, at a mean score of -1, down to 0 at `rest_above`.
 
-    All of it where nothing has a score, and 0 only at a score of 1 where `rest_above` is None.
+    In proportion in between. All of it where nothing has a score, and 0 only at a score of 1 where
+    `rest_above` is None.
     """
-    mean, top = mean_score(turns), 1.0 if rest_above is None else rest_above
+    top = 1.0 if rest_above is None else rest_above
+    shares = [_share(mean_score(own), top) for own in by_user(turns).values()]
+    return fmean(shares) if shares else 1.0
+
+
+def _share(mean: float | None, top: float) -> float:
+    """One user's."""
     if mean is None or top <= -1.0:
         return 1.0
     return min(1.0, max(0.0, (top - mean) / (top + 1.0)))

@@ -19,7 +19,7 @@ from clawjax.engine.adoption import return_freed_memory
 from clawjax.errors import ForgottenError
 from clawjax.learner.admission import Admit, Drop, admit
 from clawjax.learner.checkpoint import Checkpoints, Progress
-from clawjax.learner.contentment import is_content, mean_score
+from clawjax.learner.contentment import content_users, mean_score
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.effective import with_practice
 from clawjax.learner.publish import Publisher
@@ -167,13 +167,10 @@ class Learner:
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
         """One step, from signals to settlement; none where nothing is to be learnt yet."""
         self._remember(turns)
-        if is_content(turns, self.config.rest_above):
-            self._rest(turns, DropReason.CONTENT)
-            return
+        turns = self._rest(turns, content_users(turns, self.config.rest_above), DropReason.CONTENT)
         tastes = self.updater.tastes(turns)
         new = self.updater.strangers(turns, tastes)
-        self._rest([a for a in turns if a.turn.scope in new], DropReason.LISTENED)
-        turns = [a for a in turns if a.turn.scope not in new]
+        turns = self._rest(turns, new, DropReason.LISTENED)
         if not turns:
             return
         signals = self.reader.read(turns, self.state, self.progress.credit)
@@ -239,21 +236,25 @@ class Learner:
             self.forgotten = gone[-1][0]
             self.reader.reactions.forget({turn_id for _, turn_id in gone})
 
-    def _rest(self, turns: Sequence[AdmittedTurn], reason: DropReason) -> None:
-        """Settle turns without a step."""
-        if not turns:
-            return
-        self._drop([admitted.turn.turn_id for admitted in turns], reason)
-        mean = mean_score(turns)
+    def _rest(
+        self, turns: Sequence[AdmittedTurn], users: set[str], reason: DropReason
+    ) -> Sequence[AdmittedTurn]:
+        """Settle the turns of these users without a step; the other turns."""
+        rested = [admitted for admitted in turns if admitted.turn.scope in users]
+        if not rested:
+            return turns
+        self._drop([admitted.turn.turn_id for admitted in rested], reason)
+        mean = mean_score(rested)
         logger.info(
             "no step on %d turns after version %d (%s): their mean score is %s",
-            len(turns),
+            len(rested),
             self.version,
             reason,
             mean,
         )
         known = {} if mean is None else {"train/reward_mean": mean}
         self.monitor.log({"train/rested": 1.0, **known}, step=self.version)
+        return [admitted for admitted in turns if admitted.turn.scope not in users]
 
     def _drop(self, turn_ids: Sequence[str], reason: DropReason) -> None:
         """They will not be looked at again."""

@@ -344,12 +344,13 @@ def _bound_words(practice: PracticeConfig, learner: LearnerConfig) -> list[str]:
         factors = [f"{drift.max_step_reply_kl:g} nats per reply, by KL(after || before)"]
         if drift.eases:
             top = 1.0 if rests is None else rests
-            factors.append(f"({top:g} - mean(s)) / {top + 1:g}, from 0 to 1")
+            eased = f"({top:g} - mean(s)) / {top + 1:g}, from 0 to 1"
+            factors.append(f"the mean over users of {eased}")
         if practice.rounds > 0 and practice.blind_share is not None:
             factors.append(f"the mean over turns of max({practice.blind_share:g}, their user's k)")
         lines.append(f"an update by L leads at most {', times '.join(factors)}")
     if rests is not None:
-        lines.append(f"batches with mean(s) above {rests:g} are not learnt from")
+        lines.append(f"users whose mean(s) in a batch is above {rests:g} are not learnt from there")
     return lines
 
 

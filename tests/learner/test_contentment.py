@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from learner_records import make_turn
-from learner_runs import Run
-from policies import LENGTH
+from learner_records import make_sample, make_turn
+from learner_runs import VOCAB, Run
+from policies import LENGTH, as_sampled
 
 from clawjax.config import DriftConfig
 from clawjax.learner.budget import DriftBudget
-from clawjax.learner.contentment import is_content, mean_score, step_share
+from clawjax.learner.contentment import content_users, mean_score, step_share
 from clawjax.learner.credit import AdmittedTurn
+from clawjax.records import DropReason
 
 
-def turns(*scores: float | None) -> list[AdmittedTurn]:
+def turns(*scores: float | None, user: str = "local") -> list[AdmittedTurn]:
     return [
-        AdmittedTurn(make_turn(f"t{n}"), score, (), ready_at=0.0) for n, score in enumerate(scores)
+        AdmittedTurn(make_turn(f"t{n}", scope=user), score, (), ready_at=0.0)
+        for n, score in enumerate(scores)
     ]
 
 
@@ -25,10 +27,32 @@ def test_the_mean_is_of_the_turns_with_a_score() -> None:
 
 
 def test_only_above_the_limit_is_there_nothing_to_do() -> None:
-    assert is_content(turns(0.7, None), 0.6)
-    assert not is_content(turns(0.6), 0.6)
-    assert not is_content(turns(1.0), None)
-    assert not is_content(turns(None), 0.6)
+    assert content_users(turns(0.7, None), 0.6) == {"local"}
+    assert not content_users(turns(0.6), 0.6)
+    assert not content_users(turns(1.0), None)
+    assert not content_users(turns(None), 0.6)
+
+
+def test_each_user_is_judged_by_their_own_turns() -> None:
+    batch = [*turns(1.0, 1.0, user="glad"), *turns(-1.0, user="sad"), *turns(None, user="mute")]
+    assert mean_score([*batch, *turns(1.0, 1.0, user="glad")]) == 0.6
+    assert content_users(batch, 0.5) == {"glad"}
+    assert step_share(batch, 0.5) == pytest.approx((0.0 + 1.0 + 1.0) / 3)
+    assert step_share(batch, None) == step_share([*batch, *turns(1.0, user="glad")], None)
+
+
+def test_one_unhappy_user_among_content_ones_is_learnt_from(run: Run) -> None:
+    learner = run.learner(batch_turns=6, min_turns=6, rest_above=0.6)
+    drawn = [make_sample(f"t{n}", 4, 6, seed=n + 1, vocab=VOCAB) for n in range(6)]
+    for n, sample in enumerate(as_sampled(run.model, run.model.params, drawn, version=0)):
+        user = "sad" if n == 5 else f"glad{n % 3}"
+        run.record(sample, -1.0 if user == "sad" else 1.0, scope=user, session_id=user)
+    assert learner.sweep()
+    assert run.trained() == {"t5": 1}
+    assert run.log.counts().dropped == {DropReason.CONTENT: 5}
+    (_, rested), (_, step) = run.monitor.entries
+    assert rested == {"train/rested": 1.0, "train/reward_mean": 1.0}
+    assert step["train/reward_mean"] == -1.0
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_practice_is_said_in_full() -> None:
         "- a user's first 48 reactions are only remembered while k is 0\n"
         "- an update by L leads at most 3 nats per reply, by KL(after || before), times the mean "
         "over turns of max(0.1, their user's k)\n"
-        "- batches with mean(s) above 0.6 are not learnt from\n"
+        "- users whose mean(s) in a batch is above 0.6 are not learnt from there\n"
     ) in described
 
 
@@ -250,8 +250,8 @@ def test_every_setting_of_practice_is_said(changed: dict[str, Any], said: str) -
 def test_how_far_a_step_leads_is_said_where_it_is_bounded() -> None:
     eased = text(drift=DriftConfig(max_step_reply_kl=4.0, eases=True), rest_above=0.6)
     assert (
-        "- an update by L leads at most 4 nats per reply, by KL(after || before), times (0.6 - "
-        "mean(s)) / 1.6, from 0 to 1\n"
+        "- an update by L leads at most 4 nats per reply, by KL(after || before), times the mean "
+        "over users of (0.6 - mean(s)) / 1.6, from 0 to 1\n"
     ) in eased
     assert "(1 - mean(s)) / 2" in text(drift=DriftConfig(max_step_reply_kl=4.0, eases=True))
     assert "KL(after || before)" not in text(drift=DriftConfig(max_kl=0.5))
