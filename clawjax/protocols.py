@@ -211,6 +211,8 @@ class TurnLog(Protocol):
     def append(self, *records: Turn | NextState | Verdict | Outcome | Link) -> None:
         """Commit records in one transaction before returning; a known key changes nothing.
 
+        A verdict that says something takes the place of its module's abstention.
+
         Raises:
             LogError: the store cannot be written.
         """

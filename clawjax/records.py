@@ -373,6 +373,8 @@ class JudgedTurn(NamedTuple):
     turn: Turn
     next_states: tuple[NextState, ...]
     verdicts: tuple[Verdict, ...]
+    unjudged: tuple[NextState, ...] = ()
+    """Of `next_states`, those on which verdicts may still come; none where nobody judges."""
 
 
 class Counts(NamedTuple):

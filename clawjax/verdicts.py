@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from clawjax.config import HUMAN
 from clawjax.records import Verdict
 
-__all__ = ["EXPLICIT_FEEDBACK", "combine"]
+__all__ = ["EXPLICIT_FEEDBACK", "combine", "says_something"]
 
 EXPLICIT_FEEDBACK = "feedback"
 """The module whose score, given by the user on purpose, overrules all others but a review's."""
@@ -35,3 +35,10 @@ def combine(verdicts: Sequence[Verdict], weights: Mapping[str, float]) -> float 
     if total <= 0:
         return None
     return sum(weights.get(module, 1.0) * score for module, score in scores.items()) / total
+
+
+def says_something(verdict: Verdict) -> bool:
+    """Whether there is anything to learn from in it; an abstention has words at most."""
+    has_label = any(label is not None for label in verdict.step_labels)
+    is_said = verdict.score is not None or verdict.revision is not None
+    return is_said or bool(verdict.hints) or has_label

@@ -19,6 +19,7 @@ from clawjax.gateway.wire import (
     storable,
 )
 from clawjax.records import JudgedTurn, Message, NextState, NextStateKind, Outcome, Turn
+from clawjax.verdicts import EXPLICIT_FEEDBACK
 
 __all__ = ["Feedback", "FeedbackService", "parse_feedback"]
 
@@ -105,11 +106,22 @@ class FeedbackService:
             return _describe(outcome)
         if step is not None:
             return f"the turn is being trained on already, in step {step}"
-        if any(state.kind is NextStateKind.FEEDBACK for state in known.next_states):
+        if self._was_rated(known):
             return "the turn was rated before: the first rating counts"
         if feedback.score is not None and not self._reads_ratings:
             return "no module of reward.modules takes ratings: add feedback"
         return None
+
+    def _was_rated(self, known: JudgedTurn) -> bool:
+        """Words in which no judge finds a rating leave room for one; read they have to be first."""
+        earlier = [state for state in known.next_states if state.kind is NextStateKind.FEEDBACK]
+        has_number = any(state.score is not None for state in earlier)
+        has_verdict = any(
+            verdict.module == EXPLICIT_FEEDBACK and verdict.score is not None
+            for verdict in known.verdicts
+        )
+        is_being_read = any(state in known.unjudged for state in earlier)
+        return has_verdict or (self._reads_ratings and (has_number or is_being_read))
 
 
 def parse_feedback(body: JsonObject) -> Feedback:

@@ -14,7 +14,7 @@ class GatewayLog(Protocol):
     """The part of the turn log that the gateway uses. Synchronous and thread-safe."""
 
     def append(self, *records: Turn | NextState | Verdict | Outcome | Link) -> None:
-        """Commit records in one transaction; a known key changes nothing."""
+        """Commit records in one transaction; what a key has said is left as it is."""
         ...
 
     def get(self, turn_id: str) -> JudgedTurn | None:

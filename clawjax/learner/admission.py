@@ -16,13 +16,14 @@ from clawjax.records import (
     DropReason,
     FinishReason,
     JudgedTurn,
+    NextState,
     NextStateKind,
     Turn,
     TurnKind,
     Verdict,
 )
 from clawjax.review.steps import process_score
-from clawjax.verdicts import EXPLICIT_FEEDBACK, combine
+from clawjax.verdicts import EXPLICIT_FEEDBACK, combine, says_something
 
 __all__ = ["Admit", "Decision", "Drop", "Wait", "admit", "score_of", "unfit"]
 
@@ -56,8 +57,8 @@ def admit(
 ) -> Decision:
     """Decide about one turn.
 
-    A verdict, be it an abstention, means that what came next has been judged by every module:
-    they are committed together.
+    A turn on which nothing was said that the objective learns from is done with once its reply was
+    answered, or its session closed, and all of that was judged: feedback alone ends nothing.
 
     Args:
         judged: the turn with all that is known about it.
@@ -69,15 +70,18 @@ def admit(
     reason = unfit(judged.turn, learner) or _stale(judged.turn, age, learner)
     if reason is not None:
         return Drop(reason)
-    if _awaits_feedback(judged, reward):
+    rating = _unread_rating(judged, reward)
+    if rating in judged.unjudged:
         return Wait()
+    if rating is not None:
+        judged = _with_rating(judged, rating)
     score, process = score_of(judged, objective, reward), _process(judged, objective, reward)
     hints = _hints(judged.verdicts) if objective.uses_hints else ()
     is_scored = score is not None and (objective.uses_scores or objective.uses_demonstrations)
     if is_scored or hints or process is not None:
-        ready_at = max(v.judged_at for v in judged.verdicts if _says_something(v))
+        ready_at = max(v.judged_at for v in judged.verdicts if says_something(v))
         return Admit(AdmittedTurn(judged.turn, score, hints, ready_at, process, judged.next_states))
-    if not judged.verdicts or not judged.next_states:
+    if not judged.verdicts or judged.unjudged or not _is_over(judged):
         return Wait()
     if all(s.kind is NextStateKind.SESSION_CLOSED for s in judged.next_states):
         return Drop(DropReason.NO_NEXT_STATE)
@@ -97,11 +101,6 @@ def _process(judged: JudgedTurn, objective: ObjectiveConfig, reward: RewardConfi
     if not objective.steps.is_on:
         return None
     return process_score(judged.verdicts, reward.process.weights)
-
-
-def _says_something(verdict: Verdict) -> bool:
-    has_label = any(label is not None for label in verdict.step_labels)
-    return verdict.score is not None or bool(verdict.hints) or has_label
 
 
 def _hints(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
@@ -144,11 +143,28 @@ def _is_aligned(turn: Turn) -> bool:
     return length == len(turn.sampler_logprobs) == at_t1 == versions and len(turn.prompt_ids) > 0
 
 
-def _awaits_feedback(judged: JudgedTurn, reward: RewardConfig) -> bool:
-    """Whether a person gave a number that the feedback module has not recorded yet."""
+def _is_over(judged: JudgedTurn) -> bool:
+    """Whether the reply was answered, or nobody is there any more who could answer it."""
+    return any(state.kind is not NextStateKind.FEEDBACK for state in judged.next_states)
+
+
+def _unread_rating(judged: JudgedTurn, reward: RewardConfig) -> NextState | None:
+    """The first number that a person gave, where the feedback module has not given it a say."""
     if EXPLICIT_FEEDBACK not in reward.modules:
-        return False
-    is_given = any(
-        s.kind is NextStateKind.FEEDBACK and s.score is not None for s in judged.next_states
+        return None
+    if any(v.module == EXPLICIT_FEEDBACK and v.score is not None for v in judged.verdicts):
+        return None
+    ratings = (s for s in judged.next_states if s.kind is NextStateKind.FEEDBACK)
+    return next((rating for rating in ratings if rating.score is not None), None)
+
+
+def _with_rating(judged: JudgedTurn, rating: NextState) -> JudgedTurn:
+    """What the module would say, where the judges passed the rating while they had no such module.
+
+    No verdict on it will come any more.
+    """
+    others = (v for v in judged.verdicts if v.module != EXPLICIT_FEEDBACK)
+    said = Verdict(
+        judged.turn.turn_id, EXPLICIT_FEEDBACK, rating.score, judged_at=rating.arrived_at
     )
-    return is_given and all(v.module != EXPLICIT_FEEDBACK for v in judged.verdicts)
+    return judged._replace(verdicts=(*others, said))

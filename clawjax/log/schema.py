@@ -1,6 +1,7 @@
 """The turn log's tables, declared once.
 
-Rows are only ever added, until somebody wants a turn forgotten. What moves are cursors, counters
+Rows are only ever added, until somebody wants a turn forgotten. What moves are cursors, counters,
+abstentions, whose place the first verdict that says something takes (`clawjax.log.adding`),
 and claims: a claim is a training step's reservation of a turn, and becomes an outcome when that
 step is durable. People may change their minds: a label that is taken back stays with the time of
 that, and the verdict of module `human`, which labels make, follows them (`clawjax.review.queue`).

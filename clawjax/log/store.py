@@ -1,8 +1,8 @@
 """The turn log over SQLAlchemy: SQLite in write-ahead mode by default.
 
-Owns the database. Invariants: a record is committed before `append` returns; a key that is
-already there is left as it is; `trained + dropped + pending == logged`; a turn is consumed by at
-most one training step.
+Owns the database. Invariants: a record is committed before `append` returns; what a key has said
+is left as it is (`clawjax.log.adding`); `trained + dropped + pending == logged`; a turn is consumed
+by at most one training step.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
 from clawjax.errors import ForgottenError, LogError
 from clawjax.log import codec
+from clawjax.log.adding import add, add_new
 from clawjax.log.connection import (
     chunks,
     connect,
@@ -33,6 +33,7 @@ from clawjax.log.connection import (
     snapshots,
 )
 from clawjax.log.forgetting import forgotten_among
+from clawjax.log.known import judges_place, known_turn
 from clawjax.log.leaves import newest_leaves, waiting_turns
 from clawjax.log.schema import (
     SCHEMA_VERSION,
@@ -110,7 +111,7 @@ class SqlTurnLog:
             log = cls(engine, busy_timeout_s=busy_timeout_s, clock=clock)
             with log.writing() as connection:
                 add_missing(connection)
-                log._insert(connection, cursors, [{"name": "schema", "position": SCHEMA_VERSION}])
+                add_new(connection, cursors, [{"name": "schema", "position": SCHEMA_VERSION}])
         log.move_cursor("schema", SCHEMA_VERSION)
         return log
 
@@ -121,18 +122,20 @@ class SqlTurnLog:
     # --- writing -----------------------------------------------------------------------------
 
     def append(self, *records: codec.Record) -> None:
-        """Commit records in one transaction; a known key, or a forgotten turn, changes nothing."""
+        """Commit records in one transaction; a known key, or a forgotten turn, changes nothing.
+
+        A verdict that says something takes the place of its module's abstention.
+        """
         with self.writing() as connection:
             gone = forgotten_among(connection, {record.turn_id for record in records})
             for record in records:
                 if record.turn_id not in gone:
-                    table, values = codec.row(record)
-                    self._insert(connection, table, [values])
+                    add(connection, record)
 
     def count(self, name: str, n: int = 1) -> None:
         """Add to a persistent counter."""
         with self.writing() as connection:
-            self._insert(connection, counters, [{"name": name, "value": 0}])
+            add_new(connection, counters, [{"name": name, "value": 0}])
             connection.execute(
                 sa.update(counters)
                 .where(counters.c.name == name)
@@ -142,7 +145,7 @@ class SqlTurnLog:
     def move_cursor(self, name: str, position: int) -> None:
         """Remember how far a reader has come; a cursor never moves back."""
         with self.writing() as connection:
-            self._insert(connection, cursors, [{"name": name, "position": position}])
+            add_new(connection, cursors, [{"name": name, "position": position}])
             connection.execute(
                 sa.update(cursors)
                 .where(cursors.c.name == name, cursors.c.position < position)
@@ -327,7 +330,7 @@ class SqlTurnLog:
             Outcome(turn_id, decided_at=self._clock(), trained_version=version)
             for turn_id in turn_ids
         ]
-        self._insert(connection, outcomes, [codec.row(outcome)[1] for outcome in ended])
+        add_new(connection, outcomes, [codec.row(outcome)[1] for outcome in ended])
         connection.execute(sa.delete(claims).where(claims.c.step == step))
 
     def overwrite(self) -> bool:
@@ -337,15 +340,17 @@ class SqlTurnLog:
     # --- helpers -----------------------------------------------------------------------------
 
     def _with_events(self, found: Sequence[RowMapping]) -> list[JudgedTurn]:
+        """With the verdicts on all that the judges have got to by then."""
         turn_ids = [entry["turn_id"] for entry in found]
         events = self._events(next_states, turn_ids, next_states.c.seq)
+        place = self.select(judges_place())  # before the verdicts up to it, after the events
         judgements = self._events(verdicts, turn_ids, verdicts.c.judged_at)
         return [
-            JudgedTurn(
-                entry["seq"],
-                codec.decode_turn(entry),
-                tuple(map(codec.decode_next_state, events.get(entry["turn_id"], ()))),
-                tuple(map(codec.decode_verdict, judgements.get(entry["turn_id"], ()))),
+            known_turn(
+                entry,
+                events.get(entry["turn_id"], ()),
+                judgements.get(entry["turn_id"], ()),
+                place,
             )
             for entry in found
         ]
@@ -359,14 +364,6 @@ class SqlTurnLog:
             for entry in self.select(query):
                 by_turn.setdefault(entry["turn_id"], []).append(entry)
         return by_turn
-
-    def _insert(
-        self, connection: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]
-    ) -> None:
-        if not rows:
-            return
-        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
     def select(self, query: sa.Select[Any]) -> Sequence[RowMapping]:
         """Rows of a query, for the readers of this package."""

@@ -1,7 +1,8 @@
 """Loop 3: reads linked turns by cursor, has the reward modules judge them, writes verdicts.
 
 Invariant: the cursor moves only past events whose verdicts are all committed, in order. A crash
-in between means judging again, which changes nothing: verdicts are keyed by turn and module.
+in between means judging again, which changes nothing: verdicts are keyed by turn and module. Where
+more comes after a turn, a module that abstained before has its say then.
 What people are to see is asked in the transaction that commits the verdicts, never after it.
 A module that fails is an abstention on record; it never stops the loop. One whose judge is away is
 asked again later, with the cursor held, until `judge_patience_h` are over.
@@ -21,16 +22,18 @@ from typing import NoReturn, Protocol
 from clawjax.config import RewardConfig
 from clawjax.errors import JudgeAwayError, RewardError
 from clawjax.log.holding import ReviewRequest
+from clawjax.log.known import JUDGES
 from clawjax.protocols import Monitor, Reward
 from clawjax.records import JudgedTurn, LinkedTurn, Verdict
 from clawjax.rewards.human import HumanReward
 from clawjax.rewards.waiting import FIRST_WAIT_S, Waiting
+from clawjax.verdicts import says_something
 
 __all__ = ["CURSOR", "JudgeLog", "JudgeStatus", "JudgeWorker"]
 
 logger = logging.getLogger(__name__)
 
-CURSOR = "judge"
+CURSOR = JUDGES
 """The cursor's name in the log."""
 _HOUR_S = 3600.0
 _WINDOW_PER_JUDGE = 8
@@ -45,7 +48,7 @@ class JudgeLog(Protocol):
         ...
 
     def append(self, *records: Verdict | ReviewRequest) -> None:
-        """Commit together, before returning; a known key changes nothing."""
+        """Commit together, before returning; what a key has said is left as it is."""
         ...
 
     def get(self, turn_id: str) -> JudgedTurn | None:
@@ -154,6 +157,7 @@ class JudgeWorker:
         self._window.clear()
         self._in_flight = self._held = 0
         self._cursor = await asyncio.to_thread(self._log.cursor, CURSOR)
+        await asyncio.to_thread(self._log.move_cursor, CURSOR, self._cursor)  # somebody judges
         try:
             async with asyncio.TaskGroup() as group:
                 await self._feed(group)
@@ -238,8 +242,7 @@ class JudgeWorker:
         if self._people is not None:
             known = self._log.get(turn_id)
             earlier = () if known is None else known.verdicts
-            by_module = {verdict.module: verdict for verdict in (*verdicts, *earlier)}
-            asked = self._people.request(turn_id, tuple(by_module.values()))
+            asked = self._people.request(turn_id, _together(earlier, verdicts))
         self._log.append(*verdicts, *(() if asked is None else (asked,)))
 
     async def _advance(self) -> None:
@@ -333,6 +336,16 @@ class JudgeWorker:
         if scores:
             metrics["judge/score"] = sum(scores) / len(scores)
         self._monitor.log(metrics)
+
+
+def _together(earlier: Sequence[Verdict], new: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """One verdict per module: the first that says something, as the log keeps them."""
+    by_module: dict[str, Verdict] = {}
+    for verdict in (*earlier, *new):
+        kept = by_module.setdefault(verdict.module, verdict)
+        if not says_something(kept) and says_something(verdict):
+            by_module[verdict.module] = verdict
+    return tuple(by_module.values())
 
 
 def _checked(verdict: Verdict, module: str, linked: LinkedTurn) -> Verdict:

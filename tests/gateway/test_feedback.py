@@ -3,7 +3,7 @@
 import pytest
 
 from clawjax.config import CompositeConfig, RewardConfig
-from clawjax.records import DropReason, NextStateKind, Outcome
+from clawjax.records import DropReason, NextStateKind, Outcome, Verdict
 
 from .helpers import user
 
@@ -71,6 +71,19 @@ async def test_the_first_rating_counts(make_gateway, redact):
     answer = (await give(gateway, response_id=body["id"], text="too long")).json()
     reason = "the turn was rated before: the first rating counts"
     assert answer == {"accepted": True, "used": False, "reason": reason}
+
+
+@pytest.mark.parametrize(("score", "is_used"), [(None, True), (-1.0, False)])
+async def test_words_count_as_a_rating_where_a_judge_can_read_one_in_them(gateway, score, is_used):
+    body = await gateway.say(user("hi"))
+    (turn,) = gateway.turns()
+    gateway.log.move_cursor("judge", 0)
+    await give(gateway, response_id=body["id"], text="I looked at it on my phone")
+    answer = (await give(gateway, response_id=body["id"], text="too long")).json()
+    assert not answer["used"]  # as the first words are still being read
+    gateway.log.append(Verdict(turn.turn_id, "feedback", score, 1.0))
+    gateway.log.move_cursor("judge", 2)
+    assert (await give(gateway, response_id=body["id"], thumbs="down")).json()["used"] is is_used
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,10 @@ def judged(
     turn: Turn | None = None,
     next_states: Sequence[NextState] = (),
     verdicts: Sequence[Verdict] = (),
+    *,
+    unjudged: Sequence[NextState] = (),
 ) -> JudgedTurn:
-    return JudgedTurn(1, turn or make_turn(), tuple(next_states), tuple(verdicts))
+    return JudgedTurn(1, turn or make_turn(), tuple(next_states), tuple(verdicts), tuple(unjudged))
 
 
 def make_sample(

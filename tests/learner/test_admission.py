@@ -153,10 +153,39 @@ def test_a_closed_session_that_a_rule_judged_is_trained_on() -> None:
 def test_explicit_feedback_is_waited_for_and_overrules() -> None:
     states = [next_state(), next_state(NextStateKind.FEEDBACK, score=-1.0)]
     opinion = verdict(1.0)
-    assert decide(judged(None, states, [opinion])) == Wait()
+    assert decide(judged(None, states, [opinion], unjudged=states[1:])) == Wait()
     decision = decide(judged(None, states, [opinion, verdict(-1.0, module="feedback")]))
     assert isinstance(decision, Admit)
     assert decision.admitted.score == -1.0
+
+
+def test_feedback_alone_ends_no_turn_that_it_says_nothing_about() -> None:
+    words = next_state(NextStateKind.FEEDBACK)
+    unread = [verdict(None, module="feedback"), verdict(None, module="quote")]
+    assert decide(judged(None, [words], unread)) == Wait()
+    thumb = next_state(NextStateKind.FEEDBACK, score=-1.0)
+    rated = judged(None, [thumb], [verdict(-1.0, module="feedback")])
+    assert decide(rated, objective=OPD) == Wait()
+    complained = rated._replace(
+        next_states=(thumb, next_state()), verdicts=(*rated.verdicts, hint("too long"))
+    )
+    assert isinstance(decide(complained, objective=OPD), Admit)
+    closed = next_state(NextStateKind.SESSION_CLOSED)
+    assert decide(judged(None, [words, closed], unread)) == Drop(DropReason.ABSTAINED)
+
+
+def test_a_turn_is_not_dropped_while_something_that_came_after_it_is_being_judged() -> None:
+    states = [next_state(NextStateKind.FEEDBACK), next_state()]
+    unread = [verdict(None, module="feedback")]
+    assert decide(judged(None, states, unread, unjudged=states[1:])) == Wait()
+    assert decide(judged(None, states, unread)) == Drop(DropReason.ABSTAINED)
+
+
+def test_a_rating_that_the_judges_passed_while_nobody_took_ratings_counts_as_given() -> None:
+    states = [next_state(), next_state(NextStateKind.FEEDBACK, score=-1.0, arrived_at=107.0)]
+    decision = decide(judged(None, states, [verdict(1.0), verdict(None, module="none")]))
+    assert isinstance(decision, Admit)
+    assert (decision.admitted.score, decision.admitted.ready_at) == (-1.0, 107.0)
 
 
 def test_feedback_in_words_is_not_waited_for() -> None:

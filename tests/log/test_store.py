@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from clawjax.errors import LogError
 from clawjax.log import codec
+from clawjax.log.adding import add
 from clawjax.log.owner import Owner, own, owner_of
 from clawjax.log.reading import open_to_read
 from clawjax.log.replay import replay, replay_samples, to_sample
@@ -194,6 +195,34 @@ def test_appending_again_changes_nothing(log):
     assert found.verdicts == (verdict,)
     assert log.outcome("t1") == outcome
     assert log.counts().logged == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Verdict("t1", "rules", -1.0, 112.0),
+        Verdict("t1", "rules", None, 112.0, hints=("too long",)),
+        Verdict("t1", "rules", None, 112.0, step_labels=(None, 0.5)),
+        Verdict("t1", "rules", None, 112.0, revision="A better reply."),
+    ],
+)
+def test_the_first_verdict_that_says_something_takes_an_abstentions_place_and_stays(log, said):
+    nothing = Verdict("t1", "rules", None, 111.0, step_labels=(None, None), explanation="unsure")
+    log.append(make_turn(), nothing, Verdict("t1", "own", 0.0, 111.0))
+    log.append(Verdict("t1", "rules", None, 111.5))
+    assert nothing in log.get("t1").verdicts
+    for later in (said, Verdict("t1", "rules", 1.0, 113.0), nothing):
+        log.append(later)
+        assert set(log.get("t1").verdicts) == {Verdict("t1", "own", 0.0, 111.0), said}
+
+
+def test_what_the_judges_have_not_got_to_is_told_where_anybody_judges(log):
+    log.append(make_turn(), user_said("t1"), user_said("t1", 120.0))
+    assert log.get("t1").unjudged == ()
+    log.move_cursor("judge", 0)
+    assert log.get("t1").unjudged == (user_said("t1"), user_said("t1", 120.0))
+    log.move_cursor("judge", 1)
+    assert log.get("t1").unjudged == (user_said("t1", 120.0),)
 
 
 def test_one_bad_record_commits_none_of_them(log):
@@ -500,8 +529,7 @@ def test_a_reader_never_passes_what_is_still_being_written(log):
     states = [NextState(f"t{n}", NextStateKind.USER, float(n)) for n in range(2)]
     with ThreadPoolExecutor(1) as pool:
         with log.writing() as connection:
-            table, values = codec.row(states[0])
-            log._insert(connection, table, [values])
+            add(connection, states[0])
             other = pool.submit(log.append, states[1])
             time.sleep(0.3)
             assert log.linked(after=0, limit=10) == []

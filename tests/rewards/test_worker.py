@@ -96,6 +96,18 @@ async def test_where_no_module_applies_the_turn_can_still_be_settled(log):
     assert verdict.explanation == "no module applies"
 
 
+async def test_a_module_that_abstained_has_its_say_when_more_comes(log):
+    said = iter([None, -1.0, 1.0])
+    log.append(
+        make_turn("a"), *(replace(session_closed("a"), arrived_at=n) for n in (1.0, 2.0, 3.0))
+    )
+    config = RewardConfig(max_concurrency=1)
+    worker = JudgeWorker(log, [FakeReward(lambda _: next(said))], config, poll_s=0.05)
+    async with running(worker):
+        await until(judged_all(log, 3))
+    assert [verdict.score for verdict in verdicts_of(log)["a"].values()] == [-1.0]
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
