@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from clawjax.config import CompositeConfig, CompositeRule
-from clawjax.errors import ConfigError, JudgeAwayError
+from clawjax.errors import ClawError, ConfigError, JudgeAwayError
 from clawjax.protocols import Reward
 from clawjax.records import Component, NextState, Turn, Verdict
 from clawjax.review.calibration import uncalibrated
@@ -226,7 +226,10 @@ async def _ask(part: Reward, turn: Turn, next_state: NextState) -> _Asked:
         verdict = await part.judge(turn, next_state)
     except Exception as error:
         away = error if isinstance(error, JudgeAwayError) else None
-        logger.warning("%s on turn %s failed: %r", part.name, turn.turn_id, error)
+        if isinstance(error, ClawError):
+            logger.warning("%s on turn %s: %s", part.name, turn.turn_id, error)
+        else:  # its words may be the user's: only the trace's places are kept
+            logger.exception("%s on turn %s failed", part.name, turn.turn_id)
         return _Asked(_Breakdown.of(part, turn, f"{type(error).__name__}: {error}"), away)
     if verdict.score is not None and not -1.0 <= verdict.score <= 1.0:
         problem = f"the score {verdict.score} is outside [-1, 1]"

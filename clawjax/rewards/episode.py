@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from clawjax.records import Message, NextState, NextStateKind, ToolCall, Turn
+from clawjax.rewards.evidence import MAX_CHARS, ends_of
 
 __all__ = ["Called", "Episode", "arguments_of", "episode_of", "key_of"]
 
@@ -84,7 +85,11 @@ def _called(calls: Sequence[ToolCall], results: Mapping[str, str]) -> tuple[Call
 
 
 def _results(messages: Sequence[Message]) -> dict[str, str]:
-    return {m.tool_call_id: m.content for m in messages if m.role == "tool" and m.tool_call_id}
+    return {
+        m.tool_call_id: ends_of(m.content, MAX_CHARS)
+        for m in messages
+        if m.role == "tool" and m.tool_call_id
+    }
 
 
 def _words(message: Message) -> str:

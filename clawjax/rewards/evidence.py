@@ -17,14 +17,23 @@ from clawjax.json_schema import schema_problem
 from clawjax.log.reaction import is_call_error
 from clawjax.records import Message, ToolCall
 
-__all__ = ["Evidence", "TestCounts", "count_tests", "evidence_of", "exit_code"]
+__all__ = [
+    "MAX_CHARS",
+    "Evidence",
+    "TestCounts",
+    "count_tests",
+    "ends_of",
+    "evidence_of",
+    "exit_code",
+]
 
 MAX_CHARS = 20_000
 """Of longer results the start and the end are read."""
 
 _CHECK = re.compile(
-    r"\A(?:\w+=\S*\s+)*(?:\S*/)?(?:(?:poetry|uv|pipenv|npx|pnpm|yarn|hatch|tox|nice|timeout \S+)\s+"
-    r"(?:run\s+|exec\s+)?)*(?:\S*/)?(?:python[\d.]*\s+(?:-\w+\s+)*-m\s+)?"
+    r"\A(?:\w+=\S*\s+)*(?:\S*/)?+"
+    r"(?:(?:poetry|uv|pipenv|npx|pnpm|yarn|hatch|tox|nice|timeout \S+)\s+"
+    r"(?:run\s+|exec\s+)?)*(?:\S*/)?+(?:python[\d.]*\s+(?:-\w+\s+)*-m\s+)?"
     r"(?:pytest|unittest|nosetests|tox|mypy|pyright|ruff\s+check|flake8|tsc|eslint|jest|vitest"
     r"|mocha"
     r"|cargo\s+(?:test|build|check|clippy)|go\s+(?:test|build|vet)|make\b(?!\s+-n)|ctest|ninja"
@@ -55,7 +64,7 @@ _HELPLESS = re.compile(
 _ERROR_KEYS = ("isError", "is_error", "error", "errors")
 _OK_KEYS = ("success", "ok")
 _COUNT = re.compile(r"(\d{1,9}) (passed|failed|errors?|failing|passing)\b")
-_RAN = re.compile(r"^Ran (\d{1,9}) tests? in [^\n]*\s+^(OK|FAILED)\b", re.M)
+_RAN = re.compile(r"^Ran (\d{1,9}) tests? in [^\n]*\n\s*^(OK|FAILED)\b", re.M)
 _CARGO = re.compile(r"test result: (?:ok|FAILED)\. (\d{1,9}) passed; (\d{1,9}) failed")
 _GO = re.compile(r"^(ok|FAIL|--- FAIL:?)\s+\S+", re.M)
 _JEST = re.compile(r"^Tests:\s+(.*)$", re.M)
@@ -89,9 +98,7 @@ def evidence_of(
         declared: JSON schema of the tool's results; None where it declares none.
         c: what each kind of evidence counts for.
     """
-    text = result.content
-    if len(text) > MAX_CHARS:
-        text = text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
+    text = ends_of(result.content, MAX_CHARS)
     if is_call_error([result]):
         return Evidence(-1.0, "the call was malformed")
     parts = [] if call is None else list(_parts(call.arguments))
@@ -116,6 +123,11 @@ def evidence_of(
             return Evidence(c.schema_score, "the result has the declared form")
         return Evidence(None, f"not the declared form: {problem}")
     return Evidence(None, "nothing is proven")
+
+
+def ends_of(text: str, most: int) -> str:
+    """The text; the first and the last half of `most` characters of it where it is longer."""
+    return text if len(text) <= most else f"{text[: most // 2]}\n{text[-most // 2 :]}"
 
 
 def count_tests(text: str) -> TestCounts | None:

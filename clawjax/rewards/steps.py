@@ -21,6 +21,8 @@ __all__ = ["against_reference", "step_labels"]
 Labels = tuple[float | None, ...]
 
 _TOKEN = re.compile(r"\w[\w.:@/-]*\w|\d")
+_WINDOW = 2_000
+"""Characters; what a pattern finds is found where it is at most half as long."""
 _SHORTEST_TOKEN = 3
 """Characters, but for numbers: shorter words tell nothing of where they come from."""
 _EMPTY_WORDS = frozenset({"true", "false", "null", "none", "done", "status", "success", "result"})
@@ -206,7 +208,10 @@ def _is_order_error(called: Called, config: ProcessConfig) -> bool:
 
 
 def _finds(patterns: Iterable[str], text: str) -> bool:
-    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
+    """Whether one is found, in windows of the text: on the whole, a search may be quadratic."""
+    compiled = [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
+    starts = range(0, max(len(text), 1), _WINDOW // 2)
+    return any(each.search(text, at, at + _WINDOW) for at in starts for each in compiled)
 
 
 def _tokens(text: str) -> set[str]:

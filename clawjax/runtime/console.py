@@ -45,10 +45,10 @@ def connection_lines(config: RunConfig, *, has_key: bool) -> str:
     """
     base_url = f"{url_of(config.gateway.host, config.gateway.port)}/v1"
     variable = config.gateway.api_key_env
-    python_key = f'os.environ["{variable}"]' if has_key else '"none"'
+    python_key = f'os.environ["{variable}"]' if has_key else '"any"'
     openclaw = openclaw_settings(
         base_url,
-        f"${{{variable}}}" if has_key else "none",
+        f"${{{variable}}}" if has_key else "any",
         model=config.model.name,
         context_length=config.model.context_length,
         max_response_tokens=config.engine.max_response_tokens,

@@ -94,11 +94,17 @@ class RunPaths:
     def prepare(self) -> None:
         """Create the folder and show that it can be written.
 
+        Only its owner may enter a new one, as it will hold what people said; one that was prepared
+        before keeps its mode.
+
         Raises:
             ConfigError: it cannot.
         """
         try:
-            (self.root / "logs").mkdir(parents=True, exist_ok=True)
+            logs = self.root / "logs"
+            if not logs.is_dir():
+                logs.mkdir(parents=True)
+                self.root.chmod(0o700)
             probe = self.root / ".writable"
             probe.write_text("")
             probe.unlink()

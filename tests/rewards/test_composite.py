@@ -102,6 +102,17 @@ async def test_a_gate_that_breaks_down_lets_nothing_through_but_another_part_may
     assert verdict.components[0].note == "failed: RewardError: no answer"
 
 
+async def test_what_breaks_a_part_is_logged_without_the_words_of_its_error(caplog):
+    def quotes(_: object) -> float:
+        raise ValueError("xylophone, said the user")
+
+    config = CompositeConfig(parts=["a", "b"])
+    reward = CompositeReward(config, [FakeReward(quotes, "a"), part("b", 1.0)])
+    await reward.judge(make_turn(), user_says("Hm."))
+    assert "a on turn" in caplog.text
+    assert not any("xylophone" in record.getMessage() for record in caplog.records)
+
+
 @pytest.mark.parametrize(("bound", "score", "why"), [(-0.9, 1.0, "mean"), (0.5, 0.0, "is closed")])
 async def test_a_gate_of_rules_is_open_above_its_bound_where_one_of_them_is_not_met(
     bound, score, why

@@ -166,3 +166,12 @@ async def test_the_module_judges_steps_and_nothing_else():
         ProcessReward(ProcessConfig(weights={"speed": 1.0}))
     with pytest.raises(ConfigError, match="no regular expression"):
         ProcessConfig(unsafe=["("])
+
+
+def test_long_texts_are_searched_in_windows():
+    """A search of the whole would take minutes; what has to begin a text begins no window."""
+    long = "x" * 20_000
+    assert step(call("find_guest", name=long + "; rm -rf /"))["safety"] == -1.0
+    assert step(call("find_guest", name="dd if=" * 20_000))["safety"] == 1.0
+    assert step(FIND, results=("x" * 999 + " error " * 900,))["progress"] == 1.0
+    assert step(FIND, results=("Error: no such guest" + long,))["progress"] == -1.0

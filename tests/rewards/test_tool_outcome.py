@@ -8,7 +8,7 @@ import pytest
 from clawjax.config import ToolOutcomeConfig
 from clawjax.protocols import Reward
 from clawjax.records import Message, NextState, NextStateKind, ToolCall
-from clawjax.rewards.evidence import count_tests, exit_code
+from clawjax.rewards.evidence import Evidence, count_tests, evidence_of, exit_code
 from clawjax.rewards.tool_outcome import ToolOutcomeReward
 
 from .reward_records import make_turn, tool_says, user_says
@@ -140,3 +140,28 @@ def test_an_exit_code_is_read_where_it_stands():
     assert exit_code('{"exit_code": true}') is None
     assert exit_code("done\n[exit status 2]") == 2
     assert exit_code("the exit was blocked") is None
+
+
+def evidence(command: str, result: str) -> Evidence:
+    call = ToolCall("c1", "bash", json.dumps({"command": command}))
+    return evidence_of(Message("tool", result), call=call, declared=None, c=ToolOutcomeConfig())
+
+
+@pytest.mark.parametrize(
+    ("command", "result"),
+    [
+        ("/" * 150_000, "done"),
+        ("nice " * 20_000 + "/usr" * 10_000, "done"),
+        ("pytest", "Ran 1 test in" + " " * 150_000),
+        ("pytest", ("Ran 1 test in 1s" + "\n" * 30) * 5_000),
+    ],
+    ids=["slashes", "wrappers", "spaces", "lines"],
+)
+def test_calls_and_results_are_read_in_time_in_proportion_to_them(command, result):
+    """Quadratic, each would take minutes."""
+    assert evidence(command, result).score is None
+
+
+@pytest.mark.parametrize("command", ["/usr/bin/pytest -q", "A=/b/c nice ./pytest", "pytest a/b"])
+def test_a_check_is_known_by_any_path(command):
+    assert evidence(command, "4 passed").score == 1.0

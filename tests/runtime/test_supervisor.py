@@ -339,6 +339,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         RunPaths(tmp_path / "file" / "run").prepare()
 
 
+def test_a_new_run_is_entered_by_its_owner_alone_and_an_old_one_keeps_its_mode(tmp_path):
+    paths = RunPaths(tmp_path / "run")
+    paths.prepare()
+    assert paths.root.stat().st_mode & 0o077 == 0
+    paths.root.chmod(0o750)
+    paths.prepare()
+    assert paths.root.stat().st_mode & 0o777 == 0o750
+
+
 def test_a_note_that_cannot_be_written_stops_nothing(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     note_json(tmp_path / "file" / "status.json", {"at": 1.0})

@@ -66,7 +66,8 @@ def _create(file: KeyFile, options: argparse.Namespace) -> None:
     roles = map(Role, options.role or (Role.CHAT, Role.FEEDBACK))
     made = new_key(options.name, roles, now=time.time(), is_logged=not options.no_log)
     try:
-        file.path.parent.mkdir(parents=True, exist_ok=True)
+        file.path.parent.parent.mkdir(parents=True, exist_ok=True)
+        file.path.parent.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         msg = f"{file.path.parent} cannot be made ({error.strerror}): name a run's folder"
         raise ConfigError(msg) from error
