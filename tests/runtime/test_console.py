@@ -23,8 +23,8 @@ def provider(lines: str) -> dict:
 
 def test_without_a_key_any_will_do():
     lines = connection_lines(CONFIG, has_key=False)
-    assert 'api_key="none"' in python_line(lines)
-    assert provider(lines)["apiKey"] == "none"
+    assert 'api_key="any"' in python_line(lines)
+    assert provider(lines)["apiKey"] == "any"
 
 
 @pytest.mark.parametrize(
