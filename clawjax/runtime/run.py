@@ -11,18 +11,27 @@ import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from clawjax.config import RunConfig
+from clawjax.config.checks import require
 from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError, LogError
 from clawjax.gateway.redaction import Redactor
 from clawjax.learner.objective import describe
 from clawjax.metrics.mirroring import Mirroring
+from clawjax.models.devices import (
+    ONE_PROCESS_A_CHIP,
+    SHARED_MEMORY,
+    expects_gpu,
+    expects_tpu,
+    takes_all_memory,
+)
 from clawjax.models.load import load_tokenizer
 from clawjax.plan import find_architecture, render_plan, require_fit
 from clawjax.rewards.registry import build_rewards
@@ -63,11 +72,10 @@ def run(config: RunConfig) -> float | None:
         config = _checked(config, paths)
         if config.user.enabled:
             hold_settings(config, paths)
-        _save(config, paths)
         configure_logging(paths.process_log("supervisor"))
         report: dict[str, Any] | None = None
         sys.stdout.write(objective + "\n\n")
-        with mirrored(config, paths, _shown(paths)) as mirroring:
+        with _saved(config, paths), mirrored(config, paths, _shown(paths)) as mirroring:
             if asyncio.run(_supervise(config, paths, mirroring)):
                 report = report_run(config, paths, objective)
                 finish(paths, [report["after"]["style_score"]])
@@ -102,6 +110,7 @@ def print_objective(config: RunConfig) -> None:
 def _checked(config: RunConfig, paths: RunPaths) -> RunConfig:
     """Everything that can be known to fail, before anything is started; fixes the port."""
     _check_parts(config)
+    _check_devices(config)
     load_tokenizer(config.model)
     try:
         check_owner(config, paths)
@@ -109,6 +118,21 @@ def _checked(config: RunConfig, paths: RunPaths) -> RunConfig:
         raise ConfigError(str(error)) from error
     port = bind(config.gateway)
     return dataclasses.replace(config, gateway=dataclasses.replace(config.gateway, port=port))
+
+
+def _check_devices(config: RunConfig) -> None:
+    """Whether serving and learning, two processes, can share what they would compute on.
+
+    No device is claimed by looking.
+
+    Raises:
+        ConfigError: both would need the same TPU.
+    """
+    if config.engine.kind != "embedded":
+        return
+    require(not expects_tpu(os.environ), ONE_PROCESS_A_CHIP)
+    if expects_gpu(os.environ) and takes_all_memory(os.environ):
+        sys.stdout.write(f"Note: {SHARED_MEMORY}\n\n")
 
 
 def _check_parts(config: RunConfig) -> None:
@@ -120,9 +144,17 @@ def _check_parts(config: RunConfig) -> None:
         load_persona(config.user.persona)
 
 
-def _save(config: RunConfig, paths: RunPaths) -> None:
-    """Keep the resolved configuration beside the results."""
+@contextmanager
+def _saved(config: RunConfig, paths: RunPaths) -> Generator[None]:
+    """Keep the resolved configuration beside the results, unless the run is refused for it."""
+    before = paths.config.read_text() if paths.config.is_file() else None
     paths.config.write_text(config_yaml(config))
+    try:
+        yield
+    except ConfigError:
+        if before is not None:
+            paths.config.write_text(before)
+        raise
 
 
 def _shown(paths: RunPaths) -> dict[str, Any]:

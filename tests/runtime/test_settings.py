@@ -163,3 +163,26 @@ def test_who_serves_people_may_change_settings(config, paths, monkeypatch):
     assert run(config) is None
     assert run(changed(config, "objective", kl_coef=0.0)) is None
     assert not paths.settings.exists()
+
+
+def test_a_refused_resume_leaves_what_ran_on_record(config, paths, monkeypatch):
+    """The learner alone sees that it does not go on from its checkpoint."""
+
+    async def refused(*_):
+        raise ConfigError("was trained with base_model=a, this run has b")
+
+    async def finished(*_):
+        return False
+
+    talking = changed(config, "user", enabled=False)
+    monkeypatch.setattr(run_module, "_supervise", finished)
+    run(talking)
+    before = paths.config.read_text()
+    other = changed(talking, "objective", kl_coef=0.0)
+    monkeypatch.setattr(run_module, "_supervise", refused)
+    with pytest.raises(ConfigError, match="base_model"):
+        run(other)
+    assert paths.config.read_text() == before
+    monkeypatch.setattr(run_module, "_supervise", finished)
+    run(other)
+    assert paths.config.read_text() != before

@@ -38,7 +38,7 @@ from sweep import read_arguments  # noqa: E402
 
 from clawjax.config.sweeping import SweepConfig  # noqa: E402
 from clawjax.sweeps.pruning import RunningMedianPruner  # noqa: E402
-from clawjax.sweeps.study import _create, _Driver, _driver_name  # noqa: E402
+from clawjax.sweeps.study import _create, _Driver, _driver_name, _program  # noqa: E402
 
 
 def arguments(folder, *more):
@@ -340,3 +340,11 @@ def test_an_intermediate_score_that_is_no_number_is_none(tmp_path):
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="holds no sweep"):
         read_sweep(tmp_path)
+
+
+def test_an_entry_point_of_the_checkout_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _program("experiments/run.py") == str(ROOT / "experiments" / "run.py")
+    (tmp_path / "own.py").touch()
+    assert _program("own.py") == "own.py"
+    assert _program("nowhere.py") == "nowhere.py"
