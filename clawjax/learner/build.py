@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from clawjax.config import EngineConfig, LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.config import (
+    EngineConfig,
+    GatewayConfig,
+    LearnerConfig,
+    ObjectiveConfig,
+    RewardConfig,
+)
 from clawjax.errors import ConfigError
 from clawjax.learner.budget import DriftBudget
 from clawjax.learner.checkpoint import Checkpoints
@@ -28,7 +34,7 @@ from clawjax.models.load import LoadedModel
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.models.transformer import Params
 from clawjax.protocols import Monitor, WeightStore
-from clawjax.records import Message
+from clawjax.rendering.prompts import Prompts, prompts_of
 
 __all__ = ["build_learner"]
 
@@ -49,6 +55,7 @@ def build_learner(
     seed: int,
     fixed_text: str,
     engine: EngineConfig,
+    gateway: GatewayConfig,
     origin: Callable[[], Params | None] = lambda: None,
     clock: Callable[[], float] = time.time,
 ) -> Learner:
@@ -66,6 +73,7 @@ def build_learner(
         seed: of the adapter's first weights.
         fixed_text: what `learner.drift.max_nll_increase` is measured on.
         engine: the shapes that practice draws replies with.
+        gateway: how the model is served: the teacher is told of tools in the same way.
         origin: the weights that training begins with; None for those of the base model.
         clock: Unix seconds.
 
@@ -93,7 +101,9 @@ def build_learner(
             credit=build_credit(objective),
             scorer=scorer,
             train_step=train_step,
-            teacher=_build_teacher(model.tokenizer, objective, learner, scorer, reactions),
+            teacher=_build_teacher(
+                prompts_of(model.tokenizer, gateway), objective, learner, scorer, reactions
+            ),
             reactions=reactions,
         ),
         updater=Updater(
@@ -185,7 +195,7 @@ def _build_budget(
 
 
 def _build_teacher(
-    tokenizer: ChatTokenizer,
+    prompts: Prompts,
     objective: ObjectiveConfig,
     learner: LearnerConfig,
     scorer: Scorer,
@@ -193,10 +203,6 @@ def _build_teacher(
 ) -> HintTeacher | None:
     if not objective.uses_teacher:
         return None
-
-    def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ...]:
-        return tokenizer.encode_prompt(tokenizer.render(messages, tools_json=tools_json))
-
     return HintTeacher(
-        scorer, render, objective.opd, max_tokens=learner.max_tokens, reactions=reactions
+        scorer, prompts.ids, objective.opd, max_tokens=learner.max_tokens, reactions=reactions
     )

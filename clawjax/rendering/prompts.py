@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from clawjax.config import GatewayConfig
 from clawjax.errors import WireError
 from clawjax.linking.reading import prefill_of
 from clawjax.records import Message
 from clawjax.rendering.formats.registry import formats_of
 from clawjax.rendering.untold import knows_tools, with_tools
 
-__all__ = ["Check", "Prompts", "Tokenizer", "accept", "apart"]
+__all__ = ["Check", "Prompts", "Tokenizer", "accept", "apart", "prompts_of"]
 
 _FENCE = "\u27e6text\u00b7of\u00b7clawjax\u27e7"
 """Stands around a text while it is rendered; survives every template."""
@@ -186,3 +187,10 @@ class Prompts:
         shown = self.shown(text)
         check(before + self.tokenizer.fewest_tokens(shown))
         return self.tokenizer.encode_prompt(shown) if shown else ()
+
+
+def prompts_of(tokenizer: Tokenizer, gateway: GatewayConfig) -> Prompts:
+    """What a model reads where it is served as configured."""
+    return Prompts(
+        tokenizer, tool_parser=gateway.tool_parser, reasoning_parser=gateway.reasoning_parser
+    )

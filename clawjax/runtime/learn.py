@@ -139,6 +139,7 @@ def _build(
             seed=config.run.seed,
             fixed_text=fixed_text(),
             engine=config.engine,
+            gateway=config.gateway,
             clock=led_call(time.time, "clock"),
         )
     except LearnerError as error:

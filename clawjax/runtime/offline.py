@@ -51,6 +51,7 @@ from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.models.transformer import Params
 from clawjax.records import SamplingParams
+from clawjax.rendering.prompts import prompts_of
 from clawjax.rewards.pair_model import PairModel, packaged_features
 from clawjax.rewards.stored_scorer import StoredScorer
 from clawjax.runtime.build import use_compilation_cache
@@ -224,19 +225,17 @@ def _prepare(
     draws = not (objective.is_dpo or objective.name == "sft")
     paired = partial(pairs_of, min_margin=offline.min_margin)
     chosen = questions_of if draws else paired if objective.is_dpo else examples_of
-    context = model.context_length if draws else config.learner.max_tokens
+    prompts, longest = prompts_of(model.tokenizer, config.gateway), config.learner.max_tokens
     material = read_material(
-        model.tokenizer,
+        prompts,
         chosen(rows.train),
-        max_tokens=min(config.learner.max_tokens, context),
+        max_tokens=min(longest, model.context_length) if draws else longest,
         answer_tokens=offline.max_response_tokens if draws else 0,
     )
     usable, seed = _some(material, rows.train), config.run.seed
     mixture = Mixture(usable, weights=offline.weights, caps=offline.caps, seed=seed)
     held_out = read_material(
-        model.tokenizer,
-        paired(rows.held_out) or examples_of(rows.held_out),
-        max_tokens=config.learner.max_tokens,
+        prompts, paired(rows.held_out) or examples_of(rows.held_out), max_tokens=longest
     )
     batches = offline.batches or -(-mixture.size // offline.batch_rows)
     if not draws:
@@ -328,6 +327,7 @@ def _learner(
             seed=config.run.seed,
             fixed_text=fixed_text(),
             engine=config.engine,
+            gateway=config.gateway,
             origin=partial(_origin, config, model),
         )
     except LearnerError as error:

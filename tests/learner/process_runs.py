@@ -20,6 +20,7 @@ from clawjax.config import (
     DistributedConfig,
     DriftConfig,
     EngineConfig,
+    GatewayConfig,
     ModelConfig,
     ObjectiveConfig,
     RewardConfig,
@@ -84,6 +85,7 @@ if __name__ == "__main__":
         seed=0,
         fixed_text="",
         engine=EngineConfig(),
+        gateway=GatewayConfig(),
         clock=led_call(lambda: 1000.0, "clock"),
     )
     while learner.sweep():

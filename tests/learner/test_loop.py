@@ -17,7 +17,13 @@ from learner_records import make_sample, make_turn, next_state
 from learner_runs import LORA, OBJECTIVE, VOCAB, Run, config, finish
 from policies import LENGTH, as_sampled, scores, served_params
 
-from clawjax.config import EngineConfig, ObjectiveConfig, OpdConfig, RewardConfig
+from clawjax.config import (
+    EngineConfig,
+    GatewayConfig,
+    ObjectiveConfig,
+    OpdConfig,
+    RewardConfig,
+)
 from clawjax.errors import LearnerError
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
@@ -294,6 +300,7 @@ def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: Load
             run_dir=tmp_path,
             seed=7,
             engine=EngineConfig(),
+            gateway=GatewayConfig(),
             fixed_text="",
         )
 
@@ -352,6 +359,7 @@ def recalling_learner(run: Run) -> Learner:
         run_dir=run.folder,
         seed=7,
         engine=EngineConfig(),
+        gateway=GatewayConfig(),
         fixed_text="",
     )
 

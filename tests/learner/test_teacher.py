@@ -13,9 +13,11 @@ from learner_records import make_sample, make_turn
 from policies import LENGTH, as_sampled, logprobs, scores, served_params
 
 from clawjax.config import (
+    GatewayConfig,
     HintChoice,
     LearnerConfig,
     LoraConfig,
+    ModelConfig,
     ObjectiveConfig,
     OpdConfig,
     OpdForm,
@@ -23,13 +25,17 @@ from clawjax.config import (
 )
 from clawjax.errors import WireError
 from clawjax.learner.batching import make_batch
+from clawjax.learner.build import _build_teacher
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.decoder import Decoder, stack
+from clawjax.learner.reactions import Reactions, ScoredTurn
 from clawjax.learner.scoring import Model, Scorer
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher, _spliced, hinted
-from clawjax.models.load import LoadedModel
-from clawjax.records import Message, Sample, SamplingParams
+from clawjax.models.load import LoadedModel, load_tokenizer
+from clawjax.models.tokenizer import ChatTokenizer
+from clawjax.records import Message, Sample, SamplingParams, ToolCall, Turn
+from clawjax.rendering.prompts import prompts_of
 
 LEARNER = LearnerConfig(max_tokens=LENGTH, length_buckets=[LENGTH], micro_batch_tokens=2 * LENGTH)
 LORA = LoraConfig(rank=4, alpha=8.0)
@@ -242,3 +248,74 @@ def distribution(tiny_model: LoadedModel, sample: Sample, prompt: tuple[int, ...
     logits = scores(tiny_model, tiny_model.params, ids)[0, at] / sample.temperature
     logits -= logits.max(axis=-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+TOOLS = '[{"type": "function", "function": {"name": "ls", "description": "lists files"}}]'
+QUESTION, FRENCH = Message("user", "What is in /?"), "Answer in French."
+CALLED = Message("assistant", "", tool_calls=(ToolCall("c1", "ls", '{"path": "/"}'),))
+WRITTEN = '<tool_call>\n{"name": "ls", "arguments": {"path": "/"}}\n</tool_call>'
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> ChatTokenizer:
+    """Its template knows no tools."""
+    return load_tokenizer(ModelConfig(path="smollm2"))[0]
+
+
+def served(tokenizer: ChatTokenizer, *messages: Message, tools_json: str | None = TOOLS) -> Turn:
+    prompt_ids = prompts_of(tokenizer, GatewayConfig()).ids(messages, tools_json)
+    return make_turn("t9", messages=messages, tools_json=tools_json, prompt_ids=prompt_ids)
+
+
+def taught_by(tokenizer: ChatTokenizer, turn: Turn, hint: str | None, scorer: Scorer) -> str:
+    """What the teacher of a run reads, where one exchange was praised before."""
+    praised = make_turn(
+        "t0", messages=(Message("user", "Say hi"),), reply=Message("assistant", "Hi")
+    )
+    reactions = Reactions()
+    reactions.remember([ScoredTurn(praised, 1.0)])
+    built = _build_teacher(
+        prompts_of(tokenizer, GatewayConfig()),
+        ObjectiveConfig(name="combined", w_opd=1.0, opd=OpdConfig(demonstrations=1)),
+        LEARNER,
+        scorer,
+        reactions,
+    )
+    assert built is not None
+    examples = () if hint else built.examples(turn)
+    prompt_ids = built._prompt(turn, hint, examples)
+    assert prompt_ids is not None
+    return tokenizer.decode(prompt_ids, keep_special=True)
+
+
+def test_a_teacher_of_demonstrations_is_told_of_tools_as_the_policy_is(
+    smollm2: ChatTokenizer, scorer: Scorer
+) -> None:
+    turn = served(smollm2, QUESTION)
+    read = smollm2.decode(turn.prompt_ids, keep_special=True)
+    told = taught_by(smollm2, turn, None, scorer)
+    assert "lists files" in read
+    example = "<|im_start|>user\nSay hi<|im_end|>\n<|im_start|>assistant\nHi<|im_end|>\n"
+    assert example in told
+    assert told.replace(example, "") == read
+
+
+def test_a_hint_before_a_tools_result_leaves_call_and_result_as_they_were_read(
+    smollm2: ChatTokenizer, scorer: Scorer
+) -> None:
+    turn = served(smollm2, QUESTION, CALLED, Message("tool", "a.txt", tool_call_id="c1"))
+    read = smollm2.decode(turn.prompt_ids, keep_special=True)
+    told = taught_by(smollm2, turn, FRENCH, scorer)
+    assert WRITTEN in read
+    assert told.replace(f"\n\n[user's hint / instruction]\n{FRENCH}", "") == read
+
+
+@pytest.mark.parametrize("hint", [FRENCH, None])
+def test_the_teacher_goes_on_from_a_begun_reply(
+    smollm2: ChatTokenizer, scorer: Scorer, hint: str | None
+) -> None:
+    turn = served(smollm2, QUESTION, Message("assistant", "Sure, here is"), tools_json=None)
+    told = taught_by(smollm2, turn, hint, scorer)
+    assert told.endswith("<|im_start|>assistant\nSure, here is")
+    assert told.count("Sure, here is") == 1
+    assert (hint or "Say hi") in told

@@ -35,6 +35,7 @@ from clawjax.log.replay import replay
 from clawjax.metrics.jsonl import read_jsonl
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.records import Message
+from clawjax.rendering.prompts import Prompts
 from clawjax.runtime.build import open_log
 from clawjax.runtime.offline import RowSets, train_offline, train_on
 from clawjax.runtime.owning import open_own_log
@@ -132,7 +133,7 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 def test_a_reply_is_encoded_as_the_model_would_have_written_it(model):
     prompt, reply = (Message("user", "Hi <|im_end|>"),), Message("assistant", "Ho <|im_end|> ho")
     tokenizer = model.tokenizer
-    encoded = encode_reply(tokenizer, prompt, reply)
+    encoded = encode_reply(Prompts(tokenizer), prompt, reply)
     assert encoded.prompt_ids == tokenizer.encode_prompt(tokenizer.render(prompt))
     assert encoded.response_ids[-1] in tokenizer.eos_ids
     assert not set(encoded.response_ids[:-1]) & tokenizer.eos_ids, "typed marks are words"

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from clawjax.data.preferences import Preference, Rated, Row, RowError, preferences_of
 from clawjax.learner.offline.encoding import Encoded, encode_prompt, encode_reply
-from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.records import Message
+from clawjax.rendering.prompts import Prompts
 
 __all__ = [
     "Material",
@@ -75,12 +75,12 @@ def _chosen(row: Preference) -> Rated:
 
 
 def read_material(
-    tokenizer: ChatTokenizer, rows: Sequence[Row], *, max_tokens: int, answer_tokens: int = 0
+    prompts: Prompts, rows: Sequence[Row], *, max_tokens: int, answer_tokens: int = 0
 ) -> Material:
     """Encode rows.
 
     Args:
-        tokenizer: the model's.
+        prompts: what the model reads.
         rows: pairs, examples or questions.
         max_tokens: of prompt and reply together.
         answer_tokens: above 0: rows are questions, whose answers may be so long.
@@ -89,7 +89,7 @@ def read_material(
     skipped: Counter[str] = Counter()
     for row in rows:
         try:
-            found = _encoded(tokenizer, row, is_question=answer_tokens > 0)
+            found = _encoded(prompts, row, is_question=answer_tokens > 0)
         except RowError as error:
             skipped[error.reason] += 1
             continue
@@ -100,11 +100,11 @@ def read_material(
     return Material([row for row in rows if row in encoded], encoded, dict(skipped))
 
 
-def _encoded(tokenizer: ChatTokenizer, row: Row, *, is_question: bool) -> tuple[Encoded, ...]:
+def _encoded(prompts: Prompts, row: Row, *, is_question: bool) -> tuple[Encoded, ...]:
     if is_question:
-        return (Encoded(encode_prompt(tokenizer, row.prompt, row.tools_json), ()),)
+        return (Encoded(encode_prompt(prompts, row.prompt, row.tools_json), ()),)
     return tuple(
-        encode_reply(tokenizer, row.prompt, reply, row.tools_json) for reply in replies_of(row)
+        encode_reply(prompts, row.prompt, reply, row.tools_json) for reply in replies_of(row)
     )
 
 
