@@ -6,6 +6,7 @@ the objective learns from, and nothing is cut to fit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -54,18 +55,21 @@ def admit(
     learner: LearnerConfig,
     objective: ObjectiveConfig,
     reward: RewardConfig,
+    now: float = math.inf,
 ) -> Decision:
     """Decide about one turn.
 
     A turn on which nothing was said that the objective learns from is done with once its reply was
-    answered, or its session closed, and all of that was judged: feedback alone ends nothing.
+    answered, or its session closed, and all of that was judged: feedback alone ends nothing. For
+    `learner.max_wait_s` after an answer there may be more of it.
 
     Args:
         judged: the turn with all that is known about it.
         age: steps between a version and the policy now.
-        learner: bounds on length and age.
+        learner: bounds on length, age and waiting.
         objective: which signals it learns from.
         reward: weights of the modules.
+        now: Unix seconds; by default long after all that is known.
     """
     reason = unfit(judged.turn, learner) or _stale(judged.turn, age, learner)
     if reason is not None:
@@ -83,6 +87,8 @@ def admit(
         return Admit(AdmittedTurn(judged.turn, score, hints, ready_at, process, judged.next_states))
     if not judged.verdicts or judged.unjudged or not _is_over(judged):
         return Wait()
+    if _is_young(judged, now, learner):
+        return Wait()
     if all(s.kind is NextStateKind.SESSION_CLOSED for s in judged.next_states):
         return Drop(DropReason.NO_NEXT_STATE)
     has_score = any(verdict.score is not None for verdict in judged.verdicts)
@@ -91,6 +97,9 @@ def admit(
 
 def score_of(judged: JudgedTurn, objective: ObjectiveConfig, reward: RewardConfig) -> float | None:
     """How it went; steps that are credited are a matter apart."""
+    rating = _unread_rating(judged, reward)
+    if rating is not None and rating not in judged.unjudged:
+        judged = _with_rating(judged, rating)
     is_apart = objective.steps.is_on
     verdicts = [v for v in judged.verdicts if not (is_apart and v.module == PROCESS)]
     return combine(verdicts, reward.weights)
@@ -146,6 +155,20 @@ def _is_aligned(turn: Turn) -> bool:
 def _is_over(judged: JudgedTurn) -> bool:
     """Whether the reply was answered, or nobody is there any more who could answer it."""
     return any(state.kind is not NextStateKind.FEEDBACK for state in judged.next_states)
+
+
+def _is_young(judged: JudgedTurn, now: float, learner: LearnerConfig) -> bool:
+    """Whether the answer may still be gone on with: people write in several messages.
+
+    A clock that went back holds nothing up: a time that is far ahead counts as one long past.
+    """
+    newest = max(judged.next_states, key=lambda state: state.arrived_at)
+    if newest.kind is NextStateKind.TOOL:
+        results = sum(message.role == "tool" for message in newest.messages)
+        is_whole = results >= len(judged.turn.reply.tool_calls)
+    else:
+        is_whole = newest.kind is not NextStateKind.USER
+    return not is_whole and abs(now - newest.arrived_at) < learner.max_wait_s
 
 
 def _unread_rating(judged: JudgedTurn, reward: RewardConfig) -> NextState | None:

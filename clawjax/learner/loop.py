@@ -23,7 +23,8 @@ from clawjax.learner.contentment import content_users, mean_score
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.effective import with_practice
 from clawjax.learner.publish import Publisher
-from clawjax.learner.reactions import ScoredTurn
+from clawjax.learner.reactions import MetTurn
+from clawjax.learner.recall import read_again
 from clawjax.learner.seams import LearnerLog, Stop
 from clawjax.learner.shares import largest_key_share, share_out
 from clawjax.learner.signals import SignalReader, Signals
@@ -148,6 +149,7 @@ class Learner:
                 learner=self.config,
                 objective=self.objective,
                 reward=self.reward,
+                now=now,
             )
             match decision:
                 case Admit(admitted):
@@ -225,16 +227,16 @@ class Learner:
     def _remember(self, turns: Sequence[AdmittedTurn]) -> None:
         """What was liked or not is an example for its neighbours; praise is learnt from again.
 
-        What somebody wanted forgotten is neither.
+        What somebody wanted forgotten is neither, and what was said of a turn since counts.
         """
         if not self.objective.recalls_reactions:
             return
-        self.reader.reactions.remember(
-            ScoredTurn(a.turn, a.score, said(a.next_states)) for a in turns if a.score is not None
-        )
+        reactions, users = self.reader.reactions, [a.turn.scope for a in turns]
+        read_again(reactions, users, self.log, objective=self.objective, reward=self.reward)
+        reactions.remember(MetTurn(a.turn, a.score, said(a.next_states)) for a in turns)
         while gone := self.log.forgotten(after=self.forgotten):
             self.forgotten = gone[-1][0]
-            self.reader.reactions.forget({turn_id for _, turn_id in gone})
+            reactions.forget({turn_id for _, turn_id in gone})
 
     def _rest(
         self, turns: Sequence[AdmittedTurn], users: set[str], reason: DropReason

@@ -1,22 +1,24 @@
-"""What a learner that goes on remembers of the reactions it met before.
+"""What a learner remembers of the reactions it met before, by what the log says of them now.
 
-Invariant: it is what a learner that was never interrupted would remember. So turns that nothing was
-made of, and those still undecided, are not in it.
+Invariant: one that goes on remembers what one that was never interrupted does. So turns that
+nothing was made of, and those still undecided, are not in it; and one that runs on reads what it
+remembers again before each batch, as a thumb or a review may come, and a label be taken back, long
+after training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.admission import score_of, unfit
-from clawjax.learner.reactions import ScoredTurn
+from clawjax.learner.reactions import MetTurn, Reactions, Told
 from clawjax.learner.seams import LearnerLog
 from clawjax.learner.spoken import said
 from clawjax.log.replay import replay
-from clawjax.records import DropReason
+from clawjax.records import DropReason, JudgedTurn
 
-__all__ = ["recalled"]
+__all__ = ["read_again", "recalled"]
 
 _ADMITTED = {None, DropReason.NO_SIGNAL, DropReason.CONTENT, DropReason.LISTENED}
 """How turns end that were taken into a batch; None: trained on."""
@@ -24,8 +26,8 @@ _ADMITTED = {None, DropReason.NO_SIGNAL, DropReason.CONTENT, DropReason.LISTENED
 
 def recalled(
     log: LearnerLog, *, learner: LearnerConfig, objective: ObjectiveConfig, reward: RewardConfig
-) -> Iterator[ScoredTurn]:
-    """Turns that were taken into a batch and had a score, in order of logging.
+) -> Iterator[MetTurn]:
+    """Turns that were taken into a batch, in order of logging.
 
     Args:
         log: where they are.
@@ -38,6 +40,23 @@ def recalled(
         end = ends.get(judged.turn.turn_id)
         if end is None or end.drop_reason not in _ADMITTED or unfit(judged.turn, learner):
             continue
-        score = score_of(judged, objective, reward)
-        if score is not None:
-            yield ScoredTurn(judged.turn, score, said(judged.next_states))
+        yield MetTurn(judged.turn, *_told(judged, objective, reward))
+
+
+def read_again(
+    reactions: Reactions,
+    users: Iterable[str],
+    log: LearnerLog,
+    *,
+    objective: ObjectiveConfig,
+    reward: RewardConfig,
+) -> None:
+    """Let what is remembered of these users (`Turn.scope`) be what the log says of it now."""
+    for user in dict.fromkeys(users):
+        found = log.among(reactions.met(user))
+        told = {one.turn.turn_id: _told(one, objective, reward) for one in found}
+        reactions.correct(user, told)
+
+
+def _told(judged: JudgedTurn, objective: ObjectiveConfig, reward: RewardConfig) -> Told:
+    return Told(score_of(judged, objective, reward), said(judged.next_states))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from clawjax.log.replay import HasTurns
 from clawjax.protocols import Ledger, TurnLog
-from clawjax.records import Outcome
+from clawjax.records import JudgedTurn, Outcome
 
 __all__ = ["LearnerLog", "Stop"]
 
@@ -21,6 +21,10 @@ class LearnerLog(TurnLog, Ledger, HasTurns, Protocol):
 
     def outcomes(self) -> Mapping[str, Outcome]:
         """Every turn that has ended, by turn id."""
+        ...
+
+    def among(self, turn_ids: Sequence[str]) -> Sequence[JudgedTurn]:
+        """Those of these turns that are there, with all that is known about them."""
         ...
 
     def forgotten(self, *, after: int) -> Sequence[tuple[int, str]]:

@@ -183,8 +183,12 @@ class SqlTurnLog:
 
     def get(self, turn_id: str) -> JudgedTurn | None:
         """One turn with all that is known about it."""
-        found = self._with_events(self.select(sa.select(turns).where(turns.c.turn_id == turn_id)))
-        return found[0] if found else None
+        return next(iter(self.among([turn_id])), None)
+
+    def among(self, turn_ids: Sequence[str]) -> list[JudgedTurn]:
+        """Those of these turns that are there, with all that is known about them."""
+        found = self._events(turns, turn_ids, turns.c.seq).values()
+        return self._with_events([entry for (entry,) in found])
 
     def turns(self, *, after: int = 0, limit: int = 1000) -> list[JudgedTurn]:
         """All turns in order of logging, beyond `after`, with all that is known about them."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from learner_records import make_sample
+from learner_records import make_sample, make_turn
 from learner_runs import LENGTH, OBJECTIVE, VOCAB, Run, config
 from policies import as_sampled
 
-from clawjax.config import PROCESS, RewardConfig, StepScheme, StepsConfig
-from clawjax.learner.recall import recalled
-from clawjax.records import DropReason, Outcome, Sample, Verdict
+from clawjax.config import HUMAN, PROCESS, RewardConfig, StepScheme, StepsConfig
+from clawjax.learner.admission import score_of
+from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.loop import Learner
+from clawjax.learner.reactions import MetTurn, Reactions, Told
+from clawjax.learner.recall import read_again, recalled
+from clawjax.records import DropReason, Message, NextState, NextStateKind, Outcome, Sample, Verdict
+from clawjax.review.label import Label
+from clawjax.review.queue import ReviewQueue
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +25,29 @@ def recalling(run: Run) -> None:
     run.objective = replace(OBJECTIVE, replay_praised=2)
 
 
-def remembered(run: Run) -> dict[str, float]:
+def after_a_restart(run: Run) -> Reactions:
     found = recalled(run.log, learner=config(), objective=run.objective, reward=RewardConfig())
-    return {one.turn.turn_id: one.score for one in found}
+    reactions = Reactions()
+    reactions.remember(found)
+    return reactions
+
+
+def remembered(run: Run) -> dict[str, float]:
+    return {one.turn.turn_id: one.score for one in after_a_restart(run).of("local")}
+
+
+def reads_again(run: Run, learner: Learner) -> Reactions:
+    """What the running learner remembers at its next batch."""
+    reactions = learner.reader.reactions
+    read_again(reactions, ["local"], run.log, objective=run.objective, reward=RewardConfig())
+    return reactions
+
+
+def rate(run: Run, turn_id: str, score: float, words: str = "") -> None:
+    """A user's thumb, with words or without, and the verdict on it."""
+    said = (Message("user", words),) if words else ()
+    state = NextState(turn_id, NextStateKind.FEEDBACK, 2000.0, said, score)
+    run.log.append(state, Verdict(turn_id, "feedback", score, judged_at=2000.0))
 
 
 def long_sample() -> Sample:
@@ -66,6 +92,13 @@ def test_bounds_that_were_lowered_hold_for_what_was_trained_on(run: Run) -> None
     assert remembered(run) == {}
 
 
+def test_a_rating_from_before_the_module_is_recalled_as_it_was_learnt_from(run: Run) -> None:
+    run.record_many(1)
+    run.log.append(NextState("t00", NextStateKind.FEEDBACK, 2000.0, (), -1.0))
+    run.log.append(Outcome("t00", 1.0, trained_version=1))
+    assert remembered(run) == {"t00": -1.0}
+
+
 def test_a_step_that_is_credited_apart_is_no_score(run: Run) -> None:
     [sample] = as_sampled(
         run.model, run.model.params, [make_sample("t", 4, 6, seed=1, vocab=VOCAB)], version=0
@@ -76,3 +109,74 @@ def test_a_step_that_is_credited_apart_is_no_score(run: Run) -> None:
     assert remembered(run) == {"t": 1.0}
     run.objective = replace(run.objective, steps=StepsConfig(scheme=StepScheme.separate))
     assert remembered(run) == {}
+
+
+def test_who_runs_on_reads_again_what_was_said_after_training(run: Run) -> None:
+    learner = run.learner()
+    run.record_many(4)
+    assert learner.sweep()
+    rate(run, "t03", -1.0, "I take that back, far too long.")
+    run.log.append(Verdict("t02", HUMAN, -1.0, judged_at=2000.0))
+    again = reads_again(run, learner)
+    assert again.of("local") == after_a_restart(run).of("local")
+    assert {one.turn.turn_id: one.score for one in again.of("local")} == {
+        "t00": 1.0, "t01": 1.0, "t02": -1.0, "t03": -1.0
+    }  # fmt: skip
+    assert "far too long" in again.of("local")[-1].said
+
+
+def test_what_was_condemned_after_training_is_not_imitated_any_more(run: Run) -> None:
+    learner = run.learner()
+    run.record_many(4)
+    assert learner.sweep()
+    for condemned in ("t01", "t02", "t03"):
+        rate(run, condemned, -1.0)
+    run.record_many(4, first=4, score=-1.0)
+    assert learner.sweep()
+    assert run.monitor.entries[-1][1]["train/replayed_turns"] == 1
+
+
+def test_a_turn_that_is_scored_only_after_training_becomes_an_example_in_its_place(
+    run: Run,
+) -> None:
+    learner = run.learner()
+    run.record_many(3)
+    run.record_many(1, first=3, score=None)
+    run.record_many(1, first=4)
+    learner._remember([
+        AdmittedTurn(judged.turn, score_of(judged, run.objective, RewardConfig()), ("hint",), 1.0)
+        for judged in run.log.judged(limit=9)
+    ])  # fmt: skip
+    run.log.append(*(Outcome(f"t{n:02d}", 1.0, trained_version=1) for n in range(5)))
+    assert list(remembered(run)) == ["t00", "t01", "t02", "t04"]
+    rate(run, "t03", 1.0)
+    again = reads_again(run, learner)
+    assert again.of("local") == after_a_restart(run).of("local")
+    assert [one.turn.turn_id for one in again.of("local")] == [f"t{n:02d}" for n in range(5)]
+
+
+def test_a_label_that_is_taken_back_counts_no_longer(run: Run) -> None:
+    queue = ReviewQueue(run.log, lease_s=60.0, clock=lambda: run.now)
+    learner = run.learner()
+    run.record_many(4)
+    assert learner.sweep()
+    queue.give(Label("t01", "anna", -1.0, labelled_at=run.now))
+    assert [one.score for one in reads_again(run, learner).of("local")] == [1.0, -1.0, 1.0, 1.0]
+    queue.undo("anna")
+    assert [one.score for one in reads_again(run, learner).of("local")] == [1.0] * 4
+    assert reads_again(run, learner).of("local") == after_a_restart(run).of("local")
+
+
+def test_what_nobody_has_scored_takes_no_place_of_what_somebody_has() -> None:
+    reactions = Reactions()
+    scored = [MetTurn(make_turn(f"s{n}"), 1.0) for n in range(200)]
+    silent = [MetTurn(make_turn(f"n{n}"), None) for n in range(200)]
+    reactions.remember(one for pair in zip(scored, silent, strict=True) for one in pair)
+    newest = [one.turn.turn_id for one in reactions.of("local")]
+    assert newest == [f"s{n}" for n in range(72, 200)]
+    assert len(reactions.met("local")) == 256
+    reactions.correct("local", {f"n{n}": Told(-1.0, "no") for n in range(200)})
+    assert [one.turn.turn_id for one in reactions.blamed("local")] == [
+        f"n{n}" for n in range(72, 200)
+    ]
+    assert reactions.praised("local") == []
