@@ -263,6 +263,7 @@ class NextState:
     """Everything that came after a turn, up to the next reply.
 
     Key: `(turn_id, kind, arrived_at)`: a turn can be answered, closed and rated, and rated twice.
+    Where more of an answer comes later, another record has the whole of it.
     """
 
     turn_id: str

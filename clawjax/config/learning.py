@@ -110,7 +110,8 @@ class LearnerConfig:
     min_turns: int = 4
     """Of fewer, a step starts from so many on, once `max_wait_s` or `idle_s` is over."""
     max_wait_s: float = 120.0
-    """`min_turns` are enough when the oldest judged turn has waited so long."""
+    """`min_turns` are enough when the oldest judged turn has waited so long. A turn whose answer
+    says nothing is dropped only then: people write in several messages."""
     idle_s: float = 30.0
     """`min_turns` are enough when no request has arrived for so long."""
     max_key_share: float | None = 0.5

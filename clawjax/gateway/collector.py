@@ -23,6 +23,7 @@ from clawjax.gateway.sessions import Sessions
 from clawjax.linking.canonical import exact_digest
 from clawjax.linking.linker import Linker, Placement
 from clawjax.linking.lookup import Found
+from clawjax.linking.reactions import answer_of
 from clawjax.linking.reading import Asked
 from clawjax.linking.tree import Node, SessionRef, Tree
 from clawjax.records import (
@@ -162,9 +163,9 @@ class Collector:
             placement.of.node.has_arrived = True
         await self._drop_superseded(placement.superseded)
         reaction = placement.reaction
-        if reaction is None or reaction.node.is_answered:
+        if reaction is None or reaction.node.answer != reaction.earlier:
             return
-        reaction.node.is_answered = True  # before the wait: a twin request must not link it again
+        reaction.node.answer = reaction.answer  # before the wait: no twin must link it again
         state = NextState(
             turn_id=reaction.node.turn_id,
             kind=reaction.kind,
@@ -174,7 +175,7 @@ class Collector:
         try:
             await _finish(self._log.append, state)
         except LogError:
-            reaction.node.is_answered = False
+            reaction.node.answer = reaction.earlier
             raise
         self._on_linked()
 
@@ -242,12 +243,14 @@ class Collector:
             logger.error("what was forgotten is remembered for now: %s", error)
 
     def _remember(self, logged: JudgedTurn, link: Link) -> None:
-        turn, kinds = logged.turn, {state.kind for state in logged.next_states}
+        turn, states = logged.turn, logged.next_states
         if turn.finish_reason is FinishReason.CANCELLED:
             return
         node = self._linker.add(turn, link).node
-        node.is_answered = not kinds.isdisjoint(_ANSWERS)
-        node.is_closed = NextStateKind.SESSION_CLOSED in kinds
+        for state in states:
+            node.is_closed = node.is_closed or state.kind is NextStateKind.SESSION_CLOSED
+            if state.kind in _ANSWERS:
+                node.answer = answer_of(state.messages)
         self.sessions.touch(node.session, turn.finished_at)
 
     async def _close_lost(self, turn_ids: Sequence[str]) -> None:

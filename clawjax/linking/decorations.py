@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-__all__ = ["SUMMARY_MARKERS", "is_placeholder", "is_summary", "undecorated"]
+__all__ = ["SUMMARY_MARKERS", "is_notice", "is_placeholder", "is_summary", "undecorated"]
 
 SUMMARY_MARKERS = (
     "The conversation history before this point was compacted into the following summary",
@@ -27,6 +27,7 @@ _PLACEHOLDERS = frozenset(
 )
 """Assistant messages that clients write themselves where a reply was lost or not asked for."""
 
+_NOTICE = "[System: "
 _HEARTBEAT = "Follow the heartbeat monitor scratch context"
 _HEARTBEAT_IN_HISTORY = "[OpenClaw heartbeat poll]"
 
@@ -74,6 +75,11 @@ def undecorated(text: str) -> str:
 def is_placeholder(text: str) -> bool:
     """Whether an assistant's message, stripped, is one that clients write themselves."""
     return text in _PLACEHOLDERS
+
+
+def is_notice(text: str) -> bool:
+    """Whether a user's message is its client's own, about a reply that broke off (Hermes)."""
+    return text.startswith(_NOTICE)
 
 
 def is_summary(text: str) -> bool:

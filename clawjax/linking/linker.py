@@ -106,6 +106,7 @@ class Linker:
             kind, reason = _rupture(reading, parent, key, judged)
         of = departed if kind is LinkKind.BRANCH else repeated
         is_main = judged.kind is TurnKind.MAIN
+        has_reply = parent is not None and self._tree.has_reply_to(parent.node)
         return Placement(
             session=_session(asked.scope, reading, kind, parent, of, key),
             kind=kind,
@@ -114,7 +115,9 @@ class Linker:
             parent=parent,
             of=of,
             retried=self._tree.choices(of.node) if of and kind is LinkKind.RETRY else (),
-            reaction=reaction_to(parent, asked.messages) if is_main else None,
+            reaction=(
+                reaction_to(parent, asked.messages, has_reply=has_reply) if is_main else None
+            ),
             shape=_unknown_shape(reading, asked, kind, judged, key),
             reading=reading,
         )
@@ -135,6 +138,7 @@ class Linker:
             session=SessionRef(turn.scope, turn.session_id),
             start=reading.start,
             key=reading.origin.key,
+            parent=turn.parent_turn_id,
             kind=turn.kind,
             prompt=reading.chain[-1],
             whole=hash_chain(reading.chain[-1], (reply,))[-1],
@@ -193,7 +197,7 @@ def _joined(turn: Turn, reading: Reading) -> Joined | None:
 def note(placement: Placement) -> None:
     """Keep on the tree what a request says about the turns before it."""
     if placement.reaction is not None:
-        placement.reaction.node.is_answered = True
+        placement.reaction.node.answer = placement.reaction.answer
     for node in placement.superseded:
         node.is_closed = True
     if placement.kind is LinkKind.RESAMPLE and placement.of is not None:

@@ -19,7 +19,7 @@ from clawjax.linking.canonical import Entry, reply_digest
 from clawjax.linking.sides import Profile
 from clawjax.records import TurnKind
 
-__all__ = ["Joined", "KeyState", "Node", "SessionRef", "Tree"]
+__all__ = ["Answer", "Joined", "KeyState", "Node", "SessionRef", "Tree"]
 
 MAX_TURNS = 16_384
 MAX_TOKENS = 8_000_000
@@ -37,6 +37,14 @@ class SessionRef(NamedTuple):
 
     scope: str
     session_id: str
+
+
+class Answer(NamedTuple):
+    """What came after a turn, as far as it is known."""
+
+    length: int
+    """In messages."""
+    digest: bytes
 
 
 class Joined(NamedTuple):
@@ -63,6 +71,8 @@ class Node:
     """Digest of credential and client family: where its chain begins."""
     key: str | None
     """The session's name as its client gave it."""
+    parent: str | None
+    """The turn whose reply its request goes on from."""
     kind: TurnKind
     prompt: bytes
     """Key of the canonical history that was answered."""
@@ -85,11 +95,16 @@ class Node:
     """False where the client went away before its end."""
     has_arrived: bool = False
     """Its client has sent the same history again since, and not as a retry."""
-    is_answered: bool = False
-    """A reaction of the user or of a tool has been linked."""
+    answer: Answer | None = None
+    """The reaction of the user or of a tool that was linked last."""
     is_closed: bool = False
     joined: Joined | None = None
     """None where the reply was not begun by the client."""
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether a reaction of the user or of a tool has been linked."""
+        return self.answer is not None
 
     @property
     def is_open(self) -> bool:
@@ -155,6 +170,14 @@ class Tree:
     def choices(self, node: Node) -> tuple[Node, ...]:
         """The turns of the request that this one answered, itself among them."""
         return tuple(n for n in self.session(node.session) if n.response_id == node.response_id)
+
+    def has_reply_to(self, node: Node) -> bool:
+        """Whether somebody who went on from a turn has got a whole reply to that."""
+        return node.is_answered and any(
+            n.parent == node.turn_id and n.kind is TurnKind.MAIN and n.is_complete
+            for n in self.session(node.session)
+            if n.is_delivered
+        )
 
     def sessions(self) -> Iterator[tuple[SessionRef, list[Node]]]:
         """All, the least recently used first."""

@@ -71,13 +71,14 @@ def lines(
 def described(judged: JudgedTurn, reasons: Sequence[str]) -> dict[str, Any]:
     """A turn as people are shown it, without a label."""
     turn = judged.turn
+    after = dict.fromkeys(m for state in judged.next_states for m in state.messages)
     return {
         "format": FORMAT,
         "turn_id": turn.turn_id,
         "reasons": list(reasons),
         "messages": [message_form(message) for message in turn.messages],
         "reply": message_form(turn.reply),
-        "next": [message_form(m) for state in judged.next_states for m in state.messages],
+        "next": [message_form(message) for message in after],
         "judges": {verdict.module: verdict.score for verdict in judged.verdicts},
     }
 

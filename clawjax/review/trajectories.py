@@ -84,10 +84,11 @@ def _told(steps: Sequence[JudgedTurn], outcomes: Sequence[Outcome | None]) -> di
 def _step(judged: JudgedTurn, outcome: Outcome | None) -> dict[str, Any]:
     labels, by = _labels(judged.verdicts)
     answers = (s.messages for s in judged.next_states if s.kind is NextStateKind.TOOL)
+    said = dict.fromkeys(m for messages in answers for m in messages)  # some of it twice
     return {
         "turn_id": judged.turn.turn_id,
         "reply": message_form(judged.turn.reply),
-        "results": [message_form(m) for messages in answers for m in messages if m.role == "tool"],
+        "results": [message_form(m) for m in said if m.role == "tool"],
         "labels": labels,
         "by": by,
         "score": process_score(judged.verdicts, {}),

@@ -92,6 +92,25 @@ async def test_twin_requests_bring_one_reaction(gateway):
     assert len(gateway.turns()) == 4
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_words_after_words_that_got_no_whole_reply_reach_the_judges(
+    make_gateway, is_restarted
+):
+    history = [user("a"), (await make_gateway().say(user("a")))["choices"][0]["message"]]
+    slow = make_gateway(token_delay_s=0.4, config={"request_timeout_s": 1})
+    await slow.collector.rebuild()
+    await slow.chat(*history, user("one moment"))
+    after = make_gateway() if is_restarted else slow
+    if is_restarted:
+        await after.collector.rebuild()
+    for _ in range(2):
+        await after.chat(*history, user("one moment"), user("it is wrong"))
+    first, cut, *_ = after.turns()
+    assert cut.finish_reason is FinishReason.CANCELLED
+    said = [[m.content for m in event.messages] for event in after.events(first.turn_id)]
+    assert said == [["one moment"], ["one moment", "it is wrong"]]
+
+
 async def test_scopes_do_not_meet(gateway):
     await gateway.say(user("a"), headers={"authorization": "Bearer one"})
     body = await gateway.say(

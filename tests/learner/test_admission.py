@@ -22,8 +22,11 @@ from clawjax.records import (
     DropReason,
     FinishReason,
     JudgedTurn,
+    Message,
+    NextState,
     NextStateKind,
     SamplingParams,
+    ToolCall,
     Turn,
     TurnKind,
     Verdict,
@@ -179,6 +182,38 @@ def test_a_turn_is_not_dropped_while_something_that_came_after_it_is_being_judge
     unread = [verdict(None, module="feedback")]
     assert decide(judged(None, states, unread, unjudged=states[1:])) == Wait()
     assert decide(judged(None, states, unread)) == Drop(DropReason.ABSTAINED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "calls", "is_awaited"),
+    [
+        (NextStateKind.USER, 0, True),
+        (NextStateKind.TOOL, 2, True),
+        (NextStateKind.TOOL, 1, False),
+        (NextStateKind.SESSION_CLOSED, 0, False),
+    ],
+)
+def test_an_answer_that_says_nothing_may_be_gone_on_with_for_a_while(
+    kind: NextStateKind, calls: int, is_awaited: bool
+) -> None:
+    called = Message("assistant", "", tuple(ToolCall(f"c{n}", "ls", "{}") for n in range(calls)))
+    said = Message("tool" if kind is NextStateKind.TOOL else "user", "one moment")
+    states = [NextState("t1", kind, 102.0, (said,))]
+    turn = judged(make_turn(reply=called), states, [verdict(None)])
+
+    def decide_at(now: float) -> Decision:
+        return admit(
+            turn,
+            age=lambda sampled: 0,
+            learner=LEARNER,
+            objective=BINARY,
+            reward=RewardConfig(),
+            now=now,
+        )
+
+    assert (decide_at(103.0) == Wait()) is is_awaited
+    assert isinstance(decide_at(102.0 + LEARNER.max_wait_s), Drop)
+    assert isinstance(decide_at(-1000.0), Drop)
 
 
 def test_a_rating_that_the_judges_passed_while_nobody_took_ratings_counts_as_given() -> None:

@@ -124,7 +124,11 @@ def test_drops_are_recorded_with_their_reason_and_pending_is_left_alone(run: Run
     run.record(make_sample("side"), 1.0, kind=TurnKind.SIDE)
     run.record(make_sample("unsure"), None)
     run.log.append(make_turn("waiting"), next_state(turn_id="waiting"))
-    assert not run.learner().sweep()
+    learner = run.learner()
+    assert not learner.sweep()
+    assert run.log.counts().dropped == {"too_long": 1, "side": 1}  # there may be more to come
+    run.now += learner.config.max_wait_s
+    assert not learner.sweep()
     assert run.trained() == {}
     counts = run.log.counts()
     assert counts.dropped == {"too_long": 1, "side": 1, "abstained": 1}

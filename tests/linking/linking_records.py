@@ -100,6 +100,7 @@ class Talk:
             request,
             reply,
             session=session.session_id,
+            parent_turn_id=parent_of(placement),
             kind=placement.judged.kind,
             finish_reason=FinishReason.CANCELLED if is_cut else FinishReason.STOP,
         )

@@ -38,6 +38,31 @@ def test_the_longest_known_beginning_is_the_parent():
     assert again.reason == "a reply came back that had come back before"
 
 
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_words_that_follow_words_are_about_the_same_reply_while_nobody_got_another(is_cut):
+    talk = Talk()
+    talk.ask(R1, A)
+    talk.ask(R2, A, R1, B, is_cut=is_cut)
+    again = talk.place(A, R1, B, C)
+    assert (parent_of(again), again.reaction is not None) == ("1", is_cut)
+    assert talk.place(A, R1, B).reaction is None
+    assert talk.place(A, R1, C, B).reaction is None
+    if again.reaction is not None:
+        assert again.reaction.messages == (B, C)
+        note(again)
+        assert talk.place(A, R1, B, C).reaction is None
+
+
+def test_results_that_come_one_by_one_are_all_of_the_turn_that_called():
+    talk = Talk()
+    calls = said("", ("ls", "{}"), ("pwd", "{}"))
+    talk.ask(calls, A)
+    talk.ask(R2, A, calls, result("1"))
+    placed = talk.place(A, calls, result("1"), result("2", "c1"), B)
+    assert parent_of(placed) == "1"
+    assert placed.reaction.messages == (result("1"), result("2", "c1"), B)
+
+
 def test_all_results_and_words_after_a_reply_are_its_next_state():
     talk = Talk()
     talk.ask(said("", ("ls", "{}"), ("pwd", "{}")), A)
