@@ -79,17 +79,29 @@ def check_versions(_: RunConfig) -> Finding:
     return Finding(Grade.GOOD, ", ".join(found))
 
 
-def check_devices(_: RunConfig) -> Finding:
-    """What jax can compute on, without taking a GPU's memory."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+def check_devices(config: RunConfig) -> Finding:
+    """What jax can compute on, without taking a GPU's memory, and whether a run's processes can."""
     import jax
 
+    from clawjax.models import devices as sharing
+
+    is_all_taken = sharing.takes_all_memory(os.environ)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         devices = jax.devices()
     except RuntimeError as error:
         return Finding(Grade.WRONG, f"jax finds no device: {error}")
     kinds = sorted({device.device_kind for device in devices})
-    return Finding(Grade.GOOD, f"{len(devices)} x {', '.join(kinds)} ({jax.default_backend()})")
+    platform = jax.default_backend()
+    text = f"{len(devices)} x {', '.join(kinds)} ({platform})"
+    if sharing.expects_tpu(os.environ) and platform != "tpu":
+        why = "a process holds the TPU, or this one may not open it"
+        return Finding(Grade.DOUBTFUL, f"{text}: {why}; JAX_PLATFORMS=tpu,cpu says which")
+    if config.engine.kind == "embedded" and platform == "tpu":
+        return Finding(Grade.WRONG, f"{text}: {sharing.ONE_PROCESS_A_CHIP}")
+    if config.engine.kind == "embedded" and platform == "gpu" and is_all_taken:
+        return Finding(Grade.DOUBTFUL, f"{text}: {sharing.SHARED_MEMORY}")
+    return Finding(Grade.GOOD, text)
 
 
 def check_port(config: RunConfig) -> Finding:

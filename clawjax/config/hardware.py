@@ -27,7 +27,8 @@ class HardwareConfig:
     fragmentation have the rest."""
     engine_devices: int | None = None
     """Devices that serve. Null: as many as the engine's settings name. Where these and the
-    learner's are more than there are, both are on the same devices."""
+    learner's are more than there are, both are on the same devices; the embedded engine is always
+    on the learner's first."""
 
     def __post_init__(self) -> None:
         """Reject machines that cannot be."""

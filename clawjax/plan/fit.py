@@ -37,7 +37,7 @@ def require_fit(arch: Architecture, config: RunConfig) -> Plan:
     where = "learner and engine need" if plan.is_shared else f"the {share.role} needs"
     msg = (
         f"{key}={_value(config, key)} takes {gib(size)} for {names}; with everything else "
-        f"{where} {gib(plan.needed(share))} of each device, above {gib(plan.limit)}, which is "
+        f"{where} {gib(plan.needed(share))} of a device, above {gib(plan.limit)}, which is "
         f"hardware.usable={config.hardware.usable} of "
         f"hardware.memory_gib={config.hardware.memory_gib}: {_advice(arch, config, plan, share)}"
     )

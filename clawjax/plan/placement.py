@@ -8,6 +8,7 @@ from typing import NamedTuple
 from clawjax.config import RunConfig
 from clawjax.config.checks import require
 from clawjax.models.architecture import Architecture
+from clawjax.models.devices import ONE_PROCESS_A_CHIP
 from clawjax.plan.division import Division
 
 __all__ = ["Servers", "is_shared", "learner_division", "require_divisible", "servers_of"]
@@ -29,6 +30,8 @@ class Servers(NamedTuple):
 def learner_division(config: RunConfig) -> Division:
     """The learner's mesh; an axis left open takes what the engine leaves.
 
+    The embedded engine leaves all: its process sees the devices that the learner's sees.
+
     Raises:
         ConfigError: what is left cannot be divided so.
     """
@@ -36,7 +39,8 @@ def learner_division(config: RunConfig) -> Division:
     if -1 not in sizes.values():
         return Division(**sizes)
     there, engine = config.hardware.devices, servers_of(config).devices
-    left = there - engine if there > engine else there
+    is_apart = config.engine.kind != "embedded" and there > engine
+    left = there - engine if is_apart else there
     fixed = math.prod(size for size in sizes.values() if size != -1)
     require(
         left % fixed == 0,
@@ -88,10 +92,14 @@ def require_divisible(arch: Architecture, division: Division) -> None:
 
 
 def is_shared(config: RunConfig) -> bool:
-    """Whether learner and engine are on the same devices.
+    """Whether there is a device that both learner and engine are on.
+
+    The embedded engine is on the first device, and so is the learner, however many there are.
+    Servers have devices of their own where there are enough.
 
     Raises:
-        ConfigError: together they take more than there are, without being the same.
+        ConfigError: together they take more than there are, without being the same; or they would
+            share a TPU.
     """
     there = config.hardware.devices
     learner, engine = learner_division(config).devices, servers_of(config).devices
@@ -100,10 +108,12 @@ def is_shared(config: RunConfig) -> bool:
         f"learner.mesh takes {learner} devices and the engine {engine}, hardware.devices={there}: "
         "add devices or use fewer",
     )
-    if learner + engine <= there:
+    is_embedded = config.engine.kind == "embedded"
+    if not is_embedded and learner + engine <= there:
         return False
+    require(not is_embedded or config.hardware.kind != "tpu", ONE_PROCESS_A_CHIP)
     require(
-        learner == engine == there,
+        is_embedded or learner == engine == there,
         f"learner.mesh takes {learner} devices and the engine {engine}, together more than "
         f"hardware.devices={there}: give them devices of their own, or each all of them",
     )

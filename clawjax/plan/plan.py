@@ -50,6 +50,7 @@ def make_plan(arch: Architecture, config: RunConfig) -> Plan:
         trained=trained_size(arch, config),
         learner=learner_share(arch, config),
         engine=engine.share,
+        kind=hardware.kind,
         is_shared=is_shared(config),
         limit=limit,
         tokens_per_step=config.learner.batch_turns * config.learner.max_tokens,

@@ -43,8 +43,10 @@ class Plan:
     """Parameters that a step changes."""
     learner: Share
     engine: Share
+    kind: str
+    """Of the devices: `cpu`, `gpu` or `tpu`."""
     is_shared: bool
-    """Whether both are on the same devices."""
+    """Whether a device has both; the embedded engine is on the learner's first."""
     limit: int | None
     """Bytes of a device that both may take; None where the memory was not said."""
     tokens_per_step: int
@@ -60,5 +62,5 @@ class Plan:
     """Tokens whose keys and values all servers hold together."""
 
     def needed(self, share: Share) -> int:
-        """Bytes taken of a device that this share is on."""
+        """Bytes taken of the fullest device that this share is on."""
         return self.learner.total + self.engine.total if self.is_shared else share.total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from clawjax.models.devices import SHARED_MEMORY
 from clawjax.plan.records import GIB, Plan, Share
 
 __all__ = ["gib", "render_plan"]
@@ -28,7 +29,10 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from _share(share)
     yield ""
     if plan.is_shared:
-        yield f"both on the same devices: {gib(plan.needed(plan.learner))}"
+        where = "the first device" if plan.learner.devices > plan.engine.devices else "each device"
+        yield f"both on {where}: {gib(plan.needed(plan.learner))}"
+    if plan.is_shared and plan.kind == "gpu":
+        yield SHARED_MEMORY
     yield (
         "limit per device: none was given (hardware.memory_gib)"
         if plan.limit is None

@@ -6,6 +6,7 @@ The one place that knows both. jax is imported only where the embedded engine is
 from __future__ import annotations
 
 import asyncio
+import os
 
 from clawjax.config import RunConfig
 from clawjax.config.secrets import read_key
@@ -37,9 +38,11 @@ async def open_engine(
 
 async def _open_embedded(config: RunConfig, store: WeightStore) -> tuple[Engine, ChatTokenizer]:
     from clawjax.engine.embedded import EmbeddedEngine
+    from clawjax.models.devices import expects_tpu, say_devices
     from clawjax.models.load import load_model
 
     use_compilation_cache(config)
+    say_devices("the engine", used=1, is_tpu_expected=expects_tpu(os.environ))
     model = await asyncio.to_thread(load_model, config.model, seed=config.run.seed)
     return await EmbeddedEngine.start(model, config.engine, store), model.tokenizer
 

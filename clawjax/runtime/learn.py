@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
+from clawjax.models.devices import expects_tpu, say_devices
 from clawjax.models.load import load_model
 from clawjax.models.processes import (
     any_of,
@@ -87,6 +89,7 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
 
 def _learn(config: RunConfig, paths: RunPaths, pulse: Pulse) -> None:
     use_compilation_cache(config)
+    say_devices("the learner", used=_used(config), is_tpu_expected=expects_tpu(os.environ))
     if _leads(config):
         limit = config.monitor.max_file_bytes
         monitor = JsonlMonitor(paths.metrics, source="learner", max_bytes=limit)
@@ -104,6 +107,12 @@ def _learn(config: RunConfig, paths: RunPaths, pulse: Pulse) -> None:
     if monitor is not None and log is not None:
         monitor.close()
         log.close()
+
+
+def _used(config: RunConfig) -> int | None:
+    """Devices of the learner's mesh; None where it takes what there is."""
+    sizes = config.learner.mesh.sizes().values()
+    return None if -1 in sizes else math.prod(sizes)
 
 
 def _alone(config: RunConfig, paths: RunPaths) -> AbstractContextManager[None]:

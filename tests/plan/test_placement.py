@@ -13,7 +13,7 @@ from clawjax.config import LoraConfig
 from clawjax.errors import ConfigError
 from clawjax.models.sharding import AXES, Placement
 from clawjax.models.tiny import tiny_architecture
-from clawjax.plan import known_models, plan_run
+from clawjax.plan import known_models, plan_run, render_plan
 from clawjax.plan.division import Division, adapter_size, model_size
 from clawjax.plan.placement import learner_division, servers_of
 
@@ -49,8 +49,31 @@ def test_adapters_are_divided_as_the_learner_divides_them(sizes):
 def test_an_open_axis_takes_what_the_engine_leaves():
     config = load("engine=sglang_launch", "hardware=gpus_8x80gb", "learner.mesh.fsdp=-1")
     assert servers_of(config).devices == 1
-    assert learner_division(load("hardware.devices=4", "learner.mesh.data=-1")).data == 3
     assert learner_division(config) == Division(fsdp=7)
+    embedded = load("hardware.devices=4", "learner.mesh.data=-1")
+    assert learner_division(embedded).data == 4  # its process sees them all, as build_mesh does
+
+
+def test_the_embedded_engine_is_on_the_learners_first_device():
+    """Both processes see the same devices, and each begins with the first."""
+    config = load("hardware=gpus_8x80gb", "model=tiny", "learner=tiny", "learner.mesh.fsdp=4")
+    plan = plan_run(config)
+    assert plan.is_shared
+    assert plan.needed(plan.learner) == plan.learner.total + plan.engine.total
+    assert "both on the first device" in render_plan(plan)
+
+
+def test_two_processes_share_no_tpu():
+    with pytest.raises(ConfigError, match=r"engine.kind=embedded .* one process at a time: use"):
+        plan_run(load("hardware=tpu_v5e_8"))
+    assert not plan_run(load("experiment=tpu_v5e_8")).is_shared
+
+
+def test_a_plan_says_what_two_processes_on_a_gpu_have_to_set():
+    text = "set XLA_PYTHON_CLIENT_PREALLOCATE=false"
+    assert text in render_plan(plan_run(load("experiment=gpu_24gb")))
+    assert text not in render_plan(plan_run(load("experiment=one_cpu")))
+    assert text not in render_plan(plan_run(load("experiment=gpus_8")))
 
 
 @pytest.mark.parametrize(

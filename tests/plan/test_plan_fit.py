@@ -61,7 +61,8 @@ def test_where_nothing_helps_the_message_says_what_would():
 
 
 def test_devices_of_their_own_are_not_added_up():
-    together, apart = load(), load("hardware.devices=2")
+    servers = ["engine=sglang_launch", "engine.sglang.launch.servers=1"]
+    together, apart = load(*servers), load(*servers, "hardware.devices=2")
     assert plan_run(together).is_shared
     plan = plan_run(apart)
     assert not plan.is_shared
