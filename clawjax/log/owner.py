@@ -1,7 +1,7 @@
 """Which run's learner a log belongs to: two of them on one log would train its turns twice.
 
-Owns the table `owners`. Invariant: it has one row at most, which stays until another run takes the
-log over.
+Owns the table `owners`. Invariants: it has one row at most, which stays until another run takes the
+log over; claims are the owner's, as the number of a claim's step says nothing to another run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from clawjax.log.schema import owners
+from clawjax.log.schema import claims, owners
 
 if TYPE_CHECKING:
     from clawjax.log.store import SqlTurnLog
@@ -40,6 +40,8 @@ def owner_of(log: SqlTurnLog) -> Owner | None:
 def own(log: SqlTurnLog, mine: Owner, *, takes_over: bool = False) -> Owner:
     """Own a log that is nobody's or already one's own; whose it is afterwards.
 
+    Turns that another run's step was at, which is in nobody's weights here, are free again.
+
     Args:
         log: the turn log.
         mine: who wants to own it.
@@ -50,8 +52,10 @@ def own(log: SqlTurnLog, mine: Owner, *, takes_over: bool = False) -> Owner:
     """
     with log.writing() as connection:
         found = connection.execute(sa.select(owners)).first()
-        if found is not None and found.owner_id != mine.owner_id and not takes_over:
-            return Owner(*found)
+        if found is not None and found.owner_id != mine.owner_id:
+            if not takes_over:
+                return Owner(*found)
+            connection.execute(sa.delete(claims))
         connection.execute(sa.delete(owners))
         connection.execute(sa.insert(owners), [mine._asdict()])
     return mine

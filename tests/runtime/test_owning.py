@@ -113,6 +113,21 @@ def test_the_log_of_a_run_that_is_gone_is_taken_over_when_that_is_asked(tmp_path
     learns(as_ever, paths)
 
 
+def test_a_step_that_the_run_before_did_not_finish_counts_for_nobody(tmp_path):
+    log = open_own_log(*run_in(tmp_path, "a"))
+    log.claim(1, ["t1"])
+    log.close()
+    log = open_own_log(*run_in(tmp_path, "b", takes_over=True))
+    assert log.claimed() == 0
+    assert log.recover(step=7) == []
+    assert log.outcomes() == {}
+    log.claim(8, ["t1"])
+    log.close()
+    log = open_own_log(*run_in(tmp_path, "b", takes_over=True))
+    assert log.claimed_by("t1") == 8, "one's own step is settled or freed by its checkpoint"
+    log.close()
+
+
 def test_an_id_that_a_power_cut_emptied_is_made_anew(tmp_path):
     config, paths = run_in(tmp_path, "a")
     paths.log_owner.write_text("")
