@@ -11,7 +11,14 @@ from clawjax.plan.division import Division, adapter_size, model_size
 from clawjax.plan.placement import servers_of
 from clawjax.plan.records import GIB, Part, Share
 
-__all__ = ["EnginePlan", "cache_token_bytes", "delivered_bytes", "plan_engine", "served_bytes"]
+__all__ = [
+    "EnginePlan",
+    "cache_bytes",
+    "cache_token_bytes",
+    "delivered_bytes",
+    "plan_engine",
+    "served_bytes",
+]
 
 _FLOAT, _HALF = 4, 2
 _ADAPTERS = 8
@@ -36,6 +43,11 @@ def plan_engine(arch: Architecture, config: RunConfig) -> EnginePlan:
 def cache_token_bytes(arch: Architecture, itemsize: int) -> int:
     """Keys and values of one token in all layers: `2 layers kv_heads head_dim` numbers."""
     return 2 * arch.num_layers * arch.num_kv_heads * arch.head_dim * itemsize
+
+
+def cache_bytes(arch: Architecture, config: RunConfig) -> int:
+    """The embedded engine's keys and values, fp32, in rows of whole chunks."""
+    return config.engine.cache_rows * _capacity(config) * cache_token_bytes(arch, _FLOAT)
 
 
 def delivered_bytes(arch: Architecture, config: RunConfig) -> int:
@@ -70,20 +82,22 @@ def _embedded(arch: Architecture, config: RunConfig) -> EnginePlan:
     """
     engine, dtype = config.engine, "engine.weights_dtype"
     served = served_bytes(arch, engine.weights_dtype)
-    rows = engine.cache_rows
-    chunk = min(engine.prefill_chunk, config.model.context_length)
-    capacity = -(-config.model.context_length // chunk) * chunk
-    cache = rows * capacity * cache_token_bytes(arch, _FLOAT)
     parts = [
         Part("base weights", _FLOAT * model_size(arch), "model.path"),
         Part("served weights", served, dtype),
         Part("incoming weights", served, dtype),
-        Part("KV cache", cache, "engine.slots"),
+        Part("KV cache", cache_bytes(arch, config), "engine.slots"),
         Part("logits", _LOGITS * _FLOAT * engine.slots * arch.vocab_size, "engine.slots"),
     ]
     if engine.weights_dtype != "float32":
         parts.insert(3, Part("incoming weights in fp32", _FLOAT * model_size(arch), dtype))
-    return EnginePlan(Share("engine", 1, tuple(parts)), rows * capacity)
+    return EnginePlan(Share("engine", 1, tuple(parts)), engine.cache_rows * _capacity(config))
+
+
+def _capacity(config: RunConfig) -> int:
+    """Positions of a row."""
+    chunk = min(config.engine.prefill_chunk, config.model.context_length)
+    return -(-config.model.context_length // chunk) * chunk
 
 
 def _sglang(arch: Architecture, config: RunConfig) -> EnginePlan:

@@ -114,6 +114,8 @@ def _changes(config: RunConfig) -> Iterator[_Change]:
         yield _Change("engine.sglang.launch.tp", size)
     if launch.memory_fraction is not None:
         yield _Change("engine.sglang.launch.memory_fraction", config.hardware.usable)
+    if config.objective.practice.rounds:
+        yield _Change("objective.practice.rounds", 0)
     if learner.method != "lora":
         yield _Change("learner.method", "lora")
 

@@ -16,6 +16,7 @@ from clawjax.plan.activations import (
 )
 from clawjax.plan.division import WHOLE, Division, adapter_size, model_size
 from clawjax.plan.placement import learner_division
+from clawjax.plan.practice import bound_parts, practice_parts
 from clawjax.plan.records import Part, Share
 
 __all__ = ["learner_share", "optimizer_bytes", "trained_size"]
@@ -31,6 +32,7 @@ def learner_share(arch: Architecture, config: RunConfig) -> Share:
     - Adam's two moments of every trained parameter (Kingma & Ba 2014, arXiv:1412.6980), fp32.
     - Two gradients: the sum over micro-batches and the newest one; where all weights are trained,
       that of the output head once more, for it is summed over chunks of positions.
+    - What a bound on updates and practice add (`clawjax.plan.practice`).
     - Where weights are divided over `fsdp`, one layer's and the tables', gathered for use.
     - Activations (`clawjax.plan.activations`) of the length bucket that takes the most.
     """
@@ -46,6 +48,8 @@ def learner_share(arch: Architecture, config: RunConfig) -> Share:
     ]
     if _keeps_average(config.objective):
         parts.append(Part("teacher's average", _FLOAT * trained, "objective.opd.teacher"))
+    parts += bound_parts(config, trained)
+    parts += practice_parts(arch, config)
     if division.fsdp > 1:
         gathered = _FLOAT * _gathered(arch, division)
         parts.append(Part("gathered weights", gathered, "model.path"))
