@@ -133,7 +133,8 @@ async def converse(loops: Loops, turns: int) -> float:
 def compare(loops: Loops, began: float) -> list[dict[str, Any]]:
     """What the loops have done since `began`, and what the reference's would have done."""
     turns = [judged for judged in replay(loops.log) if judged.turn.arrived_at >= began]
-    lineage = Lineage.of(DirectoryWeightStore(loops.paths.weights).versions())
+    store = DirectoryWeightStore(loops.paths.weights)
+    lineage = Lineage.of(store.versions(), store.removed_parents())
     ours = served_waits(turns, loops.log.outcomes(), lineage)
     arrivals = sorted(
         judged.turn.arrived_at for judged in turns if judged.turn.kind is TurnKind.MAIN

@@ -308,6 +308,10 @@ class WeightStore(Protocol):
         """Every complete version above `after`, oldest first, refused ones included."""
         ...
 
+    def removed_parents(self) -> Mapping[int, int]:
+        """Parents of versions that are here no longer, where it is not the number before."""
+        ...
+
     def load(self, version: int) -> tuple[WeightVersion, dict[str, np.ndarray]]:
         """Read and verify a version; 0, the base model, has no tensors.
 

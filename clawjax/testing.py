@@ -223,6 +223,10 @@ class MemoryWeightStore:
         """Everything kept."""
         return [made for made, _ in self._versions.values() if made.version > after]
 
+    def removed_parents(self) -> dict[int, int]:
+        """Of none: everything is kept."""
+        return {}
+
     def load(self, version: int) -> tuple[WeightVersion, dict[str, np.ndarray]]:
         """Hand a version out."""
         if version == 0:

@@ -16,14 +16,18 @@ __all__ = ["Lineage"]
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """The tree of all versions; one that is not in it descends from the number before it."""
+    """The tree of all versions; of whom nothing is known descends from the number before it."""
 
     versions: Mapping[int, WeightVersion] = field(default_factory=dict)
+    removed: Mapping[int, int] = field(default_factory=dict)
+    """Parents of versions that a store no longer holds."""
 
     @classmethod
-    def of(cls, versions: Iterable[WeightVersion]) -> Lineage:
-        """The tree of what a store holds."""
-        return cls({version.version: version for version in versions})
+    def of(
+        cls, versions: Iterable[WeightVersion], removed: Mapping[int, int] | None = None
+    ) -> Lineage:
+        """The tree of what a store holds, and of what it held."""
+        return cls({version.version: version for version in versions}, removed or {})
 
     @property
     def newest(self) -> int:
@@ -37,12 +41,12 @@ class Lineage:
 
     def grown(self, version: WeightVersion) -> Lineage:
         """The tree with one version more."""
-        return Lineage({**self.versions, version.version: version})
+        return Lineage({**self.versions, version.version: version}, self.removed)
 
     def parent(self, version: int) -> int:
         """Whom a version above 0 descends from; always a lower number."""
         known = self.versions.get(version)
-        parent = None if known is None else known.parent
+        parent = self.removed.get(version) if known is None else known.parent
         return parent if parent is not None and 0 <= parent < version else version - 1
 
     def distance(self, one: int, other: int) -> int:

@@ -35,6 +35,7 @@ from clawjax.weights.manifest import (
     to_version,
     verify,
 )
+from clawjax.weights.parents import keep_parent, kept_parents
 from clawjax.weights.pointer import Pointer, Rollback, is_left_behind
 
 __all__ = ["DirectoryWeightStore"]
@@ -154,6 +155,15 @@ class DirectoryWeightStore:
         with disk_errors(self.root):
             numbers = sorted(number for number in self._numbers() if number > after)
             return [found for found in map(self._complete, numbers) if found is not None]
+
+    def removed_parents(self) -> dict[int, int]:
+        """Parents of versions that are here no longer, where it is not the number before.
+
+        Raises:
+            StoreError: the record is damaged.
+        """
+        with disk_errors(self.root):
+            return kept_parents(self.root)
 
     def rollbacks(self) -> tuple[Rollback, ...]:
         """Every time somebody pointed to another version, in order.
@@ -303,6 +313,8 @@ class DirectoryWeightStore:
         served = self._served()
         for number in self._numbers()[self._keep :]:
             if number not in served:
+                if (removed := self._complete(number)) is not None:
+                    keep_parent(self.root, removed)
                 self._discard(self._path(number))
 
     def _published(

@@ -20,6 +20,7 @@ from policies import as_sampled, served_params
 from clawjax.config import DriftConfig
 from clawjax.learner.budget import Checked, DriftBudget
 from clawjax.learner.loop import Learner
+from clawjax.weights import DirectoryWeightStore
 
 
 class Refusing:
@@ -246,6 +247,20 @@ class Before:
         if name == self._method:
             self._act()
         return getattr(self._inner, name)
+
+
+def test_a_restart_measures_staleness_alike_where_versions_were_removed(run: Run) -> None:
+    run.store = DirectoryWeightStore(run.folder / "weights", keep=2)
+    learner = run.learner(max_staleness=99)
+    for step in range(7):
+        run.record_many(4, first=4 * step)
+        if step == 3:
+            run.store.point_to(2)
+        assert learner.sweep()
+    assert run.lineage() == [(6, 5), (7, 6)], "4 came from 2, and both are gone"
+    revived = run.learner(max_staleness=99)
+    ages = [learner._age(version) for version in range(8)]
+    assert [revived._age(version) for version in range(8)] == ages == [6, 5, 4, 5, 3, 2, 1, 0]
 
 
 def test_lost_checkpoints_continue_from_the_version_served(run: Run) -> None:

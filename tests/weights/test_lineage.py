@@ -47,6 +47,12 @@ def test_what_is_not_known_descends_from_the_number_before() -> None:
         assert Lineage.of([made(5, odd)]).parent(5) == 4
 
 
+def test_whom_removed_versions_descended_from_is_told_by_what_was_kept() -> None:
+    tree = Lineage.of([made(6, 5), made(7, 6)], {4: 2, 5: 9})
+    assert [tree.parent(version) for version in (7, 6, 5, 4, 3)] == [6, 5, 4, 2, 2]
+    assert tree.grown(made(8, 4)).parent(4) == 2
+
+
 def test_newest_and_refused() -> None:
     assert (Lineage().newest, Lineage().refused) == (0, ())
     assert TREE.newest == 7

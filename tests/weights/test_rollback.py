@@ -128,7 +128,8 @@ def test_only_so_many_versions_are_kept_and_always_the_one_served(tmp_path: Path
     with pytest.raises(StoreError, match="holds no version 2: choose one of 0, 6, 7"):
         store.point_to(2)
     names = {path.name for path in store.root.iterdir()}
-    assert names == {"000006", "000007", "LATEST", "ROLLBACKS", ".lock", ".writer"}
+    assert names == {"000006", "000007", "LATEST", "PARENTS", "ROLLBACKS", ".lock", ".writer"}
+    assert store.removed_parents() == {5: 3}
 
 
 def test_version_0_is_the_base_model_without_tensors(store: DirectoryWeightStore) -> None:

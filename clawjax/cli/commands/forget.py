@@ -154,7 +154,7 @@ def _told(gone: Forgotten, options: argparse.Namespace) -> Iterator[str]:
 def _what_is_free_of_them(store: DirectoryWeightStore, gone: Forgotten) -> str:
     """Which versions have learnt from the turns, and which is the newest that has not."""
     versions = store.versions()
-    lineage = Lineage.of(versions)
+    lineage = Lineage.of(versions, store.removed_parents())
     has_learnt = {
         version.version
         for version in versions
