@@ -53,6 +53,7 @@ async def judges_and_learner(
         seed=config.run.seed,
         fixed_text=fixed_text(),
         engine=config.engine,
+        gateway=config.gateway,
     )
     stack.callback(learner.checkpoints.close)
     return judges, learner
