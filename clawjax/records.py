@@ -262,8 +262,7 @@ class Link:
 class NextState:
     """Everything that came after a turn, up to the next reply.
 
-    Key: `(turn_id, kind, arrived_at)`: a turn can be answered, closed and rated, and rated twice.
-    Where more of an answer comes later, another record has the whole of it.
+    Key: `(turn_id, kind, arrived_at)`: a turn is answered, closed and rated, also more than once.
     """
 
     turn_id: str

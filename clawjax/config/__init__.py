@@ -36,6 +36,7 @@ from clawjax.config.learning import DriftConfig, LearnerConfig, LoraConfig
 from clawjax.config.linking import LinkingConfig
 from clawjax.config.objective import (
     AGAINST_ITSELF,
+    GROUPED,
     USES_PROXIMAL,
     Baseline,
     KlEstimator,
@@ -73,6 +74,7 @@ from clawjax.config.teaching import DpoConfig, HintChoice, OpdConfig, OpdForm, S
 __all__ = [
     "AGAINST_ITSELF",
     "AGENTS",
+    "GROUPED",
     "HINT_MODULES",
     "HUMAN",
     "METHODS",

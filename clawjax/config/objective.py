@@ -15,6 +15,7 @@ from clawjax.config.teaching import DpoConfig, OpdConfig, OpdForm
 
 __all__ = [
     "AGAINST_ITSELF",
+    "GROUPED",
     "USES_PROXIMAL",
     "Baseline",
     "KlEstimator",
@@ -46,6 +47,10 @@ class Baseline(StrEnum):
     """The mean of the group's other scores."""
     reinforce_pp = "reinforce_pp"
     """The group's mean, then the batch's mean and standard deviation."""
+
+
+GROUPED = (Baseline.grpo, Baseline.dr_grpo, Baseline.rloo, Baseline.reinforce_pp)
+"""Baselines of the replies to one prompt."""
 
 
 class Normalisation(StrEnum):
@@ -280,6 +285,11 @@ class ObjectiveConfig:
     def is_dpo(self) -> bool:
         """Whether scores count by which of two replies has the higher one."""
         return self.name == "dpo"
+
+    @property
+    def compares_replies(self) -> bool:
+        """Whether a score counts by those of other replies to the same prompt."""
+        return self.is_dpo or (self.uses_scores and self.name != "sft" and self.baseline in GROUPED)
 
     @property
     def clips_against_sampler(self) -> bool:

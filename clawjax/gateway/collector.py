@@ -18,11 +18,10 @@ from clawjax.config import LinkingConfig
 from clawjax.errors import LogError
 from clawjax.gateway.caller import Caller
 from clawjax.gateway.gateway_log import GatewayLog
+from clawjax.gateway.priors import prior_of
 from clawjax.gateway.render import Prior
 from clawjax.gateway.sessions import Sessions
-from clawjax.linking.canonical import exact_digest
 from clawjax.linking.linker import Linker, Placement
-from clawjax.linking.lookup import Found
 from clawjax.linking.reactions import answer_of
 from clawjax.linking.reading import Asked
 from clawjax.linking.tree import Node, SessionRef, Tree
@@ -135,7 +134,7 @@ class Collector:
             kind=placement.judged.kind,
             arrived_at=arrived_at,
             parent_turn_id=None if parent is None else parent.node.turn_id,
-            prior=_prior(parent, messages),
+            prior=prior_of(parent, messages),
             placement=placement,
         )
         self.sessions.enter(session, self._clock())
@@ -150,6 +149,9 @@ class Collector:
 
     async def link(self, visit: Visit) -> None:
         """Commit what a request says about turns before it, then wake the judges.
+
+        Nothing comes after the other replies to the same prompt any more, for all that is known:
+        they are judged by themselves, beside the one that was chosen.
 
         Raises:
             LogError: nothing was linked; the same reaction can be linked by a retry.
@@ -166,16 +168,23 @@ class Collector:
         if reaction is None or reaction.node.answer != reaction.earlier:
             return
         reaction.node.answer = reaction.answer  # before the wait: no twin must link it again
+        passed = [node for node in placement.passed if node.is_open]
         state = NextState(
             turn_id=reaction.node.turn_id,
             kind=reaction.kind,
             arrived_at=visit.arrived_at,
             messages=reaction.messages,
         )
+        now = self._clock()
+        closed = [NextState(node.turn_id, NextStateKind.SESSION_CLOSED, now) for node in passed]
+        for node in passed:
+            node.is_closed = True
         try:
-            await _finish(self._log.append, state)
+            await _finish(self._log.append, state, *closed)
         except LogError:
             reaction.node.answer = reaction.earlier
+            for node in passed:
+                node.is_closed = False
             raise
         self._on_linked()
 
@@ -365,23 +374,6 @@ async def _finish(write: Callable[..., None], *arguments: object) -> None:
         await asyncio.wait([writing])
         writing.result()
         raise
-
-
-def _prior(parent: Found | None, messages: Sequence[Message]) -> Prior | None:
-    """A turn whose tokens a prompt may go on from: the client sent its history as it was.
-
-    Where a decoration is gone or instructions have changed, the prompt is what the client says now;
-    so it is where the tokens are not known (those of redacted turns are not in the log), and where
-    the reply came back as several messages.
-    """
-    if parent is None or not parent.node.prompt_ids:
-        return None
-    node, at = parent.node, parent.at
-    is_whole = node.kind is TurnKind.MAIN and node.is_complete and parent.end == at
-    same = {node.exact} if node.joined is None else {node.exact, node.joined.exact}
-    if not is_whole or exact_digest(messages[:at]) not in same:
-        return None
-    return Prior(tuple(node.prompt_ids), tuple(node.response_ids), node.tools_json, at)
 
 
 def _drop_reason(turn: Turn) -> DropReason | None:

@@ -22,6 +22,7 @@ from clawjax.learner.checkpoint import Checkpoints, Progress
 from clawjax.learner.contentment import content_users, mean_score
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.effective import with_practice
+from clawjax.learner.groups import whole_groups
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import MetTurn
 from clawjax.learner.recall import read_again
@@ -158,13 +159,22 @@ class Learner:
                     drops.append(Outcome(judged.turn.turn_id, now, drop_reason=reason))
         if drops:
             self.log.append(*drops)
-        turns = share_out(ready, self.config)
+        turns = share_out(self._whole_groups(ready), self.config)
         arrived_at = self.log.last_arrival()
         if not is_due(turns, now=now, arrived_at=arrived_at, config=self.config):
             return False
         was = self.version
         self.train(turns)
         return self.version > was
+
+    def _whole_groups(self, ready: Sequence[AdmittedTurn]) -> Sequence[AdmittedTurn]:
+        """Without turns whose reply is to be compared with others that are still to be judged."""
+        if not ready or not self.objective.compares_replies:
+            return ready
+        answers = list(dict.fromkeys(admitted.turn.response_id for admitted in ready))
+        undecided = self.log.undecided_choices(answers)
+        bound = self.config.max_staleness
+        return whole_groups(ready, undecided, age=self._age, max_staleness=bound)
 
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
         """One step, from signals to settlement; none where nothing is to be learnt yet."""

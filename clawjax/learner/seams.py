@@ -27,6 +27,10 @@ class LearnerLog(TurnLog, Ledger, HasTurns, Protocol):
         """Those of these turns that are there, with all that is known about them."""
         ...
 
+    def undecided_choices(self, response_ids: Sequence[str]) -> Mapping[str, str]:
+        """Main turns, of these answers, that are neither settled nor claimed: answers by turn."""
+        ...
+
     def forgotten(self, *, after: int) -> Sequence[tuple[int, str]]:
         """Turns that are not there any more, beyond `after`: the next numbers and ids, in order."""
         ...

@@ -46,6 +46,8 @@ class Placement:
     """All turns of the request that is sent again for want of a reply."""
     reaction: Reaction | None
     """What the request says about its parent's reply."""
+    passed: tuple[Node, ...]
+    """Other replies to what its parent answers: this one was chosen."""
     shape: str | None
     """An outline of the request, where the rules have nothing to say about it."""
     reading: Reading
@@ -118,6 +120,7 @@ class Linker:
             reaction=(
                 reaction_to(parent, asked.messages, has_reply=has_reply) if is_main else None
             ),
+            passed=() if parent is None else self._tree.siblings(parent.node),
             shape=_unknown_shape(reading, asked, kind, judged, key),
             reading=reading,
         )
@@ -198,6 +201,8 @@ def note(placement: Placement) -> None:
     """Keep on the tree what a request says about the turns before it."""
     if placement.reaction is not None:
         placement.reaction.node.answer = placement.reaction.answer
+        for node in placement.passed:
+            node.is_closed = True
     for node in placement.superseded:
         node.is_closed = True
     if placement.kind is LinkKind.RESAMPLE and placement.of is not None:

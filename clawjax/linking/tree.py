@@ -171,6 +171,10 @@ class Tree:
         """The turns of the request that this one answered, itself among them."""
         return tuple(n for n in self.session(node.session) if n.response_id == node.response_id)
 
+    def siblings(self, node: Node) -> tuple[Node, ...]:
+        """The other turns of its session that answered the same history."""
+        return tuple(n for n in self.session(node.session) if n.prompt == node.prompt and n != node)
+
     def has_reply_to(self, node: Node) -> bool:
         """Whether somebody who went on from a turn has got a whole reply to that."""
         return node.is_answered and any(

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from clawjax.errors import ForgottenError, LogError
 from clawjax.log import codec
 from clawjax.log.adding import add, add_new
+from clawjax.log.balance import balance
 from clawjax.log.connection import (
     chunks,
     connect,
@@ -48,7 +49,7 @@ from clawjax.log.schema import (
     turns,
     verdicts,
 )
-from clawjax.log.undecided import undecided
+from clawjax.log.undecided import undecided, undecided_choices
 from clawjax.log.upgrade import add_missing
 from clawjax.records import (
     Counts,
@@ -208,6 +209,12 @@ class SqlTurnLog:
         found = self._events(links, turn_ids, links.c.turn_id)
         return {turn_id: codec.decode_link(entries[0]) for turn_id, entries in found.items()}
 
+    def undecided_choices(self, response_ids: Sequence[str]) -> dict[str, str]:
+        """Main turns, of these answers, that are neither settled nor claimed: answers by turn."""
+        parts = chunks(response_ids)
+        found = (entry for part in parts for entry in self.select(undecided_choices(part)))
+        return {entry["turn_id"]: entry["response_id"] for entry in found}
+
     def find_response(self, response_id: str, choice: int = 0) -> str | None:
         """The turn behind a response id that a client was given."""
         is_it = (turns.c.response_id == response_id) & (turns.c.choice == choice)
@@ -246,32 +253,7 @@ class SqlTurnLog:
     def counts(self) -> Counts:
         """The balance, read in one transaction."""
         with self._reading() as connection:
-            logged = connection.scalar(sa.select(sa.func.count()).select_from(turns)) or 0
-            endings = connection.execute(
-                sa.select(
-                    outcomes.c.drop_reason,
-                    sa.func.count(outcomes.c.trained_version),
-                    sa.func.count(),
-                ).group_by(outcomes.c.drop_reason)
-            ).all()
-            linked = connection.scalar(sa.select(sa.func.count(sa.distinct(next_states.c.turn_id))))
-            scored = connection.scalar(
-                sa.select(sa.func.count(sa.distinct(verdicts.c.turn_id))).where(
-                    verdicts.c.score.is_not(None)
-                )
-            )
-            judged = connection.scalar(sa.select(sa.func.count(sa.distinct(verdicts.c.turn_id))))
-        trained = sum(count for _, count, _ in endings)
-        dropped = {reason: count for reason, _, count in endings if reason is not None}
-        return Counts(
-            logged=logged,
-            trained=trained,
-            pending=logged - trained - sum(dropped.values()),
-            dropped=dropped,
-            linked=linked or 0,
-            scored=scored or 0,
-            abstained=(judged or 0) - (scored or 0),
-        )
+            return balance(connection)
 
     # --- exactly-once training ---------------------------------------------------------------
 

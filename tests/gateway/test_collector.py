@@ -111,6 +111,32 @@ async def test_words_after_words_that_got_no_whole_reply_reach_the_judges(
     assert said == [["one moment"], ["one moment", "it is wrong"]]
 
 
+async def test_the_choices_that_were_not_gone_on_from_wait_for_nothing(gateway):
+    body = await gateway.say(user("a"), n=3)
+    history = [user("a"), body["choices"][1]["message"]]
+    await gateway.say(*history, user("b"))
+    kinds = {
+        turn.choice: [e.kind for e in gateway.events(turn.turn_id)] for turn in gateway.turns()[:3]
+    }
+    closed, answered = [NextStateKind.SESSION_CLOSED], [NextStateKind.USER]
+    assert sorted(kinds.values()) == [closed, closed, answered]
+    other = next(turn for turn in gateway.turns()[:3] if kinds[turn.choice] == closed)
+    await gateway.say(user("a"), assistant(other.reply.content), user("c"))
+    assert len(gateway.events(other.turn_id)) == 2  # it can be gone on from all the same
+
+
+async def test_a_reply_that_was_asked_for_again_waits_for_nothing_once_the_other_is_answered(
+    gateway,
+):
+    first, *_ = await talk(gateway, "a", "b")
+    history = [user("a"), assistant(first.reply.content), user("b")]
+    again = await gateway.say(*history)
+    await gateway.say(*history, again["choices"][0]["message"], user("c"))
+    _, second, third, _ = gateway.turns()
+    kinds = [[e.kind for e in gateway.events(turn.turn_id)] for turn in (second, third)]
+    assert kinds == [[NextStateKind.SESSION_CLOSED], [NextStateKind.USER]]
+
+
 async def test_scopes_do_not_meet(gateway):
     await gateway.say(user("a"), headers={"authorization": "Bearer one"})
     body = await gateway.say(

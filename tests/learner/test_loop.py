@@ -18,6 +18,7 @@ from learner_runs import LORA, OBJECTIVE, VOCAB, Run, config, finish
 from policies import LENGTH, as_sampled, scores, served_params
 
 from clawjax.config import (
+    Baseline,
     EngineConfig,
     GatewayConfig,
     ObjectiveConfig,
@@ -116,6 +117,19 @@ def test_the_oldest_ready_turn_waits_no_longer_than_max_wait(run: Run) -> None:
         assert not learner.sweep()
     run.now += 5
     assert learner.sweep()
+
+
+def test_choices_to_be_compared_wait_for_one_another(run: Run) -> None:
+    learner = run.learner()
+    learner.objective = replace(OBJECTIVE, baseline=Baseline.grpo)
+    run.record_many(4)
+    first = run.log.turns()[0].turn
+    late = replace(first, turn_id="late", choice=1)
+    run.log.append(late)
+    assert not learner.sweep()
+    run.log.append(next_state(turn_id="late"), Verdict("late", "rules", -1.0, judged_at=run.now))
+    assert learner.sweep()
+    assert first.turn_id in run.trained()
 
 
 def test_drops_are_recorded_with_their_reason_and_pending_is_left_alone(run: Run) -> None:

@@ -225,6 +225,15 @@ def test_what_the_judges_have_not_got_to_is_told_where_anybody_judges(log):
     assert log.get("t1").unjudged == (user_said("t1", 120.0),)
 
 
+def test_choices_of_an_answer_are_undecided_until_they_are_settled_or_claimed(log):
+    for choice, name in enumerate(("t1", "t2", "t3", "t4")):
+        log.append(make_turn(name, response_id="r", choice=choice))
+    log.append(make_turn("t5", response_id="r", kind=TurnKind.SIDE), make_turn("t6"))
+    log.append(Outcome("t3", 112.0, drop_reason=DropReason.STALE))
+    log.claim(1, ["t4"])
+    assert log.undecided_choices(["r"]) == {"t1": "r", "t2": "r"}
+
+
 def test_one_bad_record_commits_none_of_them(log):
     broken = dataclasses.replace(make_turn("t2"), session_id=None)
     with pytest.raises(LogError, match="session_id"):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
-from clawjax.config import Baseline, ObjectiveConfig
+from clawjax.config import GROUPED, Baseline, ObjectiveConfig
 from clawjax.learner.credit import group
 from clawjax.learner.credit.base import (
     AdmittedTurn,
@@ -31,8 +31,6 @@ from clawjax.learner.credit.base import (
 )
 
 __all__ = ["advance", "advantages", "binary_rl"]
-
-_GROUPED = (Baseline.grpo, Baseline.dr_grpo, Baseline.rloo, Baseline.reinforce_pp)
 
 
 def binary_rl(
@@ -63,7 +61,7 @@ def _id(admitted: AdmittedTurn) -> str:
 
 def _filtered(turns: Sequence[AdmittedTurn], baseline: Baseline) -> Sequence[group.Filtered | None]:
     """Why a turn teaches nothing: nothing to compare it with, or a group of equal scores."""
-    if baseline not in _GROUPED:
+    if baseline not in GROUPED:
         return [None] * len(turns)
     return group.dynamic_filter(_scores(turns), [prompt_group(admitted) for admitted in turns])
 

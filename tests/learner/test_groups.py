@@ -1,0 +1,27 @@
+"""Replies to one prompt are compared, so they are trained on together."""
+
+from learner_records import make_turn
+
+from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.groups import whole_groups
+
+
+def ready(turn_id: str, answer: str, *, version: int = 0) -> AdmittedTurn:
+    return AdmittedTurn(make_turn(turn_id, version=version, response_id=answer), 1.0, (), 103.0)
+
+
+def chosen(turns: list[AdmittedTurn], undecided: dict[str, str], *, now: int = 0) -> list[str]:
+    kept = whole_groups(turns, undecided, age=lambda version: now - version, max_staleness=2)
+    return [admitted.turn.turn_id for admitted in kept]
+
+
+def test_a_choice_waits_until_all_choices_of_its_answer_are_decided() -> None:
+    turns = [ready("a", "r"), ready("b", "r"), ready("c", "s")]
+    assert chosen(turns, {"a": "r", "b": "r", "late": "r", "c": "s"}) == ["c"]
+    assert chosen(turns, {"a": "r", "b": "r", "c": "s"}) == ["a", "b", "c"]
+
+
+def test_a_choice_that_would_soon_be_too_old_waits_for_nobody() -> None:
+    turns = [ready("old", "r"), ready("new", "r", version=1)]
+    undecided = {"old": "r", "new": "r", "late": "r"}
+    assert chosen(turns, undecided, now=2) == ["old"]
