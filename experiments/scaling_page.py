@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "scaling.md"
 SECONDS = 3600.0
 _TFLOP = 1e12
+_SAVED = 12
+"""Bytes of a checkpoint per trained parameter: it and Adam's two moments, fp32."""
 _MFU = 0.111
 """Of the bf16 peak: prime-rl's committed baseline of RL on one H100, Qwen3-0.6B, 16k context."""
 
@@ -35,8 +37,8 @@ class Setting(NamedTuple):
     """Tokens per second and engine device."""
     train: float
     """The same per learner device."""
-    read_gb_s: float
-    """GB per second at which servers read a version."""
+    disk_gb_s: float
+    """GB per second at which the learner writes, and servers read, what is on a disk."""
     downtime_s: float
     conversations: int
     source: str
@@ -60,8 +62,9 @@ PLAN_HEAD = (
     "published / read",
 )  # fmt: skip
 PROJECTION_HEAD = (
-    "`experiment=`", "decode tok/s", "train tok/s", "publish s", "turns/s sampled",
-    "turns/s trained", "engine busy", "learner busy", "staleness mean / p95", "dropped",
+    "`experiment=`", "decode tok/s", "train tok/s", "checkpoint and publish s", "deliver s",
+    "turns/s sampled", "turns/s trained", "engine busy", "learner busy", "staleness mean / p95",
+    "dropped",
 )  # fmt: skip
 
 
@@ -139,13 +142,16 @@ def projection_table(configs: Sequence[RunConfig], plans: Sequence[Plan]) -> Ite
 def rates(setting: Setting, config: RunConfig, plan: Plan) -> Rates:
     """A setting's assumptions in the form that is simulated.
 
-    Replies of 200 tokens after prompts of 600; users take 10 s to react.
+    Replies of 200 tokens after prompts of 600; users take 10 s to react. After each step the
+    learner writes a checkpoint, of weights and both moments, and the version.
     """
+    rate = setting.disk_gb_s * 1e9
     return Rates(
         decode_tokens_per_s=setting.decode * plan.engine.devices,
         stream_tokens_per_s=100.0,
         train_tokens_per_s=setting.train * plan.learner.devices,
-        publish_s=1.0 + (plan.published + plan.delivered) / (setting.read_gb_s * 1e9),
+        settle_s=(_SAVED * plan.trained + plan.published) / rate,
+        deliver_s=1.0 + plan.delivered / rate,
         downtime_s=setting.downtime_s,
         conversations=setting.conversations,
         think_s=10.0,
@@ -164,7 +170,8 @@ def _projection_row(setting: Setting, config: RunConfig, plan: Plan) -> list[str
         f"`{setting.name}`",
         f"{assumed.decode_tokens_per_s:,.0f} ({setting.source})",
         f"{assumed.train_tokens_per_s:,.0f}",
-        f"{assumed.publish_s:.1f}",
+        f"{assumed.settle_s:.1f}",
+        f"{assumed.deliver_s:.1f}",
         f"{balance.sampled_per_s:.2f}",
         f"{balance.trained_per_s:.2f}",
         f"{balance.engine_busy:.0%}",

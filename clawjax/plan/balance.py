@@ -2,9 +2,10 @@
 
 Discrete events over assumed rates. Conversations take turns at asking; all replies under way share
 the engine's tokens per second equally; judged turns queue; a learner that is idle takes a batch,
-trains, publishes, and the engine, which fetches the newest version there is, one at a time, stands
-still while it adopts it. Invariant: equal
-settings give equal results; every turn sampled is trained, dropped as stale, or waiting at the end.
+trains, writes its checkpoint and the version, and only then looks for the next batch, as
+`clawjax.learner.loop` does. The engine, which fetches the newest version there is, one at a time,
+stands still while it adopts it. Invariant: equal settings give equal results; every turn sampled is
+trained, dropped as stale, or waiting at the end.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ class Rates:
     """The most that one reply gets."""
     train_tokens_per_s: float
     """Prompt and reply tokens, of the whole learner."""
-    publish_s: float
-    """From a step's end until every server has read the version; serving goes on."""
+    settle_s: float
+    """That the learner writes checkpoint and version for after each step."""
+    deliver_s: float
+    """From then until every server has read the version; serving and learning go on."""
     downtime_s: float
     """That serving stands still for it."""
     conversations: int
@@ -66,7 +69,7 @@ class Balance(NamedTuple):
     sampled_per_s: float
     trained_per_s: float
     learner_busy: float
-    """Share of the time that the learner trains."""
+    """Share of the time that the learner trains or writes."""
     engine_busy: float
     """Share of the time that the engine samples."""
     staleness: float
@@ -102,7 +105,8 @@ class _Loop:
     queued: int = 0
     judged: deque[int] = field(default_factory=deque)
     """Versions that turns began with."""
-    trains_until: float = math.inf
+    works_until: float = math.inf
+    """When the step under way is trained and written."""
     adopts_at: float = math.inf
     """When the version under way has arrived."""
     under_way: int = 0
@@ -123,7 +127,7 @@ class _Loop:
 
     def next_event(self) -> float:
         """When something happens."""
-        times = [self.trains_until, self.adopts_at]
+        times = [self.works_until, self.adopts_at]
         if self.asking:
             times.append(self.asking[0])
         if self.now < self.still_until:
@@ -137,7 +141,7 @@ class _Loop:
         passed, speed = until - self.now, self.speed()
         self.given += passed * speed
         self.engine_s += passed if speed else 0.0
-        self.learner_s += passed if self.trains_until < math.inf else 0.0
+        self.learner_s += passed if self.works_until < math.inf else 0.0
         self.now = until
 
     def settle(self) -> None:
@@ -153,11 +157,11 @@ class _Loop:
         if self.adopts_at <= self.now:
             self.adopts_at, self.version = math.inf, self.under_way
             self.still_until = self.now + self.rates.downtime_s
-        if self.trains_until <= self.now:
-            self.trains_until = math.inf
+        if self.works_until <= self.now:
+            self.works_until = math.inf
             self.steps += 1
         if self.steps > self.version and self.adopts_at == math.inf:
-            self.under_way, self.adopts_at = self.steps, self.now + self.rates.publish_s
+            self.under_way, self.adopts_at = self.steps, self.now + self.rates.deliver_s
         self._start_step()
         while self.queued and len(self.replies) < self.rates.slots:
             self.queued -= 1
@@ -167,7 +171,7 @@ class _Loop:
 
     def _start_step(self) -> None:
         """Take a batch if the learner is idle, without the turns that are too stale."""
-        if self.trains_until < math.inf or len(self.judged) < self.rates.batch_turns:
+        if self.works_until < math.inf or len(self.judged) < self.rates.batch_turns:
             return
         oldest = self.steps - self.rates.max_staleness
         fresh = deque(version for version in self.judged if version >= oldest)
@@ -178,7 +182,8 @@ class _Loop:
         batch = [self.judged.popleft() for _ in range(self.rates.batch_turns)]
         self.trained += [self.steps - version for version in batch]
         tokens = len(batch) * (self.rates.prompt_tokens + self.rates.reply_tokens)
-        self.trains_until = self.now + tokens / self.rates.train_tokens_per_s
+        trains_s = tokens / self.rates.train_tokens_per_s
+        self.works_until = self.now + trains_s + self.rates.settle_s
 
     def _length(self, mean: float) -> float:
         """Log-normal with a standard deviation of its mean: sigma^2 = log 2."""

@@ -10,7 +10,8 @@ RATES = Rates(
     decode_tokens_per_s=1000.0,
     stream_tokens_per_s=100.0,
     train_tokens_per_s=10_000.0,
-    publish_s=1.0,
+    settle_s=0.0,
+    deliver_s=1.0,
     downtime_s=0.0,
     conversations=40,
     think_s=2.0,
@@ -65,11 +66,19 @@ def test_a_learner_that_is_too_slow_drops_what_is_stale_and_never_trains_it():
 
 
 def test_a_fast_learner_trains_everything_and_staleness_grows_with_the_way_to_the_engine():
-    near = simulate(changed(publish_s=0.1, batch_turns=80), seconds=1000)
-    far = simulate(changed(publish_s=40.0, batch_turns=80, max_staleness=50), seconds=1000)
+    near = simulate(changed(deliver_s=0.1, batch_turns=80), seconds=1000)
+    far = simulate(changed(deliver_s=40.0, batch_turns=80, max_staleness=50), seconds=1000)
     assert near.dropped == 0.0
     assert near.trained_per_s == pytest.approx(near.sampled_per_s, rel=0.02)
     assert far.staleness > 2 * near.staleness
+
+
+def test_a_step_begins_when_the_last_one_is_written():
+    """8 turns of 200 tokens at 400 per second, 4 s, and 6 s of writing: 8 turns each 10 s."""
+    writing = changed(train_tokens_per_s=400.0, settle_s=6.0, conversations=200)
+    balance = simulate(writing, seconds=4000)
+    assert balance.learner_busy > 0.95
+    assert balance.trained_per_s == pytest.approx(8 / 10, rel=0.05)
 
 
 def test_standing_still_costs_the_engine_its_share():
