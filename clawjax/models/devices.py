@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-import jax
-
 from clawjax.errors import ConfigError
 
 __all__ = [
@@ -83,6 +81,8 @@ def say_devices(role: str, *, used: int | None, is_tpu_expected: bool) -> None:
     Raises:
         ConfigError: a backend that this machine or JAX_PLATFORMS names did not start.
     """
+    import jax
+
     try:
         devices = jax.devices()
     except RuntimeError as error:
@@ -102,6 +102,8 @@ def say_devices(role: str, *, used: int | None, is_tpu_expected: bool) -> None:
 
 
 def _why_not(platform: str) -> str:
+    import jax
+
     try:
         jax.devices(platform)
     except RuntimeError as error:
