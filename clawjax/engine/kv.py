@@ -3,7 +3,9 @@
 Owns the buffers' layout, `[rows, kv_heads, capacity, head_dim]`. Invariant: for a row that holds
 `n` tokens, positions below `n` are those tokens' keys and values. What lies beyond is garbage
 that nobody reads: every program writes a position before it attends to it, and a query sees only
-positions up to its own. So padding and idle rows may write at the row's next position freely.
+positions up to its own. So padding and idle rows may write at the row's next position freely. The
+last token of a context is never fed, so `n` is below the capacity, and what is written past the end
+may be dropped or land on the last position.
 """
 
 from __future__ import annotations
@@ -71,17 +73,19 @@ def copied(cache: Cache, where: Array, *, length: int) -> Cache:
     return jax.tree.map(copy, cache)
 
 
-def decode_attend(positions: Array, *, live: int) -> Attend:
+def decode_attend(positions: Array, *, live: int, is_looped: bool = False) -> Attend:
     """Attention for one new token in each of the first `R` rows.
 
     Args:
         positions: `[R]` where each row's token goes; it sees itself and everything before.
         live: how many cache positions are looked at; above every active row's position.
+        is_looped: whether the cache is carried through a loop on the device.
     """
-    rows, mix = positions.shape[0], _decode_mix(positions, live=live)
+    rows, mix = jnp.arange(positions.shape[0]), _decode_mix(positions, live=live)
 
     def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
-        cache = _put(cache, k[:, 0], v[:, 0], jnp.arange(rows), positions)
+        put = _put_looped if is_looped else _put
+        cache = put(cache, k[:, 0], v[:, 0], rows, positions)
         return mix(q[:, 0], cache)[:, None], cache
 
     return attend
@@ -156,6 +160,29 @@ def _put(cache: LayerCache, k: Array, v: Array, rows: Array, positions: Array) -
     """The cache with `k, v [N, K, D]` at `positions [N]` of `rows [N]`, where there are such."""
     where = (rows, slice(None), positions)
     return LayerCache(cache.k.at[where].set(k, mode="drop"), cache.v.at[where].set(v, mode="drop"))
+
+
+def _put_looped(cache: LayerCache, k: Array, v: Array, rows: Array, positions: Array) -> LayerCache:
+    """`_put` for a cache that a loop carries.
+
+    For a scatter in a loop a TPU would lay the cache out anew, and so hold and copy all of it
+    twice; row by row it writes in place. A CPU is the other way round.
+    """
+    put = (cache, k, v, rows, positions)
+    return jax.lax.platform_dependent(*put, tpu=_put_by_row, default=_put)
+
+
+def _put_by_row(cache: LayerCache, k: Array, v: Array, rows: Array, positions: Array) -> LayerCache:
+    """`_put`, but what would go past a row's end overwrites its last position."""
+
+    def write(buffer: Array, values: Array) -> Array:
+        for index in range(len(values)):
+            where = (rows[index], 0, positions[index], 0)
+            part = values[index][None, :, None]
+            buffer = jax.lax.dynamic_update_slice(buffer, part, where)
+        return buffer
+
+    return LayerCache(write(cache.k, k), write(cache.v, v))
 
 
 def _mix_in_blocks(q: Array, cache: LayerCache, slot: Array, start: Array) -> Array:

@@ -46,7 +46,7 @@ def decode(
     positions: Array,
 ) -> tuple[Cache, Array]:
     """Logits `[R, V]` of what follows one token per row, fed at `positions [R]`."""
-    attend = decode_attend(positions, live=shape.live)
+    attend = decode_attend(positions, live=shape.live, is_looped=shape.tokens > 1)
     cache, hidden = _hidden(model, params, cache, tokens[:, None], positions[:, None], attend)
     return cache, model.bind({"params": params}).logits(hidden[:, 0])
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from clawjax.config import EngineConfig
 from clawjax.engine.decode import Decoder, Read, Shape
-from clawjax.engine.kv import cache_bytes, new_cache
+from clawjax.engine.kv import LayerCache, _put, _put_by_row, cache_bytes, new_cache
 from clawjax.engine.sampling import Drawn, idle_rows
 from clawjax.models.load import LoadedModel
 
@@ -74,3 +76,20 @@ def test_the_cache_has_the_size_it_says(model: LoadedModel) -> None:
     cache = new_cache(model.architecture, rows=2, capacity=16)
     size = sum(buffer.nbytes for layer in cache for buffer in layer)
     assert size == cache_bytes(model.architecture, rows=2, capacity=16)
+
+
+def test_rows_written_one_by_one_are_those_written_at_once() -> None:
+    keys = jax.random.split(jax.random.key(0), 4)
+    cache = LayerCache(*(jax.random.normal(key, (4, 2, 8, 3)) for key in keys[:2]))
+    k, v = (jax.random.normal(key, (3, 2, 3)) for key in keys[2:])
+    rows, places = jnp.arange(3), jnp.array([0, 7, 4])
+    at_once, one_by_one = (put(cache, k, v, rows, places) for put in (_put, _put_by_row))
+    jax.tree.map(np.testing.assert_array_equal, at_once, one_by_one)
+
+
+def test_what_is_written_past_the_end_touches_nothing_that_a_row_holds() -> None:
+    cache = LayerCache(jnp.zeros((2, 1, 8, 3)), jnp.zeros((2, 1, 8, 3)))
+    new = jnp.ones((2, 1, 3))
+    for put in (_put, _put_by_row):
+        for buffer in put(cache, new, new, jnp.arange(2), jnp.array([8, 11])):
+            assert not buffer[:, :, :7].any()  # a row holds fewer tokens than its capacity
