@@ -159,7 +159,7 @@ class Decoder:
         attend = packed_attention(self._compute.attention, segment_ids, self.placement)
 
         def layer(x: Array, weights: Params) -> Array:
-            params = self.placement.gathered(self._rounded(weights))
+            params = self.placement.gathered(self.rounded(weights))
             y, _ = self._layer.apply({"params": params}, x, positions, attend, None)
             return self.placement.by_rows(cast(Array, y))
 
@@ -177,11 +177,14 @@ class Decoder:
 
     def logits(self, head_params: Params, hidden: Array) -> Array:
         """Scores over the vocabulary, fp32, of `head(params)`."""
-        rounded = self._rounded(head_params)
+        rounded = self.rounded(head_params)
         return cast(Array, self._whole.apply({"params": rounded}, hidden, method="logits"))
 
-    def _rounded(self, params: Params) -> Params:
-        """Weights in the precision of products; norms compute in fp32 and keep theirs."""
+    def rounded(self, params: Params) -> Params:
+        """Weights, stacked or not, in the precision of products; norms compute in fp32 and keep it.
+
+        Nothing that a decoder computes changes when it is given these, and they may be kept so.
+        """
         dtype = jnp.dtype(self._compute.dtype.value)
 
         def cast_leaf(path: Any, leaf: Array) -> Array:

@@ -102,7 +102,9 @@ class TrainStep:
             placement=self.placement,
             compute=compute,
         )
-        self._base_params = self.placement.place(stack(model.params))
+        # A base that is only read is kept as it is read; all weights are trained in fp32.
+        params = self._base.rounded(model.params) if self.is_lora else model.params
+        self._base_params = self.placement.place(stack(params))
         self._optimizer = optax.chain(
             optax.clip_by_global_norm(learner.max_grad_norm),
             optax.adamw(

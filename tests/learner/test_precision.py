@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mesh_runs import batch, samples, settings
+from mesh_runs import batch, model_of, samples, settings
 from programs import run_program
 
 from clawjax.config import ComputeDtype, ObjectiveConfig, Remat
 from clawjax.learner.decoder import Compute, Decoder, stack
+from clawjax.learner.scoring import Model, policy_scores
 from clawjax.learner.step import TrainStep
 from clawjax.models.architecture import Architecture
 from clawjax.models.export import tensors_to_params
@@ -61,6 +62,47 @@ def test_log_probs_and_gradients_in_bfloat16_are_fp32(tiny_model: LoadedModel) -
     slopes = jax.eval_shape(jax.grad(lambda p: jnp.sum(logits(p))), params)
     assert shapes.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(slopes)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_a_base_kept_in_16_bits_gives_the_same_numbers(family: str, tmp_path: Path) -> None:
+    model, narrow = model_of(family), ComputeDtype.bfloat16
+    step = TrainStep(
+        model,
+        objective=ObjectiveConfig(),
+        learner=settings("lora", (1, 1, 1), compute_dtype=narrow),
+        failed_dir=tmp_path,
+    )
+    wide = Model(Decoder(model.architecture, compute=Compute(dtype=narrow)), stack(model.params))
+    (micro, *_) = batch(samples()).micro_batches
+    kept, given = (policy_scores(m, micro, is_head_trained=False) for m in (step.base, wide))
+    assert step.base.params["layers"]["mlp"]["up_proj"]["kernel"].dtype == jnp.bfloat16
+    jax.tree.map(np.testing.assert_array_equal, kept, given)
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype", "kernels"),
+    [
+        ("lora", ComputeDtype.float32, "float32"),
+        ("lora", ComputeDtype.bfloat16, "bfloat16"),
+        ("full", ComputeDtype.bfloat16, "float32"),
+    ],
+)
+def test_only_a_base_that_is_never_trained_is_kept_in_16_bits(
+    method: str, dtype: ComputeDtype, kernels: str, tiny_model: LoadedModel, tmp_path: Path
+) -> None:
+    step = TrainStep(
+        tiny_model,
+        objective=ObjectiveConfig(),
+        learner=settings(method, (1, 1, 1), compute_dtype=dtype),
+        failed_dir=tmp_path,
+    )
+    kept = step.base.params
+    assert kept["layers"]["self_attn"]["q_proj"]["kernel"].dtype == kernels
+    assert kept["embed_tokens"]["embedding"].dtype == kernels
+    assert kept["layers"]["input_layernorm"]["weight"].dtype == jnp.float32
+    trained = jax.tree.leaves(step.init(0).trainable)
+    assert {leaf.dtype for leaf in trained} == {np.dtype("float32")}
 
 
 def gradient(architecture: Architecture, remat: Remat, params: Params) -> jax.stages.Compiled:
