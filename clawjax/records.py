@@ -340,8 +340,7 @@ class TeacherSays:
 class Sample:
     """What the learner eats: one turn with its signals, of which it has at least one.
 
-    `sampler_logprobs`, `token_versions`, `credit` and what the teacher says have one entry per
-    response token.
+    What the sampler, credit and the teacher say has one entry per response token.
     """
 
     turn_id: str
