@@ -104,7 +104,12 @@ class AttentionKernel(StrEnum):
 
 
 class ComputeDtype(StrEnum):
-    """In what layers compute; weights, gradients, log-probs and losses are fp32 always."""
+    """In what layers compute; what is trained, its moments, log-probs and losses are fp32 always.
+
+    In bfloat16 a micro-batch's gradients are rounded to that, and summed up in fp32. Float32 is the
+    type of arrays: with how many bits a TPU or a GPU multiplies them jax's default says, unless
+    `JAX_DEFAULT_MATMUL_PRECISION=highest` is in the environment.
+    """
 
     float32 = "float32"
     bfloat16 = "bfloat16"
