@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,11 +17,14 @@ from clawjax.config import EngineConfig
 from clawjax.engine.adoption import served
 from clawjax.engine.decode import Decoder, Read
 from clawjax.engine.embedded import EmbeddedEngine
+from clawjax.engine.kv import new_cache
+from clawjax.engine.programs import Shape, burst
 from clawjax.engine.replies import Job
+from clawjax.engine.sampling import idle_rows
 from clawjax.engine.scheduler import Scheduler, Weights
 from clawjax.engine.text import ReplyText
 from clawjax.models.load import LoadedModel
-from clawjax.models.transformer import Params
+from clawjax.models.transformer import Params, Transformer
 from clawjax.protocols import GenerateRequest
 
 NewScheduler = Callable[[Decoder], Scheduler]
@@ -260,3 +264,18 @@ def test_who_leaves_takes_nothing_of_the_step_ahead_along(
     assert whole[0].ids[: len(replies[jobs[0]].ids)] == replies[jobs[0]].ids
     known = {asked[1]: replies[jobs[1]], late: replies[last]}
     assert_consistent(logits_of, model.params, known)
+
+
+def lowered(model: LoadedModel, platform: str) -> str:
+    """The program that draws four tokens for two rows, as XLA is given it."""
+    program = partial(burst, Transformer(model.architecture), Shape("decode", 2, BURST, 32))
+    cache = new_cache(model.architecture, rows=3, capacity=32)
+    fed = jnp.zeros(2, jnp.int32)
+    traced = jax.jit(program).trace(model.params, cache, fed, fed, idle_rows(2))
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_a_loop_on_a_tpu_scatters_nothing_into_the_cache(model: LoadedModel) -> None:
+    """There XLA would copy all of the cache at every call: seen in what its compiler makes."""
+    assert "scatter" not in lowered(model, "tpu")
+    assert "scatter" in lowered(model, "cpu")
