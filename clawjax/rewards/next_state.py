@@ -8,7 +8,9 @@ success - is an abstention.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from collections.abc import Iterable
 
 from clawjax.config import NextStateConfig
 from clawjax.log.reaction import is_call_error, reaction_text
@@ -16,7 +18,11 @@ from clawjax.records import NextState, NextStateKind, Turn, Verdict
 from clawjax.rewards.prior import ReactionPrior
 from clawjax.rewards.reaction_model import Reaction, ReactionModel
 
-__all__ = ["NextStateReward", "score_of"]
+__all__ = ["ADAPTING", "NextStateReward", "reactions_in", "score_of"]
+
+ADAPTING = ("next_state", "feedback", "composite")
+"""Modules in whose name words are read, in the light of what the same user said before."""
+_EXPLAINED = re.compile(r"praise (\d\.\d\d), complaint (\d\.\d\d), neutral (\d\.\d\d)")
 
 
 def score_of(reaction: Reaction, *, confidence: float, is_graded: bool = False) -> float | None:
@@ -36,10 +42,21 @@ class NextStateReward:
 
     name = "next_state"
 
-    def __init__(self, config: NextStateConfig, model: ReactionModel) -> None:
-        """Judge with `model`, which is loaded at the first reaction."""
+    def __init__(
+        self,
+        config: NextStateConfig,
+        model: ReactionModel,
+        earlier: Iterable[tuple[str, Reaction]] = (),
+    ) -> None:
+        """Judge with `model`, which is loaded at the first reaction.
+
+        Args:
+            config: how.
+            model: what reads reactions.
+            earlier: whose reactions were taken for what before, in order.
+        """
         self._config = config
-        self._prior = ReactionPrior()
+        self._prior = ReactionPrior(earlier)
         self._model = model
 
     def applies(self, turn: Turn, next_state: NextState) -> bool:
@@ -81,6 +98,16 @@ class NextStateReward:
             explanation=explanation,
             prompt_digest=self._model.digest,
         )
+
+
+def reactions_in(verdict: Verdict) -> list[Reaction]:
+    """What words were taken for, as the verdict or one of its parts explains it.
+
+    To two digits, so that the probabilities add up to about 1.
+    """
+    parts = (component.note for component in verdict.components)
+    found = (_EXPLAINED.fullmatch(text) for text in (verdict.explanation, *parts))
+    return [Reaction(*map(float, match.groups())) for match in found if match is not None]
 
 
 def _explain(reaction: Reaction) -> str:

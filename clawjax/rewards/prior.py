@@ -8,16 +8,20 @@ earlier ones, so that one user's habits never colour another's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from clawjax.rewards.reaction_model import UNKNOWN, Reaction
 
-__all__ = ["ReactionPrior"]
+__all__ = ["FADED", "ReactionPrior"]
 
 _ASSUMED = 4.0
 """Reactions, of all classes alike, that are assumed of a user before the first."""
 _REMEMBERED = 24.0
 """The weight of what was, in reactions: older ones fade, as users become content."""
+FADED = 256
+"""Reactions after which an earlier one has less than a ten-thousandth of its weight left."""
 _TRUST = 0.5
 """Exponent of the shares: they are guesses of the same model. Corrected in full, a user who was
 hardly ever content is hardly ever heard to be: over twelve conversations of simulated users, 33 of
@@ -28,9 +32,12 @@ sure praise (uncorrected 19, half 13)."""
 class ReactionPrior:
     """Corrects probabilities for the shares of classes that a user was seen to have."""
 
-    def __init__(self) -> None:
-        """Know nobody."""
+    def __init__(self, earlier: Iterable[tuple[str, Reaction]] = ()) -> None:
+        """Know of users what they were taken to say before, in order; nobody by default."""
         self._counts: dict[str, np.ndarray] = {}  # `[3]` expected reactions, by user
+        for user, reaction in earlier:
+            if reaction != UNKNOWN:
+                self._count(user, np.asarray(reaction) / sum(reaction))
 
     def corrected(self, user: str, reaction: Reaction) -> Reaction:
         """The reaction in the light of the user's earlier ones; it counts for their later ones.
@@ -46,11 +53,16 @@ class ReactionPrior:
         """
         if reaction == UNKNOWN:
             return reaction
-        counts = self._counts.get(user)
-        if counts is None:
-            counts = np.full(3, _ASSUMED / 3)
-        odds = np.asarray(reaction) * counts**_TRUST
+        odds = np.asarray(reaction) * self._seen(user) ** _TRUST
         found = odds / odds.sum()
+        self._count(user, found)
+        return Reaction(*found.tolist())
+
+    def _seen(self, user: str) -> np.ndarray:
+        counts = self._counts.get(user)
+        return np.full(3, _ASSUMED / 3) if counts is None else counts
+
+    def _count(self, user: str, found: np.ndarray) -> None:
+        counts = self._seen(user)
         fading = min(1.0, _REMEMBERED / (counts.sum() + 1.0))
         self._counts[user] = (counts + found) * fading
-        return Reaction(*found.tolist())

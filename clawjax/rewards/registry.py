@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -18,7 +18,7 @@ from clawjax.rewards.calibrated import CalibratedReward
 from clawjax.rewards.examples import read_examples
 from clawjax.rewards.next_state import NextStateReward
 from clawjax.rewards.prompts import Example
-from clawjax.rewards.reaction_model import ReactionModel
+from clawjax.rewards.reaction_model import Reaction, ReactionModel
 
 __all__ = ["NAMES", "build_rewards"]
 
@@ -39,19 +39,25 @@ NAMES = (
 """Modules that come with clawjax; anything else is `package.module:factory`."""
 
 
-def build_rewards(config: RewardConfig, *, env: Mapping[str, str]) -> tuple[Reward, ...]:
+def build_rewards(
+    config: RewardConfig,
+    *,
+    env: Mapping[str, str],
+    earlier: Iterable[tuple[str, Reaction]] = (),
+) -> tuple[Reward, ...]:
     """Build the configured modules, in order; models are loaded and endpoints asked only later.
 
     Args:
         config: a factory of one's own is called with it, as `factory(config)`.
         env: where judges find their API keys.
+        earlier: whose reactions (`Turn.scope`) were taken for what before, in order.
 
     Raises:
         ConfigError: an unknown or doubled module, a factory that does not import or does not
             return a `Reward`, a module that cannot run as configured, or a calibration file that
             cannot be read or is of other modules.
     """
-    builder = _Builder(config, env)
+    builder = _Builder(config, env, earlier)
     rewards = tuple(builder.build(name) for name in config.modules)
     builder.require_calibrated()
     names = [reward.name for reward in rewards]
@@ -69,9 +75,15 @@ def build_rewards(config: RewardConfig, *, env: Mapping[str, str]) -> tuple[Rewa
 class _Builder:
     """Shares one reaction model between the modules that read reactions."""
 
-    def __init__(self, config: RewardConfig, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        config: RewardConfig,
+        env: Mapping[str, str],
+        earlier: Iterable[tuple[str, Reaction]],
+    ) -> None:
         self._config = config
         self._env = env
+        self._earlier = earlier
         file = config.calibration_file
         self._calibrations: Mapping[str, Calibration] = (
             {} if file is None else read_calibrations(Path(file))
@@ -84,7 +96,7 @@ class _Builder:
 
     @cached_property
     def _next_state(self) -> NextStateReward:
-        return NextStateReward(self._config.next_state, self._reactions)
+        return NextStateReward(self._config.next_state, self._reactions, self._earlier)
 
     @property
     def _examples(self) -> tuple[Example, ...]:

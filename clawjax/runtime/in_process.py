@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import AsyncExitStack
 
 from clawjax.config import RunConfig
@@ -13,8 +12,8 @@ from clawjax.learner.loop import Learner
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import LoadedModel
-from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.worker import JudgeWorker
+from clawjax.runtime.judges import open_rewards
 from clawjax.runtime.paths import RunPaths
 from clawjax.weights import DirectoryWeightStore
 
@@ -34,9 +33,9 @@ async def judges_and_learner(
     """Put both together on one turn log; the learner resumes. `stack` closes what they opened.
 
     Raises:
-        ConfigError, LearnerError, StoreError: as `build_rewards` and `build_learner`.
+        ConfigError, LearnerError, StoreError: as `open_rewards` and `build_learner`.
     """
-    rewards = build_rewards(config.reward, env=os.environ)
+    rewards = await open_rewards(config.reward, log)
     for reward in rewards:
         stack.push_async_callback(reward.aclose)
     judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)

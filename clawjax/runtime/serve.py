@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,12 +28,12 @@ from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.metrics.live import LatestMetrics
 from clawjax.protocols import Engine
 from clawjax.records import Counts
-from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.worker import JudgeStatus, JudgeWorker
 from clawjax.runtime.build import open_log
 from clawjax.runtime.child import parent_is_alive, run_child
 from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.engines import open_engine
+from clawjax.runtime.judges import open_rewards
 from clawjax.runtime.keeping import Keeper
 from clawjax.runtime.paths import RunPaths, read_json
 from clawjax.weights import DirectoryWeightStore
@@ -136,7 +135,7 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
     monitor = JsonlMonitor(paths.metrics, source="serve", max_bytes=config.monitor.max_file_bytes)
     store = DirectoryWeightStore(paths.weights)
     engine, tokenizer = await open_engine(config, paths, store)
-    rewards = build_rewards(config.reward, env=os.environ)
+    rewards = await open_rewards(config.reward, log)
     judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
     keeper = Keeper(max_restarts=config.run.max_restarts, max_wait_s=config.run.max_restart_wait_s)
     status = Status(engine, judges, keeper, paths)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawjax.config import NextStateConfig
-from clawjax.rewards.next_state import NextStateReward
-from clawjax.rewards.prior import ReactionPrior
+from clawjax.config import NextStateConfig, RewardConfig
+from clawjax.log.earlier import newest_verdicts
+from clawjax.log.store import SqlTurnLog
+from clawjax.protocols import Reward
+from clawjax.records import Component, Verdict
+from clawjax.rewards.next_state import NextStateReward, reactions_in
+from clawjax.rewards.prior import FADED, ReactionPrior
 from clawjax.rewards.reaction_model import UNKNOWN, Reaction, ReactionModel
+from clawjax.runtime.judges import open_rewards
+from clawjax.testing import temporary_log
 
 from .reward_records import make_turn, user_says
 
@@ -78,3 +87,74 @@ async def test_the_judge_adapts_where_it_is_told_to() -> None:
         scores[adapts] = verdict.score
     assert scores[False] is not None
     assert scores[True] is None or scores[True] < scores[False]
+
+
+def test_what_was_heard_before_is_counted_as_if_it_had_just_been() -> None:
+    lasting, heard = ReactionPrior(), (COMPLAINT, PRAISE, UNKNOWN, COMPLAINT, COMPLAINT)
+    earlier = [("u", lasting.corrected("u", reaction)) for reaction in heard]
+    again = ReactionPrior(earlier)
+    np.testing.assert_allclose(again.corrected("u", PRAISE), lasting.corrected("u", PRAISE))
+    np.testing.assert_allclose(again.corrected("somebody else", PRAISE), PRAISE)
+
+
+def test_what_is_older_than_what_is_read_again_has_next_to_no_say() -> None:
+    lasting = ReactionPrior()
+    for _ in range(40):
+        lasting.corrected("u", PRAISE)
+    earlier = [("u", lasting.corrected("u", COMPLAINT)) for _ in range(FADED)]
+    again = ReactionPrior(earlier)
+    np.testing.assert_allclose(
+        again.corrected("u", PRAISE), lasting.corrected("u", PRAISE), atol=0.01
+    )
+
+
+def test_reactions_are_found_where_verdicts_and_their_parts_explain_them() -> None:
+    said, other = "praise 0.12, complaint 0.80, neutral 0.08", "a tool rejected the call"
+    parts = (Component("next_state", -0.7, said), Component("rules", None, other))
+    alone = Verdict("t1", "next_state", -0.7, judged_at=1.0, explanation=said)
+    composed = Verdict("t1", "composite", -0.7, judged_at=1.0, explanation="x", components=parts)
+    silent = Verdict("t1", "next_state", -1.0, judged_at=1.0, explanation=other)
+    assert reactions_in(alone) == reactions_in(composed) == [Reaction(0.12, 0.80, 0.08)]
+    assert reactions_in(silent) == []
+
+
+async def judged(log: SqlTurnLog, judge: Reward, number: int, words: str, user: str = "u") -> float:
+    """What the judge makes of a reaction, which the log then has; the probability of praise."""
+    turn = replace(make_turn(f"t{number}"), scope=user, response_id=f"r{number}")
+    verdict = await judge.judge(turn, user_says(words, turn_id=turn.turn_id))
+    log.append(turn, replace(verdict, judged_at=float(number)))
+    return reactions_in(verdict)[0].praise
+
+
+async def test_judges_that_start_again_know_how_often_a_user_complained(tmp_path: Path) -> None:
+    log = temporary_log(tmp_path)
+    config = RewardConfig(
+        modules=["next_state"], next_state=NextStateConfig(is_graded=True, adapts=True)
+    )
+    (judge,) = await open_rewards(config, log)
+    for number in range(12):
+        await judged(log, judge, number, "No, that is far too long.")
+    (again,) = await open_rewards(config, log)
+    forgetful = replace(config, next_state=replace(config.next_state, adapts=False))
+    (unmoved,) = await open_rewards(forgetful, log)
+    lasting = await judged(log, judge, 20, "Fine I guess, thanks")
+    assert await judged(log, again, 21, "Fine I guess, thanks") == pytest.approx(lasting, abs=0.02)
+    assert await judged(log, unmoved, 22, "Fine I guess, thanks") > lasting + 0.05
+    assert await judged(log, again, 23, "Fine I guess, thanks", user="v") > lasting + 0.05
+    log.close()
+
+
+def test_the_newest_verdicts_of_each_user_are_read_in_their_order(tmp_path: Path) -> None:
+    log = temporary_log(tmp_path)
+    for number in range(12):
+        user = "rare" if number == 0 else "often"
+        turn = replace(make_turn(f"t{number}"), scope=user, response_id=f"r{number}")
+        verdict = Verdict(turn.turn_id, "next_state", 1.0, judged_at=100.0 - number)
+        log.append(turn, verdict, replace(verdict, module="rules"))
+    found = newest_verdicts(log, ["next_state"], of_each=3, limit=9)
+    assert [(user, verdict.turn_id) for user, verdict in found] == [
+        ("often", "t3"), ("often", "t2"), ("often", "t1"), ("rare", "t0")
+    ]  # fmt: skip
+    newest = newest_verdicts(log, ["next_state"], of_each=3, limit=2)
+    assert [verdict.turn_id for _, verdict in newest] == ["t1", "t0"]
+    log.close()
