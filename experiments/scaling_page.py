@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "scaling.md"
 SECONDS = 3600.0
 _TFLOP = 1e12
+_PASSING = ("activations kept", "a layer at work", "attention scores", "logits chunk")
 _SAVED = 12
 """Bytes of a checkpoint per trained parameter: it and Adam's two moments, fp32."""
 _MFU = 0.111
@@ -108,8 +109,7 @@ def plan_table(configs: Sequence[RunConfig], plans: Sequence[Plan]) -> Iterable[
 
 def _plan_row(setting: Setting, config: RunConfig, plan: Plan) -> list[str]:
     parts = {part.name: part.size for part in plan.learner.parts}
-    passing = sum(parts.get(name, 0) for name in ("activations kept", "attention scores"))
-    passing += parts["logits chunk"]
+    passing = sum(parts[name] for name in _PASSING)
     assert plan.limit is not None
     return [
         f"`{setting.name}`",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from clawjax.config import RunConfig
+from clawjax.config import ComputeDtype, RunConfig
 from clawjax.models.architecture import Architecture
 from clawjax.plan.division import model_size
 from clawjax.plan.engine import cache_bytes
@@ -25,7 +25,8 @@ MOST_AT_ONCE = 32
 def practice_parts(arch: Architecture, config: RunConfig) -> tuple[Part, ...]:
     """None without practice.
 
-    - The layers as they were loaded, beside those that are stacked for training; tables are shared.
+    - The layers as they were loaded, beside those that are stacked for training; tables are shared
+      unless they are cast.
     - Keys and values of all answers at once, fp32, kept between rounds.
     - While a round draws, the policy's weights as an engine takes them.
     """
@@ -37,7 +38,7 @@ def practice_parts(arch: Architecture, config: RunConfig) -> tuple[Part, ...]:
     cache = cache_bytes(arch, dataclasses.replace(config, engine=drawing))
     key = "objective.practice.rounds"
     return (
-        Part("loaded weights", _FLOAT * _layers_size(arch), key),
+        Part("loaded weights", _FLOAT * _unshared(arch, config), key),
         Part("KV cache", cache, "model.context_length"),
         Part("weights that draw", _FLOAT * model_size(arch), key),
     )
@@ -56,6 +57,9 @@ def bound_parts(config: RunConfig, trained: int) -> tuple[Part, ...]:
     return (Part("former weights", _FLOAT * trained, key),)
 
 
-def _layers_size(arch: Architecture) -> int:
-    """Parameters without tables and the last norm."""
+def _unshared(arch: Architecture, config: RunConfig) -> int:
+    """Parameters of the layers, and of tables where training has its own."""
+    learner = config.learner
+    if learner.method == "lora" and learner.compute_dtype is ComputeDtype.bfloat16:
+        return model_size(arch) - arch.hidden_size  # the last norm is in fp32 for both
     return model_size(arch) - model_size(dataclasses.replace(arch, num_layers=0))

@@ -24,10 +24,10 @@ def test_a_setting_composes_and_plans(name):
 
 
 @pytest.mark.parametrize("name", SIZED)
-def test_half_the_memory_would_be_told(name):
+def test_a_third_of_the_memory_would_be_told(name):
     config = load(f"experiment={name}")
-    half = config.hardware.memory_gib / 2
-    small = load(f"experiment={name}", f"hardware.memory_gib={half}")
+    third = config.hardware.memory_gib / 3
+    small = load(f"experiment={name}", f"hardware.memory_gib={third}")
     with pytest.raises(ValueError, match="above"):
         require_fit(find_architecture(small.model), small)
 

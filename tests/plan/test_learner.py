@@ -1,5 +1,6 @@
 """A plan beside the training step itself: weights and moments to the byte, the rest within 25 %."""
 
+import dataclasses
 from itertools import product
 
 import jax
@@ -19,6 +20,26 @@ from clawjax.plan.learner import learner_share, optimizer_bytes
 
 MODELS = ["random:llama", "random:qwen2", "random:qwen3", "smollm2", "Qwen/Qwen3-32B"]
 FACTOR = 1.25
+COPY_4B, COPY_8B = (2 * size / 2**30 for size in (4.02e9, 8.19e9))
+"""GiB of the base in 16 bits."""
+QWEN3_8B = dataclasses.replace(
+    known_models()["Qwen/Qwen3-4B"], hidden_size=4096, intermediate_size=12_288, is_tied=False
+)
+EIGHT_B = (
+    "model=qwen3_4b",
+    "engine=sglang_launch",
+    "hardware=tpu_v5e_8",
+    "learner.compute_dtype=bfloat16",
+    "learner.micro_batch_tokens=4096",
+)
+LONG = (
+    *EIGHT_B[:-1],
+    "learner.micro_batch_tokens=32768",
+    "learner.max_tokens=32768",
+    "learner.length_buckets=[32768]",
+    "learner.remat=full",
+    "model.context_length=32768",
+)
 
 
 def parts_of(config):
@@ -53,6 +74,48 @@ def test_real_arrays_are_of_the_planned_size(tmp_path):
 
 def test_a_schedule_has_a_count_of_its_own():
     assert optimizer_bytes(10, warmup_steps=5) == optimizer_bytes(10, warmup_steps=0) + 4
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_base_that_is_only_read_is_planned_in_the_precision_it_is_read_in(method):
+    for path in MODELS[:3]:
+        half = ("learner.compute_dtype=bfloat16", f"model.path={path}")
+        config = load(f"learner={method}", *half)
+        step = abstract_step(find_architecture(config.model), config.learner)
+        assert parts_of(config)["base weights"] == size_of(step.base)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "needed"),
+    [  # as XLA's compiler for TPUs (jax 0.10.2) says, GiB of arguments and temporaries
+        pytest.param(("experiment=tpu_v5e_8",), 3.87 + 5.48 - 2 * COPY_4B / 4, id="v5e, tensor=4"),
+        pytest.param(
+            (*LONG, "learner.mesh.tensor=8"), 4.0 + 16.58 - 2 * COPY_8B / 8, id="v5e, long"
+        ),
+        pytest.param(
+            (*LONG, "learner.mesh.tensor=8"), 4.0 + 18.6 - 2 * COPY_8B / 8, id="v5p, long"
+        ),
+        pytest.param(
+            (*EIGHT_B, "learner.mesh.fsdp=8"), 4.03 + 8.50 - 2 * COPY_8B / 8, id="v5e, fsdp=8"
+        ),
+    ],
+)
+def test_what_the_compiler_for_tpus_needs_is_planned_for(overrides, needed):
+    """The compiled steps had a base in fp32 and a copy of it in 16 bits, where one copy is left.
+
+    What was compiled is the gradient of a micro-batch: Adam's moments are no part of it.
+    """
+    config = load(*overrides)
+    arch = known_models()["Qwen/Qwen3-4B"] if "experiment" in overrides[0] else QWEN3_8B
+    share = learner_share(arch, config)
+    moments = next(part.size for part in share.parts if part.name == "optimizer state")
+    planned = (share.total - moments) / 2**30
+    assert needed <= planned <= 1.3 * needed
+
+
+def test_cudnn_is_given_a_mask():
+    parts = parts_of(load(*LONG, "hardware=gpus_8x80gb", "learner.mesh.tensor=8"))
+    assert parts["attention scores"] == 32_768**2
 
 
 def test_an_average_for_the_teacher_takes_the_trained_weights_again():
@@ -106,6 +169,7 @@ def assert_planned(path, method, rows, length, *overrides):
         parts["gradients"]
         - summed
         + parts["activations kept"]
+        + parts["a layer at work"]
         + parts["attention scores"]
         + parts["logits chunk"]
     )

@@ -31,12 +31,12 @@ def held():
     return sum(array.nbytes for array in jax.live_arrays())
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_practice_is_planned_to_the_byte(method, tmp_path):
-    config, parts = (
-        load(*TINY, f"learner.method={method}"),
-        parts_of(*TINY, f"learner.method={method}"),
-    )
+@pytest.mark.parametrize(
+    ("method", "dtype"), [("lora", "float32"), ("full", "float32"), ("lora", "bfloat16")]
+)
+def test_practice_is_planned_to_the_byte(method, dtype, tmp_path):
+    settings = (*TINY, f"learner.method={method}", f"learner.compute_dtype={dtype}")
+    config, parts = load(*settings), parts_of(*settings)
     before = held()
     model = load_model(config.model)
     step = TrainStep(model, objective=config.objective, learner=config.learner, failed_dir=tmp_path)
