@@ -2,6 +2,7 @@
 
 import logging
 
+import jax
 import pytest
 
 from clawjax.errors import ConfigError
@@ -64,14 +65,14 @@ def test_a_process_says_what_it_computes_on(caplog):
 
 def test_a_tpu_that_another_process_holds_is_not_replaced_by_the_processor(monkeypatch):
     reason = "Backend 'tpu' failed to initialize: The TPU is already in use by process 123"
-    real = devices.jax.devices
+    real = jax.devices
 
     def held(platform=None):
         if platform == "tpu":
             raise RuntimeError(reason)
         return real(platform)
 
-    monkeypatch.setattr(devices.jax, "devices", held)
+    monkeypatch.setattr(jax, "devices", held)
     message = r"the engine would compute on the cpu, .*in use by process 123\): end the process"
     with pytest.raises(ConfigError, match=message):
         say_devices("the engine", used=1, is_tpu_expected=True)
@@ -81,6 +82,6 @@ def test_a_platform_that_was_asked_for_and_is_not_there_is_refused(monkeypatch):
     def missing(platform=None):
         raise RuntimeError("Unable to initialize backend 'tpu'")
 
-    monkeypatch.setattr(devices.jax, "devices", missing)
+    monkeypatch.setattr(jax, "devices", missing)
     with pytest.raises(ConfigError, match="no device to compute on: Unable to initialize"):
         say_devices("the learner", used=None, is_tpu_expected=False)
