@@ -74,11 +74,9 @@ def admit(
     reason = unfit(judged.turn, learner) or _stale(judged.turn, age, learner)
     if reason is not None:
         return Drop(reason)
-    rating = _unread_rating(judged, reward)
-    if rating in judged.unjudged:
+    if _unread_rating(judged, reward) in judged.unjudged:
         return Wait()
-    if rating is not None:
-        judged = _with_rating(judged, rating)
+    judged = _with_rating(judged, reward)
     score, process = score_of(judged, objective, reward), _process(judged, objective, reward)
     hints = _hints(judged.verdicts) if objective.uses_hints else ()
     is_scored = score is not None and (objective.uses_scores or objective.uses_demonstrations)
@@ -97,11 +95,9 @@ def admit(
 
 def score_of(judged: JudgedTurn, objective: ObjectiveConfig, reward: RewardConfig) -> float | None:
     """How it went; steps that are credited are a matter apart."""
-    rating = _unread_rating(judged, reward)
-    if rating is not None and rating not in judged.unjudged:
-        judged = _with_rating(judged, rating)
     is_apart = objective.steps.is_on
-    verdicts = [v for v in judged.verdicts if not (is_apart and v.module == PROCESS)]
+    known = _with_rating(judged, reward).verdicts
+    verdicts = [v for v in known if not (is_apart and v.module == PROCESS)]
     return combine(verdicts, reward.weights)
 
 
@@ -181,11 +177,14 @@ def _unread_rating(judged: JudgedTurn, reward: RewardConfig) -> NextState | None
     return next((rating for rating in ratings if rating.score is not None), None)
 
 
-def _with_rating(judged: JudgedTurn, rating: NextState) -> JudgedTurn:
-    """What the module would say, where the judges passed the rating while they had no such module.
+def _with_rating(judged: JudgedTurn, reward: RewardConfig) -> JudgedTurn:
+    """With what the module would say, where the judges passed a rating while they had no such one.
 
     No verdict on it will come any more.
     """
+    rating = _unread_rating(judged, reward)
+    if rating is None or rating in judged.unjudged:
+        return judged
     others = (v for v in judged.verdicts if v.module != EXPLICIT_FEEDBACK)
     said = Verdict(
         judged.turn.turn_id, EXPLICIT_FEEDBACK, rating.score, judged_at=rating.arrived_at

@@ -82,15 +82,12 @@ def build_learner(
         LearnerError: `run_dir` belongs to another model or method, or cannot be written.
         StoreError: the weight store cannot be read or written.
     """
-    vocabulary = model.architecture.vocab_size
-    if objective.uses_teacher and objective.opd.top_k > vocabulary:
-        msg = f"objective.opd.top_k={objective.opd.top_k} is above the vocabulary of {vocabulary}"
-        raise ConfigError(f"{msg}: lower it")
+    _check_vocabulary(model, objective)
     train_step = TrainStep(
         model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
     )
-    scorer = Scorer(learner)
-    reactions = Reactions()
+    scorer, reactions = Scorer(learner), Reactions()
+    prompts = prompts_of(model.tokenizer, gateway)
     built = Learner(
         config=learner,
         reward=reward,
@@ -101,9 +98,7 @@ def build_learner(
             credit=build_credit(objective),
             scorer=scorer,
             train_step=train_step,
-            teacher=_build_teacher(
-                prompts_of(model.tokenizer, gateway), objective, learner, scorer, reactions
-            ),
+            teacher=_build_teacher(prompts, objective, learner, scorer, reactions),
             reactions=reactions,
         ),
         updater=Updater(
@@ -129,6 +124,14 @@ def build_learner(
     if objective.recalls_reactions:
         reactions.remember(recalled(log, learner=learner, objective=objective, reward=reward))
     return built
+
+
+def _check_vocabulary(model: LoadedModel, objective: ObjectiveConfig) -> None:
+    """Raises ConfigError: more tokens are to be compared than the model has."""
+    vocabulary = model.architecture.vocab_size
+    if objective.uses_teacher and objective.opd.top_k > vocabulary:
+        msg = f"objective.opd.top_k={objective.opd.top_k} is above the vocabulary of {vocabulary}"
+        raise ConfigError(f"{msg}: lower it")
 
 
 def _identity(
