@@ -18,9 +18,9 @@ from typing import Any
 
 from clawjax.config import EpisodesConfig, RunConfig
 from clawjax.errors import ConfigError
+from clawjax.files import lock
 from clawjax.runtime.paths import write_json
 from clawjax.runtime.provenance import git_sha
-from clawjax.weights.disk import lock
 
 __all__ = [
     "LEARNING",

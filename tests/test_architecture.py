@@ -11,14 +11,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clawjax"
 FOUNDATION = {
-    *("records", "protocols", "errors", "config", "json_schema", "openai_form", "texts", "verdicts")
+    *("config", "errors", "files", "json_schema", "openai_form", "protocols", "records"),
+    *("texts", "verdicts"),
 }
 STORAGE = {"data", "engine", "keys", "linking", "models", "log", "metrics", "weights", "rendering"}
 MIDDLE = FOUNDATION | STORAGE | {"review"}
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "models": FOUNDATION | {"models"},
-    "keys": FOUNDATION | {"keys", "weights"},
+    "keys": FOUNDATION | {"keys"},
     "linking": FOUNDATION | {"linking"},
     "log": FOUNDATION | {"log"},
     "review": FOUNDATION | {"log", "review"},
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "envs": MIDDLE | {"envs"},
     "plan": FOUNDATION | {"models", "plan"},
     "evals": MIDDLE | {"evals", "envs"},
-    "sweeps": FOUNDATION | {"metrics", "sweeps", "weights"},
+    "sweeps": FOUNDATION | {"metrics", "sweeps"},
     "cli": MIDDLE | {"cli", "sweeps"},
     "testing": MIDDLE,
 }

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from clawjax.errors import ConfigError
+from clawjax.files import replace_file
 
 __all__ = ["UserSettings", "UserState", "read_settings"]
 
@@ -133,9 +133,7 @@ class UserState:
         path = settings.state_path
         path.parent.mkdir(parents=True, exist_ok=True)
         content = asdict(self) | {"persona": settings.persona, "seed": settings.seed}
-        aside = path.with_suffix(".tmp")
-        aside.write_text(json.dumps(content) + "\n", encoding="utf-8")
-        os.replace(aside, path)
+        replace_file(path, json.dumps(content) + "\n")
 
 
 def read_settings(argv: list[str] | None = None) -> UserSettings:

@@ -7,7 +7,6 @@ so nothing here is ever trained on, and a reply is scored by program alone.
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from clawjax.evals.asking import Asker, Reply
+from clawjax.files import replace_file
 
 __all__ = [
     "HeldOut",
@@ -91,9 +91,7 @@ class StyleResult:
 
     def save(self, path: Path) -> None:
         """Replace `path` with this as JSON."""
-        aside = path.with_suffix(".tmp")
-        aside.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        os.replace(aside, path)
+        replace_file(path, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> StyleResult | None:

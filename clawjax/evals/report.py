@@ -8,7 +8,6 @@ twice gives the same.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from clawjax.evals.page import render_page
 from clawjax.evals.personal import StyleResult, bootstrap_mean
 from clawjax.evals.plot import plot_run
 from clawjax.evals.series import collect_series, judge_agreement
+from clawjax.files import replace_file
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import read_jsonl
@@ -73,8 +73,8 @@ def write_report(run_dir: Path, log: SqlTurnLog, facts: RunFacts) -> dict[str, A
     series = collect_series(replay(log), *_recorded(run_dir), facts.reward_weights)
     title = facts.model + (f": the user {facts.wish}" if facts.wish else "")
     plot_run(run_dir / "report.png", series, before=before, after=after, title=title)
-    _replace(run_dir / "report.json", json.dumps(report, indent=2) + "\n")
-    _replace(run_dir / "report.md", render_page(report, before, after))
+    replace_file(run_dir / "report.json", json.dumps(report, indent=2) + "\n")
+    replace_file(run_dir / "report.md", render_page(report, before, after))
     return report
 
 
@@ -222,9 +222,3 @@ def _recorded(run_dir: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
 
 def _evaluations(run_dir: Path) -> tuple[StyleResult | None, StyleResult | None]:
     return StyleResult.load(run_dir / BEFORE_FILE), StyleResult.load(run_dir / AFTER_FILE)
-
-
-def _replace(path: Path, text: str) -> None:
-    aside = path.with_suffix(path.suffix + ".tmp")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

@@ -9,7 +9,6 @@ never removed, so that a folder with keys stays closed.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.errors import ConfigError
+from clawjax.files import lock, replace_file
 from clawjax.keys.key import Key, Role
-from clawjax.weights.disk import lock, sync
 
 __all__ = ["KEY_FILE", "KeyFile"]
 
@@ -111,15 +110,7 @@ class KeyFile:
 
     def _write(self, keys: Sequence[Key]) -> None:
         content = json.dumps({"format": _FORMAT, "keys": list(map(_encode, keys))}, indent=1)
-        aside = self.path.with_name(f"{self.path.name}.aside")
-        aside.unlink(missing_ok=True)
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w") as stream:
-            stream.write(content + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(self.path)
-        sync(self.path.parent)
+        replace_file(self.path, content + "\n", mode=0o600)
 
 
 def _encode(key: Key) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from clawjax.files import replace_file
 from clawjax.metrics.jsonl import JsonlTail
 
 if TYPE_CHECKING:
@@ -166,11 +167,10 @@ class WandbMirror:
 
     def _save_state(self) -> None:
         """Note what was sent; where the disk takes no note, it may be sent twice."""
-        aside = self._run_dir / f"{_STATE_FILE}.tmp"
         reached = {"offset": self._tail.offset, "file": self._tail.file}
+        state = {**self._part, "id": self._run.id, **reached}
         try:
-            aside.write_text(json.dumps({**self._part, "id": self._run.id, **reached}))
-            aside.replace(self._run_dir / _STATE_FILE)
+            replace_file(self._run_dir / _STATE_FILE, json.dumps(state), durably=False)
         except OSError as error:
             if self._is_noted:
                 logger.warning("how far W&B has been told is not kept: %s", error)

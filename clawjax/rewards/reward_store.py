@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clawjax.errors import StoreError
+from clawjax.files import replace_file
 from clawjax.rewards.reward_head import RewardHead
 
 __all__ = ["RewardModelStore", "StoredModel"]
@@ -102,6 +103,4 @@ class RewardModelStore:
         if version not in self.versions():
             msg = f"{self._folder} has no version {version}: it has {self.versions()}"
             raise StoreError(msg)
-        aside = self._folder / f"{_ADOPTED}.aside"
-        aside.write_text(f"{version}\n", encoding="utf-8")
-        os.replace(aside, self._folder / _ADOPTED)
+        replace_file(self._folder / _ADOPTED, f"{version}\n")

@@ -28,6 +28,7 @@ from clawjax.data.scoring import ReplyScorer
 from clawjax.data.split import SplitBy, split
 from clawjax.errors import ConfigError, DataError, LearnerError
 from clawjax.evals.material import fixed_text
+from clawjax.files import replace_file
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.learner.objective import describe
@@ -61,7 +62,6 @@ from clawjax.runtime.provenance import config_yaml
 from clawjax.runtime.scoring import finish, mirrored_scores, unscored
 from clawjax.runtime.settings import hold_offline_settings
 from clawjax.weights import DirectoryWeightStore
-from clawjax.weights.disk import replace_file
 
 __all__ = ["RowSets", "load_rows", "train_offline", "train_on"]
 
@@ -155,7 +155,7 @@ def train_on(
         held.get("learnt_from", what) == what,
         f"run.dir={paths.root} holds a run on other rows, or by another objective: set run.name",
     )
-    replace_file(paths.config, config_yaml(config).encode())  # for tools that look after runs
+    replace_file(paths.config, config_yaml(config))  # for tools that look after runs
     with ExitStack() as stack:
         log = open_own_log(config, paths)
         stack.callback(log.close)

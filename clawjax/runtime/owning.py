@@ -9,12 +9,12 @@ import uuid
 
 from clawjax.config import LogConfig, RunConfig
 from clawjax.errors import ConfigError
+from clawjax.files import replace_file
 from clawjax.log.connection import parse_url, shown_url
 from clawjax.log.owner import Owner, own, owner_of
 from clawjax.log.store import SqlTurnLog
 from clawjax.runtime.build import open_log
 from clawjax.runtime.paths import RunPaths
-from clawjax.weights.disk import replace_file
 
 __all__ = ["check_owner", "open_own_log"]
 
@@ -74,5 +74,5 @@ def _known_id(paths: RunPaths) -> str:
 def _lasting_id(paths: RunPaths) -> str:
     """The run's id, made where there is none; on the disk before any log has it."""
     if not _known_id(paths):
-        replace_file(paths.log_owner, f"{uuid.uuid4().hex}\n".encode())
+        replace_file(paths.log_owner, f"{uuid.uuid4().hex}\n")
     return _known_id(paths)

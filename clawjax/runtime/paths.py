@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.errors import ConfigError
-from clawjax.weights.disk import lock
+from clawjax.files import lock, replace_file
 
 __all__ = ["RunPaths", "note_json", "read_json", "write_json"]
 
@@ -135,9 +134,7 @@ class RunPaths:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Replace a file in one step, so that readers never see half of it."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    aside.write_text(json.dumps(value))
-    aside.replace(path)
+    replace_file(path, json.dumps(value), durably=False)
 
 
 def note_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -33,6 +32,7 @@ from clawjax.evals.personal import StyleResult, evaluate_style
 from clawjax.evals.retention import closed_form_accuracy, nll_per_token
 from clawjax.evals.series import judge_agreement, lost_replies
 from clawjax.evals.stability import sessions_to_stable
+from clawjax.files import replace_file
 from clawjax.learner.objective import describe
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
@@ -330,6 +330,4 @@ def conversation(
 
 def _write(file: Path, result: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(".tmp")
-    aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, file)
+    replace_file(file, json.dumps(result, indent=1) + "\n")

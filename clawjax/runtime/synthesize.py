@@ -35,9 +35,9 @@ from clawjax.data.synthetic import (
 from clawjax.envs.persona import load_persona, shipped_personas
 from clawjax.errors import ConfigError, EngineError
 from clawjax.evals.material import closed_questions, neutral_prompts
+from clawjax.files import replace_file
 from clawjax.rewards.language import detect_language
 from clawjax.runtime.paths import RunPaths
-from clawjax.weights.disk import replace_file
 
 __all__ = ["DIALOGUES", "ROWS", "held_out_prompts", "synthesize", "synthesized"]
 
@@ -102,7 +102,7 @@ def synthesize(
         if each.became == _KEPT:
             gate.check(*_texts(each.exchanges))
     left = [plan for plan in planned if plan.source not in settled]
-    replace_file(folder / DIALOGUES, "".join(map(_line, settled.values())).encode())
+    replace_file(folder / DIALOGUES, "".join(map(_line, settled.values())))
     with (folder / DIALOGUES).open("a", encoding="utf-8") as stream:
         for each in _played(left, chat, gate, config, runner, has_heard=bool(settled)):
             settled[each.source] = each
@@ -110,7 +110,7 @@ def synthesize(
             stream.flush()
     rows = list(_rows(planned, settled))
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    replace_file(folder / ROWS, text.encode())
+    replace_file(folder / ROWS, text)
     return {**Counter(settled[plan.source].became for plan in planned), "rows": len(rows)}
 
 

@@ -8,7 +8,6 @@ one driver at a time; the value of a trial is the evaluation's score.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import sys
@@ -25,6 +24,7 @@ from clawjax.config.databases import file_url
 from clawjax.config.overrides import path_override
 from clawjax.config.sweeping import SweepConfig
 from clawjax.errors import ConfigError, EvalError, UnavailableError
+from clawjax.files import lock, replace_file
 from clawjax.sweeps.space import Dimension, assignments, grid, suggest, write_space
 from clawjax.sweeps.trial import (
     TrialFailedError,
@@ -33,7 +33,6 @@ from clawjax.sweeps.trial import (
     end_leftover,
     run_trial,
 )
-from clawjax.weights.disk import lock
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -322,9 +321,7 @@ def _claim(
     wanted = json.loads(json.dumps(wanted))
     path = folder / MANIFEST
     if not path.exists():
-        aside = path.with_name(f"{MANIFEST}.tmp")
-        aside.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-        os.replace(aside, path)
+        replace_file(path, json.dumps(wanted, indent=1) + "\n")
         return
     held = json.loads(path.read_text(encoding="utf-8"))
     for key, value in wanted.items():

@@ -28,7 +28,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from clawjax.errors import StoreError
-from clawjax.weights.disk import disk_errors, sync
+from clawjax.files import sync
+from clawjax.weights.disk import disk_errors
 
 __all__ = ["Speeds", "apply_delta", "has_zstd", "make_delta", "pays"]
 

@@ -1,19 +1,16 @@
-"""Crash-safe writing, locks that end with their process, and errors that say what to do."""
+"""A store that one process writes at a time, and errors that say what to do."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from clawjax.errors import StoreError
+from clawjax.files import lock
 
-__all__ = ["disk_errors", "lock", "locked", "replace_file", "sync", "to_json", "write_synced"]
+__all__ = ["disk_errors", "locked", "to_json"]
 
 _LOCK_POLL_S = 0.02
 
@@ -21,48 +18,6 @@ _LOCK_POLL_S = 0.02
 def to_json(value: Mapping[str, object]) -> bytes:
     """Readable, the same for the same content."""
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
-
-
-def write_synced(file: Path, content: bytes) -> None:
-    """Write a file that is on the disk when this returns."""
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Replace a file in one durable step: readers see all of the old or all of the new."""
-    aside = file.with_name(f"{file.name}.aside")
-    write_synced(aside, content)
-    os.replace(aside, file)
-    sync(file.parent)
-
-
-def sync(directory: Path) -> None:
-    """Make a rename durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def lock(file: IO[str], *, wait_s: float, poll_s: float) -> bool:
-    """Keep other processes from locking an open file; False where one keeps it for `wait_s`.
-
-    The lock goes when the file is closed, and so with the process, however it ends.
-    """
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(poll_s)
-        else:
-            return True
 
 
 @contextmanager

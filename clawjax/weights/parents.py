@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clawjax.errors import StoreError
+from clawjax.files import replace_file
 from clawjax.protocols import WeightVersion
-from clawjax.weights.disk import replace_file
 
 __all__ = ["keep_parent", "kept_parents"]
 
@@ -44,4 +44,4 @@ def keep_parent(root: Path, removed: WeightVersion) -> None:
 
 def _write(root: Path, parents: Mapping[int, int]) -> None:
     lines = [json.dumps({"version": one, "parent": parents[one]}) for one in sorted(parents)]
-    replace_file(root / _PARENTS, ("\n".join(lines) + "\n").encode())
+    replace_file(root / _PARENTS, "\n".join(lines) + "\n")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clawjax.errors import StoreError
-from clawjax.weights.disk import locked, replace_file
+from clawjax.files import replace_file
+from clawjax.weights.disk import locked
 
 __all__ = ["Pointer", "Rollback", "is_left_behind"]
 
@@ -64,7 +65,7 @@ class Pointer:
 
     def move(self, version: int) -> None:
         """Point to a version. The caller holds the lock."""
-        replace_file(self._root / _LATEST, f"{version:06d}\n".encode())
+        replace_file(self._root / _LATEST, f"{version:06d}\n")
 
     def rollbacks(self) -> tuple[Rollback, ...]:
         """All of them, in order.
@@ -85,7 +86,7 @@ class Pointer:
     def record(self, rollback: Rollback) -> None:
         """Add one to the record. The caller holds the lock."""
         lines = [json.dumps(one._asdict()) for one in (*self.rollbacks(), rollback)]
-        replace_file(self._root / _ROLLBACKS, ("\n".join(lines) + "\n").encode())
+        replace_file(self._root / _ROLLBACKS, "\n".join(lines) + "\n")
 
     def locked(self, *, wait_s: float = _LOCK_TIMEOUT_S) -> AbstractContextManager[None]:
         """Keep other processes from moving it; the lock goes with the process, however it ends.

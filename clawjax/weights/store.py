@@ -23,8 +23,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from clawjax.errors import StoreError
+from clawjax.files import sync, write_synced
 from clawjax.protocols import BASE_KIND, WeightVersion
-from clawjax.weights.disk import disk_errors, locked, sync, to_json, write_synced
+from clawjax.weights.disk import disk_errors, locked, to_json
 from clawjax.weights.manifest import (
     MANIFEST,
     REMEDY,

@@ -144,7 +144,9 @@ from clawjax.metrics.wandb import WandbMirror
 run_dir = Path(sys.argv[1])
 monitor = JsonlMonitor(run_dir / "metrics.jsonl")
 mirror = WandbMirror.start(run_dir, {}, mode="offline", name="demo")
-(run_dir / "wandb.json.tmp").mkdir()  # no note can be written
+state = run_dir / "wandb.json"
+state.unlink(missing_ok=True)
+state.mkdir()  # no note can be written
 monitor.log({"train/loss": 1.0}, step=1)
 sent = [mirror.forward()]
 for child in psutil.Process().children(recursive=True):

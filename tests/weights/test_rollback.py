@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from clawjax.errors import StoreError
+from clawjax.files import write_synced
 from clawjax.protocols import WeightVersion
 from clawjax.testing import MemoryWeightStore
 from clawjax.weights import DirectoryWeightStore
-from clawjax.weights.disk import write_synced
 from clawjax.weights.manifest import verify
 from clawjax.weights.pointer import Pointer, Rollback, is_left_behind
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from clawjax.errors import StoreError
+from clawjax.files import write_synced
 from clawjax.protocols import WeightStore, WeightVersion
 from clawjax.weights import DirectoryWeightStore
-from clawjax.weights.disk import write_synced
 
 
 def tensors(seed: int = 0) -> dict[str, np.ndarray]:

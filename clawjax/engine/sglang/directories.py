@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from clawjax.errors import StoreError
+from clawjax.files import sync
 from clawjax.models.huggingface import HuggingFaceSource
 from clawjax.models.layout import leaves
 from clawjax.models.load import Source
@@ -25,7 +26,7 @@ from clawjax.models.merged import link, read_adapter, write_merged
 from clawjax.models.registry import config_from_architecture
 from clawjax.models.stream import Stored, write_tensors
 from clawjax.protocols import BASE_KIND, WeightVersion
-from clawjax.weights.disk import disk_errors, sync, to_json
+from clawjax.weights.disk import disk_errors, to_json
 from clawjax.weights.manifest import files_of, read_manifest, verify
 
 __all__ = ["ModelDirectories", "is_a_version"]

@@ -7,7 +7,6 @@ step. The last line of a task and trial counts.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import quote
 
 from clawjax.errors import ConfigError
 from clawjax.evals.harness.trajectory import Score, Trajectory, from_json, to_json
+from clawjax.files import replace_file
 from clawjax.metrics.jsonl import JsonlAppender, read_jsonl
 
 __all__ = ["EpisodeStore"]
@@ -46,7 +46,7 @@ class EpisodeStore:
         path = self.folder / "manifest.json"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            _replace(path, json.dumps(manifest, indent=1) + "\n")
+            replace_file(path, json.dumps(manifest, indent=1) + "\n")
             return
         held = json.loads(path.read_text(encoding="utf-8"))
         wanted = json.loads(json.dumps(manifest))
@@ -69,7 +69,7 @@ class EpisodeStore:
     def replace_scores(self, scored: Iterable[tuple[Trajectory, Score]], version: str) -> None:
         """All scores anew, by that version of the suite."""
         lines = [json.dumps(_score_line(*pair, version), allow_nan=False) + "\n" for pair in scored]
-        _replace(self._scores, "".join(lines))
+        replace_file(self._scores, "".join(lines))
 
     def trajectories(self) -> dict[tuple[str, int], Trajectory]:
         """The newest of every task and trial, in order of their first appearance."""
@@ -93,7 +93,7 @@ class EpisodeStore:
         """A report beside them, replaced in one step."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
-        _replace(path, content)
+        replace_file(path, content.encode("utf-8", "backslashreplace"))
         return path
 
     def _append(self, path: Path, entry: Mapping[str, Any]) -> None:
@@ -123,9 +123,3 @@ def _score_line(trajectory: Trajectory, score: Score, version: str) -> dict[str,
         "suite_version": version,
         "score": to_json(score),
     }
-
-
-def _replace(path: Path, content: str) -> None:
-    aside = path.with_name(f"{path.name}.tmp")
-    aside.write_text(content, encoding="utf-8", errors="backslashreplace")
-    os.replace(aside, path)

@@ -9,10 +9,11 @@ The file has the session's cookies.
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
+
+from clawjax.files import replace_file
 
 __all__ = ["keep_har", "recording"]
 
@@ -49,6 +50,4 @@ def keep_har(recorded: Path, kept: Path) -> None:
             content.pop("text", None)
             content.pop("encoding", None)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    aside = kept.with_name(f"{kept.name}.tmp")
-    aside.write_text(json.dumps(archive), encoding="utf-8")
-    os.replace(aside, kept)
+    replace_file(kept, json.dumps(archive))
