@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clawjax"
 FOUNDATION = {
-    *("config", "errors", "files", "json_schema", "openai_form", "protocols", "records"),
+    *("config", "errors", "files", "json_schema", "openai_form", "prose", "protocols", "records"),
     *("texts", "verdicts"),
 }
 STORAGE = {"data", "engine", "keys", "linking", "models", "log", "metrics", "weights", "rendering"}

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clawjax.learner.stylometry import plain, words_of
+from clawjax.prose import SENTENCE_BREAK
 
 __all__ = ["HABITS", "manner"]
 
@@ -31,7 +32,6 @@ class _Said(NamedTuple):
     """In small letters; at least one."""
 
 
-_BREAK = re.compile(r"(?<=[.!?\u2026])[\"')\]]*\s+|\n+")
 _SHORTEST_REPEAT = 3
 _LONG_WORD = 8
 
@@ -104,6 +104,6 @@ def manner(text: str) -> np.ndarray:
     words = words_of(text)
     if not words:
         return np.zeros(len(HABITS))
-    sentences = [part for part in _BREAK.split(text) if words_of(part)]
+    sentences = [part for part in SENTENCE_BREAK.split(text) if words_of(part)]
     said = _Said(text, sentences, words)
     return np.array([habit(said) for habit in HABITS.values()])

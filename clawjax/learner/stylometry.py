@@ -15,6 +15,8 @@ from collections import Counter
 
 import numpy as np
 
+from clawjax.prose import LIST_ITEM, WORD
+
 __all__ = ["WIDTH", "plain", "stylometry", "words_of"]
 
 _SMALL = """
@@ -26,9 +28,7 @@ when which who why will with would you you're your
 FUNCTION_WORDS = tuple(_SMALL.split())
 MARKS = tuple(",.!?:;-*#()\"'0123456789")
 ENDINGS = tuple(".?!")
-_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
-_LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
 _LONG_WORD = 7
 _RATES, _SHAPE = len(FUNCTION_WORDS) + len(MARKS), 9
 WIDTH = _RATES + len(ENDINGS) + _SHAPE
@@ -42,7 +42,7 @@ def plain(text: str) -> str:
 
 def words_of(text: str) -> list[str]:
     """Of a plain text, in small letters; numbers are none."""
-    return [word.lower() for word in _WORD.findall(text)]
+    return [word.lower() for word in WORD.findall(text)]
 
 
 def stylometry(text: str) -> np.ndarray:
@@ -69,5 +69,5 @@ def _shape(text: str, words: list[str], counts: Counter[str]) -> list[float]:
         len(counts) / count,
         sum(letter.isupper() for letter in text) / len(text),
         float(text.count("\n")),
-        float(len(_LIST_ITEM.findall(text))),
+        float(len(LIST_ITEM.findall(text))),
     ]

@@ -5,9 +5,10 @@ Pure functions over small tables; unsure is None, never a guess.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
+
+from clawjax.prose import WORD
 
 __all__ = ["LANGUAGES", "detect_language"]
 
@@ -55,7 +56,6 @@ LANGUAGES = frozenset(_STOP_WORDS) | frozenset(_SCRIPTS.values())
 """ISO 639-1 codes that can be told apart."""
 
 _MAX_CHARS = 4000
-_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 
 def detect_language(text: str) -> str | None:
@@ -82,7 +82,7 @@ def _script(char: str) -> str:
 
 
 def _by_stop_words(text: str, candidates: tuple[str, ...]) -> str | None:
-    words = _WORD.findall(text.lower())
+    words = WORD.findall(text.lower())
     hits = sorted(
         ((sum(word in _STOP_WORDS[code] for word in words), code) for code in candidates),
         reverse=True,

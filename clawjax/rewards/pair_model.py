@@ -20,6 +20,7 @@ import numpy as np
 
 from clawjax.data.preferences import Preference
 from clawjax.errors import ConfigError, DataError
+from clawjax.prose import LIST_ITEM
 from clawjax.records import Message
 from clawjax.rewards.encoder import BertEncoder, packaged_encoder_path
 
@@ -32,7 +33,6 @@ Featurise = Callable[[str], "Sequence[NDArray[np.float64]]"]
 """A reply's text from one or several points of view, each a vector. All count the same, however
 many numbers they have; together they are `[D]`."""
 
-_LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
 _SENTENCE = re.compile(r"[.!?](?:\s|$)")
 
 
@@ -145,7 +145,7 @@ def _shape(text: str) -> NDArray[np.float64]:
     counts = (
         len(text.split()),
         text.strip().count("\n\n"),
-        len(_LIST_ITEM.findall(text)),
+        len(LIST_ITEM.findall(text)),
         len(_SENTENCE.findall(text)),
         text.count("?"),
     )

@@ -23,6 +23,7 @@ __all__ = [
     "PROMPT_DIGEST",
     "VOTE_CHOICES",
     "Example",
+    "boxed_texts",
     "build_closing",
     "build_hint_messages",
     "build_messages",
@@ -233,9 +234,14 @@ def without_thoughts(answer: str) -> str:
     return _THINKING.sub("", answer)
 
 
+def boxed_texts(text: str) -> list[str]:
+    r"""What every `\boxed{}` holds, in order, where it holds no braces."""
+    return _BOXED.findall(text)
+
+
 def last_boxed(answer: str) -> str | None:
     r"""What the last `\boxed{}` of an answer holds; None where there is none."""
-    boxed = _BOXED.findall(without_thoughts(answer))
+    boxed = boxed_texts(without_thoughts(answer))
     return boxed[-1].strip() if boxed else None
 
 

@@ -7,25 +7,24 @@ sentence. Owns the rule which sentences are a hint. Gives no score.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 
 from clawjax.config import NextStateConfig
 from clawjax.log.reaction import reaction_text
+from clawjax.prose import SENTENCE_BREAK
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
 from clawjax.rewards.next_state import score_of
 from clawjax.rewards.reaction_model import Reaction, ReactionModel
 
 __all__ = ["QuoteReward", "sentences"]
 
-_SENTENCE_END = re.compile(r"(?<=[.!?\u2026])[\"')\]]*\s+|\n+")
 _MOST_SENTENCES = 12
 """Of longer messages the beginning is read: that is where reactions stand."""
 
 
 def sentences(text: str) -> list[str]:
     """Split at full stops, question and exclamation marks, and at line ends."""
-    parts = (part.strip() for part in _SENTENCE_END.split(text))
+    parts = (part.strip() for part in SENTENCE_BREAK.split(text))
     return [part for part in parts if part]
 
 

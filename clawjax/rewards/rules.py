@@ -16,6 +16,7 @@ from clawjax.config import RulesConfig
 from clawjax.errors import ConfigError
 from clawjax.records import NextState, Turn, Verdict
 from clawjax.rewards.language import LANGUAGES, detect_language
+from clawjax.rewards.prompts import boxed_texts
 
 __all__ = [
     "Rule",
@@ -33,7 +34,6 @@ MAX_CHARS = 20_000
 
 _LIST_ITEM = re.compile(r"^\s{0,8}(?:[-*+•‣–]\s+\S|\(?\d{1,3}[.)]\s+\S|\(?[a-z][.)]\s+\S)", re.M)  # noqa: RUF001
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 Check = Callable[[str], bool]
 
@@ -78,7 +78,7 @@ def has_exact_answer(text: str, expected: str) -> bool:
     `expected` is a number, the text's last number. Numbers compare by value.
     """
     text = text[-MAX_CHARS:]
-    boxed = _BOXED.findall(text)
+    boxed = boxed_texts(text)
     if boxed:
         return _same(boxed[-1], expected)
     if _same(text, expected):
