@@ -11,7 +11,10 @@ from clawjax.log.connection import parse_url
 from clawjax.log.reading import open_to_read
 from clawjax.log.store import SqlTurnLog
 
-__all__ = ["add_log_arguments", "open_log"]
+__all__ = ["LOG_FILE", "add_log_arguments", "open_log"]
+
+LOG_FILE = "turns.db"
+"""Of a run's folder."""
 
 
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +40,7 @@ def _url(options: argparse.Namespace) -> str:
     if options.run is None:
         msg = "no turn log is named: give the run's folder, e.g. runs/serve, or --log URL"
         raise LogError(msg)
-    file = options.run / "turns.db"
+    file = options.run / LOG_FILE
     if not file.is_file():
         msg = f"there is no turn log {file}: give the folder of a run that has served, or --log URL"
         raise LogError(msg)

@@ -15,7 +15,7 @@ from clawjax.log.holding import is_held
 from clawjax.log.schema import claims, outcomes, turns, verdicts
 from clawjax.records import TurnKind
 
-__all__ = ["undecided", "undecided_choices"]
+__all__ = ["has_not_ended", "undecided", "undecided_choices"]
 
 
 def undecided(limit: int, *, now: float) -> sa.Select[Any]:
@@ -24,7 +24,7 @@ def undecided(limit: int, *, now: float) -> sa.Select[Any]:
     before_it = sa.func.row_number().over(partition_by=turns.c.scope, order_by=turns.c.seq)
     chosen = (
         sa.select(turns.c.seq)
-        .where(has_verdict, _has_not_ended(), ~is_held(now))
+        .where(has_verdict, has_not_ended(), ~is_held(now))
         .order_by(before_it, turns.c.seq)
         .limit(limit)
     )
@@ -35,10 +35,11 @@ def undecided_choices(response_ids: Sequence[str]) -> sa.Select[Any]:
     """Of the main turns that are choices of these answers, ids and answers, judged or not."""
     is_choice = turns.c.response_id.in_(response_ids) & (turns.c.kind == TurnKind.MAIN)
     columns: list[sa.ColumnElement[Any]] = [turns.c.turn_id, turns.c.response_id]
-    return sa.select(*columns).where(is_choice, _has_not_ended())
+    return sa.select(*columns).where(is_choice, has_not_ended())
 
 
-def _has_not_ended() -> sa.ColumnElement[bool]:
+def has_not_ended() -> sa.ColumnElement[bool]:
+    """Of rows of `turns`: neither settled nor claimed."""
     is_settled = sa.exists().where(outcomes.c.turn_id == turns.c.turn_id)
     is_claimed = sa.exists().where(claims.c.turn_id == turns.c.turn_id)
     return ~is_settled & ~is_claimed

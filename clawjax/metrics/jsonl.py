@@ -15,13 +15,21 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clawjax.metrics.keys import unknown_keys
 
-__all__ = ["JsonlAppender", "JsonlMonitor", "JsonlTail", "read_jsonl", "set_aside", "tail_jsonl"]
+__all__ = [
+    "JsonlAppender",
+    "JsonlMonitor",
+    "JsonlTail",
+    "newest_with",
+    "read_jsonl",
+    "set_aside",
+    "tail_jsonl",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +188,20 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [entry for part in (set_aside(path), path) for entry, _ in tail_jsonl(part, 0)]
 
 
+def newest_with(path: Path, *keys: str) -> dict[str, Any] | None:
+    """The newest whole entry that has one of the keys, also of what was set aside; None without."""
+    spelt = [json.dumps(key).encode() for key in keys]
+    for part in (path, set_aside(path)):
+        newest: dict[str, Any] | None = None
+        for line in _lines_with(part, spelt):
+            entry = _parse(line, part)
+            if entry is not None and any(key in entry for key in keys):
+                newest = entry
+        if newest is not None:
+            return newest
+    return None
+
+
 def tail_jsonl(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
     """Entries from byte `offset` on, each with the offset after it.
 
@@ -196,6 +218,16 @@ def tail_jsonl(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
             entry = _parse(line, path)
             if entry is not None:
                 yield entry, offset
+
+
+def _lines_with(path: Path, words: Sequence[bytes]) -> Iterator[bytes]:
+    """Whole lines that have one of the words in them."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n") and any(word in line for word in words):
+                yield line
 
 
 def _opened(path: Path) -> int:

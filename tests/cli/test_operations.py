@@ -156,6 +156,21 @@ def test_the_status_of_a_run_that_has_stopped(make_run, free_port, capsys):
     assert status["weights"] == {"served": 0, "made": 0, "refused": 0}
 
 
+def test_a_log_that_cannot_be_read_is_named_while_the_endpoint_says_the_balance(
+    make_run, endpoint, free_port, capsys
+):
+    run = make_run(endpoint)
+    (Path(run) / "turns.db").write_text("no database at all, but long enough to be looked at" * 9)
+    assert main(["status", run]) == 0
+    said = capsys.readouterr().out
+    assert "9 logged, 4 trained" in said
+    assert "file is not a database" in said
+    config = Path(run) / "config.yaml"
+    config.write_text(config.read_text().replace(f"port: {endpoint}", f"port: {free_port}"))
+    assert main(["status", run]) == 2
+    assert "file is not a database" in capsys.readouterr().err
+
+
 def test_another_run_on_the_port_of_a_stopped_one_is_not_taken_for_it(
     make_run, endpoint, monkeypatch, capsys
 ):

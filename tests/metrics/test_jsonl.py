@@ -17,6 +17,7 @@ from clawjax.metrics.jsonl import (
     JsonlAppender,
     JsonlMonitor,
     JsonlTail,
+    newest_with,
     read_jsonl,
     set_aside,
     tail_jsonl,
@@ -248,3 +249,16 @@ def test_a_full_disk_costs_metrics_and_one_warning(tmp_path, caplog):
         monitor.log({"train/loss": 0.5}, step=step)
     monitor.close()
     assert caplog.text.count("metrics are lost until they can be written again") == 1
+
+
+def test_the_newest_entry_with_a_key_is_found_in_what_was_set_aside_too(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert newest_with(path, "train/kl") is None
+    kept = ['{"train/kl": 0.1}', '{"train/kl": 0.2}', '{"words": "\\"train/kl\\""}', '{"a": 1}']
+    path.write_text("\n".join(kept) + '\n{"train/kl": 0.3')  # still being written
+    assert newest_with(path, "train/kl") == {"train/kl": 0.2}
+    assert newest_with(path, "train/kl", "a") == {"a": 1}
+    path.rename(set_aside(path))
+    path.write_text('{"a": 2}\n')
+    assert newest_with(path, "train/kl") == {"train/kl": 0.2}
+    assert newest_with(path, "a") == {"a": 2}

@@ -1,7 +1,8 @@
-"""Say what a run is doing: its loops, its turns, its version, its keys.
+"""Say what a run is doing, and whether it learns: loops, turns, version, praise, keys.
 
     clawjax status runs/serve
     clawjax status runs/serve --json
+    clawjax status runs/serve --log "$CLAWJAX_LOG_URL"    (with log=postgres)
 
 Exit code 0 while replies can be sampled, 1 otherwise. Works on runs that have stopped as well.
 """
@@ -11,14 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from clawjax.cli.learning import describe_learning, learning_lines
 from clawjax.cli.run_config import base_url, kept_config, other_run, read_health
-from clawjax.config.databases import file_url
+from clawjax.cli.run_log import LOG_FILE, open_log
+from clawjax.config import RunConfig
+from clawjax.errors import LogError
 from clawjax.keys import KEY_FILE, KeyFile
-from clawjax.log.reading import open_to_read
+from clawjax.log.store import SqlTurnLog
 from clawjax.texts import clean
 from clawjax.weights import DirectoryWeightStore
 
@@ -28,12 +33,13 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run and the form."""
     parser.add_argument("run", type=Path, help="the run's folder, e.g. runs/serve")
+    parser.add_argument("--log", metavar="URL", help="the turn log, where it is not in that folder")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print it."""
-    status = _status(options.run)
+    status = _status(options)
     if options.json:
         sys.stdout.write(json.dumps(status) + "\n")
     else:
@@ -41,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
     return 0 if status["is_serving"] else 1
 
 
-def _status(folder: Path) -> dict[str, Any]:
+def _status(options: argparse.Namespace) -> dict[str, Any]:
+    folder: Path = options.run
     config = kept_config(folder)
     health = read_health(config) or {}
     other = other_run(health, config)
@@ -58,7 +65,7 @@ def _status(folder: Path) -> dict[str, Any]:
         "engine": health.get("engine", {}),
         "loops": {name: loop.get("state") for name, loop in loops.items()},
         "reasons": {name: loop["reason"] for name, loop in loops.items() if loop.get("reason")},
-        "turns": health.get("counts") or _counts(folder),
+        **_of_the_log(options, config, health),
         "weights": _weights(folder),
         "hacking": _hacking(folder),
         "live_keys": sum(key.revoked_at is None for key in KeyFile(folder / KEY_FILE).read()),
@@ -79,14 +86,36 @@ def _kept(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _counts(folder: Path) -> dict[str, Any]:
-    """The log's own balance; empty where the log is not in the folder."""
-    file = folder / "turns.db"
-    if not file.is_file():
-        return {}
-    log = open_to_read(file_url(file))
+def _of_the_log(
+    options: argparse.Namespace, config: RunConfig, health: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Balance and learning; an endpoint that answers says the balance of a log that is elsewhere.
+
+    Raises:
+        LogError: the log is there, cannot be read, and nobody else knows.
+    """
+    counts = health.get("counts")
     try:
-        return log.counts()._asdict()
+        with _log(options) as log:
+            counts = counts or ({} if log is None else log.counts()._asdict())
+            learning = describe_learning(options.run, config, log)
+            return {"turns": counts, "learning": learning, "unread": None}
+    except LogError as error:
+        if not counts:
+            raise
+        learning = describe_learning(options.run, config, None)
+        return {"turns": counts, "learning": learning, "unread": str(error)}
+
+
+@contextmanager
+def _log(options: argparse.Namespace) -> Generator[SqlTurnLog | None]:
+    """The run's turn log, to be read; None where it is not in the folder and none was named."""
+    if options.log is None and not (options.run / LOG_FILE).is_file():
+        yield None
+        return
+    log = open_log(options, is_read_only=True)
+    try:
+        yield log
     finally:
         log.close()
 
@@ -134,6 +163,9 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         f"  weights  version {weights['served']} served, {weights['made']} made, "
         f"{weights['refused']} refused"
     )
+    yield from learning_lines(status["learning"])
+    if status["unread"] is not None:
+        yield f"  log      {status['unread']}"
     if hacking := status["hacking"]:
         state = "may be gamed" if hacking["is_alarm"] else "no alarm"
         yield f"  reward   {state}: {hacking['said']}"
