@@ -26,6 +26,7 @@ from clawjax.envs.style import count_words
 from clawjax.envs.user_settings import UserSettings, UserState, read_settings
 from clawjax.errors import ClawError, ConfigError, EngineError
 from clawjax.metrics.jsonl import JsonlAppender, JsonlMonitor
+from clawjax.tasks import task_group
 
 __all__ = ["SimulatedUser", "main"]
 
@@ -100,11 +101,11 @@ class SimulatedUser:
         """Talk until a stop condition is met; returns what was done in all runs together.
 
         Raises:
-            EngineError: in a group: the endpoint was unreachable for longer than `retry_s`,
-                refuses one request after the other, or whoever started the user is gone.
+            EngineError: the endpoint was unreachable for longer than `retry_s`, refuses one
+                request after the other, or whoever started the user is gone.
         """
         try:
-            async with self._watching(), asyncio.TaskGroup() as group:
+            async with self._watching(), task_group() as group:
                 for _ in range(self._settings.concurrency):
                     group.create_task(self._converse())
         finally:
@@ -115,7 +116,7 @@ class SimulatedUser:
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
+        async with task_group() as group:
             watcher = group.create_task(self._watch())
             try:
                 yield
@@ -252,24 +253,12 @@ async def _run(settings: UserSettings) -> UserState:
 def main(argv: list[str] | None = None) -> int:
     """Run to a stop condition; returns the exit code: 2 for bad settings, 1 for no answer."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    code = 0
     try:
         asyncio.run(_run(read_settings(argv)))
-    except* ConfigError as group:
-        _report(group)
-        code = 2
-    except* (ClawError, openai.APIError) as group:
-        _report(group)
-        code = 1
-    return code
-
-
-def _report(group: BaseExceptionGroup[Exception]) -> None:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            _report(error)
-        else:
-            logger.error("%s", error)
+    except (ClawError, openai.APIError) as error:
+        logger.error("%s", error)
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from clawjax.errors import EngineError
 from clawjax.openai_form import wire_text
+from clawjax.tasks import task_group
 
 __all__ = ["Asker", "Reply"]
 
@@ -95,17 +96,14 @@ class Asker:
                 return Reply(prompt, text, completion.id, choice.finish_reason)
 
             try:
-                async with asyncio.TaskGroup() as group:
+                async with task_group() as group:
                     tasks = [
                         group.create_task(ask(prompt, seed))
                         for prompt, seed in zip(prompts, seeds, strict=True)
                     ]
-            except ExceptionGroup as errors:
-                first = errors.exceptions[0]
-                if not isinstance(first, openai.APIError):
-                    raise
-                msg = f"an evaluation prompt got no reply from {self.base_url}: {first}"
-                raise EngineError(msg) from first
+            except openai.APIError as error:
+                msg = f"an evaluation prompt got no reply from {self.base_url}: {error}"
+                raise EngineError(msg) from error
         return [task.result() for task in tasks]
 
     async def served_version(self) -> int | None:

@@ -27,6 +27,7 @@ from clawjax.linking.reading import prefill_of
 from clawjax.protocols import Engine, GenerateRequest, TokenChunk
 from clawjax.records import FinishReason, Grammar, Message, SamplingParams, Turn
 from clawjax.rendering.formats.base import tools_of
+from clawjax.tasks import task_group
 
 __all__ = ["ChatService", "Keeper", "Sink"]
 
@@ -231,16 +232,13 @@ class ChatService:
     async def _sample_all(
         self, visit: Visit, request: ChatRequest, exchange: Exchange, sink: Sink
     ) -> list[Reply]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(
-                        self._sample(visit, exchange, choice, sink, self._parser(request, exchange))
-                    )
-                    for choice in range(exchange.choices)
-                ]
-        except ExceptionGroup as failures:  # the first failure has cancelled the other choices
-            raise failures.exceptions[0] from failures
+        async with task_group() as group:
+            tasks = [
+                group.create_task(
+                    self._sample(visit, exchange, choice, sink, self._parser(request, exchange))
+                )
+                for choice in range(exchange.choices)
+            ]
         return [task.result() for task in tasks]
 
     def _parser(self, request: ChatRequest, exchange: Exchange) -> ReplyParser:

@@ -35,6 +35,7 @@ from clawjax.gateway.wire import JsonObject, parse_object, storable
 from clawjax.keys import Role
 from clawjax.protocols import Engine
 from clawjax.records import TurnKind
+from clawjax.tasks import task_group
 
 __all__ = [
     "MODEL_ALIAS",
@@ -362,17 +363,14 @@ async def run_while_connected(
 
     What runs `beside` it ends with it.
     """
-    try:
-        async with asyncio.TaskGroup() as group:
-            working = group.create_task(work)
-            watching = group.create_task(_until_disconnect(receive))
-            watching.add_done_callback(lambda _: working.cancel())
-            working.add_done_callback(lambda _: watching.cancel())
-            if beside is not None:
-                helping = group.create_task(beside)
-                working.add_done_callback(lambda _: helping.cancel())
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+    async with task_group() as group:
+        working = group.create_task(work)
+        watching = group.create_task(_until_disconnect(receive))
+        watching.add_done_callback(lambda _: working.cancel())
+        working.add_done_callback(lambda _: watching.cancel())
+        if beside is not None:
+            helping = group.create_task(beside)
+            working.add_done_callback(lambda _: helping.cancel())
 
 
 async def _until_disconnect(receive: Receive) -> None:

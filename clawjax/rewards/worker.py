@@ -27,6 +27,7 @@ from clawjax.protocols import Monitor, Reward
 from clawjax.records import JudgedTurn, LinkedTurn, Verdict
 from clawjax.rewards.human import HumanReward
 from clawjax.rewards.waiting import FIRST_WAIT_S, Waiting
+from clawjax.tasks import task_group
 from clawjax.verdicts import says_something
 
 __all__ = ["CURSOR", "JudgeLog", "JudgeStatus", "JudgeWorker"]
@@ -158,11 +159,8 @@ class JudgeWorker:
         self._in_flight = self._held = 0
         self._cursor = await asyncio.to_thread(self._log.cursor, CURSOR)
         await asyncio.to_thread(self._log.move_cursor, CURSOR, self._cursor)  # somebody judges
-        try:
-            async with asyncio.TaskGroup() as group:
-                await self._feed(group)
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
+        async with task_group() as group:
+            await self._feed(group)
         raise AssertionError("unreachable: feeding ends only by an exception")
 
     async def _feed(self, group: asyncio.TaskGroup) -> NoReturn:

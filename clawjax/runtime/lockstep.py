@@ -33,6 +33,7 @@ from clawjax.runtime.in_process import judges_and_learner
 from clawjax.runtime.loopback import serving
 from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths
+from clawjax.tasks import task_group
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["Lockstep"]
@@ -94,7 +95,7 @@ class Lockstep:
                 engine = await EmbeddedEngine.start(model, config.engine, store)
                 stack.push_async_callback(engine.aclose)
             app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
-            async with serving(app) as base_url, asyncio.TaskGroup() as group:
+            async with serving(app) as base_url, task_group() as group:
                 judging = group.create_task(judges.run())
                 yield cls(config, paths, base_url, log, engine, judges, learner, store)
                 judging.cancel()

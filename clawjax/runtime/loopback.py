@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 
 from clawjax.gateway.listening import http_server
+from clawjax.tasks import task_group
 
 __all__ = ["serving"]
 
@@ -24,7 +25,7 @@ async def serving(app: Starlette) -> AsyncIterator[str]:
         TimeoutError: it does not start within a minute.
     """
     server = http_server(app, "127.0.0.1", 0)
-    async with asyncio.TaskGroup() as group:
+    async with task_group() as group:
         group.create_task(server.serve())
         async with asyncio.timeout(_START_TIMEOUT_S):
             while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it

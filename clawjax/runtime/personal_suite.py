@@ -179,8 +179,6 @@ def _measure(
     began = time.monotonic()
     try:
         result = asyncio.run(_live(config, own, trial, model))
-    except BaseExceptionGroup as failures:
-        raise _first(failures) from failures
     finally:
         jax.clear_caches()  # the programs of a trial are its own; a suite would pile them up
     return {
@@ -190,13 +188,6 @@ def _measure(
         "seconds": round(time.monotonic() - began, 1),
         "git_sha": git_sha(),
     }
-
-
-def _first(failure: BaseException) -> BaseException:
-    """What went wrong, out of the groups around it."""
-    while isinstance(failure, BaseExceptionGroup):
-        failure = failure.exceptions[0]
-    return failure
 
 
 async def _live(

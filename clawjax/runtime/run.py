@@ -46,6 +46,7 @@ from clawjax.runtime.scoring import finish, mirrored, unscored
 from clawjax.runtime.settings import hold_settings
 from clawjax.runtime.supervisor import Supervisor
 from clawjax.runtime.watch import Watch
+from clawjax.tasks import task_group
 
 __all__ = ["print_objective", "print_plan", "run"]
 
@@ -177,13 +178,11 @@ async def _supervise(config: RunConfig, paths: RunPaths, mirroring: Mirroring) -
         try:
             supervisor.start("serve", "clawjax.runtime.serve", stdin=wire)
             supervisor.start("learn", "clawjax.runtime.learn", stdin=wire, is_needed=False)
-            async with asyncio.TaskGroup() as group:
+            async with task_group() as group:
                 looking = group.create_task(watch.run())
                 finished = await _until_signalled(_job(config, paths, supervisor, watch))
                 looking.cancel()
             return finished
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
         finally:
             await asyncio.to_thread(supervisor.stop_all)
 

@@ -36,6 +36,7 @@ from clawjax.runtime.engines import open_engine
 from clawjax.runtime.judges import open_rewards
 from clawjax.runtime.keeping import Keeper
 from clawjax.runtime.paths import RunPaths, read_json
+from clawjax.tasks import task_group
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["serve"]
@@ -158,7 +159,7 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
     )
     poll_s = config.engine.poll_weights_s
     try:
-        async with asyncio.TaskGroup() as group:
+        async with task_group() as group:
             background = [
                 group.create_task(keeper.keep("judge", judges.run)),
                 group.create_task(
@@ -172,8 +173,6 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
             await listen(server)
             for task in background:
                 task.cancel()
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
     finally:
         for reward in rewards:
             await reward.aclose()

@@ -176,19 +176,15 @@ async def test_a_refused_request_ends_its_session_only(settings_for: SettingsFor
 
 async def test_a_user_who_is_always_refused_gives_up(settings_for: SettingsFor) -> None:
     endpoint = ScriptedEndpoint(by_turns, failures=[404] * 50)
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(EngineError, match="5 requests in a row were refused"):
         await talk_to(endpoint, settings_for, concurrency=1)
-    assert "5 requests in a row were refused" in repr(caught.value)
     assert len(endpoint.failures) == 45
 
 
 async def test_a_user_whose_supervisor_was_killed_leaves(settings_for: SettingsFor) -> None:
     never_a_parent = os.getpid()
-    with pytest.RaisesGroup(
-        pytest.RaisesExc(
-            EngineError, match=f"process {never_a_parent} that started this user is gone"
-        ),
-        flatten_subgroups=True,
+    with pytest.raises(
+        EngineError, match=f"process {never_a_parent} that started this user is gone"
     ):
         await talk_to(
             ScriptedEndpoint(by_turns), settings_for, parent_pid=never_a_parent, think_s=1.0

@@ -27,6 +27,7 @@ from clawjax.errors import ClawError, ConfigError
 from clawjax.gateway.listening import http_server, listen
 from clawjax.models.load import load_model
 from clawjax.protocols import ScoreRequest
+from clawjax.tasks import task_group
 
 __all__ = ["main"]
 
@@ -69,13 +70,10 @@ async def _serve(launch: Launch) -> None:
     startup = Startup()
     app = create_app(startup, launch.settings, launch.api_key)
     server = http_server(app, launch.host, launch.port, grace_s=_GRACE_S)
-    try:
-        async with asyncio.TaskGroup() as group:
-            engine = group.create_task(_start(launch, startup))
-            await listen(server)
-            engine.cancel()
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
+    async with task_group() as group:
+        engine = group.create_task(_start(launch, startup))
+        await listen(server)
+        engine.cancel()
 
 
 async def _start(launch: Launch, startup: Startup) -> None:

@@ -18,6 +18,7 @@ from clawjax.engine.server.wire import Wanted
 from clawjax.errors import WireError
 from clawjax.protocols import Engine, GenerateRequest, ScoreRequest, TokenChunk
 from clawjax.records import FinishReason
+from clawjax.tasks import task_group
 
 __all__ = ["Generator", "PromptTokenizer"]
 
@@ -104,11 +105,8 @@ class Generator:
 
     async def finish_all(self, many: Sequence[Wanted]) -> list[Answer]:
         """All answers, complete, in order; the first failure cancels the others."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self.finish(wanted)) for wanted in many]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
+        async with task_group() as group:
+            tasks = [group.create_task(self.finish(wanted)) for wanted in many]
         return [task.result() for task in tasks]
 
     async def grow_all(
@@ -126,7 +124,7 @@ class Generator:
                     await shown.put(show(index, answer))
 
         async def pump_all() -> None:
-            async with asyncio.TaskGroup() as group:
+            async with task_group() as group:
                 for index, wanted in enumerate(many):
                     group.create_task(pump(index, wanted))
 
@@ -145,8 +143,6 @@ class Generator:
             while (item := await shown.get()) is not None:
                 yield item
             await pumping
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
         finally:
             pumping.cancel()
             await asyncio.wait([pumping])
