@@ -7,7 +7,7 @@ from clawjax.learner.objective import describe
 from clawjax.plan import find_architecture, require_fit
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-SIZED = ["one_cpu", "gpu_24gb", "gpus_8", "tpu_v5e_8", "hosts_8"]
+SIZED = ["one_cpu", "gpu_24gb", "openclaw", "gpus_8", "tpu_v5e_8", "hosts_8"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -37,3 +37,12 @@ def test_long_contexts_leave_room_for_several_replies():
         config = load(f"experiment={name}")
         plan = require_fit(find_architecture(config.model), config)
         assert plan.cache_tokens >= 8 * config.model.context_length
+
+
+def test_openclaws_prompts_fit_and_are_learnt_from():
+    config = load("experiment=openclaw")
+    smallest_prompt = 43_000 / 3  # characters; a token of English has four or so
+    reply = config.engine.max_response_tokens
+    assert config.model.context_length >= 32_768
+    assert smallest_prompt + reply <= config.learner.max_tokens < config.model.context_length
+    assert config.learner.max_tokens == max(config.learner.length_buckets)
