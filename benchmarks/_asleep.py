@@ -63,7 +63,9 @@ async def asleep(
         judges, learner = await judges_and_learner(
             stack, config, paths, model, log=log, store=store, monitor=monitor
         )
-        learner.updater.train_step = cast("TrainStep", _SleepingStep(learner.train_step, step_s))
+        learner.updater.train_step = cast(
+            "TrainStep", _SleepingStep(learner.versions.train_step, step_s)
+        )
         app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)
         stop = threading.Event()
         async with serving(app) as base_url, asyncio.TaskGroup() as group:

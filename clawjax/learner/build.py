@@ -18,11 +18,12 @@ from clawjax.errors import ConfigError
 from clawjax.learner.budget import DriftBudget
 from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit
+from clawjax.learner.intake import Intake
 from clawjax.learner.loop import Learner
 from clawjax.learner.practice import Practice
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import Reactions
-from clawjax.learner.recall import recalled
+from clawjax.learner.recall import Memory
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.seams import LearnerLog
@@ -30,6 +31,7 @@ from clawjax.learner.signals import SignalReader
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher
 from clawjax.learner.update import Updater
+from clawjax.learner.versions import Versions
 from clawjax.models.load import LoadedModel
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.models.transformer import Params
@@ -90,9 +92,9 @@ def build_learner(
     prompts = prompts_of(model.tokenizer, gateway)
     built = Learner(
         config=learner,
-        reward=reward,
-        log=log,
         objective=objective,
+        intake=Intake(learner, objective, reward, log, clock),
+        memory=Memory(objective, reward, log, reactions),
         reader=SignalReader(
             objective=objective,
             credit=build_credit(objective),
@@ -110,19 +112,19 @@ def build_learner(
                 model, objective, learner, engine, train_step, scorer, reactions
             ),
         ),
-        checkpoints=Checkpoints(
-            run_dir / "checkpoints",
-            keep=learner.keep_checkpoints,
-            identity=_identity(model, learner, train_step),
+        versions=Versions(
+            train_step,
+            Checkpoints(
+                run_dir / "checkpoints",
+                keep=learner.keep_checkpoints,
+                identity=_identity(model, learner, train_step),
+            ),
+            Publisher(store, model, learner, origin=origin),
+            train_step.init(seed),
         ),
-        publisher=Publisher(store, model, learner, origin=origin),
         monitor=monitor,
-        state=train_step.init(seed),
-        clock=clock,
     )
     built.start()
-    if objective.recalls_reactions:
-        reactions.remember(recalled(log, learner=learner, objective=objective, reward=reward))
     return built
 
 

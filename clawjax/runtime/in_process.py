@@ -54,5 +54,5 @@ async def judges_and_learner(
         engine=config.engine,
         gateway=config.gateway,
     )
-    stack.callback(learner.checkpoints.close)
+    stack.callback(learner.versions.checkpoints.close)
     return judges, learner

@@ -134,7 +134,7 @@ class Lockstep:
             return
         wanted = latest.version
         for _ in range(staleness):
-            wanted = self._learner.lineage.parent(wanted) if wanted > 0 else 0
+            wanted = self._learner.versions.lineage.parent(wanted) if wanted > 0 else 0
         if wanted != self.version:
             weights, _ = self._store.load(wanted)
             await self._engine.swap(weights)

@@ -163,7 +163,7 @@ def train_on(
         monitor = JsonlMonitor(paths.metrics, source="learner", max_bytes=limit)
         stack.callback(monitor.close)
         learner = _learner(config, paths, model, log, monitor)
-        stack.callback(learner.checkpoints.close)
+        stack.callback(learner.versions.checkpoints.close)
         prepared = _prepare(config, paths, model, rows, learner, reward)
         trainer = OfflineTrainer(
             learner=learner,
@@ -178,7 +178,7 @@ def train_on(
             before = _measure(prepared.held_out, learner, monitor)
             write_json(report_file, {"learnt_from": what, "before": before})
         is_done = trainer.run(stop or threading.Event())
-        learner.follow()  # what is served is what is measured
+        learner.versions.follow()  # what is served is what is measured
         after = _measure(prepared.held_out, learner, monitor)
         report = {
             "objective": config.objective.name,
@@ -188,7 +188,7 @@ def train_on(
             "rows": len(prepared.material.rows),
             "left_out": dict(prepared.material.skipped),
             "batches": prepared.batches,
-            "turns_trained": learner.progress.turns,
+            "turns_trained": learner.versions.progress.turns,
             **prepared.notes,
             "before": before,
             "after": after,
@@ -249,10 +249,11 @@ def _prepare(
         slots=min(offline.batch_rows * offline.samples, _MOST_AT_ONCE),
         kept_prefixes=0,
     )
+    lora = config.learner.lora if learner.versions.train_step.is_lora else None
     source = Rollouts(
         material,
         mixture,
-        Sampler(model, engine, config.learner.lora if learner.train_step.is_lora else None),
+        Sampler(model, engine, lora),
         reward,
         model.tokenizer,
         size=offline.batch_rows,
@@ -299,8 +300,8 @@ def _measure(held_out: Material, learner: Learner, monitor: JsonlMonitor) -> dic
     found = held_out_metrics(
         held_out,
         learner.reader.scorer,
-        policy=learner.train_step.policy(learner.state),
-        base=learner.train_step.base,
+        policy=learner.versions.policy,
+        base=learner.versions.train_step.base,
     )
     if found:
         monitor.log(found, step=learner.version)

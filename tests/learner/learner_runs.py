@@ -11,12 +11,16 @@ from policies import LENGTH, as_sampled
 from clawjax.config import Baseline, LearnerConfig, LoraConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit
+from clawjax.learner.intake import Intake
 from clawjax.learner.loop import Learner
 from clawjax.learner.publish import Publisher
+from clawjax.learner.reactions import Reactions
+from clawjax.learner.recall import Memory
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.signals import SignalReader
 from clawjax.learner.step import TrainStep
 from clawjax.learner.update import Updater
+from clawjax.learner.versions import Versions
 from clawjax.models.load import LoadedModel
 from clawjax.records import Sample, Verdict, run_lengths
 from clawjax.testing import RecordingMonitor, temporary_log
@@ -64,24 +68,28 @@ class Run:
 
     def learner(self, **changes: Any) -> Learner:
         """A process start, without the process."""
+        settings, reactions = config(**changes), Reactions()
         learner = Learner(
-            config=config(**changes),
-            reward=RewardConfig(),
-            log=self.log,
+            config=settings,
             objective=self.objective,
+            intake=Intake(settings, self.objective, RewardConfig(), self.log, lambda: self.now),
+            memory=Memory(self.objective, RewardConfig(), self.log, reactions),
             reader=SignalReader(
                 objective=self.objective,
                 credit=build_credit(self.objective),
-                scorer=Scorer(config(**changes)),
+                scorer=Scorer(settings),
                 train_step=self.train_step,
                 teacher=None,
+                reactions=reactions,
             ),
-            updater=Updater(config(**changes), self.objective, self.train_step),
-            checkpoints=Checkpoints(self.folder / "checkpoints", keep=2, identity={"rank": 4}),
-            publisher=Publisher(self.store, self.model, config(**changes)),
+            updater=Updater(settings, self.objective, self.train_step),
+            versions=Versions(
+                self.train_step,
+                Checkpoints(self.folder / "checkpoints", keep=2, identity={"rank": 4}),
+                Publisher(self.store, self.model, settings),
+                self.train_step.init(0),
+            ),
             monitor=self.monitor,
-            state=self.train_step.init(0),
-            clock=lambda: self.now,
         )
         learner.start()
         return learner
@@ -149,3 +157,10 @@ class Dies:
             raise KeyboardInterrupt
 
         return call
+
+
+def die_at(learner: Learner, part: str, method: str, when: str) -> None:
+    """Let a learner die at a call of its log, its checkpoints, its publisher or its monitor."""
+    owners = {"log": learner.intake, "monitor": learner}
+    owner = owners.get(part, learner.versions)
+    setattr(owner, part, Dies(getattr(owner, part), method, when))

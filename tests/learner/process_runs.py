@@ -96,9 +96,11 @@ if __name__ == "__main__":
             "devices": [jax.local_device_count(), jax.device_count()],
             "version": learner.version,
             "metrics": [metrics for _, metrics in monitor.entries],
-            "checked": learner.checkpoints.restore(learner.state) is not None,
-            "norm": float(np.linalg.norm(whole(learner.state.trainable["norm"]["weight"]))),
+            "checked": learner.versions.checkpoints.restore(learner.versions.state) is not None,
+            "norm": float(
+                np.linalg.norm(whole(learner.versions.state.trainable["norm"]["weight"]))
+            ),
         },
         sys.stdout,
     )
-    learner.checkpoints.close()
+    learner.versions.checkpoints.close()

@@ -182,7 +182,7 @@ def test_chosen_becomes_likelier_and_rejected_less_likely(
         record(run, sample, score)
     learner = run.learner(method=method)
     assert learner.sweep()
-    after = logprobs(tiny_model, served_params(tiny_model, learner.state, lora), drawn)
+    after = logprobs(tiny_model, served_params(tiny_model, learner.versions.state, lora), drawn)
     before = logprobs(tiny_model, tiny_model.params, drawn)
     changes = [float((b - a).sum()) for a, b in zip(before, after, strict=True)]
     assert [change > 0 for change in changes] == [True, False, False, True]

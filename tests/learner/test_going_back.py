@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 from learner_records import make_sample
-from learner_runs import LORA, VOCAB, Dies, Run, finish
+from learner_runs import LORA, VOCAB, Run, die_at, finish
 from policies import as_sampled, served_params
 
 from clawjax.config import DriftConfig
@@ -47,8 +47,8 @@ def served(run: Run) -> int:
 
 def record_from(run: Run, learner: Learner, version: int, first: int, count: int = 4) -> None:
     """Turns that a version said, as the engine would have recorded them."""
-    trainable = learner.publisher.load(version)
-    state = learner.train_step.restart(learner.state, trainable, step=0)
+    trainable = learner.versions.publisher.load(version)
+    state = learner.versions.train_step.restart(learner.versions.state, trainable, step=0)
     drawn = [
         make_sample(f"t{index:02d}", 4, 6, seed=index + 1, vocab=VOCAB)
         for index in range(first, first + count)
@@ -84,7 +84,7 @@ def test_a_refused_version_is_kept_and_training_goes_on_from_the_one_served(
 def test_a_real_budget_refuses_what_it_measures(run: Run) -> None:
     run.record_many(8)
     learner = run.learner()
-    untrained = jax.tree.map(np.array, learner.state.trainable)
+    untrained = jax.tree.map(np.array, learner.versions.state.trainable)
     learner.updater.budget = DriftBudget(
         DriftConfig(max_kl=1e-9), run.train_step.base, fixed_text=(), length_buckets=[32]
     )
@@ -93,9 +93,9 @@ def test_a_real_budget_refuses_what_it_measures(run: Run) -> None:
     (refused,) = run.store.versions()
     assert refused.refused is not None
     assert refused.refused.endswith("above learner.drift.max_kl=1e-09")
-    learner.follow()
-    assert (learner.version, learner.held) == (1, 0)
-    assert_same(learner.state.trainable, untrained)
+    learner.versions.follow()
+    assert (learner.version, learner.versions.held) == (1, 0)
+    assert_same(learner.versions.state.trainable, untrained)
     learner.updater.budget = None
     assert learner.sweep()
     assert run.lineage() == [(1, 0), (2, 0)]
@@ -146,7 +146,8 @@ def test_a_rollback_during_a_step_wins(run: Run) -> None:
     learner = run.learner()
     assert learner.sweep()
     assert learner.sweep()
-    learner.checkpoints = Between(learner.checkpoints, lambda: run.store.point_to(1))  # pyright: ignore[reportAttributeAccessIssue]
+    versions = learner.versions
+    versions.checkpoints = Between(versions.checkpoints, lambda: run.store.point_to(1))  # pyright: ignore[reportAttributeAccessIssue]
     assert learner.sweep()
     assert served(run) == 1
     late = run.store.load(3)[0]
@@ -184,11 +185,12 @@ def test_a_restart_ends_where_the_run_would_have_been(run: Run, rolls_back: bool
         assert learner.sweep()
     if rolls_back:
         run.store.point_to(1)
-    learner.follow()
+    learner.versions.follow()
     revived = run.learner()
-    assert (revived.version, revived.held) == (learner.version, learner.held) == (3, 1)
-    assert revived.progress == learner.progress
-    assert_same(revived.state, learner.state)
+    again, before = revived.versions, learner.versions
+    assert (again.newest, again.held) == (before.newest, before.held) == (3, 1)
+    assert again.progress == before.progress
+    assert_same(again.state, before.state)
     assert revived.sweep()
     assert run.lineage()[-1] == (4, 1)
     assert served(run) == 4
@@ -219,8 +221,8 @@ def test_each_turn_is_trained_exactly_once_wherever_it_crashes(
     first = limited(run.learner(), *((2,) if cause == "refused" else ()))
     assert first.sweep()
     if cause == "rolled back before":
-        first.log = Before(first.log, "claim", lambda: run.store.point_to(0))  # pyright: ignore[reportAttributeAccessIssue]
-    setattr(first, part, Dies(getattr(first, part), method, when))
+        first.intake.log = Before(first.intake.log, "claim", lambda: run.store.point_to(0))  # pyright: ignore[reportAttributeAccessIssue]
+    die_at(first, part, method, when)
     with pytest.raises(KeyboardInterrupt):
         first.sweep()
     if cause == "rolled back after":
@@ -228,7 +230,7 @@ def test_each_turn_is_trained_exactly_once_wherever_it_crashes(
     second = run.learner()
     finish(second)
     assert sorted(run.trained().values()) == [1] * 4 + [2] * 4 + [3] * 4
-    assert served(run) == second.held == second.version == 3
+    assert served(run) == second.versions.held == second.version == 3
     back_to = 1 if cause == "refused" else 0
     if (method, when) in (("claim", "after"), ("save", "before")):
         # The step is lost, and taken again: from where somebody went back to, and nobody refuses.
@@ -259,8 +261,9 @@ def test_a_restart_measures_staleness_alike_where_versions_were_removed(run: Run
         assert learner.sweep()
     assert run.lineage() == [(6, 5), (7, 6)], "4 came from 2, and both are gone"
     revived = run.learner(max_staleness=99)
-    ages = [learner._age(version) for version in range(8)]
-    assert [revived._age(version) for version in range(8)] == ages == [6, 5, 4, 5, 3, 2, 1, 0]
+    ages = [learner.versions.age(version) for version in range(8)]
+    assert ages == [6, 5, 4, 5, 3, 2, 1, 0]
+    assert [revived.versions.age(version) for version in range(8)] == ages
 
 
 def test_lost_checkpoints_continue_from_the_version_served(run: Run) -> None:
@@ -273,8 +276,8 @@ def test_lost_checkpoints_continue_from_the_version_served(run: Run) -> None:
         for file in (run.folder / "checkpoints" / str(step) / "meta").iterdir():
             file.write_bytes(b"\0")
     revived = run.learner()
-    assert (revived.version, revived.held) == (3, 1)
-    assert_same(revived.state.trainable, revived.publisher.load(1))
+    assert (revived.version, revived.versions.held) == (3, 1)
+    assert_same(revived.versions.state.trainable, revived.versions.publisher.load(1))
     assert revived.sweep()
     assert run.lineage()[-1] == (4, 1)
     assert len(run.trained()) == 16

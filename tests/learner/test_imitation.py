@@ -145,8 +145,10 @@ def test_the_learner_makes_praised_turns_likelier_again_and_trains_none_twice(ru
     turns = [metrics["train/turns"] for _, metrics in run.monitor.entries]
     assert (replayed, turns) == ([0.0, 2.0], [4.0, 6.0])
     assert run.log.counts().trained == 8
-    assert learner.progress.turns == 8
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(learner.state.trainable))
+    assert learner.versions.progress.turns == 8
+    assert all(
+        np.isfinite(leaf).all() for leaf in jax.tree.leaves(learner.versions.state.trainable)
+    )
 
 
 def test_it_needs_a_term_of_scores() -> None:

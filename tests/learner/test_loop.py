@@ -121,7 +121,7 @@ def test_the_oldest_ready_turn_waits_no_longer_than_max_wait(run: Run) -> None:
 
 def test_choices_to_be_compared_wait_for_one_another(run: Run) -> None:
     learner = run.learner()
-    learner.objective = replace(OBJECTIVE, baseline=Baseline.grpo)
+    learner.intake.objective = replace(OBJECTIVE, baseline=Baseline.grpo)
     run.record_many(4)
     first = run.log.turns()[0].turn
     late = replace(first, turn_id="late", choice=1)
@@ -153,10 +153,10 @@ def test_a_batch_of_a_content_user_is_settled_and_changes_nothing(run: Run) -> N
     learner = run.learner(rest_above=0.4)
     for n, score in enumerate((1.0, 1.0, 1.0, -0.2)):
         run.record(make_sample(f"well{n}"), score)
-    before = jax.tree.map(np.asarray, learner.state.trainable)
+    before = jax.tree.map(np.asarray, learner.versions.state.trainable)
     run.now += 1000
     assert not learner.sweep()
-    chex.assert_trees_all_equal(learner.state.trainable, before)
+    chex.assert_trees_all_equal(learner.versions.state.trainable, before)
     assert run.log.counts().dropped == {"content": 4}
     assert run.monitor.entries == [(0, {"train/reward_mean": 0.7, "train/rested": 1.0})]
     mixed = [make_sample(f"mixed{n}", vocab=VOCAB, seed=n) for n in range(4)]
@@ -274,7 +274,7 @@ def test_a_policy_learns_what_is_praised(run: Run) -> None:
     rng = np.random.default_rng(0)
     shares = []
     for step in range(8):
-        params = served_params(run.model, learner.state, LORA)
+        params = served_params(run.model, learner.versions.state, LORA)
         replies = draw(run.model, params, rng, prefix=f"{step}-", version=step)
         even = [float(np.mean(np.array(reply.response_ids) % 2 == 0)) for reply in replies]
         for reply, share in zip(replies, even, strict=True):
@@ -327,7 +327,9 @@ def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: Load
     assert built().version == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"checkpoints", "turns.db"}
     first = built()
-    first.checkpoints.save(first.state._replace(step=jnp.asarray(1)), first.progress)
+    first.versions.checkpoints.save(
+        first.versions.state._replace(step=jnp.asarray(1)), first.versions.progress
+    )
     for changes, named in (
         ({"lora": replace(LORA, alpha=8.0)}, r"alpha=32\.0, this run has alpha=8\.0"),
         ({"warmup_steps": 4}, "warmup_steps=0, this run has warmup_steps=above 0"),
@@ -356,7 +358,7 @@ def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
     asked = run.log.turns()[2].turn
     forget(run.log, now=run.now, scope=asked.scope, session_id=asked.session_id)
     assert len(built.reader.reactions.praised(asked.scope)) == 3
-    built._remember([])
+    built.memory.meet([])
     assert built.reader.reactions.praised(asked.scope) == []
 
 

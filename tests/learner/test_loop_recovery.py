@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from learner_runs import Dies, Run, finish
+from learner_runs import Run, die_at, finish
 
 from clawjax.learner.step import TrainStep
 from clawjax.models.load import LoadedModel
@@ -41,7 +41,7 @@ def test_each_turn_is_trained_exactly_once_wherever_it_crashes(
     run.record_many(12)
     first = run.learner()
     assert first.sweep()
-    setattr(first, part, Dies(getattr(first, part), method, when))
+    die_at(first, part, method, when)
     with pytest.raises(KeyboardInterrupt):
         first.sweep()
     second = run.learner()
@@ -53,7 +53,7 @@ def test_each_turn_is_trained_exactly_once_wherever_it_crashes(
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         np.testing.assert_array_equal(tensor, theirs[name], err_msg=name)
-    assert second.progress == undisturbed.learner().progress
+    assert second.versions.progress == undisturbed.learner().versions.progress
 
 
 def test_a_lost_checkpoint_continues_from_what_is_published(run: Run) -> None:
@@ -64,7 +64,11 @@ def test_a_lost_checkpoint_continues_from_what_is_published(run: Run) -> None:
         file.write_bytes(b"\0")
     revived = run.learner()
     assert revived.version == 1
-    jax.tree.map(np.testing.assert_array_equal, revived.state.trainable, revived.publisher.load(1))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        revived.versions.state.trainable,
+        revived.versions.publisher.load(1),
+    )
     assert revived.sweep()
     assert run.lineage() == [(1, 0), (2, 1)]
     assert set(run.trained().values()) == {1, 2}

@@ -66,8 +66,12 @@ class Pupil:
             text_of=model.tokenizer.decode,
         )
         self.learner: Learner = run.learner()
-        self.learner.reader.reactions = self.reactions
+        self.learner.reader.reactions = self.learner.memory.reactions = self.reactions
         self.learner.updater.practice = self.practice
+
+    @property
+    def trainable(self) -> Params:
+        return self.learner.versions.state.trainable
 
     def hears(self, count: int, scope: str = "local", said: str = "") -> None:
         """Praise of replies in the tokens they like, complaints about those in the others."""
@@ -92,7 +96,7 @@ class Pupil:
         asked = [
             GenerateRequest(str(n), tuple(range(5, 9 + n % 3)), REPLY, seed=n) for n in range(64)
         ]
-        drawn = self.sampler.draw(self.learner.state.trainable, asked)
+        drawn = self.sampler.draw(self.trainable, asked)
         return float(np.mean([self.is_liked[list(reply.token_ids)] for reply in drawn]))
 
 
@@ -157,7 +161,7 @@ def test_what_a_turn_is_answered_with_is_remembered(run: Run) -> None:
 def test_answers_are_the_policys_own(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(40)
-    state = pupil.learner.state
+    state = pupil.learner.versions.state
     found = pupil.rehearse(["local"], state.trainable, version=0, seed=1)
     [*scored] = Scorer(config()).score(run.train_step.policy(state), found.samples)
     for sample, one in zip(found.samples, scored, strict=True):
@@ -182,7 +186,7 @@ def test_an_answer_is_no_longer_than_what_is_learnt_from(run: Run) -> None:
     tastes = pupil.practice.tastes(["local"])
     pupil.reactions.forget({turn.turn_id for turn in turns})
     pupil.reactions.remember(ScoredTurn(turn, 1.0) for turn in turns)
-    found = pupil.practice.rehearse(tastes, pupil.learner.state.trainable, version=0, seed=1)
+    found = pupil.practice.rehearse(tastes, pupil.trainable, version=0, seed=1)
     assert found.mean_score is not None
     assert {len(s.prompt_ids) + len(s.response_ids) for s in found.samples} == {LENGTH}
 
@@ -200,7 +204,7 @@ def test_questions_that_a_shorter_context_has_no_room_for_are_not_asked_again(ru
         one._replace(turn=replace(one.turn, prompt_ids=prompt))
         for one, prompt in zip(known, asked, strict=True)
     )
-    trainable = pupil.learner.state.trainable
+    trainable = pupil.trainable
     found = pupil.practice.rehearse(tastes, trainable, version=0, seed=1)
     assert {len(s.prompt_ids) + len(s.response_ids) for s in found.samples} == {context}
     pupil.reactions.forget({one.turn.turn_id for n, one in enumerate(known) if n % 4 > 1})
@@ -234,7 +238,7 @@ def test_what_was_made_of_a_reply_is_forgotten_with_it(
 def test_of_the_answers_to_a_question_the_best_and_the_worst_are_learnt_from(run: Run) -> None:
     pupil = Pupil(run, replace(PRACTICE, kept=2))
     pupil.hears(40)
-    trainable = pupil.learner.state.trainable
+    trainable = pupil.trainable
     found = pupil.rehearse(["local"], trainable, version=0, seed=1)
     credits: dict[tuple[int, ...], list[float]] = {}
     for sample in found.samples:
@@ -260,7 +264,7 @@ def test_how_far_a_round_leads_is_said_by_its_reach_and_not_by_shrunken_predicti
 ) -> None:
     pupil = Pupil(run)
     pupil.hears(40)
-    found = pupil.rehearse(["local"], pupil.learner.state.trainable, version=0, seed=1)
+    found = pupil.rehearse(["local"], pupil.trainable, version=0, seed=1)
     credits = np.array([sample.credit[0] for sample in found.samples if sample.credit])
     assert np.sqrt(np.mean(credits**2)) == pytest.approx(1.0, abs=0.1)
 
@@ -268,7 +272,7 @@ def test_how_far_a_round_leads_is_said_by_its_reach_and_not_by_shrunken_predicti
 def test_who_said_too_little_or_one_thing_only_is_not_practised_for(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(7)
-    trainable = pupil.learner.state.trainable
+    trainable = pupil.trainable
     assert pupil.rehearse(["local"], trainable, version=0, seed=0).samples == ()
     pupil.hears(20, scope="other")
     assert pupil.rehearse(["nobody"], trainable, version=0, seed=0).mean_score is None
@@ -351,15 +355,15 @@ def test_practice_that_cannot_be_is_refused() -> None:
 def test_a_taste_is_followed_as_far_as_it_is_known(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(120)
-    known = pupil.rehearse(["local"], pupil.learner.state.trainable, version=0, seed=0)
+    known = pupil.rehearse(["local"], pupil.trainable, version=0, seed=0)
     assert 0.3 < (known.reach / PRACTICE.max_reply_kl) ** 0.5 * PRACTICE.rounds < 1.0
     sure = Pupil(run, replace(PRACTICE, full_foresight=0.01))
     sure.hears(120)
-    all_the_way = sure.rehearse(["local"], sure.learner.state.trainable, version=0, seed=0).reach
+    all_the_way = sure.rehearse(["local"], sure.trainable, version=0, seed=0).reach
     assert all_the_way == pytest.approx(PRACTICE.max_reply_kl / PRACTICE.rounds**2)
     pupil.hears(40, scope="other")
     both = ["local", "other"]
-    less = pupil.rehearse(both, pupil.learner.state.trainable, version=0, seed=0)
+    less = pupil.rehearse(both, pupil.trainable, version=0, seed=0)
     assert 0.0 < less.reach < known.reach
 
 

@@ -14,7 +14,7 @@ from clawjax.learner.admission import score_of
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.loop import Learner
 from clawjax.learner.reactions import MetTurn, Reactions, Told
-from clawjax.learner.recall import read_again, recalled
+from clawjax.learner.recall import Memory
 from clawjax.records import DropReason, Message, NextState, NextStateKind, Outcome, Sample, Verdict
 from clawjax.review.label import Label
 from clawjax.review.queue import ReviewQueue
@@ -26,9 +26,8 @@ def recalling(run: Run) -> None:
 
 
 def after_a_restart(run: Run) -> Reactions:
-    found = recalled(run.log, learner=config(), objective=run.objective, reward=RewardConfig())
     reactions = Reactions()
-    reactions.remember(found)
+    Memory(run.objective, RewardConfig(), run.log, reactions).recall(config())
     return reactions
 
 
@@ -38,9 +37,8 @@ def remembered(run: Run) -> dict[str, float]:
 
 def reads_again(run: Run, learner: Learner) -> Reactions:
     """What the running learner remembers at its next batch."""
-    reactions = learner.reader.reactions
-    read_again(reactions, ["local"], run.log, objective=run.objective, reward=RewardConfig())
-    return reactions
+    learner.memory._read_again(["local"])
+    return learner.memory.reactions
 
 
 def rate(run: Run, turn_id: str, score: float, words: str = "") -> None:
@@ -143,7 +141,7 @@ def test_a_turn_that_is_scored_only_after_training_becomes_an_example_in_its_pla
     run.record_many(3)
     run.record_many(1, first=3, score=None)
     run.record_many(1, first=4)
-    learner._remember([
+    learner.memory.meet([
         AdmittedTurn(judged.turn, score_of(judged, run.objective, RewardConfig()), ("hint",), 1.0)
         for judged in run.log.judged(limit=9)
     ])  # fmt: skip

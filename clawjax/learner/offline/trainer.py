@@ -70,11 +70,9 @@ class OfflineTrainer:
         return True
 
     def _take(self, number: int) -> None:
-        learner = self.learner
-        learner.follow()  # where the last version was refused, another answers
-        policy = Policy(
-            learner.train_step.policy(learner.state), learner.state.trainable, learner.held
-        )
+        learner, versions = self.learner, self.learner.versions
+        versions.follow()  # where the last version was refused, another answers
+        policy = Policy(versions.policy, versions.state.trainable, versions.held)
         drawn = self.source.batch(number, policy)
         if len(drawn.drafts) > MOST_REPLIES:
             msg = (

@@ -1,0 +1,112 @@
+"""Turns on their way from the log into a step, and the word of what became of them.
+
+Owns all that the learner says to the log. Invariants: a turn is claimed before it is trained on,
+and settled once what was learnt of it is durable; whatever is not to be trained on is dropped with
+its reason; what is still undecided is left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
+from clawjax.errors import ForgottenError
+from clawjax.learner.admission import Admit, Drop, admit
+from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.groups import whole_groups
+from clawjax.learner.seams import LearnerLog
+from clawjax.learner.shares import share_out
+from clawjax.learner.timing import is_due
+from clawjax.records import DropReason, Outcome
+
+__all__ = ["Intake"]
+
+logger = logging.getLogger(__name__)
+
+_SWEEP_TURNS = 1024
+"""Undecided turns looked at in one sweep; the oldest come first, none is forgotten."""
+
+
+@dataclass(slots=True)
+class Intake:
+    """Takes batches from the log."""
+
+    config: LearnerConfig
+    objective: ObjectiveConfig
+    reward: RewardConfig
+    log: LearnerLog
+    clock: Callable[[], float] = time.time
+
+    def recover(self, version: int) -> int:
+        """Settle what was trained into `version` and free what a crash left claimed beyond it.
+
+        Returns:
+            How many turns are free again.
+        """
+        return len(self.log.recover(version))
+
+    def next_batch(self, age: Callable[[int], int]) -> Sequence[AdmittedTurn]:
+        """Decide about what is new; the turns of a step, none where it is not time for one.
+
+        Args:
+            age: steps between a version and the policy now.
+        """
+        now = self.clock()
+        turns = share_out(self._whole_groups(self._ready(age, now), age), self.config)
+        arrived_at = self.log.last_arrival()
+        is_time = is_due(turns, now=now, arrived_at=arrived_at, config=self.config)
+        return turns if is_time else ()
+
+    def claim(self, version: int, turn_ids: Sequence[str]) -> bool:
+        """Take turns for a version; False where one was forgotten, which the next sweep sees."""
+        try:
+            self.log.claim(version, turn_ids)
+        except ForgottenError as error:
+            logger.info("no step after version %d: %s", version - 1, error)
+            return False
+        return True
+
+    def settle(self, version: int) -> None:
+        """The claimed turns are a part of what is durable now."""
+        self.log.settle(version, version)
+
+    def drop(self, turn_ids: Sequence[str], reason: DropReason) -> None:
+        """They will not be looked at again."""
+        if turn_ids:
+            now = self.clock()
+            self.log.append(*(Outcome(turn_id, now, drop_reason=reason) for turn_id in turn_ids))
+
+    def _ready(self, age: Callable[[int], int], now: float) -> list[AdmittedTurn]:
+        """What may be trained on; what may not is dropped, what is pending waits."""
+        ready: list[AdmittedTurn] = []
+        drops: list[Outcome] = []
+        for judged in self.log.judged(limit=_SWEEP_TURNS):
+            decision = admit(
+                judged,
+                age=age,
+                learner=self.config,
+                objective=self.objective,
+                reward=self.reward,
+                now=now,
+            )
+            match decision:
+                case Admit(admitted):
+                    ready.append(admitted)
+                case Drop(reason):
+                    drops.append(Outcome(judged.turn.turn_id, now, drop_reason=reason))
+        if drops:
+            self.log.append(*drops)
+        return ready
+
+    def _whole_groups(
+        self, ready: Sequence[AdmittedTurn], age: Callable[[int], int]
+    ) -> Sequence[AdmittedTurn]:
+        """Without turns whose reply is to be compared with others that are still to be judged."""
+        if not ready or not self.objective.compares_replies:
+            return ready
+        answers = list(dict.fromkeys(admitted.turn.response_id for admitted in ready))
+        undecided = self.log.undecided_choices(answers)
+        return whole_groups(ready, undecided, age=age, max_staleness=self.config.max_staleness)
