@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from clawjax.config import HINT_MODULES, RewardConfig, RunConfig
 from clawjax.config.checks import at_least
-from clawjax.errors import ConfigError
+from clawjax.errors import ConfigError, EvalError
 from clawjax.evals.judging.attacks import attacked, padded
 from clawjax.evals.judging.quality import Judged, measure
 from clawjax.evals.judging.turns import LabelledTurn, labelled_turns
@@ -79,6 +79,7 @@ def run_judge_suite(config: RunConfig) -> list[dict[str, Any]]:
 
     Raises:
         ConfigError: a module cannot be built, or none gives scores.
+        EvalError: a module broke down on every turn; the table is written all the same.
     """
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
@@ -86,11 +87,22 @@ def run_judge_suite(config: RunConfig) -> list[dict[str, Any]]:
     turns = suite_turns(options, seed=config.run.seed, limit=config.suite.limit)
     with unscored(paths), mirrored_scores(config, paths):
         rows = asyncio.run(judge_modules(config.reward, turns, env=os.environ))
-        finish(paths, [kappa for row in rows if (kappa := row["kappa"]["value"]) is not None])
         (paths.root / "judge.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
         (paths.root / "results.md").write_text(render(rows), encoding="utf-8")
-    sys.stdout.write(render(rows))
+        sys.stdout.write(render(rows))
+        _require_verdicts(rows)
+        finish(paths, [kappa for row in rows if (kappa := row["kappa"]["value"]) is not None])
     return rows
+
+
+def _require_verdicts(rows: Sequence[Mapping[str, Any]]) -> None:
+    for row in rows:
+        if row["asked"] and row["failed"] == row["asked"]:
+            msg = (
+                f"{row['module']} gave no verdict on any of {row['asked']} turns, so nothing of it "
+                f"was measured: {row['first_failure']}"
+            )
+            raise EvalError(msg)
 
 
 def suite_turns(
@@ -157,6 +169,7 @@ async def _asked(reward: Reward, turns: Sequence[LabelledTurn], config: RewardCo
         "module": reward.name,
         "asked": len(judged),
         "failed": sum(each.has_failed for each in judged),
+        "first_failure": next((e.verdict.explanation for e in judged if e.has_failed), None),
         **measure(judged),
         "position": position_bias([each.verdict for each in judged])._asdict()
         if reward.name == "constitution"

@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from clawjax.config import RunConfig, SuiteConfig
 from clawjax.errors import EvalError, UnavailableError
 from clawjax.evals.harness.protocols import Suite
-from clawjax.evals.harness.runner import Selection, run
+from clawjax.evals.harness.runner import Episode, Selection, run
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.reporting import read_prices, write_report
 from clawjax.evals.reporting.markdown import render_overview
@@ -78,18 +79,20 @@ async def _run(
     monitor = JsonlMonitor(paths.metrics, source="evaluation")
     running = RunningScore(monitor, forward)
     played: list[SuiteConfig] = []
+    reasons: list[str] = []
     summaries: list[dict[str, Any]] = []
     lacking: dict[str, UnavailableError] = {}
     try:
         async with open_agents(config, paths) as measured:
             for chosen in suites:
                 try:
-                    summary = await _one(config, chosen, measured, paths, running)
+                    summary, reason = await _one(config, chosen, measured, paths, running)
                 except UnavailableError as missing:
                     lacking[chosen.name] = missing
                     logger.warning("%s is not played: %s", chosen.name, missing)
                     continue
                 played.append(chosen)
+                reasons.append(reason)
                 summaries.append(summary)
                 monitor.log(_metrics(summary), step=measured.version)
     finally:
@@ -98,11 +101,12 @@ async def _run(
     overview = render_overview(summaries)
     (paths.root / "results.md").write_text(overview, encoding="utf-8")
     sys.stdout.write(overview)
-    for chosen, summary in zip(played, summaries, strict=True):
+    for chosen, summary, reason in zip(played, summaries, reasons, strict=True):
         if summary["error_share"] > chosen.max_error_share:
             msg = (
                 f"{summary['error_share']:.0%} of the episodes of {chosen.name} broke down, over "
-                f"suite.max_error_share={chosen.max_error_share}: see report.html in its folder"
+                f"suite.max_error_share={chosen.max_error_share}: {reason}; each is in "
+                f"{paths.root / chosen.name / 'report.html'}, and the same command plays them again"
             )
             raise EvalError(msg)
     return summaries
@@ -125,7 +129,8 @@ async def _one(
     measured: Measured,
     paths: RunPaths,
     running: RunningScore,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], str]:
+    """The suite's summary, and why most of its unscored episodes are."""
     limits = chosen.limits.given()
     suite = _within(limits, build_suite(chosen.name, chosen.options))
     store = EpisodeStore(paths.root / chosen.name)
@@ -147,7 +152,21 @@ async def _one(
             settings=settings,
             on_score=lambda score: running.add(score.value),
         )
-    return write_report(suite, episodes, store, prices=read_prices(settings["agent"]))
+    summary = write_report(suite, episodes, store, prices=read_prices(settings["agent"]))
+    return summary, _commonest_failure(episodes)
+
+
+def _commonest_failure(episodes: Sequence[Episode]) -> str:
+    """What most of those said that have no score; empty where all have one."""
+    told = Counter(
+        (each.score.error or each.score.explanation).partition("\n")[0]
+        for each in episodes
+        if each.score.value is None
+    )
+    if not told:
+        return ""
+    (reason, count), *others = told.most_common()
+    return reason if not others else f"{reason} ({count} of {told.total()})"
 
 
 def _settings(config: RunConfig, chosen: SuiteConfig, version: int | None) -> dict[str, Any]:

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from clawjax.config import RewardConfig, RulesConfig, RunConfig, SuiteConfig
-from clawjax.errors import ConfigError
+from clawjax.config import LlmJudgeConfig, RewardConfig, RulesConfig, RunConfig, SuiteConfig
+from clawjax.errors import ConfigError, EvalError
 from clawjax.runtime.judge_suite import (
     JudgeOptions,
     judge_modules,
@@ -59,3 +59,13 @@ async def test_what_fails_is_counted_and_a_rule_that_is_not_met_is_no_failure(mo
     monkeypatch.setattr("clawjax.rewards.rules.count_words", breaks)
     (row,) = await judge_modules(RewardConfig(["rules"], rules=rules), turns, env={})
     assert row["failed"] == row["asked"]
+
+
+def test_a_judge_that_is_away_is_not_measured(tmp_path):
+    config = configured(tmp_path, "llm_judge", attacks=1, padded=1, per_persona=1)
+    config.suite.limit = 3
+    config.reward.llm_judge = LlmJudgeConfig(base_url="http://127.0.0.1:9/v1", retries=0)
+    with pytest.raises(EvalError, match=r"llm_judge gave no verdict on any .*127\.0\.0\.1:9"):
+        run_judge_suite(config)
+    assert not (tmp_path / "score.json").exists()
+    assert json.loads((tmp_path / "judge.json").read_text())[0]["failed"] > 0

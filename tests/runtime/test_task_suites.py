@@ -248,10 +248,16 @@ def test_an_evaluation_that_fails_leaves_no_score_of_an_earlier_one(tmp_path):
     assert not (tmp_path / "score.json").exists()
 
 
-def test_an_endpoint_that_is_away_fails_the_run_and_counts_nothing(tmp_path):
+def test_an_endpoint_that_is_away_fails_the_run_and_counts_nothing(tmp_path, caplog):
     away = {"kind": "endpoint", "model": "m", "base_url": "http://127.0.0.1:9/v1", "retries": 0}
-    with pytest.raises(EvalError, match="100% of the episodes of tau broke down"):
+    with pytest.raises(EvalError, match="100% of the episodes of tau broke down") as refused:
         run_task_suites(config(tmp_path, **away), [chosen()])
+    reason = "agent_error: no reply from http://127.0.0.1:9/v1/: Connection error. (ConnectError: "
+    assert reason in str(refused.value)
+    assert f"{tmp_path}/tau/report.html" in str(refused.value)
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 2, "each episode, when it ends"
+    assert all(reason in line for line in told)
     assert not (tmp_path / "score.json").exists()
     report = json.loads((tmp_path / "tau" / "report.json").read_text())
     assert (report["scored"], report["success"]["value"]) == (0, None)

@@ -76,9 +76,9 @@ class EndpointAgent:
                 extra_headers=headers,
             )
         except openai.APIStatusError as error:
-            raise _failure(error) from error
+            raise _failure(error, str(self.client.base_url)) from error
         except openai.APIError as error:
-            raise AgentFailure(f"no reply from {self.client.base_url}: {error}") from error
+            raise AgentFailure(f"no reply from {self.client.base_url}: {_told(error)}") from error
         return _turn(completion, time.monotonic() - began)
 
 
@@ -176,12 +176,18 @@ def _turn(completion: ChatCompletion, latency_s: float) -> AgentTurn:
     )
 
 
-def _failure(error: openai.APIStatusError) -> ContextLimitReached | AgentFailure:
+def _told(error: openai.APIError) -> str:
+    """With what lies beneath: the client calls every broken connection a connection error."""
+    cause = error.__cause__
+    return str(error) if cause is None else f"{error} ({type(cause).__name__}: {cause})"
+
+
+def _failure(error: openai.APIStatusError, url: str) -> ContextLimitReached | AgentFailure:
     told = f"{error.code or ''} {error.type or ''} {error.message}".lower()
     is_refused = error.status_code in (400, 413, 422)
     if _FULL in told or (is_refused and any(sign in told for sign in _TOO_LONG)):
         return ContextLimitReached(error.message)
-    return AgentFailure(f"status {error.status_code}: {error.message}")
+    return AgentFailure(f"status {error.status_code} from {url}: {error.message}")
 
 
 def _ascii(episode_id: str) -> str:

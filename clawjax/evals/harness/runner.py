@@ -253,11 +253,20 @@ async def _play_all(
             made = await score(suite, task, trajectory)
             store.keep_score(trajectory, made, suite.version)
             told.add(task, trial, made)
-            logger.info("%s %d: %s", task.task_id, trial, trajectory.outcome)
+            _tell(trajectory)
 
     async with asyncio.TaskGroup() as group:
         for task, trial, attempt in missing:
             group.create_task(one(task, trial, attempt))
+
+
+def _tell(trajectory: Trajectory) -> None:
+    """How an episode ended; at once and aloud where that was nobody's doing."""
+    ended = f"{trajectory.suite} {trajectory.task_id} {trajectory.trial}: {trajectory.outcome}"
+    if trajectory.outcome in UNSCORED:
+        logger.warning("%s: %s", ended, trajectory.detail.partition("\n")[0])
+    else:
+        logger.info("%s", ended)
 
 
 async def _collect(

@@ -114,8 +114,15 @@ async def test_a_full_context_is_told_from_a_failing_server(status, code, failur
 
 
 async def test_nobody_there_is_the_agents_failure():
-    with pytest.raises(AgentFailure, match="no reply from"):
+    told = r"no reply from http://127\.0\.0\.1:9/v1/: .*\(ConnectError: All connection attempts"
+    with pytest.raises(AgentFailure, match=told):
         await act(ScriptedEndpoint(solve, port=9))
+
+
+async def test_an_endpoint_that_refuses_is_named():
+    async with ScriptedEndpoint(solve, failures=[404]).serving() as endpoint:
+        with pytest.raises(AgentFailure, match=f"status 404 from {endpoint.base_url}/: "):
+            await act(endpoint)
 
 
 def at_most(wall_s):
