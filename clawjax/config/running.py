@@ -124,8 +124,13 @@ class RunSection:
     max_restart_wait_s: float = 30.0
     """The first start anew is at once; after that the pause doubles from 1 s up to this."""
 
+    profile_steps: list[int] = field(default_factory=list)
+    """Steps of the learner that JAX's profiler traces, into `profile/` of the run's folder."""
+
     def __post_init__(self) -> None:
-        """Reject a number of restarts that is none."""
+        """Reject a number of restarts that is none, and steps that never come."""
+        for step in self.profile_steps:
+            at_least("run.profile_steps", step, 1)
         at_least("run.max_restarts", self.max_restarts, 0)
         at_least("run.max_restart_wait_s", self.max_restart_wait_s, 0.0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from clawjax.learner.credit import build_credit
 from clawjax.learner.intake import Intake
 from clawjax.learner.loop import Learner
 from clawjax.learner.practice import Practice
+from clawjax.learner.profiling import Profiler
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import Reactions
 from clawjax.learner.recall import Memory
@@ -60,6 +61,7 @@ def build_learner(
     gateway: GatewayConfig,
     origin: Callable[[], Params | None] = lambda: None,
     clock: Callable[[], float] = time.time,
+    profile_steps: Collection[int] = (),
 ) -> Learner:
     """Put a learner together and resume it.
 
@@ -71,13 +73,14 @@ def build_learner(
         log: where turns come from.
         store: where versions go.
         monitor: where metrics go.
-        run_dir: holds checkpoints and failed batches.
+        run_dir: holds checkpoints, failed batches and traces.
         seed: of the adapter's first weights.
         fixed_text: what `learner.drift.max_nll_increase` is measured on.
         engine: the shapes that practice draws replies with.
         gateway: how the model is served: the teacher is told of tools in the same way.
         origin: the weights that training begins with; None for those of the base model.
         clock: Unix seconds.
+        profile_steps: steps that JAX's profiler traces.
 
     Raises:
         ConfigError: the objective does not fit the model.
@@ -123,6 +126,7 @@ def build_learner(
             train_step.init(seed),
         ),
         monitor=monitor,
+        profiler=Profiler(run_dir / "profile", frozenset(profile_steps)),
     )
     built.start()
     return built

@@ -19,6 +19,7 @@ from clawjax.learner.contentment import content_users, mean_score
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.effective import with_practice
 from clawjax.learner.intake import Intake
+from clawjax.learner.profiling import Profiler
 from clawjax.learner.recall import Memory
 from clawjax.learner.seams import Stop
 from clawjax.learner.shares import largest_key_share
@@ -48,6 +49,7 @@ class Learner:
     updater: Updater
     versions: Versions
     monitor: Monitor
+    profiler: Profiler
 
     @property
     def version(self) -> int:
@@ -102,13 +104,14 @@ class Learner:
         if not turns:
             return
         versions = self.versions
-        signals = self.reader.read(turns, versions.state, versions.progress.credit)
-        self.intake.drop(signals.without, DropReason.NO_SIGNAL)
-        if not self._claim(signals):
-            return
-        state, metrics, drift, practised = self.updater.update(
-            versions.state, signals, turns, tastes, held=versions.held, age=versions.age
-        )
+        with self.profiler.step(self.version + 1):
+            signals = self.reader.read(turns, versions.state, versions.progress.credit)
+            self.intake.drop(signals.without, DropReason.NO_SIGNAL)
+            if not self._claim(signals):
+                return
+            state, metrics, drift, practised = self.updater.update(
+                versions.state, signals, turns, tastes, held=versions.held, age=versions.age
+            )
         progress = Progress(
             credit=signals.credit_state,
             turns=versions.progress.turns + len(signals.samples),

@@ -150,6 +150,7 @@ def _build(
             engine=config.engine,
             gateway=config.gateway,
             clock=led_call(time.time, "clock"),
+            profile_steps=config.run.profile_steps,
         )
     except LearnerError as error:
         raise ConfigError(str(error)) from error

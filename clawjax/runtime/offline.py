@@ -330,6 +330,7 @@ def _learner(
             engine=config.engine,
             gateway=config.gateway,
             origin=partial(_origin, config, model),
+            profile_steps=config.run.profile_steps,
         )
     except LearnerError as error:
         raise ConfigError(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit
 from clawjax.learner.intake import Intake
 from clawjax.learner.loop import Learner
+from clawjax.learner.profiling import Profiler
 from clawjax.learner.publish import Publisher
 from clawjax.learner.reactions import Reactions
 from clawjax.learner.recall import Memory
@@ -66,7 +68,7 @@ class Run:
         self.monitor = RecordingMonitor()
         self.now = 1000.0
 
-    def learner(self, **changes: Any) -> Learner:
+    def learner(self, *, profile_steps: Collection[int] = (), **changes: Any) -> Learner:
         """A process start, without the process."""
         settings, reactions = config(**changes), Reactions()
         learner = Learner(
@@ -90,6 +92,7 @@ class Run:
                 self.train_step.init(0),
             ),
             monitor=self.monitor,
+            profiler=Profiler(self.folder / "profile", profile_steps),
         )
         learner.start()
         return learner

@@ -68,6 +68,19 @@ def test_each_step_says_in_the_log_and_to_the_monitor_what_it_minimised(
     assert f"{formula}; L_rl 4 turns" in caplog.text
 
 
+def test_only_the_steps_that_were_named_are_traced(run: Run) -> None:
+    run.record_many(8)
+    learner = run.learner(profile_steps=[2])
+    assert learner.sweep()
+    assert not (run.folder / "profile").exists()
+    assert learner.sweep()
+    assert [path.name for path in (run.folder / "profile").iterdir()] == ["step_000002"]
+    (trace,) = (run.folder / "profile" / "step_000002" / "process_0").rglob("*.xplane.pb")
+    content = trace.read_bytes()
+    assert b"step_num" in content, "the step is marked for tools that look at steps"
+    assert b"/host:CPU" in content
+
+
 def test_a_term_without_turns_is_called_inactive_in_that_step(run: Run) -> None:
     run.record_many(4)
     run.objective = ObjectiveConfig(name="combined", w_opd=1.0, kl_coef=0.0)
