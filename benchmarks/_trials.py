@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.config import EpisodesConfig, RunConfig
+from clawjax.config.own import drop_unused
 from clawjax.errors import ConfigError
 from clawjax.files import lock
 from clawjax.runtime.paths import write_json
@@ -107,6 +108,7 @@ def settings_of(config: RunConfig, *, without: Sequence[str] = ()) -> dict[str, 
         without: further groups that decide nothing there, e.g. `LEARNING`.
     """
     found = dataclasses.asdict(config)
+    drop_unused(found)
     for group in ("run", "log", "monitor", "agent", "synthesis", *without):
         del found[group]
     del found["engine"]["compilation_cache"]

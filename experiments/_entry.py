@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clawjax.config import RunConfig, hydra_schema
+from clawjax.config.own import refuse_secret_options
 from clawjax.config.secrets import find_secret
 from clawjax.errors import ClawError, ConfigError
 
@@ -29,7 +30,7 @@ def register_schema() -> None:
 
 
 def refuse_secrets(values: object) -> None:
-    """Refuse passwords and keys in URLs, wherever they were written.
+    """Refuse passwords and keys, in URLs and as options of one's own, wherever they were written.
 
     Raises:
         ConfigError: there is one; the message says where, not what.
@@ -42,6 +43,7 @@ def refuse_secrets(values: object) -> None:
             "service leave it out and set the environment variable that its api_key_env names"
         )
         raise ConfigError(msg)
+    refuse_secret_options(values)
 
 
 class RefuseSecrets(Callback):

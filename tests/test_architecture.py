@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clawjax"
 FOUNDATION = {
-    *("config", "errors", "files", "json_schema", "openai_form", "prose", "protocols", "records"),
-    *("tasks", "texts", "verdicts"),
+    *("config", "errors", "files", "json_schema", "openai_form", "own", "prose", "protocols"),
+    *("records", "tasks", "texts", "verdicts"),
 }
 STORAGE = {"data", "engine", "keys", "linking", "models", "log", "metrics", "weights", "rendering"}
 MIDDLE = FOUNDATION | STORAGE | {"review"}

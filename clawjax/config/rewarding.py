@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from clawjax.config.checks import at_least, at_least_or_null, finite, require, within
 from clawjax.config.judging import (
@@ -12,6 +13,7 @@ from clawjax.config.judging import (
     RewardModelConfig,
     ToolOutcomeConfig,
 )
+from clawjax.config.own import read_own
 from clawjax.config.reviewing import HUMAN, PROCESS, HumanConfig, ProcessConfig
 from clawjax.config.secrets import service_url
 
@@ -119,8 +121,8 @@ class RewardConfig:
 
     modules: list[str] = field(default_factory=lambda: ["next_state", "feedback", "quote"])
     """Names (rules, next_state, llm_judge, feedback, tool_outcome, constitution, reward_model,
-    composite; quote and hindsight for hints; process for steps; human for people) or import paths
-    `package.module:factory`."""
+    composite; quote and hindsight for hints; process for steps; human for people), names in `own`,
+    or import paths `package.module:factory`."""
     weights: dict[str, float] = field(default_factory=dict)
     """Weight per module where several score a turn; 1 where absent."""
     max_concurrency: int = 4
@@ -141,6 +143,9 @@ class RewardConfig:
     hack_watch: HackWatchConfig = field(default_factory=HackWatchConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     human: HumanConfig = field(default_factory=HumanConfig)
+    own: dict[str, Any] = field(default_factory=dict)
+    """Modules of one's own by their names, an `OwnConfig` each, whose factory is called with this
+    configuration and its options."""
 
     def __post_init__(self) -> None:
         """Nothing to learn from is a mistake."""
@@ -155,6 +160,7 @@ class RewardConfig:
             f"reward.modules and reward.composite.parts both name {', '.join(doubled)}, which "
             "would count twice: name it in one of them",
         )
+        self._check_own()
         for name, weight in self.weights.items():
             at_least(f"reward.weights.{name}", weight, 0.0)
             finite(f"reward.weights.{name}", weight)
@@ -169,6 +175,21 @@ class RewardConfig:
             "turns their verdicts instead of being waited for; lower the first or raise the second",
         )
 
+    def _check_own(self) -> None:
+        self.own = {
+            name: read_own(written, f"reward.own.{name}") for name, written in self.own.items()
+        }
+        for name in self.own:
+            require(
+                name in (*self.modules, *self._parts),
+                f"reward.own.{name} judges nothing: add {name} to reward.modules, or to "
+                "reward.composite.parts where composite is among them, or leave it out",
+            )
+
+    def _is_own(self, name: str) -> bool:
+        """Whether a module is somebody's own, who knows what it gives."""
+        return ":" in name or name in self.own
+
     @property
     def _parts(self) -> list[str]:
         return self.composite.parts if "composite" in self.modules else []
@@ -178,7 +199,7 @@ class RewardConfig:
         """Whether a module is known to give hints, or is somebody's own."""
         return any(
             name in (*HINT_MODULES, HUMAN)
-            or ":" in name
+            or self._is_own(name)
             or (name == "constitution" and self.constitution.gives_hints)
             for name in (*self.modules, *self._parts)
         )
@@ -191,12 +212,14 @@ class RewardConfig:
     @property
     def reads_ratings(self) -> bool:
         """Whether a module takes the numbers of explicit feedback, or is somebody's own."""
-        return any(name == "feedback" or ":" in name for name in (*self.modules, *self._parts))
+        return any(
+            name == "feedback" or self._is_own(name) for name in (*self.modules, *self._parts)
+        )
 
     @property
     def may_label_steps(self) -> bool:
         """Whether a module labels turns as steps, or is somebody's own."""
-        return any(name == PROCESS or ":" in name for name in (*self.modules, *self._parts))
+        return any(name == PROCESS or self._is_own(name) for name in (*self.modules, *self._parts))
 
     @property
     def asks_people(self) -> bool:

@@ -212,9 +212,10 @@ class RunConfig:
 
 
 def hydra_schema() -> DictConfig:
-    """`RunConfig` as Hydra checks keys against it; a suite checks its own options."""
+    """`RunConfig` as Hydra checks keys against it; who has options of its own checks them."""
     schema = copy.deepcopy(_schema())
-    OmegaConf.set_struct(schema.suite.options, False)
+    for free in (schema.suite.options, schema.reward.own):
+        OmegaConf.set_struct(free, False)
     return schema
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from clawjax.config.checks import require
 
-__all__ = ["bearer", "find_secret", "read_key", "service_url"]
+__all__ = ["bearer", "find_secret", "find_secret_option", "read_key", "service_url"]
 
 # Of HTTP no user either, as a key stands there too; databases have users, and passwords with a `/`.
 _SECRET = re.compile(
     r"https?://[^/?#\s]*@"
     r"|(?<![a-z0-9+.-])(?!https?:)[a-z][a-z0-9+.-]*://[^:/@\s]*:[^@\s]+@"
     r"|[a-z][a-z0-9+.-]*://\S*[?&]\w*password=",
+    re.IGNORECASE,
+)
+_SECRET_NAME = re.compile(
+    r"(?:.*_)?(?:api_?key|(?:access|private|secret)_key|(?:access|api|auth|bearer)_token"
+    r"|secret|password|passwd)|key|token",
     re.IGNORECASE,
 )
 
@@ -26,15 +31,37 @@ def find_secret(value: object, key: str = "") -> str | None:
         value: a configuration, or a part of one, as plain mappings, lists and texts.
         key: of that part.
     """
+    return next((name for name, text in _texts(value, key) if _SECRET.search(text)), None)
+
+
+def find_secret_option(value: object, key: str = "") -> str | None:
+    """The key, with dots, of the first option with a text that is called like a secret.
+
+    What one's own modules and suites take as options is theirs to say: only names can tell.
+
+    Args:
+        value: a configuration, or a part of one, as plain mappings, lists and texts.
+        key: of that part.
+    """
+    for name, text in _texts(value, key):
+        *parents, last = name.split(".")
+        if text and "options" in parents and _SECRET_NAME.fullmatch(last):
+            return name
+    return None
+
+
+def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
+    """Every text below `key`, with its own key."""
     if isinstance(value, str):
-        return key if _SECRET.search(value) else None
-    parts: list[tuple[object, object]] = []
+        yield key, value
+        return
+    parts: Iterable[tuple[object, object]] = ()
     if isinstance(value, Mapping):
-        parts = list(value.items())
+        parts = value.items()
     elif isinstance(value, Sequence):
-        parts = list(enumerate(value))
-    found = (find_secret(part, f"{key}.{name}".lstrip(".")) for name, part in parts)
-    return next((one for one in found if one is not None), None)
+        parts = enumerate(value)
+    for name, part in parts:
+        yield from _texts(part, f"{key}.{name}".lstrip("."))
 
 
 def read_key(variable: str, env: Mapping[str, str] | None = None) -> str | None:

@@ -8,13 +8,13 @@ rule that fails logs nothing. Rules look at texts of any length, so every patter
 from __future__ import annotations
 
 import json
-import pkgutil
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
 from clawjax.errors import ConfigError, LogError
+from clawjax.own import find
 from clawjax.records import Message, NextState, SamplingParams, ToolCall, Turn
 
 __all__ = ["RULES", "Redactor", "Rule"]
@@ -217,14 +217,13 @@ class Redactor:
 
 
 def _find(name: str) -> Rule:
-    try:
-        found = pkgutil.resolve_name(name)
-    except (ValueError, ImportError, AttributeError) as error:
+    if ":" not in name:
         msg = (
-            f"gateway.redact={name!r} is unknown ({error}): use {', '.join(RULES)}, or "
+            f"gateway.redact={name!r} is unknown: use {', '.join(RULES)}, or "
             "package.module:function"
         )
-        raise ConfigError(msg) from error
+        raise ConfigError(msg)
+    found = find(name, "gateway.redact")
     if not callable(found):
         msg = f"gateway.redact={name!r} is no function: name one that takes and returns a text"
         raise ConfigError(msg)

@@ -188,6 +188,7 @@ def _words(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardCon
     return [
         *(_score_words(objective, reward) if objective.uses_scores else ()),
         *(_hint_words(objective.opd) if objective.uses_teacher else ()),
+        *(f"{name}: {own}" for name, own in reward.own.items()),
         *(_ratio_words(objective) if _has_advantages(objective) else ()),
         *_kl_words(objective),
         *_practice_words(objective.practice),

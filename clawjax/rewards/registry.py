@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from clawjax.config import RewardConfig
 from clawjax.errors import ConfigError
+from clawjax.own import lacking, made
 from clawjax.protocols import Reward
 from clawjax.review.calibration import Calibration
 from clawjax.review.calibration_file import read_calibrations
@@ -36,7 +35,9 @@ NAMES = (
     "process",
     "human",
 )
-"""Modules that come with clawjax; anything else is `package.module:factory`."""
+"""Modules that come with clawjax; anything else is one of `reward.own`, or
+`package.module:factory`."""
+_OPTIONS = "reward.own.NAME.options"
 
 
 def build_rewards(
@@ -48,15 +49,18 @@ def build_rewards(
     """Build the configured modules, in order; models are loaded and endpoints asked only later.
 
     Args:
-        config: a factory of one's own is called with it, as `factory(config)`.
+        config: a factory of one's own is called with it, as `factory(config, **options)`.
         env: where judges find their API keys.
         earlier: whose reactions (`Turn.scope`) were taken for what before, in order.
 
     Raises:
-        ConfigError: an unknown or doubled module, a factory that does not import or does not
-            return a `Reward`, a module that cannot run as configured, or a calibration file that
-            cannot be read or is of other modules.
+        ConfigError: an unknown or doubled module, a factory that does not import, does not have
+            the options that it is given or does not return a `Reward`, a module that cannot run as
+            configured, or a calibration file that cannot be read or is of other modules.
     """
+    if taken := sorted(set(config.own) & set(NAMES)):
+        msg = f"reward.own.{taken[0]} is called like a module of clawjax: choose another name"
+        raise ConfigError(msg)
     builder = _Builder(config, env, earlier)
     rewards = tuple(builder.build(name) for name in config.modules)
     builder.require_calibrated()
@@ -179,53 +183,51 @@ class _Builder:
 
                 chosen = self._config.composite
                 return CompositeReward(chosen, [self.build(part) for part in chosen.parts])
+            case _ if name in self._config.own:
+                return self._own(name)
             case _:
-                return _custom(name, self._config)
+                return self._by_path(name)
+
+    def _own(self, name: str) -> Reward:
+        """A module of `reward.own`, which has to be called as it is there."""
+        own, setting = self._config.own[name], f"reward.own.{name}"
+        reward = self._made(own.path, own.options, f"{setting}.path", f"{setting}.options")
+        if reward.name != name:
+            msg = (
+                f"{setting}.path={own.path} made a module that is called {reward.name!r}, and its "
+                f"verdicts are kept by that name: write reward.own.{reward.name}, or have the "
+                f"module's `name` be {name!r}"
+            )
+            raise ConfigError(msg)
+        return reward
+
+    def _by_path(self, path: str) -> Reward:
+        """A module by the import path of its factory, without options."""
+        if ":" not in path:
+            known = (*NAMES, *self._config.own)
+            msg = (
+                f"reward.modules names {path!r}, which is unknown: use {', '.join(known)}, or an "
+                "import path package.module:factory, or give it a path: reward.own."
+                f"{path}.path=package.module:factory"
+            )
+            raise ConfigError(msg)
+        return self._made(path, {}, "reward.modules", _OPTIONS)
+
+    def _made(self, path: str, options: Mapping[str, Any], setting: str, key: str) -> Reward:
+        """Call a factory of one's own and check what it returns."""
+        given = {"config": self._config}
+        reward = made(path, given, options, setting=setting, key=key)
+        if problems := _not_a_reward(reward):
+            told = f"{setting}={path} made a {type(reward).__name__} that {', '.join(problems)}"
+            msg = f"{told}: it has to be a clawjax.protocols.Reward"
+            raise ConfigError(msg)
+        return cast("Reward", reward)
 
 
-def _custom(path: str, config: RewardConfig) -> Reward:
-    """Call a factory of one's own and check what it returns."""
-    factory = _import(path)
-    try:
-        reward = factory(config)
-    except ConfigError:
-        raise
-    except Exception as error:
-        msg = f"reward module {path!r}: the factory raised {type(error).__name__}: {error}"
-        raise ConfigError(msg) from error
-    if problem := _not_a_reward(reward):
-        msg = f"reward module {path!r} returned a {type(reward).__name__} that {problem}"
-        raise ConfigError(msg)
-    return cast("Reward", reward)
-
-
-def _import(path: str) -> Callable[[RewardConfig], object]:
-    module_name, colon, attribute = path.partition(":")
-    if not (module_name and colon and attribute):
-        msg = (
-            f"reward.modules names {path!r}, which is unknown: use {', '.join(NAMES)}, "
-            "or an import path package.module:factory"
-        )
-        raise ConfigError(msg)
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = f"reward module {path!r} cannot be imported: {error}"
-        raise ConfigError(msg) from error
-    if not callable(factory):
-        msg = f"reward module {path!r} is a {type(factory).__name__}: name a factory(config)"
-        raise ConfigError(msg)
-    return factory
-
-
-def _not_a_reward(candidate: object) -> str | None:
+def _not_a_reward(candidate: object) -> list[str]:
     """What `candidate` lacks of the `Reward` protocol."""
+    problems = lacking(candidate, Reward)
     name = getattr(candidate, "name", None)
-    if not (isinstance(name, str) and name):
-        return "has no name: give it a non-empty string attribute `name`"
-    if not callable(getattr(candidate, "applies", None)):
-        return "has no method applies(turn, next_state)"
-    for method in ("judge", "aclose"):
-        if not inspect.iscoroutinefunction(getattr(candidate, method, None)):
-            return f"has no async method {method}"
-    return None
+    if name is not None and not (isinstance(name, str) and name):
+        problems.append(f"is called {name!r}, which is no text to keep verdicts by")
+    return problems

@@ -96,7 +96,7 @@ def _chosen(
         if _is_of(key, deciding) and not _is_of(key, free)
     }
     chosen["model"] = open_source(config.model, seed=config.run.seed).base_id()
-    return json.loads(json.dumps(chosen))
+    return json.loads(json.dumps(chosen, default=dataclasses.asdict))
 
 
 def _flat(config: Any, of: str = "") -> Iterator[tuple[str, Any]]:

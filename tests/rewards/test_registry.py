@@ -52,6 +52,59 @@ def test_ones_own_module_gets_the_configuration(own):
     assert seen == [config]
 
 
+def test_ones_own_module_gets_its_options_and_goes_by_its_name(own):
+    own.factory = lambda config, *, name, score: FakeReward(lambda _: score, name)
+    config = RewardConfig(
+        modules=["mine", "composite"],
+        weights={"mine": 2.0},
+        composite=CompositeConfig(parts=["other"], gates={"other": 0.0}),
+        own={
+            name: {"path": "own_rewards:factory", "options": {"name": name, "score": 1.0}}
+            for name in ("mine", "other")
+        },
+    )
+    assert [reward.name for reward in build_rewards(config, env={})] == ["mine", "composite"]
+    for gives in ("may_give_hints", "may_give_scores", "reads_ratings", "may_label_steps"):
+        assert getattr(config, gives), "who knows what somebody's own module gives"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("polite", {}, "made a module that is called 'mine', .* write reward.own.mine"),
+        ("rules", {}, "reward.own.rules is called like a module of clawjax"),
+        ("mine", {"scre": 1}, r"own\.mine\.options\.scre is unknown: .*did you mean score"),
+        (
+            "mine",
+            {"score": "x"},
+            r"own\.mine\.path=own_rewards:factory: .*ValueError: could",
+        ),
+    ],
+)
+def test_a_module_that_is_not_what_it_is_called_or_given_is_refused(own, name, options, says):
+    def factory(config: RewardConfig, *, score: float = 1.0) -> FakeReward:
+        value = float(score)
+        return FakeReward(lambda _: value, "mine")
+
+    own.factory = factory
+    mine = {"path": "own_rewards:factory", "options": options}
+    with pytest.raises(ConfigError, match=says):
+        build_rewards(RewardConfig(modules=[name], own={name: mine}), env={})
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"mine": {"path": "a:b"}}, "reward.own.mine judges nothing: add mine to reward.modules"),
+        ({"mine": {"options": {}}}, "reward.own.mine.path='' is no import path"),
+        ({"mine": {"path": "a:b", "option": {}}}, "mine.option is unknown: did you mean options?"),
+    ],
+)
+def test_a_module_of_ones_own_that_cannot_be_meant_is_refused(own, says):
+    with pytest.raises(ConfigError, match=says):
+        RewardConfig(own=own)
+
+
 class Nameless:
     def applies(self, turn: Turn, next_state: NextState) -> bool:
         return True
@@ -81,12 +134,16 @@ def fail(_: RewardConfig) -> None:
 @pytest.mark.parametrize(
     ("factory", "says"),
     [
-        (lambda _: Nameless(), "a Nameless that has no name"),
+        (lambda _: Nameless(), "a Nameless that has no attribute name"),
+        (lambda _: FakeReward(lambda _: 1.0, ""), "is called '', which is no text"),
         (lambda _: Synchronous(), "a Synchronous that has no async method judge"),
         (lambda _: Unapplied(), "has no method applies"),
-        (lambda _: None, "a NoneType that has no name"),
-        (fail, "the factory raised RuntimeError: no GPU"),
-        (3, "is a int: name a factory"),
+        (lambda _: None, "a NoneType that has no attribute name"),
+        (lambda _: Nameless, "that has no attribute name, has no method applies"),
+        (fail, "raised RuntimeError: no GPU"),
+        (lambda: None, "takes 0 positional arguments, but is called as factory.config."),
+        (lambda _, path: None, "reward.own.NAME.options.path is missing"),
+        (3, r"is a int: name a function or class factory\(config\)"),
     ],
 )
 def test_what_is_no_reward_is_refused_with_what_it_lacks(own, factory, says):
@@ -101,7 +158,7 @@ def test_what_is_no_reward_is_refused_with_what_it_lacks(own, factory, says):
         (["nextstate"], "'nextstate', which is unknown: use rules, next_state, .*package.module"),
         (["no_such_package_x:factory"], "cannot be imported: No module named"),
         (["json:no_such_name"], "cannot be imported: module 'json' has no attribute"),
-        ([":x"], "unknown"),
+        ([":x"], "is no import path"),
         (["rules"], "no rule is switched on"),
         (["feedback", "feedback"], "feedback more than once"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -12,7 +13,15 @@ from typing import Any
 
 import pytest
 
-from clawjax.config import GatewayConfig, ModelConfig, RunConfig, RunSection, SuiteConfig
+from clawjax.config import (
+    GatewayConfig,
+    ModelConfig,
+    RewardConfig,
+    RunConfig,
+    RunSection,
+    SuiteConfig,
+)
+from clawjax.config.own import drop_unused
 from clawjax.envs import persona as personas
 from clawjax.errors import ConfigError
 from clawjax.evals.personal_summary import trial_rows
@@ -177,6 +186,20 @@ def test_a_trial_is_known_by_what_decides_it(
     with pytest.raises(ConfigError, match="other settings") if is_other else nullcontext():
         personal_suite.run_suite({"base": config})
     assert len(measured) == 1
+
+
+def test_places_for_what_is_ones_own_decide_nothing_while_they_are_empty() -> None:
+    trial = personal_suite.Trial("formal", "binary_rl", 0)
+    config = RunConfig(run=RunSection(name="x", dir="x"))
+    settings = dataclasses.asdict(config)
+    drop_unused(settings)
+    assert "own" not in settings["reward"], "trials from before there was such a place count"
+    digests = {personal_suite._digest(config, trial)}
+    for options in ({}, {"words": ["thanks"]}):
+        own = {"polite": {"path": "judges:Polite", "options": options}}
+        config.reward = RewardConfig(modules=["polite"], own=own)
+        digests.add(personal_suite._digest(config, trial))
+    assert len(digests) == 3
 
 
 def test_personas_whose_trials_would_share_a_name_are_refused() -> None:

@@ -105,6 +105,18 @@ def test_a_run_may_go_further_or_elsewhere(config, paths, group, values):
     hold_settings(changed(config, group, **values), paths)
 
 
+def test_options_of_ones_own_modules_are_held(config, paths):
+    def options(**given):
+        own = {"polite": {"path": "judges:Polite", "options": given}}
+        return changed(config, "reward", modules=["polite"], own=own)
+
+    hold_settings(options(words=["thanks"]), paths)
+    measure(paths)
+    hold_settings(options(words=["thanks"]), paths)
+    with pytest.raises(ConfigError, match=r"reward\.own=.*thanks.* there, .*great.* now"):
+        hold_settings(options(words=["great"]), paths)
+
+
 def test_a_models_files_may_be_moved_but_it_stays_the_same(config, paths, tmp_path):
     moved = shutil.copytree(MODELS / "qwen2", tmp_path / "moved")
     hold_settings(changed(config, "model", path=str(MODELS / "qwen2")), paths)
