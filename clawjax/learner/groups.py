@@ -1,15 +1,16 @@
 """Replies that are compared with one another are trained on together.
 
-Pure. Invariant: nothing waits until it cannot be trained on any more.
+Pure. Invariants: nothing waits until it cannot be trained on any more; a group is never divided
+over batches, in which each part would be compared with the rest of itself alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.credit.base import AdmittedTurn, prompt_group
 
-__all__ = ["whole_groups"]
+__all__ = ["undivided", "whole_groups"]
 
 
 def whole_groups(
@@ -36,3 +37,14 @@ def whole_groups(
         if admitted.turn.response_id not in incomplete
         or max(age(run.version) for run in admitted.turn.token_versions) >= max_staleness
     ]
+
+
+def undivided(
+    batch: Sequence[AdmittedTurn], ready: Sequence[AdmittedTurn]
+) -> Sequence[AdmittedTurn]:
+    """The turns of a batch and the rest of the groups that it has begun, in the order of `ready`.
+
+    A batch grows by less than a group for each place where a bound has cut it.
+    """
+    begun = {prompt_group(admitted) for admitted in batch}
+    return [admitted for admitted in ready if prompt_group(admitted) in begun]

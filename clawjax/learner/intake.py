@@ -16,7 +16,7 @@ from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.errors import ForgottenError
 from clawjax.learner.admission import Admit, Drop, admit
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.groups import whole_groups
+from clawjax.learner.groups import undivided, whole_groups
 from clawjax.learner.seams import LearnerLog
 from clawjax.learner.shares import share_out
 from clawjax.learner.timing import is_due
@@ -55,7 +55,10 @@ class Intake:
             age: steps between a version and the policy now.
         """
         now = self.clock()
-        turns = share_out(self._whole_groups(self._ready(age, now), age), self.config)
+        ready = self._whole_groups(self._ready(age, now), age)
+        turns = share_out(ready, self.config)
+        if self.objective.compares_replies:
+            turns = undivided(turns, ready)
         arrived_at = self.log.last_arrival()
         is_time = is_due(turns, now=now, arrived_at=arrived_at, config=self.config)
         return turns if is_time else ()

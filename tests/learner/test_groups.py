@@ -3,7 +3,7 @@
 from learner_records import make_turn
 
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.groups import whole_groups
+from clawjax.learner.groups import undivided, whole_groups
 
 
 def ready(turn_id: str, answer: str, *, version: int = 0) -> AdmittedTurn:
@@ -25,3 +25,14 @@ def test_a_choice_that_would_soon_be_too_old_waits_for_nobody() -> None:
     turns = [ready("old", "r"), ready("new", "r", version=1)]
     undecided = {"old": "r", "new": "r", "late": "r"}
     assert chosen(turns, undecided, now=2) == ["old"]
+
+
+def test_a_group_that_a_batch_has_begun_is_taken_whole() -> None:
+    def asked(turn_id: str, prompt: int, scope: str = "a") -> AdmittedTurn:
+        turn = make_turn(turn_id, prompt_ids=(prompt,), scope=scope)
+        return AdmittedTurn(turn, 1.0, (), 103.0)
+
+    turns = [asked("1", 7), asked("2", 8), asked("3", 7), asked("4", 7, "b"), asked("5", 9)]
+    assert undivided(turns[:2], turns) == turns[:3], "another user's is no part of it"
+    assert undivided(turns, turns) == turns
+    assert undivided([], turns) == []
