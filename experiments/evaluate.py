@@ -1,6 +1,7 @@
 """Measure policies: `python experiments/evaluate.py suite=personal`.
 
 Or any agent on suites of tasks: `suite=gaia agent=endpoint agent.model=NAME`, `suite=quick`.
+Or on a suite of one's own: `suite=own suite.name=package.module:function`.
 Or reward modules on labelled turns: `suite=judge reward=next_state`.
 Results are kept trial by trial, or episode by episode, in the run's folder; the same command goes
 on where it stopped. Exit codes: 0 done, 2 the configuration or this machine does not allow it,
@@ -71,9 +72,11 @@ def _check_options(suite: SuiteConfig) -> None:
 
 
 def _part(name: str, config: RunConfig) -> SuiteConfig:
-    """A suite by the name of its file, with the selection of the one that lists it."""
-    with_it = [f"suite={name}", path_override("run.dir", config.run.dir)]
+    """A suite by the name of its file, or one's own, as the one that lists it selects."""
+    is_own = ":" in name
+    with_it = [f"suite={'own' if is_own else name}", path_override("run.dir", config.run.dir)]
     part = to_run_config(compose("evaluate", overrides=with_it)).suite
+    part.name = name if is_own else part.name
     part.options |= config.suite.options.get(name, {})
     part.limit = config.suite.limit
     part.trials = config.suite.trials

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.config.checks import at_least, at_least_or_null, require, within
+from clawjax.config.own import refuse_secret_options
 from clawjax.config.secrets import service_url
 
 __all__ = [
@@ -59,10 +60,11 @@ class EpisodesConfig:
     """What suites of tasks have in common."""
 
     name: str = "personal"
-    """`personal`, `judge`, or one of `clawjax.evals.suites.SUITES`."""
+    """`personal`, `judge`, one of `clawjax.evals.suites.SUITES`, or `package.module:function` that
+    makes a suite of one's own."""
     suites: list[str] = field(default_factory=list)
-    """Of these files of `conf/suite/`, each is run, with limits, trials and concurrency of this
-    one; empty: `name` is."""
+    """Of these files of `conf/suite/`, or import paths of one's own, each is run, with limits,
+    trials and concurrency of this one; empty: `name` is."""
     tasks: list[str] = field(default_factory=list)
     """These only; empty: all. Of one suite, as `split`."""
     split: str | None = None
@@ -79,7 +81,8 @@ class EpisodesConfig:
     """The suite's own; of one that lists others, theirs by their names."""
 
     def __post_init__(self) -> None:
-        """Reject a selection that is none."""
+        """Reject a selection that is none, and options that would give a secret away."""
+        refuse_secret_options(self.options, "suite.options")
         for key, value in (("tasks", self.tasks), ("split", self.split)):
             require(
                 not self.suites or not value,

@@ -31,7 +31,7 @@ from clawjax.evals.metrics.summary import Prices
 from clawjax.evals.opinions import judge_episodes
 from clawjax.evals.reporting import read_prices, write_report
 from clawjax.evals.reporting.markdown import render_overview, render_summary
-from clawjax.evals.suites import build_suite
+from clawjax.evals.suites import SUITES, build_suite
 from clawjax.evals.suites.webarena.judge import JUDGE_KEY
 
 __all__ = ["main"]
@@ -42,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         if options.command == "rescore":
-            told = _rescore(options.folder, options.judge_url)
+            told = _rescore(options.folder, options.judge_url, options.suite)
         elif options.command == "judge":
             told = _judge(options)
         else:
-            told = _compare(options.a, options.b)
+            told = _compare(options.a, options.b, options.suite)
     except ClawError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -73,18 +73,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     judge.add_argument("--model", required=True, help="the name that it is served by")
     judge.add_argument("--votes", type=int, default=1, help="replies per trajectory")
     judge.add_argument("--api-key-env", default=JUDGE_KEY, help="variable with its key")
+    for command in (again, both, judge):
+        command.add_argument("--suite", help="package.module:function, where it is your own")
     return parser.parse_args(arguments)
 
 
-def _rescore(folder: Path, judge_url: str | None) -> str:
+def _rescore(folder: Path, judge_url: str | None, own: str | None) -> str:
     _check_judge(folder, judge_url)
-    suite, store, prices = _open(folder)
+    suite, store, prices = _open(folder, own)
     episodes = asyncio.run(rescore(suite, store))
     return render_overview([write_report(suite, episodes, store, prices=prices)])
 
 
 def _judge(options: argparse.Namespace) -> str:
-    suite, store, prices = _open(options.folder)
+    suite, store, prices = _open(options.folder, options.suite)
     episodes = on_record(suite, store)
     key = read_key(options.api_key_env) or "none"
     asker = Asker(options.base_url, options.model, api_key=key)
@@ -93,8 +95,8 @@ def _judge(options: argparse.Namespace) -> str:
     return f"{added} judged\n\n{render_summary(summary)}"
 
 
-def _compare(a: Path, b: Path) -> str:
-    (left, left_by), (right, right_by) = _read(a), _read(b)
+def _compare(a: Path, b: Path, own: str | None) -> str:
+    (left, left_by), (right, right_by) = _read(a, own), _read(b, own)
     if left and right and len(left_by | right_by) > 1:
         msg = (
             f"the scores are by version {_listed(left_by)} of the suite in A and by "
@@ -104,9 +106,9 @@ def _compare(a: Path, b: Path) -> str:
     return render_comparison(compare(left, right))
 
 
-def _read(folder: Path) -> tuple[list[Episode], set[str]]:
+def _read(folder: Path, own: str | None) -> tuple[list[Episode], set[str]]:
     """Episodes, and which versions of the suite scored them."""
-    suite, store, _ = _open(folder)
+    suite, store, _ = _open(folder, own)
     return on_record(suite, store), {version for version, _ in store.scores().values()}
 
 
@@ -114,12 +116,31 @@ def _listed(versions: Iterable[str]) -> str:
     return " and ".join(sorted(versions))
 
 
-def _open(folder: Path) -> tuple[Suite, EpisodeStore, Prices | None]:
+def _open(folder: Path, own: str | None) -> tuple[Suite, EpisodeStore, Prices | None]:
     """The suite, for reading only, the record, and what tokens cost when it was made."""
     held = _manifest(folder)
     settings = held["settings"]
-    suite = build_suite(held["suite"], settings["suite"], is_played=False)
+    name = _suite_name(folder, held, own)
+    suite = build_suite(name, settings["suite"], is_played=False)
+    if suite.name != held["suite"]:
+        msg = f"{folder} is of the suite {held['suite']!r}, and {name} makes {suite.name!r}"
+        raise ConfigError(f"{msg}: name the one that it was made with by --suite")
     return suite, EpisodeStore(folder), read_prices(settings.get("agent", {}))
+
+
+def _suite_name(folder: Path, held: dict[str, Any], own: str | None) -> str:
+    """A record may come from somebody else: it does not decide what code is run."""
+    name = held["suite"]
+    if name in SUITES:
+        return name
+    if own is None:
+        path = held["settings"].get("path", "package.module:function")
+        msg = (
+            f"{folder} is of the suite {name!r}, which is none of clawjax's: if it is yours, name "
+            f"it by --suite {path}"
+        )
+        raise ConfigError(msg)
+    return own
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -133,7 +133,7 @@ async def _one(
     """The suite's summary, and why most of its unscored episodes are."""
     limits = chosen.limits.given()
     suite = _within(limits, build_suite(chosen.name, chosen.options))
-    store = EpisodeStore(paths.root / chosen.name)
+    store = EpisodeStore(paths.root / suite.name)
     selection = Selection(
         task_ids=tuple(chosen.tasks),
         split=chosen.split,
@@ -176,6 +176,8 @@ def _settings(config: RunConfig, chosen: SuiteConfig, version: int | None) -> di
     that left it out are refused, as nothing tells whose episodes they are about.
     """
     found: dict[str, Any] = {"suite": chosen.options, "agent": dataclasses.asdict(config.agent)}
+    if ":" in chosen.name:
+        found["path"] = chosen.name
     if limits := chosen.limits.given():
         found["limits"] = limits
     if config.agent.kind == "policy":

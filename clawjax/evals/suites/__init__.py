@@ -1,14 +1,20 @@
-"""The suites by name. One line here, and a module with a `build`, make a suite."""
+"""The suites by name, or by the import path of one's own.
+
+One line here, and a module with a `build`, make a suite that everybody has.
+"""
 
 from __future__ import annotations
 
 import importlib
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
 from clawjax.errors import ConfigError
 from clawjax.evals.harness.protocols import Suite
+from clawjax.own import check_call, find, made
 
 __all__ = ["SUITES", "build_suite", "read_options"]
 
@@ -27,6 +33,7 @@ SUITES: dict[str, str] = {
     "webarena_verified": "clawjax.evals.suites.webarena_verified.suite:build",
 }
 """`module:function` that makes the suite from its options (`suite.options`); imported on demand."""
+_OWN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def build_suite(
@@ -35,22 +42,67 @@ def build_suite(
     """A suite.
 
     Args:
-        name: one of `SUITES`.
+        name: one of `SUITES`, or `package.module:function` of one's own, which gets its options as
+            keyword arguments.
         options: its own; missing ones have defaults.
         is_played: False where only what is on record is read and scored, which takes no browser
             and no namespaces.
 
     Raises:
-        ConfigError: no such suite, an unknown option, or data that is not there.
+        ConfigError: no such suite, an unknown option, data that is not there, or something of
+            one's own that is no suite.
         UnavailableError: this machine lacks what the suite needs.
     """
-    if name not in SUITES:
-        msg = f"suite.name={name!r} is unknown: use {', '.join(('personal', 'judge', *SUITES))}"
+    if ":" in name:
+        suite = _own(name, options or {}, is_played=is_played)
+    elif name in SUITES:
+        module, _, function = SUITES[name].partition(":")
+        suite = getattr(importlib.import_module(module), function)(options or {})
+    else:
+        known = ", ".join(("personal", "judge", *SUITES))
+        msg = (
+            f"suite.name={name!r} is unknown: use {known}, or package.module:function of a suite "
+            "of your own"
+        )
         raise ConfigError(msg)
-    module, _, function = SUITES[name].partition(":")
-    suite: Suite = getattr(importlib.import_module(module), function)(options or {})
     if is_played:
         suite.launch.check()
+    return suite
+
+
+def _own(path: str, options: Mapping[str, Any], *, is_played: bool) -> Suite:
+    """A suite of one's own, checked as far as that needs no episode."""
+    suite = made(path, {}, options, setting="suite.name", key="suite.options")
+    told = f"suite.name={path}"
+    if not isinstance(suite, Suite):
+        msg = (
+            f"{told} made a {type(suite).__name__}: return a clawjax.evals.harness.protocols.Suite"
+        )
+        raise ConfigError(msg)
+    if suite.name in SUITES or not _OWN_NAME.fullmatch(suite.name):
+        msg = (
+            f"{told} made a suite that is called {suite.name!r}, which its folder is to be called "
+            f"too: use letters, digits, `.`, `_` and `-`, and none of {', '.join(SUITES)}"
+        )
+        raise ConfigError(msg)
+    ids = Counter(task.task_id for task in suite.tasks)
+    if not ids or max(ids.values()) > 1:
+        msg = (
+            f"{told}: {len(ids)} of its {len(suite.tasks)} tasks have a task_id of their own: give "
+            "it at least one, and each its own"
+        )
+        raise ConfigError(msg)
+    if is_played:
+        launch = suite.launch
+        setting = f"{told}: launch.factory"
+        check_call(
+            find(launch.factory, setting),
+            launch.factory,
+            [],
+            launch.options,
+            setting=setting,
+            key=f"{told}: launch.options",
+        )
     return suite
 
 
