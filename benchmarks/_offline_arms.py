@@ -29,7 +29,8 @@ from clawjax.learner.objective import describe
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.runtime.build import use_compilation_cache
 from clawjax.runtime.lockstep import Lockstep
-from clawjax.runtime.offline import RowSets, train_on
+from clawjax.runtime.offline import train_on
+from clawjax.runtime.offline_rows import RowSets
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.personal_suite import measured
 

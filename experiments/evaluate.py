@@ -40,8 +40,10 @@ def _evaluate(config: RunConfig) -> float | None:
 
 def _judges(config: RunConfig) -> float | None:
     """The reward modules themselves, on labelled turns."""
-    from clawjax.runtime.judge_suite import run_judge_suite
+    from clawjax.runtime.judge_suite import check_judge_suite, run_judge_suite
 
+    if config.run.dry:
+        check_judge_suite(config)
     if is_checked_only(config):
         return None
     found = [row["kappa"]["value"] for row in run_judge_suite(config)]
@@ -56,7 +58,9 @@ def _tasks(config: RunConfig) -> float | None:
     _check_options(config.suite)
     chosen = [_part(name, config) for name in config.suite.suites] or [config.suite]
     if config.run.dry:
-        check_task_suites(chosen)
+        from clawjax.runtime.rehearsal import rehearse_agent
+
+        rehearse_agent(config, check_task_suites(config, chosen))
     if is_checked_only(config):
         return None
     scores = [summary["score"]["value"] for summary in run_task_suites(config, chosen)]
@@ -95,11 +99,7 @@ def _personal(config: RunConfig) -> float | None:
         )
         raise ConfigError(msg)
     if config.run.plan or config.run.dry:
-        for method in config.suite.methods:
-            if method not in UNTRAINED:
-                _print_what(method, _of(method, config))
-        if config.run.dry:
-            is_checked_only(config)
+        _check_personal(config)
         return None
     from clawjax.evals.personal_table import render_table
     from clawjax.runtime.personal_suite import run_suite
@@ -109,6 +109,19 @@ def _personal(config: RunConfig) -> float | None:
     (Path(config.run.dir) / "results.md").write_text(table)
     print(table)
     return fmean(result["style"]["style_score"] for result in results)
+
+
+def _check_personal(config: RunConfig) -> None:
+    """Say of each method that learns what it would take, or learn by."""
+    from clawjax.runtime.rehearsal import rehearse_personal
+
+    if config.run.dry:
+        rehearse_personal(config)
+    for method in config.suite.methods:
+        if method not in UNTRAINED:
+            _print_what(method, _of(method, config))
+    if config.run.dry:
+        is_checked_only(config)
 
 
 def _print_what(method: str, config: RunConfig) -> None:

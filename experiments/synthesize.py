@@ -13,7 +13,7 @@ from _entry import guarded, is_checked_only, register_schema, start
 from omegaconf import DictConfig
 
 from clawjax.config import RunConfig, to_run_config
-from clawjax.runtime.synthesize import ROWS, synthesized
+from clawjax.runtime.synthesize import ROWS, check_synthesis, synthesized
 
 register_schema()
 
@@ -25,6 +25,8 @@ def main(config: DictConfig) -> None:
 
 
 def _synthesize(config: RunConfig) -> None:
+    if config.run.dry:
+        check_synthesis(config.synthesis)
     if is_checked_only(config):
         return
     folder = Path(config.run.dir)

@@ -20,7 +20,7 @@ from clawjax.models.tokenizer import ChatTokenizer
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["HuggingFaceSource", "download", "is_hub_id"]
+__all__ = ["HuggingFaceSource", "cached", "download", "is_hub_id"]
 
 _TEXT_PATTERNS = ("*.json", "*.jinja")
 _WEIGHT_PATTERNS = ("model*.safetensors",)
@@ -119,6 +119,18 @@ class _Tensors(Mapping[str, "np.ndarray"]):
 def is_hub_id(text: str) -> bool:
     """Whether `text` is of the form `owner/name`."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", text) is not None and not text.startswith(".")
+
+
+def cached(hub_id: str, revision: str | None) -> Path | None:
+    """The local snapshot with its weights, without asking the hub; None where it is not here."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return found if any(found.glob("model*.safetensors")) else None
 
 
 def download(hub_id: str, revision: str | None, *, with_weights: bool) -> Path:

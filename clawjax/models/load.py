@@ -15,7 +15,7 @@ from clawjax.config import MeshConfig, ModelConfig
 from clawjax.errors import ConfigError
 from clawjax.models.architecture import Architecture
 from clawjax.models.gguf import GgufSource
-from clawjax.models.huggingface import HuggingFaceSource, download, is_hub_id
+from clawjax.models.huggingface import HuggingFaceSource, cached, download, is_hub_id
 from clawjax.models.tiny import RandomSource
 from clawjax.models.tokenizer import ChatTokenizer
 
@@ -28,6 +28,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "LoadedModel",
     "Source",
+    "check_model",
     "default_model_file",
     "load_model",
     "load_tokenizer",
@@ -123,6 +124,19 @@ def load_tokenizer(config: ModelConfig) -> tuple[ChatTokenizer, Architecture, in
     return _request_view(open_source(config, with_weights=False), config)
 
 
+def check_model(config: ModelConfig) -> Source | None:
+    """`load_tokenizer` for models that are on this machine; None of one that is only on the hub.
+
+    Raises:
+        ConfigError: as `load_model`.
+    """
+    if _is_of_hub(config) and cached(config.path, config.revision) is None:
+        return None
+    source = open_source(config, with_weights=False)
+    _request_view(source, config)
+    return source
+
+
 def open_source(config: ModelConfig, *, seed: int = 0, with_weights: bool = True) -> Source:
     """Find out what `model.path` names.
 
@@ -138,13 +152,19 @@ def open_source(config: ModelConfig, *, seed: int = 0, with_weights: bool = True
         return HuggingFaceSource(path)
     if path.is_file() or path.suffix == ".gguf":
         return GgufSource(path)
-    if is_hub_id(config.path):
+    if _is_of_hub(config):
         return HuggingFaceSource(download(config.path, config.revision, with_weights=with_weights))
     msg = (
         f"model.path={config.path!r} does not exist: name a GGUF file, a Hugging Face directory, "
         f"a hub id (owner/name), {DEFAULT_MODEL}, or random:<family>"
     )
     raise ConfigError(msg)
+
+
+def _is_of_hub(config: ModelConfig) -> bool:
+    """Whether it has an id's form, and no such folder or file is here."""
+    path = Path(config.path).expanduser()
+    return is_hub_id(config.path) and not path.exists() and path.suffix != ".gguf"
 
 
 def default_model_file() -> Path:

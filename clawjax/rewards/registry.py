@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from clawjax.rewards.next_state import NextStateReward
 from clawjax.rewards.prompts import Example
 from clawjax.rewards.reaction_model import Reaction, ReactionModel
 
-__all__ = ["NAMES", "build_rewards"]
+__all__ = ["NAMES", "build_rewards", "by_name"]
 
 NAMES = (
     "rules",
@@ -71,9 +72,24 @@ def build_rewards(
         raise ConfigError(msg)
     unknown = sorted(set(config.weights) - set(names))
     if unknown:
-        msg = f"reward.weights names {', '.join(unknown)}, not in reward.modules={config.modules}"
+        msg = (
+            f"reward.weights names {', '.join(unknown)}, but the verdicts of reward.modules="
+            f"{config.modules} are called {', '.join(names)}: a weight goes by that name"
+        )
         raise ConfigError(msg)
     return rewards
+
+
+def by_name(config: RewardConfig) -> RewardConfig:
+    """To be shown: with modules of one's own by the name of their verdicts, as weights have it.
+
+    Raises:
+        ConfigError: as `build_rewards`, of such a module.
+    """
+    builder = _Builder(config, {}, ())
+    shown = copy.copy(config)
+    shown.modules = [builder.build(name).name if ":" in name else name for name in config.modules]
+    return shown
 
 
 class _Builder:

@@ -22,7 +22,7 @@ from clawjax.evals.harness.protocols import Agent, Suite
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.runtime.paths import RunPaths
 
-__all__ = ["Measured", "open_agents"]
+__all__ = ["Measured", "open_agents", "scripted_agent"]
 
 
 class Measured(NamedTuple):
@@ -43,7 +43,7 @@ class Measured(NamedTuple):
         """
         config = self.config
         if not self.base_url:
-            yield _scripted(config, suite)
+            yield scripted_agent(config, suite)
             return
         sampling = Sampling(config.temperature, config.max_tokens, config.uses_tools)
         default = self.model if self.version is None else f"{self.model}@{self.version}"
@@ -80,7 +80,12 @@ async def open_agents(config: RunConfig, paths: RunPaths) -> AsyncIterator[Measu
         yield Measured(agent)
 
 
-def _scripted(config: AgentConfig, suite: Suite) -> Agent:
+def scripted_agent(config: AgentConfig, suite: Suite) -> Agent:
+    """One that asks no endpoint.
+
+    Raises:
+        ConfigError: an exploit that the suite does not have, or a replay of nothing.
+    """
     match config.kind:
         case "oracle":
             return oracle_agent(suite)

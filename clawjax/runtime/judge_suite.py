@@ -38,6 +38,7 @@ __all__ = [
     "Asked",
     "JudgeOptions",
     "ask_modules",
+    "check_judge_suite",
     "judge_modules",
     "render",
     "run_judge_suite",
@@ -95,6 +96,29 @@ def run_judge_suite(config: RunConfig) -> list[dict[str, Any]]:
     return rows
 
 
+def check_judge_suite(config: RunConfig) -> None:
+    """Read the options and build the modules; no model is loaded and nobody is asked.
+
+    Raises:
+        ConfigError: as `run_judge_suite`.
+    """
+    read_options(JudgeOptions, config.suite.options)
+    _scoring(build_rewards(config.reward, env=os.environ), config.reward)
+
+
+def _scoring(rewards: Sequence[Reward], config: RewardConfig) -> list[Reward]:
+    """Those that give scores by themselves.
+
+    Raises:
+        ConfigError: none does.
+    """
+    found = [each for each in rewards if each.name not in (*HINT_MODULES, "feedback")]
+    if not found:
+        msg = f"reward.modules={config.modules} gives no scores: name another module"
+        raise ConfigError(msg)
+    return found
+
+
 def _require_verdicts(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         if row["asked"] and row["failed"] == row["asked"]:
@@ -140,11 +164,7 @@ async def ask_modules(
     """
     rewards = build_rewards(config, env=env)
     try:
-        scoring = [each for each in rewards if each.name not in (*HINT_MODULES, "feedback")]
-        if not scoring:
-            msg = f"reward.modules={config.modules} gives no scores: name another module"
-            raise ConfigError(msg)
-        return [await _asked(each, turns, config) for each in scoring]
+        return [await _asked(each, turns, config) for each in _scoring(rewards, config)]
     finally:
         for reward in rewards:
             await reward.aclose()

@@ -20,12 +20,9 @@ from typing import Any, NamedTuple
 
 from clawjax.config import RunConfig
 from clawjax.config.checks import require
-from clawjax.data.dedupe import deduped
-from clawjax.data.files import read_rows
 from clawjax.data.mixing import Mixture
 from clawjax.data.preferences import Provenance, Row
 from clawjax.data.scoring import ReplyScorer
-from clawjax.data.split import SplitBy, split
 from clawjax.errors import ConfigError, DataError, LearnerError
 from clawjax.evals.material import fixed_text
 from clawjax.files import replace_file
@@ -56,24 +53,19 @@ from clawjax.rendering.prompts import prompts_of
 from clawjax.rewards.pair_model import PairModel, packaged_features
 from clawjax.rewards.stored_scorer import StoredScorer
 from clawjax.runtime.build import use_compilation_cache
+from clawjax.runtime.offline_rows import RowSets, load_rows
 from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths, read_json, write_json
 from clawjax.runtime.provenance import config_yaml
+from clawjax.runtime.rehearsal import rehearse_data
 from clawjax.runtime.scoring import finish, mirrored_scores, unscored
 from clawjax.runtime.settings import hold_offline_settings
 from clawjax.weights import DirectoryWeightStore
 
-__all__ = ["RowSets", "load_rows", "train_offline", "train_on"]
+__all__ = ["train_offline", "train_on"]
 
 _MOST_AT_ONCE = 32
 """Replies that are written side by side; each has a row of the cache."""
-
-
-class RowSets(NamedTuple):
-    """What is learnt from, and what is measured on."""
-
-    train: Sequence[Row]
-    held_out: Sequence[Row]
 
 
 def train_offline(config: RunConfig) -> float | None:
@@ -87,6 +79,7 @@ def train_offline(config: RunConfig) -> float | None:
     config = _checked(config)
     sys.stdout.write(describe(config.objective, config.learner, config.reward) + "\n\n")
     if config.run.dry:
+        rehearse_data(config)
         return None
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
@@ -102,27 +95,6 @@ def train_offline(config: RunConfig) -> float | None:
             finish(paths, [report["after"].get("offline/accuracy")])
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
     return report["after"].get("offline/accuracy")
-
-
-def load_rows(config: RunConfig) -> RowSets:
-    """Read, clean and split the files that are named.
-
-    Raises:
-        DataError: unreadable, or nothing of use.
-    """
-    offline = config.offline
-    who = Provenance(offline.provenance)
-    found = read_rows(map(Path, offline.files), provenance=who)
-    unique = deduped(found.rows, similar=offline.similar)
-    sys.stdout.write(
-        f"{len(found.rows)} rows of {len(offline.files)} files: {unique.exact} repeated, "
-        f"{unique.near} nearly so; lines left out: {dict(found.skipped)}\n"
-    )
-    if offline.held_out_files:
-        held_out = read_rows(map(Path, offline.held_out_files), provenance=who)
-        return RowSets(unique.rows, held_out.rows)
-    by = SplitBy(offline.split_by)
-    return RowSets(*split(unique.rows, held_out=offline.held_out, by=by, seed=config.run.seed))
 
 
 def train_on(

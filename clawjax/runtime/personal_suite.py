@@ -39,6 +39,7 @@ from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor, read_jsonl
 from clawjax.models.load import LoadedModel, load_model
+from clawjax.rewards.registry import by_name
 from clawjax.runtime.build import api_key, use_compilation_cache
 from clawjax.runtime.lockstep import Lockstep
 from clawjax.runtime.paths import RunPaths
@@ -160,7 +161,7 @@ def _own_file(persona: str) -> dict[str, str]:
 
 
 def _objective(config: RunConfig) -> str:
-    return describe(config.objective, config.learner, config.reward)
+    return describe(config.objective, config.learner, by_name(config.reward))
 
 
 def _measure(

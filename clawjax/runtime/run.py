@@ -34,7 +34,7 @@ from clawjax.models.devices import (
 )
 from clawjax.models.load import load_tokenizer
 from clawjax.plan import find_architecture, render_plan, require_fit
-from clawjax.rewards.registry import build_rewards
+from clawjax.rewards.registry import build_rewards, by_name
 from clawjax.runtime.child import configure_logging, encode_config
 from clawjax.runtime.console import connection_lines
 from clawjax.runtime.endpoint import bind, open_keys
@@ -42,6 +42,7 @@ from clawjax.runtime.job import personal_job, report_run
 from clawjax.runtime.owning import check_owner
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.provenance import config_yaml
+from clawjax.runtime.rehearsal import rehearse_model
 from clawjax.runtime.scoring import finish, mirrored, unscored
 from clawjax.runtime.settings import hold_settings
 from clawjax.runtime.supervisor import Supervisor
@@ -66,7 +67,7 @@ def run(config: RunConfig) -> float | None:
     if config.run.dry:
         print_objective(config)
         return None
-    objective = describe(config.objective, config.learner, config.reward)
+    objective = _objective(config)
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
     with unscored(paths):
@@ -99,13 +100,18 @@ def print_plan(config: RunConfig) -> None:
 
 
 def print_objective(config: RunConfig) -> None:
-    """Say what would be learnt by, once judges, persona and key were found to be in order.
+    """Say what would be learnt by, once judges, persona, key and model were found to be in order.
 
     Raises:
         ConfigError: one of them is not.
     """
     _check_parts(config)
-    sys.stdout.write(describe(config.objective, config.learner, config.reward) + "\n")
+    rehearse_model(config)
+    sys.stdout.write(_objective(config) + "\n")
+
+
+def _objective(config: RunConfig) -> str:
+    return describe(config.objective, config.learner, by_name(config.reward))
 
 
 def _checked(config: RunConfig, paths: RunPaths) -> RunConfig:

@@ -26,6 +26,7 @@ from clawjax.data.synthetic import (
     Chat,
     Dialogue,
     Exchange,
+    Ingredients,
     Plan,
     load_ingredients,
     plans,
@@ -39,7 +40,7 @@ from clawjax.files import replace_file
 from clawjax.rewards.language import detect_language
 from clawjax.runtime.paths import RunPaths
 
-__all__ = ["DIALOGUES", "ROWS", "held_out_prompts", "synthesize", "synthesized"]
+__all__ = ["DIALOGUES", "ROWS", "check_synthesis", "held_out_prompts", "synthesize", "synthesized"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,21 @@ def synthesized(config: SynthesisConfig, folder: Path, *, seed: int) -> dict[str
             runner.run(chat.aclose())
 
 
+def check_synthesis(config: SynthesisConfig) -> None:
+    """Read ingredients and held-out prompts; the endpoint is not asked.
+
+    Raises:
+        ConfigError: a file cannot be read, or a persona is unknown.
+    """
+    _ingredients(config)
+    held_out_prompts(config.held_out)
+
+
+def _ingredients(config: SynthesisConfig) -> Ingredients:
+    file = Path(config.ingredients) if config.ingredients else None
+    return load_ingredients(file, personas=config.personas)
+
+
 def synthesize(
     config: SynthesisConfig, folder: Path, chat: Chat, *, seed: int, runner: asyncio.Runner
 ) -> dict[str, int]:
@@ -87,8 +103,7 @@ def synthesize(
             conversations of other settings.
         EngineError: the endpoint does not answer.
     """
-    file = Path(config.ingredients) if config.ingredients else None
-    ingredients = load_ingredients(file, personas=config.personas)
+    ingredients = _ingredients(config)
     before = _lines(folder / DIALOGUES) if (folder / DIALOGUES).exists() else []
     most = max(config.dialogues, len(before))  # an earlier run may have planned more
     known = list(plans(ingredients, most, seed=seed))

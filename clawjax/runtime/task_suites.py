@@ -17,7 +17,7 @@ from typing import Any
 from clawjax.config import RunConfig, SuiteConfig
 from clawjax.errors import EvalError, UnavailableError
 from clawjax.evals.harness.protocols import Suite
-from clawjax.evals.harness.runner import Episode, Selection, run
+from clawjax.evals.harness.runner import Episode, Selection, run, select
 from clawjax.evals.harness.store import EpisodeStore
 from clawjax.evals.reporting import read_prices, write_report
 from clawjax.evals.reporting.markdown import render_overview
@@ -53,21 +53,26 @@ def run_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[di
     return summaries
 
 
-def check_task_suites(suites: Sequence[SuiteConfig]) -> None:
-    """Read the options of each of `suites`; of several, say which this machine cannot play.
+def check_task_suites(config: RunConfig, suites: Sequence[SuiteConfig]) -> list[Suite]:
+    """Those of `suites` that this machine can play, each with tasks that it has; says which not.
 
     Raises:
-        ConfigError: an unknown suite or option, data that is missing, or none of the suites can be
-            played.
+        ConfigError: an unknown suite, option or task, data that is missing, or none of the suites
+            can be played.
     """
     lacking: dict[str, UnavailableError] = {}
+    playable: list[Suite] = []
     for chosen in suites:
         try:
-            build_suite(chosen.name, chosen.options)
+            suite = build_suite(chosen.name, chosen.options)
         except UnavailableError as missing:
             lacking[chosen.name] = missing
             sys.stdout.write(f"{chosen.name} would not be played: {missing}\n")
+            continue
+        select(suite.tasks, _selection(config, chosen))
+        playable.append(suite)
     _check_any(suites, lacking)
+    return playable
 
 
 async def _run(
@@ -103,10 +108,11 @@ async def _run(
     sys.stdout.write(overview)
     for chosen, summary, reason in zip(played, summaries, reasons, strict=True):
         if summary["error_share"] > chosen.max_error_share:
+            page = paths.root / summary["suite"] / "report.html"
             msg = (
                 f"{summary['error_share']:.0%} of the episodes of {chosen.name} broke down, over "
                 f"suite.max_error_share={chosen.max_error_share}: {reason}; each is in "
-                f"{paths.root / chosen.name / 'report.html'}, and the same command plays them again"
+                f"{page}, and the same command plays them again"
             )
             raise EvalError(msg)
     return summaries
@@ -134,13 +140,7 @@ async def _one(
     limits = chosen.limits.given()
     suite = _within(limits, build_suite(chosen.name, chosen.options))
     store = EpisodeStore(paths.root / suite.name)
-    selection = Selection(
-        task_ids=tuple(chosen.tasks),
-        split=chosen.split,
-        limit=chosen.limit,
-        trials=chosen.trials,
-        seed=config.run.seed,
-    )
+    selection = _selection(config, chosen)
     settings = _settings(config, chosen, measured.version)
     async with measured.agent(suite) as agent:
         episodes = await run(
@@ -167,6 +167,16 @@ def _commonest_failure(episodes: Sequence[Episode]) -> str:
         return ""
     (reason, count), *others = told.most_common()
     return reason if not others else f"{reason} ({count} of {told.total()})"
+
+
+def _selection(config: RunConfig, chosen: SuiteConfig) -> Selection:
+    return Selection(
+        task_ids=tuple(chosen.tasks),
+        split=chosen.split,
+        limit=chosen.limit,
+        trials=chosen.trials,
+        seed=config.run.seed,
+    )
 
 
 def _settings(config: RunConfig, chosen: SuiteConfig, version: int | None) -> dict[str, Any]:

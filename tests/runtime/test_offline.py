@@ -37,7 +37,8 @@ from clawjax.models.load import LoadedModel, load_model
 from clawjax.records import Message
 from clawjax.rendering.prompts import Prompts
 from clawjax.runtime.build import open_log
-from clawjax.runtime.offline import RowSets, train_offline, train_on
+from clawjax.runtime.offline import train_offline, train_on
+from clawjax.runtime.offline_rows import RowSets
 from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths
 from clawjax.weights import DirectoryWeightStore

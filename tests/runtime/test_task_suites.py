@@ -92,7 +92,7 @@ def test_of_several_those_that_this_machine_lacks_are_left_out(tmp_path, monkeyp
         with pytest.raises(UnavailableError, match=told):
             run_task_suites(config(tmp_path, kind="oracle"), lacking)
         with pytest.raises(UnavailableError, match=told):
-            check_task_suites(lacking)
+            check_task_suites(config(tmp_path, kind="oracle"), lacking)
     assert not (tmp_path / "score.json").exists()
 
 
