@@ -46,7 +46,7 @@ def said(run: subprocess.Popen[str]) -> tuple[int, str]:
 def test_the_example_runs_as_it_is_written(tmp_path):
     code, output = said(start(tmp_path, *PLAIN[1:], "run.dry=true"))
     assert code == 0, output
-    assert "s in [-1, 1]: explicit feedback where there is any, else judges:Polite" in output
+    assert "s in [-1, 1]: explicit feedback where there is any, else polite" in output
     code, output = said(start(tmp_path, *WITH_OPTIONS[1:], "run.dry=true"))
     assert code == 0, output
     assert "- polite: judges:Polite(words=['thanks', 'great'])" in output
