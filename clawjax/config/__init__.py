@@ -5,6 +5,7 @@ objects; no `DictConfig` lives below the entry point. Defaults live here and onl
 under `conf/` hold named variants.
 """
 
+from clawjax.config.crediting import CreditConfig
 from clawjax.config.delivery import DeliveryConfig
 from clawjax.config.devices import (
     AttentionKernel,
@@ -89,6 +90,7 @@ __all__ = [
     "CompositeRule",
     "ComputeDtype",
     "ConstitutionConfig",
+    "CreditConfig",
     "DeliveryConfig",
     "DistributedConfig",
     "DpoConfig",

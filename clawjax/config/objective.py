@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from clawjax.config.checks import at_least, finite, require, within
+from clawjax.config.crediting import CreditConfig
 from clawjax.config.practising import PracticeConfig
-from clawjax.config.stepping import StepsConfig
+from clawjax.config.stepping import StepScheme, StepsConfig
 from clawjax.config.teaching import DpoConfig, OpdConfig, OpdForm
 
 __all__ = [
@@ -198,6 +199,7 @@ class ObjectiveConfig:
     dpo: DpoConfig = field(default_factory=DpoConfig)
     practice: PracticeConfig = field(default_factory=PracticeConfig)
     steps: StepsConfig = field(default_factory=StepsConfig)
+    credit: CreditConfig = field(default_factory=CreditConfig)
 
     def __post_init__(self) -> None:
         """Reject objectives that cannot run as configured."""
@@ -289,7 +291,9 @@ class ObjectiveConfig:
     @property
     def compares_replies(self) -> bool:
         """Whether a score counts by those of other replies to the same prompt."""
-        return self.is_dpo or (self.uses_scores and self.name != "sft" and self.baseline in GROUPED)
+        if self.is_dpo or self.credit.compares_replies:
+            return True
+        return self.uses_scores and self.name != "sft" and self.baseline in GROUPED
 
     @property
     def clips_against_sampler(self) -> bool:
@@ -356,6 +360,12 @@ class ObjectiveConfig:
 
     def _check_idle(self) -> None:
         """Refuse settings that would change nothing."""
+        idle = {
+            "baseline": (self.baseline.value, Baseline.ema.value),
+            "steps.scheme": (self.steps.scheme.value, StepScheme.none.value),
+            "negative_weight": (self.negative_weight, 1.0),
+        }
+        self.credit.check_beside(self.name, idle)
         require(
             self.negative_weight == 1 or self.name in ("binary_rl", "combined"),
             f"objective.negative_weight={self.negative_weight} weighs advantages of scores, which "

@@ -81,3 +81,5 @@ def drop_unused(settings: dict[str, Any]) -> None:
     """
     if not settings["reward"]["own"]:
         del settings["reward"]["own"]
+    if settings["objective"]["credit"]["path"] is None:
+        del settings["objective"]["credit"]

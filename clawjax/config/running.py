@@ -214,7 +214,7 @@ class RunConfig:
 def hydra_schema() -> DictConfig:
     """`RunConfig` as Hydra checks keys against it; who has options of its own checks them."""
     schema = copy.deepcopy(_schema())
-    for free in (schema.suite.options, schema.reward.own):
+    for free in (schema.suite.options, schema.reward.own, schema.objective.credit.options):
         OmegaConf.set_struct(free, False)
     return schema
 

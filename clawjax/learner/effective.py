@@ -53,6 +53,8 @@ class _Fed(NamedTuple):
     """Turns that did not feed it, by reason."""
     again: int = 0
     """Earlier turns that did."""
+    by: str = ""
+    """Whose credit it is where it is somebody's own."""
 
     @property
     def total(self) -> int:
@@ -114,6 +116,10 @@ def _say_practised(practised: Practised) -> str:
 def _fed_by_scores(
     objective: ObjectiveConfig, turns: Sequence[AdmittedTurn], credited: Credited
 ) -> _Fed:
+    if objective.credit.is_own:
+        others = {"without credit": sum(credit is None for credit in credited.credit)}
+        kept = len(turns) - sum(others.values())
+        return _Fed(kept, others if kept < len(turns) else {}, by=str(objective.credit))
     left_out = "without a reply to compare with"
     if objective.policy_loss is PolicyLoss.sft:
         left_out = "not praised"
@@ -127,9 +133,10 @@ def _fed_by_scores(
 
 def _say(name: str, fed: _Fed) -> str:
     others = ", ".join(f"{count} {why}" for why, count in fed.others.items())
+    by = f" by {fed.by}" if fed.by else ""
     if fed.total == 0:
-        return f"{name} inactive: {others}" if others else f"{name} inactive"
-    turns = f"{name} {fed.turns} turn{'' if fed.turns == 1 else 's'}"
+        return f"{name}{by} inactive: {others}" if others else f"{name}{by} inactive"
+    turns = f"{name} {fed.turns} turn{'' if fed.turns == 1 else 's'}{by}"
     if fed.again:
         turns += f" and {fed.again} praised before"
     return f"{turns} ({others})" if others else turns

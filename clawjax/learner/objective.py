@@ -82,6 +82,10 @@ _MEANS = {
     Normalisation.turn_sum: "each mean is over the turns that have the term's signal, of the sum "
     "over a turn's response tokens",
 }
+_OWN_CREDIT = (
+    "the function that A is by is somebody's own: it sees the turns with s and gives every "
+    "response token of a turn an advantage, or the turn none"
+)
 
 
 def describe(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardConfig) -> str:
@@ -105,8 +109,7 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
             "q(y) = logp_new(y | x) - logp_base(y | x)",
         ]
     if objective.uses_scores:
-        baseline = _BASELINES[objective.baseline][0].format(floor=objective.deviation_floor)
-        lines += [baseline] if not objective.steps.is_on else _step_definitions(objective, baseline)
+        lines += _advantage_definitions(objective)
         practised = objective.practice.rounds > 0
         lines += ["F = f - mean_Q(other f), scaled"] if practised else []
         if objective.negative_weight < 1:
@@ -118,6 +121,14 @@ def _definitions(objective: ObjectiveConfig) -> list[str]:
     if _has_advantages(objective):
         lines += _ratio_definitions(objective)
     return lines
+
+
+def _advantage_definitions(objective: ObjectiveConfig) -> list[str]:
+    """What `A` is."""
+    if objective.credit.is_own:
+        return [f"A by {objective.credit}, of the turns of a batch"]
+    baseline = _BASELINES[objective.baseline][0].format(floor=objective.deviation_floor)
+    return _step_definitions(objective, baseline) if objective.steps.is_on else [baseline]
 
 
 def _step_definitions(objective: ObjectiveConfig, baseline: str) -> list[str]:
@@ -229,7 +240,9 @@ def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
         ]
     lines = [
         f"s in [-1, 1]: {_score(objective, reward)}; abstentions are never in a batch",
-        words.format(decay=objective.ema_decay, floor=objective.deviation_floor),
+        _OWN_CREDIT
+        if objective.credit.is_own
+        else words.format(decay=objective.ema_decay, floor=objective.deviation_floor),
     ]
     if objective.steps.is_on:
         if objective.steps.scheme is not StepScheme.separate:

@@ -27,6 +27,7 @@ from clawjax.errors import ConfigError, DataError, LearnerError
 from clawjax.evals.material import fixed_text
 from clawjax.files import replace_file
 from clawjax.learner.build import build_learner
+from clawjax.learner.credit import build_credit
 from clawjax.learner.loop import Learner
 from clawjax.learner.objective import describe
 from clawjax.learner.offline.drafts import Source
@@ -328,8 +329,10 @@ def _checked(config: RunConfig, *, is_given: bool = False) -> RunConfig:
     """What no group can check alone.
 
     Raises:
-        ConfigError: no files, an objective that needs a user, or batches that are too large.
+        ConfigError: no files, an objective that needs a user, credit of one's own that cannot be
+            had, or batches that are too large.
     """
+    build_credit(config.objective)
     offline, objective = config.offline, config.objective
     require(
         is_given or bool(offline.files),

@@ -23,6 +23,7 @@ from clawjax.config.checks import require
 from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError, LogError
 from clawjax.gateway.redaction import Redactor
+from clawjax.learner.credit import build_credit
 from clawjax.learner.objective import describe
 from clawjax.metrics.mirroring import Mirroring
 from clawjax.models.devices import (
@@ -146,6 +147,7 @@ def _check_parts(config: RunConfig) -> None:
     """What is known to fail without reading a model, opening a port or writing a file."""
     open_keys(config)
     build_rewards(config.reward, env=os.environ)
+    build_credit(config.objective)
     Redactor(config.gateway.redacted)
     if config.user.enabled:
         load_persona(config.user.persona)

@@ -16,6 +16,7 @@ from clawjax.learner.credit.base import (
 )
 from clawjax.learner.credit.binary_rl import binary_rl
 from clawjax.learner.credit.dpo import dpo
+from clawjax.learner.credit.own import build_own_credit
 from clawjax.learner.credit.praised_only import praised_only
 from clawjax.learner.credit.stepwise import stepwise
 
@@ -31,9 +32,15 @@ __all__ = [
 
 
 def build_credit(config: ObjectiveConfig) -> CreditFunction:
-    """What turns scores into advantages; hints become advantages on the device."""
+    """What turns scores into advantages; hints become advantages on the device.
+
+    Raises:
+        ConfigError: a function of one's own that is not there, or does not take its options.
+    """
     if not config.uses_scores:
         return _no_credit
+    if config.credit.is_own:
+        return build_own_credit(config.credit)
     if config.policy_loss is PolicyLoss.sft:
         return praised_only
     if config.is_dpo:
