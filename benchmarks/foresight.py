@@ -1,13 +1,14 @@
 """How soon can a user's reactions be foreseen, and is it known when they can?
 
 `python benchmarks/foresight.py [--quick] [--personas A,B]` lets the base model answer a persona's
-training questions, fits a taste (`clawjax.learner.taste`) on some of the answers with what the
-persona thinks and says of them, one in twelve taken the wrong way round, and predicts the others.
-Many random choices of the answers to fit on; 24, 48 and 96 of them. And what each part of that is
-worth: without the manner of replies (`clawjax.learner.manner`), which lists habits that people
-name, a wish has to be found as one of a kind that is not listed; without what reactions speak of
-(`clawjax.learner.spoken`), as one that nobody puts into words. About eight minutes a persona on one
-CPU core; `--quick` is the tiny random model, which shows that the script works.
+training questions, fits a preference model (`clawjax.learner.preference_model`) on some of the
+answers with what the persona thinks and says of them, one in twelve taken the wrong way round, and
+predicts the others. Many random choices of the answers to fit on; 24, 48 and 96 of them. And what
+each part of that is worth: without style features (`clawjax.learner.style_features`), which list
+habits that people name, a wish has to be found as one of a kind that is not listed; without what
+reactions mention (`clawjax.learner.mentions`), as one that nobody puts into words. About eight
+minutes a persona on one CPU core; `--quick` is the tiny random model, which shows that the script
+works.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from _result import Goal, write_result
 from clawjax.config import RunConfig
 from clawjax.envs.persona import Persona, load_persona, shipped_personas
 from clawjax.learner.decoder import Decoder, stack
+from clawjax.learner.preference_model import (
+    Views,
+    fit_preference_model,
+    leave_one_out_correlation,
+    mention_weighted,
+    model_confidence,
+    read_layers,
+    reply_views,
+    stack_views,
+)
 from clawjax.learner.sampler import Sampler, drawn_sample
 from clawjax.learner.scoring import Model, Scorer
-from clawjax.learner.taste import (
-    Views,
-    features,
-    fit_taste,
-    foresight,
-    heeding,
-    known_share,
-    read_layers,
-    stacked,
-)
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.protocols import GenerateRequest
 from clawjax.records import Message, SamplingParams
@@ -48,7 +49,7 @@ TINY = ("suite=tiny", "model=tiny", "engine=tiny", "learner=tiny", "user.max_tok
 SIZES, TRIALS, WRONG = (24, 48, 96), 40, 1 / 12
 ANSWERS = 192
 VIEWS = ("states", "surface", "manner")
-"""Of a reply, in the order of `clawjax.learner.taste.features`."""
+"""Of a reply, in the order of `clawjax.learner.preference_model.reply_views`."""
 
 
 def main() -> None:
@@ -124,11 +125,11 @@ class Reader:
         layers = read_layers(self._model.architecture.num_layers)
         states = self._scorer.states(self._base, samples, layers)
         replies = [tokenizer.decode(reply.token_ids) for reply in drawn]
-        views = [features(one, reply) for one, reply in zip(states, replies, strict=True)]
+        views = [reply_views(one, reply) for one, reply in zip(states, replies, strict=True)]
         heard = [(reply.strip(), question) for reply, question in zip(replies, asked, strict=True)]
         scores = [persona.score(reply, question.text) for reply, question in heard]
         said = [persona.react(reply, question, rng).text for reply, question in heard]
-        return stacked(views), np.array(scores) >= 1.0, said
+        return stack_views(views), np.array(scores) >= 1.0, said
 
 
 def predicted(
@@ -146,17 +147,17 @@ def predicted(
             seen, unseen = (tuple(view[part] for view in found) for part in (fitted, others))
             wrong = rng.random(size) < WRONG
             scores = np.where(is_met[fitted] ^ wrong, 1.0, -1.0).tolist()
-            say = heeding([said[int(index)] for index in fitted], seen)
-            aucs.append(foretold(seen, scores, unseen, is_met[others], say))
-            foreseen.append(foresight(seen, scores, say))
+            feature_weights = mention_weighted([said[int(index)] for index in fitted], seen)
+            aucs.append(foretold(seen, scores, unseen, is_met[others], feature_weights))
+            foreseen.append(leave_one_out_correlation(seen, scores, feature_weights))
             without["words"].append(foretold(seen, scores, unseen, is_met[others], None))
             for place, view in enumerate(VIEWS):
                 fewer, asked, less = (
-                    part[:place] + part[place + 1 :] for part in (seen, unseen, say)
+                    part[:place] + part[place + 1 :] for part in (seen, unseen, feature_weights)
                 )
                 without[view].append(foretold(fewer, scores, asked, is_met[others], less))
         known = [auc for auc in aucs if auc is not None]
-        steps = [known_share(r, size, full=full) for r in foreseen]
+        steps = [model_confidence(r, size, full=full) for r in foreseen]
         rows.append(
             {
                 "reactions": size,
@@ -174,10 +175,14 @@ def predicted(
 
 
 def foretold(
-    seen: Views, scores: Sequence[float], unseen: Views, is_met: np.ndarray, say: Views | None
+    seen: Views,
+    scores: Sequence[float],
+    unseen: Views,
+    is_met: np.ndarray,
+    feature_weights: Views | None,
 ) -> float | None:
     """`area` of the others' predictions by a taste that is fitted on those seen."""
-    return area(fit_taste(seen, scores, say).predict(unseen), is_met)
+    return area(fit_preference_model(seen, scores, feature_weights).predict(unseen), is_met)
 
 
 def mean_of(areas: Sequence[float | None]) -> float | None:

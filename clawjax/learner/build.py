@@ -22,12 +22,12 @@ from clawjax.learner.intake import Intake
 from clawjax.learner.loop import Learner
 from clawjax.learner.practice import Practice
 from clawjax.learner.profiling import Profiler
+from clawjax.learner.protocols import LearnerLog
 from clawjax.learner.publish import Publisher
-from clawjax.learner.reactions import Reactions
-from clawjax.learner.recall import Memory
+from clawjax.learner.replay_buffer import ReplayBuffer
+from clawjax.learner.replay_sync import ReplaySync
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
-from clawjax.learner.seams import LearnerLog
 from clawjax.learner.signals import SignalReader
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher
@@ -91,20 +91,20 @@ def build_learner(
     train_step = TrainStep(
         model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
     )
-    scorer, reactions = Scorer(learner), Reactions()
+    scorer, replay_buffer = Scorer(learner), ReplayBuffer()
     prompts = prompts_of(model.tokenizer, gateway)
     built = Learner(
         config=learner,
         objective=objective,
         intake=Intake(learner, objective, reward, log, clock),
-        memory=Memory(objective, reward, log, reactions),
+        replay=ReplaySync(objective, reward, log, replay_buffer),
         reader=SignalReader(
             objective=objective,
             credit=build_credit(objective),
             scorer=scorer,
             train_step=train_step,
-            teacher=_build_teacher(prompts, objective, learner, scorer, reactions),
-            reactions=reactions,
+            teacher=_build_teacher(prompts, objective, learner, scorer, replay_buffer),
+            replay_buffer=replay_buffer,
         ),
         updater=Updater(
             config=learner,
@@ -112,7 +112,7 @@ def build_learner(
             train_step=train_step,
             budget=_build_budget(train_step, objective, learner, model.tokenizer, fixed_text),
             practice=_build_practice(
-                model, objective, learner, engine, train_step, scorer, reactions
+                model, objective, learner, engine, train_step, scorer, replay_buffer
             ),
         ),
         versions=Versions(
@@ -163,7 +163,7 @@ def _build_practice(
     engine: EngineConfig,
     train_step: TrainStep,
     scorer: Scorer,
-    reactions: Reactions,
+    replay_buffer: ReplayBuffer,
 ) -> Practice | None:
     if objective.practice.rounds == 0:
         return None
@@ -172,7 +172,7 @@ def _build_practice(
         Sampler(model, _at_once(engine, objective), learner.lora if train_step.is_lora else None),
         scorer,
         train_step.base,
-        reactions,
+        replay_buffer,
         num_layers=model.architecture.num_layers,
         max_tokens=learner.max_tokens,
         negative_weight=objective.negative_weight,
@@ -208,10 +208,14 @@ def _build_teacher(
     objective: ObjectiveConfig,
     learner: LearnerConfig,
     scorer: Scorer,
-    reactions: Reactions,
+    replay_buffer: ReplayBuffer,
 ) -> HintTeacher | None:
     if not objective.uses_teacher:
         return None
     return HintTeacher(
-        scorer, prompts.ids, objective.opd, max_tokens=learner.max_tokens, reactions=reactions
+        scorer,
+        prompts.ids,
+        objective.opd,
+        max_tokens=learner.max_tokens,
+        replay_buffer=replay_buffer,
     )

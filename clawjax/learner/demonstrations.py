@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from clawjax.learner.reactions import RECENT, ScoredTurn
+from clawjax.learner.replay_buffer import RECENT, ScoredTurn
 from clawjax.records import Message, Turn
 
 __all__ = ["demonstrations"]

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.errors import ForgottenError
 from clawjax.learner.admission import Admit, Drop, admit
+from clawjax.learner.batch_caps import capped_batch
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.groups import undivided, whole_groups
-from clawjax.learner.seams import LearnerLog
-from clawjax.learner.shares import share_out
+from clawjax.learner.protocols import LearnerLog
 from clawjax.learner.timing import is_due
 from clawjax.records import DropReason, Outcome
 
@@ -56,7 +56,7 @@ class Intake:
         """
         now = self.clock()
         ready = self._whole_groups(self._ready(age, now), age)
-        turns = share_out(ready, self.config)
+        turns = capped_batch(ready, self.config)
         if self.objective.compares_replies:
             turns = undivided(turns, ready)
         arrived_at = self.log.last_arrival()

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 from clawjax.config import LearnerConfig, ObjectiveConfig
 from clawjax.engine.adoption import return_freed_memory
+from clawjax.learner.batch_caps import largest_key_share
 from clawjax.learner.checkpoint import Progress
-from clawjax.learner.contentment import content_users, mean_score
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.effective import with_practice
 from clawjax.learner.intake import Intake
 from clawjax.learner.profiling import Profiler
-from clawjax.learner.recall import Memory
-from clawjax.learner.seams import Stop
-from clawjax.learner.shares import largest_key_share
+from clawjax.learner.protocols import Stop
+from clawjax.learner.replay_sync import ReplaySync
+from clawjax.learner.satisfaction import mean_score, satisfied_users
 from clawjax.learner.signals import SignalReader, Signals
 from clawjax.learner.update import Updater
 from clawjax.learner.versions import Versions
@@ -44,7 +44,7 @@ class Learner:
     config: LearnerConfig
     objective: ObjectiveConfig
     intake: Intake
-    memory: Memory
+    replay: ReplaySync
     reader: SignalReader
     updater: Updater
     versions: Versions
@@ -71,7 +71,7 @@ class Learner:
         self.versions.resume()
         released = self.intake.recover(self.version)
         logger.info("learner at version %d, %d turns released", self.version, released)
-        self.memory.recall(self.config)
+        self.replay.restore(self.config)
 
     def run(self, stop: Stop) -> None:
         """Sweep until stopped or finished; a step that has begun is always completed.
@@ -96,10 +96,12 @@ class Learner:
 
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
         """One step, from signals to settlement; none where nothing is to be learnt yet."""
-        self.memory.meet(turns)
-        turns = self._rest(turns, content_users(turns, self.config.rest_above), DropReason.CONTENT)
-        tastes = self.updater.tastes(turns)
-        new = self.updater.strangers(turns, tastes)
+        self.replay.observe(turns)
+        turns = self._rest(
+            turns, satisfied_users(turns, self.config.rest_above), DropReason.CONTENT
+        )
+        preferences = self.updater.preferences(turns)
+        new = self.updater.cold_start_users(turns, preferences)
         turns = self._rest(turns, new, DropReason.LISTENED)
         if not turns:
             return
@@ -110,7 +112,7 @@ class Learner:
             if not self._claim(signals):
                 return
             state, metrics, drift, practised = self.updater.update(
-                versions.state, signals, turns, tastes, held=versions.held, age=versions.age
+                versions.state, signals, turns, preferences, held=versions.held, age=versions.age
             )
         progress = Progress(
             credit=signals.credit_state,

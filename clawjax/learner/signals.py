@@ -14,9 +14,9 @@ from typing import NamedTuple
 from clawjax.config import ObjectiveConfig
 from clawjax.learner.credit import AdmittedTurn, CreditFunction, CreditState
 from clawjax.learner.effective import EffectiveObjective, effective_objective
-from clawjax.learner.imitation import replayed
-from clawjax.learner.reactions import Reactions
+from clawjax.learner.replay_buffer import ReplayBuffer
 from clawjax.learner.scoring import Scorer
+from clawjax.learner.self_imitation import replayed
 from clawjax.learner.step import TrainState, TrainStep
 from clawjax.learner.teacher import HintTeacher, Lesson
 from clawjax.log.replay import to_sample
@@ -50,7 +50,7 @@ class SignalReader:
     train_step: TrainStep
     teacher: HintTeacher | None
     """None where the objective does not learn from hints."""
-    reactions: Reactions = field(default_factory=Reactions)
+    replay_buffer: ReplayBuffer = field(default_factory=ReplayBuffer)
     """What the teacher reads and what is learnt from again; the teacher has the same."""
 
     def read(
@@ -71,7 +71,7 @@ class SignalReader:
         ]
         taught = [sample for sample in samples if sample.credit or sample.teacher]
         with_signal = {sample.turn_id for sample in taught}
-        again = replayed(self.reactions, turns, self.objective.replay_praised) if taught else []
+        again = replayed(self.replay_buffer, turns, self.objective.replay_praised) if taught else []
         return Signals(
             samples=taught,
             without=[s.turn_id for s in samples if s.turn_id not in with_signal],

@@ -19,7 +19,7 @@ from clawjax.errors import WireError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.demonstrations import demonstrations
 from clawjax.learner.guidance import guided
-from clawjax.learner.reactions import Reactions
+from clawjax.learner.replay_buffer import ReplayBuffer
 from clawjax.learner.scoring import Model, Scored, Scorer
 from clawjax.log.replay import to_sample
 from clawjax.records import Message, Sample, TeacherSays, Turn
@@ -84,7 +84,7 @@ class HintTeacher:
         config: OpdConfig,
         *,
         max_tokens: int,
-        reactions: Reactions | None = None,
+        replay_buffer: ReplayBuffer | None = None,
     ) -> None:
         """Prepare to teach.
 
@@ -93,24 +93,24 @@ class HintTeacher:
             render: prompts, of what the teacher reads.
             config: hints, demonstrations, and what to say of them.
             max_tokens: turns that are longer with what the teacher reads are not scored.
-            reactions: where demonstrations come from; without it there are none.
+            replay_buffer: where demonstrations come from; without it there are none.
         """
         self._scorer = scorer
         self._render = render
         self._config = config
         self._max_tokens = max_tokens
-        self._reactions = Reactions() if reactions is None else reactions
+        self._replay_buffer = ReplayBuffer() if replay_buffer is None else replay_buffer
 
     def examples(self, turn: Turn) -> tuple[Message, ...]:
         """The praised exchanges that the teacher reads before this turn's conversation."""
-        liked = self._reactions.praised(turn.scope, above=self._config.praised_above)
+        liked = self._replay_buffer.praised(turn.scope, above=self._config.praised_above)
         return demonstrations(liked, turn, self._config.demonstrations)
 
     def counterexamples(self, turn: Turn) -> tuple[Message, ...]:
         """The exchanges that guidance leads away from; none where it leads away from nothing."""
         if not self._config.contrasts:
             return ()
-        blamed = self._reactions.blamed(turn.scope)
+        blamed = self._replay_buffer.blamed(turn.scope)
         return demonstrations(blamed, turn, self._config.demonstrations)
 
     def teach(self, turns: Sequence[AdmittedTurn], *, teacher: Model, student: Model) -> Lesson:

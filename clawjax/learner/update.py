@@ -15,10 +15,10 @@ import jax.numpy as jnp
 
 from clawjax.config import LearnerConfig, ObjectiveConfig
 from clawjax.learner.budget import Checked, DriftBudget
-from clawjax.learner.contentment import step_share
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.mini_batches import mini_batches
-from clawjax.learner.practice import KnownTaste, Practice, Practised
+from clawjax.learner.practice import KnownPreference, Practice, Practised
+from clawjax.learner.satisfaction import step_scale
 from clawjax.learner.signals import Signals
 from clawjax.learner.step import StepResult, TrainState, TrainStep
 from clawjax.records import Sample
@@ -57,24 +57,26 @@ class Updater:
     practice: Practice | None = None
     """None where nothing is learnt from answers that nobody asked for."""
 
-    def tastes(self, turns: Sequence[AdmittedTurn]) -> dict[str, KnownTaste]:
+    def preferences(self, turns: Sequence[AdmittedTurn]) -> dict[str, KnownPreference]:
         """Of the users of `turns`, without those of whom too little is known."""
-        return {} if self.practice is None else self.practice.tastes(_scopes(turns))
+        return {} if self.practice is None else self.practice.preferences(_scopes(turns))
 
-    def strangers(
-        self, turns: Sequence[AdmittedTurn], tastes: Mapping[str, KnownTaste]
+    def cold_start_users(
+        self, turns: Sequence[AdmittedTurn], preferences: Mapping[str, KnownPreference]
     ) -> set[str]:
         """Users who are to be listened to for longer before anything is learnt from them."""
         if self.practice is None:
             return set()
-        return {scope for scope in _scopes(turns) if self.practice.is_new(scope, tastes)}
+        return {
+            scope for scope in _scopes(turns) if self.practice.is_cold_start(scope, preferences)
+        }
 
     def update(
         self,
         state: TrainState,
         signals: Signals,
         turns: Sequence[AdmittedTurn],
-        tastes: Mapping[str, KnownTaste],
+        preferences: Mapping[str, KnownPreference],
         *,
         held: int,
         age: Callable[[int], int],
@@ -85,17 +87,17 @@ class Updater:
             state: the policy now.
             signals: what `turns` teach it.
             turns: of the batch.
-            tastes: of their users.
+            preferences: of their users.
             held: the version that `state` is.
             age: steps between a version and that one.
 
         Raises:
             LearnerError: a step is not to be trusted.
         """
-        bound = self._bound(turns, tastes)
+        bound = self._bound(turns, preferences)
         samples = [*signals.samples, *signals.again]
         state, metrics = self._step(state, samples, bound=bound, age=age)
-        (state, of_practice), practised = self._practise(state, tastes, held=held, age=age)
+        (state, of_practice), practised = self._practise(state, preferences, held=held, age=age)
         state = self.train_step.averaged(state)
         drift = Checked({}, None)
         if self.budget is not None:
@@ -103,16 +105,16 @@ class Updater:
         return Updated(state, metrics | of_practice, drift, practised)
 
     def _bound(
-        self, turns: Sequence[AdmittedTurn], tastes: Mapping[str, KnownTaste]
+        self, turns: Sequence[AdmittedTurn], preferences: Mapping[str, KnownPreference]
     ) -> float | None:
         """How far an update may lead, in nats per reply; None where that is not limited."""
         bound = self.config.drift.max_step_reply_kl
         if bound is None:
             return None
         if self.config.drift.eases:
-            bound *= step_share(turns, self.config.rest_above)
+            bound *= step_scale(turns, self.config.rest_above)
         if self.practice is not None:
-            bound *= self.practice.step_share(_scopes(turns), tastes)
+            bound *= self.practice.step_scale(_scopes(turns), preferences)
         return bound
 
     def _step(
@@ -148,7 +150,7 @@ class Updater:
     def _practise(
         self,
         state: TrainState,
-        tastes: Mapping[str, KnownTaste],
+        preferences: Mapping[str, KnownPreference],
         *,
         held: int,
         age: Callable[[int], int],
@@ -156,16 +158,18 @@ class Updater:
         """Go on with answers nobody asked for, an update each, all part of the same version."""
         if self.practice is None:
             return StepResult(state, {}), None
-        practised, metrics = Practised(len(tastes)), dict[str, float]()
+        practised, metrics = Practised(len(preferences)), dict[str, float]()
         for seed in self.practice.seeds(int(state.step)):
-            found = self.practice.rehearse(tastes, state.trainable, version=held, seed=seed)
+            found = self.practice.sample_round(
+                preferences, state.trainable, version=held, seed=seed
+            )
             if found.mean_score is not None:
                 metrics["train/practice_score"] = found.mean_score
-                metrics["train/practice_reach"] = found.reach
+                metrics["train/practice_reach"] = found.max_kl
             if not found.samples:
                 continue
             state = state._replace(step=state.step - 1)  # one version in all
-            state, moved = self._step(state, found.samples, bound=found.reach, age=age)
+            state, moved = self._step(state, found.samples, bound=found.max_kl, age=age)
             metrics |= {name: moved[key] for key, name in _OF_PRACTICE.items() if key in moved}
             practised = practised._replace(
                 rounds=practised.rounds + 1, answers=practised.answers + len(found.samples)

@@ -42,9 +42,9 @@ from clawjax.learner.offline.material import (
 from clawjax.learner.offline.rollouts import Rollouts
 from clawjax.learner.offline.trainer import MOST_REPLIES, OfflineTrainer
 from clawjax.learner.offline.written import WrittenReplies
+from clawjax.learner.protocols import Stop
 from clawjax.learner.publish import Publisher
 from clawjax.learner.sampler import Sampler
-from clawjax.learner.seams import Stop
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.models.load import LoadedModel, load_model

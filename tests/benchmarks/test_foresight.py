@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from foresight import area, goals, predicted
 
-from clawjax.learner.manner import HABITS
+from clawjax.learner.style_features import STYLE_FEATURES
 
 SAID = ["Fine by me."] * 192
 
@@ -20,7 +20,7 @@ def test_area_counts_pairs_in_order_and_half_of_the_ties() -> None:
 
 def test_a_wish_that_shows_is_foreseen_and_chance_is_not() -> None:
     rng = np.random.default_rng(1)
-    found = tuple(rng.normal(size=(192, width)) for width in (60, 30, len(HABITS)))
+    found = tuple(rng.normal(size=(192, width)) for width in (60, 30, len(STYLE_FEATURES)))
     is_met = rng.random(192) < 0.4
     by_chance = predicted(found, is_met, SAID, 1.0)
     assert all(abs(row["auc"] - 0.5) < 0.1 and row["step"] < 0.1 for row in by_chance)
@@ -37,8 +37,8 @@ def test_a_wish_that_shows_is_foreseen_and_chance_is_not() -> None:
 
 def test_a_single_habit_is_foreseen_sooner_where_it_is_named() -> None:
     rng = np.random.default_rng(2)
-    found = tuple(rng.normal(size=(192, width)) for width in (60, 30, len(HABITS)))
+    found = tuple(rng.normal(size=(192, width)) for width in (60, 30, len(STYLE_FEATURES)))
     is_met = rng.random(192) < 0.4
-    found[2][:, [*HABITS].index("list")] += np.where(is_met, -1.0, 1.0)
+    found[2][:, [*STYLE_FEATURES].index("list")] += np.where(is_met, -1.0, 1.0)
     first, *_ = predicted(found, is_met, ["Why is that a list?"] * 192, 1.0)
     assert first["auc"] > first["without_words"] + 0.1

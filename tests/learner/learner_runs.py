@@ -16,8 +16,8 @@ from clawjax.learner.intake import Intake
 from clawjax.learner.loop import Learner
 from clawjax.learner.profiling import Profiler
 from clawjax.learner.publish import Publisher
-from clawjax.learner.reactions import Reactions
-from clawjax.learner.recall import Memory
+from clawjax.learner.replay_buffer import ReplayBuffer
+from clawjax.learner.replay_sync import ReplaySync
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.signals import SignalReader
 from clawjax.learner.step import TrainStep
@@ -70,19 +70,19 @@ class Run:
 
     def learner(self, *, profile_steps: Collection[int] = (), **changes: Any) -> Learner:
         """A process start, without the process."""
-        settings, reactions = config(**changes), Reactions()
+        settings, replay_buffer = config(**changes), ReplayBuffer()
         learner = Learner(
             config=settings,
             objective=self.objective,
             intake=Intake(settings, self.objective, RewardConfig(), self.log, lambda: self.now),
-            memory=Memory(self.objective, RewardConfig(), self.log, reactions),
+            replay=ReplaySync(self.objective, RewardConfig(), self.log, replay_buffer),
             reader=SignalReader(
                 objective=self.objective,
                 credit=build_credit(self.objective),
                 scorer=Scorer(settings),
                 train_step=self.train_step,
                 teacher=None,
-                reactions=reactions,
+                replay_buffer=replay_buffer,
             ),
             updater=Updater(settings, self.objective, self.train_step),
             versions=Versions(

@@ -17,7 +17,7 @@ from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.decoder import Decoder, stack
 from clawjax.learner.demonstrations import demonstrations
 from clawjax.learner.guidance import guided
-from clawjax.learner.reactions import Reactions, ScoredTurn
+from clawjax.learner.replay_buffer import ReplayBuffer, ScoredTurn
 from clawjax.learner.scoring import Model, Scorer
 from clawjax.learner.teacher import HintTeacher, Lesson, _inserted, preceded
 from clawjax.models.load import LoadedModel
@@ -83,15 +83,15 @@ def test_what_is_no_example_takes_no_place_from_one() -> None:
 
 
 def test_each_user_is_remembered_once_by_what_they_said() -> None:
-    known = Reactions()
+    known = ReplayBuffer()
     scored = [("1", 1.0), ("2", 0.3), ("3", -1.0), ("5", 0.0), ("1", 1.0)]
-    known.remember(ScoredTurn(praised(name), score) for name, score in scored)
-    known.remember([ScoredTurn(praised("6", scope="bert"), 1.0)])
+    known.add(ScoredTurn(praised(name), score) for name, score in scored)
+    known.add([ScoredTurn(praised("6", scope="bert"), 1.0)])
     assert [one.turn.turn_id for one in known.praised("anna")] == ["1", "2"]
     assert [one.turn.turn_id for one in known.praised("anna", above=0.5)] == ["1"]
     assert [one.turn.turn_id for one in known.blamed("anna")] == ["3"]
     assert known.praised("nobody") == []
-    known.remember(ScoredTurn(praised(f"n{n}"), 1.0) for n in range(500))
+    known.add(ScoredTurn(praised(f"n{n}"), 1.0) for n in range(500))
     assert 16 <= len(known.praised("anna")) < 200
 
 
@@ -140,16 +140,16 @@ def admitted(sample: Sample, score: float | None) -> AdmittedTurn:
     return AdmittedTurn(turn, score, (), ready_at=0.0)
 
 
-def teaching(memory: Reactions, **changes: Any) -> HintTeacher:
+def teaching(memory: ReplayBuffer, **changes: Any) -> HintTeacher:
     config = OpdConfig(hints=False, demonstrations=1, top_k=8, **changes)
-    return HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH, reactions=memory)
+    return HintTeacher(Scorer(LEARNER), render, config, max_tokens=LENGTH, replay_buffer=memory)
 
 
 def taught(
-    teacher: HintTeacher, memory: Reactions, batch: Sequence[AdmittedTurn], model: Model
+    teacher: HintTeacher, memory: ReplayBuffer, batch: Sequence[AdmittedTurn], model: Model
 ) -> Lesson:
     """What the teacher says once the batch is known, as the learner has it."""
-    memory.remember(ScoredTurn(one.turn, one.score) for one in batch if one.score is not None)
+    memory.add(ScoredTurn(one.turn, one.score) for one in batch if one.score is not None)
     return teacher.teach(batch, teacher=model, student=model)
 
 
@@ -157,7 +157,7 @@ def test_the_reply_is_scored_behind_a_praised_exchange(
     tiny_model: LoadedModel, model: Model, samples: list[Sample]
 ) -> None:
     liked, other = samples
-    memory = Reactions()
+    memory = ReplayBuffer()
     teacher = teaching(memory)
     nothing_yet = teacher.teach([admitted(other, -1.0)], teacher=model, student=model)
     assert nothing_yet.says == {}
@@ -174,7 +174,7 @@ def test_the_reply_is_scored_behind_a_praised_exchange(
 
 
 def test_what_was_praised_can_be_left_as_it_is(model: Model, samples: list[Sample]) -> None:
-    memory = Reactions()
+    memory = ReplayBuffer()
     teacher = teaching(memory, corrects_praised=False)
     batch = [admitted(samples[0], 1.0), admitted(samples[1], 1.0)]
     lesson = taught(teacher, memory, batch, model)
@@ -187,7 +187,7 @@ def test_what_was_praised_can_be_left_as_it_is(model: Model, samples: list[Sampl
 def test_doubtful_praise_is_no_demonstration(model: Model, samples: list[Sample]) -> None:
     other = admitted(samples[1], -1.0)
     for score, is_taught in ((0.7, False), (0.71, True)):
-        memory = Reactions()
+        memory = ReplayBuffer()
         teacher = teaching(memory, praised_above=0.7)
         lesson = taught(teacher, memory, [admitted(samples[0], score), other], model)
         assert ("t1" in lesson.says) is is_taught
@@ -201,7 +201,7 @@ def test_guidance_leads_from_what_was_blamed_to_what_was_liked(
     batch = [admitted(liked, 1.0), admitted(blamed, -1.0), admitted(other, None)]
     says = {}
     for contrasts in (False, True):
-        memory = Reactions()
+        memory = ReplayBuffer()
         teacher = teaching(memory, form=OpdForm.top_k, guidance=1.0, contrasts=contrasts)
         says[contrasts] = taught(teacher, memory, batch, model).says["t2"]
     ids = says[True].support_ids

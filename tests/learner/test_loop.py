@@ -361,7 +361,9 @@ def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None
     assert built.reader.teacher is not None
     asked = run.log.turns()[2].turn
     assert len(built.reader.teacher.examples(asked)) == 2 * 2
-    assert [one.said for one in built.reader.reactions.of(asked.scope)] == ["thanks"] * 3
+    assert [one.user_text for one in built.reader.replay_buffer.scored(asked.scope)] == [
+        "thanks"
+    ] * 3
 
 
 def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
@@ -370,9 +372,9 @@ def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
     built = recalling_learner(run)
     asked = run.log.turns()[2].turn
     forget(run.log, now=run.now, scope=asked.scope, session_id=asked.session_id)
-    assert len(built.reader.reactions.praised(asked.scope)) == 3
-    built.memory.meet([])
-    assert built.reader.reactions.praised(asked.scope) == []
+    assert len(built.reader.replay_buffer.praised(asked.scope)) == 3
+    built.replay.observe([])
+    assert built.reader.replay_buffer.praised(asked.scope) == []
 
 
 def were_trained(run: Run, count: int) -> None:

@@ -24,12 +24,12 @@ from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.formula import practice_formula
 from clawjax.learner.loop import Learner
-from clawjax.learner.manner import HABITS
-from clawjax.learner.practice import Practice, Rehearsal
-from clawjax.learner.reactions import Reactions, ScoredTurn
+from clawjax.learner.practice import Practice, PracticeRound
+from clawjax.learner.replay_buffer import ReplayBuffer, ScoredTurn
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import StepResult, TrainStep
+from clawjax.learner.style_features import STYLE_FEATURES
 from clawjax.metrics.keys import unknown_keys
 from clawjax.models.transformer import Params
 from clawjax.protocols import GenerateRequest
@@ -52,21 +52,21 @@ class Pupil:
         rng = np.random.default_rng(0)
         table = np.asarray(model.params["embed_tokens"]["embedding"])
         self.rng, self.is_liked = rng, table @ rng.normal(size=table.shape[1]) > 0
-        self.reactions = Reactions()
+        self.replay_buffer = ReplayBuffer()
         self.sampler = Sampler(model, ENGINE, LORA)
         self.practice = Practice(
             practice,
             self.sampler,
             Scorer(config()),
             run.train_step.base,
-            self.reactions,
+            self.replay_buffer,
             num_layers=model.architecture.num_layers,
             max_tokens=LENGTH,
             negative_weight=1.0,
             text_of=model.tokenizer.decode,
         )
         self.learner: Learner = run.learner()
-        self.learner.reader.reactions = self.learner.memory.reactions = self.reactions
+        self.learner.reader.replay_buffer = self.learner.replay.replay_buffer = self.replay_buffer
         self.learner.updater.practice = self.practice
 
     @property
@@ -82,14 +82,14 @@ class Pupil:
             turn = make_turn(
                 f"{scope}{number}", scope=scope, prompt_ids=prompt, response_ids=ids, sampling=REPLY
             )
-            self.reactions.remember([ScoredTurn(turn, 1.0 if is_good else -1.0, said)])
+            self.replay_buffer.add([ScoredTurn(turn, 1.0 if is_good else -1.0, said)])
 
-    def rehearse(
+    def sample_round(
         self, scopes: list[str], trainable: Params, *, version: int, seed: int
-    ) -> Rehearsal:
+    ) -> PracticeRound:
         """New answers for these users."""
-        tastes = self.practice.tastes(scopes)
-        return self.practice.rehearse(tastes, trainable, version=version, seed=seed)
+        preferences = self.practice.preferences(scopes)
+        return self.practice.sample_round(preferences, trainable, version=version, seed=seed)
 
     def liked(self) -> float:
         """Share of these tokens in the policy's own replies."""
@@ -144,10 +144,12 @@ def test_a_taste_heeds_what_reactions_name(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(20, "anna", "Stop saying sorry.")
     pupil.hears(20, "ben")
-    tastes = pupil.practice.tastes(["anna", "ben"])
-    place = [*HABITS].index("apologises")
-    assert tastes["anna"].taste.say[-1][place] > 0.8
-    assert tastes["ben"].taste.say[-1][place] == pytest.approx(1 / len(HABITS))
+    preferences = pupil.practice.preferences(["anna", "ben"])
+    place = [*STYLE_FEATURES].index("apologises")
+    assert preferences["anna"].model.feature_weights[-1][place] > 0.8
+    assert preferences["ben"].model.feature_weights[-1][place] == pytest.approx(
+        1 / len(STYLE_FEATURES)
+    )
 
 
 def test_what_a_turn_is_answered_with_is_remembered(run: Run) -> None:
@@ -155,14 +157,14 @@ def test_what_a_turn_is_answered_with_is_remembered(run: Run) -> None:
     pupil = Pupil(run)
     run.record_many(4)
     pupil.learner.sweep()
-    assert [one.said for one in pupil.reactions.of("local")] == ["thanks"] * 4
+    assert [one.user_text for one in pupil.replay_buffer.scored("local")] == ["thanks"] * 4
 
 
 def test_answers_are_the_policys_own(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(40)
     state = pupil.learner.versions.state
-    found = pupil.rehearse(["local"], state.trainable, version=0, seed=1)
+    found = pupil.sample_round(["local"], state.trainable, version=0, seed=1)
     [*scored] = Scorer(config()).score(run.train_step.policy(state), found.samples)
     for sample, one in zip(found.samples, scored, strict=True):
         np.testing.assert_allclose(sample.sampler_logprobs, one.logprobs, atol=1e-4)
@@ -173,20 +175,20 @@ def test_answers_are_the_policys_own(run: Run) -> None:
         assert sample.credit is not None
         groups.setdefault(sample.prompt_ids, []).append(sample.credit[0])
     assert all(sum(credits) == pytest.approx(0.0, abs=1e-6) for credits in groups.values())
-    again = pupil.rehearse(["local"], state.trainable, version=0, seed=1)
+    again = pupil.sample_round(["local"], state.trainable, version=0, seed=1)
     assert again == found
 
 
 def test_an_answer_is_no_longer_than_what_is_learnt_from(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(40)
-    known = pupil.reactions.of("local")
+    known = pupil.replay_buffer.scored("local")
     long = [tuple(range(5, 5 + LENGTH - room)) for room in (1, 3)]
     turns = [replace(one.turn, prompt_ids=long[n % 2]) for n, one in enumerate(known)]
-    tastes = pupil.practice.tastes(["local"])
-    pupil.reactions.forget({turn.turn_id for turn in turns})
-    pupil.reactions.remember(ScoredTurn(turn, 1.0) for turn in turns)
-    found = pupil.practice.rehearse(tastes, pupil.trainable, version=0, seed=1)
+    preferences = pupil.practice.preferences(["local"])
+    pupil.replay_buffer.remove({turn.turn_id for turn in turns})
+    pupil.replay_buffer.add(ScoredTurn(turn, 1.0) for turn in turns)
+    found = pupil.practice.sample_round(preferences, pupil.trainable, version=0, seed=1)
     assert found.mean_score is not None
     assert {len(s.prompt_ids) + len(s.response_ids) for s in found.samples} == {LENGTH}
 
@@ -195,20 +197,20 @@ def test_questions_that_a_shorter_context_has_no_room_for_are_not_asked_again(ru
     context = LENGTH - 8
     pupil = Pupil(run, context_length=context)
     pupil.hears(40)
-    tastes = pupil.practice.tastes(["local"])
-    known = pupil.reactions.of("local")
+    preferences = pupil.practice.preferences(["local"])
+    known = pupil.replay_buffer.scored("local")
     lengths = (context + 4, context, context - 1, context - 3)
     asked = [tuple(range(5, 5 + lengths[n % 4])) for n in range(len(known))]
-    pupil.reactions.forget({one.turn.turn_id for one in known})
-    pupil.reactions.remember(
+    pupil.replay_buffer.remove({one.turn.turn_id for one in known})
+    pupil.replay_buffer.add(
         one._replace(turn=replace(one.turn, prompt_ids=prompt))
         for one, prompt in zip(known, asked, strict=True)
     )
     trainable = pupil.trainable
-    found = pupil.practice.rehearse(tastes, trainable, version=0, seed=1)
+    found = pupil.practice.sample_round(preferences, trainable, version=0, seed=1)
     assert {len(s.prompt_ids) + len(s.response_ids) for s in found.samples} == {context}
-    pupil.reactions.forget({one.turn.turn_id for n, one in enumerate(known) if n % 4 > 1})
-    assert pupil.practice.rehearse(tastes, trainable, version=0, seed=1).mean_score is None
+    pupil.replay_buffer.remove({one.turn.turn_id for n, one in enumerate(known) if n % 4 > 1})
+    assert pupil.practice.sample_round(preferences, trainable, version=0, seed=1).mean_score is None
 
 
 def test_what_was_made_of_a_reply_is_forgotten_with_it(
@@ -223,15 +225,15 @@ def test_what_was_made_of_a_reply_is_forgotten_with_it(
     monkeypatch.setattr(Scorer, "states", noted)
     for scope in ("anna", "ben"):
         pupil.hears(16, scope)
-        pupil.practice.tastes([scope])
-    known = pupil.reactions.of("anna")
+        pupil.practice.preferences([scope])
+    known = pupil.replay_buffer.scored("anna")
     names = [one.turn.turn_id for one in known]
-    pupil.practice.tastes(["anna"])
+    pupil.practice.preferences(["anna"])
     assert read.count(names[0]) == 1, "read once as long as it is remembered"
-    pupil.reactions.forget(set(names))
-    pupil.practice.tastes(["ben"])
-    pupil.reactions.remember(known)
-    pupil.practice.tastes(["anna"])
+    pupil.replay_buffer.remove(set(names))
+    pupil.practice.preferences(["ben"])
+    pupil.replay_buffer.add(known)
+    pupil.practice.preferences(["anna"])
     assert read[-16:] == names
 
 
@@ -239,15 +241,15 @@ def test_of_the_answers_to_a_question_the_best_and_the_worst_are_learnt_from(run
     pupil = Pupil(run, replace(PRACTICE, kept=2))
     pupil.hears(40)
     trainable = pupil.trainable
-    found = pupil.rehearse(["local"], trainable, version=0, seed=1)
+    found = pupil.sample_round(["local"], trainable, version=0, seed=1)
     credits: dict[tuple[int, ...], list[float]] = {}
     for sample in found.samples:
         assert sample.credit is not None
         credits.setdefault(sample.prompt_ids, []).append(sample.credit[0])
     assert all(len(both) == 2 and sum(both) == pytest.approx(0.0) for both in credits.values())
     every = Pupil(run)
-    every.reactions.remember(pupil.reactions.of("local"))
-    drawn = every.rehearse(["local"], trainable, version=0, seed=1)
+    every.replay_buffer.add(pupil.replay_buffer.scored("local"))
+    drawn = every.sample_round(["local"], trainable, version=0, seed=1)
     assert {sample.response_ids for sample in found.samples} <= {
         sample.response_ids for sample in drawn.samples
     }
@@ -264,7 +266,7 @@ def test_how_far_a_round_leads_is_said_by_its_reach_and_not_by_shrunken_predicti
 ) -> None:
     pupil = Pupil(run)
     pupil.hears(40)
-    found = pupil.rehearse(["local"], pupil.trainable, version=0, seed=1)
+    found = pupil.sample_round(["local"], pupil.trainable, version=0, seed=1)
     credits = np.array([sample.credit[0] for sample in found.samples if sample.credit])
     assert np.sqrt(np.mean(credits**2)) == pytest.approx(1.0, abs=0.1)
 
@@ -273,19 +275,19 @@ def test_who_said_too_little_or_one_thing_only_is_not_practised_for(run: Run) ->
     pupil = Pupil(run)
     pupil.hears(7)
     trainable = pupil.trainable
-    assert pupil.rehearse(["local"], trainable, version=0, seed=0).samples == ()
+    assert pupil.sample_round(["local"], trainable, version=0, seed=0).samples == ()
     pupil.hears(20, scope="other")
-    assert pupil.rehearse(["nobody"], trainable, version=0, seed=0).mean_score is None
-    asked = pupil.rehearse(["other", "local"], trainable, version=0, seed=0)
-    theirs = {one.turn.prompt_ids for one in pupil.reactions.of("other")}
+    assert pupil.sample_round(["nobody"], trainable, version=0, seed=0).mean_score is None
+    asked = pupil.sample_round(["other", "local"], trainable, version=0, seed=0)
+    theirs = {one.turn.prompt_ids for one in pupil.replay_buffer.scored("other")}
     assert {sample.prompt_ids for sample in asked.samples} <= theirs
-    grumpy = Reactions()
-    grumpy.remember(ScoredTurn(turn, -1.0) for turn in _turns(20))
-    pupil.practice._reactions = grumpy
-    assert pupil.rehearse(["local"], trainable, version=0, seed=0).samples == ()
+    grumpy = ReplayBuffer()
+    grumpy.add(ScoredTurn(turn, -1.0) for turn in _turns(20))
+    pupil.practice._replay_buffer = grumpy
+    assert pupil.sample_round(["local"], trainable, version=0, seed=0).samples == ()
     strict = Pupil(run, replace(PRACTICE, min_foresight=0.999))
     strict.hears(40)
-    assert strict.rehearse(["local"], trainable, version=0, seed=0).samples == ()
+    assert strict.sample_round(["local"], trainable, version=0, seed=0).samples == ()
 
 
 def test_who_is_new_is_listened_to_before_anything_is_learnt(run: Run) -> None:
@@ -299,7 +301,7 @@ def test_who_is_new_is_listened_to_before_anything_is_learnt(run: Run) -> None:
     assert pupil.learner.version == 0
     reasons = [outcome.drop_reason for outcome in run.log.outcomes().values()]
     assert reasons == [DropReason.LISTENED] * 4
-    assert len(pupil.reactions.of("local")) == 4, "remembered all the same"
+    assert len(pupil.replay_buffer.scored("local")) == 4, "remembered all the same"
     pupil.hears(40)
     run.record_many(2, first=4)
     run.record_many(2, first=6, score=-1.0)
@@ -355,29 +357,29 @@ def test_practice_that_cannot_be_is_refused() -> None:
 def test_a_taste_is_followed_as_far_as_it_is_known(run: Run) -> None:
     pupil = Pupil(run)
     pupil.hears(120)
-    known = pupil.rehearse(["local"], pupil.trainable, version=0, seed=0)
-    assert 0.3 < (known.reach / PRACTICE.max_reply_kl) ** 0.5 * PRACTICE.rounds < 1.0
+    known = pupil.sample_round(["local"], pupil.trainable, version=0, seed=0)
+    assert 0.3 < (known.max_kl / PRACTICE.max_reply_kl) ** 0.5 * PRACTICE.rounds < 1.0
     sure = Pupil(run, replace(PRACTICE, full_foresight=0.01))
     sure.hears(120)
-    all_the_way = sure.rehearse(["local"], sure.trainable, version=0, seed=0).reach
+    all_the_way = sure.sample_round(["local"], sure.trainable, version=0, seed=0).max_kl
     assert all_the_way == pytest.approx(PRACTICE.max_reply_kl / PRACTICE.rounds**2)
     pupil.hears(40, scope="other")
     both = ["local", "other"]
-    less = pupil.rehearse(both, pupil.trainable, version=0, seed=0)
-    assert 0.0 < less.reach < known.reach
+    less = pupil.sample_round(both, pupil.trainable, version=0, seed=0)
+    assert 0.0 < less.max_kl < known.max_kl
 
 
 def test_a_step_in_the_dark_is_a_short_one(run: Run) -> None:
     pupil = Pupil(run, replace(PRACTICE, blind_share=0.1))
     pupil.hears(120)
-    tastes = pupil.practice.tastes(["local"])
-    known = tastes["local"].share
+    preferences = pupil.practice.preferences(["local"])
+    known = preferences["local"].confidence
     assert known > 0.1
-    assert pupil.practice.step_share(["local"], tastes) == pytest.approx(known)
-    assert pupil.practice.step_share(["new"], tastes) == pytest.approx(0.1)
+    assert pupil.practice.step_scale(["local"], preferences) == pytest.approx(known)
+    assert pupil.practice.step_scale(["new"], preferences) == pytest.approx(0.1)
     mixed = ["local", "local", "local", "new"]
-    assert pupil.practice.step_share(mixed, tastes) == pytest.approx(0.75 * known + 0.25 * 0.1)
-    assert Pupil(run).practice.step_share(["new"], {}) == 1.0, "bounded only where it is asked for"
+    assert pupil.practice.step_scale(mixed, preferences) == pytest.approx(0.75 * known + 0.25 * 0.1)
+    assert Pupil(run).practice.step_scale(["new"], {}) == 1.0, "bounded only where it is asked for"
     learner = run.learner(drift=DriftConfig(max_step_reply_kl=4.0))
     turns = [AdmittedTurn(make_turn(f"t{n}"), -1.0, (), ready_at=0.0) for n in range(3)]
     assert learner.updater._bound(turns, {}) == 4.0

@@ -28,7 +28,7 @@ from clawjax.learner.batching import make_batch
 from clawjax.learner.build import _build_teacher
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.decoder import Decoder, stack
-from clawjax.learner.reactions import Reactions, ScoredTurn
+from clawjax.learner.replay_buffer import ReplayBuffer, ScoredTurn
 from clawjax.learner.scoring import Model, Scorer
 from clawjax.learner.step import TrainStep
 from clawjax.learner.teacher import HintTeacher, _spliced, hinted
@@ -272,14 +272,14 @@ def taught_by(tokenizer: ChatTokenizer, turn: Turn, hint: str | None, scorer: Sc
     praised = make_turn(
         "t0", messages=(Message("user", "Say hi"),), reply=Message("assistant", "Hi")
     )
-    reactions = Reactions()
-    reactions.remember([ScoredTurn(praised, 1.0)])
+    replay_buffer = ReplayBuffer()
+    replay_buffer.add([ScoredTurn(praised, 1.0)])
     built = _build_teacher(
         prompts_of(tokenizer, GatewayConfig()),
         ObjectiveConfig(name="combined", w_opd=1.0, opd=OpdConfig(demonstrations=1)),
         LEARNER,
         scorer,
-        reactions,
+        replay_buffer,
     )
     assert built is not None
     examples = () if hint else built.examples(turn)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from clawjax.errors import ForgottenError, LogError
-from clawjax.learner.reactions import Reactions, ScoredTurn
+from clawjax.learner.replay_buffer import ReplayBuffer, ScoredTurn
 from clawjax.log.forgetting import forget, lose_ids
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
@@ -200,10 +200,10 @@ def test_a_log_of_an_earlier_version_can_forget(tmp_path):
 
 
 def test_memories_of_it_are_taken_back():
-    reactions = Reactions()
-    reactions.remember([ScoredTurn(turn("t1"), 1.0), ScoredTurn(turn("t2"), 1.0)])
-    reactions.forget({"t1"})
-    assert [one.turn.turn_id for one in reactions.praised("key")] == ["t2"]
+    replay_buffer = ReplayBuffer()
+    replay_buffer.add([ScoredTurn(turn("t1"), 1.0), ScoredTurn(turn("t2"), 1.0)])
+    replay_buffer.remove({"t1"})
+    assert [one.turn.turn_id for one in replay_buffer.praised("key")] == ["t2"]
 
 
 def test_a_forgotten_turn_is_a_failure_of_the_log():

@@ -9,7 +9,7 @@ from plan_configs import load
 from clawjax.errors import ConfigError
 from clawjax.learner import build
 from clawjax.learner.build import _build_practice
-from clawjax.learner.reactions import Reactions
+from clawjax.learner.replay_buffer import ReplayBuffer
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainStep
 from clawjax.models.load import load_model
@@ -43,7 +43,7 @@ def test_practice_is_planned_to_the_byte(method, dtype, tmp_path):
     state = step.init(0)
     practice = _build_practice(
         model, config.objective, config.learner, config.engine, step, Scorer(config.learner),
-        Reactions(),
+        ReplayBuffer(),
     )  # fmt: skip
     lasting = ("base weights", "trained weights", "optimizer state", "loaded weights", "KV cache")
     planned, measured = sum(parts[name] for name in lasting), held() - before

@@ -15,7 +15,7 @@ from typing import Protocol
 from clawjax.errors import DataError
 from clawjax.learner.loop import Learner
 from clawjax.learner.offline.drafts import Policy, Source, logged
-from clawjax.learner.seams import LearnerLog, Stop
+from clawjax.learner.protocols import LearnerLog, Stop
 from clawjax.protocols import Monitor
 from clawjax.records import Outcome, Turn, Verdict
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from clawjax.config import LearnerConfig
 from clawjax.learner.credit.base import AdmittedTurn
 
-__all__ = ["largest_key_share", "share_out"]
+__all__ = ["capped_batch", "largest_key_share"]
 
 _Session = tuple[str, str]
 """Scope and session id: ids of sessions are only known to differ within a scope."""
@@ -28,7 +28,7 @@ class _Caps(NamedTuple):
     session: int
 
 
-def share_out(ready: Sequence[AdmittedTurn], config: LearnerConfig) -> Sequence[AdmittedTurn]:
+def capped_batch(ready: Sequence[AdmittedTurn], config: LearnerConfig) -> Sequence[AdmittedTurn]:
     """The turns of the next batch, at most `batch_turns` of those that are ready, in their order.
 
     The largest batch in which nobody is over a cap; where that is below `min_turns`, so many turns

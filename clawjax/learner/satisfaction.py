@@ -13,7 +13,7 @@ from statistics import fmean
 
 from clawjax.learner.credit import AdmittedTurn, by_user
 
-__all__ = ["content_users", "mean_score", "step_share"]
+__all__ = ["mean_score", "satisfied_users", "step_scale"]
 
 
 def mean_score(turns: Sequence[AdmittedTurn]) -> float | None:
@@ -22,7 +22,7 @@ def mean_score(turns: Sequence[AdmittedTurn]) -> float | None:
     return fmean(scores) if scores else None
 
 
-def content_users(turns: Sequence[AdmittedTurn], rest_above: float | None) -> set[str]:
+def satisfied_users(turns: Sequence[AdmittedTurn], rest_above: float | None) -> set[str]:
     """Whose mean score leaves nothing to wish for; nobody's where `rest_above` is None."""
     if rest_above is None:
         return set()
@@ -30,7 +30,7 @@ def content_users(turns: Sequence[AdmittedTurn], rest_above: float | None) -> se
     return {user for user, mean in means.items() if mean is not None and mean > rest_above}
 
 
-def step_share(turns: Sequence[AdmittedTurn], rest_above: float | None) -> float:
+def step_scale(turns: Sequence[AdmittedTurn], rest_above: float | None) -> float:
     """The mean over users: all of a step, 1, at a mean score of -1, down to 0 at `rest_above`.
 
     In proportion in between. All of it where nothing has a score, and 0 only at a score of 1 where

@@ -22,8 +22,8 @@ from clawjax.config import (
 )
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.imitation import replayed
-from clawjax.learner.reactions import RECENT, Reactions, ScoredTurn
+from clawjax.learner.replay_buffer import RECENT, ReplayBuffer, ScoredTurn
+from clawjax.learner.self_imitation import replayed
 from clawjax.records import DropReason, Outcome, SamplingParams
 
 SCORES = st.sampled_from([-1.0, -0.4, 0.0, 0.3, 0.7, 1.0])
@@ -34,13 +34,13 @@ def admitted(turn_id: str, score: float | None, scope: str = "u") -> AdmittedTur
     return AdmittedTurn(make_turn(turn_id, scope=scope), score, (), ready_at=0.0)
 
 
-def remembering(*turns: AdmittedTurn) -> Reactions:
-    known = Reactions()
-    known.remember(ScoredTurn(one.turn, one.score) for one in turns if one.score is not None)
+def remembering(*turns: AdmittedTurn) -> ReplayBuffer:
+    known = ReplayBuffer()
+    known.add(ScoredTurn(one.turn, one.score) for one in turns if one.score is not None)
     return known
 
 
-def ids(known: Reactions, *batch: AdmittedTurn, count: int = 99) -> list[str]:
+def ids(known: ReplayBuffer, *batch: AdmittedTurn, count: int = 99) -> list[str]:
     return [sample.turn_id for sample in replayed(known, batch, count)]
 
 
@@ -81,11 +81,11 @@ def test_users_take_places_in_turn() -> None:
     assert ids(known, *batch) == ["u2", "v2", "w0", "u1", "v1", "u0", "v0"]
 
 
-def alone(known: Reactions, batch: list[AdmittedTurn], count: int) -> list[tuple[str, float]]:
+def alone(known: ReplayBuffer, batch: list[AdmittedTurn], count: int) -> list[tuple[str, float]]:
     """What one user's batch brings back, and for what credit: the newest above the batch's mean."""
     scores = [one.score for one in batch if one.score is not None]
     value = sum(scores) / len(scores) if scores else 0.0
-    newest = [one for one in reversed(known.of("u")) if one.score > 0][:RECENT]
+    newest = [one for one in reversed(known.scored("u")) if one.score > 0][:RECENT]
     return [(o.turn.turn_id, o.score - value) for o in newest if o.score > value][:count]
 
 
@@ -114,7 +114,7 @@ def test_a_replayed_turn_says_that_its_distribution_was_cut(run: Run) -> None:
     for number in range(4):  # made-up log-probs, far from the model's
         run.record(make_sample(f"p{number}", 4, 6, seed=number + 9, vocab=VOCAB), 1.0, sampling=cut)
     praised = [judged.turn for judged in run.log.judged(limit=4)]
-    learner.reader.reactions.remember(ScoredTurn(turn, 1.0) for turn in praised)
+    learner.reader.replay_buffer.add(ScoredTurn(turn, 1.0) for turn in praised)
     run.log.append(*(Outcome(t.turn_id, 1.0, drop_reason=DropReason.LISTENED) for t in praised))
     run.record_many(4, score=-1.0)
     assert learner.sweep()

@@ -1,9 +1,9 @@
-"""What a user's reactions speak of: which habits of a reply their words name.
+"""Mentions: which style features of a reply a user's reactions name.
 
 "Stop saying sorry" says more than a score does: which of all that a reply did was meant. Whether it
 was wanted or not is left to the scores, so that irony and praise of what was left out do no harm.
-Words by which people name habits in general, written down by hand and in English. Pure; no model
-reads the text. Invariant: what is never spoken of keeps a small say.
+Words by which people name features in general, written down by hand and in English. Pure; no model
+reads the text. Invariant: what is never mentioned keeps a small weight.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from clawjax.learner.manner import HABITS
+from clawjax.learner.style_features import STYLE_FEATURES
 from clawjax.learner.stylometry import plain
 from clawjax.log.reaction import reaction_text
 from clawjax.records import NextState, NextStateKind
 
-__all__ = ["attention", "said"]
+__all__ = ["MENTIONS", "mention_weights", "user_text"]
 
 _LENGTH = r"short\w*|long\w*|brief\w*|length\w*|concise|terse|verbose|wordy|essays?|rambl\w*"
 _SIZE = rf"{_LENGTH}|words|novels?|books?|summar\w+|tl;?dr|too much|less"
@@ -28,7 +28,7 @@ _YOURSELF = r"yourself|about you|\"I\"|first person"
 _TOGETHER = r"we|us|our|let's"
 _ASK = r"questions?|ask\w*|curious"
 
-NAMED: dict[str, str] = {
+MENTIONS: dict[str, str] = {
     "sentences with you": _ME,
     "sentences with I": _YOURSELF,
     "sentences with we": _TOGETHER,
@@ -62,33 +62,36 @@ NAMED: dict[str, str] = {
     "kind words": r"kind\w*|warm\w*|friendl\w+|nice\w*|harsh\w*|cold\w*|encourag\w*|gentl\w+|rude",
     "connectives": r"stiff\w*|formal\w*|academic|lecture\w*|essays?",
 }
-"""By what people call a habit: a regular expression of whole words, without regard to case."""
-_NAMED = [
-    re.compile(rf"(?<!\w)(?:{NAMED[habit]})(?!\w)", re.IGNORECASE) if habit in NAMED else None
-    for habit in HABITS
+"""By what people call a feature: a regular expression of whole words, without regard to case."""
+_MENTIONS = [
+    re.compile(rf"(?<!\w)(?:{MENTIONS[name]})(?!\w)", re.IGNORECASE) if name in MENTIONS else None
+    for name in STYLE_FEATURES
 ]
 _EVEN = 4.0
-"""Mentions that all habits together are taken to have had before anybody said anything."""
+"""Mentions that all features together are taken to have had before anybody said anything."""
 _READ = 2000
 """Characters of a reaction: who writes more speaks of something else."""
 
 
-def attention(reactions: Iterable[str]) -> np.ndarray:
-    """`[len(HABITS)]`: which share of what these reactions name each habit is; sums to 1.
+def mention_weights(reactions: Iterable[str]) -> np.ndarray:
+    """`[len(STYLE_FEATURES)]`: each feature's share of what these reactions name; sums to 1.
 
-    The mean of a Dirichlet posterior: `(n_h + c / H) / (sum(n) + c)` where n_h reactions name
-    habit h, of H habits, and c mentions are assumed beforehand. One that names several habits
-    counts for each of them.
+    The mean of a Dirichlet posterior: `(n_f + c / F) / (sum(n) + c)` where n_f reactions name
+    feature f, of F features, and c mentions are assumed beforehand. One that names several counts
+    for each of them.
     """
     found = [plain(text[:_READ]) for text in reactions]
     named = np.array(
-        [sum(words is not None and bool(words.search(text)) for text in found) for words in _NAMED],
+        [
+            sum(words is not None and bool(words.search(text)) for text in found)
+            for words in _MENTIONS
+        ],
         dtype=np.float64,
     )
     return (named + _EVEN / len(named)) / (named.sum() + _EVEN)
 
 
-def said(next_states: Sequence[NextState]) -> str:
+def user_text(next_states: Sequence[NextState]) -> str:
     """What the user wrote after a turn; empty where they wrote nothing."""
     theirs = (NextStateKind.USER, NextStateKind.FEEDBACK)
     parts = [reaction_text(state.messages) for state in next_states if state.kind in theirs]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learner_records import next_state
 
-from clawjax.learner.manner import HABITS
-from clawjax.learner.spoken import NAMED, attention, said
+from clawjax.learner.mentions import MENTIONS, mention_weights, user_text
+from clawjax.learner.style_features import STYLE_FEATURES
 from clawjax.records import Message, NextState, NextStateKind
 
 NAMES = {
@@ -31,7 +31,7 @@ NAMES = {
 
 
 def by_name(*reactions: str) -> dict[str, float]:
-    return dict(zip(HABITS, attention(reactions).tolist(), strict=True))
+    return dict(zip(STYLE_FEATURES, mention_weights(reactions).tolist(), strict=True))
 
 
 @pytest.mark.parametrize(("reaction", "habit"), NAMES.items(), ids=NAMES.values())
@@ -42,31 +42,33 @@ def test_what_a_reaction_names_is_attended_to(reaction: str, habit: str) -> None
 
 
 def test_the_mean_of_a_dirichlet_posterior() -> None:
-    found, number = by_name("Stop saying sorry.", "SORRY, sorry!", "Fine."), len(HABITS)
+    found, number = by_name("Stop saying sorry.", "SORRY, sorry!", "Fine."), len(STYLE_FEATURES)
     assert found["apologises"] == pytest.approx((2 + 4 / number) / (2 + 4))
     assert found["colon"] == pytest.approx((4 / number) / (2 + 4))
-    np.testing.assert_allclose(attention([]), 1 / number)
-    np.testing.assert_allclose(attention(["The cat sat on the keyboard."]), 1 / number)
+    np.testing.assert_allclose(mention_weights([]), 1 / number)
+    np.testing.assert_allclose(mention_weights(["The cat sat on the keyboard."]), 1 / number)
 
 
 def test_words_within_words_name_nothing() -> None:
-    np.testing.assert_allclose(attention(["Maidens stake boldness, starboard."]), 1 / len(HABITS))
+    np.testing.assert_allclose(
+        mention_weights(["Maidens stake boldness, starboard."]), 1 / len(STYLE_FEATURES)
+    )
 
 
 def test_every_name_is_of_a_habit() -> None:
-    assert set(NAMED) <= set(HABITS)
+    assert set(MENTIONS) <= set(STYLE_FEATURES)
 
 
 @given(st.lists(st.text(), max_size=4))
 def test_shares_sum_to_one_whatever_is_said(reactions: list[str]) -> None:
-    found = attention(reactions)
+    found = mention_weights(reactions)
     assert found.sum() == pytest.approx(1.0)
     assert (found > 0).all()
 
 
 def test_a_long_text_costs_little() -> None:
     began = time.process_time()
-    attention(["you ask and ask again and again and " * 100_000] * 20)
+    mention_weights(["you ask and ask again and again and " * 100_000] * 20)
     assert time.process_time() - began < 5.0
 
 
@@ -82,5 +84,8 @@ def test_only_what_the_user_wrote_counts() -> None:
             Message("user", "<system-reminder>a list</system-reminder> Too long"),
         ),
     )
-    assert said([tool, closed]) == ""
-    assert said([tool, decorated, closed, next_state(NextStateKind.FEEDBACK)]) == "Too long\nthanks"
+    assert user_text([tool, closed]) == ""
+    assert (
+        user_text([tool, decorated, closed, next_state(NextStateKind.FEEDBACK)])
+        == "Too long\nthanks"
+    )

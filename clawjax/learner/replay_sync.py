@@ -1,4 +1,4 @@
-"""What a learner remembers of the reactions it met before, by what the log says of them now.
+"""Keeps the replay buffer as the log has it: what a learner has seen, by what is known of it now.
 
 Invariant: one that goes on remembers what one that was never interrupted does. So turns that
 nothing was made of, and those still undecided, are not in it; and one that runs on reads what it
@@ -14,65 +14,69 @@ from dataclasses import dataclass
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.admission import score_of, unfit
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.reactions import MetTurn, Reactions, Told
-from clawjax.learner.seams import LearnerLog
-from clawjax.learner.spoken import said
+from clawjax.learner.mentions import user_text
+from clawjax.learner.protocols import LearnerLog
+from clawjax.learner.replay_buffer import Feedback, ReplayBuffer, SeenTurn
 from clawjax.log.replay import replay
 from clawjax.records import DropReason, JudgedTurn
 
-__all__ = ["Memory"]
+__all__ = ["ReplaySync"]
 
 _ADMITTED = {None, DropReason.NO_SIGNAL, DropReason.CONTENT, DropReason.LISTENED}
 """How turns end that were taken into a batch; None: trained on."""
 
 
 @dataclass(slots=True)
-class Memory:
-    """Keeps the learner's reactions, where its objective has a use for them, true to the log."""
+class ReplaySync:
+    """Keeps a replay buffer, where the objective has a use for it, true to the log."""
 
     objective: ObjectiveConfig
     reward: RewardConfig
     log: LearnerLog
-    reactions: Reactions
+    replay_buffer: ReplayBuffer
     forgotten: int = 0
     """The newest of the forgotten turns that was heard of, by its number in the log."""
 
-    def recall(self, learner: LearnerConfig) -> None:
-        """Remember what was met before a restart.
+    def restore(self, learner: LearnerConfig) -> None:
+        """Hold again what was seen before a restart.
 
         Args:
             learner: bounds on length, which may be lower than they were.
         """
         if self.objective.recalls_reactions:
-            self.reactions.remember(self._met(learner))
+            self.replay_buffer.add(self._seen(learner))
 
-    def meet(self, turns: Sequence[AdmittedTurn]) -> None:
+    def observe(self, turns: Sequence[AdmittedTurn]) -> None:
         """What was liked or not is an example for its neighbours; praise is learnt from again.
 
         What somebody wanted forgotten is neither, and what was said of a turn since counts.
         """
         if not self.objective.recalls_reactions:
             return
-        self._read_again(dict.fromkeys(admitted.turn.scope for admitted in turns))
-        self.reactions.remember(MetTurn(a.turn, a.score, said(a.next_states)) for a in turns)
+        self._refresh(dict.fromkeys(admitted.turn.scope for admitted in turns))
+        self.replay_buffer.add(SeenTurn(a.turn, a.score, user_text(a.next_states)) for a in turns)
         while gone := self.log.forgotten(after=self.forgotten):
             self.forgotten = gone[-1][0]
-            self.reactions.forget({turn_id for _, turn_id in gone})
+            self.replay_buffer.remove({turn_id for _, turn_id in gone})
 
-    def _met(self, learner: LearnerConfig) -> Iterator[MetTurn]:
+    def _seen(self, learner: LearnerConfig) -> Iterator[SeenTurn]:
         """Turns that were taken into a batch, in order of logging."""
         ends = self.log.outcomes()
         for judged in replay(self.log):
             end = ends.get(judged.turn.turn_id)
             if end is None or end.drop_reason not in _ADMITTED or unfit(judged.turn, learner):
                 continue
-            yield MetTurn(judged.turn, *self._told(judged))
+            yield SeenTurn(judged.turn, *self._feedback(judged))
 
-    def _read_again(self, users: Iterable[str]) -> None:
+    def _refresh(self, users: Iterable[str]) -> None:
         """Let what is remembered of these users (`Turn.scope`) be what the log says of it now."""
         for user in users:
-            found = self.log.among(self.reactions.met(user))
-            self.reactions.correct(user, {one.turn.turn_id: self._told(one) for one in found})
+            found = self.log.among(self.replay_buffer.turn_ids(user))
+            self.replay_buffer.revise(
+                user, {one.turn.turn_id: self._feedback(one) for one in found}
+            )
 
-    def _told(self, judged: JudgedTurn) -> Told:
-        return Told(score_of(judged, self.objective, self.reward), said(judged.next_states))
+    def _feedback(self, judged: JudgedTurn) -> Feedback:
+        return Feedback(
+            score_of(judged, self.objective, self.reward), user_text(judged.next_states)
+        )

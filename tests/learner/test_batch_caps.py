@@ -12,8 +12,8 @@ from learner_runs import Run, config
 from policies import as_sampled
 
 from clawjax.config import LearnerConfig
+from clawjax.learner.batch_caps import capped_batch
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.shares import share_out
 from clawjax.records import Sample
 
 
@@ -33,52 +33,54 @@ def keys_of(turns: Sequence[AdmittedTurn]) -> dict[str, int]:
 
 def test_a_key_that_is_alone_has_the_whole_batch() -> None:
     ready = waiting(*["a1"] * 9)
-    chosen = share_out(ready, config(batch_turns=8, max_key_share=0.25, max_session_share=0.25))
+    chosen = capped_batch(ready, config(batch_turns=8, max_key_share=0.25, max_session_share=0.25))
     assert chosen == ready[:8]
 
 
 def test_a_noisy_key_has_no_more_than_its_share_while_others_wait() -> None:
     ready = waiting(*["n1"] * 20, *["a1"] * 3, *["b1"] * 2)
-    chosen = share_out(ready, config(batch_turns=16, max_key_share=0.5))
+    chosen = capped_batch(ready, config(batch_turns=16, max_key_share=0.5))
     assert keys_of(chosen) == {"n": 5, "a": 3, "b": 2}
     assert [admitted.ready_at for admitted in chosen] == [0, 1, 2, 3, 4, 20, 21, 22, 23, 24]
 
 
 def test_nobody_has_less_than_an_even_split() -> None:
     ready = waiting(*["a1"] * 20, *["b1"] * 20)
-    chosen = share_out(ready, config(batch_turns=16, max_key_share=0.1))
+    chosen = capped_batch(ready, config(batch_turns=16, max_key_share=0.1))
     assert keys_of(chosen) == {"a": 8, "b": 8}
 
 
 def test_a_step_has_the_turns_that_it_needs_where_others_have_few() -> None:
     ready = waiting(*["n1"] * 20, "a1")
-    chosen = share_out(ready, config(batch_turns=16, min_turns=4, max_key_share=0.5))
+    chosen = capped_batch(ready, config(batch_turns=16, min_turns=4, max_key_share=0.5))
     assert keys_of(chosen) == {"n": 3, "a": 1}
 
 
 def test_a_batch_that_cannot_be_split_evenly_is_made_smaller() -> None:
     ready = waiting(*["n1"] * 20, *["a1"] * 2)
-    chosen = share_out(ready, config(batch_turns=5, min_turns=2, max_key_share=0.5))
+    chosen = capped_batch(ready, config(batch_turns=5, min_turns=2, max_key_share=0.5))
     assert keys_of(chosen) == {"n": 2, "a": 2}
 
 
 def test_by_default_a_session_has_half_of_a_batch_while_others_of_its_key_wait() -> None:
     ready = waiting(*["a1"] * 20, *["a2"] * 5)
     batch = LearnerConfig(batch_turns=16)
-    chosen = share_out(ready, batch)
+    chosen = capped_batch(ready, batch)
     assert Counter(admitted.turn.session_id for admitted in chosen) == {"1": 5, "2": 5}
     alone = [admitted for admitted in ready if admitted not in chosen]
-    assert share_out(alone, batch) == alone[:16], "who is alone is not capped"
+    assert capped_batch(alone, batch) == alone[:16], "who is alone is not capped"
 
 
 def test_a_session_is_capped_within_its_key() -> None:
     ready = waiting(*["a1"] * 20, *["a2"] * 3, *["b1"] * 6)
-    chosen = share_out(
+    chosen = capped_batch(
         ready, config(batch_turns=12, max_key_share=0.75, max_session_share=0.34, min_turns=2)
     )
     sessions = Counter(a.turn.scope + a.turn.session_id for a in chosen)
     assert sessions == {"a1": 3, "a2": 3, "b1": 3}
-    uncapped = share_out(ready, config(batch_turns=12, max_key_share=None, max_session_share=None))
+    uncapped = capped_batch(
+        ready, config(batch_turns=12, max_key_share=None, max_session_share=None)
+    )
     assert keys_of(uncapped) == {"a": 12}
 
 
@@ -104,7 +106,7 @@ def test_every_turn_has_its_batch_and_no_batch_is_over_a_cap(
 ) -> None:
     ready = waiting(*owners)
     while ready:
-        chosen = share_out(ready, learner)
+        chosen = capped_batch(ready, learner)
         assert min(learner.min_turns, len(ready)) <= len(chosen) <= learner.batch_turns
         assert [a.ready_at for a in chosen] == sorted(a.ready_at for a in chosen)
         present = len(keys_of(ready))

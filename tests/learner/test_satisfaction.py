@@ -9,8 +9,8 @@ from policies import LENGTH, as_sampled
 
 from clawjax.config import DriftConfig
 from clawjax.learner.budget import DriftBudget
-from clawjax.learner.contentment import content_users, mean_score, step_share
 from clawjax.learner.credit import AdmittedTurn
+from clawjax.learner.satisfaction import mean_score, satisfied_users, step_scale
 from clawjax.records import DropReason
 
 
@@ -27,18 +27,18 @@ def test_the_mean_is_of_the_turns_with_a_score() -> None:
 
 
 def test_only_above_the_limit_is_there_nothing_to_do() -> None:
-    assert content_users(turns(0.7, None), 0.6) == {"local"}
-    assert not content_users(turns(0.6), 0.6)
-    assert not content_users(turns(1.0), None)
-    assert not content_users(turns(None), 0.6)
+    assert satisfied_users(turns(0.7, None), 0.6) == {"local"}
+    assert not satisfied_users(turns(0.6), 0.6)
+    assert not satisfied_users(turns(1.0), None)
+    assert not satisfied_users(turns(None), 0.6)
 
 
 def test_each_user_is_judged_by_their_own_turns() -> None:
     batch = [*turns(1.0, 1.0, user="glad"), *turns(-1.0, user="sad"), *turns(None, user="mute")]
     assert mean_score([*batch, *turns(1.0, 1.0, user="glad")]) == 0.6
-    assert content_users(batch, 0.5) == {"glad"}
-    assert step_share(batch, 0.5) == pytest.approx((0.0 + 1.0 + 1.0) / 3)
-    assert step_share(batch, None) == step_share([*batch, *turns(1.0, user="glad")], None)
+    assert satisfied_users(batch, 0.5) == {"glad"}
+    assert step_scale(batch, 0.5) == pytest.approx((0.0 + 1.0 + 1.0) / 3)
+    assert step_scale(batch, None) == step_scale([*batch, *turns(1.0, user="glad")], None)
 
 
 def test_one_unhappy_user_among_content_ones_is_learnt_from(run: Run) -> None:
@@ -70,7 +70,7 @@ def test_one_unhappy_user_among_content_ones_is_learnt_from(run: Run) -> None:
 def test_a_step_shrinks_with_contentment(
     score: float | None, rest_above: float | None, share: float
 ) -> None:
-    assert step_share(turns(score), rest_above) == pytest.approx(share)
+    assert step_scale(turns(score), rest_above) == pytest.approx(share)
 
 
 def test_a_learner_takes_shorter_steps_for_who_is_nearly_content(run: Run) -> None:

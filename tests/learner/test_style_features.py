@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawjax.learner.manner import HABITS, manner
+from clawjax.learner.style_features import STYLE_FEATURES, style_features
 
 PLAIN = "A river runs to the sea. Rain falls on hills and fields."
 SHOWS = {
@@ -37,7 +37,7 @@ SHOWS = {
 
 
 def measured(text: str) -> dict[str, float]:
-    return dict(zip(HABITS, manner(text).tolist(), strict=True))
+    return dict(zip(STYLE_FEATURES, style_features(text).tolist(), strict=True))
 
 
 @pytest.mark.parametrize(("habit", "text"), SHOWS.items(), ids=SHOWS.keys())
@@ -65,7 +65,7 @@ def test_words_within_words_do_not_count() -> None:
 
 @given(st.text())
 def test_any_text_has_finite_numbers(text: str) -> None:
-    found = manner(text)
-    assert found.shape == (len(HABITS),)
+    found = style_features(text)
+    assert found.shape == (len(STYLE_FEATURES),)
     assert np.isfinite(found).all()
-    np.testing.assert_array_equal(found, manner(f"  {text}\n"))
+    np.testing.assert_array_equal(found, style_features(f"  {text}\n"))

@@ -13,8 +13,8 @@ from clawjax.config import HUMAN, PROCESS, RewardConfig, StepScheme, StepsConfig
 from clawjax.learner.admission import score_of
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.loop import Learner
-from clawjax.learner.reactions import MetTurn, Reactions, Told
-from clawjax.learner.recall import Memory
+from clawjax.learner.replay_buffer import Feedback, ReplayBuffer, SeenTurn
+from clawjax.learner.replay_sync import ReplaySync
 from clawjax.records import DropReason, Message, NextState, NextStateKind, Outcome, Sample, Verdict
 from clawjax.review.label import Label
 from clawjax.review.queue import ReviewQueue
@@ -25,20 +25,20 @@ def recalling(run: Run) -> None:
     run.objective = replace(OBJECTIVE, replay_praised=2)
 
 
-def after_a_restart(run: Run) -> Reactions:
-    reactions = Reactions()
-    Memory(run.objective, RewardConfig(), run.log, reactions).recall(config())
-    return reactions
+def after_a_restart(run: Run) -> ReplayBuffer:
+    replay_buffer = ReplayBuffer()
+    ReplaySync(run.objective, RewardConfig(), run.log, replay_buffer).restore(config())
+    return replay_buffer
 
 
 def remembered(run: Run) -> dict[str, float]:
-    return {one.turn.turn_id: one.score for one in after_a_restart(run).of("local")}
+    return {one.turn.turn_id: one.score for one in after_a_restart(run).scored("local")}
 
 
-def reads_again(run: Run, learner: Learner) -> Reactions:
+def reads_again(run: Run, learner: Learner) -> ReplayBuffer:
     """What the running learner remembers at its next batch."""
-    learner.memory._read_again(["local"])
-    return learner.memory.reactions
+    learner.replay._refresh(["local"])
+    return learner.replay.replay_buffer
 
 
 def rate(run: Run, turn_id: str, score: float, words: str = "") -> None:
@@ -57,7 +57,7 @@ def test_what_was_taken_into_a_batch_is_remembered(run: Run) -> None:
     run.record_many(3)
     run.record_many(1, first=3, score=-1.0)
     assert learner.sweep()
-    known = learner.reader.reactions.of("local")
+    known = learner.reader.replay_buffer.scored("local")
     assert remembered(run) == {one.turn.turn_id: one.score for one in known}
     run.record_many(1, first=4)
     assert len(remembered(run)) == 4, "a turn that waits is still to be met"
@@ -116,11 +116,11 @@ def test_who_runs_on_reads_again_what_was_said_after_training(run: Run) -> None:
     rate(run, "t03", -1.0, "I take that back, far too long.")
     run.log.append(Verdict("t02", HUMAN, -1.0, judged_at=2000.0))
     again = reads_again(run, learner)
-    assert again.of("local") == after_a_restart(run).of("local")
-    assert {one.turn.turn_id: one.score for one in again.of("local")} == {
+    assert again.scored("local") == after_a_restart(run).scored("local")
+    assert {one.turn.turn_id: one.score for one in again.scored("local")} == {
         "t00": 1.0, "t01": 1.0, "t02": -1.0, "t03": -1.0
     }  # fmt: skip
-    assert "far too long" in again.of("local")[-1].said
+    assert "far too long" in again.scored("local")[-1].user_text
 
 
 def test_what_was_condemned_after_training_is_not_imitated_any_more(run: Run) -> None:
@@ -141,7 +141,7 @@ def test_a_turn_that_is_scored_only_after_training_becomes_an_example_in_its_pla
     run.record_many(3)
     run.record_many(1, first=3, score=None)
     run.record_many(1, first=4)
-    learner.memory.meet([
+    learner.replay.observe([
         AdmittedTurn(judged.turn, score_of(judged, run.objective, RewardConfig()), ("hint",), 1.0)
         for judged in run.log.judged(limit=9)
     ])  # fmt: skip
@@ -149,8 +149,8 @@ def test_a_turn_that_is_scored_only_after_training_becomes_an_example_in_its_pla
     assert list(remembered(run)) == ["t00", "t01", "t02", "t04"]
     rate(run, "t03", 1.0)
     again = reads_again(run, learner)
-    assert again.of("local") == after_a_restart(run).of("local")
-    assert [one.turn.turn_id for one in again.of("local")] == [f"t{n:02d}" for n in range(5)]
+    assert again.scored("local") == after_a_restart(run).scored("local")
+    assert [one.turn.turn_id for one in again.scored("local")] == [f"t{n:02d}" for n in range(5)]
 
 
 def test_a_label_that_is_taken_back_counts_no_longer(run: Run) -> None:
@@ -159,22 +159,22 @@ def test_a_label_that_is_taken_back_counts_no_longer(run: Run) -> None:
     run.record_many(4)
     assert learner.sweep()
     queue.give(Label("t01", "anna", -1.0, labelled_at=run.now))
-    assert [one.score for one in reads_again(run, learner).of("local")] == [1.0, -1.0, 1.0, 1.0]
+    assert [one.score for one in reads_again(run, learner).scored("local")] == [1.0, -1.0, 1.0, 1.0]
     queue.undo("anna")
-    assert [one.score for one in reads_again(run, learner).of("local")] == [1.0] * 4
-    assert reads_again(run, learner).of("local") == after_a_restart(run).of("local")
+    assert [one.score for one in reads_again(run, learner).scored("local")] == [1.0] * 4
+    assert reads_again(run, learner).scored("local") == after_a_restart(run).scored("local")
 
 
 def test_what_nobody_has_scored_takes_no_place_of_what_somebody_has() -> None:
-    reactions = Reactions()
-    scored = [MetTurn(make_turn(f"s{n}"), 1.0) for n in range(200)]
-    silent = [MetTurn(make_turn(f"n{n}"), None) for n in range(200)]
-    reactions.remember(one for pair in zip(scored, silent, strict=True) for one in pair)
-    newest = [one.turn.turn_id for one in reactions.of("local")]
+    replay_buffer = ReplayBuffer()
+    scored = [SeenTurn(make_turn(f"s{n}"), 1.0) for n in range(200)]
+    silent = [SeenTurn(make_turn(f"n{n}"), None) for n in range(200)]
+    replay_buffer.add(one for pair in zip(scored, silent, strict=True) for one in pair)
+    newest = [one.turn.turn_id for one in replay_buffer.scored("local")]
     assert newest == [f"s{n}" for n in range(72, 200)]
-    assert len(reactions.met("local")) == 256
-    reactions.correct("local", {f"n{n}": Told(-1.0, "no") for n in range(200)})
-    assert [one.turn.turn_id for one in reactions.blamed("local")] == [
+    assert len(replay_buffer.turn_ids("local")) == 256
+    replay_buffer.revise("local", {f"n{n}": Feedback(-1.0, "no") for n in range(200)})
+    assert [one.turn.turn_id for one in replay_buffer.blamed("local")] == [
         f"n{n}" for n in range(72, 200)
     ]
-    assert reactions.praised("local") == []
+    assert replay_buffer.praised("local") == []

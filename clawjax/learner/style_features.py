@@ -1,4 +1,4 @@
-"""What a reply does: whom it speaks to, how it is laid out, begins and ends, what it owns to.
+"""Style features of a reply: whom it speaks to, how it is laid out, begins and ends, and the like.
 
 These are what people name when they say how they want to be answered ("no lists", "ask me
 something", "stop apologising"), so that a few reactions are enough to tell which of them matters;
@@ -18,11 +18,11 @@ import numpy as np
 from clawjax.learner.stylometry import plain, words_of
 from clawjax.prose import SENTENCE_BREAK
 
-__all__ = ["HABITS", "manner"]
+__all__ = ["STYLE_FEATURES", "style_features"]
 
 
-class _Said(NamedTuple):
-    """A text taken apart."""
+class _Reply(NamedTuple):
+    """Its text taken apart."""
 
     text: str
     """Stripped, with straight apostrophes."""
@@ -36,20 +36,20 @@ _SHORTEST_REPEAT = 3
 _LONG_WORD = 8
 
 
-def _any(pattern: str, flags: re.RegexFlag = re.IGNORECASE) -> Callable[[_Said], float]:
+def _any(pattern: str, flags: re.RegexFlag = re.IGNORECASE) -> Callable[[_Reply], float]:
     found = re.compile(pattern, flags)
-    return lambda said: float(found.search(said.text) is not None)
+    return lambda reply: float(found.search(reply.text) is not None)
 
 
-def _share(pattern: str, flags: re.RegexFlag = re.IGNORECASE) -> Callable[[_Said], float]:
+def _share(pattern: str, flags: re.RegexFlag = re.IGNORECASE) -> Callable[[_Reply], float]:
     found = re.compile(pattern, flags)
-    return lambda said: float(np.mean([bool(found.search(one)) for one in said.sentences]))
+    return lambda reply: float(np.mean([bool(found.search(one)) for one in reply.sentences]))
 
 
-def _repeats(said: _Said) -> float:
-    spoken = [tuple(words_of(sentence)) for sentence in said.sentences]
-    spoken = [words for words in spoken if len(words) >= _SHORTEST_REPEAT]
-    return float(len(set(spoken)) < len(spoken))
+def _repeats(reply: _Reply) -> float:
+    sentences = [tuple(words_of(sentence)) for sentence in reply.sentences]
+    sentences = [words for words in sentences if len(words) >= _SHORTEST_REPEAT]
+    return float(len(set(sentences)) < len(sentences))
 
 
 _YOU = r"\byou(?:r|rs|rself|'\w+)?\b"
@@ -57,7 +57,7 @@ _I = r"\b(?:I(?:'\w+)?|[Mm]y(?:self)?|[Mm]e|[Mm]ine)\b"
 _WE = r"\b(?:we(?:'\w+)?|us|ours?|let's)\b"
 _CASED = re.RegexFlag(0)
 
-HABITS: dict[str, Callable[[_Said], float]] = {
+STYLE_FEATURES: dict[str, Callable[[_Reply], float]] = {
     "sentences with you": _share(_YOU),
     "sentences with I": _share(_I, _CASED),
     "sentences with we": _share(_WE),
@@ -65,12 +65,14 @@ HABITS: dict[str, Callable[[_Said], float]] = {
     "ever we": _any(_WE),
     "list": _any(r"^\s*(?:[-*+\u2022\u2013]|\(?\d{1,2}[.)])\s", re.MULTILINE),
     "markup": _any(r"\*\*|`|^#{1,6}\s|\]\(|^>\s|\b__", re.MULTILINE),
-    "paragraphs": lambda said: float(len(re.split(r"\n\s*\n", said.text))),
-    "words": lambda said: float(np.log(len(said.words))),
-    "sentences": lambda said: float(len(said.sentences)),
-    "words per sentence": lambda said: len(said.words) / len(said.sentences),
-    "long words": lambda said: sum(map(_LONG_WORD.__le__, map(len, said.words))) / len(said.words),
-    "different words": lambda said: len(set(said.words)) / len(said.words),
+    "paragraphs": lambda reply: float(len(re.split(r"\n\s*\n", reply.text))),
+    "words": lambda reply: float(np.log(len(reply.words))),
+    "sentences": lambda reply: float(len(reply.sentences)),
+    "words per sentence": lambda reply: len(reply.words) / len(reply.sentences),
+    "long words": lambda reply: (
+        sum(map(_LONG_WORD.__le__, map(len, reply.words))) / len(reply.words)
+    ),
+    "different words": lambda reply: len(set(reply.words)) / len(reply.words),
     "repeats a sentence": _repeats,
     "ends in a question": _any(r"\?[\"')\]*_]*\Z"),
     "questions": _share(r"\?[\"')\]*_]*\Z"),
@@ -98,12 +100,12 @@ HABITS: dict[str, Callable[[_Said], float]] = {
 """What is looked at, by name: a share of sentences, 0 or 1, or a number."""
 
 
-def manner(text: str) -> np.ndarray:
-    """`[len(HABITS)]`: every habit of a reply, in order; zeros where it has no word."""
+def style_features(text: str) -> np.ndarray:
+    """`[len(STYLE_FEATURES)]`, of a reply, in order; zeros where it has no word."""
     text = plain(text)
     words = words_of(text)
     if not words:
-        return np.zeros(len(HABITS))
+        return np.zeros(len(STYLE_FEATURES))
     sentences = [part for part in SENTENCE_BREAK.split(text) if words_of(part)]
-    said = _Said(text, sentences, words)
-    return np.array([habit(said) for habit in HABITS.values()])
+    reply = _Reply(text, sentences, words)
+    return np.array([feature(reply) for feature in STYLE_FEATURES.values()])

@@ -15,7 +15,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from clawjax.learner.credit import AdmittedTurn, by_user
-from clawjax.learner.reactions import RECENT, Reactions, ScoredTurn
+from clawjax.learner.replay_buffer import RECENT, ReplayBuffer, ScoredTurn
 from clawjax.log.replay import to_sample
 from clawjax.records import Sample, Turn
 
@@ -29,7 +29,9 @@ class _Better(NamedTuple):
     by: float
 
 
-def replayed(reactions: Reactions, batch: Sequence[AdmittedTurn], count: int) -> list[Sample]:
+def replayed(
+    replay_buffer: ReplayBuffer, batch: Sequence[AdmittedTurn], count: int
+) -> list[Sample]:
     """Earlier praised turns of the batch's users, with credit `score - mean score` of each user.
 
     At most `count` of them, and none whose credit would not be positive. Users take places in turn,
@@ -37,7 +39,7 @@ def replayed(reactions: Reactions, batch: Sequence[AdmittedTurn], count: int) ->
     """
     here = {admitted.turn.turn_id for admitted in batch}
     better = [
-        _better(_earlier(reactions, user, here), _value(turns))
+        _better(_earlier(replay_buffer, user, here), _value(turns))
         for user, turns in by_user(batch).items()
     ]
     return [
@@ -63,7 +65,7 @@ def _in_turn(users: Sequence[Sequence[_Better]]) -> list[_Better]:
     return [one for each in rounds for one in each if one is not None]
 
 
-def _earlier(reactions: Reactions, user: str, here: Collection[str]) -> Sequence[ScoredTurn]:
+def _earlier(replay_buffer: ReplayBuffer, user: str, here: Collection[str]) -> Sequence[ScoredTurn]:
     """The newest of a user that are not in the batch, the newest first."""
-    others = [one for one in reactions.praised(user) if one.turn.turn_id not in here]
+    others = [one for one in replay_buffer.praised(user) if one.turn.turn_id not in here]
     return others[: -RECENT - 1 : -1]

@@ -1,22 +1,22 @@
-"""A user's taste, fitted on few reactions."""
+"""A model of a user's preferences, fitted on few reactions."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from clawjax.learner.manner import HABITS, manner
-from clawjax.learner.stylometry import stylometry
-from clawjax.learner.taste import (
-    certainty,
-    even,
-    features,
-    fit_taste,
-    foresight,
-    heeding,
-    known_share,
-    stacked,
+from clawjax.learner.preference_model import (
+    fit_preference_model,
+    leave_one_out_correlation,
+    mention_weighted,
+    model_confidence,
+    reply_views,
+    score_weights,
+    stack_views,
+    uniform_weights,
 )
+from clawjax.learner.style_features import STYLE_FEATURES, style_features
+from clawjax.learner.stylometry import stylometry
 
 
 def replies(count: int, width: int, seed: int) -> np.ndarray:
@@ -27,14 +27,14 @@ def test_what_decides_the_scores_is_found_among_many_features() -> None:
     known, new = replies(48, 200, 0), replies(200, 200, 1)
     for found in (known, new):
         found[:, 10:60] += 2.0 * np.sign(found[:, :1])  # a habit shows in many of them
-    taste = fit_taste((known,), np.sign(known[:, 0]).tolist())
-    predicted = taste.predict((new,))
+    model = fit_preference_model((known,), np.sign(known[:, 0]).tolist())
+    predicted = model.predict((new,))
     assert np.mean(np.sign(predicted) == np.sign(new[:, 0])) > 0.95
 
 
 def test_the_dual_form_is_ridge_regression() -> None:
     found, scores = (replies(20, 6, 2), replies(20, 3, 4)), np.linspace(-0.5, 0.4, 20)
-    taste = fit_taste(found, scores.tolist())
+    model = fit_preference_model(found, scores.tolist())
     z = np.concatenate(
         [
             np.clip((view - view.mean(axis=0)) / (view.std(axis=0) + 1e-3), -3, 3) / width**0.5
@@ -46,23 +46,25 @@ def test_the_dual_form_is_ridge_regression() -> None:
     sure = np.maximum(np.abs(scores / 0.5) ** 3, 0.02)
     above = scores - np.average(scores, weights=sure)
     primal = np.linalg.solve((z.T * sure) @ z + np.eye(9), (z.T * sure) @ above)
-    np.testing.assert_allclose(taste.weights, primal, atol=1e-12)
-    np.testing.assert_allclose(taste.predict(found), (scores - above) + z @ primal, atol=1e-12)
+    np.testing.assert_allclose(model.coefficients, primal, atol=1e-12)
+    np.testing.assert_allclose(model.predict(found), (scores - above) + z @ primal, atol=1e-12)
 
 
 def test_what_a_judge_is_unsure_of_counts_for_little() -> None:
-    np.testing.assert_allclose(certainty([1.0, -0.5, 0.0]), [1.0, 0.125, 0.02])
-    np.testing.assert_allclose(certainty([-0.5, 0.5]), 1.0)
-    np.testing.assert_allclose(certainty([0.0, 0.0]), 0.02)
+    np.testing.assert_allclose(score_weights([1.0, -0.5, 0.0]), [1.0, 0.125, 0.02])
+    np.testing.assert_allclose(score_weights([-0.5, 0.5]), 1.0)
+    np.testing.assert_allclose(score_weights([0.0, 0.0]), 0.02)
     found, rng = (replies(440, 20, 6),), np.random.default_rng(7)
     wish = np.sign(found[0][:, 0])
     is_misread = rng.random(440) < 0.3
     scores = np.where(is_misread, -0.5, 0.95) * wish
     known, new = tuple(view[:40] for view in found), tuple(view[40:] for view in found)
-    doubtful = fit_taste(known, scores[:40].tolist()).predict(new) * wish[40:]
-    believed = fit_taste(known, np.sign(scores[:40]).tolist()).predict(new) * wish[40:]
+    doubtful = fit_preference_model(known, scores[:40].tolist()).predict(new) * wish[40:]
+    believed = fit_preference_model(known, np.sign(scores[:40]).tolist()).predict(new) * wish[40:]
     assert np.mean(doubtful > 0) > np.mean(believed > 0)
-    assert foresight(known, scores[:40].tolist()) > foresight(known, np.sign(scores[:40]).tolist())
+    assert leave_one_out_correlation(known, scores[:40].tolist()) > leave_one_out_correlation(
+        known, np.sign(scores[:40]).tolist()
+    )
 
 
 def test_a_narrow_view_has_the_same_say_as_a_wide_one() -> None:
@@ -70,8 +72,8 @@ def test_a_narrow_view_has_the_same_say_as_a_wide_one() -> None:
     wide, narrow = (replies(400, width, width) for width in (600, 5))
     scores = np.sign(narrow[:, 0])
     known, new = ((wide[part], narrow[part]) for part in (slice(60), slice(60, None)))
-    both = fit_taste(known, scores[:60].tolist()).predict(new)
-    alone = fit_taste(known[1:], scores[:60].tolist()).predict(new[1:])
+    both = fit_preference_model(known, scores[:60].tolist()).predict(new)
+    alone = fit_preference_model(known[1:], scores[:60].tolist()).predict(new[1:])
     right = [np.mean(np.sign(predicted) == scores[60:]) for predicted in (both, alone)]
     assert right[0] > max(0.85, right[1] - 0.05)
 
@@ -90,55 +92,65 @@ MEANT = [-1.0 if "sorry" in reply.lower() or "apolog" in reply else 1.0 for repl
 def test_a_habit_that_reactions_name_is_found_in_fewer_of_them() -> None:
     """Four are enough where somebody says what they meant, whatever else replies do."""
     rng = np.random.default_rng(0)
-    found = stacked([features(rng.normal(size=(5, 2, 30)), reply) for reply in REPLIES])
+    found = stack_views([reply_views(rng.normal(size=(5, 2, 30)), reply) for reply in REPLIES])
     few, rest = ([view[part] for view in found] for part in (slice(4), slice(4, None)))
-    named = heeding(["Stop saying sorry.", "No excuses, good."] * 2, tuple(few))
+    named = mention_weighted(["Stop saying sorry.", "No excuses, good."] * 2, tuple(few))
     ahead = [
-        np.mean(fit_taste(tuple(few), MEANT[:4], say).predict(tuple(rest)) * MEANT[4:])
-        for say in (named, None)
+        np.mean(
+            fit_preference_model(tuple(few), MEANT[:4], feature_weights).predict(tuple(rest))
+            * MEANT[4:]
+        )
+        for feature_weights in (named, None)
     ]
     assert ahead[0] > 2 * max(0.0, ahead[1])
-    assert foresight(found, MEANT, heeding(["Sorry?"] * 24, found)) > foresight(found, MEANT)
+    assert leave_one_out_correlation(
+        found, MEANT, mention_weighted(["Sorry?"] * 24, found)
+    ) > leave_one_out_correlation(found, MEANT)
 
 
 def test_the_say_of_a_view_is_shared_out() -> None:
-    found = stacked([features(np.ones((2, 1, 3)), reply) for reply in REPLIES])
-    *others, habits = heeding(["What is it with those lists?"], found)
-    for given, same in zip(others, even(found)[:-1], strict=True):
+    found = stack_views([reply_views(np.ones((2, 1, 3)), reply) for reply in REPLIES])
+    *others, habits = mention_weighted(["What is it with those lists?"], found)
+    for given, same in zip(others, uniform_weights(found)[:-1], strict=True):
         np.testing.assert_array_equal(given, same)
     assert habits.sum() == pytest.approx(1.0)
-    assert max(zip(habits, HABITS, strict=True))[1] == "list"
-    np.testing.assert_allclose(heeding([], found)[-1], even(found)[-1])
-    plainly = fit_taste(found, MEANT)
-    np.testing.assert_array_equal(plainly.weights, fit_taste(found, MEANT, even(found)).weights)
+    assert max(zip(habits, STYLE_FEATURES, strict=True))[1] == "list"
+    np.testing.assert_allclose(mention_weighted([], found)[-1], uniform_weights(found)[-1])
+    plainly = fit_preference_model(found, MEANT)
+    np.testing.assert_array_equal(
+        plainly.coefficients,
+        fit_preference_model(found, MEANT, uniform_weights(found)).coefficients,
+    )
 
 
 def test_a_habit_hardly_seen_before_does_not_outweigh_all_others() -> None:
     known = replies(40, 4, 5)
     known[:, 3] = 0.0
     known[0, 3] = 1e-3
-    taste = fit_taste((known,), np.sign(known[:, 0]).tolist())
+    model = fit_preference_model((known,), np.sign(known[:, 0]).tolist())
     usual, odd = np.zeros((1, 4)), np.array([[0.0, 0.0, 0.0, 1e6]])
-    assert abs(taste.predict((odd,))[0] - taste.predict((usual,))[0]) < 0.5
+    assert abs(model.predict((odd,))[0] - model.predict((usual,))[0]) < 0.5
 
 
 def test_equal_scores_say_nothing_and_predictions_stay_scores() -> None:
     found = replies(10, 4, 3)
-    assert fit_taste((found,), [-0.7] * 10).predict((100 * found,)) == pytest.approx(-0.7)
-    sure = fit_taste((found,), [1.0] * 9 + [-1.0])
+    assert fit_preference_model((found,), [-0.7] * 10).predict((100 * found,)) == pytest.approx(
+        -0.7
+    )
+    sure = fit_preference_model((found,), [1.0] * 9 + [-1.0])
     assert np.abs(sure.predict((1e6 * found,))).max() <= 1.0
 
 
 def test_features_tell_the_end_from_the_whole() -> None:
     states = np.arange(24, dtype=np.float32).reshape(4, 2, 3)  # [R, L, D]
-    found, surface, habits = features(states, "So it ends?")
+    found, surface, habits = reply_views(states, "So it ends?")
     assert found.shape == (18,)
     np.testing.assert_allclose(found[:6], states.mean(axis=0).ravel())
     np.testing.assert_array_equal(found[6:12], states[3].ravel())
     np.testing.assert_array_equal(found[12:], states[2].ravel())
-    np.testing.assert_array_equal(features(states[:1], "")[0][12:], states[0].ravel())
+    np.testing.assert_array_equal(reply_views(states[:1], "")[0][12:], states[0].ravel())
     np.testing.assert_array_equal(surface, stylometry("So it ends?"))
-    np.testing.assert_array_equal(habits, manner("So it ends?"))
+    np.testing.assert_array_equal(habits, style_features("So it ends?"))
 
 
 def test_of_noise_little_is_known_and_of_a_clear_taste_all() -> None:
@@ -146,16 +158,18 @@ def test_of_noise_little_is_known_and_of_a_clear_taste_all() -> None:
     for count in (16, 64):
         by_chance = np.array(
             [
-                foresight((replies(count, 30, seed),), np.sign(rng.normal(size=count)).tolist())
+                leave_one_out_correlation(
+                    (replies(count, 30, seed),), np.sign(rng.normal(size=count)).tolist()
+                )
                 for seed in range(80)
             ]
         )
         assert 1.2 / count < np.mean(by_chance**2) < 3.0 / count
-        known = [known_share(each, count, full=0.4) for each in by_chance]
+        known = [model_confidence(each, count, full=0.4) for each in by_chance]
         assert np.mean(known) < 0.1
         assert np.mean(np.array(known) > 0.0) < 0.2
     found = replies(64, 30, 1)
-    clear = foresight((found,), np.sign(found[:, 0]).tolist())
-    assert known_share(clear, 64, full=0.4) == 1.0
-    assert known_share(-0.9, 64, full=0.4) == 0.0
-    assert known_share(0.5, 100, full=1.0) == pytest.approx(0.25 - 0.02)
+    clear = leave_one_out_correlation((found,), np.sign(found[:, 0]).tolist())
+    assert model_confidence(clear, 64, full=0.4) == 1.0
+    assert model_confidence(-0.9, 64, full=0.4) == 0.0
+    assert model_confidence(0.5, 100, full=1.0) == pytest.approx(0.25 - 0.02)
