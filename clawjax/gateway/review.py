@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from clawjax.errors import ReviewError, WireError
 from clawjax.gateway.auth import Authenticator
-from clawjax.gateway.endpoints import read_object
+from clawjax.gateway.connection import read_object
 from clawjax.gateway.wire import JsonObject, read_number, read_text, reject, storable
 from clawjax.keys import Role
 from clawjax.review.exchange import described, steps_from

@@ -179,7 +179,7 @@ async def test_bodies_are_limited(make_gateway):
 
 
 async def test_a_body_that_stops_coming_is_not_waited_for(make_gateway, monkeypatch):
-    monkeypatch.setattr("clawjax.gateway.endpoints._BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("clawjax.gateway.connection._BODY_TIMEOUT_S", 0.05)
     gateway = make_gateway()
 
     async def stalled():

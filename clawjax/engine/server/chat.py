@@ -14,8 +14,8 @@ from clawjax.engine.server.backend import Settings, Startup
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.caller import Caller
 from clawjax.gateway.chat import ChatService
+from clawjax.gateway.chat_endpoints import ChatEndpoint
 from clawjax.gateway.collector import Visit
-from clawjax.gateway.endpoints import ChatEndpoint
 from clawjax.gateway.render import Renderer
 from clawjax.keys import KeyRing
 from clawjax.linking.tree import SessionRef

@@ -18,8 +18,8 @@ from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.generate_route import send_events
 from clawjax.engine.server.generating import Generator
 from clawjax.engine.server.wire import SEED_RANGE, GenerateCall, parse_generate
+from clawjax.gateway.connection import read_object, run_while_connected
 from clawjax.gateway.dialects.text import refuse_what_is_not_served
-from clawjax.gateway.endpoints import read_object, run_while_connected
 from clawjax.gateway.wire import JsonObject, as_object, read_flag, read_integer
 
 __all__ = ["CompletionsRoute", "completion_call"]

@@ -20,7 +20,7 @@ from clawjax.engine.server.answers import Json
 from clawjax.engine.server.backend import Settings, Startup
 from clawjax.engine.server.controlled import controlled
 from clawjax.errors import StoreError, WireError
-from clawjax.gateway.endpoints import read_object
+from clawjax.gateway.connection import read_object
 from clawjax.gateway.wire import JsonObject, read_flag, read_number, read_text, reject
 from clawjax.protocols import GenerateRequest
 from clawjax.records import SamplingParams

@@ -21,8 +21,8 @@ from clawjax.engine.server.backend import Startup
 from clawjax.engine.server.failures import failure_body
 from clawjax.engine.server.generating import Generator
 from clawjax.engine.server.wire import SEED_RANGE, GenerateCall, parse_generate
+from clawjax.gateway.connection import read_object, run_while_connected
 from clawjax.gateway.dialects.protocol import event
-from clawjax.gateway.endpoints import read_object, run_while_connected
 from clawjax.gateway.failures import StreamAborted
 
 __all__ = ["GenerateRoute", "send_events"]
