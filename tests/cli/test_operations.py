@@ -311,6 +311,28 @@ def test_examples_are_what_was_good_and_feedback_counts_before_verdicts(
     assert len(exported(capsys, "sft", run, "--min-score", "-2")) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["turns"], "3 turns written, of 3 turns."),
+        (
+            ["sft"],
+            "1 lines written. Turns left out: 1 with a score of 0 or less, 1 without a score.",
+        ),
+        (["sft", "--min-score", "-2"], "2 lines written. Turns left out: 1 without a score."),
+        (["preferences"], "Turns left out: 1 without a score. Replies are compared that"),
+    ],
+)
+def test_an_export_says_how_much_it_wrote_and_what_gave_nothing(
+    make_run, free_port, tmp_path, capsys, words, told
+):
+    run, out = make_run(free_port), tmp_path / "out.jsonl"
+    assert main(["export", words[0], run, *words[1:], "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert told in said.err
+    assert said.out == ""
+
+
 def test_a_file_of_what_people_said_is_for_its_owner(make_run, free_port, tmp_path, capsys):
     run, out = make_run(free_port), tmp_path / "sft.jsonl"
     assert main(["export", "sft", run, "--out", str(out)]) == 0

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -15,7 +17,7 @@ from clawjax.models.export import (
     params_to_tensors,
     tensors_to_params,
 )
-from clawjax.models.load import load_model
+from clawjax.models.load import base_name, load_model
 from clawjax.models.lora import init_adapter, merge
 from clawjax.models.transformer import Transformer
 from clawjax.records import Message
@@ -130,6 +132,47 @@ def test_the_command_copies_an_adapter(tmp_path):
         load_file(tmp_path / name / "adapter_model.safetensors") for name in ("in", "out")
     )
     assert equal(first, second)
+
+
+def test_an_adapter_names_its_base_as_peft_finds_it(tmp_path, caplog, monkeypatch):
+    monkeypatch.chdir(DATA)
+    folder, out = DATA / "llama" / "adapter", tmp_path / "out"
+    words = ["export", "--model", "llama", "--weights", str(folder), "--out", str(out)]
+    for more, base in (
+        (["--adapter"], str(DATA / "llama")),
+        (["--adapter", "--base", "me/mine"], "me/mine"),
+    ):
+        assert main([*words, *more]) == 0
+        told = json.loads((out / "adapter_config.json").read_text())
+        assert told["base_model_name_or_path"] == base
+        assert f"base model: {base}" in caplog.text
+    assert main([*words, "--base", "me/mine"]) == 2
+    assert "--base is of --adapter" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"),
+        ("random:llama", "random:llama"),
+    ],
+)
+def test_a_model_that_is_no_directory_is_called_as_on_the_hub(path, name):
+    assert base_name(path) == name
+
+
+def test_exporting_says_what_it_wrote_and_nothing_of_libraries(tmp_path):
+    out = tmp_path / "out"
+    words = ["export", "--model", "random:llama", "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", "clawjax.models", *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout + done.stderr == f"written to {out}\n"
 
 
 def test_adapters_of_another_formula_are_refused(tmp_path, caplog):

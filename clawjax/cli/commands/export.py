@@ -12,13 +12,15 @@ place of ours: `{"messages": [...], "tools": [...]}`, as OpenAI's fine-tuning an
 reply last. `preferences` has those edits over what was there before, and replies to the same prompt
 whose scores differ; in the shapes `kto` and `ultrafeedback`, every reply with a score (but for 0 in
 `kto`, which is no thumb). A label by a person who was asked counts before a user's thumb, and this
-before verdicts. These files hold what people said.
+before verdicts. These files hold what people said. How many lines there are, and which turns gave
+none, is told on standard error.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -27,7 +29,7 @@ from typing import Any
 from clawjax.cli.new_file import write_lines
 from clawjax.cli.run_log import add_log_arguments, open_log
 from clawjax.data.formats import SHAPES, form_of, forms_of
-from clawjax.data.from_log import praised, preferred, rated_of
+from clawjax.data.from_log import praised, preferred, rated_of, unused
 from clawjax.errors import ConfigError
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
@@ -74,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     log = open_log(options, is_read_only=True)
     try:
-        write_lines(options.out, _lines(log, options))
+        written = write_lines(options.out, _lines(log, options))
+        sys.stderr.write(f"{_summary(log, options, written)}\n")
     finally:
         log.close()
     return 0
@@ -108,6 +111,19 @@ def _lines(log: SqlTurnLog, options: argparse.Namespace) -> Iterable[dict[str, A
             if shape in _PAIRED:
                 return forms_of(preferred(log), shape)
             return forms_of([r for r in rated_of(log) if r.score or shape != "kto"], shape)
+
+
+def _summary(log: SqlTurnLog, options: argparse.Namespace, written: int) -> str:
+    """Lines written, and turns left out by the reason."""
+    if options.what in ("turns", "trajectories"):
+        return f"{written} {options.what} written, of {log.counts().logged} turns."
+    is_sft = options.what == "sft"
+    left_out = unused(log, above=(options.min_score or 0.0) if is_sft else None)
+    told = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common()) or "none"
+    line = f"{written} lines written. Turns left out: {told}."
+    if is_sft:
+        return line
+    return f"{line} Replies are compared that edits replaced, or that answer the same prompt."
 
 
 def _turns(log: SqlTurnLog) -> Iterator[dict[str, Any]]:
