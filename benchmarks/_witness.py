@@ -77,7 +77,7 @@ class InnerCourier(Protocol):
     """A courier that asks servers by nothing but `Calls`."""
 
     async def deliver(
-        self, client: Calls, weights: WeightVersion, on_version: Callable[[int], None]
+        self, client: Calls, weights: WeightVersion, on_version: Callable[[int | None], None]
     ) -> Delivered:
         """See `pool.Courier`."""
         ...
@@ -115,7 +115,7 @@ class _Courier:
         self._witness = witness
 
     async def deliver(
-        self, client: NamedCalls, weights: WeightVersion, on_version: Callable[[int], None]
+        self, client: NamedCalls, weights: WeightVersion, on_version: Callable[[int | None], None]
     ) -> Delivered:
         return await self._inner.deliver(_Listened(client, self._witness), weights, on_version)
 

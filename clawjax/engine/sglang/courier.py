@@ -25,25 +25,16 @@ class DeliveryCourier:
         self._shelf = AdapterShelf()
 
     async def deliver(
-        self, client: Calls, weights: WeightVersion, on_version: Callable[[int], None]
+        self, client: Calls, weights: WeightVersion, on_version: Callable[[int | None], None]
     ) -> Delivered:
-        """See `delivery.deliver`.
-
-        While it is not known which weights a server has, it stands still: tokens that arrive
-        then were sampled before, so nothing has to be said of it.
-        """
-
-        def shown(version: int | None) -> None:
-            if version is not None:
-                on_version(version)
-
+        """See `delivery.deliver`."""
         return await deliver(
             client,
             weights,
             directories=self._directories,
             config=self._config,
             shelf=self._shelf,
-            on_version=shown,
+            on_version=on_version,
         )
 
     def asked(self) -> AbstractContextManager[int]:

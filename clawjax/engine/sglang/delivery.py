@@ -98,9 +98,9 @@ async def deliver(
         shelf: the server's adapters.
         probe: log-probs that a fixed reply has with these weights, for servers that do not say
             their version.
-        on_version: told, as soon as it is so, whose tokens the server samples: None from where it
-            is not known, the version from where it has been shown. Not used for adapters: there a
-            reply is its adapter's.
+        on_version: told whose tokens the server samples, before it goes on: the version where it
+            has been shown, None where it is not known. Not told where nothing was loaded, nor of
+            adapters: there a reply is its adapter's.
         clock: of seconds.
 
     Raises:
@@ -167,15 +167,18 @@ async def _load_from_disk(
         lease_s=chosen.lease_s,
         clock=clock,
     ) as lease:
-        on_version(None)
-        loaded = await server.call(
-            "POST", "/update_weights_from_disk", body, timeout_s=config.load_timeout_s
-        )
-        _require_success("/update_weights_from_disk", loaded)
-        is_flushed = await _flush(server, chosen.pause, timeout_s=config.control_timeout_s)
-        if chosen.proof is Proof.VERSION:
-            await _check_version(server, version, timeout_s=config.control_timeout_s)
-            on_version(version)
+        try:
+            loaded = await server.call(
+                "POST", "/update_weights_from_disk", body, timeout_s=config.load_timeout_s
+            )
+            _require_success("/update_weights_from_disk", loaded)
+            is_flushed = await _flush(server, chosen.pause, timeout_s=config.control_timeout_s)
+            if chosen.proof is Proof.VERSION:
+                await _check_version(server, version, timeout_s=config.control_timeout_s)
+        except BaseException:
+            on_version(None)
+            raise
+        on_version(version if chosen.proof is Proof.VERSION else None)
     assert lease.seconds is not None, "the pause is over"
     return lease.seconds, is_flushed
 

@@ -52,11 +52,12 @@ class Courier(Protocol):
     """Brings weights to one server."""
 
     async def deliver(
-        self, client: ServerClient, weights: WeightVersion, on_version: Callable[[int], None]
+        self, client: ServerClient, weights: WeightVersion, on_version: Callable[[int | None], None]
     ) -> Delivered:
         """Bring a version, and return when the server has shown that it has it.
 
-        `on_version` is told as soon as the server samples with it.
+        `on_version` is told what the server samples with before it goes on after a load: the
+        version, or None where that is not known.
 
         Raises:
             StoreError: the weights are damaged or do not fit; the server has not been touched.
@@ -128,6 +129,13 @@ class Server:
         self.version = version
         self.had.add(version)
 
+    def show(self, version: int | None) -> None:
+        """Note what it samples with from now on; None: that is not known."""
+        if version is None:
+            self.version = None
+        else:
+            self.confirm(version)
+
     def stamp(self, said: str | None) -> int | None:
         """The version of a token that came with the word `said` about the weights; None: not known.
 
@@ -157,8 +165,8 @@ class Pool:
 
     @property
     def serving(self) -> list[Server]:
-        """Those in rotation."""
-        return [server for server in self.servers if server.trouble is None]
+        """Those in rotation, as long as it is known which weights they have."""
+        return [s for s in self.servers if s.trouble is None and s.version is not None]
 
     @property
     def router(self) -> ServerClient | None:

@@ -226,7 +226,7 @@ class Rotation:
     async def _bring(self, server: Server, weights: WeightVersion) -> None:
         courier = server.courier or self._new_courier()
         server.courier = courier
-        delivered = await courier.deliver(server.client, weights, server.confirm)
+        delivered = await courier.deliver(server.client, weights, server.show)
         if delivered.lora_path is not None:
             server.has_adapters, server.adapter_root = True, str(weights.path.absolute())
         server.confirm(weights.version)

@@ -83,7 +83,7 @@ class DiskCourier:
     damaged: int | None = None
 
     async def deliver(
-        self, client: ServerClient, weights: WeightVersion, on_version: Callable[[int], None]
+        self, client: ServerClient, weights: WeightVersion, on_version: Callable[[int | None], None]
     ) -> Delivered:
         if weights.version == self.damaged:
             msg = f"weights {weights.version} are damaged"

@@ -61,3 +61,16 @@ async def test_a_token_is_of_the_version_that_its_server_names_if_it_ever_had_it
     server.version, server.had, server.incoming = 3, {0, 1, 3}, 4
     named = {"default": 0, "0": 0, "1": 1, "3": 3, "4": 4, None: 3, "nightly": 3, "2": None}
     assert {word: server.stamp(word) for word in named} == named
+
+
+async def test_a_server_whose_weights_are_not_known_gets_no_request(client):
+    two = [Server(client), Server(client)]
+    pool = Pool(SglangConfig(), two)
+    for server in two:
+        server.confirm(3)
+        pool.admit(server)
+    two[0].show(None)
+    assert two[0].stamp("3") is None
+    assert {await pool.pick(str(n).encode()) for n in range(9)} == {two[1]}
+    two[0].show(4)
+    assert set(pool.serving) == set(two)
