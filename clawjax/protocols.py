@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -36,6 +37,8 @@ __all__ = [
     "Monitor",
     "Reward",
     "ScoreRequest",
+    "ServerStatus",
+    "Standing",
     "TokenChunk",
     "TurnLog",
     "WeightStore",
@@ -99,6 +102,27 @@ class TokenChunk:
     """On the first chunk: prompt tokens that had been read before, for another request."""
 
 
+class Standing(StrEnum):
+    """Whether a server is asked for replies."""
+
+    SERVING = "serving"
+    OUTDATED = "outdated"
+    """It is, with the weights it has, as it does not take those that are wanted."""
+    OUT = "out"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """One of the servers that an engine samples on."""
+
+    url: str
+    standing: Standing
+    version: int | None
+    """Of the weights that it has shown to have; None: not known."""
+    trouble: str | None = None
+    """Why it is out or outdated; None: it is neither."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
     """A snapshot for health checks and the live view."""
@@ -112,10 +136,18 @@ class EngineStatus:
     tokens_per_s: float
     """Over the last seconds with traffic; 0 when idle."""
     is_healthy: bool = True
+    """Whether replies can be sampled."""
     prompt_tokens: int = 0
     """Of the replies that have begun since the start."""
     cached_tokens: int = 0
     """Of those, the ones that had been read before and were not read again."""
+    may_recover: bool = False
+    """Whether an engine that is not healthy may become so by itself; if not, only a new process
+    helps."""
+    trouble: str | None = None
+    """What is wrong, in words, be it healthy or not; None: nothing is."""
+    servers: tuple[ServerStatus, ...] = ()
+    """Those that it samples on, where these are other processes."""
 
     @property
     def prefix_hit_rate(self) -> float | None:

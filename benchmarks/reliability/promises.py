@@ -77,6 +77,15 @@ PROMISES = (
         ("tests/engine/sglang/test_engine.py", "tests/engine/sglang/test_engine_server.py"),
     ),
     Promise(
+        "New weights that no engine server can read leave the old ones in service",
+        "a server that refuses them and shows what it has serves on with that; `/healthz` says so, "
+        "and they are tried again until they can be read",
+        (
+            "tests/engine/sglang/test_refusals.py",
+            "tests/engine/sglang/test_engine_server.py",
+        ),
+    ),
+    Promise(
         "Where the log is locked or the disk is full, what cannot be kept is not given",
         "such requests are answered with 500 and can be repeated; loops wait until it is over, "
         "however long that takes",

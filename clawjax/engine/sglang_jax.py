@@ -47,6 +47,10 @@ class WeightsError(ValueError):
     """The directory's tensors are not those of the model that is served."""
 
 
+class AdoptionError(RuntimeError):
+    """Which weights the server has is not known."""
+
+
 class Move(NamedTuple):
     """One tensor's way into the model's state."""
 
@@ -171,8 +175,8 @@ class _Weights:
 
         Raises:
             WeightsError: it does not fit; the old weights stay.
-            OSError: it cannot be read.
-            TimeoutError: the scheduler does not come to it.
+            OSError: it cannot be read; the old weights stay.
+            AdoptionError: the scheduler fails, or does not come to it in time.
         """
         async with self._updating:
             began = time.perf_counter()
@@ -185,8 +189,12 @@ class _Weights:
             self._pending[number] = pending
             began = time.perf_counter()
             await self._manager.send_to_scheduler.send_pyobj(_Adopt(number))
-            async with asyncio.timeout(_ADOPT_TIMEOUT_S):
-                waiting = await asyncio.wrap_future(pending.done)
+            try:
+                async with asyncio.timeout(_ADOPT_TIMEOUT_S):
+                    waiting = await asyncio.wrap_future(pending.done)
+            except Exception as error:
+                msg = f"they may be adopted, or not, or in part ({type(error).__name__}: {error})"
+                raise AdoptionError(msg) from error
             self._manager.model_path = request["model_path"]
             self.version = str(request.get("weight_version") or self.version)
             swap_s = time.perf_counter() - began
@@ -261,6 +269,10 @@ def _requests() -> Any:
     return importlib.import_module("sgl_jax.srt.managers.io_struct")
 
 
+def _failure(error: Exception) -> dict[str, Any]:
+    return {"success": False, "message": f"{type(error).__name__}: {error}"}
+
+
 def _install(app: Any, weights: _Weights, manager: Any) -> None:
     """Add what is new to the server's application."""
     respond = importlib.import_module("fastapi.responses").JSONResponse
@@ -269,14 +281,16 @@ def _install(app: Any, weights: _Weights, manager: Any) -> None:
     routing.remove(model_info)
 
     async def get_model_info() -> dict[str, Any]:
-        return {**await model_info.endpoint(), "weight_version": weights.version}
+        told = {"weight_version": weights.version, "keeps_refused": True}
+        return {**await model_info.endpoint(), **told}
 
     async def update_weights_from_disk(request: dict[str, Any]) -> Any:
         try:
             said = await weights.update(request)
-        except (WeightsError, OSError, KeyError, TimeoutError) as error:
-            refusal = {"success": False, "message": f"{type(error).__name__}: {error}"}
-            return respond(refusal, status_code=400)
+        except AdoptionError as error:
+            return respond(_failure(error), status_code=500)
+        except (WeightsError, OSError, KeyError) as error:
+            return respond(_failure(error), status_code=400)
         return {"success": True, "message": said, "num_paused_requests": 0}
 
     app.get("/get_model_info")(get_model_info)

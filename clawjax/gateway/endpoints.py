@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,7 +17,7 @@ from clawjax.gateway.feedback import FeedbackService, parse_feedback
 from clawjax.gateway.stored import Forget
 from clawjax.gateway.wire import storable
 from clawjax.keys import Role
-from clawjax.protocols import Engine
+from clawjax.protocols import Engine, EngineStatus
 
 __all__ = [
     "MODEL_ALIAS",
@@ -132,10 +133,11 @@ class HealthEndpoint:
         self._turn_counts = turn_counts
 
     async def check(self, _: Request) -> Response:
-        """200 while replies can be sampled, 503 otherwise."""
+        """200 while replies can be sampled, if degraded, 503 otherwise."""
         status = self._engine.status()
         body = {
             "ok": status.is_healthy,
+            "state": _state(status),
             **self._names,
             "version": status.version,
             "engine": {
@@ -148,11 +150,19 @@ class HealthEndpoint:
                 "prompt_tokens": status.prompt_tokens,
                 "cached_tokens": status.cached_tokens,
                 "prefix_hit_rate": status.prefix_hit_rate,
+                "trouble": status.trouble,
+                "servers": [asdict(server) for server in status.servers],
             },
             "loops": dict(self._loop_status()),
             "counts": dict(self._turn_counts()),
         }
         return JSONResponse(body, status_code=200 if status.is_healthy else 503)
+
+
+def _state(status: EngineStatus) -> str:
+    if not status.is_healthy:
+        return "down"
+    return "ok" if status.trouble is None else "degraded"
 
 
 def check_model(name: str, available: str) -> None:

@@ -9,14 +9,14 @@ settings or from the table of keys, never from a request.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from clawjax.metrics.keys import describe
-from clawjax.protocols import EngineStatus
+from clawjax.protocols import EngineStatus, ServerStatus
 
 __all__ = ["Report", "families", "name_of"]
 
@@ -70,6 +70,26 @@ def _engine(status: EngineStatus) -> Iterator[Metric]:
         "clawjax_engine_generated_tokens", "tokens drawn since start", status.generated_tokens
     )
     yield _gauge("clawjax_engine_tokens_per_second", "tokens drawn per second", status.tokens_per_s)
+    is_degraded = float(status.trouble is not None)
+    yield _gauge("clawjax_engine_degraded", "1 while /healthz says what is wrong", is_degraded)
+    if status.servers:
+        yield from _servers(status.servers)
+
+
+def _servers(servers: Sequence[ServerStatus]) -> Iterator[Metric]:
+    """Why one is out or outdated is in `/healthz`: words of a server make no label."""
+    states = GaugeMetricFamily(
+        "clawjax_engine_server", "1 for the state a server is in", labels=("server", "state")
+    )
+    versions = GaugeMetricFamily(
+        "clawjax_engine_server_version", "policy version a server has shown", labels=("server",)
+    )
+    for server in servers:
+        states.add_metric((server.url, server.standing), 1.0)
+        if server.version is not None:
+            versions.add_metric((server.url,), server.version)
+    yield states
+    yield versions
 
 
 def _turns(counts: Mapping[str, Any]) -> Iterator[Metric]:

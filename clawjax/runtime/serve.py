@@ -217,7 +217,8 @@ async def _gauges(
             # Counting takes longer as the log grows: it may take a small share of the time only.
             counts = await asyncio.to_thread(_look, status, log) or counts
             next_refresh = began + _REFRESH_SHARE * (time.monotonic() - began)
-        if not engine.status().is_healthy:
+        health = engine.status()
+        if not health.is_healthy and not health.may_recover:
             msg = "the engine has stopped: the process has to be started again"
             raise EngineError(msg)
         if counts is not None and time.monotonic() >= next_record:

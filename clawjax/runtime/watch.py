@@ -63,6 +63,7 @@ class Watch:
         console = Console() if config.monitor.live else Console(force_terminal=False)
         self._view = LiveView(title=config.run.name, console=console)
         self._health: dict[str, Any] = {}
+        self._trouble: str | None = None
         self._has_looked = asyncio.Event()
         self._began = time.monotonic()
         self._earlier = read_json(paths.clock)
@@ -125,11 +126,21 @@ class Watch:
 
     async def _look(self, client: httpx.AsyncClient) -> None:
         try:
-            self._health = (await client.get(self._url)).raise_for_status().json()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            answer = await client.get(self._url)
+            health = answer.json()
+            self._tell_trouble(health["engine"].get("trouble"))
+            if answer.is_success:
+                self._health = health
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
             logger.debug("no health: %r", error)
         self._has_looked.set()
         self._view.update(self._health, self._latest.read())
+
+    def _tell_trouble(self, trouble: str | None) -> None:
+        """Tell people what is wrong with serving when it begins, changes, or is over."""
+        if trouble != self._trouble:
+            self.say(f"Serving: {trouble or 'all is well again'}")
+        self._trouble = trouble
 
     async def _record(self) -> None:
         self._next_gauges = time.monotonic() + self._interval_s

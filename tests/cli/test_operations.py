@@ -148,6 +148,25 @@ def test_the_status_says_which_loop_stands_still_and_why(make_run, endpoint, fre
     assert "loops    serve restarting\n           serve: disk is full" in said
 
 
+def test_the_status_says_that_older_weights_are_served_and_why(
+    make_run, endpoint, monkeypatch, capsys
+):
+    run = make_run(endpoint)
+    trouble = "http://a serves version 0 and does not take 1: it does not load /x"
+    monkeypatch.setitem(HEALTH, "engine", HEALTH["engine"] | {"trouble": trouble})
+    monkeypatch.setitem(HEALTH, "version", 7)
+    assert main(["status", run]) == 0
+    said = capsys.readouterr().out
+    assert f"serving, degraded, http://127.0.0.1:{endpoint}" in said
+    assert f"\n           {trouble}\n" in said
+    assert "version 7 served" in said
+    monkeypatch.setitem(HEALTH, "ok", False)
+    assert main(["status", run]) == 1
+    said = capsys.readouterr().out
+    assert "not able to answer" in said
+    assert trouble in said
+
+
 def test_the_status_of_a_run_that_has_stopped(make_run, free_port, capsys):
     assert main(["status", make_run(free_port), "--json"]) == 1
     status = json.loads(capsys.readouterr().out)

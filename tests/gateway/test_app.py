@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from clawjax.errors import EngineError, WireError
+from clawjax.protocols import ServerStatus, Standing
 from clawjax.records import TurnKind
 
 from .helpers import MODEL, assistant, user
@@ -133,6 +135,29 @@ async def test_health_tells_of_the_loops_without_a_key(make_gateway):
     assert (response.json()["version"], response.json()["engine"]["slots"]) == (0, 64)
     assert response.json()["engine"]["prefix_hit_rate"] is None
     assert response.json()["run"] == "evening"
+
+
+@pytest.mark.parametrize(
+    ("is_healthy", "code", "state"), [(True, 200, "degraded"), (False, 503, "down")]
+)
+async def test_health_says_which_servers_are_out_and_why(gateway, is_healthy, code, state):
+    ok = gateway.engine.status()
+    assert (await gateway.client.get("/healthz")).json()["state"] == "ok"
+    server = ServerStatus("http://10.0.0.2:30000", Standing.OUT, 3, "it cannot be reached")
+    gateway.engine.status = lambda: replace(
+        ok, is_healthy=is_healthy, trouble="one is out", servers=(server,)
+    )
+    response = await gateway.client.get("/healthz")
+    assert (response.status_code, response.json()["state"]) == (code, state)
+    assert response.json()["engine"]["trouble"] == "one is out"
+    assert response.json()["engine"]["servers"] == [
+        {
+            "url": "http://10.0.0.2:30000",
+            "standing": "out",
+            "version": 3,
+            "trouble": "it cannot be reached",
+        }
+    ]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/feedback", "/v1/models"])

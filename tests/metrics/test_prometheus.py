@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prometheus_client.core import Metric
 
 from clawjax.metrics.prometheus import Report, families
-from clawjax.protocols import EngineStatus
+from clawjax.protocols import EngineStatus, ServerStatus, Standing
 
 ENGINE = EngineStatus(
     version=3, running=2, waiting=5, slots=8, context_length=64, generated_tokens=99, tokens_per_s=7
@@ -26,6 +28,22 @@ def test_a_report_of_nothing_but_the_engine_is_enough() -> None:
     assert found["clawjax_up",] == 1
     assert found["clawjax_engine_version",] == 3
     assert found["clawjax_engine_waiting",] == 5
+
+
+def test_servers_are_told_by_state_and_version_and_no_words_become_labels() -> None:
+    servers = (
+        ServerStatus("http://a", Standing.OUTDATED, 2, "it cannot read /runs/x"),
+        ServerStatus("http://b", Standing.OUT, None, "it is gone"),
+    )
+    assert samples(list(families(Report(ENGINE))))["clawjax_engine_degraded",] == 0
+    engine = replace(ENGINE, trouble="it cannot read /runs/x", servers=servers)
+    found = samples(list(families(Report(engine))))
+    assert found["clawjax_engine_degraded",] == 1
+    assert found["clawjax_engine_server", "http://a", "outdated"] == 1
+    assert found["clawjax_engine_server", "http://b", "out"] == 1
+    assert found["clawjax_engine_server_version", "http://a"] == 2
+    assert ("clawjax_engine_server_version", "http://b") not in found
+    assert not any("/runs/x" in part for labels in found for part in labels)
 
 
 def test_turns_are_told_by_outcome_and_loops_by_state_with_their_numbers() -> None:

@@ -52,6 +52,24 @@ async def test_a_stopped_engine_ends_the_process_so_that_it_is_started_again(log
         await gauges(engine, log, lambda log: log.counts())
 
 
+async def test_an_engine_whose_servers_may_come_back_is_waited_for(log, monkeypatch):
+    class Waiting(FakeEngine):
+        def status(self) -> EngineStatus:
+            looks.append(1)
+            return replace(super().status(), is_healthy=False, may_recover=True)
+
+    looks = []
+    monkeypatch.setattr(serve, "_TICK_S", 0.01)
+    looking = asyncio.create_task(
+        gauges(Waiting(tiny_tokenizer(), ["hi"]), log, lambda log: log.counts())
+    )
+    async with asyncio.timeout(60):
+        while len(looks) < 5:  # noqa: ASYNC110 - it looks in a thread
+            await asyncio.sleep(0.01)
+    assert not looking.done()
+    looking.cancel()
+
+
 async def test_a_log_that_fails_for_a_while_stops_no_gauge(log, monkeypatch):
     monkeypatch.setattr(serve, "_TICK_S", 0.01)
     tries = []

@@ -66,7 +66,7 @@ def _status(options: argparse.Namespace) -> dict[str, Any]:
         "loops": {name: loop.get("state") for name, loop in loops.items()},
         "reasons": {name: loop["reason"] for name, loop in loops.items() if loop.get("reason")},
         **_of_the_log(options, config, health),
-        "weights": _weights(folder),
+        "weights": _weights(folder, health.get("version")),
         "hacking": _hacking(folder),
         "live_keys": sum(key.revoked_at is None for key in KeyFile(folder / KEY_FILE).read()),
     }
@@ -120,13 +120,16 @@ def _log(options: argparse.Namespace) -> Generator[SqlTurnLog | None]:
         log.close()
 
 
-def _weights(folder: Path) -> dict[str, int]:
+def _weights(folder: Path, served: int | None) -> dict[str, int]:
+    """What is in the store; what it points to is served where nobody says what is."""
     if not (folder / "weights").is_dir():
-        return {"served": 0, "made": 0, "refused": 0}
+        return {"served": served or 0, "made": 0, "refused": 0}
     store = DirectoryWeightStore(folder / "weights")
     versions, latest = store.versions(), store.latest()
+    if served is None:
+        served = 0 if latest is None else latest.version
     return {
-        "served": 0 if latest is None else latest.version,
+        "served": served,
         "made": len(versions),
         "refused": sum(version.refused is not None for version in versions),
     }
@@ -140,6 +143,9 @@ def _hacking(folder: Path) -> dict[str, Any] | None:
 def _lines(status: dict[str, Any]) -> Iterator[str]:
     is_there = status["is_serving"] or bool(status["engine"])
     state = "serving" if status["is_serving"] else "not able to answer" if is_there else "not there"
+    trouble = status["engine"].get("trouble")
+    if status["is_serving"] and trouble:
+        state = "serving, degraded"
     yield f"{status['run']}: {state}, {status['url']}, {status['model']}, {status['objective']}"
     if status["served_there"] is not None:
         yield f"  port     the run {status['served_there']} answers there"
@@ -148,6 +154,8 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
             f"  engine   {engine['running']} running, {engine['waiting']} waiting, "
             f"{engine['slots']} slots, {engine['tokens_per_s']} tokens/s{_known(engine)}"
         )
+    if trouble:
+        yield f"           {trouble}"
     if loops := status["loops"]:
         yield "  loops    " + ", ".join(f"{name} {state}" for name, state in loops.items())
     for name, reason in status["reasons"].items():

@@ -100,6 +100,7 @@ class ControlRoutes:
                 "is_generation": True,
                 "preferred_sampling_params": None,
                 "weight_version": self._startup.backend.policies.weight_version,
+                "keeps_refused": True,
             }
         )
 
@@ -135,21 +136,21 @@ class ControlRoutes:
         return JSONResponse(body)
 
     async def models(self, _: Request) -> Response:
-        """The model, and the adapters beside it."""
-        backend = self._startup.backend
-        names = [self._settings.model_name, *backend.policies.adapters]
-        listed = [
-            {
-                "id": name,
-                "object": "model",
-                "created": 0,
-                "owned_by": "clawjax",
-                "root": name,
-                "max_model_len": backend.engine.status().context_length,
-            }
-            for name in names
+        """The model, and beside it the adapters, which are its children, as SGLang lists them."""
+        backend, model = self._startup.backend, self._settings.model_name
+        rest = {
+            "object": "model",
+            "created": 0,
+            "owned_by": "clawjax",
+            "max_model_len": backend.engine.status().context_length,
+        }
+        adapters = [
+            {"id": name, "root": root, "parent": model, **rest}
+            for name, root in backend.policies.adapters.items()
         ]
-        return JSONResponse({"object": "list", "data": listed})
+        return JSONResponse(
+            {"object": "list", "data": [{"id": model, "root": model} | rest, *adapters]}
+        )
 
     async def abort_request(self, request: Request) -> Response:
         """End the requests of a name, or all; unknown ones have ended already."""

@@ -4,8 +4,9 @@ Invariants: a server is still only while it loads, never while files are made or
 afterwards whatever happened (`lease`); a version counts as the server's once the server has shown
 that it has it, and nothing counts while it is not known; no request is refused on the way.
 
-What a delivery does not give back in order is for the caller to take out of rotation: any error
-means that the server's weights are not known. Another `deliver` puts it right again.
+What a delivery does not give back in order is for the caller to take out of rotation: an error
+means that the server's weights are not known, unless it is a `DeclinedError`, by which they are
+what they were. Another `deliver` puts it right again.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from clawjax.engine.sglang.delivery_plan import (
     Transport,
     adapter_name,
     capability,
+    is_untouched,
     plan,
     read_version,
 )
 from clawjax.engine.sglang.directories import ModelDirectories
+from clawjax.engine.sglang.failures import DeclinedError, RefusedError
 from clawjax.engine.sglang.lease import Calls, paused
 from clawjax.engine.sglang.weight_probe import WeightProbe, check_probe
 from clawjax.errors import EngineError
@@ -106,7 +109,8 @@ async def deliver(
     Raises:
         StoreError: the version is damaged, of another base model, or not finite; the server has
             not been touched.
-        EngineError: the server refuses, fails, is too slow, or does not show the version.
+        DeclinedError: the server does not take them and has not begun to; what it has is as before.
+        EngineError: the server fails, is too slow, or does not show the version.
     """
     began = clock()
     can = await ask_capability(server, timeout_s=config.control_timeout_s)
@@ -118,7 +122,7 @@ async def deliver(
         async with _held(directories, weights) as path:
             read = _weight_bytes(path.glob("*.safetensors"))
             downtime_s, is_flushed = await _load_from_disk(
-                server, weights.version, path, chosen, config, on_version, clock
+                server, weights.version, path, can, chosen, config, on_version, clock
             )
         if chosen.proof is Proof.PROBE:
             assert probe is not None  # `plan` has seen to it
@@ -145,6 +149,7 @@ async def _load_from_disk(
     server: Calls,
     version: int,
     path: Path,
+    can: Capability,
     chosen: Plan,
     config: DeliveryConfig,
     on_version: OnVersion,
@@ -152,35 +157,60 @@ async def _load_from_disk(
 ) -> tuple[float, bool]:
     """Seconds of standing still, and whether the cache is empty."""
     assert chosen.pause is not None, "weights are not loaded under running requests"
+    has_paused = False
+    try:
+        async with paused(
+            server,
+            chosen.pause,
+            limit_s=config.max_pause_s,
+            timeout_s=config.control_timeout_s,
+            retry_s=config.retry_s,
+            lease_s=chosen.lease_s,
+            clock=clock,
+        ) as lease:
+            has_paused = True
+            try:
+                await _load(server, version, path, can, timeout_s=config.load_timeout_s)
+                is_flushed = await _flush(server, chosen.pause, timeout_s=config.control_timeout_s)
+                if chosen.proof is Proof.VERSION:
+                    await _check_version(server, version, timeout_s=config.control_timeout_s)
+            except DeclinedError:
+                raise
+            except BaseException:
+                on_version(None)
+                raise
+            on_version(version if chosen.proof is Proof.VERSION else None)
+    except RefusedError as error:
+        if has_paused:
+            raise
+        msg = f"it cannot be paused for new weights by {chosen.pause}: {error.words}"
+        raise DeclinedError(msg) from error
+    assert lease.seconds is not None, "the pause is over"
+    return lease.seconds, is_flushed
+
+
+async def _load(
+    server: Calls, version: int, path: Path, can: Capability, *, timeout_s: float
+) -> None:
+    """Have a server that stands still load a directory.
+
+    Raises:
+        DeclinedError: it has not begun to.
+        EngineError: what it has now is not known.
+    """
     body = {
         "model_path": str(path),
         "weight_version": str(version),
         "abort_all_requests": False,
         "flush_cache": False,  # see `delivery_plan`
     }
-    async with paused(
-        server,
-        chosen.pause,
-        limit_s=config.max_pause_s,
-        timeout_s=config.control_timeout_s,
-        retry_s=config.retry_s,
-        lease_s=chosen.lease_s,
-        clock=clock,
-    ) as lease:
-        try:
-            loaded = await server.call(
-                "POST", "/update_weights_from_disk", body, timeout_s=config.load_timeout_s
-            )
-            _require_success("/update_weights_from_disk", loaded)
-            is_flushed = await _flush(server, chosen.pause, timeout_s=config.control_timeout_s)
-            if chosen.proof is Proof.VERSION:
-                await _check_version(server, version, timeout_s=config.control_timeout_s)
-        except BaseException:
-            on_version(None)
-            raise
-        on_version(version if chosen.proof is Proof.VERSION else None)
-    assert lease.seconds is not None, "the pause is over"
-    return lease.seconds, is_flushed
+    try:
+        loaded = await server.call("POST", "/update_weights_from_disk", body, timeout_s=timeout_s)
+    except RefusedError as error:
+        if is_untouched(can, error.status, error.words):
+            raise _declined(path, error) from error
+        raise
+    _require_success("/update_weights_from_disk", loaded)
 
 
 async def _load_adapter(
@@ -194,7 +224,10 @@ async def _load_adapter(
         path = weights.path.absolute()
         read = _weight_bytes(path / file for file in manifest["files"])
         body = {"lora_name": name, "lora_path": str(path)}
-        loaded = await _load_anew(server, body, config)
+        try:
+            loaded = await _load_anew(server, body, config)
+        except RefusedError as error:  # adapters touch neither the base nor one another
+            raise _declined(path, error) from error
         _require_success("/load_lora_adapter", loaded)
         if name not in _adapter_names(loaded.get("loaded_adapters")):
             msg = f"the server does not list adapter {name!r} among those it has loaded: {loaded}"
@@ -261,6 +294,14 @@ async def _held(directories: ModelDirectories, weights: WeightVersion) -> AsyncG
             let_go(entering)
         else:
             entering.add_done_callback(let_go)
+
+
+def _declined(path: Path, error: RefusedError) -> DeclinedError:
+    return DeclinedError(
+        f"it does not load {path} (it answered {error.status}: {error.words}); servers read "
+        "weights themselves, so that path has to be readable there under the same name: put "
+        "run.dir on a file system that this machine and the server both have there"
+    )
 
 
 def _require_success(path: str, answer: dict[str, object]) -> None:

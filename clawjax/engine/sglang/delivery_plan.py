@@ -15,7 +15,12 @@ and `managers/scheduler_components/weight_updater.py`, read at 0.5.x):
 - `retract` frees a request's own keys and values and computes them anew; the part of its prompt
   that the prefix cache owns may be found again there. `in_place` keeps them all: later tokens
   attend to what the old weights left. Either way their log-probs are those they were drawn with.
-- `weight_version` changes when, and only when, all weights have been loaded.
+- `weight_version` changes when, and only when, all weights have been loaded. That it has not does
+  not show that the weights have not: a load that fails in the middle ("Failed to update weights")
+  is "rolled back" by reading once more from the new path, which leaves the new weights, a mixture,
+  or a process that has died. A load that finds no files ("Failed to get weights iterator") has
+  touched nothing. Each host and each replica looks for itself: the answers of replicas are joined
+  by " | ", of several hosts the first alone answers, and a draft model loads after the model.
 - `/unload_lora_adapter` waits for the adapter's last request and holds up every other load
   meanwhile: it is called once there is none.
 """
@@ -27,7 +32,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from clawjax.config.delivery import DeliveryConfig
-from clawjax.errors import EngineError
+from clawjax.engine.sglang.failures import DeclinedError
 from clawjax.protocols import BASE_KIND
 
 __all__ = [
@@ -39,11 +44,20 @@ __all__ = [
     "adapter_name",
     "cache_key",
     "capability",
+    "is_untouched",
     "plan",
     "read_version",
 ]
 
 _ADAPTER = "clawjax-"
+_NOT_TAKEN_UP = (401, 403, 404, 405, 422)
+"""HTTP's own refusals: whatever loads has not heard of it."""
+_NOT_BEGUN = (
+    "Failed to get weights iterator",
+    "Failed to get model loader",
+    "Online weight updates are not supported",
+)
+"""How SGLang's answers begin where it has not begun to load."""
 
 
 class Transport(StrEnum):
@@ -84,6 +98,10 @@ class Capability:
     longest_pause_s: float | None = None
     """A pause ends by itself after so long, or sooner if asked; None: only when it is told."""
     pauses: tuple[Pause, ...] = tuple(Pause)
+    keeps_refused: bool = False
+    """Whether it says that a load which it refuses changes nothing, whatever the reason."""
+    answers_alone: bool = True
+    """Whether its answer is that of all that loads: one host, no draft model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +124,9 @@ def capability(model_info: Mapping[str, object], server_info: Mapping[str, objec
         says_version="weight_version" in model_info,
         takes_adapters=bool(server_info.get("enable_lora")),
         weight_version=read_version(model_info.get("weight_version")),
+        keeps_refused=bool(model_info.get("keeps_refused")),
+        answers_alone=server_info.get("nnodes") in (None, 1)
+        and not server_info.get("speculative_algorithm"),
     )
 
 
@@ -122,7 +143,7 @@ def plan(kind: str, can: Capability, config: DeliveryConfig, *, has_probe: bool)
         has_probe: whether the caller knows what a fixed reply's log-probs should be.
 
     Raises:
-        EngineError: this server has no way to get such weights, or to show that it has them.
+        DeclinedError: this server has no way to get such weights, or to show that it has them.
     """
     if _goes_as_adapter(kind, can, config):
         return Plan(Transport.ADAPTER, None, Proof.ADAPTERS)
@@ -133,16 +154,25 @@ def plan(kind: str, can: Capability, config: DeliveryConfig, *, has_probe: bool)
             + "; start SGLang 0.5 or newer (for adapters with --enable-lora --max-lora-rank R "
             "--lora-target-modules ...), or insist with engine.sglang.delivery.transport=disk"
         )
-        raise EngineError(msg)
+        raise DeclinedError(msg)
     if not can.says_version and not has_probe:
         msg = (
             "the server cannot show which weights it has: /get_model_info has no weight_version "
             "and no probe was given; use a server that says its version"
         )
-        raise EngineError(msg)
+        raise DeclinedError(msg)
     proof = Proof.VERSION if can.says_version else Proof.PROBE
     lease_s = None if can.longest_pause_s is None else min(can.longest_pause_s, config.max_pause_s)
     return Plan(Transport.DISK, _pause(can, config), proof, lease_s)
+
+
+def is_untouched(can: Capability, status: int, words: str) -> bool:
+    """Whether a server that refused a load, in these words, has begun none of it."""
+    if status in _NOT_TAKEN_UP:
+        return True
+    if can.keeps_refused:
+        return 400 <= status < 500
+    return can.answers_alone and all(each.startswith(_NOT_BEGUN) for each in words.split(" | "))
 
 
 def adapter_name(version: int) -> str | None:
@@ -179,7 +209,7 @@ def _goes_as_adapter(kind: str, can: Capability, config: DeliveryConfig) -> bool
         )
     if objection is not None and config.transport == "adapter":
         msg = f"engine.sglang.delivery.transport=adapter: {objection}"
-        raise EngineError(msg)
+        raise DeclinedError(msg)
     return objection is None and config.transport != "disk"
 
 
@@ -189,4 +219,4 @@ def _pause(can: Capability, config: DeliveryConfig) -> Pause:
             return mode
     known = ", ".join(can.pauses) or "none"
     msg = f"engine.sglang.delivery.pause={config.pause} is not among what the server knows: {known}"
-    raise EngineError(msg)
+    raise DeclinedError(msg)

@@ -35,6 +35,7 @@ from clawjax.engine.sglang.pool import Asked, Pool, Server, affinity
 from clawjax.engine.sglang.probe import Expected
 from clawjax.engine.sglang.reply import Reply
 from clawjax.engine.sglang.rotation import Rotation
+from clawjax.engine.sglang.standing import standing, trouble
 from clawjax.engine.sglang.wire import (
     TokenStream,
     Weights,
@@ -60,6 +61,8 @@ logger = logging.getLogger(__name__)
 _RATE_WINDOW_S = 5.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
+_MOMENT = 3
+"""Looks at the servers."""
 _OUR_FAULT = (401, 403)
 """Refusals that the asker can do nothing about."""
 
@@ -180,6 +183,7 @@ class SglangEngine:
         if served:
             self._version = wanted if wanted in served else max(served)
         running = min(self._open, self._config.slots)
+        servers = tuple(map(standing, self._pool.servers))
         return EngineStatus(
             version=self._version,
             running=running,
@@ -188,9 +192,12 @@ class SglangEngine:
             context_length=self._context_length,
             generated_tokens=self._rate.total,
             tokens_per_s=self._rate.per_s(time.monotonic()),
-            is_healthy=self._is_watched and not self._has_lost_all,
+            is_healthy=self._may_recover and self._pool.empty_s <= self._moment_s,
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
+            may_recover=self._may_recover,
+            trouble=trouble(servers, wanted),
+            servers=servers,
         )
 
     async def aclose(self) -> None:
@@ -208,12 +215,15 @@ class SglangEngine:
         return min(self._expected.context_length, min(told, default=2**31) - 1)
 
     @property
-    def _is_watched(self) -> bool:
-        return not any(watch.done() for watch in self._watches)
+    def _may_recover(self) -> bool:
+        """Whether servers may come back: they are looked after, and not all given up."""
+        has_lost_all = bool(self._launched) and all(one.has_given_up for one in self._launched)
+        return not has_lost_all and not any(watch.done() for watch in self._watches)
 
     @property
-    def _has_lost_all(self) -> bool:
-        return bool(self._launched) and all(one.has_given_up for one in self._launched)
+    def _moment_s(self) -> float:
+        """How long none may be in rotation before that is more than a hiccup."""
+        return _MOMENT * self._config.sglang.health_interval_s
 
     @contextmanager
     def _opened(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ EngineError
 ├── CrowdedError       nor did this one: every connection to the servers is taken
 ├── LostError          it may have run, and its answer is gone
 ├── RefusedError       the server answered with an error, in its own words
+├── DeclinedError      it does not take weights, and those it has are untouched
 ├── UnreadableError    its answer is no answer of SGLang's, or its numbers are none
 └── InterruptError     the server gave a reply up before its end
 """
@@ -15,6 +16,7 @@ from clawjax.errors import EngineError
 
 __all__ = [
     "CrowdedError",
+    "DeclinedError",
     "InterruptError",
     "LostError",
     "RefusedError",
@@ -47,6 +49,10 @@ class RefusedError(EngineError):
         super().__init__(f"{url}{path} answered {status}: {words}")
         self.status = status
         self.words = words
+
+
+class DeclinedError(EngineError):
+    """Weights that a server does not take, and of which it has loaded nothing."""
 
 
 class InterruptError(EngineError):

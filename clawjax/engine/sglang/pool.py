@@ -29,7 +29,7 @@ from clawjax.engine.sglang.wire import Dialect
 from clawjax.errors import EngineError, WireError
 from clawjax.protocols import GenerateRequest, ScoreRequest, WeightVersion
 
-__all__ = ["UNNAMED", "Asked", "Courier", "Delivered", "Pool", "Server", "affinity"]
+__all__ = ["UNNAMED", "Asked", "Courier", "Delivered", "Pool", "Refusal", "Server", "affinity"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class Courier(Protocol):
 
         Raises:
             StoreError: the weights are damaged or do not fit; the server has not been touched.
+            DeclinedError: the server does not take them, and what it has is untouched.
             EngineError: the server failed; which weights it has is not known.
         """
         ...
@@ -84,6 +85,16 @@ class Asked(NamedTuple):
     """`Server.since` when the request began."""
 
 
+class Refusal(NamedTuple):
+    """A server that serves on with what it has, as it does not take what is wanted."""
+
+    why: str
+    times: int
+    """How often in a row."""
+    retry_at: float
+    """When it is asked again, of the monotonic clock."""
+
+
 @dataclass(slots=True, eq=False)
 class Server:
     """One server and what is known of it."""
@@ -99,6 +110,8 @@ class Server:
     """All that it has confirmed since it was started; tokens of any may still be under way."""
     incoming: int | None = None
     """Those that it is being given."""
+    refusal: Refusal | None = None
+    """Why it has not taken those that are wanted; None: it has, or has not been asked."""
     word: str | None = None
     """What it said its weights are, when it confirmed them."""
     courier: Courier | None = None
@@ -162,11 +175,17 @@ class Pool:
         self._config = config
         self._router = router
         self._changed = asyncio.Event()
+        self._empty_since: float | None = time.monotonic()
 
     @property
     def serving(self) -> list[Server]:
         """Those in rotation, as long as it is known which weights they have."""
         return [s for s in self.servers if s.trouble is None and s.version is not None]
+
+    @property
+    def empty_s(self) -> float:
+        """For how many seconds none has been in rotation; 0 while one is."""
+        return 0.0 if self._empty_since is None else time.monotonic() - self._empty_since
 
     @property
     def router(self) -> ServerClient | None:
@@ -179,6 +198,7 @@ class Pool:
             logger.info("%s is in rotation", server.url)
         server.trouble = None
         server.failures = 0
+        self._empty_since = None
         self.has_changed.set()
         self._changed.set()
         self._changed = asyncio.Event()
@@ -188,6 +208,8 @@ class Pool:
         if server.trouble is None:
             logger.error("%s is out of rotation: %s", server.url, why)
         server.trouble = why
+        if self._empty_since is None and not self.serving:
+            self._empty_since = time.monotonic()
         server.wake.set()
         self.has_changed.set()
 

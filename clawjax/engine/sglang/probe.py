@@ -23,7 +23,7 @@ from clawjax.errors import ClawError, ConfigError, EngineError
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.records import Message
 
-__all__ = ["Expected", "Facts", "ask_weight_version", "probe"]
+__all__ = ["Expected", "Facts", "ask_adapters", "ask_weight_version", "probe"]
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +131,15 @@ async def ask_weight_version(client: ServerClient, *, timeout_s: float) -> str |
     info = await _Asking(client, timeout_s).get("/get_model_info", "/model_info")
     version = info.get("weight_version")
     return None if version is None else str(version)
+
+
+async def ask_adapters(client: ServerClient, *, timeout_s: float) -> Mapping[str, str]:
+    """Names of the LoRA adapters that a server lists, and from where they were loaded.
+
+    Raises:
+        EngineError: it cannot be asked.
+    """
+    return _adapters(await _Asking(client, timeout_s).get("/v1/models"))
 
 
 class _Asking(NamedTuple):

@@ -1,8 +1,10 @@
 """Keeps the servers in rotation: looks at each, gives it the wanted weights, brings it back.
 
 Owns which weights are wanted. Invariants: a server enters the rotation only after it was probed and
-has confirmed the wanted weights, so no token is stamped with a version that its server has not
-confirmed; a server that fails leaves, loudly, and the others go on; weights that are damaged change
+has confirmed its weights, so no token is stamped with a version that its server has not confirmed;
+these are the wanted ones, or, as long as no server in rotation has those, what a server that does
+not take them shows to have kept, so that nobody goes without an answer because there are new
+weights; a server that fails leaves, loudly, and the others go on; weights that are damaged change
 nothing.
 """
 
@@ -10,16 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NoReturn
 
 from clawjax.config import SglangConfig
 from clawjax.engine.sglang.delivery_plan import adapter_name
-from clawjax.engine.sglang.failures import RefusedError
+from clawjax.engine.sglang.failures import DeclinedError, RefusedError
 from clawjax.engine.sglang.http import ServerClient
-from clawjax.engine.sglang.pool import UNNAMED, Courier, Pool, Server
-from clawjax.engine.sglang.probe import Expected, ask_weight_version, probe
+from clawjax.engine.sglang.pool import UNNAMED, Courier, Pool, Refusal, Server
+from clawjax.engine.sglang.probe import Expected, ask_adapters, ask_weight_version, probe
 from clawjax.engine.sglang.router import set_workers
 from clawjax.errors import ConfigError, EngineError, StoreError
 from clawjax.protocols import WeightVersion
@@ -29,6 +32,9 @@ __all__ = ["Rotation"]
 logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 10.0
+_LONGEST_RETRY_S = 60.0
+"""Between two tries of weights that a server in rotation does not take, each of which may stop it
+for a moment."""
 
 
 class Rotation:
@@ -62,7 +68,9 @@ class Rotation:
     async def want(self, weights: WeightVersion) -> None:
         """Bring weights to every server; those in rotation go on meanwhile.
 
-        A server that fails is out of rotation until it has them.
+        A server that fails is out of rotation until it has them, and so is one that does not take
+        them where another does. Where none does, those that show to have kept what they had serve
+        on with it, and are asked again after growing pauses.
 
         Raises:
             StoreError: no server has them. Where they are damaged the old ones are wanted again;
@@ -79,25 +87,36 @@ class Rotation:
         is_damaged = all(isinstance(failure, StoreError) for failure in results)
         if is_damaged:
             self.wanted = before
-        reasons = "; ".join(dict.fromkeys(str(failure) for failure in results))
-        msg = f"weights {weights.version} reached no server: {reasons}"
-        if not is_damaged:
+        msg = f"weights {weights.version} reached no server: {_reasons(failures)}"
+        kept = sorted({str(server.version) for server in self._pool.serving})
+        if kept and not is_damaged:
+            msg += f"; version {', '.join(kept)} is served meanwhile, and it is tried again"
+        elif not is_damaged:
             msg += "; it is tried again as soon as one can be asked"
         raise StoreError(msg) from results[0]
 
-    async def look(self, server: Server) -> None:
+    async def look(self, server: Server) -> DeclinedError | None:
         """Bring a server that is out of rotation back, if it is fit.
+
+        Returns:
+            Why it comes back without the wanted weights; None: it has them.
 
         Raises:
             ConfigError: it serves something else.
-            EngineError: it is not there, or took no weights.
+            EngineError: it is not there, or took no weights, which another server has or without
+                which it is not known what it has.
             StoreError: the wanted weights are damaged.
         """
         async with self._delivering[server]:  # or weights might come between the answers
-            if server.trouble is not None:
-                await self._identify(server)
-                await self._sync(server)
-                self._pool.admit(server)
+            if server.trouble is None:
+                return None
+            await self._identify(server)
+            declined = await self._sync(server)
+            if declined is not None and self._is_there:
+                raise declined
+            self._pool.admit(server)
+        self._let_go()
+        return declined
 
     async def watch(self, server: Server) -> NoReturn:
         """Look at a server every so often, and at once when it is woken, until cancelled."""
@@ -153,7 +172,7 @@ class Rotation:
         if said != server.word:
             server.version = None
             self._pool.remove(server, f"it has weights {said!r} where {server.word!r} were put")
-        elif server.version != self.wanted.version:
+        elif server.version != self.wanted.version and _is_due(server.refusal):
             await self._try(server)
 
     async def _alive(self, server: Server) -> None:
@@ -185,33 +204,53 @@ class Rotation:
             server.word = facts.weight_version
         logger.info("%s: %s, %s", server.url, facts.software, facts.logprobs_of)
 
+    @property
+    def _is_there(self) -> bool:
+        """Whether a server in rotation has the wanted weights."""
+        return any(server.version == self.wanted.version for server in self._pool.serving)
+
+    def _let_go(self) -> None:
+        """Once a server has the wanted weights, those that do not take them leave."""
+        if not self._is_there:
+            return
+        for server in self._pool.serving:
+            if server.refusal is not None and server.incoming is None:
+                self._pool.remove(server, server.refusal.why)
+
     async def _try(self, server: Server) -> Exception | None:
         """Bring the wanted weights to a server; what went wrong takes it out of rotation.
 
-        One that is out of rotation is looked at first: it may have been started anew.
+        One that does not take them, and shows what it has, stays as long as none takes them. One
+        that is out of rotation is looked at first: it may have been started anew.
         """
         try:
             if server.trouble is None:
                 async with self._delivering[server]:
-                    await self._sync(server)
+                    declined = await self._sync(server)
+                self._let_go()
             else:
-                await self.look(server)
+                declined = await self.look(server)
         except StoreError as error:  # nothing has changed on the server
             return error
         except (ConfigError, EngineError) as error:
             self._pool.remove(server, f"weights {self.wanted.version} did not arrive: {error}")
             return error
-        return None
+        return declined
 
-    async def _sync(self, server: Server) -> None:
-        """Bring the wanted weights; whoever calls holds the server's lock."""
+    async def _sync(self, server: Server) -> DeclinedError | None:
+        """Bring the wanted weights; whoever calls holds the server's lock.
+
+        Returns:
+            Why it does not take them, where it shows that it has kept what it had.
+        """
         weights = self.wanted
         if server.version == weights.version:
-            return
+            server.refusal = None
+            return None
         server.incoming = weights.version
         try:
             async with asyncio.timeout(self._config.weights_timeout_s):
-                await self._bring(server, weights)
+                return await self._bring_or_keep(server, weights)
         except TimeoutError as error:
             server.version = None
             msg = f"not in place after {self._config.weights_timeout_s:.0f} s"
@@ -221,7 +260,39 @@ class Rotation:
             raise
         finally:
             server.incoming = None
+
+    async def _bring_or_keep(self, server: Server, weights: WeightVersion) -> DeclinedError | None:
+        try:
+            await self._bring(server, weights)
+        except DeclinedError as declined:
+            if not await self._has_kept(server):
+                raise
+            self._refused(server, declined)
+            return declined
+        server.refusal = None
         logger.info("%s has weights %d", server.url, weights.version)
+        return None
+
+    async def _has_kept(self, server: Server) -> bool:
+        """Whether a server that took no weights shows those that it has confirmed."""
+        timeout_s = self._config.call_timeout_s
+        said = await ask_weight_version(server.client, timeout_s=timeout_s)
+        if server.version is None or said != server.word:
+            return False
+        if server.has_adapters and server.version > 0:
+            adapters = await ask_adapters(server.client, timeout_s=timeout_s)
+            return adapters.get(adapter_name(server.version) or "") == server.adapter_root
+        return said is not None or server.version == 0
+
+    def _refused(self, server: Server, declined: DeclinedError) -> None:
+        """Note when to ask again; say so where it is news."""
+        last, why = server.refusal, str(declined)
+        times = 1 if last is None else last.times + 1
+        pause_s = _retry_pause_s(self._config.health_interval_s, times)
+        server.refusal = Refusal(why, times, time.monotonic() + pause_s)
+        if last is None or last.why != why:
+            version = server.version
+            logger.error("%s has weights %s and takes no others: %s", server.url, version, why)
 
     async def _bring(self, server: Server, weights: WeightVersion) -> None:
         courier = server.courier or self._new_courier()
@@ -231,3 +302,20 @@ class Rotation:
             server.has_adapters, server.adapter_root = True, str(weights.path.absolute())
         server.confirm(weights.version)
         server.word = await ask_weight_version(server.client, timeout_s=self._config.call_timeout_s)
+
+
+def _is_due(refusal: Refusal | None) -> bool:
+    return refusal is None or time.monotonic() >= refusal.retry_at
+
+
+def _retry_pause_s(first_s: float, times: int) -> float:
+    """Seconds after so many refusals in a row."""
+    return min(first_s * 2.0 ** min(times, 16), _LONGEST_RETRY_S)
+
+
+def _reasons(failures: Mapping[Server, Exception]) -> str:
+    """Each reason once, behind the servers that it is of."""
+    servers: dict[str, list[str]] = {}
+    for server, failure in failures.items():
+        servers.setdefault(str(failure), []).append(server.url)
+    return "; ".join(f"{', '.join(urls)}: {why}" for why, urls in servers.items())

@@ -1,7 +1,8 @@
 """From configuration to a running engine: attach or launch, probe, bring the weights, watch.
 
 Invariant: when `start_engine` returns, at least one server is in rotation, and every server there
-has confirmed the weights that the store points to.
+has confirmed the weights that the store points to, or, where no server takes those, the ones that
+it has.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ def words_of(payload: object) -> str:
     match payload:
         case {"error": {"message": str(words)}} | {"error": str(words)}:
             return words
-        case {"message": str(words)} | {"detail": str(words)}:
+        case {"message": str(words)} | {"detail": str(words)} | {"error_message": str(words)}:
             return words
         case str(words):
             return words.strip()

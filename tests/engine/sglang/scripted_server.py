@@ -64,6 +64,9 @@ class ScriptedServer:
     health: int = 200
     health_delay_s: float = 0.0
     update_fails: str | None = None
+    is_blind: bool = False
+    """Whether it does not see the client's disk."""
+    enable_lora: bool = False
     per_event: int = 1
     token_delay_s: float = 0.0
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -123,6 +126,7 @@ class ScriptedServer:
             ("/pause_generation", self._pause),
             ("/continue_generation", self._unpause),
             ("/load_lora_adapter", self._load_adapter),
+            ("/unload_lora_adapter", self._unload_adapter),
         ]
         if self.has_extras:
             routes += [("/v1/models", self._models), ("/v1/chat/completions", self._chat)]
@@ -144,7 +148,8 @@ class ScriptedServer:
         return JSONResponse(names | {"is_generation": True} | version)
 
     async def _server_info(self, _: Request) -> Response:
-        return JSONResponse({"version": "0.5.9", "context_length": self.context})
+        body = {"version": "0.5.9", "context_length": self.context, "enable_lora": self.enable_lora}
+        return JSONResponse(body)
 
     async def _models(self, _: Request) -> Response:
         adapters = [
@@ -156,7 +161,15 @@ class ScriptedServer:
     async def _load_adapter(self, request: Request) -> Response:
         body = await request.json()
         self.loads.append(body["lora_name"])
+        if self.is_blind:
+            words = f"Failed to load LoRA adapter: {_not_there(body['lora_path'])}"
+            failed = {"success": False, "error_message": words, "loaded_adapters": self.adapters}
+            return JSONResponse(failed, status_code=400)
         self.adapters[body["lora_name"]] = body["lora_path"]
+        return JSONResponse({"success": True, "loaded_adapters": self.adapters})
+
+    async def _unload_adapter(self, request: Request) -> Response:
+        del self.adapters[(await request.json())["lora_name"]]
         return JSONResponse({"success": True, "loaded_adapters": self.adapters})
 
     async def _chat(self, request: Request) -> Response:
@@ -180,8 +193,11 @@ class ScriptedServer:
     async def _update(self, request: Request) -> Response:
         body = await request.json()
         self.updates.append(body)
-        if self.update_fails is not None:
-            return JSONResponse({"success": False, "message": self.update_fails}, status_code=400)
+        fails = self.update_fails
+        if self.is_blind:
+            fails = f"Failed to get weights iterator: {_not_there(body['model_path'])}."
+        if fails is not None:
+            return JSONResponse({"success": False, "message": fails}, status_code=400)
         self.weight_version = body["weight_version"]
         self.began_as, self.model = self.began_as or self.model, body["model_path"]
         return JSONResponse({"success": True, "message": "Succeeded", "num_paused_requests": 0})
@@ -315,6 +331,11 @@ class ScriptedServer:
         if self.logprobs_of == "top_p" and params.get("top_p", 1.0) < 1e-3:
             return 0.0
         return at_t1 - math.log(temperature)
+
+
+def _not_there(path: str) -> str:
+    """What SGLang says of a directory that is not there: it takes it for a name on the hub."""
+    return f"Repo id must be in the form 'repo_name' or 'namespace/repo_name': '{path}'"
 
 
 def _error(words: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from clawjax.engine.sglang.adapters import AdapterShelf
 from clawjax.engine.sglang.delivery import Delivered, deliver
 from clawjax.engine.sglang.delivery_plan import Transport
 from clawjax.engine.sglang.directories import ModelDirectories
+from clawjax.engine.sglang.failures import DeclinedError, RefusedError
 from clawjax.engine.sglang.weight_probe import WeightProbe, check_probe
+from clawjax.engine.sglang.wire import words_of
 from clawjax.errors import EngineError
 from clawjax.models.export import params_to_tensors
 from clawjax.models.load import open_source
@@ -53,10 +55,10 @@ class Client:
         timeout_s: float,
     ) -> dict[str, Any]:
         answer = await self.http.request(method, path, json=body, timeout=timeout_s)
-        if not answer.is_success:
-            msg = f"{path} answered {answer.status_code}: {answer.text}"
-            raise EngineError(msg)
         is_json = answer.headers.get("content-type", "").startswith("application/json")
+        if not answer.is_success:
+            words = words_of(answer.json() if is_json else answer.text)
+            raise RefusedError("http://server", path, answer.status_code, words)
         return answer.json() if is_json else {"text": answer.text}
 
     async def generate(self, tokens: int, **fields: object) -> dict[str, Any]:
@@ -179,18 +181,51 @@ async def check_a_merged_adapter(world: World, model, logits_of) -> None:
 async def check_damaged_weights(world: World, model, other_params) -> None:
     """They are refused, and the server goes on with what it had."""
     nan = jax.tree.map(lambda leaf: leaf * np.nan, other_params)
-    with pytest.raises(EngineError, match="NaN"):
+    with pytest.raises(DeclinedError, match="NaN"):
         await world.bring(world.publish("full", 4, model, nan), transport="disk")
     info = await world.client.call("GET", "/get_model_info", timeout_s=5)
     assert info["weight_version"] == "0"
     assert len((await world.client.generate(3))["output_token_logprobs"]) == 3  # not paused
 
 
+async def check_a_directory_that_is_not_there(world: World, directories) -> None:
+    """The server says that it has not begun to load it, and has what it had."""
+    seen = await world.client.call("GET", "/get_model_info", timeout_s=5)
+    weights = WeightVersion(9, directories.root, None, 9, "", "full")
+    with pytest.raises(
+        DeclinedError, match=r"not there.* \(it answered 400: .* is not a directory"
+    ):
+        await deliver(
+            world.client,
+            weights,
+            directories=directories,
+            config=DeliveryConfig(transport="disk"),
+            shelf=world.shelf,
+        )
+    assert await world.client.call("GET", "/get_model_info", timeout_s=5) == seen
+
+
+class Elsewhere:
+    """Directories that only the client sees."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @contextmanager
+    def held(self, _: WeightVersion):
+        yield self.root / "not there"
+
+
 async def check_an_adapter_beside_the_base(world: World, model, logits_of) -> None:
     """It answers those who name it, and nobody else."""
     adapter = adapter_of(model, 4)
-    delivered = await world.bring(world.publish("adapter", 1, model, adapter))
+    weights = world.publish("adapter", 1, model, adapter)
+    path = weights.path.absolute()
+    delivered = await world.bring(weights)
     assert (delivered.transport, delivered.downtime_s) == (Transport.ADAPTER, 0.0)
+    listed = (await world.client.call("GET", "/v1/models", timeout_s=5))["data"]
+    told = [(one["id"], one["root"], one.get("parent")) for one in listed]
+    assert told == [("tiny", "tiny", None), (delivered.lora_path, str(path), "tiny")]
     merged = merge(model.params, adapter, LORA)
     for asked, params in (({"lora_path": delivered.lora_path}, merged), ({}, model.params)):
         meta = await world.client.generate(5, **asked)
@@ -199,12 +234,13 @@ async def check_an_adapter_beside_the_base(world: World, model, logits_of) -> No
 
 
 async def test_weights_reach_a_real_engine_through_the_disk(
-    serving, model, other_params, logits_of
+    serving, model, other_params, logits_of, tmp_path
 ):
     async with serving() as world:  # one for all: it compiles when it starts
         await check_running_replies(world, model, other_params, logits_of)
         await check_a_merged_adapter(world, model, logits_of)
         await check_damaged_weights(world, model, other_params)
+        await check_a_directory_that_is_not_there(world, Elsewhere(tmp_path))
 
 
 async def test_adapters_reach_a_real_engine(serving, model, logits_of):

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -25,13 +25,16 @@ from clawjax.config import (
     SglangConfig,
 )
 from clawjax.engine.embedded import EmbeddedEngine
+from clawjax.engine.sglang.directories import ModelDirectories
 from clawjax.engine.sglang.pool import affinity
 from clawjax.engine.sglang.start import start_engine
+from clawjax.errors import StoreError
 from clawjax.models.export import params_to_tensors
 from clawjax.models.load import load_model, load_tokenizer
 from clawjax.models.registry import config_from_architecture
 from clawjax.protocols import ScoreRequest, WeightVersion
 from clawjax.records import FinishReason
+from clawjax.runtime import engines
 from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.engines import open_engine
 from clawjax.runtime.loopback import serving
@@ -251,6 +254,54 @@ async def test_new_weights_reach_a_launched_server_under_running_replies(
         assert reply.token_ids[:old] == before.token_ids[:old]
     np.testing.assert_allclose(scores, after.sampler_logprobs_t1, atol=1e-4)
     assert after.token_ids != before.token_ids[:20]
+
+
+class Unmounted(ModelDirectories):
+    """Directories that the servers do not see before they are mounted."""
+
+    is_mounted = False
+
+    @contextmanager
+    def held(self, weights):
+        with super().held(weights) as path:
+            yield path if self.is_mounted else Path("/elsewhere") / path.name
+
+
+async def test_weights_that_the_server_cannot_read_wait_until_it_can(
+    programs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(engines, "ModelDirectories", Unmounted)
+    engine_config = launching(programs, 1)
+    engine_config.sglang.delivery.control_timeout_s = 240.0  # it compiles while others do, too
+    config = RunConfig(RunSection(dir=str(tmp_path)), model=MODEL, engine=engine_config)
+    paths, base, other = RunPaths(tmp_path), load_model(MODEL), load_model(MODEL, seed=3)
+    store = DirectoryWeightStore(paths.weights)
+    engine, _ = await open_engine(config, paths, store)
+    weights = store.publish(
+        params_to_tensors(other.params, base.architecture),
+        version=1,
+        parent=0,
+        step=1,
+        base_model=base.base_id,
+        kind="full",
+        config=config_from_architecture(base.architecture),
+    )
+    try:
+        before = await collect(engine, greedy("before", 8))
+        with pytest.raises(StoreError, match="/elsewhere/000001 is not a directory on this"):
+            await engine.swap(weights)
+        kept = await collect(engine, greedy("kept", 8))
+        assert (kept.token_ids, kept.versions) == (before.token_ids, (0,) * 8)
+        assert engine.status().is_healthy
+        assert "serves version 0 and does not take 1" in (engine.status().trouble or "")
+        monkeypatch.setattr(Unmounted, "is_mounted", True)
+        await until(lambda: engine.status().version == 1, timeout_s=120)
+        after = await collect(engine, greedy("after", 8))
+        assert set(after.versions) == {1}
+        assert after.token_ids != before.token_ids
+        assert engine.status().trouble is None
+    finally:
+        await engine.aclose()
 
 
 def _holder(engine, prompt):
