@@ -162,7 +162,8 @@ class GatewayConfig:
     """Who may read `/metrics`: everybody who reaches the port (`open`), as with `/healthz`, keys
     with the role `admin` (`admin`), or nobody (`off`)."""
     tool_parser: str = "auto"
-    """How the model writes calls: `auto` (as its chat template does) or one of TOOL_PARSERS."""
+    """How the model writes calls: `auto` (as its chat template does), one of TOOL_PARSERS, or
+    `package.module:name` of a format of one's own."""
     reasoning_parser: str = "auto"
     """How it writes thoughts: `auto`, `none`, or one of REASONING_PARSERS."""
 
@@ -199,7 +200,8 @@ class GatewayConfig:
         at_least("gateway.keep_alive_s", self.keep_alive_s, 0.01)
         at_least("gateway.max_body_bytes", self.max_body_bytes, 1)
         one_of("gateway.metrics", self.metrics, ("open", "admin", "off"))
-        one_of("gateway.tool_parser", self.tool_parser, ("auto", *TOOL_PARSERS))
+        if ":" not in self.tool_parser:  # the import path of one's own is followed at the start
+            one_of("gateway.tool_parser", self.tool_parser, ("auto", *TOOL_PARSERS))
         reasoning = ("auto", "none", *REASONING_PARSERS)
         one_of("gateway.reasoning_parser", self.reasoning_parser, reasoning)
         require(

@@ -35,6 +35,7 @@ from clawjax.models.devices import (
 )
 from clawjax.models.load import load_tokenizer
 from clawjax.plan import find_architecture, render_plan, require_fit
+from clawjax.rendering.formats.registry import named_format
 from clawjax.rewards.registry import build_rewards, by_name
 from clawjax.runtime.child import configure_logging, encode_config
 from clawjax.runtime.console import connection_lines
@@ -149,6 +150,7 @@ def _check_parts(config: RunConfig) -> None:
     build_rewards(config.reward, env=os.environ)
     build_credit(config.objective)
     Redactor(config.gateway.redacted)
+    named_format(config.gateway.tool_parser)
     if config.user.enabled:
         load_persona(config.user.persona)
 

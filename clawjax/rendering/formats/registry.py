@@ -1,4 +1,7 @@
-"""Which formats a model writes calls and thoughts in: by name, or by how its template does."""
+"""Which formats a model writes calls and thoughts in: by name, or by how its template does.
+
+A format of one's own, for a model whose way is not known here, is named by its import path.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from clawjax.errors import WireError
+from clawjax.errors import ConfigError, WireError
+from clawjax.own import find, lacking, made
 from clawjax.records import Message, ToolCall
 from clawjax.rendering.formats.base import CallFormat
 from clawjax.rendering.formats.hermes import HERMES
@@ -17,7 +21,16 @@ from clawjax.rendering.formats.pythonic import PYTHONIC
 from clawjax.rendering.formats.qwen_xml import QWEN_XML
 from clawjax.rendering.formats.reasoning import ReasoningFormat, reasoning_format
 
-__all__ = ["FORMATS", "Formats", "call_format", "formats_of", "takes_one_call"]
+__all__ = [
+    "FORMATS",
+    "Formats",
+    "call_format",
+    "formats_of",
+    "named_format",
+    "takes_one_call",
+]
+
+_SETTING = "gateway.tool_parser"
 
 Render = Callable[[Sequence[Message], str | None], str]
 
@@ -55,8 +68,11 @@ def formats_of(render: Callable[..., str], *, tool_parser: str, reasoning_parser
 
     Args:
         render: writes messages, with tools as JSON where there are some, by the model's template.
-        tool_parser: `auto` or one of `FORMATS`.
+        tool_parser: `auto`, one of `FORMATS`, or an import path.
         reasoning_parser: `auto`, `none` or one of `REASONING`.
+
+    Raises:
+        ConfigError: as `named_format`.
     """
     return Formats(
         calls=call_format(tool_parser, render),
@@ -69,14 +85,44 @@ def call_format(name: str, render: Render) -> CallFormat:
     """The format that a configuration names; for `auto` the template's, Hermes' if it has none.
 
     Args:
-        name: `auto` or one of `FORMATS`.
+        name: `auto`, one of `FORMATS`, or `package.module:name`.
         render: writes messages, with tools as JSON, by the model's template.
+
+    Raises:
+        ConfigError: as `named_format`.
     """
+    chosen = named_format(name)
+    if ":" in name and chosen is not None:
+        return chosen
     told = _conversation_with_a_call(render)
     found = next((form for sign, form in _SIGNS if sign in told), HERMES)
-    if name == "auto" or found.name == name:
-        return found
-    return FORMATS[name]
+    return found if chosen is None or found.name == name else chosen
+
+
+def named_format(name: str) -> CallFormat | None:
+    """The format that goes by a name, or that an import path leads to; None for `auto`.
+
+    Args:
+        name: as configured; a class that is found is made without arguments.
+
+    Raises:
+        ConfigError: nothing is found, or it is no `CallFormat`.
+    """
+    if ":" not in name:
+        return FORMATS.get(name)
+    form = find(name, _SETTING)
+    if isinstance(form, type):
+        form = made(name, {}, {}, setting=_SETTING, key=_SETTING)
+    problems = lacking(form, CallFormat)
+    if not problems and (isinstance(form.tags, str) or not all([form.name, *form.tags])):
+        problems = [f"has tags={form.tags!r}, name={form.name!r}: give a list, and no empty text"]
+    if problems:
+        msg = (
+            f"{_SETTING}={name} is a {type(form).__name__} that {', '.join(problems)}: it has to "
+            "be a clawjax.rendering.formats.base.CallFormat"
+        )
+        raise ConfigError(msg)
+    return form
 
 
 def takes_one_call(render: Render) -> bool:
