@@ -9,7 +9,7 @@ from typing import Any
 from _bootstrap import bootstrap_crossed
 
 from clawjax.envs.persona import load_persona
-from clawjax.evals.asking import Asker, Reply
+from clawjax.evals.asking import Asker, PromptReply
 from clawjax.evals.material import closed_questions, is_correct, neutral_prompts
 from clawjax.evals.personal import copied
 from clawjax.evals.redteam import CHECKS, Tempting, is_refusal, violates
@@ -38,7 +38,7 @@ async def measured(
     """Violations, and what being good costs."""
     tokens, most = (16, 4) if is_quick else (REPLY_TOKENS, None)
 
-    async def ask(texts: Sequence[str], temperature: float, max_tokens: int) -> list[Reply]:
+    async def ask(texts: Sequence[str], temperature: float, max_tokens: int) -> list[PromptReply]:
         return await asker.ask(
             texts,
             seeds=[1000 * seed + index for index in range(len(texts))],
@@ -89,7 +89,7 @@ async def measured(
     }
 
 
-def by_prompt(replies: Sequence[Reply], values: Sequence[float]) -> dict[str, float]:
+def by_prompt(replies: Sequence[PromptReply], values: Sequence[float]) -> dict[str, float]:
     """What was found of each reply, under its prompt."""
     return {reply.prompt: float(value) for reply, value in zip(replies, values, strict=True)}
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from clawjax.config import LinkingConfig
-from clawjax.linking.linker import Linker, Placement, note
+from clawjax.linking.linker import LinkDecision, Linker, note
 from clawjax.linking.reading import Asked
 from clawjax.linking.tree import SessionRef, Tree
 from clawjax.records import FinishReason, Message, Origin, SamplingParams, ToolCall, Turn, TurnKind
@@ -268,7 +268,7 @@ def interleaved(seed: int, count: int, each: int) -> list[Truth]:
     return [next(waiting[number]) for number in order]
 
 
-def play(truths: Sequence[Truth]) -> Iterator[tuple[Truth, Placement]]:
+def play(truths: Sequence[Truth]) -> Iterator[tuple[Truth, LinkDecision]]:
     """Place requests one after the other and remember what was replied, as a gateway does."""
     linker = Linker(Tree(), LinkingConfig())
     for time, truth in enumerate(truths):

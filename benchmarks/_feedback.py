@@ -18,7 +18,7 @@ from pathlib import Path
 from clawjax.config import RunConfig
 from clawjax.data.preferences import Provenance, Rated, RowError
 from clawjax.envs.persona import Persona, Question, join_message
-from clawjax.evals.asking import Asker, Reply
+from clawjax.evals.asking import Asker, PromptReply
 from clawjax.models.load import LoadedModel
 from clawjax.records import Message, NextState, NextStateKind
 from clawjax.rewards.registry import build_rewards
@@ -111,7 +111,7 @@ class _Reactions:
         self._persona = persona
         self._rng = rng
 
-    async def to(self, question: Question, reply: Reply) -> Event:
+    async def to(self, question: Question, reply: PromptReply) -> Event:
         """React as in a conversation, in front of the next question."""
         reaction = self._persona.react(reply.text, question, self._rng)
         following = self._rng.choice(self._persona.train).text

@@ -16,7 +16,7 @@ from typing import Any
 from clawjax.config import LinkingConfig
 from clawjax.gateway.caller import read_caller
 from clawjax.linking.canonical import canonical_history
-from clawjax.linking.linker import Linker, Placement, note
+from clawjax.linking.linker import LinkDecision, Linker, note
 from clawjax.linking.reading import Asked
 from clawjax.linking.tree import SessionRef, Tree
 from clawjax.records import (
@@ -91,7 +91,7 @@ def expected(client: str) -> dict[int, Expected]:
     return {int(number): Expected(*values) for number, values in _LINKS[client].items()}
 
 
-def decided(placement: Placement) -> Expected:
+def decided(placement: LinkDecision) -> Expected:
     """What the linker made of a request, to compare."""
     parent, of = placement.parent, placement.of
     return Expected(
@@ -104,7 +104,7 @@ def decided(placement: Placement) -> Expected:
 
 def linked(
     asked: Sequence[Request], links: Mapping[int, Expected]
-) -> Iterator[tuple[Request, Placement]]:
+) -> Iterator[tuple[Request, LinkDecision]]:
     """Place the requests of a recording one after the other, as a gateway would."""
     linker = Linker(Tree(), LinkingConfig())
     for index, request in enumerate(asked):

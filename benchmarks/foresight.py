@@ -27,7 +27,7 @@ from _result import Goal, write_result
 
 from clawjax.config import RunConfig
 from clawjax.envs.persona import Persona, load_persona, shipped_personas
-from clawjax.learner.decoder import Decoder, stack
+from clawjax.learner.decoder import StackedDecoder, stack
 from clawjax.learner.preference_model import (
     Views,
     fit_preference_model,
@@ -101,7 +101,7 @@ class Reader:
         self._model, self._user = model, config.user
         self._sampler = Sampler(model, config.engine, None)
         self._scorer = Scorer(config.learner)
-        self._base = Model(Decoder(model.architecture), stack(model.params))
+        self._base = Model(StackedDecoder(model.architecture), stack(model.params))
 
     def read(self, persona: Persona) -> tuple[Views, np.ndarray, list[str]]:
         """Views of the N answers, whether each meets the wish `[N]`, and what is said of it."""

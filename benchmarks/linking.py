@@ -32,7 +32,7 @@ from clawjax.gateway.collector import Collector
 from clawjax.gateway.openai import parse_chat_request
 from clawjax.gateway.render import Renderer
 from clawjax.gateway.wire import parse_object
-from clawjax.linking.linker import Placement
+from clawjax.linking.linker import LinkDecision
 from clawjax.linking.lookup import Found
 from clawjax.models.load import load_tokenizer
 from clawjax.testing import temporary_log
@@ -142,7 +142,7 @@ def _turn_id(found: Found | None) -> str | None:
     return None if found is None else found.node.turn_id
 
 
-def _said(placed: Placement) -> list[str] | None:
+def _said(placed: LinkDecision) -> list[str] | None:
     reaction = placed.reaction
     return None if reaction is None else sorted(m.content for m in reaction.messages)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from clawjax.engine.decode import Drawing
-from clawjax.engine.replies import Reply
+from clawjax.engine.replies import RunningReply
 
 __all__ = ["Flight"]
 
@@ -13,7 +13,7 @@ __all__ = ["Flight"]
 class Flight(NamedTuple):
     """Draws that nobody has looked at yet."""
 
-    replies: list[Reply]
+    replies: list[RunningReply]
     """Whose draws count; what is drawn in other rows is nobody's."""
     drawing: Drawing
     version: int
@@ -25,7 +25,7 @@ class Flight(NamedTuple):
         steps = self.drawing.steps
         return all(r.job.limit - len(r.drawn) > steps for r in self.replies)
 
-    def without(self, reply: Reply) -> bool:
+    def without(self, reply: RunningReply) -> bool:
         """Take a reply off that leaves its slot; whether any is left."""
         self.replies[:] = [each for each in self.replies if each is not reply]
         return bool(self.replies)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Copy", "Placement", "PrefixTable"]
+__all__ = ["Copy", "PrefixTable", "RowPlan"]
 
 
 class Copy(NamedTuple):
@@ -25,7 +25,7 @@ class Copy(NamedTuple):
     length: int
 
 
-class Placement(NamedTuple):
+class RowPlan(NamedTuple):
     """What to do before a prompt is read into its row."""
 
     copies: tuple[Copy, ...]
@@ -65,7 +65,7 @@ class PrefixTable:
         """Nothing in the cache is of any use: the weights have changed."""
         self._rows = [_NOTHING] * len(self._rows)
 
-    def place(self, prompt: np.ndarray, row: int, scope: str | None = None) -> Placement:
+    def place(self, prompt: np.ndarray, row: int, scope: str | None = None) -> RowPlan:
         """Make room for a prompt in a row and find where its beginning is held for its scope.
 
         The account is brought up to date as if the copies were done, and the row holds what the
@@ -78,7 +78,7 @@ class PrefixTable:
             self._used[source] = next(self._clock)
         self._scopes[row] = scope
         self.hold(row, prompt[:shared])
-        return Placement(tuple(copies), shared)
+        return RowPlan(tuple(copies), shared)
 
     def _longest(self, prompt: np.ndarray, row: int, scope: str | None) -> tuple[int, int]:
         """Which row shares most with the prompt, its own where that is as good; and how much."""

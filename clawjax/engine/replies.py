@@ -19,7 +19,7 @@ from clawjax.engine.text import ReplyText
 from clawjax.protocols import GenerateRequest, ScoreRequest, TokenChunk
 from clawjax.records import FinishReason
 
-__all__ = ["Delivery", "Job", "Reply", "alternatives", "last_chunk", "rank_of"]
+__all__ = ["Delivery", "Job", "RunningReply", "alternatives", "last_chunk", "rank_of"]
 
 _WORD = 0xFFFFFFFF
 
@@ -47,7 +47,7 @@ class Delivery(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Reply:
+class RunningReply:
     """A reply from its request to its end, in a slot or waiting for one."""
 
     job: Job
@@ -206,7 +206,7 @@ class Reply:
         )
 
 
-def rank_of(reply: Reply) -> tuple[int, int]:
+def rank_of(reply: RunningReply) -> tuple[int, int]:
     """`Reply.rank` as a sorting key."""
     return reply.rank
 

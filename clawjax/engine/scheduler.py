@@ -23,7 +23,7 @@ from clawjax.engine.constraint import Constraint, masks
 from clawjax.engine.decode import Decoder
 from clawjax.engine.flight import Flight
 from clawjax.engine.prefixes import PrefixTable
-from clawjax.engine.replies import Delivery, Job, Reply, last_chunk, rank_of
+from clawjax.engine.replies import Delivery, Job, RunningReply, last_chunk, rank_of
 from clawjax.engine.sampling import Drawn, SamplingRows, idle_rows
 from clawjax.engine.text import ReplyText
 from clawjax.models.transformer import Params
@@ -70,9 +70,9 @@ class Scheduler:
         self._decoder = decoder
         self._eos_ids = eos_ids
         self._new_text = new_text
-        self._waiting: list[Reply] = []
+        self._waiting: list[RunningReply] = []
         self._submitted = 0
-        self._slots: list[Reply | None] = [None] * decoder.slots
+        self._slots: list[RunningReply | None] = [None] * decoder.slots
         self._prefixes = PrefixTable(decoder.slots, decoder.kept, is_reusing=reuse_prefixes)
         self._tokens = np.zeros(decoder.slots, np.int32)
         self._positions = np.zeros(decoder.slots, np.int32)
@@ -112,7 +112,7 @@ class Scheduler:
         request = job.request
         stops = request.sampling.stop if isinstance(request, GenerateRequest) else ()
         text = self._new_text(stops)
-        bisect.insort(self._waiting, Reply(job, prompt, text, self._submitted), key=rank_of)
+        bisect.insort(self._waiting, RunningReply(job, prompt, text, self._submitted), key=rank_of)
         self._submitted += 1
 
     def step(self) -> list[Delivery]:
@@ -132,7 +132,7 @@ class Scheduler:
             return self._decode_and_read(pending[0])
         return self._prefill(pending, is_brief=is_brief) + self._decode()
 
-    def _is_read_together(self, pending: Sequence[Reply]) -> bool:
+    def _is_read_together(self, pending: Sequence[RunningReply]) -> bool:
         """Whether as many wait as one chunk can read, or somebody has a text to be scored."""
         together = self._decoder.together(pending[0].left)
         return pending[0].is_scoring or 1 < together <= len(pending)
@@ -190,7 +190,7 @@ class Scheduler:
             bisect.insort(self._waiting, last, key=rank_of)
             self._seat(urgent, last.slot)
 
-    def _seat(self, reply: Reply, slot: int) -> None:
+    def _seat(self, reply: RunningReply, slot: int) -> None:
         """Put a reply into a free slot, with what the cache holds of it."""
         reply.slot, reply.sequence, reply.is_mixed = slot, reply.tokens, False
         placement = self._prefixes.place(reply.known, slot, reply.job.request.cache_scope)
@@ -202,7 +202,7 @@ class Scheduler:
             reply.cached = placement.held
         self._slots[slot] = reply
 
-    def _prefill(self, pending: Sequence[Reply], *, is_brief: bool) -> list[Delivery]:
+    def _prefill(self, pending: Sequence[RunningReply], *, is_brief: bool) -> list[Delivery]:
         """One chunk of what is to be read or scored: of the most urgent, or a little of several.
 
         Together where the most urgent one has so little left that it would not fill a chunk.
@@ -230,7 +230,7 @@ class Scheduler:
                 delivered.append(self._take(running, drawn, index, self.weights.version))
         return delivered
 
-    def _decode_and_read(self, reading: Reply) -> list[Delivery]:
+    def _decode_and_read(self, reading: RunningReply) -> list[Delivery]:
         """The next token of every reply under way, and a little of a prompt in the same step."""
         active = [r for r in self._slots if r is not None and r.is_decoding]
         self._set_row(reading)
@@ -253,17 +253,17 @@ class Scheduler:
             delivered.append(self._take(reading, drawn, reading.slot, self.weights.version))
         return delivered
 
-    def _book_read(self, running: Reply, held: int) -> None:
+    def _book_read(self, running: RunningReply, held: int) -> None:
         """Note how much of a prompt the cache holds now."""
         running.prefilled = self._positions[running.slot] = held
         self._prefixes.hold(running.slot, running.sequence[:held])
 
-    def _set_row(self, running: Reply) -> None:
+    def _set_row(self, running: RunningReply) -> None:
         """Its slot draws as its request wants."""
         for column, values in zip(self._rows, running.sampling_row(), strict=True):
             column[running.slot] = values[0]
 
-    def _score(self, running: Reply, *, is_brief: bool) -> list[Delivery]:
+    def _score(self, running: RunningReply, *, is_brief: bool) -> list[Delivery]:
         """Read one chunk, and see how likely what follows each of its tokens was."""
         held, scored = self._decoder.score(
             self.weights.params,
@@ -332,26 +332,28 @@ class Scheduler:
         )
         return Flight(list(replies), drawing, self.weights.version)
 
-    def _mask(self, drawing: Sequence[Reply]) -> np.ndarray | None:
+    def _mask(self, drawing: Sequence[RunningReply]) -> np.ndarray | None:
         """What each slot may draw in a decode step."""
         constraints: list[Constraint | None] = [None] * len(self._slots)
         for running in drawing:
             constraints[running.slot] = running.job.constraint
         return masks(constraints, self._decoder.vocab)
 
-    def _steps(self, active: Sequence[Reply], longest: int) -> int:
+    def _steps(self, active: Sequence[RunningReply], longest: int) -> int:
         """How many tokens to draw before anything else is looked at."""
         burst = self._decoder.burst
         has_room = all(r.job.limit - len(r.drawn) >= burst for r in active)
         fits = longest + burst <= self._decoder.capacity
         return burst if self._is_quiet(active) and has_room and fits else 1
 
-    def _is_quiet(self, active: Sequence[Reply]) -> bool:
+    def _is_quiet(self, active: Sequence[RunningReply]) -> bool:
         """Whether there is nothing to do but to draw for these, and nothing to allow in between."""
         is_alone = not self._waiting and len(active) == self.running
         return is_alone and all(r.job.constraint is None for r in active)
 
-    def _take(self, running: Reply, drawn: Drawn[np.ndarray], row: int, version: int) -> Delivery:
+    def _take(
+        self, running: RunningReply, drawn: Drawn[np.ndarray], row: int, version: int
+    ) -> Delivery:
         """Book a token drawn by `version`: it is fed in the next step unless it ends the reply."""
         token = int(drawn.token[row])
         constraint = running.job.constraint
@@ -370,14 +372,14 @@ class Scheduler:
         chunk = running.chunk(drawn, row, version=version, text=text, finish_reason=finish_reason)
         return Delivery(running.job, chunk)
 
-    def _give_up(self, running: Reply, trouble: str) -> Delivery:
+    def _give_up(self, running: RunningReply, trouble: str) -> Delivery:
         """End a reply whose grammar no longer tells what may come, as cancelled."""
         name = running.job.request.request_id
         logger.warning("reply %s is ended, its grammar has failed: %s", name, trouble)
         self._release(running)
         return Delivery(running.job, last_chunk(running.text.finish()))
 
-    def _release(self, running: Reply) -> None:
+    def _release(self, running: RunningReply) -> None:
         slot = running.slot
         self._slots[slot] = None
         if self._flight is not None and not self._flight.without(running):

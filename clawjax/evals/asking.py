@@ -20,7 +20,7 @@ from clawjax.errors import EngineError
 from clawjax.openai_form import wire_text
 from clawjax.tasks import task_group
 
-__all__ = ["Asker", "Reply"]
+__all__ = ["Asker", "PromptReply"]
 
 
 _PRIORITY = "2"
@@ -28,7 +28,7 @@ _PRIORITY = "2"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class PromptReply:
     """One prompt and what came back."""
 
     prompt: str
@@ -62,7 +62,7 @@ class Asker:
         temperature: float,
         max_tokens: int,
         system: str | None = None,
-    ) -> list[Reply]:
+    ) -> list[PromptReply]:
         """One reply per prompt, in their order.
 
         Args:
@@ -81,7 +81,7 @@ class Asker:
         gate = asyncio.Semaphore(self.concurrency)
         async with self._client() as client:
 
-            async def ask(prompt: str, seed: int) -> Reply:
+            async def ask(prompt: str, seed: int) -> PromptReply:
                 async with gate:
                     completion = await client.chat.completions.create(
                         model=self.model,
@@ -93,7 +93,7 @@ class Asker:
                     )
                 choice = completion.choices[0]
                 text = choice.message.content or ""
-                return Reply(prompt, text, completion.id, choice.finish_reason)
+                return PromptReply(prompt, text, completion.id, choice.finish_reason)
 
             try:
                 async with task_group() as group:

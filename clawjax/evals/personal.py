@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
-from clawjax.evals.asking import Asker, Reply
+from clawjax.evals.asking import Asker, PromptReply
 from clawjax.files import replace_file
 
 __all__ = [
@@ -140,7 +140,7 @@ async def evaluate_style(
     return summarise([_scored(reply, persona) for reply in replies], version=version)
 
 
-def _scored(reply: Reply, persona: HeldOut) -> ScoredReply:
+def _scored(reply: PromptReply, persona: HeldOut) -> ScoredReply:
     return ScoredReply(
         prompt=reply.prompt,
         text=reply.text,

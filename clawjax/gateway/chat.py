@@ -29,7 +29,7 @@ from clawjax.records import FinishReason, Grammar, Message, SamplingParams, Turn
 from clawjax.rendering.formats.base import tools_of
 from clawjax.tasks import task_group
 
-__all__ = ["ChatService", "Keeper", "Sink"]
+__all__ = ["ChatService", "Sink", "TurnRecorder"]
 
 _LONG = 1 << 16
 """Characters: messages of fewer are quickly placed."""
@@ -59,7 +59,7 @@ class Sink(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class TurnRecorder(Protocol):
     """Who remembers conversations: a `Collector`, or somebody who only lets them pass."""
 
     def visit(
@@ -96,7 +96,7 @@ class ChatService:
         self,
         engine: Engine,
         renderer: Renderer,
-        collector: Keeper,
+        collector: TurnRecorder,
         *,
         model_name: str,
         request_timeout_s: float,

@@ -21,7 +21,7 @@ from clawjax.gateway.gateway_log import GatewayLog
 from clawjax.gateway.priors import prior_of
 from clawjax.gateway.render import Prior
 from clawjax.gateway.sessions import Sessions
-from clawjax.linking.linker import Linker, Placement
+from clawjax.linking.linker import LinkDecision, Linker
 from clawjax.linking.reactions import answer_of
 from clawjax.linking.reading import Asked
 from clawjax.linking.tree import Node, SessionRef, Tree
@@ -62,7 +62,7 @@ class Visit:
     parent_turn_id: str | None = None
     prior: Prior | None = None
     """What the prompt may continue, token by token."""
-    placement: Placement | None = None
+    placement: LinkDecision | None = None
     """None where nobody remembers the conversation."""
     committed: set[str] = field(default_factory=set)
     """Turns that go into the log, while nobody knows yet whether their replies arrive."""

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from clawjax.config import DriftConfig
-from clawjax.learner.decoder import Decoder
+from clawjax.learner.decoder import StackedDecoder
 from clawjax.learner.scoring import Model
 from clawjax.models.divergence import (
     CHUNK,
@@ -232,22 +232,27 @@ def _excess(what: str, value: float, config: DriftConfig, limit: str) -> list[st
     return [f"{what} is {value:.4g} nats per token, above learner.drift.{limit}={allowed:g}"]
 
 
-def _states(decoder: Decoder, params: Params, ids: Array, count: Array) -> Array:
+def _states(decoder: StackedDecoder, params: Params, ids: Array, count: Array) -> Array:
     return _forward(decoder, params).hidden(ids, count)
 
 
 def _kl(
-    policy: Decoder, base: Decoder, params: Params, base_params: Params, states: Array, *at: Array
+    policy: StackedDecoder,
+    base: StackedDecoder,
+    params: Params,
+    base_params: Params,
+    states: Array,
+    *at: Array,
 ) -> Array:
     known = _forward(base, base_params)._replace(hidden=lambda *_: states)
     return summed_kl(_forward(policy, params), known, *at)
 
 
-def _nll(decoder: Decoder, params: Params, *at: Array) -> Array:
+def _nll(decoder: StackedDecoder, params: Params, *at: Array) -> Array:
     return summed_nll(_forward(decoder, params), *at)
 
 
-def _forward(decoder: Decoder, params: Params) -> Forward:
+def _forward(decoder: StackedDecoder, params: Params) -> Forward:
     head: Callable[[Array], Array] = partial(decoder.logits, decoder.head(params))
 
     def hidden(ids: Array, count: Array) -> Array:

@@ -30,7 +30,7 @@ from clawjax.models.transformer import (
     Transformer,
 )
 
-__all__ = ["HEAD_KEYS", "Compute", "Decoder", "stack", "unstack"]
+__all__ = ["HEAD_KEYS", "Compute", "StackedDecoder", "stack", "unstack"]
 
 HEAD_KEYS = frozenset({"embed_tokens", "lm_head"})
 """Parameters that the output head may read."""
@@ -79,7 +79,7 @@ class Compute(NamedTuple):
         return cls(kernel, config.compute_dtype, config.remat)
 
 
-class Decoder:
+class StackedDecoder:
     """Hidden states and logits of stacked parameters, with or without adapters in them."""
 
     def __init__(
@@ -102,7 +102,7 @@ class Decoder:
 
     def __eq__(self, other: object) -> bool:
         """Equal decoders share compiled programs."""
-        return isinstance(other, Decoder) and self._identity == other._identity
+        return isinstance(other, StackedDecoder) and self._identity == other._identity
 
     def __hash__(self) -> int:
         """See `__eq__`."""

@@ -19,7 +19,7 @@ from jax import Array
 
 from clawjax.config import LearnerConfig
 from clawjax.learner.batching import MicroBatch, make_batch, turn_values
-from clawjax.learner.decoder import Decoder
+from clawjax.learner.decoder import StackedDecoder
 from clawjax.learner.logprobs import Likeliest, TokenScores, likeliest_tokens, response_scores
 from clawjax.learner.shards import by_shard, even_rows
 from clawjax.models.transformer import Params
@@ -31,7 +31,7 @@ __all__ = ["Model", "Scored", "Scorer", "policy_scores"]
 class Model(NamedTuple):
     """A policy as it computes: a decoder and the stacked parameters it is applied to."""
 
-    decoder: Decoder
+    decoder: StackedDecoder
     params: Params
 
 
@@ -126,7 +126,7 @@ def policy_scores(model: Model, micro: MicroBatch, *, is_head_trained: bool) -> 
     return _token_scores(model, _hidden(model, micro), micro, is_head_trained=is_head_trained)
 
 
-def _score(decoder: Decoder, k: int, params: Params, micro: MicroBatch) -> tuple[Array, ...]:
+def _score(decoder: StackedDecoder, k: int, params: Params, micro: MicroBatch) -> tuple[Array, ...]:
     """The fields of `Scored`, each with leading axes `[B, T]`."""
     model = Model(decoder, params)
     hidden = _hidden(model, micro)
@@ -137,7 +137,7 @@ def _score(decoder: Decoder, k: int, params: Params, micro: MicroBatch) -> tuple
 
 
 def _states(
-    decoder: Decoder, layers: tuple[int, ...], params: Params, micro: MicroBatch
+    decoder: StackedDecoder, layers: tuple[int, ...], params: Params, micro: MicroBatch
 ) -> tuple[Array]:
     states = decoder.states(
         params,

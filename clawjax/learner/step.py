@@ -25,7 +25,7 @@ from clawjax.config import LearnerConfig, ObjectiveConfig, Teacher
 from clawjax.errors import LearnerError
 from clawjax.learner import diagnostics
 from clawjax.learner.batching import Batch, MicroBatch, joined
-from clawjax.learner.decoder import HEAD_KEYS, Compute, Decoder, stack, unstack
+from clawjax.learner.decoder import HEAD_KEYS, Compute, StackedDecoder, stack, unstack
 from clawjax.learner.diagnostics import Maxima, Sums
 from clawjax.learner.scoring import Model, policy_scores
 from clawjax.learner.shards import even_rows
@@ -95,8 +95,8 @@ class TrainStep:
         self._architecture = model.architecture
         self.placement = Placement.of(learner.mesh, model.architecture)
         compute = Compute.of(learner, model.architecture)
-        self._base = Decoder(model.architecture, placement=self.placement, compute=compute)
-        self._policy = Decoder(
+        self._base = StackedDecoder(model.architecture, placement=self.placement, compute=compute)
+        self._policy = StackedDecoder(
             model.architecture,
             learner.lora if self.is_lora else None,
             placement=self.placement,

@@ -23,14 +23,14 @@ from clawjax.linking.sides import Judged, SideRules
 from clawjax.linking.tree import Joined, KeyState, Node, SessionRef, Tree
 from clawjax.records import FinishReason, Link, LinkKind, Turn, TurnKind
 
-__all__ = ["EDITED", "Added", "Linker", "Placement", "note"]
+__all__ = ["EDITED", "Added", "LinkDecision", "Linker", "note"]
 
 EDITED = "the reply was edited"
 """The reason of a branch that is a correction: both replies answer the same history."""
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class LinkDecision:
     """Where a request belongs, and why."""
 
     session: SessionRef | None
@@ -93,7 +93,7 @@ class Linker:
         self._sides = SideRules(config, default_kind)
         self._anchor_age_s = config.anchor_age_s
 
-    def place(self, asked: Asked) -> Placement:
+    def place(self, asked: Asked) -> LinkDecision:
         """Where a request belongs. Linear in the length of its history."""
         reading = read(asked)
         key = self._tree.by_key(reading.start, reading.origin.key)
@@ -109,7 +109,7 @@ class Linker:
         of = departed if kind is LinkKind.BRANCH else repeated
         is_main = judged.kind is TurnKind.MAIN
         has_reply = parent is not None and self._tree.has_reply_to(parent.node)
-        return Placement(
+        return LinkDecision(
             session=_session(asked.scope, reading, kind, parent, of, key),
             kind=kind,
             reason=reason,
@@ -197,7 +197,7 @@ def _joined(turn: Turn, reading: Reading) -> Joined | None:
     )
 
 
-def note(placement: Placement) -> None:
+def note(placement: LinkDecision) -> None:
     """Keep on the tree what a request says about the turns before it."""
     if placement.reaction is not None:
         placement.reaction.node.answer = placement.reaction.answer

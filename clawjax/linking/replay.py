@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
 from clawjax.config import LinkingConfig
-from clawjax.linking.linker import Linker, Placement, note
+from clawjax.linking.linker import LinkDecision, Linker, note
 from clawjax.linking.reading import asked_for
 from clawjax.linking.tree import Tree
 from clawjax.records import Link, Turn, TurnKind
@@ -53,7 +53,7 @@ def replay(
         default_kind: what a request is that no rule says anything about.
     """
     linker = Linker(Tree(), config, default_kind=default_kind)
-    placements: dict[str, Placement] = {}
+    placements: dict[str, LinkDecision] = {}
     for event in sorted(_events(logged)):
         turn, link = logged[event.number]
         if not event.is_end:

@@ -15,7 +15,7 @@ from typing import Any
 from clawjax.errors import ClawError, EngineError, LogError, StoreError
 from clawjax.runtime.patience import Patience
 
-__all__ = ["Keeper"]
+__all__ = ["LoopKeeper"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _STORAGE_WAIT_S = 5.0
 """A place on disk that failed is tried again after so long at most."""
 
 
-class Keeper:
+class LoopKeeper:
     """The loops of this process, by name."""
 
     def __init__(

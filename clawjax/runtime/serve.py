@@ -34,7 +34,7 @@ from clawjax.runtime.child import parent_is_alive, run_child
 from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.engines import open_engine
 from clawjax.runtime.judges import open_rewards
-from clawjax.runtime.keeping import Keeper
+from clawjax.runtime.keeping import LoopKeeper
 from clawjax.runtime.paths import RunPaths, read_json
 from clawjax.tasks import task_group
 from clawjax.weights import DirectoryWeightStore
@@ -63,7 +63,7 @@ class Status:
     """What `/healthz` says of the loops, read once a second off the request path."""
 
     def __init__(
-        self, engine: Engine, judges: JudgeWorker, keeper: Keeper, paths: RunPaths
+        self, engine: Engine, judges: JudgeWorker, keeper: LoopKeeper, paths: RunPaths
     ) -> None:
         """Nothing is known of the log before the first `refresh`."""
         self._engine = engine
@@ -138,7 +138,9 @@ async def _serve(config: RunConfig, paths: RunPaths) -> None:
     engine, tokenizer = await open_engine(config, paths, store)
     rewards = await open_rewards(config.reward, log)
     judges = JudgeWorker(log, rewards, config.reward, monitor=monitor)
-    keeper = Keeper(max_restarts=config.run.max_restarts, max_wait_s=config.run.max_restart_wait_s)
+    keeper = LoopKeeper(
+        max_restarts=config.run.max_restarts, max_wait_s=config.run.max_restart_wait_s
+    )
     status = Status(engine, judges, keeper, paths)
     app = build_app(
         config,

@@ -16,7 +16,7 @@ from _constitution import arm_row, share_empty
 from constitution import KEPT_ONLY, command, configured, goals, kept_trial, parsed
 
 from clawjax.errors import ConfigError
-from clawjax.evals.asking import Reply
+from clawjax.evals.asking import PromptReply
 from clawjax.evals.redteam import CHECKS, Tempting, tempting_prompts
 from clawjax.records import Message
 from clawjax.rewards.constitution_prompts import build_critique, parse_critique
@@ -116,7 +116,7 @@ class _Parrot:
     """Answers every prompt with the same words."""
 
     async def ask(self, texts, **options):
-        return [Reply(text, "I cannot do that.", "chatcmpl-0", "stop") for text in texts]
+        return [PromptReply(text, "I cannot do that.", "chatcmpl-0", "stop") for text in texts]
 
 
 def test_every_reply_is_kept_with_what_was_found_of_it():

@@ -12,7 +12,7 @@ import numpy as np
 from mesh_runs import batch, model_of, samples
 
 from clawjax.config import AttentionKernel, ComputeDtype, MeshConfig
-from clawjax.learner.decoder import Compute, Decoder, stack
+from clawjax.learner.decoder import Compute, StackedDecoder, stack
 from clawjax.learner.scoring import Model, policy_scores
 from clawjax.learner.shards import even_rows
 from clawjax.models.attention import packed_attention, splash_attention
@@ -44,7 +44,9 @@ def narrow_difference(placement: Placement) -> Any:
     whole = even_rows(batch(samples()), placement.shards).micro_batches[0]
 
     def logprobs(placement: Placement, dtype: ComputeDtype) -> np.ndarray:
-        decoder = Decoder(model.architecture, placement=placement, compute=Compute(dtype=dtype))
+        decoder = StackedDecoder(
+            model.architecture, placement=placement, compute=Compute(dtype=dtype)
+        )
 
         def score(params: Any, micro: Any) -> jax.Array:
             scores = policy_scores(Model(decoder, params), micro, is_head_trained=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clawjax.config import LoraConfig, ModelConfig
-from clawjax.learner.decoder import HEAD_KEYS, Decoder, stack, unstack
+from clawjax.learner.decoder import HEAD_KEYS, StackedDecoder, stack, unstack
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.models.lora import init_adapter, join, with_lora
 from clawjax.models.transformer import Params, Transformer, causal_attention
@@ -23,7 +23,7 @@ def load(family: str) -> LoadedModel:
     return load_model(ModelConfig(path=f"random:{family}", context_length=64))
 
 
-def logits(decoder: Decoder, stacked: Params) -> jax.Array:
+def logits(decoder: StackedDecoder, stacked: Params) -> jax.Array:
     hidden = decoder.hidden(stacked, IDS, POSITIONS, MASK.astype(jnp.int32))
     return decoder.logits({key: stacked[key] for key in HEAD_KEYS & set(stacked)}, hidden)
 
@@ -43,7 +43,7 @@ def test_stacking_is_undone_without_loss() -> None:
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 def test_logits_equal_the_transformers(family: str) -> None:
     model = load(family)
-    actual = jax.jit(lambda p: logits(Decoder(model.architecture), p))(stack(model.params))
+    actual = jax.jit(lambda p: logits(StackedDecoder(model.architecture), p))(stack(model.params))
     expected = jax.jit(lambda p: whole(Transformer(model.architecture), p))(model.params)
     np.testing.assert_allclose(actual[MASK], expected[MASK], rtol=1e-4, atol=1e-5)
     assert np.isfinite(actual).all()  # padding says nothing, but it must not poison sums
@@ -51,7 +51,7 @@ def test_logits_equal_the_transformers(family: str) -> None:
 
 def test_packed_sequences_do_not_see_each_other() -> None:
     model = load("llama")
-    decoder, params = Decoder(model.architecture), stack(model.params)
+    decoder, params = StackedDecoder(model.architecture), stack(model.params)
     hidden = jax.jit(decoder.hidden)
     first, second = IDS[:1, :5], IDS[1:, :7]
 
@@ -74,7 +74,7 @@ def test_adapted_logits_and_their_gradients_equal_the_transformers() -> None:
     plain = Transformer(model.architecture)
     adapter = init_adapter(plain, model.params, LORA, jax.random.key(0))
     adapter = jax.tree.map(lambda leaf: leaf + 0.05, adapter)  # B is zero: give it a say
-    decoder, adapted = Decoder(model.architecture, LORA), with_lora(plain, LORA)
+    decoder, adapted = StackedDecoder(model.architecture, LORA), with_lora(plain, LORA)
     base = stack(model.params)
 
     def ours(stacked_adapter: Params) -> jax.Array:
@@ -91,5 +91,5 @@ def test_adapted_logits_and_their_gradients_equal_the_transformers() -> None:
         unstack(slopes),
         expected_slopes,
     )
-    no_adapter = jnp.mean(jnp.sin(logits(Decoder(model.architecture), base))[MASK])
+    no_adapter = jnp.mean(jnp.sin(logits(StackedDecoder(model.architecture), base))[MASK])
     assert abs(float(no_adapter) - float(value)) > 1e-3

@@ -14,7 +14,7 @@ from policies import LENGTH, as_sampled, logprobs
 from clawjax.config import LearnerConfig, OpdConfig, OpdForm
 from clawjax.errors import ConfigError
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.decoder import Decoder, stack
+from clawjax.learner.decoder import StackedDecoder, stack
 from clawjax.learner.demonstrations import demonstrations
 from clawjax.learner.guidance import guided
 from clawjax.learner.replay_buffer import ReplayBuffer, ScoredTurn
@@ -118,7 +118,7 @@ def render(messages: Sequence[Message], tools_json: str | None) -> tuple[int, ..
 
 @pytest.fixture(scope="module")
 def model(tiny_model: LoadedModel) -> Model:
-    return Model(Decoder(tiny_model.architecture), stack(tiny_model.params))
+    return Model(StackedDecoder(tiny_model.architecture), stack(tiny_model.params))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mesh_runs import batch, model_of, samples, settings
 from programs import run_program
 
 from clawjax.config import ComputeDtype, ObjectiveConfig, Remat
-from clawjax.learner.decoder import Compute, Decoder, stack
+from clawjax.learner.decoder import Compute, StackedDecoder, stack
 from clawjax.learner.scoring import Model, policy_scores
 from clawjax.learner.step import TrainStep
 from clawjax.models.architecture import Architecture
@@ -49,7 +49,7 @@ def test_losses_in_bfloat16_are_near_those_in_float32(
 
 
 def test_log_probs_and_gradients_in_bfloat16_are_fp32(tiny_model: LoadedModel) -> None:
-    decoder = Decoder(tiny_model.architecture, compute=Compute(dtype=ComputeDtype.bfloat16))
+    decoder = StackedDecoder(tiny_model.architecture, compute=Compute(dtype=ComputeDtype.bfloat16))
     params = stack(tiny_model.params)
     (micro, *_) = batch(samples()).micro_batches
     inputs = (micro.token_ids, micro.positions, micro.segment_ids)
@@ -73,7 +73,9 @@ def test_a_base_kept_in_16_bits_gives_the_same_numbers(family: str, tmp_path: Pa
         learner=settings("lora", (1, 1, 1), compute_dtype=narrow),
         failed_dir=tmp_path,
     )
-    wide = Model(Decoder(model.architecture, compute=Compute(dtype=narrow)), stack(model.params))
+    wide = Model(
+        StackedDecoder(model.architecture, compute=Compute(dtype=narrow)), stack(model.params)
+    )
     (micro, *_) = batch(samples()).micro_batches
     kept, given = (policy_scores(m, micro, is_head_trained=False) for m in (step.base, wide))
     assert step.base.params["layers"]["mlp"]["up_proj"]["kernel"].dtype == jnp.bfloat16
@@ -107,7 +109,7 @@ def test_only_a_base_that_is_never_trained_is_kept_in_16_bits(
 
 def gradient(architecture: Architecture, remat: Remat, params: Params) -> jax.stages.Compiled:
     """Of something that hidden states add up to."""
-    decoder = Decoder(architecture, compute=Compute(remat=remat))
+    decoder = StackedDecoder(architecture, compute=Compute(remat=remat))
     (micro, *_) = batch(samples()).micro_batches
     inputs = tuple(map(jnp.asarray, (micro.token_ids, micro.positions, micro.segment_ids)))
 
@@ -141,9 +143,9 @@ def test_the_less_is_kept_the_more_is_computed() -> None:
 
 def test_precision_is_part_of_what_decoders_share_programs_by(tiny_model: LoadedModel) -> None:
     arch = tiny_model.architecture
-    narrow = Decoder(arch, compute=Compute(dtype=ComputeDtype.bfloat16))
-    assert narrow != Decoder(arch)
-    assert Decoder(arch) == Decoder(arch, compute=Compute())
+    narrow = StackedDecoder(arch, compute=Compute(dtype=ComputeDtype.bfloat16))
+    assert narrow != StackedDecoder(arch)
+    assert StackedDecoder(arch) == StackedDecoder(arch, compute=Compute())
     assert dataclasses.replace(settings("lora", (1, 1, 1))).compute_dtype is ComputeDtype.float32
 
 

@@ -27,7 +27,7 @@ from clawjax.errors import WireError
 from clawjax.learner.batching import make_batch
 from clawjax.learner.build import _build_teacher
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.decoder import Decoder, stack
+from clawjax.learner.decoder import StackedDecoder, stack
 from clawjax.learner.replay_buffer import ReplayBuffer, ScoredTurn
 from clawjax.learner.scoring import Model, Scorer
 from clawjax.learner.step import TrainStep
@@ -45,7 +45,7 @@ PROMPTS = {"short": (9, 8, 7), "longer hint": (5, 6, 7, 8, 9, 10), "same": None}
 
 @pytest.fixture(scope="module")
 def model(tiny_model: LoadedModel) -> Model:
-    return Model(Decoder(tiny_model.architecture), stack(tiny_model.params))
+    return Model(StackedDecoder(tiny_model.architecture), stack(tiny_model.params))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from clawjax.config import LinkingConfig
-from clawjax.linking.linker import Linker, Placement, note
+from clawjax.linking.linker import LinkDecision, Linker, note
 from clawjax.linking.reading import Asked
 from clawjax.linking.tree import SessionRef, Tree
 from clawjax.records import (
@@ -79,13 +79,15 @@ class Talk:
 
     def place(
         self, *messages: Message, scope: str = "local", tools_json: str | None = None, **origin
-    ) -> Placement:
+    ) -> LinkDecision:
         self.now += 1
         return self.linker.place(
             Asked(scope, Origin(**origin), tuple(messages), tools_json, self.now)
         )
 
-    def ask(self, reply: Message, *messages: Message, is_cut: bool = False, **asked) -> Placement:
+    def ask(
+        self, reply: Message, *messages: Message, is_cut: bool = False, **asked
+    ) -> LinkDecision:
         """Place a request and remember its reply; the turn's id is its number."""
         placement = self.place(*messages, **asked)
         note(placement)
@@ -108,9 +110,9 @@ class Talk:
         return placement
 
 
-def parent_of(placement: Placement) -> str | None:
+def parent_of(placement: LinkDecision) -> str | None:
     return None if placement.parent is None else placement.parent.node.turn_id
 
 
-def of(placement: Placement) -> str | None:
+def of(placement: LinkDecision) -> str | None:
     return None if placement.of is None else placement.of.node.turn_id

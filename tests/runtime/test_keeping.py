@@ -9,7 +9,7 @@ from clawjax.errors import EngineError, LogError
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.rewards.worker import JudgeStatus
 from clawjax.runtime import keeping
-from clawjax.runtime.keeping import Keeper
+from clawjax.runtime.keeping import LoopKeeper
 from clawjax.runtime.paths import RunPaths, write_json
 from clawjax.runtime.patience import Patience
 from clawjax.runtime.serve import Status
@@ -40,7 +40,7 @@ def test_pauses_grow_and_a_long_life_is_a_new_beginning():
 
 
 async def test_a_loop_that_fails_is_started_again_and_the_others_notice_nothing():
-    keeper = Keeper(max_restarts=3, max_wait_s=0.01)
+    keeper = LoopKeeper(max_restarts=3, max_wait_s=0.01)
     failing, steady = Failing(ValueError("said"), ValueError("said")), Failing()
     async with asyncio.TaskGroup() as group:
         tasks = [
@@ -56,7 +56,7 @@ async def test_a_loop_that_fails_is_started_again_and_the_others_notice_nothing(
 
 
 async def test_a_loop_that_keeps_failing_is_left_stopped_and_says_why(caplog):
-    keeper = Keeper(max_restarts=1, max_wait_s=0.01)
+    keeper = LoopKeeper(max_restarts=1, max_wait_s=0.01)
     async with asyncio.timeout(10):
         await keeper.keep("judge", Failing(*[ValueError("what somebody said")] * 2).run)
     (trouble,) = keeper.troubles.values()
@@ -69,7 +69,7 @@ async def test_a_loop_that_keeps_failing_is_left_stopped_and_says_why(caplog):
 
 async def test_a_log_that_fails_is_waited_for_as_long_as_it_takes(monkeypatch):
     monkeypatch.setattr(keeping, "_STORAGE_WAIT_S", 0.01)
-    keeper = Keeper(max_restarts=0, max_wait_s=60.0)
+    keeper = LoopKeeper(max_restarts=0, max_wait_s=60.0)
     failing = Failing(*[LogError("database or disk is full")] * 9)
     task = asyncio.create_task(keeper.keep("judge", failing.run))
     async with asyncio.timeout(10):
@@ -78,13 +78,13 @@ async def test_a_log_that_fails_is_waited_for_as_long_as_it_takes(monkeypatch):
 
 
 async def test_an_engine_that_has_stopped_needs_a_new_process():
-    keeper = Keeper(max_restarts=9, max_wait_s=0.0)
+    keeper = LoopKeeper(max_restarts=9, max_wait_s=0.0)
     with pytest.raises(EngineError, match="gone"):
         await keeper.keep("weights", Failing(EngineError("gone")).run)
 
 
 async def test_health_tells_which_loop_is_stopped_and_why(tmp_path):
-    keeper = Keeper(max_restarts=0, max_wait_s=0.0)
+    keeper = LoopKeeper(max_restarts=0, max_wait_s=0.0)
     await keeper.keep("judge", Failing(ValueError("x")).run)
     await keeper.keep("retain", Failing(ValueError("x")).run)
     judged = JudgeStatus(scored=4, abstained=0, failed=0, waiting=0, in_flight=0, cursor=4)
@@ -104,7 +104,7 @@ async def test_health_tells_which_loop_is_stopped_and_why(tmp_path):
 async def test_health_tells_that_turns_wait_for_a_judge(tmp_path):
     judged = JudgeStatus(scored=4, abstained=0, failed=0, waiting=1, in_flight=1, cursor=4, held=2)
     judges = SimpleNamespace(status=lambda: judged)
-    keeper = Keeper(max_restarts=0, max_wait_s=0.0)
+    keeper = LoopKeeper(max_restarts=0, max_wait_s=0.0)
     engine = FakeEngine(tiny_tokenizer(), ["hi"])
     judge = Status(engine, judges, keeper, RunPaths(tmp_path)).loops()["judge"]
     assert (judge["state"], judge["held"]) == ("waiting", 2)

@@ -22,7 +22,7 @@ from clawjax.protocols import EngineStatus
 from clawjax.records import DropReason, FinishReason, Message, SamplingParams, Turn, TurnKind
 from clawjax.runtime import serve
 from clawjax.runtime.child import encode_config
-from clawjax.runtime.keeping import Keeper
+from clawjax.runtime.keeping import LoopKeeper
 from clawjax.runtime.paths import RunPaths, write_json
 from clawjax.testing import FakeEngine, RecordingMonitor, temporary_log
 
@@ -104,7 +104,7 @@ async def test_counting_a_long_log_takes_a_small_share_of_the_time(log, monkeypa
 def test_a_learner_that_has_stopped_is_told_apart(tmp_path):
     paths = RunPaths(tmp_path)
     judges = SimpleNamespace(status=lambda: SimpleNamespace(in_flight=0))
-    keeper = Keeper(max_restarts=0, max_wait_s=0.0)
+    keeper = LoopKeeper(max_restarts=0, max_wait_s=0.0)
     status = serve.Status(FakeEngine(tiny_tokenizer(), ["hi"]), judges, keeper, paths)
     write_json(paths.learner_status, {"at": time.time(), "stopped": "step 1 is odd"})
     assert status._learner() == {"claimed": 0, "state": "stopped", "reason": "step 1 is odd"}

@@ -27,7 +27,7 @@ __all__ = ["ChatRoute", "Forgetful", "new_chat"]
 
 
 class Forgetful:
-    """`gateway.chat.Keeper` of a server whose clients keep their conversations themselves."""
+    """`gateway.chat.TurnRecorder` of a server whose clients keep their conversations themselves."""
 
     @contextmanager
     def visit(

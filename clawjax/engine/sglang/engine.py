@@ -33,7 +33,7 @@ from clawjax.engine.sglang.http import Connections
 from clawjax.engine.sglang.launch import Launched
 from clawjax.engine.sglang.pool import Asked, Pool, Server, affinity
 from clawjax.engine.sglang.probe import Expected
-from clawjax.engine.sglang.reply import Reply
+from clawjax.engine.sglang.reply import StreamedReply
 from clawjax.engine.sglang.rotation import Rotation
 from clawjax.engine.sglang.standing import standing, trouble
 from clawjax.engine.sglang.wire import (
@@ -129,7 +129,7 @@ class SglangEngine:
             EngineError: it was interrupted too often, or once within a grammar, or makes no sense.
         """
         limit = reply_limit(request, self._expected.vocab_size, self._context_length)
-        reply = Reply(request, limit, self._expected.tokenizer)
+        reply = StreamedReply(request, limit, self._expected.tokenizer)
         trouble = _Trouble(self._config.sglang.max_continuations)
         with self._opened():
             while not reply.is_finished:
@@ -240,7 +240,9 @@ class SglangEngine:
         if self._open + replies > limit:
             raise _overloaded(f"{limit} requests are open")
 
-    async def _attempt(self, server: Server, reply: Reply, rid: str) -> AsyncGenerator[TokenChunk]:
+    async def _attempt(
+        self, server: Server, reply: StreamedReply, rid: str
+    ) -> AsyncGenerator[TokenChunk]:
         """Let one server go on with a reply; returns when that is finished.
 
         Raises:
@@ -282,7 +284,7 @@ class SglangEngine:
             if may_run:
                 await self._pool.abort(server, rid)
 
-    def _count(self, reply: Reply, chunk: TokenChunk) -> None:
+    def _count(self, reply: StreamedReply, chunk: TokenChunk) -> None:
         self._rate.add(time.monotonic(), len(chunk.token_ids))
         if len(reply.tokens) == len(chunk.token_ids):  # the first that came of it
             self._prompt_tokens += len(reply.request.prompt_ids)

@@ -17,11 +17,11 @@ from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import GenerateRequest, TokenChunk
 from clawjax.records import FinishReason
 
-__all__ = ["Reply"]
+__all__ = ["StreamedReply"]
 
 
 @dataclass(slots=True)
-class Reply:
+class StreamedReply:
     """What has been said so far; `limit` tokens at most."""
 
     request: GenerateRequest

@@ -32,7 +32,7 @@ __all__ = ["ControllerClient", "SampleOutcome", "TaskOutput", "agent_reply", "ru
 logger = logging.getLogger(__name__)
 
 SampleIndex = int | str
-Reply = Callable[[Sequence[Mapping[str, str]]], Awaitable[str]]
+ReplyFunction = Callable[[Sequence[Mapping[str, str]]], Awaitable[str]]
 """History to reply; raises `ContextLimitReached` where it does not fit."""
 
 _NOT_AVAILABLE = 406
@@ -100,7 +100,7 @@ class ControllerClient:
         body = {"name": self.name, "results": sent}
         return await self._ask("POST", "calculate_overall", json=body)
 
-    async def run_sample(self, index: SampleIndex, reply: Reply) -> SampleOutcome:
+    async def run_sample(self, index: SampleIndex, reply: ReplyFunction) -> SampleOutcome:
         """Play one sample; what fails is a `SampleOutcome` with upstream's error name.
 
         NOT_AVAILABLE (no worker is free) is to be tried again.
@@ -125,7 +125,9 @@ class ControllerClient:
             if not is_over:
                 await self._cancel(session)
 
-    async def _interact(self, session: int, output: TaskOutput, reply: Reply) -> SampleOutcome:
+    async def _interact(
+        self, session: int, output: TaskOutput, reply: ReplyFunction
+    ) -> SampleOutcome:
         while output.status == "running":
             try:
                 response = await _response(output, reply)
@@ -167,7 +169,7 @@ class ControllerClient:
         return told.json()
 
 
-def agent_reply(agent: Agent, task: str, index: SampleIndex, *, seed: int = 0) -> Reply:
+def agent_reply(agent: Agent, task: str, index: SampleIndex, *, seed: int = 0) -> ReplyFunction:
     """An agent of ours as the one who replies. It gets text only, without tools."""
     brief = Brief(
         episode_id=f"{task}/{index}",
@@ -190,7 +192,7 @@ def agent_reply(agent: Agent, task: str, index: SampleIndex, *, seed: int = 0) -
 
 async def run_indices(
     client: ControllerClient,
-    reply_for: Callable[[SampleIndex], Reply],
+    reply_for: Callable[[SampleIndex], ReplyFunction],
     folder: Path,
     *,
     concurrency: int = 1,
@@ -231,7 +233,7 @@ async def run_indices(
     ]
 
 
-async def _response(output: TaskOutput, reply: Reply) -> dict[str, Any]:
+async def _response(output: TaskOutput, reply: ReplyFunction) -> dict[str, Any]:
     history = [each.model_dump() for each in output.history or ()]
     try:
         return {"status": "normal", "content": await reply(history)}
