@@ -1,6 +1,7 @@
 """What entry points share: the schema, and mistakes told with the right exit code."""
 
 import os
+import select
 import shutil
 import sys
 import traceback
@@ -84,6 +85,8 @@ def guarded(job: Callable[[], T]) -> T:
     """
     try:
         return job()
+    except BrokenPipeError:
+        raise  # for `start`
     except Exception as error:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             raise
@@ -102,6 +105,18 @@ def is_checked_only(config: RunConfig) -> bool:
     if config.run.dry:
         print("The configuration is valid; with run.dry=true nothing was started.")
     return config.run.dry
+
+
+def is_unread() -> bool:
+    """Whether the reader of standard output, e.g. `head`, has seen enough and is gone."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def leave_pipe() -> None:
+    """What is still to be written goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(error: Exception) -> int:
@@ -126,7 +141,15 @@ def start(main: Callable[[], object]) -> None:
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     try:
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            print(sys.modules["__main__"].__doc__)
         main()
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        if not is_unread():
+            sys.exit(tell(error))
+        leave_pipe()
+        return
     except (HydraException, OmegaConfBaseException) as error:
         told = [str(each).strip() for each in (error, error.__cause__) if each is not None]
         print("Configuration error:", "\n".join(told), file=sys.stderr)

@@ -20,12 +20,12 @@ from clawjax.config import (
     OpdConfig,
     OpdForm,
     PolicyLoss,
-    PracticeConfig,
     RewardConfig,
     StepScheme,
     Teacher,
 )
 from clawjax.learner.formula import formula, practice_formula, terms
+from clawjax.learner.practice_words import bound_words, practice_words
 from clawjax.verdicts import EXPLICIT_FEEDBACK
 
 __all__ = ["describe"]
@@ -88,14 +88,28 @@ _OWN_CREDIT = (
 )
 
 
-def describe(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardConfig) -> str:
-    """The effective objective with its active terms only."""
+def describe(
+    objective: ObjectiveConfig,
+    learner: LearnerConfig,
+    reward: RewardConfig,
+    *,
+    data_set: str | None = None,
+) -> str:
+    """The effective objective with its active terms only.
+
+    Args:
+        objective: what is minimised.
+        learner: how.
+        reward: whose scores are learnt from.
+        data_set: where scores come from in place of these, of training on a data set.
+    """
     formulas = [formula(objective)]
     if objective.practice.rounds > 0:
         formulas.append(practice_formula(objective))
     lines = [f"  {line}" for line in (*formulas, *_definitions(objective))]
-    words = [f"- {line}" for line in _words(objective, learner, reward)]
-    head = f"Objective {objective.name}, minimised over {_trained(learner)}:"
+    words = [f"- {line}" for line in _words(objective, learner, reward, data_set)]
+    with_what = f" with baseline {objective.baseline}" if _compares_to_a_prompt(objective) else ""
+    head = f"Objective {objective.name}{with_what}, minimised over {_trained(learner)}:"
     return "\n".join([head, "", *lines, "", *words])
 
 
@@ -184,6 +198,12 @@ def _has_advantages(objective: ObjectiveConfig) -> bool:
     return not is_imitated and (objective.uses_scores or is_followed)
 
 
+def _compares_to_a_prompt(objective: ObjectiveConfig) -> bool:
+    """Whether an advantage is by the other replies to the same prompt, by our own rules."""
+    is_by_episode = objective.steps.is_on or objective.credit.is_own
+    return objective.compares_replies and not objective.is_dpo and not is_by_episode
+
+
 def _is_sft(objective: ObjectiveConfig) -> bool:
     return objective.policy_loss is PolicyLoss.sft
 
@@ -195,18 +215,26 @@ def _trained(learner: LearnerConfig) -> str:
     return f"LoRA adapters of rank {lora.rank} on {', '.join(lora.targets)}"
 
 
-def _words(objective: ObjectiveConfig, learner: LearnerConfig, reward: RewardConfig) -> list[str]:
+def _words(
+    objective: ObjectiveConfig,
+    learner: LearnerConfig,
+    reward: RewardConfig,
+    data_set: str | None,
+) -> list[str]:
+    scores = _score(objective, reward) if data_set is None else data_set
+    bound = f"longer than {learner.max_tokens} tokens"
     return [
-        *(_score_words(objective, reward) if objective.uses_scores else ()),
+        *(_score_words(objective, scores, is_live=data_set is None) * objective.uses_scores),
         *(_hint_words(objective.opd) if objective.uses_teacher else ()),
-        *(f"{name}: {own}" for name, own in reward.own.items()),
+        *(f"{name}: {own}" for name, own in reward.own.items() if data_set is None),
         *(_ratio_words(objective) if _has_advantages(objective) else ()),
         *_kl_words(objective),
-        *_practice_words(objective.practice),
-        *_bound_words(objective.practice, learner),
-        f"{_mean_words(objective)}; {_batch_words(learner)}",
-        f"turns more than {learner.max_staleness} versions old, or longer than "
-        f"{learner.max_tokens} tokens, are dropped",
+        *practice_words(objective.practice),
+        *bound_words(objective.practice, learner),
+        _mean_words(objective) + (f"; {_batch_words(learner)}" if data_set is None else ""),
+        f"turns more than {learner.max_staleness} versions old, or {bound}, are dropped"
+        if data_set is None
+        else f"rows {bound} are left out",
     ]
 
 
@@ -226,20 +254,24 @@ def _batch_words(learner: LearnerConfig) -> str:
     return f"{words}, in mini-batches of at most {size}, an optimiser step each by its own turns' L"
 
 
-def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
+def _score_words(objective: ObjectiveConfig, scores: str, *, is_live: bool) -> list[str]:
     words = _BASELINES[objective.baseline][1]
     if _is_sft(objective):
-        return [f"only praised turns: those with a positive score by {_score(objective, reward)}"]
+        return (
+            [f"only praised turns: those with a positive score by {scores}"]
+            if is_live
+            else [f"examples: {scores}"]
+        )
     if objective.is_dpo:
         return [
-            f"s in [-1, 1]: {_score(objective, reward)}",
+            f"s in [-1, 1]: {scores}",
             "pairs: every two replies y in a batch to the same prompt x of the same user whose s "
             "differ; chosen is the one with the higher; replies without a partner are dropped",
             "logp of a reply: the sum over its tokens, at the temperature they were drawn at; "
             "base: the frozen base model",
         ]
     lines = [
-        f"s in [-1, 1]: {_score(objective, reward)}; abstentions are never in a batch",
+        f"s in [-1, 1]: {scores}; abstentions are never in a batch",
         _OWN_CREDIT
         if objective.credit.is_own
         else words.format(decay=objective.ema_decay, floor=objective.deviation_floor),
@@ -248,6 +280,12 @@ def _score_words(objective: ObjectiveConfig, reward: RewardConfig) -> list[str]:
         if objective.steps.scheme is not StepScheme.separate:
             lines.pop()  # that scheme has a baseline of its own
         lines += _step_words(objective)
+    if _compares_to_a_prompt(objective):
+        asked = "; ask with n > 1, or again, for several replies to a prompt" if is_live else ""
+        lines.append(
+            "a reply without another to its prompt, or all of whose scores there are equal, is "
+            f"dropped{asked}"
+        )
     if objective.replay_praised > 0:
         lines.append(
             f"with each batch at most {objective.replay_praised} earlier praised turns of its "
@@ -325,47 +363,6 @@ def _kl_words(objective: ObjectiveConfig) -> list[str]:
         return []
     name = objective.kl_estimator.value
     return [f"d = logp_base - logp_new: KL to the base model by the {name} estimator"]
-
-
-def _practice_words(practice: PracticeConfig) -> list[str]:
-    if practice.rounds == 0:
-        return []
-    kept = "all" if practice.kept is None else f"the {practice.kept} whose f vary most"
-    above = f" (above {practice.min_foresight:g})" if practice.min_foresight > 0 else ""
-    lines = [
-        f"practice: an update by L is followed by {practice.rounds} by L_practice, for the same "
-        f"version, on answers that nobody asked for: by the policy to each of {practice.prompts} "
-        f"earlier questions {practice.samples} of at most {practice.max_response_tokens} tokens, "
-        f"of which {kept} are learnt from; its means are over these",
-        "f: the score that a user's reactions foretell of an answer; Q: the answers to a question "
-        "that are learnt from; scaled: to a root mean square of at most 1",
-        f"who is practised for: users of the batch with k > 0, k = min(1, (rho^2 - 2 / N) / "
-        f"{practice.full_foresight**2:g}); rho{above} is the correlation of their N reactions "
-        f"with what the others foretell of each, for N of {practice.min_scored} or more, with "
-        f"{practice.min_of_each} or more of praise and of complaint; k is 0 where less is known",
-        f"an update by L_practice leads at most {practice.max_reply_kl / practice.rounds**2:g} k "
-        "nats per reply, by KL(after || before), k being the least of those practised for",
-    ]
-    if practice.listen > 0:
-        lines.append(f"a user's first {practice.listen} reactions are only remembered while k is 0")
-    return lines
-
-
-def _bound_words(practice: PracticeConfig, learner: LearnerConfig) -> list[str]:
-    """How far a step on what users said may lead, and when there is none."""
-    lines, drift, rests = [], learner.drift, learner.rest_above
-    if drift.max_step_reply_kl is not None:
-        factors = [f"{drift.max_step_reply_kl:g} nats per reply, by KL(after || before)"]
-        if drift.eases:
-            top = 1.0 if rests is None else rests
-            eased = f"({top:g} - mean(s)) / {top + 1:g}, from 0 to 1"
-            factors.append(f"the mean over users of {eased}")
-        if practice.rounds > 0 and practice.blind_share is not None:
-            factors.append(f"the mean over turns of max({practice.blind_share:g}, their user's k)")
-        lines.append(f"an update by L leads at most {', times '.join(factors)}")
-    if rests is not None:
-        lines.append(f"users whose mean(s) in a batch is above {rests:g} are not learnt from there")
-    return lines
 
 
 def _score(objective: ObjectiveConfig, reward: RewardConfig) -> str:

@@ -29,7 +29,6 @@ from clawjax.files import replace_file
 from clawjax.learner.build import build_learner
 from clawjax.learner.credit import build_credit
 from clawjax.learner.loop import Learner
-from clawjax.learner.objective import describe
 from clawjax.learner.offline.drafts import Source
 from clawjax.learner.offline.held_out import held_out_metrics
 from clawjax.learner.offline.material import (
@@ -58,7 +57,7 @@ from clawjax.runtime.offline_rows import RowSets, load_rows
 from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths, read_json, write_json
 from clawjax.runtime.provenance import config_yaml
-from clawjax.runtime.rehearsal import rehearse_data
+from clawjax.runtime.rehearsal import rehearse_data, rehearsed_objective
 from clawjax.runtime.scoring import finish, mirrored_scores, unscored
 from clawjax.runtime.settings import hold_offline_settings
 from clawjax.weights import DirectoryWeightStore
@@ -78,7 +77,7 @@ def train_offline(config: RunConfig) -> float | None:
         LearnerError: a step is not to be trusted.
     """
     config = _checked(config)
-    sys.stdout.write(describe(config.objective, config.learner, config.reward) + "\n\n")
+    sys.stdout.write(rehearsed_objective(config) + "\n\n")
     if config.run.dry:
         rehearse_data(config)
         return None

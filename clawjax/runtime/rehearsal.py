@@ -13,6 +13,7 @@ from clawjax.config import RunConfig
 from clawjax.config.checks import require
 from clawjax.envs.persona import load_persona
 from clawjax.evals.harness.protocols import Suite
+from clawjax.learner.objective import describe
 from clawjax.models.load import Source, check_model
 from clawjax.runtime.agent_weights import chosen_weights, require_embedded
 from clawjax.runtime.agents import scripted_agent
@@ -20,7 +21,13 @@ from clawjax.runtime.offline_rows import load_rows
 from clawjax.runtime.paths import RunPaths
 from clawjax.weights import DirectoryWeightStore
 
-__all__ = ["rehearse_agent", "rehearse_data", "rehearse_model", "rehearse_personal"]
+__all__ = [
+    "rehearse_agent",
+    "rehearse_data",
+    "rehearse_model",
+    "rehearse_personal",
+    "rehearsed_objective",
+]
 
 
 def rehearse_model(config: RunConfig) -> Source | None:
@@ -87,3 +94,16 @@ def rehearse_data(config: RunConfig) -> None:
             f"offline.start_from={offline.start_from} serves no trained version: name the folder "
             "of a run that has trained",
         )
+
+
+def rehearsed_objective(config: RunConfig) -> str:
+    """What a data set would be learnt by, in words and formula."""
+    objective = config.objective
+    if objective.name == "sft":
+        scores = "replies that were written or chosen, or have a positive score, in the data set"
+    elif objective.is_dpo:
+        scores = "the data set's: what was chosen is above what was rejected"
+    else:
+        model = config.offline.reward_model or "one that is fitted to the training pairs"
+        scores = f"the reward model's ({model}), of replies that the policy draws to the prompts"
+    return describe(objective, config.learner, config.reward, data_set=scores)

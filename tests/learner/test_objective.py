@@ -285,3 +285,21 @@ def test_credit_of_steps_is_said() -> None:
         ObjectiveConfig(
             name="sft", policy_loss=PolicyLoss.sft, steps=StepsConfig(scheme=StepScheme.pooled)
         )
+
+
+@pytest.mark.parametrize("baseline", [Baseline.grpo, Baseline.rloo])
+def test_what_compares_replies_says_that_it_needs_several(baseline: Baseline) -> None:
+    said = text(ObjectiveConfig(baseline=baseline))
+    assert said.startswith(f"Objective binary_rl with baseline {baseline.value}, minimised over")
+    assert "a reply without another to its prompt, or all of whose scores" in said
+    assert "ask with n > 1" in said
+    assert "n > 1" not in text()
+
+
+def test_of_a_data_set_nothing_is_said_of_live_turns() -> None:
+    for objective in (ObjectiveConfig(), ObjectiveConfig(baseline=Baseline.rloo)):
+        said = describe(objective, LearnerConfig(), RewardConfig(), data_set="the reward model's")
+        assert "- s in [-1, 1]: the reward model's; abstentions" in said
+        assert "rows longer than 2048 tokens are left out" in said
+        for live in ("feedback", "versions old", "n > 1", "a batch has"):
+            assert live not in said

@@ -34,8 +34,11 @@ ROOT = Path(__file__).parents[2]
 OBJECTIVE = Path(__file__).with_name("objective.py")
 sys.path.insert(0, str(ROOT / "experiments"))
 
+from hydra import compose, initialize_config_dir  # noqa: E402
+from hydra.core.config_store import ConfigStore  # noqa: E402
 from sweep import read_arguments  # noqa: E402
 
+from clawjax.config import hydra_schema  # noqa: E402
 from clawjax.config.sweeping import SweepConfig  # noqa: E402
 from clawjax.sweeps.pruning import RunningMedianPruner  # noqa: E402
 from clawjax.sweeps.study import _create, _Driver, _driver_name, _program  # noqa: E402
@@ -123,6 +126,22 @@ def test_shipped_sweeps_compose(name):
     assert config.name == name
     assert len(space) >= 2
     assert any(each.startswith("suite=") for each in fixed)
+
+
+def test_a_folder_of_ones_own_is_searched_by_the_sweep_and_by_its_trials(tmp_path):
+    own = tmp_path / "what's mine, 50%"
+    (own / "sweep").mkdir(parents=True)
+    (own / "sweep" / "own.yaml").write_text("name: own\nfixed: [suite=mine]\nspace: {x: 'a,b'}\n")
+    (own / "suite").mkdir()
+    (own / "suite" / "mine.yaml").write_text("name: tau\nlimit: 7\n")
+    config, space, fixed = read_arguments(["sweep=own"], own)
+    assert (config.name, list(space)) == ("own", ["x"])
+    ConfigStore.instance().store(name="schema", node=hydra_schema())
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        trial = compose("evaluate", [*fixed, "run.dir=/tmp/x"])
+    assert trial.suite.limit == 7
+    with pytest.raises(ConfigError, match=r"is no folder"):
+        read_arguments(["sweep=own"], tmp_path / "missing")
 
 
 def test_a_sweep_that_is_killed_goes_on(tmp_path, capsys):
