@@ -24,7 +24,6 @@ from clawjax.models.transformer import Attend
 __all__ = [
     "Cache",
     "LayerCache",
-    "cache_bytes",
     "copied",
     "decode_attend",
     "mixed_attend",
@@ -54,11 +53,6 @@ def new_cache(arch: Architecture, *, rows: int, capacity: int) -> Cache:
         LayerCache(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.float32))
         for _ in range(arch.num_layers)
     )
-
-
-def cache_bytes(arch: Architecture, *, rows: int, capacity: int) -> int:
-    """Size of all buffers together."""
-    return 8 * arch.num_layers * rows * arch.num_kv_heads * capacity * arch.head_dim
 
 
 def copied(cache: Cache, where: Array, *, length: int) -> Cache:

@@ -25,7 +25,6 @@ from clawjax.envs.style import (
 from clawjax.errors import ConfigError
 
 __all__ = [
-    "MOODS",
     "Persona",
     "Question",
     "Reaction",
@@ -34,7 +33,6 @@ __all__ = [
     "shipped_personas",
 ]
 
-MOODS = ("praise", "complaint", "neutral")
 _FOLDER = Path(__file__).parent / "personas"
 _SATISFIED = 0.5
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

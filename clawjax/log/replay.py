@@ -5,7 +5,7 @@ Replaying changes nothing in the log and gives the same samples each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from clawjax.records import JudgedTurn, Link, Sample, TeacherSays, Turn, expand_versions
@@ -16,7 +16,6 @@ __all__ = [
     "HasTurns",
     "placed",
     "replay",
-    "replay_samples",
     "scored_at",
     "to_sample",
 ]
@@ -85,14 +84,3 @@ def replay(log: HasTurns, *, page: int = 256) -> Iterator[JudgedTurn]:
     while found := log.turns(after=after, limit=page):
         yield from found
         after = found[-1].seq
-
-
-def replay_samples(
-    log: HasTurns, score: Callable[[JudgedTurn], float | None], *, page: int = 256
-) -> Iterator[Sample]:
-    """Samples of the turns that `score` gives a number, that number as every token's credit."""
-    for judged in replay(log, page=page):
-        value = score(judged)
-        if value is not None:
-            credit = (value,) * len(judged.turn.response_ids)
-            yield to_sample(judged.turn, credit)

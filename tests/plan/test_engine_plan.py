@@ -8,7 +8,7 @@ from plan_configs import load
 
 from clawjax.engine.adoption import served
 from clawjax.engine.decode import Decoder
-from clawjax.engine.kv import cache_bytes
+from clawjax.engine.kv import new_cache
 from clawjax.models.load import load_model
 from clawjax.plan import find_architecture, plan_run
 from clawjax.plan.engine import served_bytes
@@ -33,7 +33,9 @@ def test_the_cache_is_planned_to_the_byte(context):
     arch = find_architecture(config.model)
     decoder = Decoder(arch, context, dataclasses.replace(config.engine, warm_up=False))
     rows = config.engine.slots + config.engine.kept_prefixes
-    assert parts_of(config)["KV cache"] == cache_bytes(arch, rows=rows, capacity=decoder.capacity)
+    buffers = jax.eval_shape(lambda: new_cache(arch, rows=rows, capacity=decoder.capacity))
+    size = sum(buffer.size * buffer.dtype.itemsize for buffer in jax.tree.leaves(buffers))
+    assert parts_of(config)["KV cache"] == size
     assert plan_run(config).cache_tokens == rows * decoder.capacity
 
 
