@@ -174,7 +174,8 @@ def _build(
     if unknown:
         msg = f"style.{min(unknown)} is unknown"
         raise ValueError(msg)
-    style = Style(**wishes)
+    own = dict(wishes.pop("own", {}))
+    style = Style(**wishes, own=tuple(own.items()))
     later = _questions(questions.get("held_out_later", {}))
     reactions = content["reactions"]
     return Persona(
@@ -198,7 +199,7 @@ def _build(
 def _complaints(
     style: Style, own: Mapping[str, list[str]], common: Mapping[str, list[str]]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    unknown = set(own) - {wish.name for wish in WISHES}
+    unknown = set(own) - {wish.name for wish in WISHES} - set(held_wishes(style))
     if unknown:
         msg = f"reactions.complaint.{min(unknown)} is about no wish there is"
         raise ValueError(msg)

@@ -156,7 +156,10 @@ def _own_file(persona: str) -> dict[str, str]:
     """sha256 of what a persona of one's own is; a shipped one is known by its name."""
     if persona in shipped_personas():
         return {}
-    content = json.dumps(dataclasses.asdict(load_persona(persona)), sort_keys=True)
+    held = dataclasses.asdict(load_persona(persona))
+    if not held["style"]["own"]:  # trials from before there were such wishes count
+        del held["style"]["own"]
+    content = json.dumps(held, sort_keys=True)
     return {"persona_file": hashlib.sha256(content.encode()).hexdigest()}
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from clawjax.envs.style import comment, form, tone
 from clawjax.envs.style.text import count_paragraphs, count_words
 from clawjax.errors import ConfigError
+from clawjax.own import check_call, find
 
 __all__ = ["WISHES", "Style", "Wish", "broken_wishes", "held_wishes", "style_score"]
 
@@ -52,9 +54,17 @@ class Style:
     suggests_improvement: bool = False
     is_partial: bool = False
     """Score the share of wishes met instead of all or nothing."""
+    own: tuple[tuple[str, str], ...] = ()
+    """Names of wishes of one's own, each with the import path of a function of reply and question
+    that says whether it is met."""
 
     def __post_init__(self) -> None:
-        """A wish that no reply can meet is a mistake."""
+        """A wish that no reply can meet is a mistake, and so is one that nothing can check."""
+        for name, path in self.own:
+            if name in [wish.name for wish in WISHES]:
+                msg = f"style.own.{name} is called like a wish there is: choose another name"
+                raise ConfigError(msg)
+            _own_check(name, path)
         if self.min_words < 1:
             msg = f"style.min_words={self.min_words} rewards silence: the minimum is 1"
             raise ConfigError(msg)
@@ -124,11 +134,12 @@ WISHES: tuple[Wish, ...] = (
 
 def held_wishes(style: Style) -> tuple[str, ...]:
     """The names of what a style asks for."""
-    return tuple(wish.name for wish in WISHES if wish.is_held(style))
+    own = (name for name, _ in style.own)
+    return (*(wish.name for wish in WISHES if wish.is_held(style)), *own)
 
 
 def broken_wishes(text: str, style: Style, prompt: str = "") -> tuple[str, ...]:
-    """Which wishes a reply to `prompt` disregards, e.g. `too_long`; the names in `WISHES`."""
+    """Which wishes a reply to `prompt` disregards, e.g. `too_long`; as `held_wishes` has them."""
     return tuple(name for name, is_met in _checks(text, style, prompt) if not is_met)
 
 
@@ -147,4 +158,19 @@ def style_score(text: str, style: Style, prompt: str = "") -> float:
 def _checks(text: str, style: Style, prompt: str) -> list[tuple[str, bool]]:
     text = text.strip()
     held = (wish for wish in WISHES if wish.is_held(style))
-    return [(wish.name, wish.is_met(text, style, prompt)) for wish in held]
+    checks = [(wish.name, wish.is_met(text, style, prompt)) for wish in held]
+    return checks + [(name, _own_check(name, path)(text, prompt)) for name, path in style.own]
+
+
+@cache
+def _own_check(name: str, path: str) -> Callable[[str, str], bool]:
+    """Whether a wish of one's own is met, of reply and question.
+
+    Raises:
+        ConfigError: there is no such function, or it takes something else.
+    """
+    setting = f"style.own.{name}"
+    function = find(path, setting)
+    given = ("reply", "question")
+    check_call(function, path, given, {}, setting=setting, key=setting)
+    return lambda reply, question: bool(function(reply, question))
