@@ -91,6 +91,19 @@ def test_a_run_that_starts_again_or_was_moved_keeps_its_log(tmp_path):
     log.close()
 
 
+def test_a_copy_of_a_run_goes_on_with_the_copy_of_its_log(tmp_path):
+    config, paths = run_in(tmp_path, "a")
+    config = replace(config, log=LogConfig(url=f"sqlite:///{paths.root}/turns.db"))
+    learns(config, paths)
+    copied = RunPaths(Path(shutil.copytree(paths.root, tmp_path / "branch")))
+    branch = replace(config, log=LogConfig(url=f"sqlite:///{copied.root}/turns.db"))
+    for one, where in ((branch, copied), (config, paths), (branch, copied)):
+        check_owner(one, where)
+        log = open_own_log(one, where)
+        assert owner_of(log) == (where.log_owner.read_text().strip(), str(where.root))
+        log.close()
+
+
 def test_what_only_looks_owns_nothing_and_is_not_refused(tmp_path):
     config, paths = run_in(tmp_path, "a")
     check_owner(config, paths)

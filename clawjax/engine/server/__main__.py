@@ -158,7 +158,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--served-model-name", help="what /v1/models calls it; by default the path")
     add("--context-length", type=int, default=2048, help="tokens of prompt and reply together")
     add("--host", default="127.0.0.1")
-    add("--port", type=int, default=30000)
+    add("--port", type=int, default=31000, help="default: 31000, as a gateway has 30000")
     add("--api-key", help=f"bearer key; better in {_KEY_VARIABLE}")
     add("--weight-version", default="default", help="what the weights are called at first")
     add("--enable-lora", action="store_true", help="take adapters by /load_lora_adapter")

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sglang_peer import Json, Peer, launched, started
 
-from clawjax.config import LoraConfig, ModelConfig
+from clawjax.config import GatewayConfig, LoraConfig, ModelConfig
 from clawjax.engine.server.__main__ import _launch, _parse, main
 from clawjax.models import lora
 from clawjax.models.export import export_adapter, export_merged, params_to_tensors
@@ -303,3 +303,7 @@ def test_a_model_that_is_not_there_ends_the_server(tmp_path: Path) -> None:
     with launched(tmp_path, *OPTIONS, model="/no/such/model") as (process, _):
         assert process.wait(timeout=120) == 2
     assert "does not exist" in (tmp_path / "server.log").read_text()
+
+
+def test_a_server_and_a_gateway_do_not_want_the_same_port():
+    assert _launch(_parse(["--model-path", "a/model"])).port != GatewayConfig().port
