@@ -19,7 +19,7 @@ from clawjax.engine.sglang.rotation import _retry_pause_s
 from clawjax.errors import EngineError, StoreError
 from clawjax.protocols import Standing
 
-DELIVERY = DeliveryConfig(control_timeout_s=2.0, load_timeout_s=2.0, retry_s=0.0)
+DELIVERY = DeliveryConfig(control_timeout_s=20.0, load_timeout_s=20.0, retry_s=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,14 @@ class Store:
         return self._latest
 
 
-def engine_with_files(world, *servers, **options):
-    """An engine whose deliveries are the real ones."""
+def engine_with_files(world, *servers, lora=False, **options):
+    """An engine whose deliveries are the real ones, and that waits where the machine is busy."""
     for server in servers:
-        server.enable_lora = options.get("lora", False)
-    options.pop("lora", None)
+        server.enable_lora = lora
     return engine_of(
-        *servers, courier=lambda: DeliveryCourier(world.directories, DELIVERY), **options
+        *servers,
+        courier=lambda: DeliveryCourier(world.directories, DELIVERY),
+        **{"health_timeout_s": 20.0, "call_timeout_s": 20.0} | options,
     )
 
 
@@ -58,9 +59,10 @@ def standings(engine):
     return [server.standing for server in engine.status().servers]
 
 
-async def versions_of_replies(engine, count=6):
-    """Of replies to as many prompts, so that each server answers some."""
-    replies = [await collect(engine, request(prompt=[5, 6, 20 + i])) for i in range(count)]
+async def versions_of_replies(engine):
+    """Of replies to so many prompts that, whatever their ports, each server answers some."""
+    asked = [request(prompt=[5, 6, 20 + i], tokens=3) for i in range(24)]
+    replies = [await collect(engine, one) for one in asked]
     return {version for reply in replies for version in reply.versions}
 
 
@@ -89,8 +91,8 @@ async def test_where_no_server_can_read_the_weights_the_old_ones_are_served(
         )
 
         two[0].is_blind = two[1].is_blind = False
-        await until(lambda: engine.status().version == 1)  # nobody asks for it again
-        await until(lambda: engine.status().trouble is None)
+        await until(lambda: engine.status().version == 1, timeout_s=30.0)  # nobody asks again
+        await until(lambda: engine.status().trouble is None, timeout_s=30.0)
         assert await versions_of_replies(engine) == {1}
 
         two[0].is_blind = two[1].is_blind = True  # and for any version
@@ -98,7 +100,8 @@ async def test_where_no_server_can_read_the_weights_the_old_ones_are_served(
             await engine.swap(second)
         assert await versions_of_replies(engine) == {1}
         if lora:
-            assert {server.requests[-1]["lora_path"] for server in two} == {adapter_name(1)}
+            streams = [[r for r in server.requests if r.get("stream")] for server in two]
+            assert {asked[-1]["lora_path"] for asked in streams} == {adapter_name(1)}
     assert "is out of rotation" not in caplog.text
 
 
@@ -151,11 +154,15 @@ async def test_one_that_refuses_serves_again_where_those_that_did_not_are_gone(w
             await engine.swap(world.full[0])
             assert standings(engine) == [Standing.OUT, Standing.SERVING]
             await stack.aclose()
-            await until(lambda: standings(engine) == [Standing.OUTDATED, Standing.OUT])
+            await until(
+                lambda: standings(engine) == [Standing.OUTDATED, Standing.OUT], timeout_s=30.0
+            )
             assert await versions_of_replies(engine) == {0}
             assert engine.status().version == 0
             async with seeing.serving():
-                await until(lambda: standings(engine) == [Standing.OUT, Standing.SERVING])
+                await until(
+                    lambda: standings(engine) == [Standing.OUT, Standing.SERVING], timeout_s=30.0
+                )
                 assert await versions_of_replies(engine) == {1}
 
 
@@ -164,9 +171,9 @@ async def test_one_that_refuses_comes_back_after_a_failure_with_what_it_has(worl
         with pytest.raises(StoreError):
             await engine.swap(world.full[0])
         two[0].health = 500
-        await until(lambda: standings(engine) == [Standing.OUT])
+        await until(lambda: standings(engine) == [Standing.OUT], timeout_s=30.0)
         two[0].health = 200
-        await until(lambda: standings(engine) == [Standing.OUTDATED])
+        await until(lambda: standings(engine) == [Standing.OUTDATED], timeout_s=30.0)
         assert await versions_of_replies(engine) == {0}
 
 
@@ -175,7 +182,7 @@ async def test_a_run_starts_with_what_servers_have_where_they_cannot_read_the_ne
         assert standings(engine) == [Standing.OUTDATED] * 2
         assert await versions_of_replies(engine) == {0}
         two[1].is_blind = False
-        await until(lambda: standings(engine) == [Standing.OUT, Standing.SERVING])
+        await until(lambda: standings(engine) == [Standing.OUT, Standing.SERVING], timeout_s=30.0)
         assert await versions_of_replies(engine) == {2}
 
 
@@ -225,10 +232,12 @@ async def test_health_is_lost_with_the_last_server_and_comes_back_with_the_first
         async with engine_of(one, two) as engine:
             assert (engine.status().is_healthy, engine.status().trouble) == (True, None)
             await first.aclose()
-            await until(lambda: standings(engine) == [Standing.OUT, Standing.SERVING])
+            await until(
+                lambda: standings(engine) == [Standing.OUT, Standing.SERVING], timeout_s=30.0
+            )
             assert engine.status().is_healthy
             await second.aclose()
-            await until(lambda: not engine.status().is_healthy)
+            await until(lambda: not engine.status().is_healthy, timeout_s=30.0)
             status = engine.status()
             assert status.may_recover
             assert status.trouble is not None
