@@ -25,7 +25,7 @@ from clawjax.config.databases import file_url
 from clawjax.data.preferences import Rated
 from clawjax.envs.persona import load_persona
 from clawjax.errors import DataError
-from clawjax.learner.objective import describe
+from clawjax.learner.describe import describe
 from clawjax.models.load import LoadedModel, load_model
 from clawjax.runtime.build import use_compilation_cache
 from clawjax.runtime.lockstep import Lockstep

@@ -34,7 +34,7 @@ from clawjax.evals.retention import closed_form_accuracy, nll_per_token
 from clawjax.evals.series import judge_agreement, lost_replies
 from clawjax.evals.stability import sessions_to_stable
 from clawjax.files import replace_file
-from clawjax.learner.objective import describe
+from clawjax.learner.describe import describe
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
 from clawjax.metrics.jsonl import JsonlMonitor, read_jsonl

@@ -13,7 +13,7 @@ from clawjax.config import RunConfig
 from clawjax.config.checks import require
 from clawjax.envs.persona import load_persona
 from clawjax.evals.harness.protocols import Suite
-from clawjax.learner.objective import describe
+from clawjax.learner.describe import describe
 from clawjax.models.load import Source, check_model
 from clawjax.runtime.agent_weights import chosen_weights, require_embedded
 from clawjax.runtime.agents import scripted_agent

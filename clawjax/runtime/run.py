@@ -24,7 +24,7 @@ from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError, LogError
 from clawjax.gateway.redaction import Redactor
 from clawjax.learner.credit import build_credit
-from clawjax.learner.objective import describe
+from clawjax.learner.describe import describe
 from clawjax.metrics.mirroring import Mirroring
 from clawjax.models.devices import (
     ONE_PROCESS_A_CHIP,

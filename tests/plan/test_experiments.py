@@ -3,7 +3,7 @@
 import pytest
 from plan_configs import CONF, load
 
-from clawjax.learner.objective import describe
+from clawjax.learner.describe import describe
 from clawjax.plan import find_architecture, require_fit
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

@@ -22,8 +22,8 @@ from clawjax.config import (
 from clawjax.config.own import drop_unused
 from clawjax.errors import ConfigError, LearnerError
 from clawjax.learner.credit import AdmittedTurn, CreditState, build_credit
+from clawjax.learner.describe import describe
 from clawjax.learner.effective import effective_objective
-from clawjax.learner.objective import describe
 from clawjax.learner.teacher import Lesson
 
 TURNS = [

@@ -29,8 +29,8 @@ from clawjax.config import (
     Teacher,
 )
 from clawjax.errors import ConfigError
+from clawjax.learner.describe import describe
 from clawjax.learner.formula import formula, practice_formula
-from clawjax.learner.objective import describe
 
 
 def text(objective: ObjectiveConfig | None = None, **learner: object) -> str:
