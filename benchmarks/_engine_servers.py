@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import httpx
 
 from clawjax.engine.sglang.launch import tethered
+from clawjax.testing import free_port
 
 __all__ = [
     "EngineServer",
@@ -144,13 +144,6 @@ def running_router(program: str, urls: Sequence[str], folder: Path) -> Generator
         yield url
     finally:
         _end(process)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def until_answering(

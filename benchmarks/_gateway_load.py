@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,8 @@ from _compare import load
 from _gateway_server import MODEL, running_gateway
 from _http_load import Connection, connected, post
 from _result import Goal, largest, smallest
+
+from clawjax.testing import free_port
 
 __all__ = ["ASKED", "FULL", "HISTORY", "NOTES", "QUICK", "goals", "measure", "quantiles_ms"]
 
@@ -144,10 +145,3 @@ def goals(rows: Sequence[Row]) -> list[Goal]:
         Goal("requests answered by one core", ">=", 500, smallest(rates), "requests/s"),
         Goal("longest stall of 200 streams", "<=", 250, largest(stalls), "ms"),
     ]
-
-
-def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]

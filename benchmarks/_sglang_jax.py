@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from _engine_servers import free_port, until_answering
+from _engine_servers import until_answering
 from safetensors.numpy import save_file
 
 from clawjax.engine import sglang_jax
@@ -24,6 +24,7 @@ from clawjax.models.architecture import Architecture
 from clawjax.models.layout import leaves
 from clawjax.models.registry import config_from_architecture
 from clawjax.models.tiny import tiny_tokenizer
+from clawjax.testing import free_port
 
 __all__ = ["running_sglang_jax", "write_model"]
 

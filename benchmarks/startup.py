@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,8 @@ from typing import Any, NamedTuple
 import httpx
 from _compare import in_turn, load, one_line, spread
 from _result import Goal, write_result
+
+from clawjax.testing import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 IMPORT, HELP = "import clawjax.gateway.app", "experiments/run.py --help"
@@ -251,13 +252,6 @@ def text_of(line: str) -> str:
         return ""
     choices = json.loads(line.removeprefix("data: "))["choices"]
     return (choices[0]["delta"].get("content") or "") if choices else ""
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def goals(rows: Sequence[Row]) -> list[Goal]:

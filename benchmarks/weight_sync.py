@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -41,6 +40,7 @@ from clawjax.models.lora import peft_config
 from clawjax.models.registry import config_from_architecture
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.models.tokenizer import ChatTokenizer
+from clawjax.testing import free_port
 from clawjax.weights import DirectoryWeightStore
 from clawjax.weights.delta import apply_delta, has_zstd, make_delta
 
@@ -318,13 +318,6 @@ def delta_rows(model: RandomModel) -> list[Row]:
             }
         )
     return rows
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def goals(rows: Sequence[Row]) -> list[Goal]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "FakeReward",
     "MemoryWeightStore",
     "RecordingMonitor",
+    "free_port",
     "temporary_log",
 ]
 
@@ -45,6 +47,13 @@ _KEY = re.compile(r"[a-z0-9_]+(/[a-z0-9_@]+)+")
 def temporary_log(folder: Path) -> SqlTurnLog:
     """The real turn log, in `folder`."""
     return SqlTurnLog.open(file_url(Path(folder, "turns.db")))
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now, and that may be taken again at once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class FakeEngine:

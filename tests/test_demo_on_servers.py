@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 
 import pytest
 from test_end_to_end import check_books, finish, start
 
 from clawjax.log.store import SqlTurnLog
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+from clawjax.testing import free_port
 
 
 @pytest.mark.slow

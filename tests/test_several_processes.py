@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +12,8 @@ import pytest
 from test_end_to_end import ROOT, SERVE, Client, finish, kill, start
 
 from clawjax.log.store import SqlTurnLog
+from clawjax.testing import free_port
 from clawjax.weights import DirectoryWeightStore
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def start_further(runs: Path, *overrides: str) -> subprocess.Popen[str]:

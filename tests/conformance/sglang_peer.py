@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import httpx
 
 from clawjax.engine.sglang.launch import tethered
+from clawjax.testing import free_port
 
 ROOT = Path(__file__).parents[2]
 EXCHANGES = {
@@ -91,12 +91,6 @@ def events_of(lines: Iterator[str]) -> Iterator[Json]:
         else:
             yield json.loads(line.removeprefix("data: "))
     assert has_ended, "the stream has no end mark"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

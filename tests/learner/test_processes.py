@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,13 @@ from programs import finished, start_program
 from clawjax.config import DistributedConfig
 from clawjax.errors import ConfigError
 from clawjax.models.processes import agree, any_of, come_together, is_leader, led, led_call
-from clawjax.testing import temporary_log
+from clawjax.testing import free_port, temporary_log
 from clawjax.weights import DirectoryWeightStore
 
 COMPARED = (
     *(f"train/{name}" for name in ("loss", "kl", "grad_norm", "turns", "reward_mean")),
     *(f"drift/{name}" for name in ("kl", "step_reply_kl", "step_share")),
 )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def trained(folder: Path, processes: int) -> list[dict[str, Any]]:

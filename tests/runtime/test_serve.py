@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from clawjax.runtime import serve
 from clawjax.runtime.child import encode_config
 from clawjax.runtime.keeping import LoopKeeper
 from clawjax.runtime.paths import RunPaths, write_json
-from clawjax.testing import FakeEngine, RecordingMonitor, temporary_log
+from clawjax.testing import FakeEngine, RecordingMonitor, free_port, temporary_log
 
 
 class StoppedEngine(FakeEngine):
@@ -187,12 +186,6 @@ def test_a_process_that_is_told_to_stop_keeps_what_was_begun_and_tidies_up(tmp_p
     log.close()
     assert judged.turn.finish_reason is FinishReason.CANCELLED
     assert outcome.drop_reason is DropReason.CANCELLED
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def wait_for(url: str) -> None:

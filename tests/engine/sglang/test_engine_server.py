@@ -14,7 +14,6 @@ import httpx
 import numpy as np
 import pytest
 from sampled_replies import Collected, collect, request, until
-from test_launch import free_port
 
 from clawjax.config import (
     EngineConfig,
@@ -39,7 +38,7 @@ from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.engines import open_engine
 from clawjax.runtime.loopback import serving
 from clawjax.runtime.paths import RunPaths
-from clawjax.testing import temporary_log
+from clawjax.testing import free_port, temporary_log
 from clawjax.weights import DirectoryWeightStore
 
 pytestmark = pytest.mark.slow

@@ -15,14 +15,9 @@ from sampled_replies import collect, config, engine_of, request, until
 from clawjax.config import LaunchConfig
 from clawjax.engine.sglang.launch import Launched, command_line
 from clawjax.errors import ConfigError
+from clawjax.testing import free_port
 
 SERVER = [sys.executable, str(Path(__file__).parent / "scripted_server.py")]
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def is_alive(pid: int) -> bool:
