@@ -108,6 +108,9 @@ class Server:
     """When it confirmed them, in nanoseconds: never twice the same, be they the same or others."""
     had: set[int] = field(default_factory=set)
     """All that it has confirmed since it was started; tokens of any may still be under way."""
+    is_doubtful: bool = False
+    """Whether it has begun a load that it has not confirmed: what it calls its weights may be what
+    they were called before."""
     incoming: int | None = None
     """Those that it is being given."""
     refusal: Refusal | None = None
@@ -141,11 +144,12 @@ class Server:
             self.since = time.monotonic_ns()
         self.version = version
         self.had.add(version)
+        self.is_doubtful = False
 
     def show(self, version: int | None) -> None:
         """Note what it samples with from now on; None: that is not known."""
         if version is None:
-            self.version = None
+            self.version, self.is_doubtful = None, True
         else:
             self.confirm(version)
 

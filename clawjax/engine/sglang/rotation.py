@@ -197,7 +197,7 @@ class Rotation:
             is_untold = facts.weight_version in (UNNAMED, "0")
             never_had_any = facts.weight_version is None and not server.version
             server.version, server.had = None, set()
-            if is_untold or never_had_any:
+            if (is_untold or never_had_any) and not server.is_doubtful:
                 server.confirm(0)
             server.has_adapters = False
             server.courier = self._new_courier()
@@ -214,7 +214,8 @@ class Rotation:
         if not self._is_there:
             return
         for server in self._pool.serving:
-            if server.refusal is not None and server.incoming is None:
+            lacks_them = server.version != self.wanted.version and server.incoming is None
+            if lacks_them and server.refusal is not None:
                 self._pool.remove(server, server.refusal.why)
 
     async def _try(self, server: Server) -> Exception | None:

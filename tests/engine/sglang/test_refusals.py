@@ -143,7 +143,7 @@ async def test_one_that_refuses_what_another_takes_is_out_until_it_takes_it(worl
         assert trouble is not None
         assert f"{two[0].url} is out of rotation: it does not load" in trouble
         two[0].is_blind = False
-        await until(lambda: standings(engine) == [Standing.SERVING] * 2)
+        await until(lambda: standings(engine) == [Standing.SERVING] * 2, timeout_s=30.0)
         assert await versions_of_replies(engine) == {1}
 
 
@@ -204,6 +204,37 @@ async def test_one_whose_old_weights_are_not_shown_is_out_though_it_refuses(worl
             await engine.swap(world.full[0])
         assert standings(engine) == [Standing.OUT]
         assert engine._pool.servers[0].version is None
+
+
+async def test_what_a_load_that_was_begun_has_left_is_not_taken_for_the_base_model(world, two):
+    async with engine_with_files(world, two[0]) as engine:
+        two[0].update_fails = "Failed to update weights: a.\nRolling back to original weights."
+        two[0].is_blind = False
+        with pytest.raises(StoreError):
+            await engine.swap(world.full[0])
+        two[0].is_blind = True  # from now on it refuses, and is called as it was at first
+        tried = len(two[0].updates)
+        await until(lambda: len(two[0].updates) > tried + 2, timeout_s=30.0)
+        assert two[0].weight_version == "default"
+        assert standings(engine) == [Standing.OUT]
+        two[0].is_blind, two[0].update_fails = False, None
+        await until(lambda: standings(engine) == [Standing.SERVING], timeout_s=30.0)
+        assert await versions_of_replies(engine) == {1}
+
+
+async def test_who_goes_back_from_what_is_refused_takes_nobody_out(world, two, caplog):
+    first, second = world.full
+    for server in two:
+        server.is_blind = False
+    async with engine_with_files(world, *two) as engine:
+        await engine.swap(first)
+        two[0].is_blind = two[1].is_blind = True
+        with pytest.raises(StoreError):
+            await engine.swap(second)
+        await engine.swap(first)
+        assert standings(engine) == [Standing.SERVING] * 2
+        assert engine.status().trouble is None
+    assert "is out of rotation" not in caplog.text
 
 
 async def test_an_adapter_that_is_gone_is_not_taken_for_kept(world, two):
