@@ -44,7 +44,7 @@ class Constraint:
         return self._matcher.get_error() if self._matcher.is_error() else None
 
     def fill(self, mask: np.ndarray, row: int) -> None:
-        """Write what may come next into a row of `masks`."""
+        """Write what may come next into row `row` of `mask`, `[R, ceil(V / 32)]` of bits."""
         fill_next_token_bitmask(self._matcher, mask, row)
 
     def take(self, token: int) -> None:

@@ -57,7 +57,7 @@ class PrefixTable:
         return len(self._rows[row])
 
     def hold(self, row: int, tokens: np.ndarray) -> None:
-        """A row now holds these tokens and nothing else, of the scope it was placed for."""
+        """A row now holds these tokens `[T]` and nothing else, of the scope it was placed for."""
         self._rows[row] = tokens
         self._used[row] = next(self._clock)
 
@@ -66,7 +66,7 @@ class PrefixTable:
         self._rows = [_NOTHING] * len(self._rows)
 
     def place(self, prompt: np.ndarray, row: int, scope: str | None = None) -> RowPlan:
-        """Make room for a prompt in a row and find where its beginning is held for its scope.
+        """Make room for a prompt `[T]` in a row; find where its beginning is held for its scope.
 
         The account is brought up to date as if the copies were done, and the row holds what the
         prompt shares with it.

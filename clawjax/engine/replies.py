@@ -100,7 +100,7 @@ class RunningReply:
 
     @property
     def tokens(self) -> np.ndarray:
-        """Prompt and reply."""
+        """Prompt and reply, `[T]`."""
         return np.concatenate([self.prompt, np.asarray(self.given or self.drawn, np.int32)])
 
     @property

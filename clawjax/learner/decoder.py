@@ -176,7 +176,7 @@ class StackedDecoder:
         return self.placement.gathered({name: params[name] for name in HEAD_KEYS & set(params)})
 
     def logits(self, head_params: Params, hidden: Array) -> Array:
-        """Scores over the vocabulary, fp32, of `head(params)`."""
+        """Scores over the vocabulary, fp32: `hidden` `[..., D]` by `head(params)` to `[..., V]`."""
         rounded = self.rounded(head_params)
         return cast(Array, self._whole.apply({"params": rounded}, hidden, method="logits"))
 

@@ -52,11 +52,11 @@ class RewardHead:
         return np.asarray(((features - self.mean) / self.scale) @ self.weights.T, np.float32)
 
     def compare(self, a: NDArray[np.float32], b: NDArray[np.float32]) -> Opinion:
-        """Is the reply with features `a` better than that with `b`, to the same prompt?"""
+        """Is a reply with features `a` better than one with `b`, `[F]` each, to the same prompt?"""
         return self._opinion(self.rewards(a) - self.rewards(b))
 
     def rate(self, features: NDArray[np.float32]) -> Opinion:
-        """Is a reply better than a middling one?"""
+        """Is a reply, of features `[F]`, better than a middling one?"""
         return self._opinion(self.rewards(features) - self.middles)
 
     def _opinion(self, logits: NDArray[np.float32]) -> Opinion:
