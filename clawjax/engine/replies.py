@@ -207,7 +207,7 @@ class RunningReply:
 
 
 def rank_of(reply: RunningReply) -> tuple[int, int]:
-    """`Reply.rank` as a sorting key."""
+    """`RunningReply.rank` as a sorting key."""
     return reply.rank
 
 

@@ -1,6 +1,6 @@
 """The objective as a formula: the terms that are configured, each with its weight.
 
-Pure text from configuration; imports no jax. What the letters mean, `objective.py` beside it says.
+Pure text from configuration; imports no jax. What the letters mean, `describe.py` beside it says.
 """
 
 from __future__ import annotations

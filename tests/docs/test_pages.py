@@ -9,6 +9,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks/README.md"])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
+FILE = re.compile(r"`((?:[\w-]+/)*\w+\.py)`")
+NOT_OURS = {"auto_login.py"}
+"""Of WebArena."""
 
 
 def anchors(page: Path) -> set[str]:
@@ -27,6 +30,17 @@ def test_links_lead_somewhere(page):
         target = (page.parent / name).resolve() if name else page
         assert target.exists(), f"{link} is not there"
         assert not anchor or anchor in anchors(target), f"{link}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_are_there(page):
+    if page.name == "CHANGELOG.md":  # what it tells of may be gone
+        return
+    folders = ("clawjax", "tests", "benchmarks", "experiments", "scripts")
+    files = [f"/{file.relative_to(ROOT)}" for each in folders for file in (ROOT / each).rglob("*")]
+    named = set(FILE.findall(page.read_text())) - NOT_OURS
+    gone = {name for name in named if not any(file.endswith(f"/{name}") for file in files)}
+    assert not gone
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/scaling.md"])
