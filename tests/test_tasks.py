@@ -46,6 +46,34 @@ async def test_a_failure_of_the_body_ends_the_tasks_and_is_raised_as_itself():
     assert tasks[0].cancelled()
 
 
+async def test_what_ends_badly_after_the_body_failed_is_not_the_first_failure():
+    async def wait():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise LogError("later") from None
+
+    with pytest.raises(EngineError, match="body") as failed:
+        async with task_group() as group:
+            group.create_task(wait())
+            await asyncio.sleep(0)
+            raise EngineError("body")
+    assert [str(one) for one in failed.value.__cause__.exceptions] == ["later", "body"]
+
+
+async def test_what_the_body_makes_of_being_cancelled_is_not_the_first_failure():
+    async def fail():
+        raise EngineError("first")
+
+    with pytest.raises(EngineError, match="first"):
+        async with task_group() as group:
+            group.create_task(fail())
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise LogError("later") from None
+
+
 async def test_who_is_cancelled_is_cancelled():
     async def both():
         async with task_group() as group:
