@@ -53,11 +53,14 @@ async def test_what_ends_badly_after_the_body_failed_is_not_the_first_failure():
         except asyncio.CancelledError:
             raise LogError("later") from None
 
-    with pytest.raises(EngineError, match="body") as failed:
+    async def begin():
         async with task_group() as group:
             group.create_task(wait())
             await asyncio.sleep(0)
             raise EngineError("body")
+
+    with pytest.raises(EngineError, match="body") as failed:
+        await begin()
     assert [str(one) for one in failed.value.__cause__.exceptions] == ["later", "body"]
 
 
@@ -65,13 +68,16 @@ async def test_what_the_body_makes_of_being_cancelled_is_not_the_first_failure()
     async def fail():
         raise EngineError("first")
 
-    with pytest.raises(EngineError, match="first"):
+    async def begin():
         async with task_group() as group:
             group.create_task(fail())
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
                 raise LogError("later") from None
+
+    with pytest.raises(EngineError, match="first"):
+        await begin()
 
 
 async def test_who_is_cancelled_is_cancelled():
