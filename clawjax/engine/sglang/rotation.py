@@ -79,7 +79,11 @@ class Rotation:
         before, self.wanted = self.wanted, weights
         servers = self._pool.serving or list(self._pool.servers)
         results = await asyncio.gather(*(self._try(server) for server in servers))
-        failures = {s: f for s, f in zip(servers, results, strict=True) if f is not None}
+        failures = {
+            server: failure
+            for server, failure in zip(servers, results, strict=True)
+            if failure is not None and not self._has_them(server)  # it may have been tried again
+        }
         if len(failures) < len(servers):
             for server, failure in failures.items():
                 self._pool.remove(server, str(failure))
@@ -207,15 +211,19 @@ class Rotation:
     @property
     def _is_there(self) -> bool:
         """Whether a server in rotation has the wanted weights."""
-        return any(server.version == self.wanted.version for server in self._pool.serving)
+        return any(map(self._has_them, self._pool.servers))
+
+    def _has_them(self, server: Server) -> bool:
+        """Whether a server is in rotation with the wanted weights."""
+        return server.trouble is None and server.version == self.wanted.version
 
     def _let_go(self) -> None:
         """Once a server has the wanted weights, those that do not take them leave."""
         if not self._is_there:
             return
         for server in self._pool.serving:
-            lacks_them = server.version != self.wanted.version and server.incoming is None
-            if lacks_them and server.refusal is not None:
+            is_behind = server.incoming is None and not self._has_them(server)
+            if is_behind and server.refusal is not None:
                 self._pool.remove(server, server.refusal.why)
 
     async def _try(self, server: Server) -> Exception | None:

@@ -222,6 +222,30 @@ async def test_what_a_load_that_was_begun_has_left_is_not_taken_for_the_base_mod
         assert await versions_of_replies(engine) == {1}
 
 
+class Slow(ScriptedServer):
+    """Loads when it may."""
+
+    may_load = asyncio.Event()
+
+    async def _update(self, request):
+        await self.may_load.wait()
+        return await super()._update(request)
+
+
+async def test_one_that_takes_them_while_another_still_loads_stays(world, two, caplog):
+    slow = Slow()
+    async with slow.serving(), engine_with_files(world, two[0], slow) as engine:
+        swapping = asyncio.create_task(engine.swap(world.full[0]))
+        await until(lambda: bool(two[0].updates), timeout_s=30.0)
+        two[0].is_blind = False
+        await until(lambda: engine.status().version == 1, timeout_s=30.0)
+        assert not swapping.done()
+        slow.may_load.set()
+        await swapping
+        assert standings(engine) == [Standing.SERVING] * 2
+    assert "is out of rotation" not in caplog.text
+
+
 async def test_who_goes_back_from_what_is_refused_takes_nobody_out(world, two, caplog):
     first, second = world.full
     for server in two:
