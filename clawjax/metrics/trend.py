@@ -18,6 +18,8 @@ _IN_A_ROW = 8
 """Scores of one conversation that are one piece of evidence."""
 _ONE_OF_EACH = ((-1.0,), (1.0,))
 _TAIL = 0.975
+_FURTHEST = 2.0
+"""Apart that means of scores in [-1, 1] can be."""
 
 
 class Change(NamedTuple):
@@ -71,7 +73,8 @@ def change_of_mean(
     freedom = variance**2 / (old_variance**2 / old_df + new_variance**2 / new_df)
     reach = float(stdtrit(freedom, _TAIL)) * math.sqrt(variance)
     raw = fmean(chain.from_iterable(after)) - fmean(chain.from_iterable(before))
-    return Change(raw, new - old - reach, new - old + reach)
+    middle = new - old
+    return Change(raw, max(middle - reach, -_FURTHEST), min(middle + reach, _FURTHEST))
 
 
 def _mean(groups: Sequence[Sequence[float]]) -> tuple[float, float, int]:

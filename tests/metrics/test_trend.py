@@ -21,10 +21,17 @@ def test_the_interval_by_hand():
     assert found is not None
     # With a -1 and a 1 besides: means 0 and 1/2; variances 3/2 * 2 / 16 and 4/3 * 3 / 16.
     assert found.difference == pytest.approx(1.0)
-    assert (found.low + found.high) / 2 == pytest.approx(0.5)
     freedom = (3 / 16 + 4 / 16) ** 2 / ((3 / 16) ** 2 / 2 + (4 / 16) ** 2 / 3)
     assert freedom == pytest.approx(4.989, abs=0.01)
-    assert (found.high - found.low) / 2 == pytest.approx(2.5725 * (7 / 16) ** 0.5, abs=0.01)
+    assert found.low == pytest.approx(0.5 - 2.5725 * (7 / 16) ** 0.5, abs=0.01)
+    assert found.high == 2.0, "means of scores in [-1, 1] are no further apart"
+
+
+def test_the_interval_holds_what_can_be_and_what_was_found():
+    for count in (1, 8, 48):
+        found = change_of_mean(pieces([("a", 1.0)] * count), pieces([("b", -1.0)] * count))
+        assert found is not None
+        assert -2.0 == found.difference == found.low < found.high < 2.0
 
 
 def test_without_either_side_nothing_is_known():
