@@ -1,7 +1,7 @@
 """What users bring themselves: found by import path, given its options, held to its protocol.
 
-Invariant: whatever is wrong with it is a `ConfigError` that names the setting, before anything is
-started.
+Invariants: whatever is wrong with it is a `ConfigError` that names the setting, before anything is
+started; what somebody else wrote down has nothing imported (`nothing_imported`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import reduce
 from inspect import Parameter
 from typing import Any
@@ -17,11 +19,36 @@ from typing import Any
 from clawjax.config.checks import require
 from clawjax.errors import ConfigError
 
-__all__ = ["check_call", "find", "lacking", "made"]
+__all__ = ["check_call", "check_trusted", "find", "lacking", "made", "nothing_imported"]
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _MOST_TOLD = 8
+_REFUSED: ContextVar[str | None] = ContextVar("_REFUSED", default=None)
+
+
+@contextmanager
+def nothing_imported(why: str) -> Generator[None]:
+    """Within it no import path is followed, as it may be somebody else's.
+
+    Args:
+        why: and what to do, for the message.
+    """
+    token = _REFUSED.set(why)
+    try:
+        yield
+    finally:
+        _REFUSED.reset(token)
+
+
+def check_trusted(path: str, setting: str) -> None:
+    """Whether something may be imported.
+
+    Raises:
+        ConfigError: `nothing_imported`.
+    """
+    why = _REFUSED.get()
+    require(why is None, f"{setting}={path!r} is not imported: {why}")
 
 
 def find(path: str, setting: str) -> Any:
@@ -32,8 +59,9 @@ def find(path: str, setting: str) -> Any:
         setting: that has the path, for messages.
 
     Raises:
-        ConfigError: it is no such path, or there is no such module or name.
+        ConfigError: it is no such path, there is no such module or name, or `nothing_imported`.
     """
+    check_trusted(path, setting)
     module_name, _, name = path.partition(":")
     require(
         bool(module_name and name),
@@ -127,18 +155,25 @@ def check_call(
     )
     taken = places[: len(names)]
     open_ones = {each.name: each for each in parameters if each not in taken}
-    _check_options(open_ones, path, options, key)
+    given_by_name = {each.name for each in taken if each.kind in _BY_NAME}
+    _check_options(open_ones, given_by_name, path, options, key)
 
 
 def _check_options(
-    parameters: Mapping[str, Parameter], path: str, options: Mapping[str, Any], key: str
+    parameters: Mapping[str, Parameter],
+    given: Collection[str],
+    path: str,
+    options: Mapping[str, Any],
+    key: str,
 ) -> None:
     """Compare options with the parameters that are left for them."""
     known = [name for name, each in parameters.items() if each.kind in _BY_NAME]
     takes_all = any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
-    for name in () if takes_all else options:
+    for name in options:
+        require(isinstance(name, str), f"{key} has an option {name!r}: its name has to be a text")
+        is_known = name in known or (takes_all and name not in given)
         require(
-            name in known, f"{key}.{name} is unknown: {path} has no such option; "
+            is_known, f"{key}.{name} is unknown: {path} has no such option; "
             f"{_instead(name, known)}",
         )  # fmt: skip
     for name, each in parameters.items():

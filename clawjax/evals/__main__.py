@@ -15,8 +15,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,15 @@ from clawjax.evals.reporting import read_prices, write_report
 from clawjax.evals.reporting.markdown import render_overview, render_summary
 from clawjax.evals.suites import SUITES, build_suite
 from clawjax.evals.suites.webarena.judge import JUDGE_KEY
+from clawjax.own import nothing_imported
+from clawjax.texts import clean
 
 __all__ = ["main"]
+
+_IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
+_HOW_TO_TRUST = (
+    "the record does not decide what code is run; if the code is yours, say so by --suite {name}"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             told = _compare(options.a, options.b, options.suite)
     except ClawError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{clean(str(error))}\n")
         return 2
     sys.stdout.write(told)
     return 0
@@ -74,7 +83,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     judge.add_argument("--votes", type=int, default=1, help="replies per trajectory")
     judge.add_argument("--api-key-env", default=JUDGE_KEY, help="variable with its key")
     for command in (again, both, judge):
-        command.add_argument("--suite", help="package.module:function, where it is your own")
+        command.add_argument("--suite", help="where its code is yours: as it was played")
     return parser.parse_args(arguments)
 
 
@@ -121,7 +130,8 @@ def _open(folder: Path, own: str | None) -> tuple[Suite, EpisodeStore, Prices | 
     held = _manifest(folder)
     settings = held["settings"]
     name = _suite_name(folder, held, own)
-    suite = build_suite(name, settings["suite"], is_played=False)
+    with nullcontext() if own == name else nothing_imported(_HOW_TO_TRUST.format(name=name)):
+        suite = build_suite(name, settings["suite"], is_played=False)
     if suite.name != held["suite"]:
         msg = f"{folder} is of the suite {held['suite']!r}, and {name} makes {suite.name!r}"
         raise ConfigError(f"{msg}: name the one that it was made with by --suite")
@@ -134,7 +144,8 @@ def _suite_name(folder: Path, held: dict[str, Any], own: str | None) -> str:
     if name in SUITES:
         return name
     if own is None:
-        path = held["settings"].get("path", "package.module:function")
+        path = str(held["settings"].get("path"))
+        path = path if _IMPORT_PATH.fullmatch(path) else "package.module:function"
         msg = (
             f"{folder} is of the suite {name!r}, which is none of clawjax's: if it is yours, name "
             f"it by --suite {path}"

@@ -19,6 +19,8 @@ from clawjax.evals.__main__ import main
 from clawjax.evals.gates import gates
 from clawjax.evals.harness.protocols import Launch
 from clawjax.evals.suites import build_suite
+from clawjax.evals.suites.personal_agent.suite import QUESTIONS
+from clawjax.evals.suites.tau.suite import LIBRARY
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "evaluation.md").read_text()
@@ -147,3 +149,57 @@ def test_a_record_of_another_suite_is_not_scored_by_this_one(own, tmp_path, caps
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"suite": "own_suite:build"}))
     assert main(["rescore", str(tmp_path)]) == 2
     assert "which is none of clawjax's" in capsys.readouterr().err
+
+
+def record_of(folder: Path, suite: str, options: dict[str, object], **more: object) -> Path:
+    """What somebody else may have written."""
+    record = folder / "record"
+    record.mkdir()
+    settings = {"suite": options, **more}
+    (record / "manifest.json").write_text(json.dumps({"suite": suite, "settings": settings}))
+    return record
+
+
+MARK = "from pathlib import Path\nPath('imported').touch()\n"
+
+
+def test_a_record_names_no_code_to_run_by_way_of_a_persona_either(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    (folder / "marked_wishes.py").write_text(f"{MARK}def short(reply, question): return True\n")
+    shipped = (ROOT / "clawjax" / "envs" / "personas" / "brief.yaml").read_text()
+    (folder / "mine.yaml").write_text(
+        shipped.replace("style:\n", "style:\n  own:\n    short: marked_wishes:short\n", 1).replace(
+            "  complaint:\n", "  complaint:\n    short: [Shorter!]\n", 1
+        )
+    )
+    (entry,) = [e for e in json.loads(QUESTIONS.read_text()) if e["persona"] == "brief"]
+    (folder / "mine.json").write_text(json.dumps([entry | {"persona": "mine.yaml"}]))
+    record = record_of(folder, "personal_agent", {"path": "mine.json"})
+    assert main(["rescore", str(record)]) == 2
+    told = capsys.readouterr().err
+    assert "style.own.short='marked_wishes:short' is not imported" in told
+    assert "say so by --suite personal_agent" in told
+    assert not (folder / "imported").exists()
+    main(["rescore", str(record), "--suite", "personal_agent"])
+    assert (folder / "imported").exists()
+    del sys.modules["marked_wishes"]
+
+
+def test_a_record_names_no_domain_to_import(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    (folder / "marked_domain.py").write_text(MARK)
+    record = record_of(folder, "tau", {"domain": "marked_domain", "path": str(LIBRARY)})
+    assert main(["rescore", str(record)]) == 2
+    assert "domain='marked_domain' is not imported" in capsys.readouterr().err
+    assert not (folder / "imported").exists()
+
+
+def test_what_a_record_is_called_is_no_command_to_paste(folder, capsys):
+    record = record_of(folder, "mine\x1b]0;x\x07", {}, path="x;touch imported")
+    assert main(["rescore", str(record)]) == 2
+    told = capsys.readouterr().err
+    assert "--suite package.module:function" in told
+    assert "touch" not in told
+    assert "\x1b" not in told

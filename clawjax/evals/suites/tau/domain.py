@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from clawjax.errors import ConfigError
 from clawjax.evals.harness.tasks import Action, Tool, ToolKind
+from clawjax.own import check_trusted
 
 __all__ = [
     "BUNDLED",
@@ -62,9 +63,11 @@ def load_domain(name: str) -> Any:
     """A domain: one of `BUNDLED`, or any module that is a `Domain`.
 
     Raises:
-        ConfigError: there is no such module, or it is no domain.
+        ConfigError: there is no such module, it is no domain, or it may not be imported.
     """
     module = BUNDLED.get(name, name)
+    if name not in BUNDLED:
+        check_trusted(name, "suite.options.domain")
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as missing:
