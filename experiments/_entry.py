@@ -5,12 +5,14 @@ import select
 import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -47,6 +49,23 @@ def refuse_secrets(values: object) -> None:
     refuse_secret_options(values)
 
 
+def refuse_written_secrets(overrides: Iterable[str]) -> None:
+    """The same of overrides as they were written, and of everything that a range has to choose.
+
+    Raises:
+        ConfigError: there is one; the message says of which setting, not what.
+        HydraException: one that cannot be read.
+    """
+    parse = OverridesParser.create().parse_override
+    for override in map(parse, overrides):
+        key = override.key_or_group
+        if not override.is_sweep_override():
+            refuse_secrets({key: override.value()})
+        elif isinstance(override.value(), ChoiceSweep):
+            for chosen in override.sweep_string_iterator():
+                refuse_secrets({key: parse(f"{key}={chosen}").value()})
+
+
 class RefuseSecrets(Callback):
     """Ends the program before Hydra saves a password; what it raised would only be a warning."""
 
@@ -66,10 +85,10 @@ class RefuseSecrets(Callback):
         values = OmegaConf.to_container(config, resolve=False)
         assert isinstance(values, dict)
         hydra: Any = values.pop("hydra")
-        given = [each.partition("=") for each in hydra["overrides"]["task"]]
         try:
-            for part in (values, {key: value for key, _, value in given}, {"hydra": hydra}):
-                refuse_secrets(part)  # by the setting's own name, where it has one
+            refuse_secrets(values)
+            refuse_written_secrets(hydra["overrides"]["task"])  # by the settings' own names
+            refuse_secrets({"hydra": hydra})
         except ConfigError as error:
             try:
                 if saved is not None and saved.is_dir():

@@ -17,7 +17,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from _entry import refuse_secrets, tell
+from _entry import refuse_secrets, refuse_written_secrets, tell
 from _space import parse_arguments, read_space, split_space
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -84,6 +84,8 @@ def read_arguments(arguments: list[str], own_folder: Path | None = None):  # noq
     try:
         own, others = parse_arguments(arguments)
         config = compose_sweep([*search, *own])
+        refuse_written_secrets([*arguments, *config.fixed])
+        refuse_written_secrets(f"{key}={value}" for key, value in config.space.items())
         refuse_secrets({"the command line": arguments, "sweep": asdict(config)})
         space, fixed = split_space(others)
         return config, read_space(config.space) | space, [*search, *config.fixed, *fixed]

@@ -349,6 +349,17 @@ def test_a_password_in_a_url_is_refused_and_in_no_file(tmp_path, mode, setting, 
     assert not any(b"hunter2" in file.read_bytes() for file in kept), kept
 
 
+def test_a_secret_among_what_a_multirun_chooses_is_in_no_file(tmp_path):
+    chosen = "reward.own.mine.options={api_key: hunter2},{words: []}"
+    run = start(tmp_path, "reward.modules=[mine]", "+reward.own.mine.path=a:b", f"+{chosen}", "-m")
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 2, output
+    assert "reward.own.mine.options.api_key would be saved" in output
+    assert "hunter2" not in output
+    kept = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert not any(b"hunter2" in file.read_bytes() for file in kept), kept
+
+
 def test_a_password_in_a_jobs_own_file_is_saved_nowhere(tmp_path):
     searched = tmp_path / "searched" / "log"
     searched.mkdir(parents=True)

@@ -9,7 +9,7 @@ import pytest
 from clawjax.config.own import OwnConfig, read_own
 from clawjax.errors import ConfigError
 from clawjax.models.tiny import tiny_tokenizer
-from clawjax.own import check_call, find, lacking, made
+from clawjax.own import check_call, find, lacking, made, nothing_imported
 from clawjax.protocols import Engine, Monitor, Reward, TurnLog
 from clawjax.rendering.formats.base import CallFormat
 from clawjax.rendering.formats.registry import FORMATS
@@ -157,3 +157,58 @@ def test_what_is_written_of_ones_own_has_a_path_and_known_keys():
         with pytest.raises(ConfigError, match=re.escape(says)) as caught:
             read_own(written, "k")
         assert "s3" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"password": 12345},
+        {"hf_token": "s3"},
+        {"api_keys": ["s3"]},
+        {"accessToken": "s3"},
+        {"credentials": {"user": "s3"}},
+        {"headers": {"Authorization": "Bearer s3"}},
+        {"judges": [{"key": "s3"}]},
+    ],
+)
+def test_options_that_are_called_like_secrets_are_refused(options):
+    with pytest.raises(ConfigError, match="would be saved with the run") as caught:
+        read_own({"path": "m:f", "options": options}, "k")
+    assert "s3" not in str(caught.value)
+    assert "12345" not in str(caught.value)
+
+
+def test_options_that_are_no_secrets_are_taken():
+    options = {
+        "api_key_env": "MY_KEY",
+        "pad_token": "<pad>",
+        "max_tokens": 5,
+        "key": 3,
+        "token": None,
+        "password": "",
+        "secret": False,
+        "keys": ["a"],
+    }
+    assert read_own({"path": "m:f", "options": options}, "k").options == options
+
+
+def test_what_is_somebody_elses_is_not_imported(folder):
+    with nothing_imported("say so by --suite x"), pytest.raises(ConfigError) as caught:
+        find("own_judges:Polite", "style.own.polite")
+    assert str(caught.value) == (
+        "style.own.polite='own_judges:Polite' is not imported: say so by --suite x"
+    )
+    assert "own_judges" not in sys.modules
+    find("own_judges:Polite", "style.own.polite")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({1: "a"}, "x.options has an option 1: its name has to be a text"),
+        ({"words": [], "config": 2}, "x.options.config is unknown"),
+    ],
+)
+def test_a_name_that_no_option_can_have_is_refused_at_once(folder, options, says):
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        made("own_judges:mine", {"config": 0}, options, setting="x.path", key="x.options")

@@ -17,11 +17,15 @@ _SECRET = re.compile(
     r"|[a-z][a-z0-9+.-]*://\S*[?&]\w*password=",
     re.IGNORECASE,
 )
+_SERVICE = "anthropic|github|gitlab|hf|openai|slack|wandb"
 _SECRET_NAME = re.compile(
-    r"(?:.*_)?(?:api_?key|(?:access|private|secret)_key|(?:access|api|auth|bearer)_token"
-    r"|secret|password|passwd)|key|token",
+    rf"(?:.*_)?(?:api_?key|(?:access|private|secret|{_SERVICE})_?key"
+    rf"|(?:access|api|auth|bearer|refresh|session|{_SERVICE})_?token"
+    r"|secret|password|passwd|passphrase|credential|authorization)s?",
     re.IGNORECASE,
 )
+_MAYBE_SECRET_NAME = re.compile("key|token", re.IGNORECASE)
+"""Those of secrets where they name a text, and of much else where they name a number or a list."""
 
 
 def find_secret(value: object, key: str = "") -> str | None:
@@ -31,11 +35,12 @@ def find_secret(value: object, key: str = "") -> str | None:
         value: a configuration, or a part of one, as plain mappings, lists and texts.
         key: of that part.
     """
-    return next((name for name, text in _texts(value, key) if _SECRET.search(text)), None)
+    texts = ((name, each) for name, each in _leaves(value, key) if isinstance(each, str))
+    return next((name for name, text in texts if _SECRET.search(text)), None)
 
 
 def find_secret_option(value: object, key: str = "") -> str | None:
-    """The key, with dots, of the first option with a text that is called like a secret.
+    """The key, with dots, of the first text or number that is called like a secret, or is in one.
 
     What one's own modules and suites take as options is theirs to say: only names can tell.
 
@@ -43,25 +48,29 @@ def find_secret_option(value: object, key: str = "") -> str | None:
         value: a configuration, or a part of one, as plain mappings, lists and texts.
         key: of that part.
     """
-    for name, text in _texts(value, key):
-        *parents, last = name.split(".")
-        if text and "options" in parents and _SECRET_NAME.fullmatch(last):
+    for name, leaf in _leaves(value, key):
+        path = name.split(".")
+        below = path[path.index("options") + 1 :] if "options" in path else []
+        is_number = isinstance(leaf, int | float) and not isinstance(leaf, bool)
+        is_maybe = bool(below) and isinstance(leaf, str) and _MAYBE_SECRET_NAME.fullmatch(below[-1])
+        if (leaf if isinstance(leaf, str) else is_number) and (
+            is_maybe or any(map(_SECRET_NAME.fullmatch, below))
+        ):
             return name
     return None
 
 
-def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
-    """Every text below `key`, with its own key."""
-    if isinstance(value, str):
+def _leaves(value: object, key: str) -> Iterator[tuple[str, object]]:
+    """Every value below `key` that is no container, with its own key."""
+    if isinstance(value, Mapping):
+        parts: Iterable[tuple[object, object]] = value.items()
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        parts = enumerate(value)
+    else:
         yield key, value
         return
-    parts: Iterable[tuple[object, object]] = ()
-    if isinstance(value, Mapping):
-        parts = value.items()
-    elif isinstance(value, Sequence):
-        parts = enumerate(value)
     for name, part in parts:
-        yield from _texts(part, f"{key}.{name}".lstrip("."))
+        yield from _leaves(part, f"{key}.{name}".lstrip("."))
 
 
 def read_key(variable: str, env: Mapping[str, str] | None = None) -> str | None:

@@ -120,6 +120,23 @@ def test_what_cannot_be_swept_is_named(given, message):
         read_arguments([given])
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "suite.options.password=hunter2",
+        "suite.options={password: hunter2}",
+        "suite.options.password=hunter2,hunter3",
+        "suite.options={password: hunter2},{password: hunter3}",
+        "sweep.fixed=['+suite.options.password=hunter2']",
+        "+sweep.space={suite.options: 'choice({password: hunter2}, {a: 1})'}",
+    ],
+)
+def test_a_secret_is_refused_before_the_sweep_writes_anything(given):
+    with pytest.raises(ConfigError, match="would be saved with the run") as caught:
+        read_arguments([given])
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "conf" / "sweep").glob("*.yaml")))
 def test_shipped_sweeps_compose(name):
     config, space, fixed = read_arguments([f"sweep={name}", "sweep.dir=/tmp/x"])
