@@ -84,7 +84,7 @@ def _imported(name: str, told: str) -> object:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             msg += "; put its folder on PYTHONPATH (PYTHONPATH=. for the one you are in)"
         raise ConfigError(msg) from error
-    except Exception as error:  # the boundary: whatever it does when it is imported
+    except (Exception, SystemExit) as error:  # the boundary: whatever it does when it is imported
         msg = f"{told} cannot be imported: {name} raised {type(error).__name__}: {error}"
         raise ConfigError(msg) from error
 

@@ -212,3 +212,9 @@ def test_what_is_somebody_elses_is_not_imported(folder):
 def test_a_name_that_no_option_can_have_is_refused_at_once(folder, options, says):
     with pytest.raises(ConfigError, match=re.escape(says)):
         made("own_judges:mine", {"config": 0}, options, setting="x.path", key="x.options")
+
+
+def test_a_program_that_ends_when_it_is_imported_is_no_silent_success(folder):
+    (folder / "own_program.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(ConfigError, match="own_program raised SystemExit: 0"):
+        find("own_program:main", "reward.x")
