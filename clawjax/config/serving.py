@@ -80,6 +80,9 @@ class EngineConfig:
     weights_dtype: str = "float32"
     """What the weights are stored in for serving, `float32` or `bfloat16`; sums are fp32. The
     learner's are fp32 in any case, so with `bfloat16` it corrects for, and logs, the mismatch."""
+    cache_dtype: str = "float32"
+    """The same of keys and values in the cache: `bfloat16` halves it, for twice the slots or the
+    context. For accelerators; a CPU has no fast products of it."""
     live_buckets: list[int] = field(default_factory=lambda: [128, 256, 512, 1024, 2048])
     """Cache lengths that attention is compiled for; those above the context are ignored."""
     max_response_tokens: int = 512
@@ -112,10 +115,11 @@ class EngineConfig:
         at_least("engine.kept_prefixes", self.kept_prefixes, 0)
         at_least("engine.prefill_chunk", self.prefill_chunk, 1)
         at_least("engine.tokens_per_dispatch", self.tokens_per_dispatch, 1)
-        require(
-            self.weights_dtype in ("float32", "bfloat16"),
-            f"engine.weights_dtype={self.weights_dtype!r} is unknown: use float32 or bfloat16",
-        )
+        for key in ("weights_dtype", "cache_dtype"):
+            require(
+                getattr(self, key) in ("float32", "bfloat16"),
+                f"engine.{key}={getattr(self, key)!r} is unknown: use float32 or bfloat16",
+            )
         at_least("engine.max_response_tokens", self.max_response_tokens, 1)
         within("engine.temperature", self.temperature, 0.0, 2.0)
         within("engine.top_p", self.top_p, 1e-6, 1.0)

@@ -91,7 +91,9 @@ class Decoder:
         self.capacity = self._live_buckets[-1] = capacity
         """Positions of a row."""
         self._model = Transformer(arch)
-        self._cache: Cache = new_cache(arch, rows=config.cache_rows, capacity=capacity)
+        self._cache: Cache = new_cache(
+            arch, rows=config.cache_rows, capacity=capacity, dtype=config.cache_dtype
+        )
         self._layout = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self._cache)
         """What programs are compiled for: the cache itself changes hands with each call."""
         self._programs: dict[Shape, Any] = {}

@@ -1,6 +1,7 @@
 """The slot KV cache: one K and one V buffer per layer, and how a layer reads and writes them.
 
-Owns the buffers' layout, `[rows, kv_heads, capacity, head_dim]`. Invariant: for a row that holds
+Owns the buffers' layout, `[rows, kv_heads, capacity, head_dim]`, and their number type: products
+with them are in that type, sums in fp32. Invariant: for a row that holds
 `n` tokens, positions below `n` are those tokens' keys and values. What lies beyond is garbage
 that nobody reads: every program writes a position before it attends to it, and a query sees only
 positions up to its own. So padding and idle rows may write at the row's next position freely. The
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from clawjax.models.architecture import Architecture
 from clawjax.models.transformer import Attend
@@ -46,12 +48,13 @@ _MOST_AT_ONCE = 512
 """Positions that a chunk looks at together where how many there are is not compiled in."""
 
 
-def new_cache(arch: Architecture, *, rows: int, capacity: int) -> Cache:
-    """Allocate buffers of zeros in fp32."""
+def new_cache(
+    arch: Architecture, *, rows: int, capacity: int, dtype: DTypeLike = jnp.float32
+) -> Cache:
+    """Allocate buffers of zeros."""
     shape = (rows, arch.num_kv_heads, capacity, arch.head_dim)
     return tuple(
-        LayerCache(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.float32))
-        for _ in range(arch.num_layers)
+        LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(arch.num_layers)
     )
 
 
@@ -79,6 +82,7 @@ def decode_attend(positions: Array, *, live: int, is_looped: bool = False) -> At
 
     def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
         put = _put_looped if is_looped else _put
+        k, v = _stored(cache, k, v)
         cache = put(cache, k[:, 0], v[:, 0], rows, positions)
         return mix(q[:, 0], cache)[:, None], cache
 
@@ -109,6 +113,7 @@ def prefill_attend(slots: Array, starts: Array, length: int, *, live: int) -> At
         return jnp.concatenate(parts)
 
     def attend(q: Array, k: Array, v: Array, cache: LayerCache) -> tuple[Array, Any]:
+        k, v = _stored(cache, k, v)
         cache = LayerCache(write(cache.k, k.swapaxes(1, 2)), write(cache.v, v.swapaxes(1, 2)))
         return _mix(q, read(cache.k), read(cache.v), visible), cache
 
@@ -136,6 +141,7 @@ def mixed_attend(positions: Array, slot: Array, start: Array, *, live: int) -> A
         owners = jnp.concatenate([jnp.arange(rows), jnp.full_like(chunk, slot)])
         nowhere = cache.k.shape[2]
         places = jnp.concatenate([positions.at[slot].set(nowhere, mode="drop"), start + chunk])
+        k, v = _stored(cache, k, v)
         cache = _put(cache, k[0], v[0], owners, places)
         one, many = mix(q[0, :rows], cache), _mix_in_blocks(q[0, rows:], cache, slot, start)
         return jnp.concatenate([one, many])[None], cache
@@ -148,6 +154,29 @@ def _decode_mix(positions: Array, *, live: int) -> Callable[[Array, LayerCache],
     rows = positions.shape[0]
     visible = jnp.arange(live)[None, :] <= positions[:, None]
     return lambda q, cache: _mix_one(q, cache.k[:rows, :, :live], cache.v[:rows, :, :live], visible)
+
+
+def _stored(cache: LayerCache, k: Array, v: Array) -> tuple[Array, Array]:
+    """Keys and values as the cache has them."""
+    return k.astype(cache.k.dtype), v.astype(cache.v.dtype)
+
+
+def _product(formula: str, x: Array, cached: Array) -> Array:
+    """`einsum` of numbers in fp32 and of cached ones, in the type of these; summed in fp32.
+
+    XLA's CPU backend has no such products of fewer bits: there the cached ones are widened.
+    """
+    if cached.dtype == x.dtype:
+        return jnp.einsum(formula, x, cached)
+
+    def narrow(x: Array, cached: Array) -> Array:
+        x = x.astype(cached.dtype)
+        return jnp.einsum(formula, x, cached, preferred_element_type=jnp.float32)
+
+    def wide(x: Array, cached: Array) -> Array:
+        return jnp.einsum(formula, x, cached.astype(x.dtype))
+
+    return jax.lax.platform_dependent(x, cached, cpu=wide, default=narrow)
 
 
 def _put(cache: LayerCache, k: Array, v: Array, rows: Array, positions: Array) -> LayerCache:
@@ -199,12 +228,12 @@ def _mix_in_blocks(q: Array, cache: LayerCache, slot: Array, start: Array) -> Ar
             jax.lax.dynamic_slice_in_dim(row, index * block, block, axis=1)
             for row in (keys, values)
         )
-        scores = jnp.einsum("kqd,ksd->kqs", grouped, k) * dim**-0.5
+        scores = _product("kqd,ksd->kqs", grouped, k) * dim**-0.5
         is_visible = index * block + jnp.arange(block) <= queries[:, None]
         scores = jnp.where(is_visible, scores, jnp.finfo(jnp.float32).min)
         above = jnp.maximum(highest, scores.max(axis=-1))
         weights, shrunk = jnp.exp(scores - above[..., None]), jnp.exp(highest - above)
-        mixed = mixed * shrunk[..., None] + jnp.einsum("kqs,ksd->kqd", weights, v)
+        mixed = mixed * shrunk[..., None] + _product("kqs,ksd->kqd", weights, v)
         return above, total * shrunk + weights.sum(axis=-1), mixed
 
     rows = grouped.shape[:2]
@@ -220,9 +249,9 @@ def _mix(q: Array, k: Array, v: Array, mask: Array) -> Array:
     batch, length, heads, dim = q.shape
     kv_heads = k.shape[1]
     grouped = q.reshape(batch, length, kv_heads, heads // kv_heads, dim)
-    scores = jnp.einsum("btkgd,bksd->bkgts", grouped, k) * dim**-0.5
+    scores = _product("btkgd,bksd->bkgts", grouped, k) * dim**-0.5
     scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    mixed = jnp.einsum("bkgts,bksd->btkgd", jax.nn.softmax(scores, axis=-1), v)
+    mixed = _product("bkgts,bksd->btkgd", jax.nn.softmax(scores, axis=-1), v)
     return mixed.reshape(batch, length, heads, dim)
 
 
@@ -231,7 +260,7 @@ def _mix_one(q: Array, k: Array, v: Array, mask: Array) -> Array:
     rows, heads, dim = q.shape
     kv_heads = k.shape[1]
     grouped = q.reshape(rows, kv_heads, heads // kv_heads, dim)
-    scores = jnp.einsum("bkgd,bksd->bkgs", grouped, k) * dim**-0.5
+    scores = _product("bkgd,bksd->bkgs", grouped, k) * dim**-0.5
     scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    mixed = jnp.einsum("bkgs,bksd->bkgd", jax.nn.softmax(scores, axis=-1), v)
+    mixed = _product("bkgs,bksd->bkgd", jax.nn.softmax(scores, axis=-1), v)
     return mixed.reshape(rows, heads, dim)

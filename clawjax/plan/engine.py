@@ -46,8 +46,9 @@ def cache_token_bytes(arch: Architecture, itemsize: int) -> int:
 
 
 def cache_bytes(arch: Architecture, config: RunConfig) -> int:
-    """The embedded engine's keys and values, fp32, in rows of whole chunks."""
-    return config.engine.cache_rows * _capacity(config) * cache_token_bytes(arch, _FLOAT)
+    """The embedded engine's keys and values, in rows of whole chunks."""
+    itemsize = _itemsize(config.engine.cache_dtype)
+    return config.engine.cache_rows * _capacity(config) * cache_token_bytes(arch, itemsize)
 
 
 def delivered_bytes(arch: Architecture, config: RunConfig) -> int:
@@ -69,7 +70,7 @@ def delivered_bytes(arch: Architecture, config: RunConfig) -> int:
 
 def served_bytes(arch: Architecture, dtype: str) -> int:
     """Weights as the embedded engine serves them: matrices in `dtype`, vectors in fp32."""
-    itemsize = 2 if dtype == "bfloat16" else _FLOAT
+    itemsize = _itemsize(dtype)
     vectors = sum(leaf.shape[0] for leaf in leaves(arch) if len(leaf.shape) == 1)
     return itemsize * (model_size(arch) - vectors) + _FLOAT * vectors
 
@@ -92,6 +93,10 @@ def _embedded(arch: Architecture, config: RunConfig) -> EnginePlan:
     if engine.weights_dtype != "float32":
         parts.insert(3, Part("incoming weights in fp32", _FLOAT * model_size(arch), dtype))
     return EnginePlan(Share("engine", 1, tuple(parts)), engine.cache_rows * _capacity(config))
+
+
+def _itemsize(dtype: str) -> int:
+    return _HALF if dtype == "bfloat16" else _FLOAT
 
 
 def _capacity(config: RunConfig) -> int:

@@ -100,6 +100,8 @@ def _changes(config: RunConfig) -> Iterator[_Change]:
         yield _Change("engine.slots", slots)
     for length in _halved(config.model.context_length, 2 * engine.max_response_tokens):
         yield _Change("model.context_length", length)
+    if engine.cache_dtype != "bfloat16":
+        yield _Change("engine.cache_dtype", "bfloat16")
     if engine.weights_dtype != "bfloat16":
         yield _Change("engine.weights_dtype", "bfloat16")
     if learner.compute_dtype is not ComputeDtype.bfloat16:

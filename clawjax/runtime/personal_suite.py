@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from clawjax.config import UNTRAINED, EpisodesConfig, RunConfig
+from clawjax.config import UNTRAINED, EngineConfig, EpisodesConfig, RunConfig
 from clawjax.config.databases import file_url
 from clawjax.config.own import drop_unused
 from clawjax.envs.persona import Persona, load_persona, shipped_personas
@@ -139,6 +139,8 @@ def _digest(config: RunConfig, trial: Trial) -> str:
     """
     kept = dataclasses.asdict(config)
     drop_unused(kept)
+    if config.engine.cache_dtype == EngineConfig().cache_dtype:
+        del kept["engine"]["cache_dtype"]
     if not config.reward.asking_modules:
         del kept["reward"]["llm_judge"]
     idle = _LEARNING if trial.method in UNTRAINED else ()

@@ -27,13 +27,17 @@ def test_served_weights_are_planned_to_the_byte(family, dtype):
     assert served_bytes(model.architecture, dtype) == real
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("context", [1024, 1000])
-def test_the_cache_is_planned_to_the_byte(context):
-    config = load("model=tiny", "engine=tiny", f"model.context_length={context}")
+def test_the_cache_is_planned_to_the_byte(context, dtype):
+    chosen = f"model.context_length={context}", f"engine.cache_dtype={dtype}"
+    config = load("model=tiny", "engine=tiny", *chosen)
     arch = find_architecture(config.model)
     decoder = Decoder(arch, context, dataclasses.replace(config.engine, warm_up=False))
     rows = config.engine.slots + config.engine.kept_prefixes
-    buffers = jax.eval_shape(lambda: new_cache(arch, rows=rows, capacity=decoder.capacity))
+    buffers = jax.eval_shape(
+        lambda: new_cache(arch, rows=rows, capacity=decoder.capacity, dtype=dtype)
+    )
     size = sum(buffer.size * buffer.dtype.itemsize for buffer in jax.tree.leaves(buffers))
     assert parts_of(config)["KV cache"] == size
     assert plan_run(config).cache_tokens == rows * decoder.capacity

@@ -127,6 +127,7 @@ def _launch(options: argparse.Namespace) -> Launch:
             reuse_prefixes=not options.disable_radix_cache,
             prefill_chunk=options.chunked_prefill_size,
             weights_dtype=options.dtype,
+            cache_dtype=options.kv_cache_dtype,
             warm_up=not options.skip_server_warmup,
             compilation_cache=options.compilation_cache or None,
         ),
@@ -168,6 +169,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--disable-radix-cache", action="store_true", help="read every prompt from its start")
     add("--chunked-prefill-size", type=int, default=engine.prefill_chunk)
     add("--dtype", default=engine.weights_dtype, help="of the weights: float32 or bfloat16")
+    add("--kv-cache-dtype", default=engine.cache_dtype, help="the same of the cache")
     add("--stream-interval", type=int, default=1, help="tokens between two events of a stream")
     add("--max-pause-s", type=float, default=660.0, help="a pause ends by itself after so long")
     add("--random-seed", type=int, default=0, help="of the weights of a random: model")
