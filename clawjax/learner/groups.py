@@ -1,11 +1,12 @@
 """Replies that are compared with one another are trained on together.
 
-Pure. Invariants: nothing waits until it cannot be trained on any more; a group is never divided
-over batches, in which each part would be compared with the rest of itself alone.
+Pure. Invariants: nothing waits until it cannot be trained on any more; a group is not divided over
+batches, in which each part would be compared with itself alone, unless it is larger than a batch.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from clawjax.learner.credit.base import AdmittedTurn, prompt_group
@@ -40,11 +41,16 @@ def whole_groups(
 
 
 def undivided(
-    batch: Sequence[AdmittedTurn], ready: Sequence[AdmittedTurn]
+    batch: Sequence[AdmittedTurn], ready: Sequence[AdmittedTurn], *, largest: int
 ) -> Sequence[AdmittedTurn]:
     """The turns of a batch and the rest of the groups that it has begun, in the order of `ready`.
 
-    A batch grows by less than a group for each place where a bound has cut it.
+    Args:
+        batch: some of `ready`.
+        ready: turns that may be trained on.
+        largest: a group of more is divided: of one prompt that is asked all the time, say.
     """
-    begun = {prompt_group(admitted) for admitted in batch}
-    return [admitted for admitted in ready if prompt_group(admitted) in begun]
+    sizes = Counter(prompt_group(admitted) for admitted in ready)
+    chosen = {admitted.turn.turn_id for admitted in batch}
+    begun = {group for a in batch if sizes[group := prompt_group(a)] <= largest}
+    return [a for a in ready if a.turn.turn_id in chosen or prompt_group(a) in begun]

@@ -58,7 +58,7 @@ class Intake:
         ready = self._whole_groups(self._ready(age, now), age)
         turns = capped_batch(ready, self.config)
         if self.objective.compares_replies:
-            turns = undivided(turns, ready)
+            turns = undivided(turns, ready, largest=self.config.batch_turns)
         arrived_at = self.log.last_arrival()
         is_time = is_due(turns, now=now, arrived_at=arrived_at, config=self.config)
         return turns if is_time else ()

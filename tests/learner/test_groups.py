@@ -33,6 +33,8 @@ def test_a_group_that_a_batch_has_begun_is_taken_whole() -> None:
         return AdmittedTurn(turn, 1.0, (), 103.0)
 
     turns = [asked("1", 7), asked("2", 8), asked("3", 7), asked("4", 7, "b"), asked("5", 9)]
-    assert undivided(turns[:2], turns) == turns[:3], "another user's is no part of it"
-    assert undivided(turns, turns) == turns
-    assert undivided([], turns) == []
+    whole = undivided(turns[:2], turns, largest=2)
+    assert whole == turns[:3], "another user's is no part of it"
+    assert undivided(turns, turns, largest=2) == turns
+    assert undivided([], turns, largest=2) == []
+    assert undivided(turns[:2], turns, largest=1) == turns[:2], "more than a batch may have"
