@@ -193,7 +193,7 @@ async def play(monkeypatch, measured, version=0):
         ("model", {"revision": "main"}, "settings.model.revision: None there, 'main' now"),
         ("model", {"context_length": 1024}, "settings.model.context_length: 2048 there, 1024 now"),
         ("engine", {"weights_dtype": "bfloat16"}, "settings.engine.weights_dtype: 'float32' there"),
-        ("engine", {"cache_dtype": "bfloat16"}, "settings.engine.cache_dtype: None there"),
+        ("engine", {"cache_dtype": "bfloat16"}, "settings.engine.cache_dtype: not written down"),
     ],
 )
 async def test_episodes_of_one_model_are_not_anothers_of_the_same_name(
