@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from clawjax.errors import EngineError
-from clawjax.gateway import endpoints
+from clawjax.gateway import chat_endpoints
 from clawjax.gateway.failures import StreamAborted
 from clawjax.records import FinishReason
 
@@ -124,7 +124,7 @@ async def test_a_failure_after_a_comment_is_an_event(make_gateway, monkeypatch):
 
 
 async def test_a_client_that_stops_reading_is_let_go(make_gateway, monkeypatch):
-    monkeypatch.setattr(endpoints, "_FAREWELL_S", 0.1)
+    monkeypatch.setattr(chat_endpoints, "_FAREWELL_S", 0.1)
     gateway = make_gateway(config={"request_timeout_s": 1})
     path, body = CHAT
     arriving = [{"type": "http.request", "body": json.dumps({**body, "stream": True}).encode()}]

@@ -113,9 +113,11 @@ def test_without_tools_and_begun_replies_it_is_what_the_template_writes(
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+SAID = TEXTS.filter(lambda text: any(c.isascii() and c.isalnum() for c in text))
+"""What is left of something in any vocabulary: not all have tokens for control characters."""
 
 
-@given(st.lists(st.tuples(TEXTS, TEXTS), max_size=2), TEXTS, TEXTS.filter(str.strip))
+@given(st.lists(st.tuples(TEXTS, TEXTS), max_size=2), TEXTS, SAID)
 @settings(max_examples=60, deadline=None)
 def test_any_conversation_without_tools_is_read_as_before(
     before: list[tuple[str, str]], question: str, answer: str
