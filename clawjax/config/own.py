@@ -13,7 +13,7 @@ from clawjax.config.checks import require
 from clawjax.config.secrets import find_secret_option
 from clawjax.config.shape import check_shape
 
-__all__ = ["OwnConfig", "drop_unused", "read_own", "refuse_secret_options"]
+__all__ = ["OwnConfig", "read_own", "refuse_secret_options"]
 
 
 @dataclass
@@ -69,17 +69,3 @@ def refuse_secret_options(options: object, key: str = "") -> None:
         f"{found} would be saved with the run, and shown: put it into an environment variable, "
         f"and let {found}_env name the variable, for your module to read",
     )
-
-
-def drop_unused(settings: dict[str, Any]) -> None:
-    """Take out the places for what is one's own where there is nothing in them.
-
-    They decide nothing then: what was measured before there were such places counts as it did.
-
-    Args:
-        settings: a whole configuration as plain mappings, changed in place.
-    """
-    if not settings["reward"]["own"]:
-        del settings["reward"]["own"]
-    if settings["objective"]["credit"]["path"] is None:
-        del settings["objective"]["credit"]

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from clawjax.config import UNTRAINED, EngineConfig, EpisodesConfig, RunConfig
+from clawjax.config import UNTRAINED, EpisodesConfig, RunConfig
+from clawjax.config.additions import drop_unset_additions
 from clawjax.config.databases import file_url
-from clawjax.config.own import drop_unused
 from clawjax.envs.persona import Persona, load_persona, shipped_personas
 from clawjax.errors import ConfigError
 from clawjax.evals.asking import Asker
@@ -138,9 +138,7 @@ def _digest(config: RunConfig, trial: Trial) -> str:
     only of use for learning decides nothing where nothing is learnt.
     """
     kept = dataclasses.asdict(config)
-    drop_unused(kept)
-    if config.engine.cache_dtype == EngineConfig().cache_dtype:
-        del kept["engine"]["cache_dtype"]
+    drop_unset_additions(kept)
     if not config.reward.asking_modules:
         del kept["reward"]["llm_judge"]
     idle = _LEARNING if trial.method in UNTRAINED else ()

@@ -21,7 +21,7 @@ from clawjax.config import (
     RunSection,
     SuiteConfig,
 )
-from clawjax.config.own import drop_unused
+from clawjax.config.additions import drop_unset_additions
 from clawjax.envs import persona as personas
 from clawjax.errors import ConfigError
 from clawjax.evals.personal_summary import trial_rows
@@ -192,7 +192,7 @@ def test_places_for_what_is_ones_own_decide_nothing_while_they_are_empty() -> No
     trial = personal_suite.Trial("formal", "binary_rl", 0)
     config = RunConfig(run=RunSection(name="x", dir="x"))
     settings = dataclasses.asdict(config)
-    drop_unused(settings)
+    drop_unset_additions(settings)
     assert "own" not in settings["reward"], "trials from before there was such a place count"
     digests = {personal_suite._digest(config, trial)}
     for options in ({}, {"words": ["thanks"]}):
@@ -200,6 +200,8 @@ def test_places_for_what_is_ones_own_decide_nothing_while_they_are_empty() -> No
         config.reward = RewardConfig(modules=["polite"], own=own)
         digests.add(personal_suite._digest(config, trial))
     assert len(digests) == 3
+    config.engine.cache_dtype = "bfloat16"
+    assert personal_suite._digest(config, trial) not in digests
 
 
 def test_personas_whose_trials_would_share_a_name_are_refused() -> None:

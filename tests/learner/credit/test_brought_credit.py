@@ -19,7 +19,7 @@ from clawjax.config import (
     StepScheme,
     StepsConfig,
 )
-from clawjax.config.own import drop_unused
+from clawjax.config.additions import drop_unset_additions
 from clawjax.errors import ConfigError, LearnerError
 from clawjax.learner.credit import AdmittedTurn, CreditState, build_credit
 from clawjax.learner.describe import describe
@@ -161,5 +161,5 @@ def test_the_objective_says_whose_credit_it_is(own):
 def test_its_place_decides_nothing_while_it_is_empty():
     for credit, is_there in ((CreditConfig(), False), (CreditConfig("a:b"), True)):
         settings = dataclasses.asdict(RunConfig(objective=ObjectiveConfig(credit=credit)))
-        drop_unused(settings)
+        drop_unset_additions(settings)
         assert ("credit" in settings["objective"]) == is_there
