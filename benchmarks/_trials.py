@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.config import EpisodesConfig, RunConfig
-from clawjax.config.own import drop_unused
+from clawjax.config.additions import drop_unset_additions
 from clawjax.errors import ConfigError
 from clawjax.files import lock
 from clawjax.runtime.paths import write_json
@@ -108,7 +108,7 @@ def settings_of(config: RunConfig, *, without: Sequence[str] = ()) -> dict[str, 
         without: further groups that decide nothing there, e.g. `LEARNING`.
     """
     found = dataclasses.asdict(config)
-    drop_unused(found)
+    drop_unset_additions(found)
     for group in ("run", "log", "monitor", "agent", "synthesis", *without):
         del found[group]
     del found["engine"]["compilation_cache"]
