@@ -54,6 +54,7 @@ from clawjax.rewards.pair_model import PairModel, packaged_features
 from clawjax.rewards.stored_scorer import StoredScorer
 from clawjax.runtime.build import use_compilation_cache
 from clawjax.runtime.offline_rows import RowSets, load_rows
+from clawjax.runtime.offline_start import start_of
 from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths, read_json, write_json
 from clawjax.runtime.provenance import config_yaml
@@ -310,18 +311,10 @@ def _learner(
 
 def _origin(config: RunConfig, model: LoadedModel) -> Params | None:
     """The weights that another run serves, where training is to start from them."""
-    if config.offline.start_from is None:
+    start = start_of(config)
+    if start is None:
         return None
-    folder = Path(config.offline.start_from)
-    other = Publisher(DirectoryWeightStore(RunPaths(folder).weights), model, config.learner)
-    served = other.served()
-    require(
-        bool(served),
-        f"offline.start_from={folder} serves no trained version: name the folder of a run that "
-        "has trained",
-    )
-    assert served is not None
-    return other.load(served)
+    return Publisher(start.store, model, config.learner).load(start.version.version)
 
 
 def _checked(config: RunConfig, *, is_given: bool = False) -> RunConfig:

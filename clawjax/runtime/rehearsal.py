@@ -18,8 +18,7 @@ from clawjax.models.load import Source, check_model
 from clawjax.runtime.agent_weights import chosen_weights, require_embedded
 from clawjax.runtime.agents import scripted_agent
 from clawjax.runtime.offline_rows import load_rows
-from clawjax.runtime.paths import RunPaths
-from clawjax.weights import DirectoryWeightStore
+from clawjax.runtime.offline_start import start_of
 
 __all__ = [
     "rehearse_agent",
@@ -75,7 +74,7 @@ def rehearse_data(config: RunConfig) -> None:
     """Read the files that are trained on, and look for the model and what training starts from.
 
     Raises:
-        ConfigError: something is missing.
+        ConfigError: something is missing, or weights that this run does not go on with.
         DataError: a file cannot be read, or has a line of no known shape.
     """
     rehearse_model(config)
@@ -87,13 +86,7 @@ def rehearse_data(config: RunConfig) -> None:
             f"offline.reward_model={offline.reward_model} does not exist: name the folder that "
             "experiments/train_reward_model.py wrote, or the file of an earlier run",
         )
-    if offline.start_from is not None:
-        weights = RunPaths(Path(offline.start_from)).weights
-        require(
-            weights.is_dir() and DirectoryWeightStore(weights).latest() is not None,
-            f"offline.start_from={offline.start_from} serves no trained version: name the folder "
-            "of a run that has trained",
-        )
+    start_of(config)
 
 
 def rehearsed_objective(config: RunConfig) -> str:

@@ -41,6 +41,7 @@ from clawjax.runtime.offline import train_offline, train_on
 from clawjax.runtime.offline_rows import RowSets
 from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths
+from clawjax.runtime.rehearsal import rehearse_data
 from clawjax.weights import DirectoryWeightStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,6 +187,26 @@ def test_comparison_prefers_what_was_chosen_and_starts_where_it_is_told_to(tmp_p
     assert further["before"]["offline/margin"] == pytest.approx(report["after"]["offline/margin"])
     with pytest.raises(ConfigError, match="serves no trained version"):
         trained(tmp_path / "none", model, DPO, start_from=str(tmp_path / "nowhere"))
+
+
+def test_adapters_of_other_settings_are_not_what_was_served_and_are_refused(tmp_path, model):
+    trained(tmp_path / "dpo", model, DPO, batches=1)
+    further = {"batches": 1, "start_from": str(tmp_path / "dpo")}
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "Hello?", "chosen": "Hello.", "rejected": "What?"}))
+    for name, learner in (
+        ("alpha=32.0, this run has 8.0", {"lora": LoraConfig(rank=4, alpha=8.0)}),
+        ("rank=4, this run has 2", {"lora": LoraConfig(rank=2)}),
+        ("targets=", {"lora": LoraConfig(rank=4, targets=["q_proj"])}),
+    ):
+        told = rf"offline\.start_from=.*/dpo has adapters of learner\.lora\.{name}"
+        with pytest.raises(ConfigError, match=told):
+            trained(tmp_path / name[:5], model, DPO, learner=learner, **further)
+        rehearsed = config(tmp_path, DPO, files=[str(rows)], held_out=0.0, **further)
+        with pytest.raises(ConfigError, match=told):
+            rehearse_data(replace(rehearsed, learner=replace(rehearsed.learner, **learner)))
+    with pytest.raises(ConfigError, match=r"trained with learner\.method=lora, this run has full"):
+        trained(tmp_path / "full", model, DPO, learner={"method": "full"}, **further)
 
 
 def test_who_gave_most_of_the_rows_is_learnt_from_as_often_as_they_gave(tmp_path, model):
