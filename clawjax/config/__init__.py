@@ -48,7 +48,7 @@ from clawjax.config.objective import (
     PolicyLoss,
 )
 from clawjax.config.offline import OfflineConfig
-from clawjax.config.practising import PracticeConfig
+from clawjax.config.practising import REMEMBERED, PracticeConfig
 from clawjax.config.reviewing import HUMAN, PROCESS, HumanConfig, ProcessConfig
 from clawjax.config.rewarding import (
     HINT_MODULES,
@@ -81,6 +81,7 @@ __all__ = [
     "METHODS",
     "MOST_CHOICES",
     "PROCESS",
+    "REMEMBERED",
     "UNTRAINED",
     "USES_PROXIMAL",
     "AgentConfig",

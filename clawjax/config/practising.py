@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from clawjax.config.checks import at_least, require
 
-__all__ = ["PracticeConfig"]
+__all__ = ["REMEMBERED", "PracticeConfig"]
+
+REMEMBERED = 128
+"""Reactions of a user that a learner remembers, the newest."""
 
 
 @dataclass
@@ -54,6 +57,17 @@ class PracticeConfig:
         at_least("objective.practice.min_scored", self.min_scored, 2)
         at_least("objective.practice.min_of_each", self.min_of_each, 1)
         at_least("objective.practice.listen", self.listen, 0)
+        for key, most in (
+            ("min_scored", REMEMBERED),
+            ("min_of_each", REMEMBERED // 2),
+            ("listen", REMEMBERED),
+        ):
+            value: int = getattr(self, key)
+            require(
+                value <= most,
+                f"objective.practice.{key}={value} is never reached, as the newest {REMEMBERED} "
+                f"reactions of a user are remembered: use {most} at most",
+            )
         require(
             self.kept is None or 2 <= self.kept <= self.samples,
             f"objective.practice.kept={self.kept} of objective.practice.samples={self.samples}: "

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
+from clawjax.config import REMEMBERED
 from clawjax.records import Turn
 
 __all__ = ["RECENT", "Feedback", "ReplayBuffer", "ScoredTurn", "SeenTurn"]
 
 RECENT = 16
 """What is used of a user's past: the newest so many turns that are fit for the use."""
-_KEPT = 8 * RECENT
-"""Turns with a score, of each user; and without one."""
 
 
 class Feedback(NamedTuple):
@@ -96,8 +95,8 @@ class ReplayBuffer:
 
 
 def _evict(known: list[SeenTurn]) -> None:
-    """Keep the newest `_KEPT` of those with a score, and of those without."""
+    """Keep the newest `REMEMBERED` of those with a score, and of those without."""
     for is_scored in (True, False):
         places = [at for at, one in enumerate(known) if (one.score is not None) is is_scored]
-        for at in reversed(places[:-_KEPT]):
+        for at in reversed(places[:-REMEMBERED]):
             del known[at]
