@@ -153,9 +153,7 @@ class Bench:
 
 def imitate(bench: Bench, scale: Scale, seed: int, *, mistakes: float) -> Params:
     """What practice starts from: the clerk's calls, mistakes and all."""
-    objective = ObjectiveConfig(
-        name="sft", policy_loss=PolicyLoss.sft, kl_coef=0.0, baseline=Baseline.none
-    )
+    objective = ObjectiveConfig(name="sft", policy_loss=PolicyLoss.sft, kl_coef=0.0)
     learner = bench.train_step(objective, IMITATOR)
     state = learner.init(seed)
     rng = random.Random(f"clerk:{seed}")

@@ -161,6 +161,14 @@ class RewardConfig:
             "would count twice: name it in one of them",
         )
         self._check_own()
+        for name in (HUMAN, "feedback", *HINT_MODULES):
+            weight = self.weights.get(name, 1.0)
+            why = "gives no score" if name in HINT_MODULES else "overrules the mean of the others"
+            require(
+                weight == 1,
+                f"reward.weights.{name}={weight:g} would do nothing, as {name} {why}: leave it "
+                f"out, or take {name} out of reward.modules",
+            )
         for name, weight in self.weights.items():
             at_least(f"reward.weights.{name}", weight, 0.0)
             finite(f"reward.weights.{name}", weight)
