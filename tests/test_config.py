@@ -183,6 +183,7 @@ def test_a_typo_is_named(typo):
         ("learner.min_turns=99", "learner.min_turns=99 must be between 1 and"),
         ("model.context_length=1", "the minimum is 64"),
         ("objective.ratio_cap=1.0", "objective.ratio_cap=1.0 truncates inside the clip range"),
+        ("objective.ratio_cap=1.28", "complaints learn by halves: set it above 1 + clip_high = 1."),
         ("objective.w_opd=0.5", "objective.name=binary_rl does not use objective.w_opd"),
         ("objective.policy_loss=reinforce", "objective.off_policy.preset=none corrects nothing"),
         ("objective.policy_loss=sft", "objective.policy_loss=sft do not go together"),
@@ -246,6 +247,12 @@ def test_what_would_change_nothing_is_refused(objective, idle, message):
     assert load(*modules).objective
     with pytest.raises(ConfigError, match=re.escape(message)):
         load(*modules, f"objective.{idle}")
+
+
+def test_a_cap_of_weights_has_no_clip_range_to_be_beyond():
+    assert load("objective=cispo", "objective.ratio_cap=1.1").objective.ratio_cap == 1.1
+    with pytest.raises(ConfigError, match=r"objective\.ratio_cap=0\.9 is too small"):
+        load("objective=cispo", "objective.ratio_cap=0.9")
 
 
 def test_a_bound_for_complaints_needs_something_that_complains():

@@ -246,11 +246,11 @@ class ObjectiveConfig:
             f"{self.off_policy.preset.value} has no clip against the sampler: use clipped or gspo "
             "with none, seq_mask or geo_mask, or replay_praised=0",
         )
+        at_least("objective.ratio_cap", self.ratio_cap, 1.0)
         require(
-            self.policy_loss not in (PolicyLoss.clipped, PolicyLoss.cispo)
-            or self.ratio_cap >= 1 + self.clip_high,
-            f"objective.ratio_cap={self.ratio_cap} truncates inside the clip range: "
-            f"set it to at least 1 + clip_high = {1 + self.clip_high}",
+            self.policy_loss is not PolicyLoss.clipped or self.ratio_cap > 1 + self.clip_high,
+            f"objective.ratio_cap={self.ratio_cap} truncates inside the clip range, or at its end, "
+            f"where complaints learn by halves: set it above 1 + clip_high = {1 + self.clip_high}",
         )
 
     @property

@@ -49,10 +49,10 @@ def clipped_surrogate(
 ) -> Array:
     """`-min(tr(r) A, clip(r, 1 - clip_low, 1 + clip_high) A)`, `[B, T]`.
 
-    `tr` truncates at `ratio_cap` and keeps the gradient (`ratios.truncate`); without a cap,
-    `tr(r) = r`. With `dual_clip` = c > 1, the loss of a token of negative advantage, which grows
-    with `r` without bound otherwise, ends at `-c A`, and its gradient there. A `ratio_cap` that is
-    not above c leaves it nothing to do.
+    `tr` truncates at `ratio_cap`, which is above `1 + clip_high`, and keeps the gradient
+    (`ratios.truncate`); without a cap, `tr(r) = r`. With `dual_clip` = c > 1, the loss of a token
+    of negative advantage, which grows with `r` without bound otherwise, ends at `-c A`, and its
+    gradient there. A `ratio_cap` that is not above c leaves it nothing to do.
 
     Reference: Schulman et al. 2017, arXiv:1707.06347, eq. 7; asymmetric clip from DAPO,
     arXiv:2503.14476, eq. 10; dual clip from Ye et al. 2019, arXiv:1912.09729.
