@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 
 from clawjax.cli.run_config import kept_config
 from clawjax.config import (
+    METHODS,
+    UNTRAINED,
     AgentConfig,
     CompositeConfig,
     DeliveryConfig,
@@ -56,12 +58,18 @@ NEEDS = {"objective=combined": ["learner.drift.max_step_reply_kl=4"]}
 """What a variant asks of other groups."""
 
 
-def load(*overrides: str) -> RunConfig:
+def load(*overrides: str, file: str = "config") -> RunConfig:
     ConfigStore.instance().store(name="schema", node=hydra_schema())
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [*overrides, "run.dir=/tmp/run"])
+        config = compose(file, [*overrides, "run.dir=/tmp/run"])
     assert find_secret(OmegaConf.to_container(config, resolve=False)) is None
     return to_run_config(config)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in UNTRAINED])
+def test_methods_of_the_personal_suite_compose(method):
+    chosen = ("suite=personal", f"objective={method}", "run.name=x")
+    assert load(*chosen, file="evaluate").objective.name in ("sft", "opd", "binary_rl", "combined")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -232,9 +240,6 @@ def test_values_that_cannot_run_say_why(override, message):
         ("opd", "negative_weight=0.25", "which objective.name=opd does not have"),
         ("dpo", "negative_weight=0.25", "which objective.name=dpo does not have"),
         ("sft", "negative_weight=0.25", "which objective.name=sft does not have"),
-        ("opd", "baseline=rloo", "which objective.name=opd does not have: use ema"),
-        ("dpo", "baseline=rloo", "which objective.name=dpo does not have: use ema"),
-        ("sft", "baseline=none", "which objective.name=sft does not have: use ema"),
         ("opd_topk", "off_policy.preset=tis", "objective.off_policy.preset=tis is for: use none"),
         ("opd_topk", "policy_loss=gspo", "objective.policy_loss=gspo is for: use clipped"),
         ("opd_topk", "opd.max_difference=0.01", "objective.opd.max_difference=0.01 bounds what"),

@@ -366,15 +366,11 @@ class ObjectiveConfig:
             "negative_weight": (self.negative_weight, 1.0),
         }
         self.credit.check_beside(self.name, idle)
-        for key, value, usual in (
-            ("negative_weight", self.negative_weight, 1.0),
-            ("baseline", self.baseline.value, Baseline.ema.value),
-        ):
-            require(
-                value == usual or self.name in ("binary_rl", "combined"),
-                f"objective.{key}={value} is about advantages of scores, which objective.name="
-                f"{self.name} does not have: use {usual}",
-            )
+        require(
+            self.negative_weight == 1 or self.name in ("binary_rl", "combined"),
+            f"objective.negative_weight={self.negative_weight} weighs advantages of scores, which "
+            f"objective.name={self.name} does not have: use 1",
+        )
         for key, value, usual in (
             ("off_policy.preset", self.off_policy.preset.value, OffPolicyPreset.none.value),
             ("policy_loss", self.policy_loss.value, PolicyLoss.clipped.value),
