@@ -7,20 +7,24 @@ was measured then counts as it did.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from typing import Any
 
 from clawjax.config.objective import ObjectiveConfig
 from clawjax.config.rewarding import RewardConfig
 from clawjax.config.serving import EngineConfig
+from clawjax.config.sglang import LaunchConfig
 
 __all__ = ["drop_unset_additions"]
 
 _ADDITIONS = {
-    "reward": (RewardConfig, "own"),
-    "objective": (ObjectiveConfig, "credit"),
-    "engine": (EngineConfig, "cache_dtype"),
+    "reward.own": RewardConfig,
+    "objective.credit": ObjectiveConfig,
+    "engine.cache_dtype": EngineConfig,
+    "engine.sglang.launch.key_by": LaunchConfig,
 }
-"""By group: whose default it is, and the setting."""
+"""The setting, and whose default it is."""
 
 
 def drop_unset_additions(settings: dict[str, Any]) -> None:
@@ -29,6 +33,8 @@ def drop_unset_additions(settings: dict[str, Any]) -> None:
     Args:
         settings: a whole configuration as plain mappings, changed in place.
     """
-    for group, (kind, name) in _ADDITIONS.items():
-        if settings[group][name] == dataclasses.asdict(kind())[name]:
-            del settings[group][name]
+    for path, kind in _ADDITIONS.items():
+        *groups, name = path.split(".")
+        group = functools.reduce(operator.getitem, groups, settings)
+        if group[name] == dataclasses.asdict(kind())[name]:
+            del group[name]

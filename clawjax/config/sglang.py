@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clawjax.config.checks import at_least, require, within
+from clawjax.config.checks import at_least, one_of, require, within
 from clawjax.config.delivery import DeliveryConfig
 from clawjax.config.secrets import service_url
 
@@ -38,6 +38,11 @@ class LaunchConfig:
     """Further options, passed on as they are. Keys are no part of a configuration."""
     env: dict[str, str] = field(default_factory=dict)
     """Environment variables besides those of this process, for every server."""
+    key_by: str = "config"
+    """How a server is told the key to ask for: `config`, a file that only its owner reads
+    (`--config FILE.yaml`, which SGLang has from 0.5.3 on), or `argument` (`--api-key`) for programs
+    without that option, or that do not see this machine's files; it then stands in the process
+    list, for everybody on the machine to read."""
     devices: list[str] = field(default_factory=list)
     """`CUDA_VISIBLE_DEVICES` of each server in turn; empty leaves the variable alone."""
     start_timeout_s: float = 1800.0
@@ -65,6 +70,7 @@ class LaunchConfig:
             f"engine.sglang.launch.lora_rank={self.lora_rank} needs "
             "engine.sglang.launch.lora_targets: name the modules, e.g. [q_proj, v_proj]",
         )
+        one_of("engine.sglang.launch.key_by", self.key_by, ("config", "argument"))
         for option in (*self.command, *self.options):
             require(
                 "api-key" not in option,
@@ -95,7 +101,7 @@ class SglangConfig:
     """How new weights get to the servers."""
     api_key_env: str = "CLAWJAX_ENGINE_API_KEY"
     """Environment variable holding the servers' bearer key, if they want one; those that are
-    launched are given it (`--api-key`)."""
+    launched are given it (`launch.key_by`)."""
     model: str | None = None
     """What the servers call the model, where that is neither `model.name` nor the last part of
     `model.path`."""

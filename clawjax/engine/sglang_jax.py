@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Move", "WeightsError", "canonical_path", "moves", "weight_files"]
+__all__ = ["Move", "WeightsError", "canonical_path", "moves", "weight_files", "with_config"]
 
 _ADOPT_TIMEOUT_S = 300.0
 _SINGLE = "--enable-single-process"
@@ -306,8 +306,23 @@ def _install(app: Any, weights: _Weights, manager: Any) -> None:
     manager.generate_request = generate_with_version
 
 
+def with_config(arguments: Sequence[str]) -> list[str]:
+    """The arguments, those of `--config FILE.yaml` first, which SGLang takes and sglang-jax not.
+
+    A key that stands in a file is in no process list.
+    """
+    if "--config" not in arguments:
+        return [*arguments]
+    at = arguments.index("--config")
+    text = Path(arguments[at + 1]).read_text(encoding="utf-8")
+    found = importlib.import_module("yaml").safe_load(text)
+    read = [str(word) for name, value in found.items() for word in (f"--{name}", value)]
+    return [*read, *arguments[:at], *arguments[at + 2 :]]
+
+
 def main(arguments: Sequence[str]) -> None:
     """Start the server and serve until it is stopped."""
+    arguments = with_config(arguments)
     server: Any = importlib.import_module("sgl_jax.srt.entrypoints.http_server")
     arguments_of = importlib.import_module("sgl_jax.srt.server_args").ServerArgs.from_cli
     options = [*arguments] if _SINGLE in arguments else [*arguments, _SINGLE]

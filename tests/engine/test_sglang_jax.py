@@ -15,7 +15,14 @@ from _sglang_jax import running_sglang_jax, write_model
 from safetensors.numpy import save_file
 
 from clawjax.engine import sglang_jax
-from clawjax.engine.sglang_jax import Move, WeightsError, canonical_path, moves, weight_files
+from clawjax.engine.sglang_jax import (
+    Move,
+    WeightsError,
+    canonical_path,
+    moves,
+    weight_files,
+    with_config,
+)
 from clawjax.models.layout import leaves
 from clawjax.models.tiny import tiny_architecture
 
@@ -186,3 +193,11 @@ def test_a_real_server_keeps_its_weights_where_new_ones_do_not_fit(server, tmp_p
         assert answer.status_code == 400
         assert answer.json()["success"] is False
     assert logprobs(reply(client)) == pytest.approx(logprobs(before), abs=1e-5)
+
+
+def test_options_of_a_file_come_before_those_that_are_given(tmp_path):
+    file = tmp_path / "key.yaml"
+    file.write_text("api-key: '0123'\n")
+    given = ["--model-path", "m", "--config", str(file), "--port", "1"]
+    assert with_config(given) == ["--api-key", "0123", "--model-path", "m", "--port", "1"]
+    assert with_config(["--port", "1"]) == ["--port", "1"]

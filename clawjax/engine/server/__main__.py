@@ -3,8 +3,9 @@
     python -m clawjax.engine.server --model-path /models/Qwen3-0.6B
     CLAWJAX_API_KEY=... python -m clawjax.engine.server --model-path smollm2 --host 0.0.0.0
 
-The API key is better given in the environment than by --api-key, which other users of the machine
-can see. It is required wherever other machines could reach the server.
+The API key is better given in the environment, or in a file (--config FILE.yaml), than by
+--api-key, which other users of the machine can see. It is required wherever other machines could
+reach the server.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import argparse
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
 
 from clawjax.config import EngineConfig, ModelConfig
 from clawjax.config.hosts import is_loopback
@@ -161,6 +165,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=31000, help="default: 31000, as a gateway has 30000")
     add("--api-key", help=f"bearer key; better in {_KEY_VARIABLE}")
+    add("--config", type=Path, help="YAML file with options; what is given here wins over it")
     add("--weight-version", default="default", help="what the weights are called at first")
     add("--enable-lora", action="store_true", help="take adapters by /load_lora_adapter")
     add("--max-running-requests", type=int, default=engine.slots)
@@ -175,7 +180,32 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--random-seed", type=int, default=0, help="of the weights of a random: model")
     add("--skip-server-warmup", action="store_true", help="compile when it is needed")
     add("--compilation-cache", default=engine.compilation_cache, help="empty for none")
+    options = parser.parse_args(arguments)
+    if options.config is None:
+        return options
+    parser.set_defaults(**_options_in(options.config, vars(options)))
     return parser.parse_args(arguments)
+
+
+def _options_in(file: Path, known: Collection[str]) -> dict[str, object]:
+    """Options of a YAML file, by the names that their values have here.
+
+    Raises:
+        ConfigError: it cannot be read, or names something else.
+    """
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        msg = f"--config {file} cannot be read: {error}"
+        raise ConfigError(msg) from error
+    if not isinstance(found, dict):
+        msg = f"--config {file} has no options: write one a line, as in `context-length: 2048`"
+        raise ConfigError(msg)
+    options = {str(name).replace("-", "_"): value for name, value in found.items()}
+    if unknown := sorted(set(options) - set(known)):
+        msg = f"--config {file} names {', '.join(unknown)}: see --help for what there is"
+        raise ConfigError(msg)
+    return options
 
 
 if __name__ == "__main__":

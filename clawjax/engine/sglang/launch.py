@@ -17,6 +17,7 @@ from pathlib import Path
 
 from clawjax.config import LaunchConfig
 from clawjax.config.hosts import port_to_listen_at, url_of
+from clawjax.engine.sglang.handing import HandedKey
 from clawjax.errors import ConfigError
 
 __all__ = ["Launched", "command_line", "server_url", "tethered"]
@@ -59,7 +60,7 @@ class Launched:
             served_name: what it calls it.
             context_length: tokens of prompt and reply that it has to take.
             log: where its output goes.
-            api_key: what it is to ask callers for; it stands in the process's arguments.
+            api_key: what it is to ask callers for; handed over as `config.key_by` says.
             on_exit: told whenever the process has ended unasked.
             pause_s: before the first restart; doubles with each one.
         """
@@ -78,7 +79,7 @@ class Launched:
             served_name=served_name,
             context_length=context_length,
         )
-        self._secret = () if api_key is None else ("--api-key", api_key)
+        self._key = HandedKey(api_key, config.key_by)
         self._env = _environment(config, index)
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -94,17 +95,21 @@ class Launched:
 
     async def aclose(self) -> None:
         """Ask it to stop, and make it."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper], timeout=self._config.stop_timeout_s)
-        await self._stop()
+        try:
+            if self._keeper is not None:
+                self._keeper.cancel()
+                await asyncio.wait([self._keeper], timeout=self._config.stop_timeout_s)
+            await self._stop()
+        finally:
+            self._key.take_back()
 
     def tail(self) -> str:
-        """The end of its log."""
+        """The end of its log, and what to do where it tells of the way it was given its key."""
         try:
-            return self.log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip()
+            text = self.log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip()
         except OSError as error:
             return f"(no log: {error})"
+        return text + self._key.advice(text)
 
     async def _spawn(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +124,7 @@ class Launched:
         logger.info("starting %s: %s", self.url, " ".join(self._command))
         with self.log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *tethered([*self._command, *self._secret]),
+                *tethered([*self._command, *self._key.hand_over()]),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

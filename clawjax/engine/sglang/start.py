@@ -131,6 +131,12 @@ async def _launch(
         f"engine.sglang.launch.host={config.host} opens the servers to others, who need no key: "
         "set the variable of engine.sglang.api_key_env, or use 127.0.0.1",
     )
+    require(
+        api_key is None or config.key_by == "argument" or not _has_config_file(config),
+        "engine.sglang.launch.options names --config, and a server that gets its key by a file of "
+        "that name takes one file only: move what yours has into engine.sglang.launch.options, or "
+        "set engine.sglang.launch.key_by=argument, which shows the key in the process list",
+    )
     for index in range(config.servers):
         server = pool.servers[index]
         one = Launched(
@@ -146,6 +152,10 @@ async def _launch(
         )
         launched.append(one)
         await one.start()
+
+
+def _has_config_file(config: LaunchConfig) -> bool:
+    return "--config" in (*config.command, *config.options)
 
 
 async def _first_look(

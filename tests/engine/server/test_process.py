@@ -18,6 +18,7 @@ from sglang_peer import Json, Peer, launched, started
 
 from clawjax.config import GatewayConfig, LoraConfig, ModelConfig
 from clawjax.engine.server.__main__ import _launch, _parse, main
+from clawjax.errors import ConfigError
 from clawjax.models import lora
 from clawjax.models.export import export_adapter, export_merged, params_to_tensors
 from clawjax.models.load import LoadedModel, load_model
@@ -292,6 +293,20 @@ def test_other_machines_need_a_key(
     monkeypatch.delenv("CLAWJAX_API_KEY", raising=False)
     assert main(["--model-path", MODEL, "--host", "0.0.0.0"]) == 2
     assert "CLAWJAX_API_KEY" in capsys.readouterr().err
+
+
+def test_options_are_read_from_a_file_and_given_ones_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLAWJAX_API_KEY", raising=False)
+    file = tmp_path / "key.yaml"
+    file.write_text("api-key: '0123'\ncontext-length: 64\nport: 31001\n")
+    launch = _launch(_parse(["--model-path", MODEL, "--config", str(file), "--port", "31002"]))
+    assert (launch.api_key, launch.model.context_length, launch.port) == ("0123", 64, 31002)
+    for text, words in (("apikey: x", "names apikey"), ("x", "no options"), ("{", "be read")):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            _parse(["--model-path", MODEL, "--config", str(file)])
 
 
 def test_a_hub_models_revision_is_loaded() -> None:

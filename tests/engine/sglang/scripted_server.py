@@ -11,13 +11,17 @@ import asyncio
 import json
 import math
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import uvicorn
+import yaml
 from starlette.applications import Starlette
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -352,9 +356,40 @@ def main() -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--context-length", type=int, required=True)
-    options, _ = parser.parse_known_args()
+    parser.add_argument("--api-key")
+    options, _ = parser.parse_known_args(merged(sys.argv[1:]))
     server = ScriptedServer(model=options.model_path, context=options.context_length)
-    uvicorn.run(server.app(), host=options.host, port=options.port, log_level="info")
+    app = server.app()
+    if options.api_key is not None:
+        app.add_middleware(BaseHTTPMiddleware, dispatch=asking_for(options.api_key))
+    uvicorn.run(app, host=options.host, port=options.port, log_level="info")
+
+
+def merged(arguments: list[str]) -> list[str]:
+    """As SGLang 0.5.3 reads `--config FILE.yaml`: its options come first, so that others win."""
+    if arguments.count("--config") > 1:
+        raise ValueError("Multiple config files specified! Only one allowed.")
+    if "--config" not in arguments:
+        return arguments
+    at = arguments.index("--config")
+    file = Path(arguments[at + 1])
+    if file.suffix.lower() not in (".yaml", ".yml"):
+        raise ValueError(f"Config file must be YAML format, got: {file.suffix}")
+    found = yaml.safe_load(file.read_text())
+    options = [word for name, value in found.items() for word in (f"--{name}", str(value))]
+    return options + arguments[:at] + arguments[at + 2 :]
+
+
+def asking_for(key: str) -> Callable[[Request, Any], Any]:
+    """SGLang's bearer check, which leaves /health open."""
+
+    async def check(request: Request, call_next: Any) -> Response:
+        is_open = request.url.path.startswith("/health")
+        if is_open or request.headers.get("Authorization") == f"Bearer {key}":
+            return await call_next(request)
+        return JSONResponse({"error": "Unauthorized"}, status_code=401)
+
+    return check
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from sampled_replies import collect, config, engine_of, request, until
 
@@ -111,14 +112,43 @@ def is_running(pid: int) -> bool:
         return False
 
 
-async def test_a_key_is_handed_to_servers_and_stands_in_no_log(tmp_path, caplog):
+async def test_a_key_reaches_servers_by_a_file_of_their_owner_and_stands_in_no_list(
+    tmp_path, caplog
+):
     with caplog.at_level("INFO"):
         async with engine_of(engine=launching(*SERVER), logs=tmp_path) as engine:
             (launched,) = engine._launched
             told = arguments_of(launched._process.pid)
-    assert told[told.index("--api-key") + 1] == "secret"
+            file = told[told.index("--config") + 1]
+            assert os.stat(file).st_mode & 0o777 == 0o600
+            async with httpx.AsyncClient(base_url=launched.url, timeout=30) as client:
+                assert (await client.get("/get_model_info")).status_code == 401
+            assert len((await collect(engine, request())).token_ids) == 12
+    assert not is_there(file)
+    assert "secret" not in " ".join(told)
     assert "starting http" in caplog.text
     assert "secret" not in caplog.text
+
+
+async def test_a_program_without_config_files_is_given_its_key_by_argument(tmp_path):
+    refusing = ["import argparse", "argparse.ArgumentParser(allow_abbrev=False).parse_args()"]
+    old = launching(sys.executable, "-c", "\n".join(refusing), max_restarts=0)
+    with pytest.raises(ConfigError, match=r"set engine\.sglang\.launch\.key_by=argument"):
+        async with asyncio.timeout(30), engine_of(engine=old, logs=tmp_path):
+            pass
+    told = launching(*SERVER, key_by="argument")
+    async with engine_of(engine=told, logs=tmp_path) as engine:
+        words = arguments_of(engine._launched[0]._process.pid)
+        assert words[words.index("--api-key") + 1] == "secret"
+    with pytest.raises(ConfigError, match=r"engine\.sglang\.launch\.key_by"):
+        LaunchConfig(key_by="post")
+    twice = launching(*SERVER, options=["--config", "own.yaml"])
+    with pytest.raises(ConfigError, match="takes one file only"):
+        async with engine_of(engine=twice, logs=tmp_path):
+            pass
+
+
+def test_keys_are_asked_for_by_the_variable_alone():
     with pytest.raises(ConfigError, match=r"engine\.sglang\.api_key_env"):
         LaunchConfig(servers=1, options=["--api-key", "hunter2"])
 
@@ -128,6 +158,10 @@ async def test_servers_that_others_reach_need_a_key(tmp_path):
     with pytest.raises(ConfigError, match=r"launch\.host=0\.0\.0\.0 opens the servers to others"):
         async with engine_of(engine=opened, logs=tmp_path, api_key=None):
             pass
+
+
+def is_there(file: str) -> bool:
+    return Path(file).exists()
 
 
 def arguments_of(pid: int) -> list[str]:
