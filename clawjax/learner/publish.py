@@ -51,6 +51,7 @@ class Publisher:
         self._store = store
         self._origin = origin
         self._base_id = model.base_id
+        self._base_name = model.base_name
         self._architecture = model.architecture
         self._config = config
         self._placement = Placement.of(config.mesh, model.architecture)
@@ -133,5 +134,5 @@ class Publisher:
 
     def _describe(self) -> dict[str, object]:
         if self.kind == "adapter":
-            return peft_config(self._config.lora, self._base_id)
+            return peft_config(self._config.lora, self._base_name)
         return config_from_architecture(self._architecture)

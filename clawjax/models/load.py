@@ -71,6 +71,8 @@ class LoadedModel:
     name: str
     base_id: str
     """What tells the base weights from others."""
+    base_name: str
+    """What other programs know the base weights by, see `base_name`."""
     architecture: Architecture
     params: Params
     """fp32 tree of jax arrays, as `Transformer.init` gives under `params`; on a mesh, with layers
@@ -98,6 +100,7 @@ def load_model(
     return LoadedModel(
         name=config.name,
         base_id=source.base_id(),
+        base_name=base_name(config.path),
         architecture=architecture,
         params=_read(source.tensors(), architecture, mesh),
         tokenizer=tokenizer,

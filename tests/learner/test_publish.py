@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -53,6 +54,9 @@ def test_what_is_published_comes_back(
     assert (version.version, version.step, version.parent, version.kind) == (3, 3, 2, kind)
     assert version.base_model == tiny_model.base_id
     assert name in store.load(3)[1]
+    if kind == "adapter":
+        told = json.loads((version.path / "adapter_config.json").read_text())
+        assert told["base_model_name_or_path"] == tiny_model.base_name != tiny_model.base_id
     assert publisher.served() == 3
     assert publisher.lineage().parent(3) == 2
     loaded = publisher.load(3)

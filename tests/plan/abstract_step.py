@@ -41,7 +41,7 @@ def abstract_step(arch: Architecture, learner: LearnerConfig) -> AbstractStep:
     made = []
 
     def build(params):
-        model = LoadedModel("model", "base", arch, params, None, 64)
+        model = LoadedModel("model", "base", "a/model", arch, params, None, 64)
         step = TrainStep(
             model, objective=ObjectiveConfig(), learner=learner, failed_dir=Path("unused")
         )
