@@ -10,15 +10,18 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
-__all__ = ["Command", "known_commands", "main"]
+__all__ = ["Command", "known_commands", "main", "with_signs"]
 
 _FOLDER = Path(__file__).parent / "commands"
+_OPTION = re.compile(r"--[a-z][^=]*")
 _UNSATISFIED = 2
 """The exit code where arguments cannot be satisfied, as argparse has it."""
 _INTERRUPTED = 130
@@ -59,6 +62,27 @@ def known_commands() -> dict[str, str]:
     return found
 
 
+def with_signs(words: Sequence[str]) -> list[str]:
+    """The words, a negative number joined to the option before it.
+
+    argparse takes `-1e-3` for an option of its own, and `--name=-1e-3` for what it is.
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined and _is_negative(word) and _OPTION.fullmatch(joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _is_negative(word: str) -> bool:
+    try:
+        return word.startswith("-") and not math.isnan(float(word))
+    except ValueError:
+        return False
+
+
 def _front(known: dict[str, str]) -> argparse.ArgumentParser:
     width = max(map(len, known), default=0)
     listed = "\n".join(f"  {name:{width}}  {described}" for name, described in known.items())
@@ -81,7 +105,7 @@ def _run(name: str, words: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(parser)
-    options = parser.parse_args(words)
+    options = parser.parse_intermixed_args(with_signs(words))
     from clawjax.errors import ClawError
     from clawjax.texts import clean
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from clawjax.cli import known_commands, main
+from clawjax.cli import known_commands, main, with_signs
 from clawjax.config import LinkingConfig, ModelConfig, RunConfig, RunSection
 from clawjax.linking.replay import replay
 from clawjax.records import (
@@ -30,6 +30,22 @@ from clawjax.records import (
 from clawjax.testing import temporary_log
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        (["--least", "-1e-3", "runs/x"], ["--least=-1e-3", "runs/x"]),
+        (["--least", "-inf"], ["--least=-inf"]),
+        (["--least", "2", "-3"], ["--least", "2", "-3"]),
+        (["--least=2", "-3"], ["--least=2", "-3"]),
+        (["--", "-3"], ["--", "-3"]),
+        (["--name", "-x"], ["--name", "-x"]),
+        (["-3"], ["-3"]),
+    ],
+)
+def test_a_negative_number_after_an_option_is_its_value(words, read):
+    assert with_signs(words) == read
 
 
 def turn(turn_id: str, *, session="s1", parent=None, at=100.0, kind=TurnKind.MAIN) -> Turn:

@@ -327,7 +327,9 @@ def test_examples_are_what_was_good_and_feedback_counts_before_verdicts(
         ]
     }
     assert exported(capsys, "sft", run, "--min-score", "0.8") == []
-    assert len(exported(capsys, "sft", run, "--min-score", "-2")) == 2
+    for least in ("-2", "-1.5e0", "-10."):
+        assert len(exported(capsys, "sft", run, "--min-score", least)) == 2
+        assert len(exported(capsys, "sft", "--min-score", least, run)) == 2
 
 
 @pytest.mark.parametrize(
