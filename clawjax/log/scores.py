@@ -21,7 +21,8 @@ from clawjax.verdicts import combine
 
 __all__ = ["ScoredReply", "count_ready", "scored_replies"]
 
-_NO_HINTS = "[]"
+_EMPTY = "[]"
+"""No hints, no versions."""
 
 
 class ScoredReply(NamedTuple):
@@ -41,7 +42,7 @@ def scored_replies(
     Args:
         log: the turn log.
         weights: per reward module, as the learner combines their scores.
-        limit: turns at most, of which those without a version (redacted ones) are left out.
+        limit: turns at most; those without a version (redacted ones) are none.
         is_newest: those that arrived last instead of those that arrived first.
     """
     order = turns.c.arrived_at.desc() if is_newest else turns.c.arrived_at
@@ -50,16 +51,18 @@ def scored_replies(
     ]
     found = log.select(
         sa.select(*columns)
-        .where(turns.c.kind == TurnKind.MAIN, _is_placed(), _has_score())
+        .where(turns.c.kind == TurnKind.MAIN, turns.c.token_versions != _EMPTY)
+        .where(_is_placed(), _has_score())
         .order_by(order)
         .limit(limit)
     )
     scores = _scores(log, [row["turn_id"] for row in found], weights)
     replies = [
-        ScoredReply(f"{row['scope']} {row['session_id']}", runs[0][0], score)
+        ScoredReply(
+            f"{row['scope']} {row['session_id']}", json.loads(row["token_versions"])[0][0], score
+        )
         for row in found
-        if (runs := json.loads(row["token_versions"]))
-        and (score := scores.get(row["turn_id"])) is not None
+        if (score := scores.get(row["turn_id"])) is not None
     ]
     return replies[::-1] if is_newest else replies
 
@@ -76,7 +79,7 @@ def count_ready(log: SqlTurnLog, *, by_score: bool, by_hint: bool) -> int:
         signal
         for signal, is_used in (
             (verdicts.c.score.is_not(None), by_score),
-            (verdicts.c.hints != _NO_HINTS, by_hint),
+            (verdicts.c.hints != _EMPTY, by_hint),
         )
         if is_used
     ]

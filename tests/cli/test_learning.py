@@ -78,6 +78,21 @@ def test_replies_of_later_versions_that_are_liked_better_are_told_as_that(folder
     assert "of late" not in said
 
 
+def test_redacted_replies_take_no_place_from_those_that_count(folder, capsys):
+    talk = Talk(folder)
+    redacted = replace(turn("gone", at=0.0), token_versions=())
+    log = temporary_log(folder)
+    for index in range(60):
+        name = f"gone{index}"
+        log.append(replace(redacted, turn_id=name, response_id=name), link(name, LinkKind.NEW))
+        log.append(NextState(name, NextStateKind.USER, 1.0), Verdict(name, "next_state", 1.0, 2.0))
+    log.close()
+    talk.reply(0, *[-1.0, -1.0, 1.0, -1.0] * 4)
+    talk.reply(1, *[1.0, 1.0, 1.0, -1.0] * 4)
+    said = status(folder, capsys)
+    assert "liked    at first -0.50 in the mean, 4 of 16 praised (version 0)" in said
+
+
 def test_what_chance_may_do_is_not_told_as_learning(folder, capsys):
     talk = Talk(folder)
     talk.reply(0, -1.0, -1.0, -1.0, 1.0)
