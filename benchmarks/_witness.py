@@ -77,7 +77,12 @@ class InnerCourier(Protocol):
     """A courier that asks servers by nothing but `Calls`."""
 
     async def deliver(
-        self, client: Calls, weights: WeightVersion, on_version: Callable[[int | None], None]
+        self,
+        client: Calls,
+        weights: WeightVersion,
+        on_version: Callable[[int | None], None],
+        *,
+        is_doubtful: bool,
     ) -> Delivered:
         """See `pool.Courier`."""
         ...
@@ -115,9 +120,15 @@ class _Courier:
         self._witness = witness
 
     async def deliver(
-        self, client: NamedCalls, weights: WeightVersion, on_version: Callable[[int | None], None]
+        self,
+        client: NamedCalls,
+        weights: WeightVersion,
+        on_version: Callable[[int | None], None],
+        *,
+        is_doubtful: bool,
     ) -> Delivered:
-        return await self._inner.deliver(_Listened(client, self._witness), weights, on_version)
+        listened = _Listened(client, self._witness)
+        return await self._inner.deliver(listened, weights, on_version, is_doubtful=is_doubtful)
 
     def asked(self) -> AbstractContextManager[int]:
         return self._inner.asked()

@@ -63,14 +63,16 @@ class Server:
 )
 async def test_only_what_a_server_says_of_itself_counts(path, body, answer, expected):
     class Courier:
-        async def deliver(self, client, weights, on_version):
+        async def deliver(self, client, weights, on_version, *, is_doubtful):
             return await client.call("POST", path, body, timeout_s=1.0)
 
         def asked(self):
             raise NotImplementedError
 
     witness = Witness(clock=lambda: 4.0)
-    heard = await witness.courier(Courier()).deliver(Server(answer), None, lambda _: None)
+    heard = await witness.courier(Courier()).deliver(
+        Server(answer), None, lambda _: None, is_doubtful=False
+    )
     assert heard == answer
     assert witness.said == [Said(4.0, "http://a", version) for version in expected]
     assert witness.has_said("http://a", 3) == (3 in expected)

@@ -25,7 +25,12 @@ class DeliveryCourier:
         self._shelf = AdapterShelf()
 
     async def deliver(
-        self, client: Calls, weights: WeightVersion, on_version: Callable[[int | None], None]
+        self,
+        client: Calls,
+        weights: WeightVersion,
+        on_version: Callable[[int | None], None],
+        *,
+        is_doubtful: bool,
     ) -> Delivered:
         """See `delivery.deliver`."""
         return await deliver(
@@ -35,6 +40,7 @@ class DeliveryCourier:
             config=self._config,
             shelf=self._shelf,
             on_version=on_version,
+            is_doubtful=is_doubtful,
         )
 
     def asked(self) -> AbstractContextManager[int]:

@@ -23,6 +23,7 @@ from typing import Any
 from clawjax.config.delivery import DeliveryConfig
 from clawjax.engine.sglang.adapters import AdapterShelf
 from clawjax.engine.sglang.delivery_plan import (
+    WITHOUT_PAUSE,
     Capability,
     Pause,
     Plan,
@@ -89,6 +90,7 @@ async def deliver(
     shelf: AdapterShelf,
     probe: WeightProbe | None = None,
     on_version: OnVersion = lambda _: None,
+    is_doubtful: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Delivered:
     """Bring a server to a version, and return when it has shown that it is there.
@@ -104,6 +106,7 @@ async def deliver(
         on_version: told whose tokens the server samples, before it goes on: the version where it
             has been shown, None where it is not known. Not told where nothing was loaded, nor of
             adapters: there a reply is its adapter's.
+        is_doubtful: see `delivery_plan.plan`.
         clock: of seconds.
 
     Raises:
@@ -114,7 +117,7 @@ async def deliver(
     """
     began = clock()
     can = await ask_capability(server, timeout_s=config.control_timeout_s)
-    chosen = plan(weights.kind, can, config, has_probe=probe is not None)
+    chosen = plan(weights.kind, can, config, has_probe=probe is not None, is_doubtful=is_doubtful)
     if chosen.transport is Transport.ADAPTER:
         read = await _load_adapter(server, weights, config, shelf)
         downtime_s, is_flushed = 0.0, False
@@ -183,7 +186,8 @@ async def _load_from_disk(
     except RefusedError as error:
         if has_paused:
             raise
-        msg = f"it cannot be paused for new weights by {chosen.pause}: {error.words}"
+        todo = f"; {WITHOUT_PAUSE}" if error.status in (404, 405) else ""
+        msg = f"it cannot be paused for new weights by {chosen.pause}: {error}{todo}"
         raise DeclinedError(msg) from error
     assert lease.seconds is not None, "the pause is over"
     return lease.seconds, is_flushed

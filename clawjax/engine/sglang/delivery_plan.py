@@ -36,6 +36,7 @@ from clawjax.engine.sglang.failures import DeclinedError
 from clawjax.protocols import BASE_KIND
 
 __all__ = [
+    "WITHOUT_PAUSE",
     "Capability",
     "Pause",
     "Plan",
@@ -49,6 +50,12 @@ __all__ = [
     "read_version",
 ]
 
+WITHOUT_PAUSE = (
+    "a server without that endpoint takes no whole weights: use SGLang 0.5.2 or newer, or one that "
+    "takes adapters, which need no pause (--enable-lora --max-lora-rank R --lora-target-modules "
+    "...)"
+)
+"""What to do about it, after words that name `/pause_generation`."""
 _ADAPTER = "clawjax-"
 _NOT_TAKEN_UP = (401, 403, 404, 405, 422)
 """HTTP's own refusals: whatever loads has not heard of it."""
@@ -130,7 +137,14 @@ def capability(model_info: Mapping[str, object], server_info: Mapping[str, objec
     )
 
 
-def plan(kind: str, can: Capability, config: DeliveryConfig, *, has_probe: bool) -> Plan:
+def plan(
+    kind: str,
+    can: Capability,
+    config: DeliveryConfig,
+    *,
+    has_probe: bool,
+    is_doubtful: bool = False,
+) -> Plan:
     """Choose transport, pause and proof.
 
     Adapters go beside a server's weights as long as those are the base model's, and the base
@@ -141,11 +155,13 @@ def plan(kind: str, can: Capability, config: DeliveryConfig, *, has_probe: bool)
         can: the server's abilities.
         config: what is wanted.
         has_probe: whether the caller knows what a fixed reply's log-probs should be.
+        is_doubtful: whether it has begun a load that it has not confirmed, which may have left a
+            mixture under the old name: it then gets whole weights, whatever they are.
 
     Raises:
         DeclinedError: this server has no way to get such weights, or to show that it has them.
     """
-    if _goes_as_adapter(kind, can, config):
+    if _goes_as_adapter(kind, can, config, is_doubtful):
         return Plan(Transport.ADAPTER, None, Proof.ADAPTERS)
     if not can.says_version and config.transport == "auto":
         msg = (
@@ -193,7 +209,7 @@ def read_version(label: object) -> int | None:
     return int(label) if isinstance(label, str) and label.isdecimal() else None
 
 
-def _goes_as_adapter(kind: str, can: Capability, config: DeliveryConfig) -> bool:
+def _goes_as_adapter(kind: str, can: Capability, config: DeliveryConfig, is_doubtful: bool) -> bool:
     objection = None
     if kind not in ("adapter", BASE_KIND):
         objection = f"weights of kind {kind!r} are no adapter: use auto or disk"
@@ -206,6 +222,11 @@ def _goes_as_adapter(kind: str, can: Capability, config: DeliveryConfig) -> bool
         objection = (
             f"the server's own weights are version {can.weight_version}, which adapters do not "
             "belong to: start it again with the base model, or use auto"
+        )
+    elif is_doubtful:
+        objection = (
+            "a load of whole weights has failed half way, so that its own are not known to be the "
+            "base model's: use auto, by which it gets them anew"
         )
     if objection is not None and config.transport == "adapter":
         msg = f"engine.sglang.delivery.transport=adapter: {objection}"

@@ -52,12 +52,18 @@ class Courier(Protocol):
     """Brings weights to one server."""
 
     async def deliver(
-        self, client: ServerClient, weights: WeightVersion, on_version: Callable[[int | None], None]
+        self,
+        client: ServerClient,
+        weights: WeightVersion,
+        on_version: Callable[[int | None], None],
+        *,
+        is_doubtful: bool,
     ) -> Delivered:
         """Bring a version, and return when the server has shown that it has it.
 
         `on_version` is told what the server samples with before it goes on after a load: the
-        version, or None where that is not known.
+        version, or None where that is not known. `is_doubtful` is `Server.is_doubtful`: adapters
+        do not go beside weights of which nobody knows what they are.
 
         Raises:
             StoreError: the weights are damaged or do not fit; the server has not been touched.

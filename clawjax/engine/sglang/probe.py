@@ -63,6 +63,8 @@ class Facts(NamedTuple):
     logprobs_of: LogprobsOf
     adapters: Mapping[str, str]
     """Names of LoRA adapters that it lists, and from where they were loaded."""
+    takes_weights: bool = True
+    """Whether it takes adapters, or can stand still for whole weights."""
 
 
 async def probe(client: ServerClient, expected: Expected, *, timeout_s: float) -> Facts:
@@ -119,6 +121,7 @@ async def _probe(client: ServerClient, expected: Expected, timeout_s: float) -> 
         ),
         logprobs_of=logprobs_of,
         adapters=_adapters(models),
+        takes_weights=bool(server_info.get("enable_lora")) or await _can_pause(asking),
     )
 
 
@@ -140,6 +143,15 @@ async def ask_adapters(client: ServerClient, *, timeout_s: float) -> Mapping[str
         EngineError: it cannot be asked.
     """
     return _adapters(await _Asking(client, timeout_s).get("/v1/models"))
+
+
+async def _can_pause(asking: _Asking) -> bool:
+    """Whether there is such an endpoint; asked by a method that it does not take."""
+    try:
+        await asking.client.call("OPTIONS", "/pause_generation", timeout_s=asking.timeout_s)
+    except RefusedError as error:
+        return error.status != 404
+    return True
 
 
 class _Asking(NamedTuple):

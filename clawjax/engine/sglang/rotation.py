@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from clawjax.config import SglangConfig
-from clawjax.engine.sglang.delivery_plan import adapter_name
+from clawjax.engine.sglang.delivery_plan import WITHOUT_PAUSE, adapter_name
 from clawjax.engine.sglang.failures import DeclinedError, RefusedError
 from clawjax.engine.sglang.http import ServerClient
 from clawjax.engine.sglang.pool import UNNAMED, Courier, Pool, Refusal, Server
@@ -207,6 +207,8 @@ class Rotation:
             server.courier = self._new_courier()
             server.word = facts.weight_version
         logger.info("%s: %s, %s", server.url, facts.software, facts.logprobs_of)
+        if not facts.takes_weights:
+            logger.warning("%s/pause_generation is not there: %s", server.url, WITHOUT_PAUSE)
 
     @property
     def _is_there(self) -> bool:
@@ -306,7 +308,9 @@ class Rotation:
     async def _bring(self, server: Server, weights: WeightVersion) -> None:
         courier = server.courier or self._new_courier()
         server.courier = courier
-        delivered = await courier.deliver(server.client, weights, server.show)
+        delivered = await courier.deliver(
+            server.client, weights, server.show, is_doubtful=server.is_doubtful
+        )
         if delivered.lora_path is not None:
             server.has_adapters, server.adapter_root = True, str(weights.path.absolute())
         server.confirm(weights.version)

@@ -83,7 +83,12 @@ class DiskCourier:
     damaged: int | None = None
 
     async def deliver(
-        self, client: ServerClient, weights: WeightVersion, on_version: Callable[[int | None], None]
+        self,
+        client: ServerClient,
+        weights: WeightVersion,
+        on_version: Callable[[int | None], None],
+        *,
+        is_doubtful: bool,
     ) -> Delivered:
         if weights.version == self.damaged:
             msg = f"weights {weights.version} are damaged"

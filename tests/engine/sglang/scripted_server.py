@@ -71,6 +71,8 @@ class ScriptedServer:
     is_blind: bool = False
     """Whether it does not see the client's disk."""
     enable_lora: bool = False
+    can_pause: bool = True
+    """Whether it has /pause_generation."""
     per_event: int = 1
     token_delay_s: float = 0.0
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -127,7 +129,7 @@ class ScriptedServer:
             ("/generate", self._generate),
             ("/abort_request", self._abort),
             ("/update_weights_from_disk", self._update),
-            ("/pause_generation", self._pause),
+            *([("/pause_generation", self._pause)] if self.can_pause else []),
             ("/continue_generation", self._unpause),
             ("/load_lora_adapter", self._load_adapter),
             ("/unload_lora_adapter", self._unload_adapter),

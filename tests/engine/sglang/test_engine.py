@@ -399,9 +399,9 @@ async def test_the_base_model_is_told_from_that_of_an_earlier_process(server):
 
 
 class Slow(DiskCourier):
-    async def deliver(self, client, weights, on_version):
+    async def deliver(self, client, weights, on_version, *, is_doubtful):
         await asyncio.sleep(0.2)
-        return await super().deliver(client, weights, on_version)
+        return await super().deliver(client, weights, on_version, is_doubtful=is_doubtful)
 
 
 async def test_the_version_served_is_the_old_one_until_a_server_has_the_new(two):
@@ -477,7 +477,7 @@ class AdapterCourier:
     def __init__(self):
         self._newest = 0
 
-    async def deliver(self, client, weights, on_version):
+    async def deliver(self, client, weights, on_version, *, is_doubtful):
         name = adapter_name(weights.version)
         if name is not None:
             body = {"lora_name": name, "lora_path": str(weights.path)}

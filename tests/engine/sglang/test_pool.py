@@ -17,7 +17,7 @@ class Shelved:
     def __init__(self, shelf):
         self.asked = shelf.asked
 
-    async def deliver(self, client, weights, on_version):
+    async def deliver(self, client, weights, on_version, *, is_doubtful):
         raise NotImplementedError
 
 

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 from sampled_replies import Collected, DiskCourier, collect, engine_of, request, until, weights
 from scripted_server import ScriptedServer
-from test_delivery import DISK, QUICK, World, fake
+from test_delivery import BASE, DISK, QUICK, World, fake
 
 from clawjax.config import DeliveryConfig
 from clawjax.engine.sglang.courier import DeliveryCourier
@@ -222,6 +222,26 @@ async def test_what_a_load_that_was_begun_has_left_is_not_taken_for_the_base_mod
         assert await versions_of_replies(engine) == {1}
 
 
+@pytest.mark.parametrize("kind", ["base", "adapter"])
+async def test_no_adapter_and_no_base_goes_beside_what_a_failed_load_has_left(world, two, kind):
+    """It is called as it was at first, and takes adapters: nothing shows what its own are."""
+    wanted = BASE if kind == "base" else world.adapters[1]
+    async with engine_with_files(world, two[0], lora=True) as engine:
+        two[0].update_fails = "Failed to update weights: a.\nRolling back to original weights."
+        two[0].is_blind = False
+        with pytest.raises(StoreError):
+            await engine.swap(world.full[0])
+        assert two[0].weight_version == "default"
+        with pytest.raises(StoreError):
+            await engine.swap(wanted)
+        assert standings(engine) == [Standing.OUT]
+        two[0].update_fails = None
+        await until(lambda: standings(engine) == [Standing.SERVING], timeout_s=30.0)
+        assert two[0].weight_version == str(wanted.version)
+        assert two[0].loads == []
+        assert await versions_of_replies(engine) == {wanted.version}
+
+
 class Slow(ScriptedServer):
     """Loads when it may."""
 
@@ -313,7 +333,7 @@ async def test_a_server_that_is_away_for_a_moment_costs_no_health(two):
 
 
 class Failing(DiskCourier):
-    async def deliver(self, client, weights, on_version):
+    async def deliver(self, client, weights, on_version, *, is_doubtful):
         raise EngineError("long " * 1000)
 
 
@@ -344,7 +364,10 @@ async def bring(world, server, config=QUICK):
     courier = DeliveryCourier(world.directories, config)
     try:
         await courier.deliver(
-            server, world.full[0], lambda version: told.append((version, server.calls[-1]))
+            server,
+            world.full[0],
+            lambda version: told.append((version, server.calls[-1])),
+            is_doubtful=False,
         )
     except EngineError as error:
         return error, told
@@ -379,8 +402,24 @@ async def test_a_pause_that_is_refused_declines(world):
     server._pause_generation = refuse
     error, told = await bring(world, server)
     assert isinstance(error, DeclinedError)
-    assert "it cannot be paused for new weights by retract: Not Found" in str(error)
+    assert "new weights by retract: http://a/pause_generation answered 404" in str(error)
+    assert "use SGLang 0.5.2 or newer, or one that takes adapters" in str(error)
     assert (told, server.calls[-1]) == ([], "/continue_generation")
+
+
+@pytest.mark.parametrize("lora", [False, True])
+async def test_a_server_without_a_pause_is_named_when_it_is_attached(world, caplog, lora):
+    async with (
+        ScriptedServer(can_pause=False).serving() as server,
+        engine_with_files(world, server, lora=lora) as engine,
+    ):
+        assert standings(engine) == [Standing.SERVING]
+        said = f"{server.url}/pause_generation is not there: a server without that endpoint"
+        assert (said in caplog.text) != lora
+        if not lora:
+            with pytest.raises(StoreError, match="use SGLang 0"):
+                await engine.swap(world.full[0])
+            assert standings(engine) == [Standing.OUTDATED]
 
 
 async def test_a_server_without_a_way_declines(world):
