@@ -26,7 +26,7 @@ from clawjax.runtime.paths import RunPaths, note_json, read_json
 from clawjax.runtime.supervisor import Supervisor
 from clawjax.weights import DirectoryWeightStore
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "stranger"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class Watch:
     ) -> None:
         """Prepare; `run` does the looking."""
         self._url = f"{url_of(config.gateway.host, config.gateway.port)}/healthz"
+        self._run = config.run.name
         self._paths = paths
         self._supervisor = supervisor
         self._mirroring = mirroring
@@ -126,15 +127,25 @@ class Watch:
 
     async def _look(self, client: httpx.AsyncClient) -> None:
         try:
-            answer = await client.get(self._url)
-            health = answer.json()
-            self._tell_trouble(health["engine"].get("trouble"))
-            if answer.is_success:
-                self._health = health
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
+            self._take(await client.get(self._url))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             logger.debug("no health: %r", error)
         self._has_looked.set()
         self._view.update(self._health, self._latest.read())
+
+    def _take(self, answer: httpx.Response) -> None:
+        """Believe this run's health, and name who else answers."""
+        health = _content(answer)
+        who = stranger(health, self._run)
+        if who is not None:
+            if answer.is_server_error:  # a proxy's words, or those of who is about to end
+                logger.debug("no health: %s answered %d", who, answer.status_code)
+            else:
+                self._tell_trouble(f"{who} answers {self._url}: stop it, or set gateway.port")
+            return
+        self._tell_trouble(health["engine"].get("trouble"))
+        if answer.is_success:
+            self._health = health
 
     def _tell_trouble(self, trouble: str | None) -> None:
         """Tell people what is wrong with serving when it begins, changes, or is over."""
@@ -171,3 +182,26 @@ class Watch:
         seconds = self._earlier.get("seconds", 0.0) + time.monotonic() - self._began
         peak = max(self._earlier.get("peak_rss_bytes", 0), self._supervisor.peak_rss_bytes)
         note_json(self._paths.clock, {"seconds": seconds, "peak_rss_bytes": peak})
+
+
+def stranger(health: Any, run: str) -> str | None:
+    """Who answers for a run's health, where it is not that run: ports are used again.
+
+    Args:
+        health: the answer's content.
+        run: `run.name`.
+    """
+    match health:
+        case {"engine": {}, "version": int()}:
+            name = health.get("run") or run
+            return None if name == run else f"the run {str(name)[:80]!r}"
+        case _:
+            return "another program"
+
+
+def _content(answer: httpx.Response) -> Any:
+    """Its JSON; None where it has none."""
+    try:
+        return answer.json()
+    except ValueError:
+        return None

@@ -5,10 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import httpx
+import pytest
 
 from clawjax.config import RunConfig, RunSection
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.watch import Watch
+
+HEALTH = {"version": 1, "engine": {"trouble": None}}
 
 
 async def test_what_is_wrong_with_serving_is_told_once_and_so_is_its_end(tmp_path, capsys):
@@ -36,3 +39,36 @@ async def test_what_is_wrong_with_serving_is_told_once_and_so_is_its_end(tmp_pat
         "Serving: all is well again",
     ]
     assert watch._health["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "who"),
+    [
+        (httpx.Response(200, json={"engine": "V8", "version": 3}), "another program"),
+        (httpx.Response(200, json={"engine": {}}), "another program"),
+        (httpx.Response(200, json=["ok"]), "another program"),
+        (httpx.Response(404, text="Not Found"), "another program"),
+        (httpx.Response(200, json=HEALTH | {"run": "mine"}), "the run 'mine'"),
+    ],
+)
+async def test_who_else_has_the_port_is_named_and_not_believed(tmp_path, capsys, answer, who):
+    paths = RunPaths(tmp_path)
+    paths.prepare()
+    config = RunConfig(run=RunSection(dir=str(tmp_path), name="serve"))
+    config.monitor.live = False
+    watch = Watch(config, paths, SimpleNamespace(), SimpleNamespace())
+    answers = [answer, httpx.Response(200, json=HEALTH | {"run": "serve"})]
+    transport = httpx.MockTransport(lambda _: answers.pop(0))
+    async with httpx.AsyncClient(transport=transport) as client:
+        await watch._look(client)
+        assert watch._health == {}
+        url = "http://127.0.0.1:30000/healthz"
+        assert f"Serving: {who} answers {url}: stop it, or set gateway.port" in told(capsys)
+        await watch._look(client)
+    assert watch._health["run"] == "serve"
+    assert "Serving: all is well again" in told(capsys)
+
+
+def told(capsys) -> str:
+    """What was said, without the breaks of the terminal's lines."""
+    return " ".join(capsys.readouterr().out.split())
