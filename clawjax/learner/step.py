@@ -213,13 +213,13 @@ class TrainStep:
             seen.append(sums)
             norms.append(norm)
         state = state._replace(step=self._numbered(step))
-        metrics = diagnostics.step_metrics(
+        metrics = diagnostics.batch_metrics(batches)
+        metrics |= diagnostics.step_metrics(
             *diagnostics.mean_over_steps(seen),
-            has_rl=self._objective.uses_scores,
-            has_opd=self._objective.uses_teacher,
+            has_rl=self._objective.uses_scores and metrics["train/rl_turns"] > 0,
+            has_opd=self._objective.uses_teacher and metrics["train/opd_turns"] > 0,
             has_kl=self._objective.kl_coef > 0,
         )
-        metrics |= diagnostics.batch_metrics(batches)
         metrics["train/grad_norm"] = sum(norms) / len(norms)
         metrics["train/optimizer_steps"] = float(len(seen))
         metrics["train/learning_rate"] = self._rate(state)

@@ -29,8 +29,16 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("train/terms", "text", "how many turns, or answers, fed each term, and why others did not"),
     Key("train/loss", "nats", "what the step minimised: all terms, each with its weight"),
-    Key("train/rl_loss", "nats", "the scores' term alone, mean over the scored turns' tokens"),
-    Key("train/opd_loss", "nats", "the hints' term alone, mean over the taught turns' tokens"),
+    Key(
+        "train/rl_loss",
+        "nats",
+        "the scores' term alone, mean over their turns' tokens; absent where there are none",
+    ),
+    Key(
+        "train/opd_loss",
+        "nats",
+        "the hints' term alone, mean over the taught turns' tokens; absent where none is",
+    ),
     Key("train/dpo_loss", "nats", "DPO's loss, mean over pairs"),
     Key("train/dpo_margin", "nats", "mean log-ratio to the base of chosen less rejected replies"),
     Key("train/dpo_accuracy", "share", "pairs whose margin is above 0"),

@@ -156,6 +156,18 @@ def test_a_turn_takes_part_in_the_terms_it_has_a_signal_for(
     assert combined["train/turns"] == 3.0
 
 
+def test_a_term_that_no_turn_fed_is_left_out_and_not_reported_as_0(
+    tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
+) -> None:
+    step = step_for(tiny_model, tmp_path, COMBINED)
+    untaught = run(step, [scored(samples[0], 1.0)]).metrics
+    assert untaught["train/rl_loss"] != 0
+    assert not {"train/opd_loss", "train/teacher_gap"} & set(untaught)
+    unscored = run(step, [taught(samples[0], 1.0)]).metrics
+    assert unscored["train/opd_loss"] != 0
+    assert "train/rl_loss" not in unscored
+
+
 def test_hints_change_nothing_where_only_scores_are_learnt_from(
     tiny_model: LoadedModel, tmp_path: Path, samples: list[Sample]
 ) -> None:
