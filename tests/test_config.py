@@ -254,6 +254,14 @@ def test_what_would_change_nothing_is_refused(objective, idle, message):
         load(*modules, f"objective.{idle}")
 
 
+@pytest.mark.parametrize("setting", ["demonstrations=4", "corrects_praised=false"])
+def test_what_goes_by_praise_needs_something_that_praises(setting):
+    chosen = ("objective=opd", f"objective.opd.{setting}")
+    assert load(*chosen).objective.name == "opd"
+    with pytest.raises(ConfigError, match=f"{setting} goes by whether a reply was praised"):
+        load(*chosen, "reward.modules=[quote]")
+
+
 def test_a_cap_of_weights_has_no_clip_range_to_be_beyond():
     assert load("objective=cispo", "objective.ratio_cap=1.1").objective.ratio_cap == 1.1
     with pytest.raises(ConfigError, match=r"objective\.ratio_cap=0\.9 is too small"):

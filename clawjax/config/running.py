@@ -174,6 +174,17 @@ class RunConfig:
                 f"reward.modules={self.reward.modules} gives: add one that does, or use another "
                 "objective",
             )
+        opd = self.objective.opd
+        for setting, is_used in (
+            (f"demonstrations={opd.demonstrations}", self.objective.uses_demonstrations),
+            ("corrects_praised=false", self.objective.uses_teacher and not opd.corrects_praised),
+        ):
+            require(
+                not is_used or self.reward.may_give_scores,
+                f"objective.opd.{setting} goes by whether a reply was praised, which none of "
+                f"reward.modules={self.reward.modules} says: add one that gives scores, e.g. "
+                "next_state, or leave the setting out",
+            )
         require(
             not self.objective.steps.is_on or self.reward.may_label_steps,
             f"objective.steps.scheme={self.objective.steps.scheme.value} credits steps, which none "
