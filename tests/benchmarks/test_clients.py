@@ -12,6 +12,7 @@ from clients.recipe import ANSWERS, Here, Pip, Recipe, Tool, filled
 from clients.recipes import all_recipes
 from clients.runner import failed, run
 from clients.script import SIDE, Moment, Script
+from turn_records import make_turn
 
 from clawjax.config import ModelConfig
 from clawjax.errors import EngineError
@@ -103,7 +104,7 @@ async def test_the_engine_refuses_once_and_notes_strangers():
 
 
 @pytest.fixture
-def told(make_turn):
+def told():
     """A client without tools that did everything right."""
     seen = Seen(Script(replace(RECIPE, tool=None)))
     moments = seen.script.expected()

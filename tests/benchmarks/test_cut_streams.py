@@ -11,6 +11,7 @@ from clients.recipe import Here, Recipe
 from clients.runner import run
 from clients.script import Fault, Moment, Script
 from clients.streaming import streaming_recipes
+from turn_records import make_turn
 
 from clawjax.records import (
     DropReason,
@@ -37,7 +38,7 @@ def test_an_official_client_asks_again_and_one_turn_is_left():
 
 
 @pytest.fixture
-def told(make_turn):
+def told():
     """A client that asked again, and the log of it."""
     seen = Seen(SCRIPT, cut={CUT})
     seen.output = " ".join(moment.mark("a") for moment in SCRIPT.expected())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from demo_on_servers import QUICK, Ran, comparison, goals, run_row
+from turn_records import make_turn
 
 from clawjax.records import VersionRun
 
@@ -13,7 +14,7 @@ BY_ONE = (VersionRun(1, 2),)
 
 
 @pytest.fixture
-def ran(make_turn):
+def ran():
     def make(*, said=None, shift=0.0, ids=(4, 5), versions=BY_ONE, turns=2):
         turn = make_turn(
             response_ids=ids, sampler_logprobs_t1=(-1.0, -2.0 + shift), token_versions=versions

@@ -15,6 +15,7 @@ from _intervals import Interval, length, shared, union
 from _streams import Percentiles, Timed, _shows_text, percentiles, times_of
 from hypothesis import given
 from hypothesis import strategies as st
+from turn_records import make_turn
 
 from clawjax.evals.latency import Wait
 from clawjax.records import JudgedTurn, NextState, NextStateKind
@@ -63,7 +64,7 @@ def test_only_visible_text_counts_as_a_piece(delta: dict[str, str], is_shown: bo
     assert not _shows_text("")
 
 
-def test_a_copied_turn_is_a_new_one_with_the_same_feedback(make_turn) -> None:
+def test_a_copied_turn_is_a_new_one_with_the_same_feedback() -> None:
     judged = JudgedTurn(
         1,
         make_turn(parent_turn_id="t0"),

@@ -8,9 +8,10 @@ import pytest
 from _reference_loop import Emulation, Reaction, emulate, reactions_of, waits
 from hypothesis import given
 from hypothesis import strategies as st
+from turn_records import make_turn
 
 from clawjax.evals.latency import Wait
-from clawjax.records import JudgedTurn, NextState, NextStateKind, Turn, TurnKind
+from clawjax.records import JudgedTurn, NextState, NextStateKind, TurnKind
 
 
 def reactions(*ready_at: float) -> list[Reaction]:
@@ -85,7 +86,7 @@ def test_turns_are_counted_as_they_are_of_real_loops() -> None:
 
 
 @pytest.fixture
-def judged(make_turn: Callable[..., Turn]) -> Callable[..., JudgedTurn]:
+def judged() -> Callable[..., JudgedTurn]:
     """Turn `number`, of which the reply to `parent` is one, with what came after it."""
 
     def make(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from reliability.promises import PROMISES
 from reliability.resume import Learnt, compare
 from reliability.talking import Answer, Memory, ask, connected, messages_of
 from render_results import RELIABILITY_PAGE, read_results
+from turn_records import make_turn
 
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.gateway.telemetry import Telemetry
@@ -55,7 +55,7 @@ def judged(turn: Turn, *, is_rated: bool = False) -> JudgedTurn:
     return JudgedTurn(1, turn, (rating,) if is_rated else (), ())
 
 
-def test_three_witnesses_are_compared(make_turn: Callable[..., Turn]) -> None:
+def test_three_witnesses_are_compared() -> None:
     turns = [
         judged(make_turn(turn_id=f"t{n}", response_id=f"r{n}"), is_rated=n == 0) for n in range(4)
     ]

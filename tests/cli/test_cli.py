@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from turn_records import make_turn
 
 from clawjax.cli import known_commands, main, with_signs
 from clawjax.config import LinkingConfig, ModelConfig, RunConfig, RunSection
 from clawjax.linking.replay import replay
 from clawjax.records import (
     DropReason,
-    FinishReason,
     Link,
     LinkKind,
     Message,
@@ -22,7 +22,6 @@ from clawjax.records import (
     NextStateKind,
     Origin,
     Outcome,
-    SamplingParams,
     Turn,
     TurnKind,
     Verdict,
@@ -49,28 +48,13 @@ def test_a_negative_number_after_an_option_is_its_value(words, read):
 
 
 def turn(turn_id: str, *, session="s1", parent=None, at=100.0, kind=TurnKind.MAIN) -> Turn:
-    return Turn(
-        turn_id=turn_id,
+    return make_turn(
+        turn_id,
+        request="a secret",
         session_id=session,
         parent_turn_id=parent,
-        response_id=turn_id,
-        choice=0,
         kind=kind,
-        scope="local",
-        model="policy",
-        messages=(Message("user", "a secret"),),
-        tools_json=None,
-        reply=Message("assistant", "hello"),
-        prompt_ids=(1, 2, 3),
-        response_ids=(4, 5),
-        sampler_logprobs=(-0.5, -0.5),
-        sampler_logprobs_t1=(-0.5, -0.5),
-        token_versions=(),
-        sampling=SamplingParams(8),
-        finish_reason=FinishReason.STOP,
         arrived_at=at,
-        finished_at=at,
-        seed=0,
     )
 
 

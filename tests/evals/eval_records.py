@@ -7,45 +7,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from turn_records import make_turn
+
 from clawjax.evals.personal import ScoredReply
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
-    FinishReason,
     Message,
     NextState,
     NextStateKind,
-    SamplingParams,
     Turn,
     TurnKind,
     Verdict,
-    VersionRun,
 )
 
 
 def turn(number: int, *, version: int = 0, kind: TurnKind = TurnKind.MAIN) -> Turn:
-    """Turn `number`, arrived at that second."""
-    return Turn(
-        turn_id=f"t{number}",
-        session_id="s",
-        parent_turn_id=None,
+    """Turn `number`, arrived at that second and answered half a second later."""
+    return make_turn(
+        f"t{number}",
         response_id=f"r{number}",
-        choice=0,
+        request="Why?",
+        reply="Because.",
+        version=version,
         kind=kind,
-        scope="",
-        model="m",
-        messages=(Message("user", "Why?"),),
-        tools_json=None,
-        reply=Message("assistant", "Because."),
-        prompt_ids=(1, 2, 3),
-        response_ids=(4, 5),
-        sampler_logprobs=(-0.5, -0.5),
-        sampler_logprobs_t1=(-0.5, -0.5),
-        token_versions=(VersionRun(version, 2),),
-        sampling=SamplingParams(max_response_tokens=16),
-        finish_reason=FinishReason.STOP,
         arrived_at=float(number),
         finished_at=number + 0.5,
-        seed=0,
     )
 
 

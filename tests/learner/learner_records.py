@@ -4,50 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+
+from turn_records import make_turn
 
 from clawjax.records import (
-    FinishReason,
     JudgedTurn,
     Message,
     NextState,
     NextStateKind,
     Sample,
-    SamplingParams,
     Turn,
-    TurnKind,
     Verdict,
-    VersionRun,
 )
-
-
-def make_turn(turn_id: str = "t1", *, version: int = 0, **changes: Any) -> Turn:
-    """A turn that may be trained on; ids, log-probs and versions follow `response_ids`."""
-    response_ids = changes.get("response_ids", (4, 5))
-    turn = Turn(
-        turn_id=turn_id,
-        session_id="s1",
-        parent_turn_id=None,
-        response_id=f"chatcmpl{turn_id}",
-        choice=0,
-        kind=TurnKind.MAIN,
-        scope="local",
-        model="policy",
-        messages=(Message("user", "hi"),),
-        tools_json=None,
-        reply=Message("assistant", "hello"),
-        prompt_ids=(1, 2, 3),
-        response_ids=response_ids,
-        sampler_logprobs=(-1.0,) * len(response_ids),
-        sampler_logprobs_t1=(-1.0,) * len(response_ids),
-        token_versions=(VersionRun(version, len(response_ids)),),
-        sampling=SamplingParams(max_response_tokens=64),
-        finish_reason=FinishReason.STOP,
-        arrived_at=100.0,
-        finished_at=101.0,
-        seed=3,
-    )
-    return dataclasses.replace(turn, **changes)
 
 
 def no_log_ratios(_turns: Sequence[Turn]) -> Sequence[float]:

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from learner_records import make_sample, make_turn, next_state
+from learner_records import make_sample, next_state
 from policies import LENGTH, as_sampled
+from turn_records import make_turn
 
 from clawjax.config import Baseline, LearnerConfig, LoraConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.checkpoint import Checkpoints

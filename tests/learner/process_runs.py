@@ -12,8 +12,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from learner_records import make_sample, make_turn, next_state
+from learner_records import make_sample, next_state
 from mesh_runs import settings
+from turn_records import make_turn
 
 from clawjax.config import (
     Baseline,

@@ -19,7 +19,7 @@ def run_program(program: str, *arguments: str, devices: int = 8) -> Any:
 
 
 def start_program(program: str, *arguments: str, devices: int) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
+    path = os.pathsep.join(str(folder) for folder in (HERE.parents[1], HERE.parent, HERE))
     flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, str(HERE / program), *arguments],

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from learner_records import judged, make_turn, next_state, verdict
+from learner_records import judged, next_state, verdict
+from turn_records import make_turn
 
 from clawjax.config import (
     LearnerConfig,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from learner_records import make_sample, make_turn
+from learner_records import make_sample
 from learner_runs import Run, config
 from policies import as_sampled
+from turn_records import make_turn
 
 from clawjax.config import LearnerConfig
 from clawjax.learner.batch_caps import capped_batch

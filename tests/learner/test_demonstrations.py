@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from learner_records import make_sample, make_turn
+from learner_records import make_sample
 from policies import LENGTH, as_sampled, logprobs
+from turn_records import make_turn
 
 from clawjax.config import LearnerConfig, OpdConfig, OpdForm
 from clawjax.errors import ConfigError

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from learner_records import make_sample, make_turn
+from learner_records import make_sample
 from learner_runs import LORA, VOCAB, Run, config, finish
 from policies import LENGTH, as_sampled, logprobs, served_params
+from turn_records import make_turn
 
 from clawjax.config import DpoConfig, Normalisation, ObjectiveConfig, PolicyLoss
 from clawjax.learner import losses

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from learner_records import make_turn
+from turn_records import make_turn
 
 from clawjax.config import Baseline, ObjectiveConfig, PolicyLoss
 from clawjax.learner.credit import AdmittedTurn, Credited, CreditState

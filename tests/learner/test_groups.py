@@ -1,6 +1,6 @@
 """Replies to one prompt are compared, so they are trained on together."""
 
-from learner_records import make_turn
+from turn_records import make_turn
 
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.groups import undivided, whole_groups

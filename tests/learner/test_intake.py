@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from learner_records import make_turn, next_state
+from learner_records import next_state
+from turn_records import make_turn
 
 from clawjax.config import Baseline, LearnerConfig, ObjectiveConfig, RewardConfig
 from clawjax.learner.intake import Intake

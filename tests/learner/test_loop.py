@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from learner_records import make_sample, make_turn, next_state
+from learner_records import make_sample, next_state
 from learner_runs import LORA, OBJECTIVE, VOCAB, Run, config, finish
 from policies import LENGTH, as_sampled, scores, served_params
+from turn_records import make_turn
 
 from clawjax.config import (
     Baseline,

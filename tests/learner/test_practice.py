@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from learner_records import make_turn
 from learner_runs import LORA, Run, config
 from policies import LENGTH
+from turn_records import make_turn
 
 from clawjax.config import (
     DriftConfig,

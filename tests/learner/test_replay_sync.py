@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from learner_records import make_sample, make_turn
+from learner_records import make_sample
 from learner_runs import LENGTH, OBJECTIVE, VOCAB, Run, config
 from policies import as_sampled
+from turn_records import make_turn
 
 from clawjax.config import HUMAN, PROCESS, RewardConfig, StepScheme, StepsConfig
 from clawjax.learner.admission import score_of

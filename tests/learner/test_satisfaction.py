@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from learner_records import make_sample, make_turn
+from learner_records import make_sample
 from learner_runs import VOCAB, Run
 from policies import LENGTH, as_sampled
+from turn_records import make_turn
 
 from clawjax.config import DriftConfig
 from clawjax.learner.budget import DriftBudget

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from learner_records import make_sample, make_turn
+from learner_records import make_sample
 from learner_runs import VOCAB, Run
 from policies import as_sampled
+from turn_records import make_turn
 
 from clawjax.config import (
     AGAINST_ITSELF,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from turn_records import make_turn
 
 from clawjax.config import LinkingConfig
 from clawjax.linking.linker import LinkDecision, Linker, note
@@ -12,10 +14,8 @@ from clawjax.records import (
     FinishReason,
     Message,
     Origin,
-    SamplingParams,
     ToolCall,
     Turn,
-    TurnKind,
 )
 
 
@@ -38,31 +38,17 @@ def tools(*names: str) -> str:
     return f"[{listed}]"
 
 
-def make_turn(turn_id: str, asked: Asked, reply: Message, *, session: str, **changes) -> Turn:
-    turn = Turn(
-        turn_id=turn_id,
+def turn_of(turn_id: str, asked: Asked, reply: Message, *, session: str, **changes) -> Turn:
+    return make_turn(
+        turn_id,
+        reply=reply,
         session_id=session,
-        parent_turn_id=None,
-        response_id=f"r{turn_id}",
-        choice=0,
-        kind=TurnKind.MAIN,
         scope=asked.scope,
-        model="m",
         messages=asked.messages,
         tools_json=asked.tools_json,
-        reply=reply,
-        prompt_ids=(1, 1, 1),
-        response_ids=(2,),
-        sampler_logprobs=(-0.5,),
-        sampler_logprobs_t1=(-0.5,),
-        token_versions=(),
-        sampling=SamplingParams(8),
-        finish_reason=FinishReason.STOP,
         arrived_at=asked.arrived_at,
-        finished_at=asked.arrived_at,
-        seed=0,
+        **changes,
     )
-    return replace(turn, **changes)
 
 
 @dataclass
@@ -97,7 +83,7 @@ class Talk:
         request = Asked(
             scope, placement.reading.origin, tuple(messages), asked.get("tools_json"), self.now
         )
-        turn = make_turn(
+        turn = turn_of(
             str(self.turns),
             request,
             reply,

@@ -9,7 +9,7 @@ from clawjax.linking.reading import Asked, asked_for
 from clawjax.linking.tree import SessionRef, Tree
 from clawjax.records import Link, LinkKind, Origin
 
-from .linking_records import make_turn, said, user
+from .linking_records import said, turn_of, user
 
 ASKED = Asked("local", Origin(), (user("a"),), None, 0.0)
 
@@ -19,7 +19,7 @@ def link_of(turn) -> Link:
 
 
 def entry(turn_id, *, session="s", tokens=3, text="one"):
-    return make_turn(turn_id, ASKED, said(text), session=session, prompt_ids=(1,) * tokens)
+    return turn_of(turn_id, ASKED, said(text), session=session, prompt_ids=(1,) * tokens)
 
 
 def is_known(linker: Linker, turn) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import event
+from turn_records import make_turn
 
 from clawjax.errors import ForgottenError, LogError
 from clawjax.learner.replay_buffer import ReplayBuffer, ScoredTurn
@@ -14,7 +15,6 @@ from clawjax.log.forgetting import forget, lose_ids
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
     DropReason,
-    FinishReason,
     Link,
     LinkKind,
     Message,
@@ -22,9 +22,7 @@ from clawjax.records import (
     NextStateKind,
     Origin,
     Outcome,
-    SamplingParams,
     Turn,
-    TurnKind,
     Verdict,
 )
 from clawjax.testing import temporary_log
@@ -33,28 +31,13 @@ SECRET = "my mother's maiden name is Quetzalcoatl"
 
 
 def turn(turn_id: str, *, scope="key", session="s1", at=100.0) -> Turn:
-    return Turn(
-        turn_id=turn_id,
-        session_id=session,
-        parent_turn_id=None,
-        response_id=turn_id,
-        choice=0,
-        kind=TurnKind.MAIN,
+    return make_turn(
+        turn_id,
+        request=f"{SECRET} {turn_id}",
+        reply=SECRET,
         scope=scope,
-        model="policy",
-        messages=(Message("user", f"{SECRET} {turn_id}"),),
-        tools_json=None,
-        reply=Message("assistant", SECRET),
-        prompt_ids=(1, 2, 3),
-        response_ids=(4, 5),
-        sampler_logprobs=(-0.5, -0.5),
-        sampler_logprobs_t1=(-0.5, -0.5),
-        token_versions=(),
-        sampling=SamplingParams(8),
-        finish_reason=FinishReason.STOP,
+        session_id=session,
         arrived_at=at,
-        finished_at=at,
-        seed=0,
     )
 
 

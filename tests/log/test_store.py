@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from turn_records import make_turn
 
 from clawjax.errors import LogError
 from clawjax.log import codec
@@ -41,40 +42,11 @@ from clawjax.records import (
     Outcome,
     SamplingParams,
     ToolCall,
-    Turn,
     TurnKind,
     Verdict,
-    VersionRun,
     expand_versions,
     run_lengths,
 )
-
-
-def make_turn(turn_id: str = "t1", **changes) -> Turn:
-    turn = Turn(
-        turn_id=turn_id,
-        session_id="s1",
-        parent_turn_id=None,
-        response_id=f"chatcmpl{turn_id}",
-        choice=0,
-        kind=TurnKind.MAIN,
-        scope="local",
-        model="policy",
-        messages=(Message("user", "hi"),),
-        tools_json=None,
-        reply=Message("assistant", "hello"),
-        prompt_ids=(1, 2, 3),
-        response_ids=(4, 5),
-        sampler_logprobs=(-0.5, -1.25),
-        sampler_logprobs_t1=(-0.25, -1.0),
-        token_versions=(VersionRun(0, 2),),
-        sampling=SamplingParams(max_response_tokens=8, stop=("x",), stop_token_ids=(7,)),
-        finish_reason=FinishReason.STOP,
-        arrived_at=100.0,
-        finished_at=101.0,
-        seed=3,
-    )
-    return dataclasses.replace(turn, **changes)
 
 
 def user_said(turn_id: str, at: float = 110.0) -> NextState:

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 from scripted_endpoint import ScriptedEndpoint
+from turn_records import make_turn
 
 from clawjax.config import CompositeConfig, CompositeRule, LlmJudgeConfig, RewardConfig
 from clawjax.errors import JudgeAwayError
@@ -17,7 +18,7 @@ from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.testing import FakeReward, temporary_log
 
 from . import worker_runs
-from .reward_records import make_turn, user_says
+from .reward_records import user_says
 from .worker_runs import link, running
 
 until = partial(worker_runs.until, timeout_s=30.0)

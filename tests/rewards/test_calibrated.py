@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from turn_records import make_turn
 
 from clawjax.cli import main
 from clawjax.config import CompositeConfig, CompositeRule, LlmJudgeConfig, RewardConfig
@@ -26,7 +27,7 @@ from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.testing import FakeReward, temporary_log
 from clawjax.verdicts import combine
 
-from .reward_records import feedback, make_turn, session_closed, user_says
+from .reward_records import feedback, session_closed, user_says
 from .worker_runs import link, running, until
 
 FLATTERED = Calibration(0.5, -1.0)

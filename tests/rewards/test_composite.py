@@ -3,6 +3,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turn_records import make_turn
 
 from clawjax.config import (
     HUMAN,
@@ -23,7 +24,7 @@ from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.rules import RulesReward
 from clawjax.testing import FakeReward
 
-from .reward_records import make_turn, user_says
+from .reward_records import user_says
 
 SCORES = st.dictionaries(
     st.sampled_from("abcde"), st.none() | st.floats(-1, 1), min_size=1, max_size=5

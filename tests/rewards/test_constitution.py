@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from turn_records import make_turn
 
 from clawjax.config import ConstitutionConfig, LlmJudgeConfig
 from clawjax.errors import ConfigError
@@ -17,7 +18,7 @@ from clawjax.rewards.constitution_prompts import (
 from clawjax.rewards.principles import draw, read_principles
 
 from .judge_server import Answer, JudgeServer, in_turn, judge_server, says
-from .reward_records import feedback, make_turn, session_closed, user_says
+from .reward_records import feedback, session_closed, user_says
 
 BROKEN, CLEAN = says(r"It claims a past. \boxed{1}"), says(r"\boxed{none}")
 REVISION = says("[REVISION_START]I am a program.[REVISION_END]")

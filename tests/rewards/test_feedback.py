@@ -1,4 +1,5 @@
 import pytest
+from turn_records import make_turn
 
 from clawjax.config import NextStateConfig
 from clawjax.errors import RewardError
@@ -6,7 +7,7 @@ from clawjax.rewards.feedback import FeedbackReward
 from clawjax.rewards.next_state import NextStateReward
 from clawjax.rewards.reaction_model import ReactionModel
 
-from .reward_records import feedback, make_turn, session_closed, user_says
+from .reward_records import feedback, session_closed, user_says
 
 
 @pytest.fixture(scope="module")

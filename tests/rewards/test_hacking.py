@@ -6,6 +6,7 @@ import random
 from statistics import fmean
 
 import pytest
+from turn_records import make_turn
 
 from clawjax.config import HackWatchConfig, RulesConfig
 from clawjax.envs.persona import load_persona
@@ -13,8 +14,6 @@ from clawjax.metrics.hacking import HackWatch, Point, assess
 from clawjax.metrics.jsonl import JsonlMonitor
 from clawjax.records import Message, NextState, NextStateKind
 from clawjax.rewards.rules import RulesReward
-
-from .reward_records import make_turn
 
 SENTENCE = "Warm soup is easy to make from what you have at home. "
 REPLIES = tuple(SENTENCE * count for count in (1, 3, 5, 8, 12, 16))

@@ -5,13 +5,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 from starlette.responses import Response
+from turn_records import make_turn
 
 from clawjax.config import LlmJudgeConfig
 from clawjax.rewards.hindsight import HindsightReward
 from clawjax.rewards.prompts import HINT_DIGEST, parse_hint
 
 from .judge_server import Answer, JudgeServer, in_turn, judge_server, says
-from .reward_records import make_turn, session_closed, user_says
+from .reward_records import session_closed, user_says
 
 BRIEF = says(r"They want less. [HINT_START]Answer in two sentences.[HINT_END] \boxed{1}")
 NO_LIST = says(r"[HINT_START]Write without\n bullet lists.[HINT_END]\n\boxed{1}")

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+from turn_records import make_turn
 
 from clawjax.config import HumanConfig, LlmJudgeConfig, RewardConfig
 from clawjax.errors import ConfigError, RewardError
@@ -19,7 +20,7 @@ from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.testing import FakeReward, temporary_log
 from clawjax.verdicts import combine
 
-from .reward_records import feedback, make_turn, user_says
+from .reward_records import feedback, user_says
 
 NONCE = "0123456789abcdef"
 

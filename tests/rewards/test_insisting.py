@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from starlette.responses import Response
+from turn_records import make_turn
 
 from clawjax.config import ConstitutionConfig, LlmJudgeConfig
 from clawjax.errors import JudgeAwayError
@@ -15,7 +16,7 @@ from clawjax.rewards.llm_judge import LlmJudgeReward
 from clawjax.rewards.prompts import holds_verdict
 
 from .judge_server import in_turn, judge_server, says
-from .reward_records import make_turn, user_says
+from .reward_records import user_says
 
 RAMBLES = says("The user seems happy with it, I would say.")
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from turn_records import make_turn
 
 from clawjax.config import LlmJudgeConfig
 from clawjax.errors import JudgeAwayError
@@ -14,7 +15,7 @@ from clawjax.rewards.llm_judge import LlmJudgeReward, majority
 from clawjax.rewards.prompts import PROMPT_DIGEST
 
 from .judge_server import Answer, JudgeServer, in_turn, judge_server, says
-from .reward_records import make_turn, session_closed, tool_says, user_says
+from .reward_records import session_closed, tool_says, user_says
 
 GOOD, BAD, NEUTRAL = (says(rf"... \boxed{{{vote}}}") for vote in ("+1", "-1", "0"))
 BUSY = Response(status_code=429, headers={"Retry-After": "0"})

@@ -4,13 +4,14 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turn_records import make_turn
 
 from clawjax.config import NextStateConfig
 from clawjax.rewards.next_state import NextStateReward, score_of
 from clawjax.rewards.reaction_data import read_examples
 from clawjax.rewards.reaction_model import Reaction, ReactionModel
 
-from .reward_records import feedback, make_turn, session_closed, tool_says, user_says
+from .reward_records import feedback, session_closed, tool_says, user_says
 from .test_reaction_data import TEST_PATH, VALIDATION_PATH
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turn_records import make_turn
 
 from clawjax.config import NextStateConfig, RewardConfig
 from clawjax.log.earlier import newest_verdicts
@@ -21,7 +22,7 @@ from clawjax.rewards.reaction_model import UNKNOWN, Reaction, ReactionModel
 from clawjax.runtime.judges import open_rewards
 from clawjax.testing import temporary_log
 
-from .reward_records import make_turn, user_says
+from .reward_records import user_says
 
 PRAISE, COMPLAINT = Reaction(0.9, 0.05, 0.05), Reaction(0.05, 0.9, 0.05)
 probabilities = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from turn_records import make_turn
 
 from clawjax.config import ProcessConfig, RewardConfig, StepAspect
 from clawjax.errors import ConfigError
@@ -15,7 +16,7 @@ from clawjax.rewards.process import ProcessReward
 from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.steps import against_reference, step_labels
 
-from .reward_records import make_turn, session_closed, user_says
+from .reward_records import session_closed, user_says
 
 CONFIG = ProcessConfig()
 TOOLS = json.dumps(
@@ -57,9 +58,8 @@ def step(
 
 
 def _turn(reply: Message, before: tuple[Message, ...]) -> Turn:
-    turn = make_turn(reply=reply, request="Book room 12 for Ada Byron.")
-    values = {field: getattr(turn, field) for field in turn.__dataclass_fields__}
-    return Turn(**(values | {"messages": (*turn.messages, *before), "tools_json": TOOLS}))
+    asked = Message("user", "Book room 12 for Ada Byron.")
+    return make_turn(reply=reply, messages=(asked, *before), tools_json=TOOLS)
 
 
 def past(made: ToolCall, result: str, text: str = "") -> tuple[Message, ...]:

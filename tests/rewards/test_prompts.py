@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turn_records import make_turn
 
 from clawjax.records import Message, ToolCall
 from clawjax.rewards.prompts import MAX_CHARS, build_messages, fence, parse_vote
 
-from .reward_records import make_turn, tool_says, user_says
+from .reward_records import tool_says, user_says
 
 GOLDEN = Path(__file__).parent / "data" / "judge_prompt.txt"
 NONCE = "0123456789abcdef"

@@ -3,12 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turn_records import make_turn
 
 from clawjax.config import NextStateConfig
 from clawjax.rewards.quote import QuoteReward, sentences
 from clawjax.rewards.reaction_model import ReactionModel
 
-from .reward_records import feedback, make_turn, session_closed, tool_says, user_says
+from .reward_records import feedback, session_closed, tool_says, user_says
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from turn_records import make_turn
 
 from clawjax.config import RewardModelConfig
 from clawjax.errors import ConfigError, RewardError, StoreError
@@ -17,7 +18,7 @@ from clawjax.rewards.reward_store import RewardModelStore
 from clawjax.rewards.stored_scorer import StoredScorer
 from clawjax.rewards.train_reward_model import Settings, split_of, train_version
 
-from .reward_records import make_turn, session_closed, user_says
+from .reward_records import session_closed, user_says
 
 SETTINGS = Settings(members=4, l2=(0.01, 0.1))
 WORDS = ["apple", "river", "stone", "cloud", "green", "train", "window", "music", "paper", "garden"]

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turn_records import make_turn
 
 from clawjax.config import RulesConfig
 from clawjax.errors import ConfigError
@@ -15,7 +16,7 @@ from clawjax.rewards.rules import (
     is_json,
 )
 
-from .reward_records import make_turn, session_closed, user_says
+from .reward_records import session_closed, user_says
 
 
 async def score(config: RulesConfig, reply: str) -> float | None:

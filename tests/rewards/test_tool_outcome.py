@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+from turn_records import make_turn
 
 from clawjax.config import ToolOutcomeConfig
 from clawjax.protocols import Reward
@@ -11,7 +12,7 @@ from clawjax.records import Message, NextState, NextStateKind, ToolCall
 from clawjax.rewards.evidence import Evidence, count_tests, evidence_of, exit_code
 from clawjax.rewards.tool_outcome import ToolOutcomeReward
 
-from .reward_records import make_turn, tool_says, user_says
+from .reward_records import tool_says, user_says
 
 REWARD = ToolOutcomeReward(ToolOutcomeConfig())
 

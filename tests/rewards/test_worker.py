@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from turn_records import make_turn
 
 from clawjax.config import RewardConfig
 from clawjax.errors import LogError, RewardError
@@ -15,7 +16,7 @@ from clawjax.records import NextState, Turn, Verdict
 from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.testing import FakeReward, RecordingMonitor, temporary_log
 
-from .reward_records import make_turn, session_closed
+from .reward_records import session_closed
 from .worker_runs import link, running, until
 
 

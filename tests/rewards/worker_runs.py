@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from turn_records import make_turn
 
 from clawjax.log.store import SqlTurnLog
 from clawjax.rewards.worker import JudgeWorker
 
-from .reward_records import make_turn, user_says
+from .reward_records import user_says
 
 
 def link(log: SqlTurnLog, *names: str) -> None:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from turn_records import make_turn
 
 from clawjax.config import GatewayConfig, RunConfig, RunSection
 from clawjax.errors import EngineError, LogError
@@ -18,7 +19,7 @@ from clawjax.log.forgetting import forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.protocols import EngineStatus
-from clawjax.records import DropReason, FinishReason, Message, SamplingParams, Turn, TurnKind
+from clawjax.records import DropReason, FinishReason
 from clawjax.runtime import serve
 from clawjax.runtime.child import encode_config
 from clawjax.runtime.keeping import LoopKeeper
@@ -114,9 +115,9 @@ def test_a_learner_that_has_stopped_is_told_apart(tmp_path):
 async def test_turns_are_kept_for_so_many_days(log, monkeypatch):
     monkeypatch.setattr(serve, "_RETENTION_TICK_S", 0.01)
     now = time.time()
-    log.append(make_turn("oldest", at=0.0))
+    log.append(make_turn("oldest", arrived_at=0.0))
     forget(log, now=now - 31 * 86_400.0, before=1.0)
-    log.append(make_turn("old", at=now - 3 * 86_400.0), make_turn("new", at=now))
+    log.append(make_turn("old", arrived_at=now - 3 * 86_400.0), make_turn("new", arrived_at=now))
     retaining = asyncio.create_task(serve._retain(log, 2.0))
     async with asyncio.timeout(60):
         while [gone for _, gone in log.forgotten(after=0)] != ["old"]:  # noqa: ASYNC110 - no event
@@ -196,29 +197,3 @@ def wait_for(url: str) -> None:
             return
         assert time.monotonic() < deadline, "it does not listen"
         time.sleep(0.05)
-
-
-def make_turn(turn_id: str, *, at: float) -> Turn:
-    return Turn(
-        turn_id=turn_id,
-        session_id="s",
-        parent_turn_id=None,
-        response_id=turn_id,
-        choice=0,
-        kind=TurnKind.MAIN,
-        scope="local",
-        model="policy",
-        messages=(Message("user", "hi"),),
-        tools_json=None,
-        reply=Message("assistant", "hello"),
-        prompt_ids=(1,),
-        response_ids=(2,),
-        sampler_logprobs=(-0.5,),
-        sampler_logprobs_t1=(-0.5,),
-        token_versions=(),
-        sampling=SamplingParams(8),
-        finish_reason=FinishReason.STOP,
-        arrived_at=at,
-        finished_at=at,
-        seed=0,
-    )

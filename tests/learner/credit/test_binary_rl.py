@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from learner_records import make_turn, no_log_ratios
+from learner_records import no_log_ratios
+from turn_records import make_turn
 
 from clawjax.config import Baseline, ObjectiveConfig
 from clawjax.learner.credit import AdmittedTurn, Credited, CreditState, build_credit

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from learner_records import make_turn
+from turn_records import make_turn
 
 from clawjax.config import (
     Baseline,

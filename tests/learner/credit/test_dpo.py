@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learner_records import make_turn
+from turn_records import make_turn
 
 from clawjax.config import DpoConfig, Normalisation, ObjectiveConfig, PolicyLoss
 from clawjax.learner import losses

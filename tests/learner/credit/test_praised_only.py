@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from learner_records import make_turn, no_log_ratios
+from learner_records import no_log_ratios
+from turn_records import make_turn
 
 from clawjax.config import ObjectiveConfig, PolicyLoss
 from clawjax.learner.credit import AdmittedTurn, CreditState, build_credit
