@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from clawjax.config import (
     EngineConfig,
@@ -34,7 +35,6 @@ from clawjax.learner.teacher import HintTeacher
 from clawjax.learner.update import Updater
 from clawjax.learner.versions import Versions
 from clawjax.models.load import LoadedModel
-from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.models.transformer import Params
 from clawjax.protocols import Monitor, WeightStore
 from clawjax.rendering.prompts import Prompts, prompts_of
@@ -88,48 +88,34 @@ def build_learner(
         StoreError: the weight store cannot be read or written.
     """
     _check_vocabulary(model, objective)
-    train_step = TrainStep(
-        model, objective=objective, learner=learner, failed_dir=run_dir / "failed_batches"
-    )
-    scorer, replay_buffer = Scorer(learner), ReplayBuffer()
-    prompts = prompts_of(model.tokenizer, gateway)
+    failed_dir = run_dir / "failed_batches"
+    train_step = TrainStep(model, objective=objective, learner=learner, failed_dir=failed_dir)
+    shared = _Shared(model, objective, learner, train_step, Scorer(learner), ReplayBuffer())
+    publisher = Publisher(store, model, learner, origin=origin)
     built = Learner(
         config=learner,
         objective=objective,
         intake=Intake(learner, objective, reward, log, clock),
-        replay=ReplaySync(objective, reward, log, replay_buffer),
-        reader=SignalReader(
-            objective=objective,
-            credit=build_credit(objective),
-            scorer=scorer,
-            train_step=train_step,
-            teacher=_build_teacher(prompts, objective, learner, scorer, replay_buffer),
-            replay_buffer=replay_buffer,
-        ),
-        updater=Updater(
-            config=learner,
-            objective=objective,
-            train_step=train_step,
-            budget=_build_budget(train_step, objective, learner, model.tokenizer, fixed_text),
-            practice=_build_practice(
-                model, objective, learner, engine, train_step, scorer, replay_buffer
-            ),
-        ),
-        versions=Versions(
-            train_step,
-            Checkpoints(
-                run_dir / "checkpoints",
-                keep=learner.keep_checkpoints,
-                identity=_identity(model, learner, train_step),
-            ),
-            Publisher(store, model, learner, origin=origin),
-            train_step.init(seed),
-        ),
+        replay=ReplaySync(objective, reward, log, shared.replay_buffer),
+        reader=_build_reader(shared, prompts_of(model.tokenizer, gateway)),
+        updater=_build_updater(shared, engine, fixed_text),
+        versions=_build_versions(shared, publisher, run_dir, seed),
         monitor=monitor,
         profiler=Profiler(run_dir / "profile", frozenset(profile_steps)),
     )
     built.start()
     return built
+
+
+class _Shared(NamedTuple):
+    """What several parts of a learner are made of."""
+
+    model: LoadedModel
+    objective: ObjectiveConfig
+    learner: LearnerConfig
+    train_step: TrainStep
+    scorer: Scorer
+    replay_buffer: ReplayBuffer
 
 
 def _check_vocabulary(model: LoadedModel, objective: ObjectiveConfig) -> None:
@@ -140,31 +126,53 @@ def _check_vocabulary(model: LoadedModel, objective: ObjectiveConfig) -> None:
         raise ConfigError(f"{msg}: lower it")
 
 
-def _identity(
-    model: LoadedModel, learner: LearnerConfig, train_step: TrainStep
-) -> dict[str, object]:
-    """What a checkpoint has to agree on to be of use."""
-    identity: dict[str, object] = {
-        "base_model": model.base_id,
-        "method": learner.method,
-        "teacher": "ema" if train_step.has_ema else "not averaged",
-        "warmup_steps": "above 0" if learner.warmup_steps else 0,  # who warms up counts steps
-    }
-    if learner.method == "lora":
-        lora = learner.lora
-        identity |= {"rank": lora.rank, "alpha": lora.alpha, "targets": sorted(lora.targets)}
-    return identity
+def _build_reader(shared: _Shared, prompts: Prompts) -> SignalReader:
+    return SignalReader(
+        objective=shared.objective,
+        credit=build_credit(shared.objective),
+        scorer=shared.scorer,
+        train_step=shared.train_step,
+        teacher=_build_teacher(shared, prompts),
+        replay_buffer=shared.replay_buffer,
+    )
 
 
-def _build_practice(
-    model: LoadedModel,
-    objective: ObjectiveConfig,
-    learner: LearnerConfig,
-    engine: EngineConfig,
-    train_step: TrainStep,
-    scorer: Scorer,
-    replay_buffer: ReplayBuffer,
-) -> Practice | None:
+def _build_teacher(shared: _Shared, prompts: Prompts) -> HintTeacher | None:
+    if not shared.objective.uses_teacher:
+        return None
+    return HintTeacher(
+        shared.scorer,
+        prompts.ids,
+        shared.objective.opd,
+        max_tokens=shared.learner.max_tokens,
+        replay_buffer=shared.replay_buffer,
+    )
+
+
+def _build_updater(shared: _Shared, engine: EngineConfig, fixed_text: str) -> Updater:
+    return Updater(
+        config=shared.learner,
+        objective=shared.objective,
+        train_step=shared.train_step,
+        budget=_build_budget(shared, fixed_text),
+        practice=_build_practice(shared, engine),
+    )
+
+
+def _build_budget(shared: _Shared, fixed_text: str) -> DriftBudget | None:
+    drift = shared.learner.drift
+    if not drift.is_on and shared.objective.practice.rounds == 0:
+        return None
+    return DriftBudget(
+        drift,
+        shared.train_step.base,
+        fixed_text=shared.model.tokenizer.encode(fixed_text),
+        length_buckets=shared.learner.length_buckets,
+    )
+
+
+def _build_practice(shared: _Shared, engine: EngineConfig) -> Practice | None:
+    model, objective, learner, train_step, scorer, replay_buffer = shared
     if objective.practice.rounds == 0:
         return None
     return Practice(
@@ -186,36 +194,27 @@ def _at_once(engine: EngineConfig, objective: ObjectiveConfig) -> EngineConfig:
     return replace(engine, slots=max(engine.slots, min(answers, _MOST_AT_ONCE)), kept_prefixes=0)
 
 
-def _build_budget(
-    train_step: TrainStep,
-    objective: ObjectiveConfig,
-    learner: LearnerConfig,
-    tokenizer: ChatTokenizer,
-    fixed_text: str,
-) -> DriftBudget | None:
-    if not learner.drift.is_on and objective.practice.rounds == 0:
-        return None
-    return DriftBudget(
-        learner.drift,
-        train_step.base,
-        fixed_text=tokenizer.encode(fixed_text),
-        length_buckets=learner.length_buckets,
+def _build_versions(shared: _Shared, publisher: Publisher, run_dir: Path, seed: int) -> Versions:
+    train_step = shared.train_step
+    checkpoints = Checkpoints(
+        run_dir / "checkpoints",
+        keep=shared.learner.keep_checkpoints,
+        identity=_identity(shared.model, shared.learner, train_step),
     )
+    return Versions(train_step, checkpoints, publisher, train_step.init(seed))
 
 
-def _build_teacher(
-    prompts: Prompts,
-    objective: ObjectiveConfig,
-    learner: LearnerConfig,
-    scorer: Scorer,
-    replay_buffer: ReplayBuffer,
-) -> HintTeacher | None:
-    if not objective.uses_teacher:
-        return None
-    return HintTeacher(
-        scorer,
-        prompts.ids,
-        objective.opd,
-        max_tokens=learner.max_tokens,
-        replay_buffer=replay_buffer,
-    )
+def _identity(
+    model: LoadedModel, learner: LearnerConfig, train_step: TrainStep
+) -> dict[str, object]:
+    """What a checkpoint has to agree on to be of use."""
+    identity: dict[str, object] = {
+        "base_model": model.base_id,
+        "method": learner.method,
+        "teacher": "ema" if train_step.has_ema else "not averaged",
+        "warmup_steps": "above 0" if learner.warmup_steps else 0,  # who warms up counts steps
+    }
+    if learner.method == "lora":
+        lora = learner.lora
+        identity |= {"rank": lora.rank, "alpha": lora.alpha, "targets": sorted(lora.targets)}
+    return identity
