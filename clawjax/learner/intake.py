@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clawjax.config import LearnerConfig, ObjectiveConfig, RewardConfig
@@ -78,14 +78,12 @@ class Intake:
 
     def drop(self, turn_ids: Sequence[str], reason: DropReason) -> None:
         """They will not be looked at again."""
-        if turn_ids:
-            now = self.clock()
-            self.log.append(*(Outcome(turn_id, now, drop_reason=reason) for turn_id in turn_ids))
+        self._write_off(dict.fromkeys(turn_ids, reason), self.clock())
 
     def _ready(self, age: Callable[[int], int], now: float) -> list[AdmittedTurn]:
         """What may be trained on; what may not is dropped, what is pending waits."""
         ready: list[AdmittedTurn] = []
-        drops: list[Outcome] = []
+        reasons: dict[str, DropReason] = {}
         for judged in self.log.judged(limit=_SWEEP_TURNS):
             decision = admit(
                 judged,
@@ -99,10 +97,14 @@ class Intake:
                 case Admit(admitted):
                     ready.append(admitted)
                 case Drop(reason):
-                    drops.append(Outcome(judged.turn.turn_id, now, drop_reason=reason))
-        if drops:
-            self.log.append(*drops)
+                    reasons[judged.turn.turn_id] = reason
+        self._write_off(reasons, now)
         return ready
+
+    def _write_off(self, reasons: Mapping[str, DropReason], now: float) -> None:
+        """Log at once, by turn, why it is dropped; `now` in Unix seconds."""
+        if reasons:
+            self.log.append(*(Outcome(each, now, drop_reason=why) for each, why in reasons.items()))
 
     def _whole_groups(
         self, ready: Sequence[AdmittedTurn], age: Callable[[int], int]
