@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
 from typing import Any
 
 from clawjax.config.objective import ObjectiveConfig
@@ -31,10 +30,10 @@ def drop_unset_additions(settings: dict[str, Any]) -> None:
     """Take out what came later and has its default.
 
     Args:
-        settings: a whole configuration as plain mappings, changed in place.
+        settings: a configuration as plain mappings, or some settings of one; changed in place.
     """
     for path, kind in _ADDITIONS.items():
         *groups, name = path.split(".")
-        group = functools.reduce(operator.getitem, groups, settings)
-        if group[name] == dataclasses.asdict(kind())[name]:
+        group: dict[str, Any] = functools.reduce(lambda at, key: at.get(key, {}), groups, settings)
+        if name in group and group[name] == dataclasses.asdict(kind())[name]:
             del group[name]

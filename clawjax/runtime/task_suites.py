@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clawjax.config import EngineConfig, RunConfig, SuiteConfig
+from clawjax.config import RunConfig, SuiteConfig
+from clawjax.config.additions import drop_unset_additions
 from clawjax.errors import EvalError, UnavailableError
 from clawjax.evals.harness.protocols import Suite
 from clawjax.evals.harness.runner import Episode, Selection, run, select
@@ -193,9 +194,9 @@ def _settings(config: RunConfig, chosen: SuiteConfig, version: int | None) -> di
     if config.agent.kind == "policy":
         found["model"] = dataclasses.asdict(config.model)
         found["version"] = version
-        found["engine"] = {"weights_dtype": config.engine.weights_dtype}
-        if config.engine.cache_dtype != EngineConfig().cache_dtype:
-            found["engine"]["cache_dtype"] = config.engine.cache_dtype
+        engine = config.engine
+        found["engine"] = {"weights_dtype": engine.weights_dtype, "cache_dtype": engine.cache_dtype}
+        drop_unset_additions(found)
     return found
 
 

@@ -194,6 +194,8 @@ def test_places_for_what_is_ones_own_decide_nothing_while_they_are_empty() -> No
     settings = dataclasses.asdict(config)
     drop_unset_additions(settings)
     assert "own" not in settings["reward"], "trials from before there was such a place count"
+    later = {"cache_dtype", "key_by"}
+    assert not any(name in str(settings) for name in later), "nor were there these"
     digests = {personal_suite._digest(config, trial)}
     for options in ({}, {"words": ["thanks"]}):
         own = {"polite": {"path": "judges:Polite", "options": options}}

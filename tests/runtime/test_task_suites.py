@@ -202,6 +202,8 @@ async def test_episodes_of_one_model_are_not_anothers_of_the_same_name(
     measured = config(tmp_path, kind="policy", uses_tools=False)
     [first] = await play(monkeypatch, measured)
     assert first["agent"] == "tiny@0"
+    manifest = json.loads((tmp_path / "gaia" / "manifest.json").read_text())
+    assert manifest["settings"]["engine"] == {"weights_dtype": "float32"}, "as before cache_dtype"
     again = replace(measured, engine=replace(measured.engine, slots=4))
     assert [first["score"]] == [each["score"] for each in await play(monkeypatch, again)]
     other = replace(measured, **{group: replace(getattr(measured, group), **changes)})
