@@ -20,7 +20,6 @@ from clawjax.evals.agents.scripted import (
 )
 from clawjax.evals.harness.protocols import Agent, Suite
 from clawjax.evals.harness.store import EpisodeStore
-from clawjax.runtime.paths import RunPaths
 
 __all__ = ["Measured", "open_agents", "scripted_agent"]
 
@@ -60,7 +59,7 @@ class Measured(NamedTuple):
 
 
 @asynccontextmanager
-async def open_agents(config: RunConfig, paths: RunPaths) -> AsyncIterator[Measured]:
+async def open_agents(config: RunConfig) -> AsyncIterator[Measured]:
     """Serve the policy where it is the one that is measured, as long as the context lasts.
 
     Raises:
@@ -74,7 +73,7 @@ async def open_agents(config: RunConfig, paths: RunPaths) -> AsyncIterator[Measu
     elif agent.kind == "policy":
         from clawjax.runtime.policy_agent import serving_policy  # jax, which others do without
 
-        async with serving_policy(config, paths) as served:
+        async with serving_policy(config) as served:
             yield Measured(agent, *served)
     else:
         yield Measured(agent)

@@ -13,7 +13,6 @@ from clawjax.runtime.agent_weights import chosen_weights, require_embedded
 from clawjax.runtime.build import api_key, open_log, use_compilation_cache
 from clawjax.runtime.endpoint import build_app
 from clawjax.runtime.loopback import serving
-from clawjax.runtime.paths import RunPaths
 
 __all__ = ["Served", "serving_policy"]
 
@@ -28,7 +27,7 @@ class Served(NamedTuple):
 
 
 @asynccontextmanager
-async def serving_policy(config: RunConfig, paths: RunPaths) -> AsyncIterator[Served]:
+async def serving_policy(config: RunConfig) -> AsyncIterator[Served]:
     """A gateway of its own over the weights; every turn it logs is a side turn.
 
     Raises:

@@ -89,7 +89,7 @@ async def _run(
     summaries: list[dict[str, Any]] = []
     lacking: dict[str, UnavailableError] = {}
     try:
-        async with open_agents(config, paths) as measured:
+        async with open_agents(config) as measured:
             for chosen in suites:
                 try:
                     summary, reason = await _one(config, chosen, measured, paths, running)

@@ -179,7 +179,7 @@ async def play(monkeypatch, measured, version=0):
     async with ScriptedEndpoint(lambda messages: "I do not know.").serving() as endpoint:
 
         @asynccontextmanager
-        async def served(config, paths):
+        async def served(config):
             yield Measured(config.agent, endpoint.base_url, config.model.name, version=version)
 
         monkeypatch.setattr(task_suites, "open_agents", served)

@@ -10,7 +10,6 @@ colours of `engine/normalize.py`; both are handed in, since neither is ours to s
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from typing import Any
 from clawjax.errors import ConfigError
 from clawjax.evals.suites.agentbench.shopping.similarity import token_set_ratio
 
-__all__ = ["Reward", "Shelf", "read_action", "read_colors", "reward", "spacy_nouns"]
+__all__ = ["Reward", "Shelf", "read_action", "read_colors", "reward"]
 
 _SIMILAR = 85
 _SEPARATOR = "\u203a"
@@ -28,7 +27,7 @@ _SEPARATOR = "\u203a"
 _ACTION = re.compile(r"[Aa]ction: *\n* *((search|click)\[.+?])")
 
 Nouns = Callable[[str], Sequence[str]]
-"""Lower-case nouns and names of a text."""
+"""Lower-case nouns and names of a text: as published, its `NOUN`, `PNOUN` and `PROPN`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +96,6 @@ def read_colors(normalize: Path) -> tuple[str, ...]:
             return tuple(ast.literal_eval(node.value))
     msg = f"{normalize} has no COLOR_SET: name web_agent_site/engine/normalize.py of WebShop"
     raise ConfigError(msg)
-
-
-def spacy_nouns() -> Nouns:
-    """The published tagger.
-
-    Raises:
-        ConfigError: spaCy or its model is not installed.
-    """
-    try:
-        tag = importlib.import_module("spacy").load("en_core_web_lg")
-    except (ImportError, OSError) as error:
-        msg = "WebShop's reward needs spaCy and its model en_core_web_lg: install both"
-        raise ConfigError(msg) from error
-    return lambda text: [
-        word.text.lower() for word in tag(text) if word.pos_ in ("PNOUN", "NOUN", "PROPN")
-    ]
 
 
 def _kind(product: Mapping[str, Any], goal: Mapping[str, Any], nouns: Nouns) -> float:
