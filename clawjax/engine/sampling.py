@@ -61,6 +61,7 @@ class Drawn(NamedTuple, Generic[A]):
     """What was drawn; arrays of `[R]` unless said."""
 
     token: A
+    """int32."""
     logprob: A
     """Under the distribution sampled from; for temperature 0, at temperature 1 of what the grammar
     allows."""
@@ -69,7 +70,7 @@ class Drawn(NamedTuple, Generic[A]):
     top_ids: A
     """`[R, min(20, V)]`, likeliest first; zeros where no row wants them."""
     top_logprobs: A
-    """Their log-probs at temperature 1."""
+    """Of the same shape: their log-probs at temperature 1."""
 
 
 class Scored(NamedTuple, Generic[A]):
@@ -80,6 +81,7 @@ class Scored(NamedTuple, Generic[A]):
     top_ids: A
     """`[N, min(20, V)]`, what is likeliest in its place; zeros where nobody wants to know."""
     top_logprobs: A
+    """Of the same shape: their log-probs."""
 
 
 def idle_rows(count: int) -> SamplingRows[np.ndarray]:
@@ -170,6 +172,7 @@ def _masked(logits: Array, mask: Array) -> Array:
 
 
 def _is_truncated(rows: SamplingRows[Array]) -> Array:
+    """`[R]` bool: whether a filter cuts the row's distribution; greedy rows know none."""
     has_filter = (rows.top_k > 0) | (rows.top_p < 1) | (rows.min_p > 0)
     return has_filter & (rows.temperature > 0)
 
@@ -214,6 +217,7 @@ class _Mass(NamedTuple):
 
     @classmethod
     def of(cls, scores: Array) -> _Mass:
+        """That of `scores [R, V]`; tokens at -inf have none."""
         grid = _grid(scores)
         peak = jnp.max(jnp.max(grid, axis=1), axis=-1)
         return cls(peak, jnp.sum(jnp.exp(grid - peak[:, None, None]), axis=1))
@@ -232,7 +236,13 @@ def _grid(scores: Array) -> Array:
 
 
 def _draw(scores: Array, mass: _Mass, rows: SamplingRows[Array]) -> Array:
-    """One draw per row by inversion, from two uniform numbers keyed by the row's seed and step."""
+    """Tokens `[R]` int32 by inversion, of two uniform numbers keyed by the row's seed and step.
+
+    Args:
+        scores: `[R, V]`, unnormalised log-probs.
+        mass: theirs.
+        rows: of which seed and step are read.
+    """
 
     def uniform(words: Array, step: Array) -> Array:
         key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), step)
@@ -258,18 +268,28 @@ def invert(chance: Array, weights: Array) -> Array:
 
 
 def _likeliest(logits: Array) -> Array:
-    """The first of the highest, as `argmax`, which XLA's CPU backend does not vectorise."""
+    """Where the highest of `logits [R, V]` is, `[R]` int32; of several, the first.
+
+    That is `argmax`, which XLA's CPU backend does not vectorise.
+    """
     places = jnp.arange(logits.shape[1], dtype=jnp.int32)
     is_highest = logits == jnp.max(logits, axis=-1, keepdims=True)
     return jnp.min(jnp.where(is_highest, places, logits.shape[1] - 1), axis=-1)
 
 
 def _pick(scores: Array, token: Array) -> Array:
+    """Of each row of `scores [N, V]` that of its `token [N]`: `[N]`."""
     return jnp.take_along_axis(scores, token[:, None], axis=-1)[:, 0]
 
 
 def _alternatives(logits: Array, total: Array, wants_top: Array) -> tuple[Array, Array]:
-    """Ids and log-probs `[R, 20]` of the likeliest, where they are wanted."""
+    """Ids and log-probs `[R, min(20, V)]` of the likeliest, or zeros where nobody wants them.
+
+    Args:
+        logits: `[R, V]`.
+        total: `[R]`, their log-sum-exps.
+        wants_top: `[]` bool.
+    """
     count = min(MAX_TOP_LOGPROBS, logits.shape[1])
 
     def likeliest() -> tuple[Array, Array]:

@@ -57,16 +57,18 @@ class Settings(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """LoRA factors by weight name and the head, the softmax temperature, and how good they are."""
+    """A reaction model and how good it is."""
 
     params: Params
+    """As `init` makes them, `settings.members` times as wide in rank."""
     temperature: float
+    """The logits are divided by it before the softmax."""
     agreement: float
     """Share of the held-out messages whose likeliest class is the label."""
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
-    """Normalise the last axis (arXiv:1607.06450)."""
+    """Normalise the last axis of `x [..., D]` by a `weight` and `bias [D]` (arXiv:1607.06450)."""
     centred = x - x.mean(-1, keepdims=True)
     return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + eps) * weight + bias
 
@@ -81,7 +83,17 @@ def logits(
     eps: float,
     key: Array | None = None,
 ) -> Array:
-    """Scores of the three classes, `[B, 3]`, for padded `ids [B, T]` (0 is padding)."""
+    """Scores of the three classes, `[B, 3]`.
+
+    Args:
+        params: as `init` makes them.
+        frozen: the encoder's weights by name; kernels `[in, out]`, else `[out]`.
+        ids: `[B, T]` int32; 0 is padding.
+        settings: how many layers, and dropout of what is pooled.
+        heads: of attention, `H`; each has `D / H` dimensions.
+        eps: of the layer norms.
+        key: of dropout; None drops nothing.
+    """
     mask = ids > 0
 
     def linear(x: Array, name: str) -> Array:
@@ -118,7 +130,12 @@ def logits(
 
 
 def init(frozen: dict[str, Array], settings: Settings, rng: np.random.Generator) -> Params:
-    """LoRA factors (A random, B zero; arXiv:2106.09685) and a zero head."""
+    """LoRA factors and a head that change nothing yet (arXiv:2106.09685).
+
+    Returns:
+        By name, float32: for each adapted kernel `[in, out]` a random `a [in, rank]` and a zero
+        `b [rank, out]`; the zero head `[D, 3]` and its bias `[3]`.
+    """
     params: Params = {
         "head.weight": jnp.zeros((frozen["embeddings.LayerNorm.weight"].shape[0], len(LABELS))),
         "head.bias": jnp.zeros(len(LABELS)),
@@ -134,7 +151,7 @@ def init(frozen: dict[str, Array], settings: Settings, rng: np.random.Generator)
 
 
 def _batches(lengths: Sequence[int], size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Shuffled batches of similar lengths."""
+    """Indices of rows in shuffled batches of similar `lengths` in tokens; one may be smaller."""
     jitter = np.asarray(lengths) + rng.uniform(0, 6, len(lengths))
     order = np.argsort(jitter, kind="stable")
     batches = [order[start : start + size] for start in range(0, len(order), size)]
@@ -143,7 +160,7 @@ def _batches(lengths: Sequence[int], size: int, rng: np.random.Generator) -> lis
 
 
 def _pad(rows: Sequence[Sequence[int]], size: int) -> np.ndarray:
-    """Rows to `[size, T]`, T a multiple of 8; missing rows repeat the last."""
+    """Rows of ids as `[size, T]` int32, T a multiple of 8; missing rows repeat the last."""
     rows = [*rows, *[rows[-1]] * (size - len(rows))]
     width = -(-max(len(row) for row in rows) // 8) * 8
     return np.asarray([[*row, *[0] * (width - len(row))] for row in rows], np.int32)
@@ -174,13 +191,23 @@ class _Problem:
     def _step(
         self, params: Params, state: Any, frozen: Any, ids: Array, y: Array, w: Array, key: Array
     ) -> tuple[Params, Any, Array]:
+        """One update by `ids [B, T]`, labels `y [B]` and their weights `w [B]`; a loss `[]`."""
         loss, grads = jax.value_and_grad(self._loss)(params, frozen, ids, y, w, key)
         updates, state = self.optimizer.update(grads, state, params)
         return optax.apply_updates(params, updates), state, loss  # type: ignore[return-value]
 
 
 def fit(problem: _Problem, examples: Sequence[Example], seed: int) -> Params:
-    """Minimise cross-entropy, classes weighing the same, over the examples and compounds."""
+    """Minimise cross-entropy, classes weighing the same, over the examples and compounds.
+
+    Args:
+        problem: the encoder; its optimizer is set.
+        examples: to learn from.
+        seed: of the first weights, batches, compounds and dropout.
+
+    Returns:
+        Weights as `init` makes them.
+    """
     settings = problem.settings
     rng = np.random.default_rng(seed)
     counts = np.bincount([LABELS.index(row.label) for row in examples], minlength=len(LABELS))
@@ -233,7 +260,7 @@ def mean_of(members: Sequence[Params]) -> Params:
 
 
 def predict(problem: _Problem, params: Params, texts: Sequence[str]) -> np.ndarray:
-    """Logits `[N, 3]`."""
+    """Logits `[N, 3]` float32 of `N` texts."""
     size = problem.settings.batch
     tokens = [problem.encoder.token_ids(text) for text in texts]
     order = np.argsort([len(ids) for ids in tokens], kind="stable")
@@ -246,7 +273,12 @@ def predict(problem: _Problem, params: Params, texts: Sequence[str]) -> np.ndarr
 
 
 def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of least cross-entropy on held-out rows (arXiv:1706.04599, sec. 4.2)."""
+    """The temperature of least cross-entropy on held-out rows (arXiv:1706.04599, sec. 4.2).
+
+    Args:
+        scores: logits `[N, 3]`.
+        labels: `[N]`, indices of the right classes.
+    """
     candidates = np.geomspace(0.5, 5.0, 60)
 
     def loss(temperature: float) -> float:
