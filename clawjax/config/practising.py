@@ -14,7 +14,7 @@ REMEMBERED = 128
 
 @dataclass
 class PracticeConfig:
-    """Answering a user's earlier questions again, by what their reactions tell of their taste."""
+    """Answering a user's earlier questions again, by a preference model of their reactions."""
 
     rounds: int = 0
     """Updates on new answers after each batch; 0 practises nothing."""
@@ -26,25 +26,26 @@ class PracticeConfig:
     """How many of these are learnt from, those whose predicted scores vary most; None: all."""
     max_response_tokens: int = 128
     max_reply_kl: float = 4.0
-    """Exact KL(after || before) that a well known taste may lead to per version, in nats per reply;
-    one by which N reactions are foreseen to a correlation of r gets the share
+    """Exact KL(after || before) that a sure preference model may lead to per version, in nats per
+    reply; one by which N reactions are foreseen to a correlation of r gets the share
     `(r^2 - 2 / N) / full_foresight^2`."""
     full_foresight: float = 1.0
-    """The correlation from which on a taste is followed all that way."""
+    """The correlation from which on a preference model is followed all that way."""
     min_scored: int = 12
     """Reactions that a user has to have given before they are practised for."""
     min_of_each: int = 2
     """Of praise and of complaint, at least so many of each among them."""
     min_foresight: float = 0.0
-    """What a taste has to be known to, as a correlation: what is foreseen by less moves a policy by
-    next to nothing and costs as much."""
+    """The least correlation by which a preference model is followed at all: what is foreseen by
+    less moves a policy by next to nothing and costs as much."""
     listen: int = 0
-    """A user's first so many reactions are only remembered while their taste cannot be foreseen: a
-    step on them would learn their noise, and lead away from replies that tell what is liked."""
+    """A user's first so many reactions are only remembered while their preference model foresees
+    nothing: a step on them would learn their noise, and lead away from replies that tell what is
+    liked."""
     blind_share: float | None = None
     """Bounds the step on the reactions themselves as well, for what is noise for practice is noise
-    for that. Of `learner.drift.max_step_reply_kl`, which has to be set, a taste by which N
-    reactions are foreseen to a correlation of r leaves it the share
+    for that. Of `learner.drift.max_step_reply_kl`, which has to be set, a preference
+    model by which N reactions are foreseen to a correlation of r leaves it the share
     `(r^2 - 2 / N) / full_foresight^2`, and this one where that is less, or nothing is foreseen.
     None: all of it, whatever is known."""
 
