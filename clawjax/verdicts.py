@@ -5,12 +5,12 @@ Invariant: an abstention never becomes a number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from clawjax.config import HUMAN
 from clawjax.records import Verdict
 
-__all__ = ["EXPLICIT_FEEDBACK", "combine", "says_something"]
+__all__ = ["EXPLICIT_FEEDBACK", "combine", "first_said", "says_something"]
 
 EXPLICIT_FEEDBACK = "feedback"
 """The module whose score, given by the user on purpose, overrules all others but a review's."""
@@ -35,6 +35,19 @@ def combine(verdicts: Sequence[Verdict], weights: Mapping[str, float]) -> float 
     if total <= 0:
         return None
     return sum(weights.get(module, 1.0) * score for module, score in scores.items()) / total
+
+
+def first_said(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """One verdict per module: the first that says something, else its first.
+
+    That is what a turn log keeps of verdicts on one turn that are added in this order.
+    """
+    by_module: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        kept = by_module.setdefault(verdict.module, verdict)
+        if not says_something(kept) and says_something(verdict):
+            by_module[verdict.module] = verdict
+    return tuple(by_module.values())
 
 
 def says_something(verdict: Verdict) -> bool:

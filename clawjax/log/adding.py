@@ -1,7 +1,7 @@
 """How rows get into the turn log: added, never changed, but for verdicts that say nothing.
 
 Invariant: what is in the log is not taken back. Of two records with one key the first counts; of
-two verdicts of a module on a turn, the first that says something.
+two verdicts of a module on a turn, the first that says something (`clawjax.verdicts.first_said`).
 """
 
 from __future__ import annotations

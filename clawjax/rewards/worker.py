@@ -28,7 +28,7 @@ from clawjax.records import JudgedTurn, LinkedTurn, Verdict
 from clawjax.rewards.human import HumanReward
 from clawjax.rewards.waiting import FIRST_WAIT_S, Waiting
 from clawjax.tasks import task_group
-from clawjax.verdicts import says_something
+from clawjax.verdicts import first_said
 
 __all__ = ["CURSOR", "JudgeLog", "JudgeStatus", "JudgeWorker"]
 
@@ -240,7 +240,7 @@ class JudgeWorker:
         if self._people is not None:
             known = self._log.get(turn_id)
             earlier = () if known is None else known.verdicts
-            asked = self._people.request(turn_id, _together(earlier, verdicts))
+            asked = self._people.request(turn_id, first_said((*earlier, *verdicts)))
         self._log.append(*verdicts, *(() if asked is None else (asked,)))
 
     async def _advance(self) -> None:
@@ -334,16 +334,6 @@ class JudgeWorker:
         if scores:
             metrics["judge/score"] = sum(scores) / len(scores)
         self._monitor.log(metrics)
-
-
-def _together(earlier: Sequence[Verdict], new: Sequence[Verdict]) -> tuple[Verdict, ...]:
-    """One verdict per module: the first that says something, as the log keeps them."""
-    by_module: dict[str, Verdict] = {}
-    for verdict in (*earlier, *new):
-        kept = by_module.setdefault(verdict.module, verdict)
-        if not says_something(kept) and says_something(verdict):
-            by_module[verdict.module] = verdict
-    return tuple(by_module.values())
 
 
 def _checked(verdict: Verdict, module: str, linked: LinkedTurn) -> Verdict:

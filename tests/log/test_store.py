@@ -47,6 +47,7 @@ from clawjax.records import (
     expand_versions,
     run_lengths,
 )
+from clawjax.verdicts import first_said
 
 
 def user_said(turn_id: str, at: float = 110.0) -> NextState:
@@ -186,6 +187,32 @@ def test_the_first_verdict_that_says_something_takes_an_abstentions_place_and_st
     for later in (said, Verdict("t1", "rules", 1.0, 113.0), nothing):
         log.append(later)
         assert set(log.get("t1").verdicts) == {Verdict("t1", "own", 0.0, 111.0), said}
+
+
+said_or_not = st.builds(
+    Verdict,
+    st.just("t1"),
+    st.sampled_from(["rules", "own"]),
+    score=st.none() | st.floats(-1, 1),
+    judged_at=st.floats(0, 1e9),
+    hints=st.just(()) | st.just(("too long", "a, [null]")),
+    step_labels=st.lists(st.none() | st.just(0.5), max_size=3).map(tuple),
+    explanation=texts,
+    revision=st.none() | st.just("") | st.just("A better reply."),
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(verdicts=st.lists(said_or_not, max_size=6), at_once=st.booleans())
+def test_the_log_keeps_the_verdicts_that_the_judges_say_it_keeps(log, verdicts, at_once):
+    turn_id = f"turn-{uuid.uuid4()}"
+    said = [dataclasses.replace(verdict, turn_id=turn_id) for verdict in verdicts]
+    log.append(make_turn(turn_id))
+    for some in [said] if at_once else ([each] for each in said):
+        log.append(*some)
+    assert set(log.get(turn_id).verdicts) == set(first_said(said))
 
 
 def test_what_the_judges_have_not_got_to_is_told_where_anybody_judges(log):
