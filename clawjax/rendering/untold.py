@@ -63,8 +63,8 @@ def with_tools(
         WireError: the tools are no list of functions.
     """
     told = [_as_text(message, calls) for message in messages]
-    first = told[0].content if told and told[0].role == "system" else ""
-    rest = told[1:] if first else told
+    is_led = bool(told) and told[0].role == "system"
+    first, rest = (told[0].content, told[1:]) if is_led else ("", told)
     return (Message("system", f"{first}\n\n{_said(tools_json, calls)}".strip()), *rest)
 
 

@@ -227,6 +227,8 @@ def test_a_template_that_knows_no_tools_is_told_in_words():
     system = Message("system", "Be brief.")
     first = with_tools((system, *messages), tools_json, FORMATS["hermes"])[0].content
     assert first.startswith("Be brief.\n\nYou can call")
+    silent = with_tools((Message("system", ""), *messages), tools_json, FORMATS["hermes"])
+    assert silent == with_tools(messages, tools_json, FORMATS["hermes"]), "one system message"
 
 
 def test_a_schema_that_cannot_be_used_is_refused():
