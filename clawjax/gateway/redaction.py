@@ -218,9 +218,12 @@ class Redactor:
 
 def _find(name: str) -> Rule:
     if ":" not in name:
+        module, _, function = name.rpartition(".")
+        own = f"{module}:{function}" if module and function else "package.module:function"
         msg = (
-            f"gateway.redact={name!r} is unknown: use {', '.join(RULES)}, or "
-            "package.module:function"
+            f"gateway.redact={name!r} is unknown: use {', '.join(RULES)}, or {own} for a function "
+            "of your own that takes and returns a text, with a colon before its name (a regular "
+            "expression has to stand in such a function)"
         )
         raise ConfigError(msg)
     found = find(name, "gateway.redact")

@@ -262,6 +262,20 @@ def test_a_rule_of_ones_own():
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("rules.of.mine.shout", "or rules.of.mine:shout for a function"),
+        (r"\d{4}", "a regular expression has to stand in such a function"),
+        ("emails", "use email, key, card, phone, or package.module:function"),
+    ],
+)
+def test_how_a_rule_of_ones_own_is_named_is_told_who_named_it_otherwise(name, fix):
+    with pytest.raises(ConfigError) as caught:
+        Redactor([name])
+    assert fix in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["emails", "no.such:thing", f"{__name__}:ALL"])
 def test_a_rule_that_is_none_is_refused(name):
     with pytest.raises(ConfigError, match=r"gateway\.redact"):
