@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import threading
 import time
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-__all__ = ["lock", "replace_file", "sync", "write_synced"]
+__all__ = ["lock", "replace_file", "sweep", "sync", "write_synced"]
+
+_LONGEST_WRITE_S = 3600.0
+_ASIDE = re.compile(r".+\.\d+\.aside")
 
 
 def replace_file(
@@ -41,6 +45,28 @@ def replace_file(
         aside.unlink(missing_ok=True)  # there only where that failed
     if durably:
         sync(file.parent)
+
+
+def sweep(*directories: Path) -> list[Path]:
+    """Remove what `replace_file` left aside in processes that were killed; returns what that was.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    before = time.time() - _LONGEST_WRITE_S  # a younger one may be under way
+    found = [file for directory in directories for file in directory.glob("*.aside")]
+    old = [file for file in found if _ASIDE.fullmatch(file.name) and _changed_at(file) < before]
+    for file in old:
+        file.unlink(missing_ok=True)
+    return old
+
+
+def _changed_at(file: Path) -> float:
+    """In seconds since 1970; of a file that has gone meanwhile, now."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def write_synced(file: Path, content: bytes) -> None:

@@ -2,11 +2,14 @@
 
 import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from clawjax.files import replace_file
+from clawjax.files import replace_file, sweep
+from clawjax.runtime.paths import RunPaths
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path):
@@ -41,3 +44,35 @@ def test_writers_at_once_leave_the_whole_file_of_one(tmp_path):
         list(writers.map(lambda content: replace_file(file, content, durably=False), contents))
     assert file.read_text() in contents
     assert os.listdir(tmp_path) == ["note.json"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from clawjax import files
+files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+files.replace_file(Path(sys.argv[1]), "new")
+"""
+
+
+def test_what_a_killed_writer_left_is_swept_once_it_is_old(tmp_path):
+    file, other = tmp_path / "note.json", tmp_path / "my.notes.aside"
+    file.write_text("old")
+    other.write_text("not ours")
+    assert subprocess.run([sys.executable, "-c", KILLED, str(file)], timeout=120).returncode == -9
+    (left,) = tmp_path.glob("note.json.*.aside")
+    assert sweep(tmp_path) == []  # it might be under way
+    for each in (left, other):
+        os.utime(each, (1.0, 1.0))
+    assert sweep(tmp_path) == [left]
+    assert sorted(os.listdir(tmp_path)) == ["my.notes.aside", "note.json"]
+
+
+def test_a_run_that_starts_sweeps_its_folder(tmp_path):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    for left in (tmp_path / "clock.json.7.aside", weights / "LATEST.7.aside"):
+        left.write_text("")
+        os.utime(left, (1.0, 1.0))
+    RunPaths(tmp_path).prepare()
+    assert not [*tmp_path.rglob("*.aside")]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clawjax.errors import ConfigError
-from clawjax.files import lock, replace_file
+from clawjax.files import lock, replace_file, sweep
 
 __all__ = ["RunPaths", "note_json", "read_json", "write_json"]
 
@@ -107,6 +107,7 @@ class RunPaths:
             probe = self.root / ".writable"
             probe.write_text("")
             probe.unlink()
+            sweep(self.root, *(path for path in self.root.iterdir() if path.is_dir()))
         except OSError as error:
             msg = (
                 f"run.dir={self.root} cannot be written ({error.strerror}): "
