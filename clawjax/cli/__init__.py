@@ -105,7 +105,9 @@ def _run(name: str, words: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(parser)
-    options = parser.parse_intermixed_args(with_signs(words))
+    has_commands = parser._subparsers is not None  # beside which nothing may be mixed
+    parse = parser.parse_args if has_commands else parser.parse_intermixed_args
+    options = parse(with_signs(words))
     from clawjax.errors import ClawError
     from clawjax.texts import clean
 
