@@ -14,7 +14,7 @@ from _recordings import Expected, Request, reply_to
 from clawjax.config import EngineConfig, GatewayConfig, ModelConfig
 from clawjax.errors import EngineError
 from clawjax.gateway.app import GatewayDeps, create_app
-from clawjax.log.replay import placed
+from clawjax.log.replay import Placed
 from clawjax.log.store import SqlTurnLog
 from clawjax.models.load import load_tokenizer
 from clawjax.models.tokenizer import ChatTokenizer
@@ -125,7 +125,7 @@ async def play_recording(
 
 
 def _read(log: SqlTurnLog, engine: _Scripted, numbers: Mapping[str, int]) -> Iterator[Played]:
-    for turn, link in placed(log):
+    for turn, link in Placed(log):
         parent, of = turn.parent_turn_id, link.of_turn_id
         yield Played(
             number=numbers[turn.turn_id],

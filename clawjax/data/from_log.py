@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from clawjax.data.preferences import Preference, Provenance, Rated, RowError, preferences_of
 from clawjax.linking.corrections import corrections
-from clawjax.log.replay import HasLinks, placed, replay
+from clawjax.log.replay import HasLinks, Placed, replay
 from clawjax.records import FinishReason, JudgedTurn, Message, NextStateKind, Turn, TurnKind
 from clawjax.verdicts import combine
 
@@ -81,7 +81,7 @@ def rated_of(log: HasLinks) -> Iterator[Rated]:
 
 def corrected(log: LoggedTurns) -> Iterator[Preference]:
     """What users wrote in a reply's place, over that reply."""
-    for correction in corrections(placed(log)):
+    for correction in corrections(Placed(log)):
         judged = log.get(correction.turn_id)
         if judged is None or judged.turn.kind is not TurnKind.MAIN:
             continue

@@ -6,8 +6,9 @@ thing they can have changed, whether a reply had arrived, is known from which tu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterator, Set
+from typing import NamedTuple, Protocol
 
 from clawjax.config import LinkingConfig
 from clawjax.linking.linker import LinkDecision, Linker, note
@@ -15,7 +16,7 @@ from clawjax.linking.reading import asked_for
 from clawjax.linking.tree import Tree
 from clawjax.records import Link, Turn, TurnKind
 
-__all__ = ["Replayed", "replay"]
+__all__ = ["Logged", "Replayed", "replay"]
 
 
 class Replayed(NamedTuple):
@@ -37,8 +38,23 @@ class _Event(NamedTuple):
     is_end: bool
 
 
+class Logged(Protocol):
+    """Turns in order of logging, and how they were placed.
+
+    They are gone through once, and then asked for by their numbers, once or twice each.
+    """
+
+    def __iter__(self) -> Iterator[tuple[Turn, Link]]:
+        """All of them."""
+        ...
+
+    def __getitem__(self, number: int, /) -> tuple[Turn, Link]:
+        """One that was gone through."""
+        ...
+
+
 def replay(
-    logged: Sequence[tuple[Turn, Link]],
+    logged: Logged,
     superseded: Set[str],
     config: LinkingConfig,
     *,
@@ -47,14 +63,15 @@ def replay(
     """Place every request again, in the order of arrival, beside the turns that had ended by then.
 
     Args:
-        logged: turns in order of logging, and how they were placed.
+        logged: turns and how they were placed; none is held here longer than it is needed.
         superseded: turns that were dropped as `retried`.
         config: the rules.
         default_kind: what a request is that no rule says anything about.
     """
     linker = Linker(Tree(), config, default_kind=default_kind)
     placements: dict[str, LinkDecision] = {}
-    for event in sorted(_events(logged)):
+    choices: Counter[str] = Counter()
+    for event in sorted(_events(logged, choices)):
         turn, link = logged[event.number]
         if not event.is_end:
             placement = linker.place(asked_for(turn, link))
@@ -65,14 +82,16 @@ def replay(
         node = linker.add(turn, link, placement.reading).node
         node.is_delivered = turn.turn_id not in superseded
         node.has_arrived = node.is_delivered
+        choices[turn.response_id] -= 1
+        if not choices[turn.response_id]:
+            del placements[turn.response_id]
         yield Replayed(turn, link, placement.link(turn.turn_id))
 
 
-def _events(logged: Sequence[tuple[Turn, Link]]) -> Iterator[_Event]:
-    """One arrival per request, whose choices share an id, and one end per turn."""
-    arrived: set[str] = set()
+def _events(logged: Logged, choices: Counter[str]) -> Iterator[_Event]:
+    """One arrival per request, whose choices share an id and are counted, and one end per turn."""
     for number, (turn, _) in enumerate(logged):
-        if turn.response_id not in arrived:
-            arrived.add(turn.response_id)
+        choices[turn.response_id] += 1
+        if choices[turn.response_id] == 1:
             yield _Event(turn.arrived_at, number, is_end=False)
         yield _Event(max(turn.finished_at, turn.arrived_at), number, is_end=True)

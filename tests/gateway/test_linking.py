@@ -8,7 +8,7 @@ from clawjax.config import LinkingConfig
 from clawjax.errors import WireError
 from clawjax.linking.corrections import corrections
 from clawjax.linking.replay import replay
-from clawjax.log.replay import placed
+from clawjax.log.replay import Placed
 from clawjax.records import DropReason, LinkKind
 
 from .helpers import assistant, user
@@ -35,7 +35,7 @@ async def lead_a_life(gateway) -> None:
 async def test_the_log_gives_the_decisions_that_were_made_live(make_gateway, replies):
     gateway = make_gateway(replies)
     await lead_a_life(gateway)
-    logged = list(placed(gateway.log))
+    logged = list(Placed(gateway.log))
     ended = gateway.log.outcomes().items()
     superseded = {turn for turn, end in ended if end.drop_reason is DropReason.RETRIED}
     again = list(replay(logged, superseded, LinkingConfig()))
@@ -51,7 +51,7 @@ async def test_a_clock_that_went_back_during_a_reply_keeps_no_log_from_being_pla
     await gateway.say(user("a"))
     (turn,) = gateway.turns()
     assert turn.finished_at < turn.arrived_at
-    ((_, live, now),) = replay(list(placed(gateway.log)), set(), LinkingConfig())
+    ((_, live, now),) = replay(list(Placed(gateway.log)), set(), LinkingConfig())
     assert now == live
 
 
@@ -61,7 +61,7 @@ async def test_an_edited_reply_is_kept_as_a_preference(make_gateway):
     edit = assistant("hello there, friend")
     await gateway.say(user("a"), edit, user("b"))
     await gateway.say(user("a"), edit, R[1], user("c"))
-    (correction,) = corrections(placed(gateway.log))
+    (correction,) = corrections(Placed(gateway.log))
     assert correction.turn_id == gateway.turns()[0].turn_id
     assert correction.rejected.content == "hello there"
     assert correction.preferred.content == "hello there, friend"

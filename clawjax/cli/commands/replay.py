@@ -14,14 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from clawjax.cli.run_config import kept_config
 from clawjax.cli.run_log import add_log_arguments, open_log
 from clawjax.config import GatewayConfig
 from clawjax.linking.replay import Replayed, replay
-from clawjax.log.replay import placed
+from clawjax.log.replay import Placed
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import DropReason, Link, TurnKind
 from clawjax.texts import clean
@@ -41,31 +41,36 @@ def run(options: argparse.Namespace) -> int:
     if options.run is not None and (options.run / "config.yaml").is_file():
         gateway = kept_config(options.run).gateway
     log = open_log(options, is_read_only=True)
+    count = others = 0
     try:
-        found = replayed(log, gateway)
+        for each in replayed(log, gateway):
+            count += 1
+            if each.now != each.live:
+                others += 1
+                sys.stdout.write(_as_json(each) if options.json else clean(_told(each)))
+                sys.stdout.write("\n")
     finally:
         log.close()
-    others = [each for each in found if each.now != each.live]
-    lines = map(_as_json, others) if options.json else map(clean, _told(found, others))
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    if not options.json:
+        told = f"{count} turns placed again: {count - others} as they were, {others} otherwise"
+        sys.stdout.write(f"{told}\n")
     return 1 if others else 0
 
 
-def replayed(log: SqlTurnLog, gateway: GatewayConfig) -> list[Replayed]:
+def replayed(log: SqlTurnLog, gateway: GatewayConfig) -> Iterator[Replayed]:
     """Every turn whose placement was kept, and how it is placed now."""
     ended = log.outcomes().items()
     superseded = {turn for turn, end in ended if end.drop_reason is DropReason.RETRIED}
     kind = TurnKind(gateway.default_turn_kind)
-    return list(replay(list(placed(log)), superseded, gateway.linking, default_kind=kind))
+    return replay(Placed(log), superseded, gateway.linking, default_kind=kind)
 
 
-def _told(found: Sequence[Replayed], others: Sequence[Replayed]) -> Iterator[str]:
-    for each in others:
-        yield f"{each.turn.turn_id} of session {each.turn.session_id}"
-        yield f"  was  {_link(each.live)}"
-        yield f"  now  {_link(each.now)}"
-    same = len(found) - len(others)
-    yield f"{len(found)} turns placed again: {same} as they were, {len(others)} otherwise"
+def _told(each: Replayed) -> str:
+    return (
+        f"{each.turn.turn_id} of session {each.turn.session_id}\n"
+        f"  was  {_link(each.live)}\n"
+        f"  now  {_link(each.now)}"
+    )
 
 
 def _link(link: Link) -> str:
