@@ -48,7 +48,7 @@ def test_each_can_be_had_again_by_its_number_in_any_order(tmp_path):
     for number in (6, 0, 3, 3, 5, 1, 2, 4):
         assert placed[number] == numbered[number]
     _ = placed[0]  # of another page
-    forget(log, now=1.0, response_id="t5")
+    forget(log, now=1.0, response_id=numbered[3][0].response_id)
     with pytest.raises(LogError, match="try again"):
         _ = placed[3]
     log.close()
