@@ -16,6 +16,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers and what tests star
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("clawjax", deadline=None)  # busy machines are waited for
+settings.load_profile("clawjax")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
