@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from test_end_to_end import check_books, finish, start
+from started_runs import check_books, finish, start
 
 from clawjax.log.store import SqlTurnLog
 from clawjax.testing import free_port

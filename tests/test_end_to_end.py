@@ -5,87 +5,19 @@ and trains nothing twice; a version over the drift budget is not served; a perso
 earlier version while the run goes on.
 """
 
-import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
-from omegaconf import OmegaConf
+from started_runs import ROOT, SERVE, Client, check_books, eventually, finish, kill, start
 
 from clawjax.log.store import SqlTurnLog
 from clawjax.weights import DirectoryWeightStore
-
-ROOT = Path(__file__).parents[1]
-
-
-def start(runs: Path, *overrides: str, experiment: str = "tiny_demo") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "experiments/run.py", f"experiment={experiment}", *overrides],
-        cwd=ROOT,
-        env={**os.environ, "CLAWJAX_RUNS": str(runs)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def child(run: subprocess.Popen[str], module: str) -> psutil.Process | None:
-    for process in psutil.Process(run.pid).children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie, or just gone
-            if module in " ".join(process.cmdline()):
-                return process
-    return None
-
-
-def eventually(holds: Callable[[], bool], run: subprocess.Popen[str], timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert run.poll() is None, run.communicate(timeout=60)[0]
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
-
-
-def kill(run: subprocess.Popen[str], module: str) -> None:
-    process = child(run, module)
-    assert process is not None
-    os.kill(process.pid, signal.SIGKILL)
-    eventually(
-        lambda: (found := child(run, module)) is not None and found.pid != process.pid, run, 30
-    )
-
-
-def finish(run: subprocess.Popen[str], timeout_s: float = 240) -> str:
-    output, _ = run.communicate(timeout=timeout_s)
-    assert run.returncode == 0, output
-    return output
-
-
-def check_books(folder: Path) -> dict:
-    """Every turn has one ending, every version its own turns."""
-    report = json.loads((folder / "report.json").read_text())
-    turns = report["turns"]
-    ended = turns["trained"] + sum(turns["dropped"].values())
-    assert ended + turns["pending"] == turns["logged"]
-    log = SqlTurnLog.open(f"sqlite:///{folder}/turns.db")
-    assert log.counts().logged == turns["logged"]
-    assert log.claimed() == 0
-    trained = [o.trained_version for o in log.outcomes().values() if o.trained_version]
-    assert len(trained) == turns["trained"]
-    assert set(trained) == set(range(1, report["policy_version"] + 1))
-    assert max(trained.count(version) for version in set(trained)) <= 4  # the batch
-    log.close()
-    store = DirectoryWeightStore(folder / "weights")
-    assert store.load(report["policy_version"])[0].parent == report["policy_version"] - 1
-    return report
 
 
 @pytest.mark.slow
@@ -165,54 +97,6 @@ def turns_logged(folder: Path) -> int:
         log.close()
 
 
-class Client:
-    """A person at the endpoint of a run that serves."""
-
-    def __init__(self, folder: Path, run: subprocess.Popen[str]) -> None:
-        eventually(lambda: (folder / "config.yaml").exists(), run, 300)
-        port = OmegaConf.load(folder / "config.yaml").gateway.port
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
-        self._run = run
-        self._log_url = f"sqlite:///{folder}/turns.db"
-
-    def health(self) -> dict:
-        try:
-            return self._http.get("/healthz").raise_for_status().json()
-        except httpx.HTTPError:
-            return {}
-
-    def served(self, version: int) -> None:
-        """Wait until a version is served."""
-        eventually(lambda: self.health().get("version") == version, self._run, 300)
-
-    def ask(self, text: str, **fields: object) -> str:
-        """The response id."""
-        body = {"model": "tiny", "messages": [{"role": "user", "content": text}], "max_tokens": 16}
-        reply = self._http.post("/v1/chat/completions", json=body | fields).raise_for_status()
-        return reply.json()["id"]
-
-    def teach(self, version: int) -> None:
-        """Praise as many replies as a step needs, and wait until what it made is served."""
-        self.praise()
-        self.praise()
-        self.served(version)
-
-    def praise(self) -> None:
-        """Ask for a reply and say that it was good."""
-        feedback = {"response_id": self.ask("Say something."), "thumbs": "up"}
-        self._http.post("/v1/feedback", json=feedback).raise_for_status()
-
-    def versions_of(self, response_id: str) -> set[int]:
-        """Which versions sampled a reply."""
-        log = SqlTurnLog.open(self._log_url)
-        turn_id = log.find_response(response_id)
-        assert turn_id is not None
-        judged = log.get(turn_id)
-        log.close()
-        assert judged is not None
-        return {run.version for run in judged.turn.token_versions}
-
-
 def roll_back(folder: Path, version: int) -> str:
     command = [sys.executable, "-m", "clawjax.weights", "rollback", str(folder), str(version)]
     done = subprocess.run(
@@ -220,9 +104,6 @@ def roll_back(folder: Path, version: int) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-SERVE = ("model=tiny", "engine=tiny", "learner=tiny", "learner.idle_s=0.5", "gateway.port=0")
 
 
 @pytest.mark.slow
@@ -300,119 +181,3 @@ def test_a_rollback_is_served_at_once_and_learnt_on_from(tmp_path):
     log.close()
     assert set(trained) == {1, 2, 3, 4}
     assert counters.get("non_2xx", 0) == 0
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["model.path=/nowhere/model.gguf"], "/nowhere/model.gguf"),
-        (["user.persona=nobody"], "nobody"),
-        (["learner.min_turns=99"], "learner.min_turns=99"),
-        (["learner.drift.max_kl=0"], "learner.drift.max_kl=0.0 refuses every version"),
-        (["gateway.host=0.0.0.0"], "CLAWJAX_API_KEY"),
-        (["log.url=sqlite:////proc/nowhere/turns.db"], "turn log"),
-        (["log.url=nonsense"], "log.url is no database URL"),
-        (["reward.modules=[no_such_judge]"], "no_such_judge"),
-        (["run.dry=true", "reward.modules=[no_such_judge]"], "no_such_judge"),
-        (["run.dry=true", "model.path=/nowhere/model.gguf"], "/nowhere/model.gguf"),
-        (["learner.bach_turns=1"], "Key 'bach_turns' not in 'LearnerConfig'"),
-        (["learner=qlora"], "Could not find 'learner/qlora'"),
-        (["hydra.run.dir=/proc/nowhere"], "set CLAWJAX_RUNS"),
-    ],
-)
-def test_what_cannot_run_says_why_and_starts_nothing(tmp_path, overrides, message):
-    run = start(tmp_path, *overrides)
-    output, _ = run.communicate(timeout=60)
-    assert run.returncode == 2, output
-    assert message in output
-    assert "Traceback" not in output
-
-
-@pytest.mark.parametrize(
-    ("mode", "setting", "said"),
-    [
-        ("run.dry=true", "log.url=postgresql://me:{}@127.0.0.1:1/db", "CLAWJAX_LOG_URL"),
-        ("--multirun", "log.url=postgresql://127.0.0.1:1/db?password={}", "CLAWJAX_LOG_URL"),
-        ("run.dry=true", "reward.llm_judge.base_url=http://me:{}@127.0.0.1:1/v1", "api_key_env"),
-        ("--multirun", "engine.sglang.urls=[http://{}@127.0.0.1:1]", "api_key_env"),
-    ],
-)
-def test_a_password_in_a_url_is_refused_and_in_no_file(tmp_path, mode, setting, said):
-    key, _, url = setting.format("hunter2-7531").partition("=")
-    run = start(tmp_path, f"{key}={url}" if url[0] == "[" else f"{key}='{url}'", mode)
-    output, _ = run.communicate(timeout=60)
-    assert run.returncode == 2, output
-    assert said in output
-    assert key in output
-    assert "hunter2" not in output
-    kept = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert not any(b"hunter2" in file.read_bytes() for file in kept), kept
-
-
-def test_a_secret_among_what_a_multirun_chooses_is_in_no_file(tmp_path):
-    chosen = "reward.own.mine.options={api_key: hunter2},{words: []}"
-    run = start(tmp_path, "reward.modules=[mine]", "+reward.own.mine.path=a:b", f"+{chosen}", "-m")
-    output, _ = run.communicate(timeout=60)
-    assert run.returncode == 2, output
-    assert "reward.own.mine.options.api_key would be saved" in output
-    assert "hunter2" not in output
-    kept = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert not any(b"hunter2" in file.read_bytes() for file in kept), kept
-
-
-def test_a_password_in_a_jobs_own_file_is_saved_nowhere(tmp_path):
-    searched = tmp_path / "searched" / "log"
-    searched.mkdir(parents=True)
-    url = "postgresql://me:hunter2-7531@127.0.0.1:1/db"  # made-up-secret
-    (searched / "mine.yaml").write_text(f"url: {url}\n")
-    runs = tmp_path / "runs"
-    where = f"hydra.searchpath=[file://{searched.parent}]"
-    run = start(runs, where, "log=mine,sqlite", "run.dry=true", "--multirun")
-    output, _ = run.communicate(timeout=60)
-    assert run.returncode == 2, output
-    assert "log.url" in output
-    kept = [file for file in runs.rglob("*") if file.is_file()]
-    assert not any(b"hunter2" in file.read_bytes() for file in kept), kept
-
-
-@pytest.mark.parametrize(
-    ("program", "status", "said"),
-    [
-        (["evaluate.py", "suite=quick", "run.dry=true"], 0, "nothing was started"),
-        (["evaluate.py", "suite=personal", "run.dry=true"], 0, "Objective combined"),
-        (["evaluate.py", "suite=tau", "suite.options.domian=x", "run.dry=true"], 2, "domian"),
-        (["evaluate.py", "suite=tau", "suite.tasks=[nope]", "run.dry=true"], 2, "'nope'"),
-        (["evaluate.py", "suite=tau", "agent.run=/nowhere", "run.dry=true"], 2, "no weights"),
-        (["evaluate.py", "suite=personal", "suite.personas=[x]", "run.dry=true"], 2, "'x'"),
-        (["evaluate.py", "suite=judge", "suite.options.atacks=1", "run.dry=true"], 2, "atacks"),
-        (["train_offline.py", "offline.files=[/no.jsonl]", "run.dry=true"], 1, "/no.jsonl"),
-        (["evaluate.py", "suite=judge", "run.dry=true"], 0, "nothing was started"),
-        (["learn.py", "run.dry=true"], 0, "Objective binary_rl"),
-        (["train_offline.py", "objective=dpo", "run.plan=true"], 0, "optimizer state"),
-        (["synthesize.py", "run.dry=true"], 0, "nothing was started"),
-        (["synthesize.py", "synthesis.personas=[nobody]", "run.dry=true"], 2, "nobody"),
-        (["synthesize.py", "run.plan=true"], 2, "use run.dry=true"),
-    ],
-)
-def test_a_dry_run_starts_nothing_whichever_program_it_is(tmp_path, program, status, said):
-    script, *overrides = program
-    if script == "synthesize.py":
-        overrides += ["synthesis.base_url=http://127.0.0.1:9/v1", "synthesis.model=nobody"]
-    done = subprocess.run(
-        [sys.executable, f"experiments/{script}", *overrides],
-        cwd=ROOT,
-        env={**os.environ, "CLAWJAX_RUNS": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    output = done.stdout + done.stderr
-    assert (done.returncode, said in output) == (status, True), output
-    assert not any(file.suffix in {".db", ".jsonl"} for file in tmp_path.rglob("*"))
-
-
-def test_a_dry_run_prints_the_effective_objective(tmp_path):
-    run = start(tmp_path, "run.dry=true", "objective.kl_coef=0")
-    output = finish(run, 60)
-    assert "-min(tr(r) A, clip(r, 0.8, 1.28) A)" in output
-    assert "KL to the base" not in output

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_end_to_end import ROOT, SERVE, Client, finish, kill, start
+from started_runs import ROOT, SERVE, Client, finish, kill, start
 
 from clawjax.log.store import SqlTurnLog
 from clawjax.testing import free_port

@@ -98,7 +98,7 @@ PROMISES = (
     Promise(
         "A clock that goes back closes no session early and holds no step up",
         "times ahead of the clock count as now for sessions, as past for steps",
-        ("tests/gateway/test_collector.py", "tests/learner/test_loop.py"),
+        ("tests/gateway/test_sessions.py", "tests/learner/test_loop.py"),
     ),
     Promise(
         "A client that leaves in the middle leaves no sample",
@@ -113,12 +113,12 @@ PROMISES = (
     Promise(
         "A request that is sent again is one turn",
         "linking tells a retry from a resample; the reply that did not arrive is dropped",
-        ("tests/gateway/test_collector.py",),
+        ("tests/gateway/test_collector.py", "tests/gateway/test_undelivered.py"),
     ),
     Promise(
         "A conversation goes on in its session after a crash, also where its reply died with it",
         "at start the turns that no other goes on from are read from the log",
-        ("tests/gateway/test_collector.py", "tests/log/test_store.py"),
+        ("tests/gateway/test_sessions.py", "tests/log/test_store.py"),
     ),
     Promise(
         "Two requests at the same time in one session do not mix",

@@ -22,6 +22,7 @@ from clawjax.models.template import ChatTemplate
 from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.testing import FakeEngine, temporary_log
 
+from .doors import Door
 from .helpers import MODEL
 
 QWEN_LIKE = Path(__file__).with_name("qwen_like.jinja")
@@ -128,3 +129,8 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
 @pytest.fixture
 def gateway(make_gateway) -> Gateway:
     return make_gateway()
+
+
+@pytest.fixture
+def door(make_gateway, tmp_path) -> Door:
+    return Door(make_gateway, tmp_path)

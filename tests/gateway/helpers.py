@@ -1,4 +1,4 @@
-"""Messages as clients write them, and a real server."""
+"""Messages as clients write them, conversations of them, and a real server."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ def user(text: str) -> dict:
 
 def assistant(text: str) -> dict:
     return {"role": "assistant", "content": text}
+
+
+async def talk(gateway, *texts, **options):
+    """Hold a conversation; returns the turns it left."""
+    messages = []
+    for text in texts:
+        messages.append(user(text))
+        body = await gateway.say(*messages, **options)
+        messages.append(body["choices"][0]["message"])
+    return gateway.turns()
 
 
 class FailingLog:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
+from learner_records import make_sample
 from learner_runs import OBJECTIVE, Run, config
+from policies import as_sampled
 
 from clawjax.config import ModelConfig
 from clawjax.learner.step import TrainStep
 from clawjax.models.load import LoadedModel, load_model
+from clawjax.records import Sample
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +26,19 @@ def loop_step(tiny_model: LoadedModel, tmp_path_factory: pytest.TempPathFactory)
     """Keeps nothing between steps."""
     failed = tmp_path_factory.mktemp("failed")
     return TrainStep(tiny_model, objective=OBJECTIVE, learner=config(), failed_dir=failed)
+
+
+@pytest.fixture
+def samples(tiny_model: LoadedModel) -> list[Sample]:
+    """Three that the model itself drew, nobody's score on them."""
+    drawn = [
+        dataclasses.replace(
+            make_sample(f"t{i}", 5 + i, 6 + 2 * i, seed=i + 1, vocab=200, temperature=0.8),
+            credit=None,
+        )
+        for i in range(3)
+    ]
+    return as_sampled(tiny_model, tiny_model.params, drawn, version=0)
 
 
 @pytest.fixture

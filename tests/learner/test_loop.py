@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from learner_records import make_sample, next_state
-from learner_runs import LORA, OBJECTIVE, VOCAB, Run, config, finish
+from learner_runs import LORA, OBJECTIVE, VOCAB, Run, config
 from policies import LENGTH, as_sampled, scores, served_params
 from turn_records import make_turn
 
@@ -22,21 +22,16 @@ from clawjax.config import (
     Baseline,
     EngineConfig,
     GatewayConfig,
-    ObjectiveConfig,
-    OpdConfig,
     RewardConfig,
 )
 from clawjax.errors import LearnerError
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
-from clawjax.learner.teacher import Lesson
 from clawjax.log.forgetting import forget
 from clawjax.models.load import LoadedModel
 from clawjax.records import (
-    Outcome,
     Sample,
     SamplingParams,
-    TeacherSays,
     TurnKind,
     Verdict,
 )
@@ -80,19 +75,6 @@ def test_only_the_steps_that_were_named_are_traced(run: Run) -> None:
     content = trace.read_bytes()
     assert b"step_num" in content, "the step is marked for tools that look at steps"
     assert b"/host:CPU" in content
-
-
-def test_a_term_without_turns_is_called_inactive_in_that_step(run: Run) -> None:
-    run.record_many(4)
-    run.objective = ObjectiveConfig(name="combined", w_opd=1.0, kl_coef=0.0)
-    learner = run.learner()
-    learner.reader.teacher = SilentTeacher("t")  # pyright: ignore[reportAttributeAccessIssue]
-    assert learner.sweep()
-    (texts,) = run.monitor.texts
-    assert "opd" not in texts["train/objective"]
-    assert texts["train/terms"] == (
-        "L_rl 4 turns; L_opd inactive: 4 with a hint that the template rejects"
-    )
 
 
 def test_when_a_step_starts(run: Run) -> None:
@@ -180,56 +162,6 @@ def test_a_batch_of_a_content_user_is_settled_and_changes_nothing(run: Run) -> N
     run.now += 1000
     assert learner.sweep()
     assert learner.version == 1
-
-
-class SilentTeacher:
-    """Has no use for the hints of the turns that begin with `useless`."""
-
-    def __init__(self, useless: str = "useless") -> None:
-        self._useless = useless
-
-    def teach(self, turns: Any, *, teacher: Any, student: Any) -> Lesson:
-        usable = [a.turn for a in turns if not a.turn.turn_id.startswith(self._useless)]
-        says = {turn.turn_id: TeacherSays(turn.sampler_logprobs) for turn in usable}
-        skipped = len(turns) - len(usable)
-        return Lesson(says, {"no_prompt": skipped} if skipped else {})
-
-
-def hinted_learner(run: Run, **changes: Any) -> Learner:
-    run.objective = ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, kl_coef=0.0)
-    learner = run.learner(**changes)
-    learner.reader.teacher = SilentTeacher()  # pyright: ignore[reportAttributeAccessIssue]
-    return learner
-
-
-def record_hinted(run: Run, *turn_ids: str) -> None:
-    drawn = [
-        make_sample(turn_id, 4, 6, seed=index + 1, vocab=VOCAB)
-        for index, turn_id in enumerate(turn_ids)
-    ]
-    for sample in as_sampled(run.model, run.model.params, drawn, version=0):
-        run.record(sample, None)
-        hint = Verdict(sample.turn_id, "quote", None, judged_at=run.now, hints=("be brief",))
-        run.log.append(hint)
-
-
-def test_where_no_hint_is_of_use_no_step_is_taken_and_the_reason_is_kept(run: Run) -> None:
-    record_hinted(run, "useless1", "useless2", "useless3", "useless4")
-    learner = hinted_learner(run)
-    assert not learner.sweep()
-    assert learner.version == 0
-    assert run.log.counts().dropped == {"no_signal": 4}
-    assert run.monitor.entries == [(0, {"train/opd_skipped/no_prompt": 4.0})]
-    (texts,) = run.monitor.texts
-    assert texts["train/objective"] == "L = 0"
-    assert texts["train/terms"] == "L_opd inactive: 4 with a hint that the template rejects"
-
-
-def test_turns_without_a_signal_do_not_keep_others_from_being_trained_once(run: Run) -> None:
-    record_hinted(run, "a", "useless1", "b", "useless2")
-    finish(hinted_learner(run))
-    assert run.trained() == {"a": 1, "b": 1}
-    assert run.log.counts().dropped == {"no_signal": 2}
 
 
 def test_what_became_stale_is_dropped(run: Run) -> None:
@@ -352,52 +284,6 @@ def test_everything_is_put_together_and_resumes(tmp_path: Path, tiny_model: Load
             built(**changes)
     assert built().version == 1
     assert not (tmp_path / "checkpoints.damaged").exists()
-
-
-def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None:
-    run.record_many(2, score=1.0)
-    run.record_many(1, first=2, score=-1.0)
-    were_trained(run, 3)
-    built = recalling_learner(run)
-    assert built.reader.teacher is not None
-    asked = run.log.turns()[2].turn
-    assert len(built.reader.teacher.examples(asked)) == 2 * 2
-    assert [one.user_text for one in built.reader.replay_buffer.scored(asked.scope)] == [
-        "thanks"
-    ] * 3
-
-
-def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
-    run.record_many(3, score=1.0)
-    were_trained(run, 3)
-    built = recalling_learner(run)
-    asked = run.log.turns()[2].turn
-    forget(run.log, now=run.now, scope=asked.scope, session_id=asked.session_id)
-    assert len(built.reader.replay_buffer.praised(asked.scope)) == 3
-    built.replay.observe([])
-    assert built.reader.replay_buffer.praised(asked.scope) == []
-
-
-def were_trained(run: Run, count: int) -> None:
-    run.log.append(*(Outcome(f"t{n:02d}", run.now, trained_version=1) for n in range(count)))
-
-
-def recalling_learner(run: Run) -> Learner:
-    opd = OpdConfig(hints=False, demonstrations=3, top_k=8)
-    return build_learner(
-        model=run.model,
-        objective=ObjectiveConfig(name="combined", w_opd=1.0, opd=opd),
-        learner=config(),
-        reward=RewardConfig(),
-        log=run.log,
-        store=run.store,
-        monitor=run.monitor,
-        run_dir=run.folder,
-        seed=7,
-        engine=EngineConfig(),
-        gateway=GatewayConfig(),
-        fixed_text="",
-    )
 
 
 def test_truncated_sampling_is_no_mismatch(run: Run) -> None:

@@ -33,6 +33,11 @@ def result(text: str, call_id: str = "c0") -> Message:
     return Message("tool", text, tool_call_id=call_id)
 
 
+A, B, C = (user(text) for text in "abc")
+R1 = said("The capital of France is Paris. ")
+R2 = said("It has two million inhabitants.")
+
+
 def tools(*names: str) -> str:
     listed = ",".join(f'{{"type":"function","function":{{"name":"{name}"}}}}' for name in names)
     return f"[{listed}]"

@@ -2,21 +2,13 @@
 
 import pytest
 
-from clawjax.config import LinkingConfig
-from clawjax.errors import ConfigError
 from clawjax.linking.linker import EDITED, note
 from clawjax.linking.tree import SessionRef, Tree
 from clawjax.records import LinkKind, Message, NextStateKind, TurnKind
 
-from .linking_records import Talk, of, parent_of, result, said, tools, user
+from .linking_records import R1, R2, A, B, C, Talk, of, parent_of, result, said, user
 
-A, B, C = (user(text) for text in "abc")
-R1 = said("The capital of France is Paris. ")
-R2 = said("It has two million inhabitants.")
 BACK = said("The capital of France is Paris.")
-SUMMARY = user(
-    "The conversation history before this point was compacted into the following summary:\n..."
-)
 
 
 def test_a_history_with_our_reply_and_more_is_a_continuation():
@@ -185,68 +177,6 @@ def test_the_same_first_question_of_another_program_is_new():
     assert talk.place(Message("system", "x"), A).session is None
 
 
-# --- rewritten histories -------------------------------------------------------------------------
-
-
-def test_a_compacted_history_is_recognised_by_its_last_pair():
-    talk = Talk()
-    talk.ask(R1, A)
-    question = user("How many people live there?")
-    talk.ask(R2, A, R1, question)
-    placed = talk.place(SUMMARY, question, R2, C)
-    assert (placed.kind, parent_of(placed)) == (LinkKind.COMPACTED, "2")
-    assert placed.reaction.messages == (C,)
-
-
-def test_behind_a_summary_a_reply_is_enough_where_the_session_has_a_name():
-    talk = Talk()
-    talk.ask(R1, A, key="k")
-    assert parent_of(talk.place(SUMMARY, R1, C, key="k")) == "1"
-    assert parent_of(talk.place(SUMMARY, R1, C, key="other")) is None
-    named = talk.place(SUMMARY, said("forgotten"), C, key="k")
-    assert (named.kind, parent_of(named)) == (LinkKind.COMPACTED, None)
-
-
-def test_a_pair_that_two_conversations_have_is_a_guess():
-    talk = Talk()
-    question = user("How many people live there?")
-    for first in (A, B):
-        talk.ask(R1, first)
-        talk.ask(R2, first, R1, question)
-    assert talk.place(SUMMARY, question, R2, C).kind is LinkKind.NEW
-
-
-@pytest.mark.parametrize(
-    ("question", "reply"), [("a", "ok"), ("Thank you!", "You're welcome! Anything else?")]
-)
-def test_a_pair_that_anybody_may_say_is_a_guess(question, reply):
-    talk = Talk()
-    talk.ask(said(reply), user(question))
-    assert talk.place(B, said("hm"), user(question), said(reply), C).kind is LinkKind.NEW
-
-
-def test_behind_a_summary_a_reply_that_anybody_may_say_is_a_guess_without_a_name():
-    for origin, is_known in (({}, False), ({"key": "k"}, True)):
-        talk = Talk()
-        talk.ask(said("You're welcome!"), user("thanks"), **origin)
-        placed = talk.place(SUMMARY, said("You're welcome!"), C, **origin)
-        assert (parent_of(placed) == "1") is is_known
-
-
-def test_a_call_counts_to_what_a_pair_says():
-    talk = Talk()
-    called = said("", ("write", '{"path": "notes/paris.md", "text": "two million"}'))
-    talk.ask(called, A)
-    assert parent_of(talk.place(B, said("hm"), A, called, result("done"))) == "1"
-
-
-def test_an_old_reply_is_no_anchor():
-    talk = Talk(LinkingConfig(anchor_age_s=10))
-    talk.ask(R1, user("What is the capital of France?"))
-    talk.now += 11
-    assert talk.place(SUMMARY, user("What is the capital of France?"), R1, C).parent is None
-
-
 # --- names ---------------------------------------------------------------------------------------
 
 
@@ -285,15 +215,6 @@ def test_a_clients_own_name_outlives_a_conversation():
     assert talk.place(B, R2, C, key="k").session == SessionRef("local", "session2")
 
 
-def test_a_side_request_belongs_to_the_session_it_names_and_begins_none():
-    talk = Talk()
-    title = Message("system", "You are a title generator")
-    side = talk.ask(said("A title"), title, A, key="k")
-    assert (side.kind, side.judged.kind) == (LinkKind.NEW, TurnKind.SIDE)
-    assert talk.ask(R1, A, key="k").kind is LinkKind.NEW
-    assert talk.place(title, A, B, key="k").session == SessionRef("local", "k")
-
-
 def test_openclaw_names_its_session_in_its_text():
     talk = Talk()
     first = user("hi\n\nRuntime: agent=main | session=agent:main:x | sessionId=7f52-1b | host=pc")
@@ -312,82 +233,6 @@ def test_openclaw_counts_compactions_behind_its_sessions_name():
         key = f"tenant:{number}"
         placed = talk.ask(R1, A, key=key, key_source="prompt_cache_key")
         assert placed.session == SessionRef("local", key)
-
-
-# --- main and side -------------------------------------------------------------------------------
-
-
-def test_a_side_request_is_no_reaction_and_a_later_main_one_is():
-    talk = Talk()
-    talk.ask(R1, A)
-    flush = user("Pre-compaction memory flush. Store durable memories only in memory/x.md")
-    side = talk.ask(said("", ("write", "{}")), A, R1, flush)
-    assert (side.judged.kind, parent_of(side), side.reaction) == (TurnKind.SIDE, "1", None)
-    step = talk.place(A, R1, flush, said("", ("write", "{}")), result("done"))
-    assert (step.judged.kind, step.reaction) == (TurnKind.SIDE, None)
-    assert talk.place(A, R1, B).reaction.messages == (B,)
-
-
-def test_fewer_tools_and_other_instructions_are_a_side_request_of_a_conversation_only():
-    talk = Talk()
-    main, other = Message("system", "x"), Message("system", "y")
-    both, one = tools("ls", "rm"), tools("ls")
-    talk.ask(R1, main, A, tools_json=both)
-    assert talk.place(other, A, R1, B, tools_json=one).judged.kind is TurnKind.SIDE
-    assert talk.place(other, A, R1, B, tools_json=both).judged.kind is TurnKind.MAIN
-    assert talk.place(main, A, R1, B, tools_json=None).judged.kind is TurnKind.MAIN
-    assert talk.place(other, C, tools_json=one).judged.kind is TurnKind.MAIN
-
-
-@pytest.mark.parametrize(
-    ("config", "message", "origin", "reason"),
-    [
-        ({}, user("### Task:\nSuggest tags"), {}, "its message is that of: open webui task"),
-        ({}, user("fine\nCRITICAL: Respond with TEXT ONLY"), {}, "claude code compaction"),
-        ({"side_users": {"mine": "Sum up"}}, user("Sum up this chat"), {}, "mine"),
-        ({"side_systems": {"mine": "You sum"}}, Message("system", "You sum up"), {}, "mine"),
-        ({"side_models": ["small"]}, A, {"model": "small"}, "the small model"),
-        ({}, A, {"said_kind": TurnKind.SIDE}, "the request says so"),
-    ],
-)
-def test_signs_of_a_side_request(config, message, origin, reason):
-    placed = Talk(LinkingConfig(**config)).place(message, **origin)
-    assert placed.judged.kind is TurnKind.SIDE
-    assert placed.judged.reason.endswith(reason)
-
-
-@pytest.mark.parametrize(
-    ("config", "message", "origin"),
-    [
-        ({}, user("What does ### Task: mean?"), {}),
-        ({"side_users": {"open webui task": ""}}, user("### Task: x"), {}),
-        ({}, user("### Task: x"), {"said_kind": TurnKind.MAIN}),
-        ({}, Message("system", "Do not say: You are a title generator"), {}),
-    ],
-)
-def test_no_sign_of_a_side_request(config, message, origin):
-    assert Talk(LinkingConfig(**config)).place(message, **origin).judged.kind is TurnKind.MAIN
-
-
-def test_a_given_format_at_once_is_odd_from_a_client_that_streams():
-    talk = Talk()
-    talk.ask(R1, A, is_stream=True)
-    assert talk.place(A, R1, B, is_constrained=True).judged.kind is TurnKind.SIDE
-    assert talk.place(A, R1, B, is_constrained=True, is_stream=True).judged.kind is TurnKind.MAIN
-    assert talk.place(A, R1, B).judged.kind is TurnKind.MAIN
-
-
-def test_a_pattern_that_cannot_be_read_is_named():
-    with pytest.raises(ConfigError, match=r"side_users\['mine'\]='\['"):
-        LinkingConfig(side_users={"mine": "["})
-
-
-def test_a_main_request_that_nothing_explains_is_outlined_without_its_text():
-    talk = Talk()
-    placed = talk.place(A, said("secret"), B, client="x")
-    assert placed.shape == ("client=x key=none roles=user assistant user tools=0 stream=no")
-    assert talk.place(A, client="x").shape is None
-    assert talk.place(A, said("secret"), B, said_kind=TurnKind.MAIN).shape is None
 
 
 def test_a_question_that_many_have_asked_is_gone_on_from_by_each():
