@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from clawjax.config import LaunchConfig
+from clawjax.config import GatewayConfig, LaunchConfig
 from clawjax.config.hosts import port_to_listen_at, url_of
 from clawjax.engine.sglang.handing import HandedKey
 from clawjax.errors import ConfigError
@@ -29,6 +29,7 @@ _LONGEST_PAUSE_S = 60.0
 _SETTLED_S = 600.0
 """A server that has lived so long has not failed in a row."""
 _TETHER = Path(__file__).with_name("tether.py")
+_CALLERS_KEY = GatewayConfig().api_key_env
 _TAIL = 2000
 """Characters of its log that a message quotes."""
 
@@ -228,8 +229,10 @@ def command_line(
 
 
 def _environment(config: LaunchConfig, index: int) -> dict[str, str]:
+    """This process's, without the key that its own callers show: a server is handed another."""
+    inherited = {name: value for name, value in os.environ.items() if name != _CALLERS_KEY}
     devices = {"CUDA_VISIBLE_DEVICES": config.devices[index]} if config.devices else {}
-    return {**os.environ, **devices, **config.env}
+    return {**inherited, **devices, **config.env}
 
 
 def _require_free(host: str, port: int) -> None:

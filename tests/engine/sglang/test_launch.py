@@ -104,6 +104,29 @@ async def test_what_a_server_has_started_ends_with_it(tmp_path):
     await launched.aclose()
 
 
+async def test_a_server_is_not_told_the_key_that_the_gateways_callers_show(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLAWJAX_API_KEY", "of-the-gateway")
+    told = tmp_path / "told"
+    command = ["sh", "-c", f'echo "key:$CLAWJAX_API_KEY" "$OTHER" > {told}']
+    launched = Launched(
+        LaunchConfig(
+            servers=1, command=command, port=free_port(), max_restarts=0, env={"OTHER": "its own"}
+        ),
+        0,
+        model="m",
+        revision=None,
+        served_name="m",
+        context_length=8,
+        log=tmp_path / "server.log",
+        on_exit=lambda why: None,
+    )
+    await launched.start()
+    async with asyncio.timeout(60):
+        await launched._keeper
+    await launched.aclose()
+    assert told.read_text() == "key: its own\n"
+
+
 def is_running(pid: int) -> bool:
     """Whether it is more than an entry that nobody has collected."""
     try:
