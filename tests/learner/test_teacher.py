@@ -26,7 +26,7 @@ from clawjax.config import (
 )
 from clawjax.errors import WireError
 from clawjax.learner.batching import make_batch
-from clawjax.learner.build import _build_teacher
+from clawjax.learner.build import _build_teacher, _Shared
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.decoder import StackedDecoder, stack
 from clawjax.learner.replay_buffer import ReplayBuffer, ScoredTurn
@@ -275,13 +275,10 @@ def taught_by(tokenizer: ChatTokenizer, turn: Turn, hint: str | None, scorer: Sc
     )
     replay_buffer = ReplayBuffer()
     replay_buffer.add([ScoredTurn(praised, 1.0)])
-    built = _build_teacher(
-        prompts_of(tokenizer, GatewayConfig()),
-        ObjectiveConfig(name="combined", w_opd=1.0, opd=OpdConfig(demonstrations=1)),
-        LEARNER,
-        scorer,
-        replay_buffer,
-    )
+    objective = ObjectiveConfig(name="combined", w_opd=1.0, opd=OpdConfig(demonstrations=1))
+    nobodys: Any = None  # the teacher is made of neither
+    shared = _Shared(nobodys, objective, LEARNER, nobodys, scorer, replay_buffer)
+    built = _build_teacher(shared, prompts_of(tokenizer, GatewayConfig()))
     assert built is not None
     examples = () if hint else built.examples(turn)
     prompt_ids = built._prompt(turn, hint, examples)

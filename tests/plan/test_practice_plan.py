@@ -8,7 +8,7 @@ from plan_configs import load
 
 from clawjax.errors import ConfigError
 from clawjax.learner import build
-from clawjax.learner.build import _build_practice
+from clawjax.learner.build import _build_practice, _Shared
 from clawjax.learner.replay_buffer import ReplayBuffer
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import TrainStep
@@ -41,10 +41,9 @@ def test_practice_is_planned_to_the_byte(method, dtype, tmp_path):
     model = load_model(config.model)
     step = TrainStep(model, objective=config.objective, learner=config.learner, failed_dir=tmp_path)
     state = step.init(0)
-    practice = _build_practice(
-        model, config.objective, config.learner, config.engine, step, Scorer(config.learner),
-        ReplayBuffer(),
-    )  # fmt: skip
+    scorer, replay_buffer = Scorer(config.learner), ReplayBuffer()
+    shared = _Shared(model, config.objective, config.learner, step, scorer, replay_buffer)
+    practice = _build_practice(shared, config.engine)
     lasting = ("base weights", "trained weights", "optimizer state", "loaded weights", "KV cache")
     planned, measured = sum(parts[name] for name in lasting), held() - before
     assert planned <= measured <= 1.001 * planned  # a random key, and counts

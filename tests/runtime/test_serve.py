@@ -116,7 +116,7 @@ async def test_turns_are_kept_for_so_many_days(log, monkeypatch):
     monkeypatch.setattr(serve, "_RETENTION_TICK_S", 0.01)
     now = time.time()
     log.append(make_turn("oldest", arrived_at=0.0))
-    forget(log, now=now - 31 * 86_400.0, before=1.0)
+    forget(log, now=now - 31 * 86_400.0, before=2.0)
     log.append(make_turn("old", arrived_at=now - 3 * 86_400.0), make_turn("new", arrived_at=now))
     retaining = asyncio.create_task(serve._retain(log, 2.0))
     async with asyncio.timeout(60):

@@ -75,7 +75,7 @@ def test_results_of_one_objective_are_not_told_as_anothers(config, paths):
         ("model", {"context_length": 512}),
         ("learner", {"learning_rate": 1e-5}),
         ("reward", {"modules": ["next_state"]}),
-        ("reward", {"weights": {"quote": 0.5}}),
+        ("reward", {"weights": {"next_state": 0.5}}),
         ("user", {"persona": "plain"}),
         ("user", {"held_out": 4}),
     ],
