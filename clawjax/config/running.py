@@ -164,32 +164,7 @@ class RunConfig:
             f"engine.max_response_tokens={self.engine.max_response_tokens} leaves no room for a "
             f"prompt in model.context_length={self.model.context_length}: lower it",
         )
-        for signal, is_used, is_given in (
-            ("hints", self.objective.uses_hints, self.reward.may_give_hints),
-            ("scores", self.objective.needs_scores, self.reward.may_give_scores),
-        ):
-            require(
-                is_given or not is_used,
-                f"objective={self.objective.name} learns from {signal}, which none of "
-                f"reward.modules={self.reward.modules} gives: add one that does, or use another "
-                "objective",
-            )
-        opd = self.objective.opd
-        for setting, is_used in (
-            (f"demonstrations={opd.demonstrations}", self.objective.uses_demonstrations),
-            ("corrects_praised=false", self.objective.uses_teacher and not opd.corrects_praised),
-        ):
-            require(
-                not is_used or self.reward.may_give_scores,
-                f"objective.opd.{setting} goes by whether a reply was praised, which none of "
-                f"reward.modules={self.reward.modules} says: add one that gives scores, e.g. "
-                "next_state, or leave the setting out",
-            )
-        require(
-            not self.objective.steps.is_on or self.reward.may_label_steps,
-            f"objective.steps.scheme={self.objective.steps.scheme.value} credits steps, which none "
-            f"of reward.modules={self.reward.modules} labels: add process, or set it to none",
-        )
+        self._check_signals()
         require(
             not self.objective.is_dpo or self.learner.mini_batch_turns is None,
             f"objective=dpo compares replies across a whole update, which "
@@ -220,6 +195,35 @@ class RunConfig:
                 f"user.updates={self.user.updates} waits for more steps than "
                 f"learner.max_steps={self.learner.max_steps} allows",
             )
+
+    def _check_signals(self) -> None:
+        """Raises ConfigError: the objective goes by what no reward module says."""
+        for signal, is_used, is_given in (
+            ("hints", self.objective.uses_hints, self.reward.may_give_hints),
+            ("scores", self.objective.needs_scores, self.reward.may_give_scores),
+        ):
+            require(
+                is_given or not is_used,
+                f"objective={self.objective.name} learns from {signal}, which none of "
+                f"reward.modules={self.reward.modules} gives: add one that does, or use another "
+                "objective",
+            )
+        opd = self.objective.opd
+        for setting, is_used in (
+            (f"demonstrations={opd.demonstrations}", self.objective.uses_demonstrations),
+            ("corrects_praised=false", self.objective.uses_teacher and not opd.corrects_praised),
+        ):
+            require(
+                not is_used or self.reward.may_give_scores,
+                f"objective.opd.{setting} goes by whether a reply was praised, which none of "
+                f"reward.modules={self.reward.modules} says: add one that gives scores, e.g. "
+                "next_state, or leave the setting out",
+            )
+        require(
+            not self.objective.steps.is_on or self.reward.may_label_steps,
+            f"objective.steps.scheme={self.objective.steps.scheme.value} credits steps, which none "
+            f"of reward.modules={self.reward.modules} labels: add process, or set it to none",
+        )
 
 
 def hydra_schema() -> DictConfig:
