@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -85,46 +86,39 @@ async def test_a_port_that_somebody_has_is_not_launched_at(tmp_path):
 
 async def test_what_a_server_has_started_ends_with_it(tmp_path):
     told = tmp_path / "pid"
-    command = ["sh", "-c", f"sleep 600 & echo $! > {told}; exit 1"]
+    script = f"sleep 600 & echo $! > {told}; exit 1"
+    async with launched_until_it_ends(script, tmp_path):
+        await until(lambda: not is_running(int(told.read_text())))
+
+
+async def test_a_server_is_not_told_the_key_that_the_gateways_callers_show(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLAWJAX_API_KEY", "of-the-gateway")
+    told = tmp_path / "told"
+    script = f'echo "key:$CLAWJAX_API_KEY" "$OTHER" > {told}'
+    async with launched_until_it_ends(script, tmp_path, env={"OTHER": "its own"}):
+        assert told.read_text() == "key: its own\n"
+
+
+@asynccontextmanager
+async def launched_until_it_ends(script: str, logs: Path, **launch: object):
+    """A shell script in a server's place, once it has ended and is not started again."""
+    command = ["sh", "-c", script]
     launched = Launched(
-        LaunchConfig(servers=1, command=command, port=free_port(), max_restarts=0),
+        LaunchConfig(servers=1, command=command, port=free_port(), max_restarts=0, **launch),
         0,
         model="m",
         revision=None,
         served_name="m",
         context_length=8,
-        log=tmp_path / "server.log",
+        log=logs / "server.log",
         on_exit=lambda why: None,
         pause_s=0.01,
     )
     await launched.start()
     async with asyncio.timeout(60):
         await launched._keeper
-    await until(lambda: not is_running(int(told.read_text())))
+    yield
     await launched.aclose()
-
-
-async def test_a_server_is_not_told_the_key_that_the_gateways_callers_show(tmp_path, monkeypatch):
-    monkeypatch.setenv("CLAWJAX_API_KEY", "of-the-gateway")
-    told = tmp_path / "told"
-    command = ["sh", "-c", f'echo "key:$CLAWJAX_API_KEY" "$OTHER" > {told}']
-    launched = Launched(
-        LaunchConfig(
-            servers=1, command=command, port=free_port(), max_restarts=0, env={"OTHER": "its own"}
-        ),
-        0,
-        model="m",
-        revision=None,
-        served_name="m",
-        context_length=8,
-        log=tmp_path / "server.log",
-        on_exit=lambda why: None,
-    )
-    await launched.start()
-    async with asyncio.timeout(60):
-        await launched._keeper
-    await launched.aclose()
-    assert told.read_text() == "key: its own\n"
 
 
 def is_running(pid: int) -> bool:
