@@ -74,7 +74,11 @@ PROMISES = (
     Promise(
         "An engine server that goes takes no reply along, and comes back with the right weights",
         "replies go on elsewhere from the tokens so far; a server is probed before it is used",
-        ("tests/engine/sglang/test_engine.py", "tests/engine/sglang/test_engine_server.py"),
+        (
+            "tests/engine/sglang/test_engine.py",
+            "tests/engine/sglang/test_engine_weights.py",
+            "tests/engine/sglang/test_engine_server.py",
+        ),
     ),
     Promise(
         "New weights that no engine server can read leave the old ones in service",

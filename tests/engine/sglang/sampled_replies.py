@@ -66,6 +66,26 @@ async def collect(
     return reply
 
 
+class Store:
+    """Knows of one version, or of none."""
+
+    def __init__(self, latest: WeightVersion | None) -> None:
+        self._latest = latest
+
+    def latest(self) -> WeightVersion | None:
+        return self._latest
+
+
+def assert_whole(reply: Collected, server: ScriptedServer, count: int = 12) -> None:
+    """It has all `count` tokens that the server gives to `PROMPT`, and what belongs to each."""
+    assert reply.token_ids == server.expected(PROMPT, count)
+    assert reply.text == TOKENIZER.decode(reply.token_ids)
+    assert reply.finish_reason is FinishReason.LENGTH
+    positions = range(len(PROMPT), len(PROMPT) + count)
+    assert reply.sampler_logprobs == tuple(server.logprob(p) for p in positions)
+    assert len(reply.versions) == count
+
+
 async def until(is_so: Callable[[], bool], *, timeout_s: float = 5.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not is_so():  # noqa: ASYNC110 - nobody has an event for it

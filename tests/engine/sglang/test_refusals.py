@@ -7,7 +7,16 @@ import dataclasses
 from contextlib import AsyncExitStack
 
 import pytest
-from sampled_replies import Collected, DiskCourier, collect, engine_of, request, until, weights
+from sampled_replies import (
+    Collected,
+    DiskCourier,
+    Store,
+    collect,
+    engine_of,
+    request,
+    until,
+    weights,
+)
 from scripted_server import ScriptedServer
 from test_delivery import BASE, DISK, QUICK, World, fake
 
@@ -34,14 +43,6 @@ async def two():
         for server in servers:
             await stack.enter_async_context(server.serving())
         yield servers
-
-
-class Store:
-    def __init__(self, latest):
-        self._latest = latest
-
-    def latest(self):
-        return self._latest
 
 
 def engine_with_files(world, *servers, lora=False, **options):
