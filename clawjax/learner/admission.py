@@ -156,9 +156,11 @@ def _is_over(judged: JudgedTurn) -> bool:
 def _is_young(judged: JudgedTurn, now: float, learner: LearnerConfig) -> bool:
     """Whether the answer may still be gone on with: people write in several messages.
 
-    A clock that went back holds nothing up: a time that is far ahead counts as one long past.
+    Feedback is no answer, and ends none. A clock that went back holds nothing up: a time that is
+    far ahead counts as one long past.
     """
-    newest = max(judged.next_states, key=lambda state: state.arrived_at)
+    answers = (s for s in judged.next_states if s.kind is not NextStateKind.FEEDBACK)
+    newest = max(answers, key=lambda state: state.arrived_at)
     if newest.kind is NextStateKind.TOOL:
         results = sum(message.role == "tool" for message in newest.messages)
         is_whole = results >= len(judged.turn.reply.tool_calls)

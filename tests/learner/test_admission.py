@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 from hypothesis import given
@@ -42,13 +43,20 @@ OPD = ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0)
 COMBINED = ObjectiveConfig(name="combined", w_opd=1.0)
 
 
-def decide(turn: JudgedTurn, *, version: int = 0, objective: ObjectiveConfig = BINARY) -> Decision:
+def decide(
+    turn: JudgedTurn,
+    *,
+    version: int = 0,
+    objective: ObjectiveConfig = BINARY,
+    now: float = math.inf,
+) -> Decision:
     return admit(
         turn,
         age=lambda sampled: version - sampled,
         learner=LEARNER,
         objective=objective,
         reward=RewardConfig(),
+        now=now,
     )
 
 
@@ -215,6 +223,20 @@ def test_an_answer_that_says_nothing_may_be_gone_on_with_for_a_while(
     assert (decide_at(103.0) == Wait()) is is_awaited
     assert isinstance(decide_at(102.0 + LEARNER.max_wait_s), Drop)
     assert isinstance(decide_at(-1000.0), Drop)
+
+
+@pytest.mark.parametrize(
+    ("objective", "thumb"), [(BINARY, None), (OPD, -1.0)], ids=["words unread", "no use for scores"]
+)
+def test_feedback_that_says_nothing_ends_no_answer_that_may_be_gone_on_with(
+    objective: ObjectiveConfig, thumb: float | None
+) -> None:
+    states = [next_state(), next_state(NextStateKind.FEEDBACK, score=thumb, arrived_at=103.0)]
+    said = [verdict(None), verdict(thumb, module="feedback")]
+    turn = judged(None, states, said)
+    assert decide(turn, objective=objective, now=104.0) == Wait()
+    later = decide(turn, objective=objective, now=102.0 + LEARNER.max_wait_s)
+    assert isinstance(later, Drop)
 
 
 def test_a_rating_that_the_judges_passed_while_nobody_took_ratings_counts_as_given() -> None:
