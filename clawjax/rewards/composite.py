@@ -23,6 +23,7 @@ from clawjax.records import Component, NextState, Turn, Verdict
 from clawjax.review.calibration import uncalibrated
 from clawjax.review.reasons import DISAGREEMENT, disagreement
 from clawjax.review.steps import corrected
+from clawjax.rewards.checked import checked
 
 __all__ = ["CompositeReward", "combine_scores"]
 
@@ -223,7 +224,7 @@ async def _until_decided(
 async def _ask(part: Reward, turn: Turn, next_state: NextState) -> _Asked:
     """The part's verdict; an abstention where it fails or says what nobody may say."""
     try:
-        verdict = await part.judge(turn, next_state)
+        verdict = checked(await part.judge(turn, next_state), part.name, turn.turn_id)
     except Exception as error:
         away = error if isinstance(error, JudgeAwayError) else None
         if isinstance(error, ClawError):
@@ -231,7 +232,4 @@ async def _ask(part: Reward, turn: Turn, next_state: NextState) -> _Asked:
         else:  # its words may be the user's: only the trace's places are kept
             logger.exception("%s on turn %s failed", part.name, turn.turn_id)
         return _Asked(_Breakdown.of(part, turn, f"{type(error).__name__}: {error}"), away)
-    if verdict.score is not None and not -1.0 <= verdict.score <= 1.0:
-        problem = f"the score {verdict.score} is outside [-1, 1]"
-        return _Asked(_Breakdown.of(part, turn, problem))
     return _Asked(verdict)

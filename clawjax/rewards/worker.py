@@ -4,8 +4,9 @@ Invariant: the cursor moves only past events whose verdicts are all committed, i
 in between means judging again, which changes nothing: verdicts are keyed by turn and module. Where
 more comes after a turn, a module that abstained before has its say then.
 What people are to see is asked in the transaction that commits the verdicts, never after it.
-A module that fails is an abstention on record; it never stops the loop. One whose judge is away is
-asked again later, with the cursor held, until `judge_patience_h` are over.
+A module that fails, or says what cannot be written down, is an abstention on record; it never stops
+the loop. One whose judge is away is asked again later, with the cursor held, until
+`judge_patience_h` are over.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from clawjax.config import RewardConfig
@@ -25,6 +26,7 @@ from clawjax.log.holding import ReviewRequest
 from clawjax.log.known import JUDGES
 from clawjax.protocols import Monitor, Reward
 from clawjax.records import JudgedTurn, LinkedTurn, Verdict
+from clawjax.rewards.checked import checked
 from clawjax.rewards.human import HumanReward
 from clawjax.rewards.waiting import FIRST_WAIT_S, Waiting
 from clawjax.tasks import task_group
@@ -211,7 +213,9 @@ class JudgeWorker:
                 if wait_s is None:
                     for reward, reason in away:
                         said[reward.name] = self._failure(linked, reward, reason)
-                    return await self._kept(linked, self._verdicts(linked, said))
+                    verdicts = self._verdicts(linked, said)
+                    await asyncio.to_thread(self._commit, linked.turn.turn_id, verdicts)
+                    return verdicts
             finally:
                 self._in_flight -= 1
         self._held += 1
@@ -220,19 +224,6 @@ class JudgeWorker:
         finally:
             self._held -= 1
         return None
-
-    async def _kept(self, linked: LinkedTurn, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
-        """Commit them; abstentions where a module said what cannot be written down."""
-        turn_id = linked.turn.turn_id
-        try:
-            await asyncio.to_thread(self._commit, turn_id, verdicts)
-        except (TypeError, ValueError) as error:
-            logger.exception("the verdicts on turn %s cannot be kept", turn_id)
-            reason = f"failed: {type(error).__name__}: {error}"
-            self._failed += len(verdicts)
-            verdicts = tuple(self._abstention(linked, each.module, reason) for each in verdicts)
-            await asyncio.to_thread(self._commit, turn_id, verdicts)
-        return verdicts
 
     def _commit(self, turn_id: str, verdicts: Sequence[Verdict]) -> None:
         """Verdicts, and whether people are to see the turn by all that is known of it now."""
@@ -288,7 +279,7 @@ class JudgeWorker:
                 return None
             async with asyncio.timeout(self._config.judge_timeout_s):
                 verdict = await reward.judge(linked.turn, linked.next_state)
-            return _checked(verdict, reward.name, linked)
+            return checked(verdict, reward.name, linked.turn.turn_id)
         except TimeoutError:
             reason = f"no verdict within {self._config.judge_timeout_s:g} s"
             logger.warning("%s on turn %s: %s", reward.name, linked.turn.turn_id, reason)
@@ -334,21 +325,3 @@ class JudgeWorker:
         if scores:
             metrics["judge/score"] = sum(scores) / len(scores)
         self._monitor.log(metrics)
-
-
-def _checked(verdict: Verdict, module: str, linked: LinkedTurn) -> Verdict:
-    """The verdict itself, if it may be written.
-
-    Raises:
-        RewardError: it names another turn or module, or its score is no number in [-1, 1].
-    """
-    key = (linked.turn.turn_id, module)
-    if (verdict.turn_id, verdict.module) != key:
-        msg = f"the verdict is for {verdict.turn_id}, {verdict.module}: it was asked for {key}"
-        raise RewardError(msg)
-    if verdict.score is None:
-        return verdict
-    if not -1.0 <= verdict.score <= 1.0:
-        msg = f"the score {verdict.score} is outside [-1, 1]"
-        raise RewardError(msg)
-    return replace(verdict, score=float(verdict.score))  # numpy's numbers are no database's

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from turn_records import make_turn
 
-from clawjax.config import RewardConfig
+from clawjax.config import HumanConfig, RewardConfig
 from clawjax.errors import LogError, RewardError
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import NextState, Turn, Verdict
+from clawjax.rewards.human import HumanReward
 from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.testing import FakeReward, RecordingMonitor, temporary_log
 
@@ -165,7 +166,19 @@ async def test_a_verdict_that_may_not_be_written_is_an_abstention(log, verdict):
         ({"hints": ("Be \ud83d brief.",)}, "", ("Be ? brief.",)),
         ({"revision": "a\0b", "explanation": "x\0"}, "x", ()),
         ({"score": np.float32(0.5)}, "", ()),
-        ({"hints": (b"bytes",)}, "failed: TypeError", ()),
+        ({"hints": ["Be brief."], "votes": [np.float32(0.5)]}, "", ("Be brief.",)),
+        ({"hints": (b"bytes",)}, "failed: a hint is of type bytes: make it a str", ()),
+        ({"hints": "Be brief."}, "failed: hints is of type str: make it a tuple", ()),
+        ({"explanation": None}, "failed: explanation is of type NoneType: make it a str", ()),
+        ({"judged_at": None}, "failed: judged_at is of type NoneType: make it a finite", ()),
+        ({"judged_at": float("nan")}, "failed: judged_at is nan: make it a finite number", ()),
+        ({"score": "0.5"}, "failed: the score is of type str: make it a finite number", ()),
+        ({"revision": ["text"]}, "failed: revision is of type list: make it a str", ()),
+        ({"prompt_digest": 7}, "failed: prompt_digest is of type int: make it a str", ()),
+        ({"votes": (float("inf"),)}, "failed: a vote is inf: make it a finite number", ()),
+        ({"components": (("part", 1.0),)}, "failed: a component is of type tuple: make it", ()),
+        ({"step_labels": (1.0,)}, "failed: step_labels has 1 values: give 7, one per", ()),
+        ({"step_labels": (2.0,) * 7}, "failed: a step label 2.0 is outside [-1, 1]", ()),
     ],
 )
 async def test_odd_words_of_a_module_stop_no_judging(log, said, explanation, hints):
@@ -175,7 +188,9 @@ async def test_odd_words_of_a_module_stop_no_judging(log, said, explanation, hin
 
     link(log, "a")
     link(log, "b")
-    async with running(JudgeWorker(log, [Odd(lambda _: 0.5, "odd")], RewardConfig())):
+    people = HumanReward(HumanConfig(audit_share=0.0))
+    worker = JudgeWorker(log, [Odd(lambda _: 0.5, "odd"), people], RewardConfig(), poll_s=0.05)
+    async with running(worker):
         await until(judged_all(log, 2))
     for turn_id in ("a", "b"):
         found = verdicts_of(log)[turn_id]["odd"]
