@@ -101,11 +101,15 @@ def corrected(log: LoggedTurns) -> Iterator[Preference]:
 
 
 def revised(log: HasLinks) -> Iterator[Preference]:
-    """What a judge wrote in a reply's place and stands by, over that reply."""
+    """What a judge wrote in a reply's place and stands by, over that reply.
+
+    Not where people liked the reply: their word counts before a judge's.
+    """
     for judged in replay(log):
         turn = judged.turn
-        texts = dict.fromkeys(v.revision for v in judged.verdicts) if _is_usable(turn) else {}
-        for text in filter(None, texts):
+        if not _is_usable(turn) or _is_liked(judged):
+            continue
+        for text in filter(None, dict.fromkeys(v.revision for v in judged.verdicts)):
             try:
                 yield Preference(
                     prompt=turn.messages,
@@ -169,6 +173,12 @@ def _unused(judged: JudgedTurn, above: float | None) -> str | None:
 
 def _is_usable(turn: Turn) -> bool:
     return turn.kind is TurnKind.MAIN and turn.finish_reason in _USABLE
+
+
+def _is_liked(judged: JudgedTurn) -> bool:
+    """Whether people liked the reply, by what they said on purpose or did next."""
+    found = score_of(judged)
+    return found is not None and found.score > 0 and found.provenance is not Provenance.AI
 
 
 def _rated(turn: Turn, found: Scored) -> Rated | None:

@@ -78,3 +78,18 @@ def test_revisions_of_a_judge_are_preferences_and_examples(log):
     assert ("Kinder.", "Labelled.", Provenance.AI) in pairs
     assert "Never." not in {chosen for chosen, _, _ in pairs}
     assert ("Kinder.", "local") in [(r.reply.content, r.user) for r in praised(log)]
+
+
+@pytest.mark.parametrize("praise", ["thumb", "label", "click"])
+def test_what_people_praised_is_not_rejected_for_a_revision(log, praise):
+    liked = dataclasses.replace(turn("liked"), reply=Message("assistant", "Liked."), scope="cleo")
+    log.append(liked, Verdict("liked", "constitution", -1.0, 104.0, revision="Kinder."))
+    if praise == "thumb":
+        log.append(NextState("liked", NextStateKind.FEEDBACK, 102.0, score=1.0))
+    elif praise == "label":
+        log.append(NextState("liked", NextStateKind.FEEDBACK, 102.0, score=-1.0))
+        log.append(Verdict("liked", "human", 1.0, 103.0))
+    else:
+        log.append(Verdict("liked", "feedback", 1.0, 103.0))
+    assert [p for p in preferred(log) if p.user == "cleo"] == []
+    assert [r.reply.content for r in praised(log) if r.user == "cleo"] == ["Liked."]
