@@ -15,8 +15,14 @@ _ESCAPE = re.compile(
 
 
 def whole(text: str) -> str:
-    """Text with `?` for halves of surrogate pairs, which no encoding and no tokenizer takes."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    """Text with `?` for halves of surrogate pairs, which no encoding and no tokenizer takes.
+
+    Two that belong together are the character that they stand for.
+    """
+    if text.isascii():
+        return text
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    return joined.encode("utf-8", "replace").decode()
 
 
 def whole_json(text: str) -> str:

@@ -77,7 +77,7 @@ def test_a_good_call_behind_a_bad_one_is_read():
         ("hermes", '<tool_call>{"name": "ls", "arguments": {"path": "/t"', '{"path": "/t"'),
         ("hermes", '<tool_call>{"name": "ls", "arguments": {"n": 1', '{"n": 1'),
         ("llama3_json", '{"name": "ls", "parameters": {"n": [', '{"n": ['),
-        ("llama3_pythonic", "[ls(n=3, path='/t", '{"n": 3'),
+        ("llama3_pythonic", "[ls(n=3, path='/t", '{"n": 3, path=\'/t'),
         ("mistral", '[TOOL_CALLS]ls[ARGS]{"n": 4', '{"n": 4'),
         ("qwen_xml", "<function=ls><parameter=path>\n/tmp/fi", '{"path": "/tmp/fi'),
         ("json", '{"name": "ls", "arguments": {"n": 4}', None),
@@ -97,11 +97,28 @@ def test_a_complete_call_counts_though_its_tag_is_cut_off():
     assert (content, told(calls), malformed) == ("", [LS], None)
 
 
-def test_a_call_that_goes_wrong_keeps_its_arguments_as_they_were_written():
-    text = '<tool_call>{"name": "ls", "arguments": {"path": /tmp}}</tool_call> so'
-    content, _, calls, malformed = read(text)
-    assert (content, calls[0][2]) == (" so", '{"path": /tmp}}')
+@pytest.mark.parametrize(
+    ("form", "text", "arguments", "behind"),
+    [
+        (
+            "hermes",
+            '<tool_call>{"name": "ls", "arguments": {"path": /tmp}}</tool_call> so',
+            '{"path": /tmp}}',
+            " so",
+        ),
+        ("llama3_pythonic", "[ls(path=@@, n=1)]", "{path=@@, n=1)]", ""),
+        ("llama3_pythonic", "[ls(n=1, path = /tmp)]", '{"n": 1, path = /tmp)]', ""),
+        ("llama3_pythonic", "[ls(n=1, path '/tmp')]", "{\"n\": 1, path '/tmp')]", ""),
+        ("llama3_pythonic", "[cat(), ls('/tmp')]", "{'/tmp')]", ""),
+    ],
+)
+def test_a_call_that_goes_wrong_keeps_its_arguments_as_they_were_written(
+    form, text, arguments, behind
+):
+    content, _, calls, malformed = read(text, form=form)
+    assert (content, calls[-1][2]) == (behind, arguments)
     assert malformed
+    assert read(*text, form=form)[2] == calls
 
 
 @pytest.mark.parametrize(
@@ -130,6 +147,22 @@ def test_half_a_surrogate_pair_is_a_question_mark(form, text, written):
 def test_half_a_surrogate_pair_in_a_name_is_one_too():
     text = r'<tool_call>{"name": "l\ud83d", "arguments": {}}</tool_call>'
     assert told(read(text)[2]) == [("l?", {})]
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("hermes", r"<tool_call>{'name': 'ls', 'arguments': {'path': '\ud83d\ude00'}}</tool_call>"),
+        ("qwen_xml", r"<function=ls><parameter=n>['\ud83d\ude00']</parameter></function>"),
+        ("llama3_pythonic", r"[ls(path='\ud83d\ude00')]"),
+        ("llama3_pythonic", r'[ls(path="\ud83d\ude00")]'),
+        ("llama3_pythonic", r'[ls(path=[None, "\ud83d\ude00"])]'),
+    ],
+)
+def test_both_halves_of_a_surrogate_pair_are_their_character_in_pythons_strings_too(form, text):
+    ((_, _, arguments),) = read(text, form=form)[2]
+    assert "\U0001f600" in arguments
+    assert read(*text, form=form)[2][0][2] == arguments
 
 
 def test_a_whole_surrogate_pair_and_an_escaped_backslash_stay():

@@ -100,6 +100,37 @@ def test_what_a_format_writes_it_reads(name):
     assert told(read(text, form=name)[2]) == [("ls", arguments)]
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8") | st.sampled_from("\\/'\"\U0001f600\n,)]}")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(VALUES, st.sampled_from([json.dumps, repr, lambda v: json.dumps(v, ensure_ascii=False)]))
+def test_a_pythonic_value_may_be_json_and_may_be_pythons(value, write):
+    text = f"[cat(a={write(value)}, b=[{write(value)}, 'c'])]"
+    assert told(read(text, form="llama3_pythonic")[2]) == [("cat", {"a": value, "b": [value, "c"]})]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (r'"\ud83d\ude00 hi"', "\U0001f600 hi"),
+        (r'"a\/b"', "a/b"),
+        (r'"\x41\'"', "A'"),
+        ('[{"x": true}, {"y": None}]', [{"x": True}, {"y": None}]),
+        ("{'a': null, 'b': (False, false)}", {"a": None, "b": [False, False]}),
+        ('"true"', "true"),
+    ],
+)
+def test_a_pythonic_value_is_read_as_those_who_write_it_mean_it(written, value):
+    text = f"[cat(a={written})]"
+    _, _, calls, malformed = read(*text, form="llama3_pythonic")
+    assert (told(calls), malformed) == ([("cat", {"a": value})], None)
+
+
 def test_white_space_at_a_call_is_dropped():
     assert read(f"I look.\n{CALL}\n{CALL}\n")[0] == "I look."
     assert read(f"I look.\n{CALL}\nDone.\n")[0] == "I look.\nDone."

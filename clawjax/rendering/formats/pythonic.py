@@ -1,7 +1,8 @@
 """`[f(a=1, b="x"), g()]`: Llama 3.2 and 4, and others that call as Python does.
 
 Without a tag it is a call only as the first thing in a reply, and only if the function was offered.
-Values are Python's literals; JSON's `true`, `false` and `null` are understood, too.
+Values are JSON, as replies that have to call something write them, or Python's literals; in these,
+JSON's `true`, `false` and `null` are understood, too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from clawjax.rendering.formats.base import (
 __all__ = ["PYTHONIC", "Pythonic"]
 
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
+_JSON_NAMES = {"true": True, "false": False, "null": None}
 
 
 class Pythonic:
@@ -46,7 +48,8 @@ class Pythonic:
         except Malformed as failure:
             if not writer.is_open:
                 raise failure if tag else Malformed(None) from None
-            writer.write((yield from cursor.word(lambda char: True)))
+            yield from cursor.word(lambda char: True)
+            writer.write("".join(cursor.raw))
             writer.fail(failure.reason or "a call that is not complete")
             cursor.mark()
 
@@ -72,7 +75,7 @@ PYTHONIC = Pythonic()
 
 
 def _call(cursor: Cursor, writer: CallWriter, *, only_known: bool) -> Generator[None, str, bool]:
-    """One call; whether another follows."""
+    """One call; whether another follows. Its arguments are marked as they are written."""
     yield from cursor.space()
     name = yield from cursor.word(lambda char: char.isalnum() or char in "_-.")
     if not name or (only_known and name not in writer.tools):
@@ -80,6 +83,7 @@ def _call(cursor: Cursor, writer: CallWriter, *, only_known: bool) -> Generator[
     yield from cursor.expect("(", reason=None if only_known else "a call without brackets")
     writer.begin(name)
     writer.write("{")
+    cursor.mark()
     is_first = True
     while (yield from cursor.space()) != ")" and not cursor.is_over(""):
         key = yield from cursor.word(lambda char: char.isalnum() or char == "_")
@@ -87,6 +91,7 @@ def _call(cursor: Cursor, writer: CallWriter, *, only_known: bool) -> Generator[
         yield from cursor.expect("=", reason="an argument without a name")
         text = yield from _literal(cursor)
         writer.write(f"{'' if is_first else ', '}{json.dumps(key)}: {_converted(text)}")
+        cursor.mark()
         is_first = False
         if (yield from cursor.peek()) == ",":
             yield from cursor.take()
@@ -131,15 +136,34 @@ def _quoted(cursor: Cursor, quote: str, text: list[str]) -> Reading:
 def _converted(text: str) -> str:
     """A literal as JSON.
 
+    JSON comes first: of what both take, Python reads some otherwise than JSON's writers mean it
+    (a slash behind a backslash, surrogate pairs).
+
     Raises:
         Malformed: it is none.
     """
-    for load in (ast.literal_eval, json.loads):
+    for load in (json.loads, _python):
         try:
             return json.dumps(load(text), ensure_ascii=False, allow_nan=False)
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
     raise Malformed(f"{text[:40]!r} is no value")
+
+
+def _python(text: str) -> object:
+    """The value of a literal.
+
+    Raises:
+        ValueError: it is none; so says any other error of Python's parser.
+    """
+    return ast.literal_eval(_JsonNames().visit(ast.parse(text, mode="eval")))
+
+
+class _JsonNames(ast.NodeTransformer):
+    """What JSON calls by other names than Python."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(_JSON_NAMES[node.id]) if node.id in _JSON_NAMES else node
 
 
 def _closing(cursor: Cursor) -> Reading:
