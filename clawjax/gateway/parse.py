@@ -79,6 +79,10 @@ class ReplyParser:
         self._cursor = Cursor("")
         self._reading: Reading | None = None
         self._unread = ""
+        self._taken = 0
+        """Characters of the reply that have come."""
+        self._begun = 0
+        """How many of them the client has, as text."""
         self._space = ""
         """White space that is dropped if a tag comes next."""
         self._has_begun = False
@@ -91,13 +95,15 @@ class ReplyParser:
 
     def go_on_behind(self, begun: str) -> None:
         """Take the beginning of the reply, which the client has: only calls in it are given."""
-        self._deltas = [delta for delta in self.push(begun.rstrip()) if delta.call is not None]
+        self._begun = len(begun)
+        self._deltas = [delta for delta in self.push(begun) if delta.call is not None]
 
     def push(self, text: str) -> list[ReplyDelta]:
         """Take what was written; return what is certain."""
         if self._calls is None and self._reasoning is None:
             return [ReplyDelta(content=text)] if text else []
         self._unread += text
+        self._taken += len(text)
         while self._advance():
             pass
         return self._given()
@@ -111,8 +117,9 @@ class ReplyParser:
                 pass
         rest, self._unread = self._unread, ""
         self._write(rest)
-        if self._space and self._mode is not _Mode.THOUGHT and not self._writer.count:
-            self._deltas.append(ReplyDelta(content=self._space))
+        space = self._space[self._known(self._space) :]
+        if space and self._mode is not _Mode.THOUGHT and not self._writer.count:
+            self._deltas.append(ReplyDelta(content=space))
         return self._given()
 
     def _given(self) -> list[ReplyDelta]:
@@ -131,13 +138,14 @@ class ReplyParser:
         ]
         if found:
             at, _, tag = min(found)
-            before, self._unread = self._unread[:at], self._unread[at + len(tag) :]
+            before, self._unread = self._unread[:at], self._unread[at:]
             self._write(before)
+            self._unread = self._unread[len(tag) :]
             self._enter(tag)
             return True
-        certain = len(self._unread) - _overlap(self._unread, self._tags())
-        self._write(self._unread[:certain])
-        self._unread = self._unread[certain:]
+        at = len(self._unread) - _overlap(self._unread, self._tags())
+        certain, self._unread = self._unread[:at], self._unread[at:]
+        self._write(certain)
         return False
 
     def _tags(self) -> Sequence[str]:
@@ -217,25 +225,34 @@ class ReplyParser:
         self._writer.fail(failure.reason)
         self._reading, self._mode = None, _Mode.TEXT
         text = "".join(self._cursor.raw)
-        self._write(text[:1])  # not read as a tag again
         self._unread = text[1:] + self._unread
+        self._write(text[:1])  # not read as a tag again
 
     def _take_call(self, delta: CallDelta) -> None:
         self._space, self._has_begun = "", True
         self._deltas.append(ReplyDelta(call=delta))
 
     def _write(self, text: str) -> None:
-        """Content, or a thought in one; white space waits for what follows it."""
+        """Content, or a thought in one; white space waits for what follows it.
+
+        What is unread is what comes behind the text.
+        """
         text = self._space + text
         body = text.rstrip()
         self._space = text[len(body) :]
         if not body:
             return
-        if not self._has_begun:
-            body = body.lstrip()
+        margin = 0 if self._has_begun else len(body) - len(body.lstrip())
+        new = body[max(margin, self._known(text)) :]
         self._has_begun = True
         is_thought = self._mode is _Mode.THOUGHT
-        self._deltas.append(ReplyDelta(reasoning=body) if is_thought else ReplyDelta(body))
+        if new:
+            self._deltas.append(ReplyDelta(reasoning=new) if is_thought else ReplyDelta(new))
+
+    def _known(self, text: str) -> int:
+        """How many characters of a text just before what is unread the client has."""
+        begins = self._taken - len(self._unread) - len(text)
+        return max(0, self._begun - begins)
 
 
 def _joined(deltas: Sequence[ReplyDelta]) -> list[ReplyDelta]:

@@ -17,7 +17,15 @@ TOOLS = {
 }
 
 
-def read(*pieces, form="hermes", reasoning=None, opens_reasoning=False, is_cut=False, tools=TOOLS):
+def read(
+    *pieces,
+    form="hermes",
+    reasoning=None,
+    opens_reasoning=False,
+    is_cut=False,
+    tools=TOOLS,
+    begun="",
+):
     """Content, thoughts, calls as `[id, name, arguments]`, and what is wrong."""
     ids = (f"call{i}" for i in itertools.count())
     parser = ReplyParser(
@@ -27,6 +35,7 @@ def read(*pieces, form="hermes", reasoning=None, opens_reasoning=False, is_cut=F
         opens_reasoning=opens_reasoning,
         call_id=lambda: next(ids),
     )
+    parser.go_on_behind(begun)
     deltas = [delta for piece in pieces for delta in parser.push(piece)]
     deltas += parser.flush(is_cut=is_cut)
     calls = []

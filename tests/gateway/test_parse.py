@@ -249,6 +249,68 @@ def test_calls_that_are_not_malformed_have_json_arguments(form, text):
             json.loads(arguments)
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (None, "No tags <tool_call> here"),
+        ("hermes", "A <b>bold</b> tag, <tool_calls>, \n and < <tool_call>{no call}</tool_call>.\n"),
+        ("hermes", '<tool_call>\n{"nam: bad stuff'),
+        ("qwen_xml", "<function> is a tag, <function=ls> is not <tool_call>"),
+        ("llama3_json", ' {"answer": {"a": 1}} <|python'),
+        ("llama3_pythonic", "[1, 2,  3] and [ls(n)]"),
+        ("mistral", "[TOOL_CALL] or [TOOL_CALLS] {}"),
+        ("json", '{"name": "Bob", "arguments": {"a": 1}}'),
+        ("json", 'Here:\n```json\n{"answer": 1}\n```\n```'),
+    ],
+)
+@pytest.mark.parametrize("reasoning", [None, "think"])
+def test_of_a_text_that_is_gone_on_from_only_what_is_new_is_given(form, text, reasoning):
+    for at in range(1, len(text) + 1):
+        options = {"form": form, "reasoning": reasoning, "begun": text[:at]}
+        content, thought, calls, _ = read(*text[at:], **options)
+        assert (content, thought, calls) == (text[at:], "", []), at
+        assert read(text[at:], **options)[0] == text[at:], at
+
+
+@pytest.mark.parametrize(("form", "call", "calls"), EXAMPLES)
+def test_of_a_call_that_is_gone_on_from_everything_is_given_and_of_text_what_is_new(
+    form, call, calls
+):
+    before = "" if call[0] in FORMATS[form].bare else "Look:"
+    text = f"{before}{call}\nDone, [really] {{}}."
+    whole, _, _, malformed = read(text, form=form)
+    behind = whole.removeprefix(before)
+    for at in range(1, len(text) + 1):
+        content, _, found, wrong = read(*text[at:], form=form, begun=text[:at])
+        assert (told(found), wrong) == (calls, malformed), at
+        new = len(text) - max(at, len(text) - len(behind))
+        assert content == before[at:] + behind[len(behind) - new :], at
+
+
+@given(st.sampled_from(list(FORMATS)), TEXTS, st.integers(1, 300), CUTS)
+def test_nothing_that_the_client_has_is_given_again(form, text, at, cuts):
+    begun, rest = text[:at], text[at:]
+    points = [0, *sorted(min(cut, len(rest)) for cut in cuts), len(rest)]
+    pieces = [rest[a:b] for a, b in itertools.pairwise(points)]
+    content, _, calls, malformed = read(*pieces, form=form, begun=begun)
+    _, _, whole_calls, whole_malformed = read(text, form=form)
+    assert ([call[1:] for call in calls], malformed) == (
+        [call[1:] for call in whole_calls],
+        whole_malformed,
+    )
+    if not calls:
+        assert content == (rest if begun.strip() else rest.lstrip() or rest)
+
+
+def test_a_thought_that_is_gone_on_from_is_given_from_there():
+    text = "<think>\nhm, </thin\n</think>\n\nYes </think>"
+    for at in range(1, len(text)):
+        content, thought, _, _ = read(*text[at:], reasoning="think", begun=text[:at])
+        assert "hm, </thin".endswith(thought)
+        assert "Yes </think>".endswith(content)
+        assert content == "Yes </think>" or at > text.index("Yes")
+
+
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="<[{`", exclude_categories=("Cs",)))
 
 

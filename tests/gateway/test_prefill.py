@@ -78,6 +78,27 @@ async def test_a_reply_goes_on_from_the_text(make_gateway, qwen_tokenizer, strea
     assert text.endswith("<|im_start|>assistant\nOnce")
 
 
+@pytest.mark.parametrize("begun", ["A tag: <", "Once <tool_call", "<tool_call>\n{"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_may_become_a_call_and_does_not_is_not_given_again(
+    make_gateway, qwen_tokenizer, begun, stream
+):
+    gateway = make_gateway(["b> is bold"], with_tokenizer=qwen_tokenizer)
+    await gateway.chat(user("tell"), assistant(begun), tools=TOOLS, stream=stream)
+    (turn,) = gateway.turns()
+    assert turn.reply.content == "b> is bold"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_space_within_the_begun_arguments_is_kept(make_gateway, qwen_tokenizer, stream):
+    begun = '<tool_call>{"name": "ls", "arguments": {"path": "my '
+    gateway = make_gateway(['files"}}</tool_call>'], with_tokenizer=qwen_tokenizer)
+    await gateway.chat(user("look"), assistant(begun), tools=TOOLS, stream=stream)
+    (turn,) = gateway.turns()
+    ((_, _, arguments),) = map(astuple, turn.reply.tool_calls)
+    assert arguments == '{"path": "my files"}'
+
+
 @pytest.mark.parametrize("at", [19, 38, 44])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_call_may_have_been_begun(make_gateway, qwen_tokenizer, at, stream):
