@@ -22,7 +22,7 @@ from clawjax.gateway.priors import prior_of
 from clawjax.gateway.render import Prior
 from clawjax.gateway.sessions import Sessions
 from clawjax.linking.linker import LinkDecision, Linker
-from clawjax.linking.reactions import answer_of
+from clawjax.linking.reactions import answer_of, still_new
 from clawjax.linking.reading import Asked
 from clawjax.linking.tree import Node, SessionRef, Tree
 from clawjax.records import (
@@ -164,8 +164,8 @@ class Collector:
         if placement.kind is LinkKind.RESAMPLE and placement.of is not None:
             placement.of.node.has_arrived = True
         await self._drop_superseded(placement.superseded)
-        reaction = placement.reaction
-        if reaction is None or reaction.node.answer != reaction.earlier:
+        reaction = None if placement.reaction is None else still_new(placement.reaction)
+        if reaction is None:
             return
         reaction.node.answer = reaction.answer  # before the wait: no twin must link it again
         passed = [node for node in placement.passed if node.is_open]
@@ -182,7 +182,8 @@ class Collector:
         try:
             await _finish(self._log.append, state, *closed)
         except LogError:
-            reaction.node.answer = reaction.earlier
+            if reaction.node.answer == reaction.answer:  # nobody has said more meanwhile
+                reaction.node.answer = reaction.earlier
             for node in passed:
                 node.is_closed = False
             raise

@@ -12,7 +12,7 @@ from clawjax.linking.lookup import Found
 from clawjax.linking.tree import Answer, Node
 from clawjax.records import Message, NextStateKind, TurnKind
 
-__all__ = ["Reaction", "answer_of", "messages_after", "reaction_to"]
+__all__ = ["Reaction", "answer_of", "messages_after", "reaction_to", "still_new"]
 
 
 class Reaction(NamedTuple):
@@ -58,6 +58,19 @@ def reaction_to(
     if "user" in roles:
         return Reaction(parent.node, NextStateKind.USER, after, earlier)
     return Reaction(parent.node, NextStateKind.TOOL, after, earlier) if "tool" in roles else None
+
+
+def still_new(reaction: Reaction) -> Reaction | None:
+    """The reaction as of now, where its turn may have been answered since its request arrived.
+
+    None where that answer says all of it, or something else. Nobody's reply to it can be what these
+    messages are about: they were written before it.
+    """
+    earlier = reaction.node.answer
+    if earlier is None or earlier == reaction.earlier:
+        return reaction._replace(earlier=earlier)
+    is_more = _goes_on(reaction.messages, earlier, has_reply=False)
+    return reaction._replace(earlier=earlier) if is_more else None
 
 
 def messages_after(messages: Sequence[Message]) -> Iterator[Message]:

@@ -1,6 +1,7 @@
 """What is kept of a conversation, and when."""
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
@@ -9,11 +10,12 @@ from clawjax.records import (
     DropReason,
     FinishReason,
     LinkKind,
+    NextState,
     NextStateKind,
     TurnKind,
 )
 
-from .helpers import assistant, talk, user
+from .helpers import FailingLog, assistant, talk, user
 
 
 async def test_a_conversation_is_one_session_of_linked_turns(gateway):
@@ -71,6 +73,93 @@ async def test_twin_requests_bring_one_reaction(gateway):
     await asyncio.gather(*(gateway.say(*history) for _ in range(3)))
     assert len(gateway.events(first.turn_id)) == 1
     assert len(gateway.turns()) == 4
+
+
+ONE, BOTH = ["one moment"], ["one moment", "it is wrong"]
+
+
+class Overlap:
+    """Holds two requests back until both have arrived, and one of them until the other is done."""
+
+    def __init__(self, gateway, monkeypatch, *, is_shorter_first=True):
+        self.is_first_done = asyncio.Event()
+        self._is_shorter_first = is_shorter_first
+        self._both = asyncio.Barrier(2)
+        self._prompts = []
+        self._gateway = gateway
+        monkeypatch.setattr(gateway.engine, "check", self._check)
+
+    async def _check(self, request, *, replies):
+        self._prompts.append(len(request.prompt_ids))
+        async with asyncio.timeout(20):
+            await self._both.wait()
+            is_shorter = len(request.prompt_ids) == min(self._prompts)
+            if is_shorter is not self._is_shorter_first:
+                await self.is_first_done.wait()
+
+    async def ask(self, *messages, is_first):
+        try:
+            return await self._gateway.chat(*messages)
+        finally:
+            if is_first:
+                self.is_first_done.set()
+
+
+def said_after(gateway, turn_id):
+    return [[m.content for m in event.messages] for event in gateway.events(turn_id)]
+
+
+@pytest.mark.parametrize("is_shorter_first", [True, False])
+async def test_words_that_arrive_before_those_before_them_are_linked_reach_the_judges(
+    gateway, monkeypatch, is_shorter_first
+):
+    (first,) = await talk(gateway, "a")
+    history = [user("a"), assistant("hello there")]
+    overlap = Overlap(gateway, monkeypatch, is_shorter_first=is_shorter_first)
+    answers = await asyncio.gather(
+        overlap.ask(*history, *map(user, ONE), is_first=is_shorter_first),
+        overlap.ask(*history, *map(user, BOTH), is_first=not is_shorter_first),
+    )
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert said_after(gateway, first.turn_id) == ([ONE, BOTH] if is_shorter_first else [BOTH])
+
+
+@pytest.mark.parametrize("is_failing_late", [False, True])
+async def test_words_are_linked_also_where_those_before_them_could_not_be(
+    make_gateway, log, monkeypatch, is_failing_late
+):
+    has_begun, may_fail = threading.Event(), threading.Event()
+
+    class FailsOnce(FailingLog):
+        def append(self, *records):
+            if isinstance(records[0], NextState) and not has_begun.is_set():
+                has_begun.set()
+                assert may_fail.wait(20)
+                super().append(*records)
+            self._log.append(*records)
+
+    gateway = make_gateway(with_log=FailsOnce(log, NextState))
+    (first,) = await talk(gateway, "a")
+    history = [user("a"), assistant("hello there")]
+    overlap = Overlap(gateway, monkeypatch)
+    asking = asyncio.gather(
+        overlap.ask(*history, *map(user, ONE), is_first=True),
+        overlap.ask(*history, *map(user, BOTH), is_first=False),
+    )
+    if not is_failing_late:
+        may_fail.set()
+    else:
+        assert await asyncio.to_thread(has_begun.wait, 20)
+        overlap.is_first_done.set()
+        async with asyncio.timeout(20):
+            while not gateway.events(first.turn_id):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        may_fail.set()
+    assert [answer.status_code for answer in await asking] == [500, 200]
+    assert said_after(gateway, first.turn_id) == [BOTH]
+    monkeypatch.undo()
+    await gateway.say(*history, *map(user, ONE))  # its client tries again
+    assert said_after(gateway, first.turn_id) == [BOTH]
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])
