@@ -125,7 +125,8 @@ class SglangConfig:
     health_timeout_s: float = 10.0
     failures_to_leave: int = 3
     """Errors in a row after which a server leaves the rotation; a lost connection does it at
-    once. It comes back when it has proved itself."""
+    once. It comes back when it has proved itself. To be full, or to give replies up because it
+    was told to, is no error."""
     affinity_slack: int = 8
     """A session keeps its server, whose cache knows it, until that one has so many more replies
     under way than the idlest."""

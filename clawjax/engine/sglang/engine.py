@@ -276,7 +276,7 @@ class SglangEngine:
                         if reply.is_finished:
                             return
                         if piece.end.aborted is not None:
-                            raise InterruptError(piece.end.aborted)
+                            raise InterruptError(piece.end.aborted, piece.end.status)
         except (UnreachableError, CrowdedError, RefusedError, WireError):
             may_run = False
             raise

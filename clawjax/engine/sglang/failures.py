@@ -6,7 +6,8 @@ EngineError
 ├── LostError          it may have run, and its answer is gone
 ├── RefusedError       the server answered with an error, in its own words
 ├── DeclinedError      it does not take weights, and those it has are untouched
-├── UnreadableError    its answer is no answer of SGLang's, or its numbers are none
+├── UnreadableError    its answer is no answer of SGLang's, its numbers are none, or nobody knows
+│                      of which weights they are
 └── InterruptError     the server gave a reply up before its end
 """
 
@@ -57,3 +58,12 @@ class DeclinedError(EngineError):
 
 class InterruptError(EngineError):
     """A reply that a server gave up; what it has sampled so far counts."""
+
+    def __init__(self, words: str, status: int | None = None) -> None:
+        """In the server's own `words`; `status` as HTTP would have it, None where it was told to.
+
+        SGLang names one where it had to (503: too many wait; 500: it failed), and none where
+        somebody asked for it, as for new weights.
+        """
+        super().__init__(words)
+        self.status = status

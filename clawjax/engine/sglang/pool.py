@@ -22,10 +22,11 @@ from clawjax.engine.sglang.failures import (
     InterruptError,
     LostError,
     UnreachableError,
+    UnreadableError,
 )
 from clawjax.engine.sglang.http import ServerClient
 from clawjax.engine.sglang.logprobs import LogprobsOf
-from clawjax.engine.sglang.wire import Dialect
+from clawjax.engine.sglang.wire import Dialect, is_busy
 from clawjax.errors import EngineError, WireError
 from clawjax.protocols import GenerateRequest, ScoreRequest, WeightVersion
 
@@ -227,12 +228,13 @@ class Pool:
         """Count how a request went; the breaker of `server` opens or closes by it.
 
         A lost connection opens it at once: the server may have been started anew, with other
-        weights, and has to say which.
+        weights, and has to say which. One that is full, or was told to give its replies up, is
+        well.
         """
         if error is None:
             server.failures = 0
             return
-        if isinstance(error, CrowdedError):
+        if _says_nothing(error):
             return
         server.failures += 1
         if server is self._router:
@@ -271,7 +273,7 @@ class Pool:
         A request for an adapter, or for the base model beside adapters, stays with it to its end.
 
         Raises:
-            InterruptError: the server's weights are not known any more.
+            UnreadableError: the server's weights are not known any more.
         """
         if asked.adapter or server.has_adapters:
             version = asked.version
@@ -281,7 +283,7 @@ class Pool:
             version = server.stamp(said)
         if version is None:
             msg = f"{server.url} does not know its weights any more"
-            raise InterruptError(msg)
+            raise UnreadableError(msg)
         return version
 
     @contextmanager
@@ -327,6 +329,12 @@ def affinity(request: GenerateRequest | ScoreRequest) -> bytes:
     if session is not None:
         return session.encode()
     return b",".join(str(token).encode() for token in request.prompt_ids[:_PREFIX])
+
+
+def _says_nothing(error: EngineError) -> bool:
+    """Whether a request failed for nothing that is wrong with its server."""
+    was_told_to = isinstance(error, InterruptError) and error.status is None
+    return was_told_to or isinstance(error, CrowdedError) or is_busy(error)
 
 
 def _said(word: str) -> int | None:

@@ -87,6 +87,8 @@ class End(NamedTuple):
     """That ended it, if one did."""
     aborted: str | None = None
     """The server gave it up, and why; it is not complete then."""
+    status: int | None = None
+    """HTTP's, where the server gave it up and says what kind of failure that is."""
 
 
 class Piece(NamedTuple):
@@ -181,9 +183,9 @@ def read_scores(payload: Mapping[str, Any], request: ScoreRequest) -> tuple[floa
         InterruptError: the server gave up.
     """
     meta = _meta(payload)
-    aborted = _end(meta).aborted
-    if aborted is not None:
-        raise InterruptError(aborted)
+    end = _end(meta)
+    if end.aborted is not None:
+        raise InterruptError(end.aborted, end.status)
     entries = meta.get("input_token_logprobs") or []
     wanted = (request.prompt_ids[-1], *request.response_ids)
     ids = tuple(entry[1] for entry in entries)
@@ -304,8 +306,8 @@ def raise_for_words(status: int, words: str) -> None:
 
 
 def is_busy(error: EngineError) -> bool:
-    """Whether a server refused only for now."""
-    return isinstance(error, RefusedError) and error.status in _BUSY
+    """Whether a server refused, or gave a reply up, only for now."""
+    return isinstance(error, RefusedError | InterruptError) and error.status in _BUSY
 
 
 def _priority(priority: int, dialect: Dialect) -> dict[str, object]:
@@ -342,9 +344,10 @@ def _end(meta: Mapping[str, Any]) -> End:
             return End(FinishReason.LENGTH)
         case {"type": "abort", **rest}:
             words = str(rest.get("message") or "the server aborted the request")
-            if rest.get("status_code") == 400:
+            status = rest.get("status_code")
+            if status == 400:
                 raise_for_words(400, words)
-            return End(aborted=words)
+            return End(aborted=words, status=status if isinstance(status, int) else None)
         case other:
             msg = f"the server ended a reply for an unknown reason: {other}"
             raise EngineError(msg)

@@ -39,7 +39,7 @@ class Fault(NamedTuple):
     kind: Literal["abort", "reset", "hang", "nan", "status", "error"]
     after: int = 0
     """Tokens before it; a status has none."""
-    status: int = 500
+    status: int | None = None  # of HTTP; for an abort what it says of itself
     words: str = "told to fail"
 
 
@@ -234,7 +234,8 @@ class ScriptedServer:
             return JSONResponse(self._whole(ids, body))
         fault = self.faults.pop(0) if self.faults else None
         if fault is not None and fault.kind == "status":
-            return JSONResponse({"error": {"message": fault.words}}, status_code=fault.status)
+            body = {"error": {"message": fault.words}}
+            return JSONResponse(body, status_code=fault.status or 500)
         return StreamingResponse(self._stream(ids, body, fault), media_type="text/event-stream")
 
     def _whole(self, ids: list[int], body: dict[str, Any]) -> dict[str, Any]:
@@ -271,7 +272,7 @@ class ScriptedServer:
                     finish = (
                         {"type": "stop", "matched": "NaN happened"}
                         if fault.kind == "nan"
-                        else {"type": "abort", "message": fault.words}
+                        else {"type": "abort", "message": fault.words, "status_code": fault.status}
                     )
                     yield _event(self._piece(ids, body, done, done, told, finish))
                     break

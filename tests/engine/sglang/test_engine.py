@@ -200,12 +200,32 @@ async def test_a_server_that_fails_is_asked_again_and_then_believed(server):
             await collect(engine, request())
 
 
-async def test_servers_that_are_full_are_an_overload(server):
-    server.faults = [Fault("status", status=503, words="The request queue is full.")] * 9
-    async with engine_of(server, failures_to_leave=99) as engine:
+@pytest.mark.parametrize("kind", ["status", "abort"])
+async def test_servers_that_are_full_are_an_overload_and_stay(server, caplog, kind):
+    async with engine_of(server) as engine:
+        server.faults = [Fault(kind, status=503, words="The request queue is full.")] * 9
         with pytest.raises(WireError, match="The request queue is full") as caught:
             await collect(engine, request())
     assert (caught.value.status, caught.value.code) == (503, "engine_overloaded")
+    assert "is out of rotation" not in caplog.text
+
+
+async def test_a_server_that_is_told_to_give_its_replies_up_stays(server, caplog):
+    server.token_delay_s = 0.01
+    async with engine_of(server) as engine, asyncio.TaskGroup() as group:
+        server.faults = [Fault("abort", 3, words="Abort in waiting queue")] * 4
+        tasks = [group.create_task(collect(engine, request(str(i)))) for i in range(4)]
+    for task in tasks:
+        assert_whole(task.result(), server)
+    assert server.faults == []
+    assert "is out of rotation" not in caplog.text
+
+
+async def test_a_server_that_gives_replies_up_because_it_failed_leaves(server, caplog):
+    async with engine_of(server, failures_to_leave=3) as engine:
+        server.faults = [Fault("abort", status=500, words="out of memory")] * 3
+        assert_whole(await collect(engine, request()), server)
+    assert "is out of rotation: out of memory" in caplog.text
 
 
 async def test_more_requests_than_places_are_refused_at_once(server):

@@ -204,7 +204,9 @@ def test_an_abort_is_no_ending_and_its_tokens_count():
     piece = TokenStream().push(meta(1, entries(2), finish))
     assert piece.token_ids == (2,)
     assert piece.end.reason is None
-    assert piece.end.aborted == "weights are coming"
+    assert (piece.end.aborted, piece.end.status) == ("weights are coming", None)
+    full = {"type": "abort", "message": "full", "status_code": 503}
+    assert TokenStream().push(meta(0, [], full)).end.status == 503
 
 
 @pytest.mark.parametrize(
@@ -227,4 +229,6 @@ def test_events_that_are_errors(event, error, words):
 def test_busy_is_not_broken():
     assert is_busy(RefusedError("http://a", "/generate", 503, "full"))
     assert not is_busy(RefusedError("http://a", "/generate", 500, "broken"))
+    assert is_busy(InterruptError("full", 503))
+    assert not is_busy(InterruptError("new weights are coming"))
     assert not is_busy(EngineError("full"))
