@@ -8,7 +8,7 @@ and flag, and would show stop strings and special tokens by the server's rules i
 The lists in a stream are cumulative (SGLang's default), incremental
 (`--incremental-streaming-output`, before that `--stream-output` for ids only), or, in sglang-jax up
 to cddbf6f1, the concatenation of the cumulative lists of all events so far. `completion_tokens`
-tells which.
+tells which. What is of the weights of the whole reply (`weight_versions`) is never incremental.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class Piece(NamedTuple):
     end: End
     cached_tokens: int
     weight_versions: tuple[str | None, ...]
-    """What each token's weights are called: as the server says of it, or else of the event."""
+    """What each token's weights are called: as the server says of it, or else of the event, which
+    knows those of its last token only."""
     sampler_logprobs: tuple[float, ...] | None = None
     """Under the distribution drawn from, by servers that tell it besides (clawjax's own)."""
 
@@ -263,8 +264,8 @@ class TokenStream:
         each = meta.get("output_token_versions")
         if each is not None:
             return tuple(str(label) for label in self._versions.news(each, total))
-        label = meta.get("weight_version")
-        return (None if label is None else str(label),) * count
+        end = self._tokens.seen
+        return tuple(_label(meta, position) for position in range(end - count, end))
 
     def _told(self, meta: Mapping[str, Any], total: int) -> tuple[float, ...] | None:
         told = meta.get(SAMPLER_FIELD)
@@ -322,6 +323,17 @@ def _meta(payload: Mapping[str, Any]) -> Mapping[str, Any]:
         msg = f"the server's answer has no meta_info: {str(payload)[:200]}"
         raise EngineError(msg)
     return meta
+
+
+def _label(meta: Mapping[str, Any], position: int) -> str | None:
+    """What the weights of the reply's token at `position` are called; None: it is not told."""
+    for span in meta.get("weight_versions") or ():
+        match span:
+            case {"version": label, "start": int(start), "end": int(end)}:
+                if start <= position < end:
+                    return str(label)
+    label = meta.get("weight_version")
+    return None if label is None else str(label)
 
 
 def _end(meta: Mapping[str, Any]) -> End:

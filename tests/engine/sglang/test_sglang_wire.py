@@ -185,6 +185,25 @@ def test_a_server_may_tell_more_of_each_token():
     assert (plain.weight_versions, plain.sampler_logprobs) == (("4", "4"), None)
 
 
+@pytest.mark.parametrize("is_incremental", [False, True])
+def test_an_event_may_span_new_weights(is_incremental):
+    def event(label, spans, *, after, total):
+        told = entries(*range(after if is_incremental else 0, total))
+        versions = [{"version": v, "start": start, "end": end} for v, start, end in spans]
+        return meta(total, told, weight_version=label, weight_versions=versions)
+
+    stream = TokenStream()
+    pieces = [
+        stream.push(event("4", [("4", 0, 1)], after=0, total=1)),
+        stream.push(event("4", [("4", 0, 2)], after=1, total=2)),
+        stream.push(event("5", [("4", 0, 5), ("5", 5, 6)], after=2, total=6)),
+        stream.push(event("6", [("4", 0, 5), ("5", 5, 6), ("6", 6, 8)], after=6, total=8)),
+    ]
+    assert [len(piece.token_ids) for piece in pieces] == [1, 1, 4, 2]
+    versions = [version for piece in pieces for version in piece.weight_versions]
+    assert versions == ["4", "4", "4", "4", "4", "5", "6", "6"]
+
+
 @pytest.mark.parametrize(
     ("finish", "reason", "token"),
     [
