@@ -49,6 +49,21 @@ async def test_state_and_words_both_count(tmp_path):
         assert episode.score.value == value
 
 
+async def test_customers_may_be_looked_up_in_vain_more_than_twice(tmp_path):
+    wrong = [
+        Action("find_member", {"name": f"Nobody {n}", "birth_date": "1984-02-11"}) for n in range(4)
+    ]
+    _, episode = await play(tmp_path, [*wrong, RENEW, *BYE])
+    assert (episode.trajectory.outcome, episode.score.value) == (Outcome.COMPLETED, 1.0)
+
+
+def test_long_conversations_end_where_the_published_ones_do():
+    assert {task.limits.turns for task in build({}).tasks} == {30}
+    folder = {"path": str(LIBRARY), "silent_users": True}
+    assert {t.limits.turns for t in build({"domain": "airline"} | folder).tasks} == {100}
+    assert {t.limits.turns for t in build({"domain": "airline", "turns": 7} | folder).tasks} == {7}
+
+
 async def test_what_changed_besides_is_a_side_effect(tmp_path):
     besides = Action("pay_fees", {"member_id": "m-104", "cents": 300})
     suite, episode = await play(tmp_path, [RENEW, besides, *BYE])

@@ -46,11 +46,13 @@ from clawjax.evals.suites.tau.users import STOP, USER_KEY, ScriptedUser
 
 __all__ = ["LIBRARY", "VERSION", "TauOptions", "build"]
 
-VERSION = "2"
+VERSION = "3"
 LIBRARY = Path(__file__).parents[2] / "data" / "tau_library"
 """Our own domain."""
 
 _RULES = f"{ACTION_RULES}\nA reply without an action is said to the customer."
+_LIBRARY_TURNS = 30
+_TAU2_TURNS = 100
 _ORACLE_REPLIES = 8
 _SILENT: Mapping[str, Any] = {"opening": "Hello.", "replies": ()}
 _OBSERVATION_CHARS = 100_000
@@ -72,7 +74,16 @@ class TauOptions:
     user_model: str = "default"
     silent_users: bool = False
     """Users who hang up at the agent's first words: for reference runs without a model."""
-    turns: int = 30
+    turns: int | None = None
+    """Replies of the agent at most; None: 30 in our own library, as in tau-bench, else 100, half of
+    tau2's 200 steps, which count what users and tools answer too."""
+
+    @property
+    def most_turns(self) -> int:
+        """`turns`, or the domain's."""
+        if self.turns is not None:
+            return self.turns
+        return _LIBRARY_TURNS if _module_of(self.domain) == BUNDLED["library"] else _TAU2_TURNS
 
     @property
     def is_played(self) -> bool:
@@ -137,10 +148,14 @@ def _user_key() -> dict[str, str]:
     return {} if key is None else {USER_KEY: key}
 
 
+def _module_of(domain: str) -> str:
+    return BUNDLED.get(domain, domain)
+
+
 def _folder(chosen: TauOptions) -> Path:
     if chosen.path is not None:
         return Path(chosen.path)
-    module = BUNDLED.get(chosen.domain, chosen.domain)
+    module = _module_of(chosen.domain)
     if module == BUNDLED["library"]:
         return LIBRARY
     if module not in BUNDLED.values():
@@ -166,7 +181,12 @@ def _task(record: TauTask, domain: Domain, policy: str, chosen: TauOptions, vers
         instruction="",
         system=policy,
         tools=tuple(domain.TOOLS),
-        limits=Limits(turns=chosen.turns, wall_s=1200.0, observation_chars=_OBSERVATION_CHARS),
+        limits=Limits(
+            turns=chosen.most_turns,
+            wall_s=1200.0,
+            observation_chars=_OBSERVATION_CHARS,
+            action_errors=chosen.most_turns,  # a customer who is not found is asked again
+        ),
         options={"scenario": record.scenario, "script": script},
         reference=Reference(
             answer=list(record.communicate),

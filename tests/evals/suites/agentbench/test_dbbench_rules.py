@@ -8,6 +8,7 @@ import pytest
 from clawjax.evals.harness.protocols import FormatError, InvalidAction, Parsed
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.harness.trajectory import AgentTurn, RawCall
+from clawjax.evals.suites.agentbench.dbbench.environment import DatabaseEnvironment
 from clawjax.evals.suites.agentbench.dbbench.rules import (
     is_right,
     main_accuracy,
@@ -15,7 +16,7 @@ from clawjax.evals.suites.agentbench.dbbench.rules import (
     same_hash,
 )
 from clawjax.evals.suites.agentbench.dbbench.suite import build
-from clawjax.evals.suites.agentbench.dbbench.wording import parse, render
+from clawjax.evals.suites.agentbench.dbbench.wording import EXECUTE, parse, render
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,24 @@ from clawjax.evals.suites.agentbench.dbbench.wording import parse, render
         ("__import__('os').getcwd()", ["x"], False, False),
         ("['a'] + ['b']", ["a", "b"], False, False),
         ("(" * 5000, ["x"], False, False),
+        (f"[1{'0' * 400}]", ["5"], False, False),
+        (f"[0x{'f' * 5000}]", ["5"], False, False),
+        (f"[0x{'f' * 5000}, 5]", ["5"], False, False),
     ],
 )
 def test_answers_count_as_published(answer, gold, paper, fc):
     assert is_right(answer, gold, "paper") is paper
     assert is_right(answer, gold, "fc") is fc
+
+
+@pytest.mark.parametrize(("edition", "runs"), [("paper", 15), ("fc", 20)])
+def test_the_paper_counts_statements_and_the_other_edition_replies_only(edition, runs):
+    task = build({"edition": edition}).tasks[0]
+    environment = DatabaseEnvironment()
+    environment.reset(task.setup(0))
+    made = [environment.step(Action(EXECUTE, {"query": "SELECT 1"})) for _ in range(20)]
+    environment.close()
+    assert sum(each.error is None for each in made) == runs
 
 
 def test_a_hash_is_read_as_published_or_alone():

@@ -22,7 +22,8 @@ from clawjax.evals.suites.agentbench.dbbench.wording import EXECUTE, TOOLS
 __all__ = ["gold_hash", "load", "read_entries", "tables_of", "task_of"]
 
 ROUNDS = 15
-"""Statements at most (`max_round` in `configs/tasks/dbbench.yaml`)."""
+"""Replies at most (`max_round` in `configs/tasks/dbbench.yaml`); a reply of the paper's edition has
+one statement, one of `fc` any number of calls."""
 
 _NEEDED = ("description", "type", "table")
 
@@ -85,7 +86,7 @@ def task_of(
             format_errors=1 if is_paper else ROUNDS,
             action_errors=1 if is_paper else ROUNDS,
         ),
-        options={"tables": tables_of(entry), "rounds": ROUNDS},
+        options={"tables": tables_of(entry), "statements": ROUNDS if is_paper else None},
         reference=Reference(
             answer=gold_hash(entry) if kind in CHANGES else label,
             actions=(*statement, final),

@@ -14,18 +14,18 @@ __all__ = ["DatabaseEnvironment"]
 
 
 class DatabaseEnvironment:
-    """`Environment` of the database tasks; `setup.options`: `tables`, and `rounds` at most."""
+    """`Environment` of the database tasks; `setup.options`: `tables`, and `statements` at most."""
 
     def __init__(self) -> None:
         """Nothing is made before `reset`."""
         self._database: MySQL | None = None
-        self._left = 0
+        self._left: int | None = None
 
     def reset(self, setup: Setup) -> str:
         """Tables as they were."""
         self.close()
         self._database = MySQL(setup.options["tables"])
-        self._left = setup.options["rounds"]
+        self._left = setup.options["statements"]
         return ""
 
     def step(self, action: Action) -> StepResult:
@@ -35,7 +35,8 @@ class DatabaseEnvironment:
         assert action.name == EXECUTE, action.name
         if self._left == 0:  # as published: the last reply has to be an answer
             return StepResult("No statement is run any more.", error="round limit")
-        self._left -= 1
+        if self._left is not None:
+            self._left -= 1
         told = self._open.execute(str(action.arguments["query"]))
         is_error = not told.startswith("[")
         return StepResult(told, error=told if is_error else None, state=self._open.fingerprint())

@@ -31,12 +31,18 @@ _QUOTES = "'\""
 def is_right(answer: str, gold: Sequence[str], edition: str) -> bool:
     """Whether a committed answer is the label's.
 
+    A number that is too large to be written out or to be a float is no label's.
+
     Args:
         answer: the text after `Final Answer:`; a list is written as Python or JSON would.
         gold: the label.
         edition: one of `EDITIONS`.
     """
-    return _is_right_paper(answer, gold) if edition == "paper" else _is_right_fc(answer, gold)
+    judge = _is_right_paper if edition == "paper" else _is_right_fc
+    try:
+        return judge(answer, gold)
+    except (ValueError, OverflowError):
+        return False
 
 
 def same_hash(found: str | None, gold: str) -> bool:

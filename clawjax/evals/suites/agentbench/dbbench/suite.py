@@ -35,7 +35,7 @@ __all__ = ["OWN", "DatabaseOptions", "build"]
 
 OWN = Path(__file__).parents[3] / "data" / "agentbench" / "dbbench.jsonl"
 """Our own tasks, in the published format."""
-VERSION = "1"
+VERSION = "2"
 
 _WORDS = ("1", "0", "none", "Paris", "2001")
 _LOOKS = ("SHOW TABLES", "SELECT 1", "SHOW DATABASES")
