@@ -1,14 +1,16 @@
 """Binary RL for tasks of several steps: turns that belong to one episode are credited together.
 
 Owns which turns of a batch are steps of one trajectory. An episode begins with a message of the
-user and goes on while tools answer; its outcome is the newest score that the batch has of it. A
-batch may hold a part of an episode only, which then has the outcome of that part. `steps` has the
-equations.
+user and goes on while tools answer; its outcome is the newest score that the batch has of it. Where
+a step was asked for again (a retry, a branch, several choices), the answer that the newest turn
+descends from goes on with the trajectory, and each other one begins one of its own: what was said
+of one is never another's outcome. A batch may hold a part of an episode only, which then has the
+outcome of that part. `steps` has the equations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from clawjax.config import ObjectiveConfig, StepScheme
 from clawjax.learner.credit import group
@@ -47,8 +49,7 @@ def stepwise(
 
 def as_steps(turns: Sequence[AdmittedTurn]) -> list[Step]:
     """Each turn as a step; parts of one episode share a trajectory."""
-    by_id = {admitted.turn.turn_id: admitted.turn for admitted in turns}
-    roots = [_root(admitted.turn, by_id) for admitted in turns]
+    roots = _roots([admitted.turn for admitted in turns])
     outcomes: dict[str, float] = {}
     for admitted, root in sorted(
         zip(turns, roots, strict=True), key=lambda p: p[0].turn.arrived_at
@@ -97,15 +98,29 @@ def _ends(turns: Sequence[AdmittedTurn], steps: Sequence[Step]) -> dict[object, 
     }
 
 
-def _root(turn: Turn, by_id: dict[str, Turn]) -> str:
-    """The first turn in the batch of the same episode."""
-    while _is_continued(turn) and turn.parent_turn_id in by_id:
-        turn = by_id[turn.parent_turn_id]
-    return turn.turn_id
+def _roots(turns: Sequence[Turn]) -> list[str]:
+    """The first turn of each one's trajectory in the batch."""
+    by_id = {turn.turn_id: turn for turn in turns}
+    heirs: dict[str, str] = {}
+    """Which of a step's successors goes on with its trajectory."""
+    for leaf in sorted(turns, key=lambda turn: turn.arrived_at, reverse=True):
+        turn, parent = leaf, _step_before(leaf, by_id)
+        while parent is not None and parent.turn_id not in heirs:
+            heirs[parent.turn_id] = turn.turn_id
+            turn, parent = parent, _step_before(parent, by_id)
+    roots = []
+    for step in turns:
+        turn, parent = step, _step_before(step, by_id)
+        while parent is not None and heirs[parent.turn_id] == turn.turn_id:
+            turn, parent = parent, _step_before(parent, by_id)
+        roots.append(turn.turn_id)
+    return roots
 
 
-def _is_continued(turn: Turn) -> bool:
-    return bool(turn.messages) and turn.messages[-1].role == "tool"
+def _step_before(turn: Turn, by_id: Mapping[str, Turn]) -> Turn | None:
+    """Of the same episode, where the batch has it."""
+    goes_on = bool(turn.messages) and turn.messages[-1].role == "tool"
+    return by_id.get(turn.parent_turn_id or "") if goes_on else None
 
 
 def _opening(turn: Turn) -> tuple[Message, ...]:

@@ -162,6 +162,28 @@ def test_turns_become_steps_and_the_end_is_everybody_s_outcome():
     assert other[0].outcome is None
 
 
+def test_each_answer_to_a_step_that_was_asked_for_again_has_its_own_outcome():
+    begun, rejected = episode("a", "book", 1.0, 0.0, outcome=-1.0)
+    answers = [rejected, *episode("a", "book", 1.0, 0.0, 0.0, outcome=1.0)[1:]]
+    for at, (turn_id, parent) in enumerate([("a1", "a0"), ("a1again", "a0"), ("a2", "a1again")]):
+        turn = dataclasses.replace(
+            answers[at].turn, turn_id=turn_id, parent_turn_id=parent, arrived_at=110.0 + at
+        )
+        answers[at] = answers[at]._replace(turn=turn)
+    steps = as_steps([answers[2], begun, *answers[:2]])
+    assert [(s.trajectory, s.number, s.outcome) for s in steps] == [
+        ("a0", 2, 1.0),
+        ("a0", 0, 1.0),
+        ("a1", 1, -1.0),
+        ("a0", 1, 1.0),
+    ]
+    compared = ObjectiveConfig(
+        baseline=Baseline.grpo, steps=StepsConfig(scheme=StepScheme.separate)
+    )
+    credit = build_credit(compared)([begun, *answers], CreditState(), no_log_ratios).credit
+    assert [np.sign(each[0]) for each in credit if each] == [1, -1, 1, 1]
+
+
 @pytest.mark.parametrize("scheme", [s for s in StepScheme if s is not StepScheme.none])
 def test_every_scheme_credits_whole_replies(scheme):
     config = ObjectiveConfig(
