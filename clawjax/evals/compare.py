@@ -17,16 +17,17 @@ __all__ = ["compare", "render_comparison"]
 def compare(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any]:
     """Difference of the mean scores, McNemar's test of the successes.
 
-    Trials of a task are averaged for the difference. McNemar's test takes one outcome per task:
-    where a task has several trials, which are no independent pairs, there is none. What either
-    lacks a score of is left out. Scores have to be by one version of the suite; the
+    Trials of a task are averaged for the difference. McNemar's test takes independent outcomes:
+    where a task has several trials, or variations, there is none. What either lacks a score of is
+    left out. Scores have to be by one version of the suite; the
     episodes may have been played under two, and then it says so.
 
     Raises:
         ConfigError: different suites or data; nothing that both have a score of.
     """
     _check(a, b)
-    paired = paired_difference(by_task(a), by_task(b))
+    clusters = {each.task.task_id: each.task.cluster for each in a}
+    paired = paired_difference(by_task(a), by_task(b), cluster_of=clusters.__getitem__)
     if paired is None:
         msg = "the two have no scored task in common: run both on the same selection"
         raise ConfigError(msg)
@@ -43,7 +44,7 @@ def compare(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any]:
 def render_comparison(found: dict[str, Any]) -> str:
     """As Markdown."""
     test = found["mcnemar"]
-    both = f"{UNKNOWN}: tasks have several trials"
+    both = f"{UNKNOWN}: tasks have several trials, or variations"
     rows = [
         ["tasks compared", str(found["n"])],
         ["mean score of B less A", f"{found['difference']:+.3f} ({interval(found['ci'], '+.3f')})"],
@@ -83,7 +84,7 @@ def _versions(episodes: Sequence[Episode]) -> str:
 def _mcnemar(a: Sequence[Episode], b: Sequence[Episode]) -> dict[str, Any] | None:
     solved = [
         [
-            (task.task_id, is_success(score.value))
+            (task.cluster, is_success(score.value))
             for task, _, score in side
             if score.value is not None
         ]

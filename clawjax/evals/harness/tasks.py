@@ -141,6 +141,14 @@ class Task:
     it."""
     data_version: str = ""
     """sha256 of the file that it is from."""
+    variation_of: str = ""
+    """Shared by tasks that are one with other seeds, as MiniWoB++'s pages are: these are no
+    independent samples, so that intervals and tests keep them together."""
+
+    @property
+    def cluster(self) -> str:
+        """What is resampled as a whole: the task with its trials, and its other variations."""
+        return self.variation_of or self.task_id
 
     def brief(self, episode_id: str, *, trial: int = 0, text_rules: str = "") -> Brief:
         """The agent's view."""

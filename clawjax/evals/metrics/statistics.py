@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -25,11 +25,12 @@ __all__ = [
 
 _SAMPLES = 2000
 _FEWEST = 2
-"""Tasks that an interval or a p-value takes."""
+"""Clusters that an interval or a p-value takes."""
 _ROUNDING = 1e-9
 
 Clusters = Mapping[str, Sequence[float]]
-"""Scores by task: the trials of one task are not independent of one another."""
+"""Scores by what is resampled as a whole: the trials of one task are not independent of one
+another, nor are variations of one task."""
 
 
 def standard_error(values: Sequence[float]) -> float | None:
@@ -50,17 +51,12 @@ def clustered_bootstrap(
 ) -> tuple[float, float] | None:
     """Percentile interval of the mean, tasks resampled with all their trials (Efron 1979).
 
-    None of fewer than two scored tasks. The same each time.
+    None of fewer than two clusters. The same each time.
     """
     groups = [list(values) for _, values in sorted(clusters.items()) if values]
     if len(groups) < _FEWEST:
         return None
-    rng = random.Random(seed)
-    means = sorted(
-        fmean([value for group in rng.choices(groups, k=len(groups)) for value in group])
-        for _ in range(samples)
-    )
-    return _percentiles(means, level)
+    return _percentiles(_resampled(groups, random.Random(seed), samples), level)
 
 
 class Paired(NamedTuple):
@@ -68,7 +64,7 @@ class Paired(NamedTuple):
 
     difference: float
     ci: tuple[float, float] | None
-    """95 %, tasks resampled; None of one task, as is `p_value`."""
+    """95 %, clusters resampled; None of one, as is `p_value`."""
     p_value: float | None
     """Two-sided: how often signs by chance put the mean as far from 0."""
     n: int
@@ -76,19 +72,36 @@ class Paired(NamedTuple):
 
 
 def paired_difference(
-    a: Clusters, b: Clusters, *, samples: int = _SAMPLES, seed: int = 0
+    a: Mapping[str, Sequence[float]],
+    b: Mapping[str, Sequence[float]],
+    *,
+    cluster_of: Callable[[str], str] = str,
+    samples: int = _SAMPLES,
+    seed: int = 0,
 ) -> Paired | None:
-    """Difference of the mean scores of tasks that both have; None where there is none."""
+    """Difference of the mean scores of tasks that both have; None where there is none.
+
+    Args:
+        a: scores of each task's trials.
+        b: likewise.
+        cluster_of: which task it is a variation of; by default each stands for itself.
+        samples: how often clusters are drawn anew, and signs flipped where all ways are too many.
+        seed: of these.
+    """
     shared = sorted(task for task in a if a[task] and b.get(task))
     if not shared:
         return None
-    differences = [fmean(b[task]) - fmean(a[task]) for task in shared]
-    if len(shared) < _FEWEST:
-        return Paired(fmean(differences), None, None, len(shared))
+    clusters: dict[str, list[float]] = {}
+    for task in shared:
+        clusters.setdefault(cluster_of(task), []).append(fmean(b[task]) - fmean(a[task]))
+    groups = list(clusters.values())
+    difference = fmean([each for group in groups for each in group])
+    if len(groups) < _FEWEST:
+        return Paired(difference, None, None, len(shared))
     rng = random.Random(seed)
-    means = sorted(fmean(rng.choices(differences, k=len(differences))) for _ in range(samples))
-    p_value = _sign_flips(differences, rng, samples)
-    return Paired(fmean(differences), _percentiles(means, 0.95), p_value, len(shared))
+    means = _resampled(groups, rng, samples)
+    p_value = _sign_flips([sum(group) for group in groups], rng, samples)
+    return Paired(difference, _percentiles(means, 0.95), p_value, len(shared))
 
 
 class Mcnemar(NamedTuple):
@@ -149,6 +162,14 @@ def _sign_flips(differences: Sequence[float], rng: random.Random, samples: int) 
 def _flipped(differences: Sequence[float], bits: int) -> float:
     """Their sum, with the sign of difference i the other one where bit i is set."""
     return sum(-each if bits >> i & 1 else each for i, each in enumerate(differences))
+
+
+def _resampled(groups: Sequence[Sequence[float]], rng: random.Random, samples: int) -> list[float]:
+    """Means of groups drawn with replacement, each with all its members, in order."""
+    return sorted(
+        fmean([value for group in rng.choices(groups, k=len(groups)) for value in group])
+        for _ in range(samples)
+    )
 
 
 def _percentiles(ordered: Sequence[float], level: float) -> tuple[float, float]:

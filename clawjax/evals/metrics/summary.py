@@ -87,6 +87,7 @@ def episode_row(suite: Suite, episode: Episode, prices: Prices | None = None) ->
     is_told = has_calls(reference)
     row: dict[str, Any] = {
         "task_id": task.task_id,
+        "cluster": task.cluster,
         "trial": trajectory.trial,
         "outcome": outcome,
         "value": value,
@@ -207,7 +208,7 @@ def _validity(trajectory: Trajectory) -> dict[str, float | None]:
 def _uncertain(scored: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
     clusters: dict[str, list[float]] = {}
     for row in scored:
-        clusters.setdefault(row["task_id"], []).append(row[key])
+        clusters.setdefault(row["cluster"], []).append(row[key])
     values = [row[key] for row in scored]
     return {
         "value": fmean(values) if values else None,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_suite import toy_suite, toy_task
 
+from clawjax.evals.compare import compare
 from clawjax.evals.harness.runner import Episode
 from clawjax.evals.harness.tasks import Action
 from clawjax.evals.harness.trajectory import (
@@ -30,7 +31,7 @@ from clawjax.evals.metrics.statistics import (
     pass_hat_k,
     standard_error,
 )
-from clawjax.evals.metrics.summary import episode_row
+from clawjax.evals.metrics.summary import episode_row, summarise
 
 
 def acts(*names):
@@ -142,6 +143,30 @@ def test_trials_of_a_task_are_no_independent_evidence():
     assert few == (0.0, 1.0)
     assert clustered_bootstrap({}) is None
     assert clustered_bootstrap({"a": [1.0, 0.0, 1.0], "b": []}) is None, "one task says no more"
+
+
+def test_variations_of_a_task_are_kept_together():
+    tasks = [
+        replace(toy_task(3), task_id=f"{page}.{seed}", variation_of=f"page-{page}")
+        for page in range(20)
+        for seed in range(5)
+    ]
+    solved = {task.task_id: [float(int(task.task_id.split(".")[0]) < 12)] for task in tasks}
+    pages = {f"page-{page}": [float(page < 12)] * 5 for page in range(20)}
+    episodes = [
+        Episode(task, replace(path("a1"), task_id=task.task_id), Score(solved[task.task_id][0]))
+        for task in tasks
+    ]
+    assert summarise(toy_suite(*tasks), episodes)["success"]["ci"] == clustered_bootstrap(pages)
+
+    clusters = {task.task_id: task.cluster for task in tasks}
+    nothing = {task_id: [0.0] for task_id in solved}
+    found = paired_difference(nothing, solved, cluster_of=clusters.__getitem__)
+    as_pages = paired_difference({page: [0.0] for page in pages}, pages)
+    assert (found.difference, found.n) == (0.6, 100)
+    assert found.p_value == as_pages.p_value
+    assert found.ci == pytest.approx(as_pages.ci)
+    assert compare(episodes, episodes)["mcnemar"] is None
 
 
 def test_a_paired_comparison():

@@ -155,6 +155,7 @@ def _tasks(folder: Path, chosen: MiniWobOptions, solutions: Mapping[str, Any]) -
             options={"page": name, "seed": seed},
             reference=_reference(solved.get(f"{name} {seed}", ())),
             metadata={"type": name},
+            variation_of=name,
             data_version=version,
         )
         for name, seeds in zip(names, repeat_seeds(names, chosen.repeats), strict=True)
