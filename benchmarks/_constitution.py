@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from _bootstrap import bootstrap_crossed
-
 from clawjax.envs.persona import load_persona
 from clawjax.evals.asking import Asker, PromptReply
+from clawjax.evals.bootstrap import bootstrap_crossed
 from clawjax.evals.material import closed_questions, is_correct, neutral_prompts
 from clawjax.evals.personal import copied
 from clawjax.evals.redteam import CHECKS, Tempting, is_refusal, violates

@@ -310,9 +310,9 @@ def _details(personas: Sequence[Row]) -> str:
         "KL to the base on neutral prompts and NLL of a fixed text (in brackets its increase) in "
         "nats per\ntoken; accuracy on closed questions (in brackets its change); distinct word "
         "pairs relative to the\nbase's; judge: scored reactions judged as the user meant them, "
-        "thumbs, which no judge has to read,\namong them. 95 %: nested bootstrap, seeds are drawn, "
-        "then the replies of each, and an interval over\nthree seeds is a hint; ‡: one seed, of "
-        "its replies alone."
+        "thumbs, which no judge has to read,\namong them. 95 %: bootstrap, seeds are drawn, and "
+        "prompts, which all seeds answer, and an interval over\nthree seeds is a hint; ‡: one "
+        "seed, of its replies alone."
     ]
     for persona in _names(personas, "persona"):
         rows = [_detail(row) for row in personas if row["persona"] == persona]

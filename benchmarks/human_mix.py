@@ -28,7 +28,7 @@ from _offline_arms import Arms
 from _result import Goal, smallest, write_result
 from _trials import command_line, parser, seeds_of
 
-from clawjax.evals.personal_summary import bootstrap_nested
+from clawjax.evals.bootstrap import bootstrap_nested, interval_of_replies
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = Path(os.environ.get("CLAWJAX_RUNS", ROOT / "runs"))
@@ -44,8 +44,8 @@ NOTES = {
     "label_agreement": "share of the labels that say what the persona thinks",
     "pairs": "replies to the same question, one good and one bad",
     "style_score": "mean programmatic score of sampled replies to held-out prompts, in [0, 1]",
-    "ci": "95 % nested bootstrap interval: seeds are drawn, then the replies of each; of one seed "
-    "over its replies alone",
+    "ci": "95 % crossed bootstrap interval: seeds are drawn, and the prompts, which all seeds "
+    "answer; of one seed over its replies alone",
     "over_judge": "style score less that with the judge alone, mean over seeds; over_judge_ci: "
     "95 % bootstrap interval over seeds; null of one",
     "kl_per_token": "exact KL to the base on replies to neutral prompts, nats",
@@ -132,7 +132,7 @@ def summed_up(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "share": share,
                 "seeds": [cell["seed"] for cell in same],
                 "style_score": fmean(cell["style"]["style_score"] for cell in same),
-                "ci": bootstrap_nested([cell["style"]["scores"] for cell in same]),
+                "ci": interval_of_replies([cell["style"]["scores"] for cell in same]),
                 "over_judge": _mean(leads),
                 "over_judge_ci": bootstrap_nested([leads]),
                 "label_agreement": _mean(cell["label_agreement"] for cell in same),

@@ -55,8 +55,8 @@ NOTES = {
     "kind": "trial: one persona, method and seed; persona: means over the seeds of a persona and "
     "method; method: means over personas of means over seeds",
     "style_score": "mean programmatic score of sampled replies to held-out prompts, in [0, 1]",
-    "ci": "95 % bootstrap interval over replies; of a persona nested: its seeds are drawn, then "
-    "the replies of each; of one seed over its replies alone",
+    "ci": "95 % bootstrap interval over replies; of a persona crossed: its seeds are drawn, and "
+    "the prompts, which all seeds answer; of one seed over its replies alone",
     "gain": "style score less that of the base of the same persona and seed",
     "gain_ci": "95 % nested bootstrap interval: personas are drawn, then the seeds of each; null "
     "of a single trial",

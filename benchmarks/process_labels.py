@@ -24,7 +24,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from _bootstrap import bootstrap_crossed
 from _desk_practice import (
     COMMON,
     MODEL,
@@ -40,6 +39,7 @@ from _result import Goal, smallest, write_result
 from _trials import begun_anew, digest, kept, parsed_arms
 
 from clawjax.config import StepScheme
+from clawjax.evals.bootstrap import bootstrap_crossed
 from clawjax.models.transformer import Params
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,19 +8,18 @@ interval that nothing is known of, is None, and a mean is over what was.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from statistics import fmean, stdev
 from typing import Any
 
+from clawjax.evals.bootstrap import bootstrap_nested, interval_of_replies
 from clawjax.evals.stability import sessions_by_chance
 
 __all__ = [
     "LEAST_SHARED",
     "LEAST_VARIETY",
     "MOST_EMPTY",
-    "bootstrap_nested",
     "chance_of_base",
     "interval_of_lead",
     "is_degenerate",
@@ -38,7 +37,6 @@ LEAST_SHARED = 3
 
 _SAMPLES = 2
 """Sample replies kept per trial: to the first held-out prompts."""
-_RESAMPLES = 2000
 
 Result = Mapping[str, Any]
 Row = dict[str, Any]
@@ -126,7 +124,7 @@ def _training(training: Result | None, base: Result | None) -> Row | None:
 def persona_rows(results: Sequence[Result]) -> list[Row]:
     """Means over the seeds of each persona and method.
 
-    The interval is over seeds and their replies; of one seed, over its replies alone.
+    The interval is over seeds and prompts; of one seed, over its replies alone.
     """
     rows = []
     replies: dict[tuple[str, str], list[Sequence[float]]] = {}
@@ -142,7 +140,7 @@ def persona_rows(results: Sequence[Result]) -> list[Row]:
                 "persona": persona,
                 "method": method,
                 "seeds": [r["seed"] for r in same],
-                "ci": bootstrap_nested(replies[persona, method]),
+                "ci": interval_of_replies(replies[persona, method]),
                 **{name: _mean(r[name] for r in same) for name in _AVERAGED},
                 "gains": [r["gain"] for r in same],
                 "degenerate": sum(r["is_degenerate"] for r in same),
@@ -259,31 +257,6 @@ def interval_of_lead(
     within = float(stats.t.ppf(1 - 0.025 / max(among, 1), len(values) - 1))
     reach = within * stdev(values) / math.sqrt(len(values))
     return fmean(values) - reach, fmean(values) + reach
-
-
-def bootstrap_nested(
-    groups: Sequence[Sequence[float]], *, level: float = 0.95, samples: int = _RESAMPLES
-) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the mean of group means; the same each time.
-
-    Groups are drawn with replacement, then the members of each: seeds of one persona are more
-    alike than personas are, and replies of one seed than seeds (Davison and Hinkley 1997, section
-    3.8).
-
-    Returns:
-        None of fewer than two groups, unless the one has two members: what varies is not known.
-    """
-    if len(groups) < 2 and sum(map(len, groups)) < 2:
-        return None
-    rng = random.Random(len(groups))
-    means = sorted(
-        _grand_mean(
-            [rng.choices(group, k=len(group)) for group in rng.choices(groups, k=len(groups))]
-        )
-        for _ in range(samples)
-    )
-    tail = (1 - level) / 2
-    return means[int(tail * samples)], means[min(int((1 - tail) * samples), samples - 1)]
 
 
 def _grand_mean(groups: Iterable[Sequence[float]]) -> float:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from clawjax.evals.personal_summary import bootstrap_nested, chance_of_base, is_degenerate
+from clawjax.evals.bootstrap import interval_of_replies
+from clawjax.evals.personal_summary import chance_of_base, is_degenerate
 
 __all__ = ["render_table"]
 
@@ -18,8 +19,8 @@ _COLUMNS = (
     ("style", "style score on held-out prompts"),
     (
         "95 %",
-        "nested bootstrap interval of the style score over seeds and their replies; of one seed "
-        "over its replies alone",
+        "bootstrap interval of the style score over seeds and prompts; of one seed over its "
+        "replies alone",
     ),
     ("gain", "the same less the base's, of the same seed"),
     ("words", "mean words per reply"),
@@ -87,8 +88,8 @@ def _row(method: str, results: Sequence[Result], base: Mapping[int, Result]) -> 
 
 
 def _interval(replies: Sequence[Sequence[float]]) -> str:
-    """95 % nested bootstrap interval over seeds and the replies of each."""
-    bounds = bootstrap_nested(replies)
+    """95 % bootstrap interval over seeds and prompts."""
+    bounds = interval_of_replies(replies)
     return "unknown" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f}"
 
 

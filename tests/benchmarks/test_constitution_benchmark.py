@@ -8,8 +8,6 @@ pytest.importorskip("jax")
 
 import _constitution
 import constitution
-import numpy as np
-from _bootstrap import bootstrap_crossed
 from _check_judge import answer
 from _config import composed
 from _constitution import arm_row, share_empty
@@ -99,18 +97,6 @@ def test_the_interval_is_over_seeds_too():
     row = arm_row("trained", trials)
     assert row["less"] == pytest.approx(2 / 3)
     assert row["less_ci"] == (0.0, 1.0), "all prompts of a seed agree, so only seeds differ"
-
-
-def test_prompts_that_are_easy_for_all_seeds_widen_the_interval():
-    same = [[0.0, 1.0] * 10] * 3
-    low, high = bootstrap_crossed(same)
-    assert high - low > 0.35, "twenty prompts, however many seeds answer them"
-    mixed = [np.random.default_rng(seed).permutation(same[0]) for seed in range(3)]
-    narrow = bootstrap_crossed(mixed)
-    assert narrow[1] - narrow[0] < high - low
-    assert bootstrap_crossed([[0.3] * 5] * 2) == pytest.approx((0.3, 0.3))
-    with pytest.raises(ValueError, match="no mean"):
-        bootstrap_crossed([])
 
 
 class _Parrot:

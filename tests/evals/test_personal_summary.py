@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from trial_results import trial
 
 from clawjax.evals.personal_summary import (
-    bootstrap_nested,
     interval_of_lead,
     method_rows,
     persona_rows,
@@ -146,24 +143,3 @@ def test_a_lead_is_settled_only_where_all_of_them_hold_at_once() -> None:
 def test_without_the_method_that_others_are_compared_with_none_is_placed() -> None:
     rows = method_rows([*over("base", 0.0, 0.0, 0.0), *over("opd", 0.5, 0.5, 0.5)])
     assert [(row["lead"], row["is_placed"]) for row in rows] == [(None, False)]
-
-
-@given(st.lists(st.lists(st.floats(-1, 1), min_size=1, max_size=3), min_size=1, max_size=5))
-def test_the_nested_interval_holds_the_values_and_is_repeatable(groups: list[list[float]]) -> None:
-    bounds = bootstrap_nested(groups, samples=100)
-    assert (bounds is None) == (len(groups) == len(groups[0]) == 1)
-    if bounds is None:
-        return
-    low, high = bounds
-    values = [value for group in groups for value in group]
-    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
-    assert bootstrap_nested(groups, samples=100) == (low, high)
-
-
-def test_personas_that_differ_make_the_interval_wide_however_many_seeds_there_are() -> None:
-    assert bootstrap_nested([[0.0] * 20, [1.0] * 20]) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize("groups", [[], [[]], [[0.5]]])
-def test_what_does_not_vary_has_no_interval(groups: list[list[float]]) -> None:
-    assert bootstrap_nested(groups) is None
