@@ -1,7 +1,8 @@
 """Trial files of the personal suite, gathered from one or several runs.
 
 Invariant: what is gathered can be compared. A trial measured twice, different numbers of held-out
-prompts, one method with two settings, and two personas of one name are refused.
+prompts, one method (or what is not trained at all) with two settings, and two personas of one name
+are refused.
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ Trial = dict[str, Any]
 
 def read_trials(folders: Sequence[Path]) -> list[Trial]:
     """All of `<folder>/trials/*.json`, by persona, method and seed.
-
-    The settings of `base` and `prompted` are not compared: most of them, such as the objective,
-    decide nothing there.
 
     Raises:
         ConfigError: nothing there, a trial measured twice, or settings that differ.
@@ -56,12 +54,12 @@ def _order(key: tuple[str, str, int]) -> tuple[str, int, int]:
 def _check_settings(found: Iterable[tuple[Path, Trial]]) -> None:
     first: dict[str, tuple[Path, object]] = {}
     for file, trial in found:
+        method = " and ".join(UNTRAINED) if trial["method"] in UNTRAINED else trial["method"]
         compared = {
             "number of prompts": trial["style"]["n"],
             f"file of the persona {trial['persona']}": trial.get("persona_file"),
+            f"settings of {method}": trial["settings"],
         }
-        if trial["method"] not in UNTRAINED:
-            compared[f"settings of {trial['method']}"] = trial["settings"]
         for what, value in compared.items():
             other, expected = first.setdefault(what, (file, value))
             if value != expected:

@@ -42,9 +42,12 @@ def test_two_personas_of_one_name_are_refused(tmp_path: Path) -> None:
         read_trials([tmp_path])
 
 
-def test_the_base_has_no_objective_that_could_differ(tmp_path: Path) -> None:
-    write_trials(tmp_path, trial("base", 0), trial("base", 1, settings="other"))
-    assert len(read_trials([tmp_path])) == 2
+def test_the_base_and_the_told_base_are_of_one_model_and_one_way_of_asking(tmp_path: Path) -> None:
+    same = write_trials(tmp_path / "same", trial("base"), trial("prompted"), trial("opd"))
+    assert len(read_trials([same])) == 3
+    other = write_trials(tmp_path / "other", trial("base", 1), trial("prompted", 1, settings="x"))
+    with pytest.raises(ConfigError, match="differ in the settings of base and prompted"):
+        read_trials([other])
 
 
 def test_scores_of_different_prompts_are_not_compared(tmp_path: Path) -> None:
