@@ -15,6 +15,7 @@ from clawjax.gateway.wire import JsonObject, as_object, as_text, json_type, read
 __all__ = [
     "Offer",
     "ToolChoice",
+    "Wanted",
     "listed_names",
     "offer",
     "parallel_notes",
@@ -29,6 +30,14 @@ ToolChoice = Literal["auto", "none", "required"] | tuple[Literal["function"], st
 """Whether a tool may, must not or must be called, or which one must be."""
 
 _ANY_OBJECT: Mapping[str, object] = {"type": "object"}
+
+
+class Wanted(NamedTuple):
+    """What a client says of the tools that it lists."""
+
+    choice: ToolChoice
+    allowed: tuple[str, ...] | None = None
+    """Names of those that may be called; None for all."""
 
 
 class Offer(NamedTuple):
@@ -140,12 +149,41 @@ def _check_type(schema: JsonObject, field: str) -> None:
             reject(f"{field}.type", f"got {json_type(said)}, expected {expected}")
 
 
-def read_tool_choice(value: object) -> ToolChoice:
-    """OpenAI's `tool_choice`, with the function's name nested or flat.
+def read_tool_choice(value: object) -> Wanted:
+    """OpenAI's `tool_choice`: what chat nests may be flat, as for `/v1/responses`.
 
     Raises:
         WireError: 400, anything else.
     """
+    match value:
+        case {"type": "allowed_tools", "allowed_tools": nested}:
+            field = "tool_choice.allowed_tools"
+            return _several(as_object(nested, field), field)
+        case {"type": "allowed_tools"}:
+            return _several(as_object(value, "tool_choice"), "tool_choice")
+        case _:
+            return Wanted(_single_choice(value))
+
+
+def _several(chosen: JsonObject, field: str) -> Wanted:
+    """Which functions may be called; tools of other kinds do not exist here."""
+    choice = _single_choice(chosen.get("mode"))
+    if (listed := read_list(chosen, "tools", field=f"{field}.tools")) is None:
+        return Wanted(choice)
+    names = (_function_name(tool, f"{field}.tools[{i}]") for i, tool in enumerate(listed))
+    return Wanted(choice, tuple(name for name in names if name is not None))
+
+
+def _function_name(value: object, field: str) -> str | None:
+    tool = as_object(value, field)
+    if tool.get("type") != "function":
+        return None
+    if (nested := tool.get("function")) is None:
+        return as_text(tool.get("name"), f"{field}.name")
+    return as_text(as_object(nested, f"{field}.function").get("name"), f"{field}.function.name")
+
+
+def _single_choice(value: object) -> ToolChoice:
     match value:
         case None:
             return "auto"

@@ -285,7 +285,7 @@ def _tool_call(value: object, field: str) -> ToolCall:
 def _offer(body: JsonObject) -> Offer:
     listed = read_list(body, "tools") or []
     tools = [read_tool(value, f"tools[{i}]") for i, value in enumerate(listed)]
-    return offer(tools, read_tool_choice(body.get("tool_choice")))
+    return offer(tools, *read_tool_choice(body.get("tool_choice")))
 
 
 def _response_format(body: JsonObject) -> Mapping[str, object] | None:

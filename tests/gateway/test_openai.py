@@ -89,6 +89,11 @@ def test_calls_and_results_are_read():
     assert messages[3].reasoning == "hm"
 
 
+def allowed(mode: str, names: list[str]) -> dict:
+    listed = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": listed}}
+
+
 @pytest.mark.parametrize(
     ("choice", "offered"),
     [
@@ -97,6 +102,10 @@ def test_calls_and_results_are_read():
         ("required", ["ls", "cat"]),
         ("none", None),
         ({"type": "function", "function": {"name": "cat"}}, ["cat"]),
+        (allowed("auto", ["cat"]), ["cat"]),
+        (allowed("required", ["cat", "ls"]), ["ls", "cat"]),
+        (allowed("auto", []), None),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto"}}, ["ls", "cat"]),
     ],
 )
 def test_tool_choice_says_what_is_offered(choice, offered):
@@ -114,6 +123,8 @@ def test_tool_choice_says_what_is_offered(choice, offered):
         ("none", "none"),
         ("required", "required"),
         ({"type": "function", "function": {"name": "ls"}}, ("function", "ls")),
+        (allowed("auto", ["ls"]), "auto"),
+        (allowed("required", ["ls"]), "required"),
     ],
 )
 def test_tool_choice_is_read(choice, read):
@@ -230,6 +241,18 @@ PARAMETERS = "tools[0].function.parameters"
             {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}},
             "tool_choice",
             "not among tools: ls",
+        ),
+        ({"tools": [TOOL], "tool_choice": allowed("auto", ["x"])}, "tool_choice", "tools: ls"),
+        ({"tools": [TOOL], "tool_choice": allowed("some", ["ls"])}, "tool_choice", "expected none"),
+        (
+            {"tools": [TOOL], "tool_choice": allowed("auto", ["ls", 3])},
+            "tool_choice.allowed_tools.tools[1].function.name",
+            "got integer",
+        ),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": 3}},
+            "tool_choice.allowed_tools",
+            "expected an object",
         ),
         ({"response_format": {"type": "xml"}}, "response_format.type", "expected text, json_obj"),
         (

@@ -6,6 +6,7 @@ from typing import Literal
 import openai
 import pydantic
 import pytest
+from openai.types.chat import ChatCompletionAllowedToolChoiceParam
 
 from clawjax.config import EngineConfig, GatewayConfig, ModelConfig
 from clawjax.gateway.app import GatewayDeps, create_app
@@ -82,6 +83,17 @@ async def test_replies_are_what_the_client_asked_for(engine, tokenizer, log):
         assert one.choices[0].finish_reason == "tool_calls"
         assert not one.choices[0].message.content
 
+        several: ChatCompletionAllowedToolChoiceParam = {
+            "type": "allowed_tools",
+            "allowed_tools": {"mode": "required", "tools": [named]},
+        }
+        chosen = await client.chat.completions.create(
+            **asked, tools=TOOLS, tool_choice=several, parallel_tool_calls=False
+        )
+        assert [call.function.name for call in chosen.choices[0].message.tool_calls] == [
+            "set_light"
+        ]
+
         only = [TOOLS[0]]
         async with client.chat.completions.stream(
             **asked, tools=only, tool_choice="required", max_tokens=400
@@ -115,7 +127,7 @@ async def test_replies_are_what_the_client_asked_for(engine, tokenizer, log):
             )
 
     turns = [judged.turn for judged in log.turns()]
-    assert [turn.sampling.is_truncated for turn in turns] == [True, True, False, True]
+    assert [turn.sampling.is_truncated for turn in turns] == [True, True, True, False, True]
     for turn in turns:
         assert len(turn.sampler_logprobs) == len(turn.response_ids)
         assert turn.sampling.grammar or turn.sampler_logprobs == turn.sampler_logprobs_t1

@@ -14,7 +14,7 @@ from typing import cast
 
 from clawjax.config import EngineConfig
 from clawjax.gateway.offers import (
-    ToolChoice,
+    Wanted,
     offer,
     parallel_notes,
     read_response_format,
@@ -63,8 +63,7 @@ def parse_responses_request(body: JsonObject, defaults: EngineConfig) -> ChatReq
     items = _Items()
     items.read(body.get("input"))
     tools, others = _tools(body)
-    choice = body.get("tool_choice")
-    offered = offer(tools, _tool_choice(choice), _allowed(choice))
+    offered = offer(tools, *_tool_choice(body.get("tool_choice")))
     is_parallel = read_flag(body, "parallel_tool_calls") is not False
     form = _response_format(body)
     serial = parallel_notes(offered, is_parallel=is_parallel, is_formatted=form is not None)
@@ -260,27 +259,10 @@ def _tools(body: JsonObject) -> tuple[list[JsonObject], list[str]]:
     return functions, others
 
 
-def _tool_choice(value: object) -> ToolChoice:
+def _tool_choice(value: object) -> Wanted:
     """OpenAI's own tools do not exist here, so a choice of them leaves the reply free."""
     match value:
-        case {"type": "allowed_tools", **rest}:
-            mode: Mapping[str, object] = rest
-            return read_tool_choice(mode.get("mode"))
-        case {"type": str() as kind} if kind != "function":
-            return "auto"
+        case {"type": str() as kind} if kind not in ("function", "allowed_tools"):
+            return Wanted("auto")
         case _:
             return read_tool_choice(value)
-
-
-def _allowed(choice: object) -> tuple[str, ...] | None:
-    """Names of the functions that a choice of several lists; None where it lists none."""
-    match choice:
-        case {"type": "allowed_tools", **rest}:
-            where, chosen = "tool_choice.tools", cast("JsonObject", rest)
-        case _:
-            return None
-    if (listed := read_list(chosen, "tools", field=where)) is None:
-        return None
-    tools = [as_object(value, where) for value in listed]
-    functions = [tool for tool in tools if tool.get("type") == "function"]
-    return tuple(as_text(tool.get("name"), f"{where}.name") for tool in functions)
