@@ -270,13 +270,32 @@ class TurnLog(Protocol):
 class Ledger(Protocol):
     """Exactly-once training: which turns a step consumed, settled when the step is durable.
 
-    A step claims its turns, is checkpointed, published, and then settled. After a crash,
+    A step claims its turns, begins, is checkpointed, published, and then settled. After a crash,
     `recover(step)` of the restored checkpoint settles what that checkpoint contains and frees
     what it does not.
     """
 
-    def claim(self, step: int, turn_ids: Sequence[str]) -> None:
-        """Reserve turns for a step."""
+    def claim(self, step: int, turn_ids: Sequence[str], *, seen: Sequence[JudgedTurn] = ()) -> bool:
+        """Reserve turns for a step; False where more is known of one by now than was `seen`.
+
+        Raises:
+            ForgottenError: a turn is not there any more; nothing was claimed.
+        """
+        ...
+
+    def begin(self, step: int, turn_ids: Sequence[str]) -> None:
+        """Make sure that what a step has claimed is still there, right before it learns from it.
+
+        Raises:
+            ForgottenError: a turn is not.
+        """
+        ...
+
+    def write_off(self, ends: Sequence[Outcome], *, seen: Sequence[JudgedTurn] = ()) -> None:
+        """Write how turns end that no step takes; those claimed are so no longer.
+
+        One of which more is known by now than was `seen` does not end.
+        """
         ...
 
     def settle(self, step: int, version: int) -> None:

@@ -1,8 +1,9 @@
 """Turns on their way from the log into a step, and the word of what became of them.
 
-Owns all that the learner says to the log. Invariants: a turn is claimed before it is trained on,
-and settled once what was learnt of it is durable; whatever is not to be trained on is dropped with
-its reason; what is still undecided is left alone.
+Owns all that the learner says to the log. Invariants: a turn is claimed as it is decided on, before
+anything is made of it, and settled once what was learnt of it is durable; whatever is not to be
+trained on is dropped with its reason; what is still undecided, or was said more of at that moment,
+is left alone. So who is told that their rating is used is not told wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.groups import undivided, whole_groups
 from clawjax.learner.protocols import LearnerLog
 from clawjax.learner.timing import is_due
-from clawjax.records import DropReason, Outcome
+from clawjax.records import DropReason, JudgedTurn, Outcome
 
 __all__ = ["Intake"]
 
@@ -41,32 +42,39 @@ class Intake:
     clock: Callable[[], float] = time.time
 
     def recover(self, version: int) -> int:
-        """Settle what was trained into `version` and free what a crash left claimed beyond it.
+        """Settle what was trained into `version` and free what is claimed beyond it.
+
+        That is what a crash left, or a step that comes to nothing.
 
         Returns:
             How many turns are free again.
         """
         return len(self.log.recover(version))
 
-    def next_batch(self, age: Callable[[int], int]) -> Sequence[AdmittedTurn]:
-        """Decide about what is new; the turns of a step, none where it is not time for one.
+    def next_batch(self, version: int, age: Callable[[int], int]) -> Sequence[AdmittedTurn]:
+        """Decide about what is new, and claim what a step is made of.
 
         Args:
+            version: that the step would make.
             age: steps between a version and the policy now.
+
+        Returns:
+            The turns of the step; none where it is not time for one, or where something happened to
+            one of them at this moment, which the next sweep sees.
         """
-        now = self.clock()
-        ready = self._whole_groups(self._ready(age, now), age)
+        now, seen = self.clock(), self.log.judged(limit=_SWEEP_TURNS)
+        ready = self._whole_groups(self._ready(seen, age, now), age)
         turns = capped_batch(ready, self.config)
         if self.objective.compares_replies:
             turns = undivided(turns, ready, largest=self.config.batch_turns)
         arrived_at = self.log.last_arrival()
         is_time = is_due(turns, now=now, arrived_at=arrived_at, config=self.config)
-        return turns if is_time else ()
+        return turns if is_time and self._claim(version, turns, seen) else ()
 
-    def claim(self, version: int, turn_ids: Sequence[str]) -> bool:
-        """Take turns for a version; False where one was forgotten, which the next sweep sees."""
+    def begin(self, version: int, turn_ids: Sequence[str]) -> bool:
+        """Whether the step may learn from these of its turns; not where one was forgotten."""
         try:
-            self.log.claim(version, turn_ids)
+            self.log.begin(version, turn_ids)
         except ForgottenError as error:
             logger.info("no step after version %d: %s", version - 1, error)
             return False
@@ -80,11 +88,24 @@ class Intake:
         """They will not be looked at again."""
         self._write_off(dict.fromkeys(turn_ids, reason), self.clock())
 
-    def _ready(self, age: Callable[[int], int], now: float) -> list[AdmittedTurn]:
+    def _claim(
+        self, version: int, turns: Sequence[AdmittedTurn], seen: Sequence[JudgedTurn]
+    ) -> bool:
+        """Take turns for a version, if nothing has happened to them since they were `seen`."""
+        turn_ids = [admitted.turn.turn_id for admitted in turns]
+        try:
+            return self.log.claim(version, turn_ids, seen=seen)
+        except ForgottenError as error:
+            logger.info("no step after version %d: %s", version - 1, error)
+            return False
+
+    def _ready(
+        self, seen: Sequence[JudgedTurn], age: Callable[[int], int], now: float
+    ) -> list[AdmittedTurn]:
         """What may be trained on; what may not is dropped, what is pending waits."""
         ready: list[AdmittedTurn] = []
         reasons: dict[str, DropReason] = {}
-        for judged in self.log.judged(limit=_SWEEP_TURNS):
+        for judged in seen:
             decision = admit(
                 judged,
                 age=age,
@@ -98,13 +119,16 @@ class Intake:
                     ready.append(admitted)
                 case Drop(reason):
                     reasons[judged.turn.turn_id] = reason
-        self._write_off(reasons, now)
+        self._write_off(reasons, now, seen)
         return ready
 
-    def _write_off(self, reasons: Mapping[str, DropReason], now: float) -> None:
+    def _write_off(
+        self, reasons: Mapping[str, DropReason], now: float, seen: Sequence[JudgedTurn] = ()
+    ) -> None:
         """Log at once, by turn, why it is dropped; `now` in Unix seconds."""
         if reasons:
-            self.log.append(*(Outcome(each, now, drop_reason=why) for each, why in reasons.items()))
+            ends = [Outcome(each, now, drop_reason=why) for each, why in reasons.items()]
+            self.log.write_off(ends, seen=seen)
 
     def _whole_groups(
         self, ready: Sequence[AdmittedTurn], age: Callable[[int], int]

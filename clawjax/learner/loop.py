@@ -1,8 +1,9 @@
 """The training loop: judged turns in, published versions out, each turn consumed once.
 
-Owns when a step starts. A step claims its turns, trains, is checkpointed, is published, and then
-settles its turns; whatever a crash interrupts, `start` finishes or undoes. Invariants: a turn
-is trained at most once; serving is never waited for and never made to wait.
+Owns when a step starts. A step claims its turns, reads what they teach, trains, is checkpointed, is
+published, and then settles its turns; one that comes to nothing frees them, and whatever a crash
+interrupts, `start` finishes or undoes. Invariants: a turn is trained at most once; serving is never
+waited for and never made to wait.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from clawjax.config import LearnerConfig, ObjectiveConfig
 from clawjax.engine.adoption import return_freed_memory
+from clawjax.errors import LearnerError
 from clawjax.learner.batch_caps import largest_key_share
 from clawjax.learner.checkpoint import Progress
 from clawjax.learner.credit import AdmittedTurn
@@ -24,7 +27,7 @@ from clawjax.learner.protocols import Stop
 from clawjax.learner.replay_sync import ReplaySync
 from clawjax.learner.satisfaction import mean_score, satisfied_users
 from clawjax.learner.signals import SignalReader, Signals
-from clawjax.learner.update import Updater
+from clawjax.learner.update import Updated, Updater
 from clawjax.learner.versions import Versions
 from clawjax.protocols import Monitor
 from clawjax.records import DropReason
@@ -35,6 +38,15 @@ logger = logging.getLogger(__name__)
 
 _SWEEP_SHARE = 5
 """A sweep of t seconds is followed by a pause of at least so many times t."""
+
+
+class _Made(NamedTuple):
+    """A step that is still to be kept."""
+
+    turns: Sequence[AdmittedTurn]
+    """Of whose signals it was made."""
+    signals: Signals
+    updated: Updated
 
 
 @dataclass(slots=True)
@@ -90,12 +102,29 @@ class Learner:
         """Decide about what is new, train if it is time; returns whether a step was taken."""
         self.versions.follow()
         was = self.version
-        if turns := self.intake.next_batch(self.versions.age):
+        if turns := self.intake.next_batch(was + 1, self.versions.age):
             self.train(turns)
         return self.version > was
 
     def train(self, turns: Sequence[AdmittedTurn]) -> None:
-        """One step, from signals to settlement; none where nothing is to be learnt yet."""
+        """One step on claimed turns, from signals to settlement; none where they teach nothing yet.
+
+        Raises:
+            LearnerError: the step is not to be trusted; its turns are free.
+        """
+        was = self.version
+        try:
+            made = self._step(turns)
+        except LearnerError:
+            self.intake.recover(was)
+            raise
+        if made is None:
+            self.intake.recover(was)
+        else:
+            self._keep(made)
+
+    def _step(self, turns: Sequence[AdmittedTurn]) -> _Made | None:
+        """What these turns make of the version held, not yet kept; None where they make nothing."""
         self.replay.observe(turns)
         turns = self._rest(
             turns, satisfied_users(turns, self.config.rest_above), DropReason.CONTENT
@@ -104,16 +133,22 @@ class Learner:
         new = self.updater.cold_start_users(turns, preferences)
         turns = self._rest(turns, new, DropReason.LISTENED)
         if not turns:
-            return
+            return None
         versions = self.versions
         with self.profiler.step(self.version + 1):
             signals = self.reader.read(turns, versions.state, versions.progress.credit)
             self.intake.drop(signals.without, DropReason.NO_SIGNAL)
-            if not self._claim(signals):
-                return
-            state, metrics, drift, practised = self.updater.update(
+            if not self._begins(signals):
+                return None
+            updated = self.updater.update(
                 versions.state, signals, turns, preferences, held=versions.held, age=versions.age
             )
+        return _Made(turns, signals, updated)
+
+    def _keep(self, made: _Made) -> None:
+        """Make a step durable, settle its turns, and say what it was."""
+        turns, signals, (state, metrics, drift, practised) = made
+        versions = self.versions
         progress = Progress(
             credit=signals.credit_state,
             turns=versions.progress.turns + len(signals.samples),
@@ -137,13 +172,13 @@ class Learner:
             effective,
         )
 
-    def _claim(self, signals: Signals) -> bool:
-        """Take the turns for the next version; False where there are none, or one is gone."""
+    def _begins(self, signals: Signals) -> bool:
+        """Whether there is something to train on, all of which is still there."""
         if not signals.samples:
             logger.info("no step after version %d: %s", self.version, signals.effective)
             self.monitor.log(signals.metrics, step=self.version, texts=signals.effective.texts)
             return False
-        return self.intake.claim(self.version + 1, [one.turn_id for one in signals.samples])
+        return self.intake.begin(self.version + 1, [one.turn_id for one in signals.samples])
 
     def _rest(
         self, turns: Sequence[AdmittedTurn], users: Collection[str], reason: DropReason

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
-from clawjax.errors import ForgottenError, LogError
-from clawjax.log import codec
+from clawjax.errors import LogError
+from clawjax.log import codec, ledger
 from clawjax.log.adding import add, add_new
 from clawjax.log.balance import balance
 from clawjax.log.connection import (
@@ -257,35 +257,37 @@ class SqlTurnLog:
 
     # --- exactly-once training ---------------------------------------------------------------
 
-    def claim(self, step: int, turn_ids: Sequence[str]) -> None:
-        """Reserve turns for a step.
+    def claim(self, step: int, turn_ids: Sequence[str], *, seen: Sequence[JudgedTurn] = ()) -> bool:
+        """Reserve turns for a step; False where more is known of one by now than was `seen`.
 
         Raises:
             ForgottenError: a turn is not there any more; nothing was claimed.
             LogError: a turn is already claimed or settled.
         """
-        wanted = [{"turn_id": turn_id, "step": step} for turn_id in turn_ids]
         with self.writing() as connection:
-            if gone := forgotten_among(connection, turn_ids):
-                msg = f"{len(gone)} turns of step {step} were forgotten meanwhile"
-                raise ForgottenError(msg)
-            taken = [
-                turn_id
-                for chunk in chunks(turn_ids)
-                for table in (claims, outcomes)
-                for turn_id in connection.scalars(
-                    sa.select(table.c.turn_id).where(table.c.turn_id.in_(chunk))
-                )
-            ]
-            if taken:
-                msg = f"step {step} claims {len(taken)} turns that are taken, e.g. {taken[0]}"
-                raise LogError(msg)
-            connection.execute(sa.insert(claims), wanted)
+            return ledger.claim(connection, step, turn_ids, seen)
+
+    def begin(self, step: int, turn_ids: Sequence[str]) -> None:
+        """Make sure that what a step has claimed is still there, right before it learns from it.
+
+        Raises:
+            ForgottenError: a turn is not.
+        """
+        with self.writing() as connection:
+            ledger.check_present(connection, step, turn_ids)
+
+    def write_off(self, ends: Sequence[Outcome], *, seen: Sequence[JudgedTurn] = ()) -> None:
+        """Write how turns end that no step takes; those claimed are so no longer.
+
+        One of which more is known by now than was `seen` does not end.
+        """
+        with self.writing() as connection:
+            ledger.write_off(connection, ends, seen)
 
     def settle(self, step: int, version: int) -> None:
         """Write `trained@version` for the step's turns, atomically; a second call does nothing."""
         with self.writing() as connection:
-            self._settle(connection, step, version)
+            ledger.settle(connection, step, version, now=self._clock())
 
     def claimed(self) -> int:
         """Turns that a step under way has reserved."""
@@ -299,25 +301,7 @@ class SqlTurnLog:
     def recover(self, step: int) -> list[str]:
         """Settle claims up to `step`, release later ones; returns the released turn ids."""
         with self.writing() as connection:
-            steps = connection.scalars(
-                sa.select(claims.c.step).where(claims.c.step <= step).distinct()
-            ).all()
-            for done in steps:
-                self._settle(connection, done, done)
-            released = connection.scalars(sa.select(claims.c.turn_id)).all()
-            connection.execute(sa.delete(claims))
-        return list(released)
-
-    def _settle(self, connection: Connection, step: int, version: int) -> None:
-        turn_ids = connection.scalars(
-            sa.select(claims.c.turn_id).where(claims.c.step == step)
-        ).all()
-        ended = [
-            Outcome(turn_id, decided_at=self._clock(), trained_version=version)
-            for turn_id in turn_ids
-        ]
-        add_new(connection, outcomes, [codec.row(outcome)[1] for outcome in ended])
-        connection.execute(sa.delete(claims).where(claims.c.step == step))
+            return ledger.recover(connection, step, now=self._clock())
 
     def overwrite(self) -> bool:
         """Leave nothing of deleted rows in the database's files; whether that was possible now."""

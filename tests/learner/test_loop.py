@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +26,7 @@ from clawjax.config import (
     RewardConfig,
 )
 from clawjax.errors import LearnerError
+from clawjax.gateway.feedback import Feedback, FeedbackService
 from clawjax.learner.build import build_learner
 from clawjax.learner.loop import Learner
 from clawjax.log.forgetting import forget
@@ -306,7 +308,33 @@ def test_what_was_forgotten_while_a_step_began_is_not_trained_on(run: Run) -> No
         return credit(turns, state, ratios)
 
     learner.reader.credit = forgets_meanwhile
-    learner.sweep()
+    assert not learner.sweep()
     assert run.trained() == {}
     assert run.log.claimed() == 0
     assert run.lineage() == []
+
+
+def test_who_rates_a_turn_while_a_step_reads_it_is_told_that_it_is_too_late(run: Run) -> None:
+    run.record_many(4)
+    learner = run.learner()
+    credit, answers = learner.reader.credit, []
+    feedback = FeedbackService(
+        run.log,
+        None,  # pyright: ignore[reportArgumentType] - no session is closed
+        clock=lambda: run.now,
+        on_linked=lambda: None,
+    )
+
+    def rated_meanwhile(turns: Any, state: Any, ratios: Any) -> Any:
+        rating = Feedback(turns[0].turn.response_id, 0, -1.0, None, is_session_done=False)
+        answers.append(asyncio.run(feedback.give(rating, None)))
+        return credit(turns, state, ratios)
+
+    learner.reader.credit = rated_meanwhile
+    assert learner.sweep()
+    (answer,) = answers
+    assert (answer["used"], answer["reason"]) == (
+        False,
+        "the turn is being trained on already, in step 1",
+    )
+    assert run.trained().keys() == {"t00", "t01", "t02", "t03"}

@@ -25,6 +25,7 @@ def undisturbed(
 CRASHES = [
     ("log", "claim", "before"),
     ("log", "claim", "after"),
+    ("log", "begin", "after"),
     ("checkpoints", "save", "before"),
     ("checkpoints", "save", "after"),
     ("publisher", "publish", "after"),

@@ -89,6 +89,31 @@ def test_a_turn_is_claimed_once(log):
     assert log.outcome("t1").trained_version == 1
 
 
+def test_a_turn_of_which_more_is_known_than_was_seen_is_not_claimed_and_does_not_end(log):
+    log.append(make_turn("t1"), user_said("t1"), make_turn("t2"), user_said("t2"))
+    log.append(*(Verdict(name, "rules", None, 111.0) for name in ("t1", "t2")))
+    label, second_thought = (Verdict("t1", name, -1.0, 112.0) for name in ("human", "rules"))
+    for happens in (user_said("t1", at=109.0), label, second_thought):
+        seen = log.judged(limit=9)
+        log.append(happens)
+        assert not log.claim(1, ["t2", "t1"], seen=seen)
+        log.write_off([Outcome("t1", 113.0, drop_reason=DropReason.STALE)], seen=seen)
+        assert (log.claimed(), log.outcome("t1")) == (0, None)
+    seen = log.judged(limit=9)
+    log.append(user_said("t2", at=111.0))
+    assert log.claim(1, ["t1"], seen=seen), "what others say is another matter"
+
+
+def test_what_a_step_does_not_take_ends_and_is_claimed_no_longer(log):
+    log.append(make_turn("t1"), make_turn("t2"))
+    assert log.claim(1, ["t1", "t2"])
+    log.write_off([Outcome("t1", 112.0, drop_reason=DropReason.NO_SIGNAL)])
+    log.settle(1, version=1)
+    assert log.outcome("t1").drop_reason is DropReason.NO_SIGNAL
+    assert log.outcome("t2").trained_version == 1
+    assert log.claimed() == 0
+
+
 def test_recovery_settles_what_the_checkpoint_holds_and_frees_the_rest(log):
     log.append(*(make_turn(f"t{n}") for n in range(3)))
     log.append(*(Verdict(f"t{n}", "rules", 1.0, 1.0) for n in range(3)))
