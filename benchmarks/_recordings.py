@@ -126,7 +126,8 @@ def requests(path: Path, *, scope: str = "recorded") -> list[Request]:
             continue
         headers = {name.lower(): value for name, value in entry["headers"].items()}
         body = entry["body"]
-        caller = read_caller(headers, body, scope=scope)
+        is_constrained = body.get("response_format") is not None  # no other dialect's asks for one
+        caller = read_caller(headers, body, scope=scope, is_constrained=is_constrained)
         messages = tuple(_messages(entry["path"], body))
         tools = json.dumps(_tools(body.get("tools") or [])) if body.get("tools") else None
         found.append(

@@ -1,9 +1,10 @@
 """What a request says of its sender: scope, session, main or side, its end, its urgency.
 
-`read_caller` is the one place where headers and body fields are read for it, whatever the dialect.
-What is meant for clawjax (`X-Session-Id`, `X-Turn-Type`, `X-Session-Done`, `X-Priority`,
-`X-No-Training` and their body twins) is refused where it cannot be honoured, headers winning over
-the body; what clients say for other reasons is a hint, and never a reason to refuse anything.
+`read_caller` is the one place where headers and body fields are read for it, whatever the dialect;
+what each dialect writes in a way of its own it is told. What is meant for clawjax (`X-Session-Id`,
+`X-Turn-Type`, `X-Session-Done`, `X-Priority`, `X-No-Training` and their body twins) is refused
+where it cannot be honoured, headers winning over the body; what clients say for other reasons is a
+hint, and never a reason to refuse anything.
 """
 
 from __future__ import annotations
@@ -44,7 +45,12 @@ class Caller:
 
 
 def read_caller(
-    headers: Mapping[str, str], body: JsonObject, *, scope: str, is_logged: bool = True
+    headers: Mapping[str, str],
+    body: JsonObject,
+    *,
+    scope: str,
+    is_constrained: bool = False,
+    is_logged: bool = True,
 ) -> Caller:
     """Read the headers, by lower-case name, and the body of a request in any dialect.
 
@@ -52,6 +58,7 @@ def read_caller(
         headers: of the request.
         body: of the request.
         scope: whose it is.
+        is_constrained: whether the reply has to be in a given format.
         is_logged: whether what they ask for is kept, unless the request itself says no.
 
     Raises:
@@ -70,7 +77,7 @@ def read_caller(
             said_kind=_said_kind(headers, body),
             retries=_retries(headers),
             is_stream=body.get("stream") is True,
-            is_constrained=_is_constrained(body),
+            is_constrained=is_constrained,
             model=model if isinstance(model, str) else None,
         ),
         is_session_done=_said(headers, body, "session_done"),
@@ -100,13 +107,6 @@ def _retries(headers: Mapping[str, str]) -> int:
     count = headers.get("x-stainless-retry-count", "").strip()
     is_count = count.isascii() and count.isdecimal() and len(count) <= _LONGEST_NUMBER
     return min(int(count), _MOST_RETRIES) if is_count else 0
-
-
-def _is_constrained(body: JsonObject) -> bool:
-    """Whether the reply has to be JSON; chat's field and that of `/v1/responses`."""
-    text = body.get("text")
-    wanted = text.get("format") if isinstance(text, dict) else body.get("response_format")
-    return isinstance(wanted, dict) and wanted.get("type") not in (None, "text")
 
 
 def _said(headers: Mapping[str, str], body: JsonObject, name: str) -> bool:

@@ -84,7 +84,13 @@ class ChatEndpoint:
         check_size(request, self._config.limits)
         if request.model is not None:
             check_model(request.model, self._model_name)
-        caller = read_caller(http.headers, body, scope=who.scope, is_logged=who.is_logged)
+        caller = read_caller(
+            http.headers,
+            body,
+            scope=who.scope,
+            is_constrained=request.response_format is not None,
+            is_logged=who.is_logged,
+        )
         if request.prompt is not None:
             caller = replace(caller, origin=replace(caller.origin, said_kind=TurnKind.SIDE))
         if request.previous_response_id is not None and self._previous is not None:

@@ -8,6 +8,8 @@ from clawjax.errors import WireError
 from clawjax.gateway.caller import Caller, read_caller
 from clawjax.records import Origin, TurnKind
 
+from .helpers import assistant, user
+
 
 def who(headers=None, body=None):
     return read_caller(headers or {}, body or {}, scope="s")
@@ -104,13 +106,39 @@ def test_a_long_user_agent_keeps_nobody_waiting():
 def test_how_a_request_is_asked():
     origin = who(
         {"x-stainless-retry-count": "2"},
-        {"stream": True, "model": "small", "response_format": {"type": "json_object"}},
+        {"stream": True, "model": "small"},
     ).origin
-    assert (origin.retries, origin.is_stream, origin.is_constrained) == (2, True, True)
+    assert (origin.retries, origin.is_stream, origin.is_constrained) == (2, True, False)
     assert origin.model == "small"
     assert who({"x-stainless-retry-count": "\u00b2"}).origin.retries == 0
-    assert who({}, {"text": {"format": {"type": "json_schema"}}}).origin.is_constrained
-    assert not who({}, {"response_format": {"type": "text"}}).origin.is_constrained
+
+
+FORM = {"type": "json_schema", "schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "messages", "form", "kind"),
+    [
+        ("chat/completions", "messages", {"response_format": {"type": "json_object"}}, "side"),
+        ("chat/completions", "messages", {"response_format": {"type": "text"}}, "main"),
+        ("responses", "input", {"text": {"format": FORM}}, "side"),
+        ("responses", "input", {"text": {"format": {"type": "text"}}}, "main"),
+        ("messages", "messages", {"output_config": {"format": FORM}}, "side"),
+        ("messages", "messages", {"output_format": FORM}, "side"),
+        ("messages", "messages", {"output_config": {"effort": "high"}}, "main"),
+    ],
+)
+async def test_a_given_format_at_once_from_a_client_that_streams_is_a_side_request(
+    make_gateway, path, messages, form, kind
+):
+    gateway = make_gateway(["one", "{}"])
+    said = [user("a")]
+    for more in ({"stream": True}, form):
+        body = {messages: said, **more}
+        response = await gateway.client.post(f"/v1/{path}", json=body)
+        assert response.status_code == 200, response.text
+        said = [*said, assistant("one"), user("A title, please")]
+    assert [turn.kind.value for turn in gateway.turns()] == ["main", kind]
 
 
 @pytest.mark.parametrize("word", ["1", "true", "Yes", "ON", True, 1])
