@@ -3,8 +3,8 @@
 The only exception to "rows are only ever added". What stays of a turn is its id in `forgotten`, and
 the version that had trained on it, until nobody can hold the turn any more (`lose_ids`).
 Invariants: nothing is added to a forgotten turn, and none is trained on, by whoever still holds it
-in memory; `trained + dropped + pending == logged` holds for what is left; a turn goes whole, and
-other writers come in between any hundred.
+in memory; `trained + dropped + pending == logged` holds for what is left; a turn goes whole, with
+what its request says as the reaction to the turn before; other writers come in between any hundred.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from clawjax.log.schema import (
     turns,
     verdicts,
 )
+from clawjax.records import NextStateKind
 
 if TYPE_CHECKING:
     from clawjax.log.store import SqlTurnLog
@@ -39,6 +40,13 @@ __all__ = ["Forgotten", "forget", "forgotten_among", "lose_ids"]
 
 _REVIEWS = (review_items, review_leases, review_labels)
 _OF_A_TURN = (next_states, links, verdicts, outcomes, claims, *_REVIEWS, turns)
+
+_ANSWERS = (NextStateKind.USER, NextStateKind.TOOL)
+"""What a request says of the turn before it."""
+_WORDLESS: dict[sa.Table, dict[str, str | None]] = {
+    verdicts: {"hints": "[]", "explanation": "", "components": None, "revision": None},
+    review_labels: {"hints": "[]", "note": ""},
+}
 
 _AT_ONCE = 100
 """Turns removed in one transaction: long ones take about 2 ms each, and replies wait for it."""
@@ -76,7 +84,7 @@ def forget(
         now: Unix seconds.
         scope: of this key.
         session_id: of this session.
-        response_id: that made this response. What was said later still quotes it.
+        response_id: that made this response. Other turns' requests still quote it.
         before: that ended before, in Unix seconds. What a step is training on now is left.
         is_dry: say what would be removed, and remove nothing.
 
@@ -165,5 +173,27 @@ def _remove(
     ]
     if rows:
         connection.execute(sa.insert(forgotten), rows)
+    _unsay(connection, turn_ids)
     for table in _OF_A_TURN:
         connection.execute(sa.delete(table).where(table.c.turn_id.in_(turn_ids)))
+
+
+def _unsay(connection: Connection, turn_ids: tuple[str, ...]) -> None:
+    """Nothing has come after the turns that these ones' requests answered, as far as is known.
+
+    Their verdicts, and what people who judged them wrote, may quote it: the scores stay.
+    """
+    answered = sa.select(turns.c.parent_turn_id, turns.c.arrived_at).where(
+        turns.c.turn_id.in_(turn_ids), turns.c.parent_turn_id.not_in(turn_ids)
+    )
+    for parent, arrived_at in set(connection.execute(answered)):
+        is_it = sa.and_(
+            next_states.c.turn_id == parent,
+            next_states.c.kind.in_(_ANSWERS),
+            next_states.c.arrived_at == arrived_at,
+        )
+        unsaid = {"kind": NextStateKind.SESSION_CLOSED, "messages": "[]"}
+        if connection.execute(sa.update(next_states).where(is_it).values(unsaid)).rowcount:
+            for table, wordless in _WORDLESS.items():
+                is_of_it = table.c.turn_id == parent
+                connection.execute(sa.update(table).where(is_of_it).values(wordless))

@@ -214,8 +214,7 @@ class JudgeWorker:
                     for reward, reason in away:
                         said[reward.name] = self._failure(linked, reward, reason)
                     verdicts = self._verdicts(linked, said)
-                    await asyncio.to_thread(self._commit, linked.turn.turn_id, verdicts)
-                    return verdicts
+                    return await asyncio.to_thread(self._commit, linked, verdicts)
             finally:
                 self._in_flight -= 1
         self._held += 1
@@ -225,14 +224,22 @@ class JudgeWorker:
             self._held -= 1
         return None
 
-    def _commit(self, turn_id: str, verdicts: Sequence[Verdict]) -> None:
-        """Verdicts, and whether people are to see the turn by all that is known of it now."""
+    def _commit(self, linked: LinkedTurn, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        """Verdicts, and whether people are to see the turn by all that is known of it now.
+
+        What came after the turn may have been forgotten meanwhile: abstentions then.
+        """
+        turn_id = linked.turn.turn_id
+        known = self._log.get(turn_id)
+        if known is not None and linked.next_state not in known.next_states:
+            reason = "what came after the turn is forgotten"
+            verdicts = tuple(self._abstention(linked, each.module, reason) for each in verdicts)
         asked = None
         if self._people is not None:
-            known = self._log.get(turn_id)
             earlier = () if known is None else known.verdicts
             asked = self._people.request(turn_id, first_said((*earlier, *verdicts)))
         self._log.append(*verdicts, *(() if asked is None else (asked,)))
+        return verdicts
 
     async def _advance(self) -> None:
         """Drop finished events from the window's front and commit the place of the last."""

@@ -294,6 +294,24 @@ async def test_a_stored_response_is_told_again_and_deleted_by_its_own_key(
     assert [turn.response_id for turn in gateway.turns()] == [second.id]
 
 
+async def test_what_a_deleted_response_was_asked_is_in_no_byte_of_the_log(make_gateway, tmp_path):
+    gateway = make_gateway(["one", "two"])
+
+    def is_stored() -> bool:
+        return any(b"Quetzalcoatl" in file.read_bytes() for file in tmp_path.glob("turns.db*"))
+
+    async with serving(gateway.app) as url:
+        client = client_for(url)
+        first = await client.responses.create(model=MODEL, input="a")
+        second = await client.responses.create(
+            model=MODEL, input="my PIN is Quetzalcoatl", previous_response_id=first.id
+        )
+        assert is_stored()
+        await client.responses.delete(second.id)
+    assert not is_stored()
+    assert [turn.response_id for turn in gateway.turns()] == [first.id]
+
+
 async def test_what_was_not_to_be_stored_or_is_no_response_is_not_told(make_gateway):
     gateway = make_gateway(["one", "two", "three"])
     async with serving(gateway.app) as url:

@@ -14,6 +14,7 @@ from clawjax.learner.replay_buffer import ReplayBuffer, ScoredTurn
 from clawjax.log.forgetting import forget, lose_ids
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
+    Component,
     DropReason,
     Link,
     LinkKind,
@@ -25,6 +26,8 @@ from clawjax.records import (
     Turn,
     Verdict,
 )
+from clawjax.review.label import Label
+from clawjax.review.queue import ReviewQueue
 from clawjax.testing import temporary_log
 
 SECRET = "my mother's maiden name is Quetzalcoatl"
@@ -111,6 +114,55 @@ def test_no_byte_of_it_is_left_in_the_files(log, tmp_path):
     assert forget(log, now=1.0, session_id="s1").is_overwritten
     stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"Quetzalcoatl" not in stored
+
+
+def answered(*, session: str = "s1") -> list:
+    """A turn, and one whose request says something secret of it, with all that quotes that."""
+    later = replace(turn("t2", session=session, at=110.0), response_id="r2", parent_turn_id="t1")
+    return [
+        make_turn("t1", scope="key", session_id="s1"),
+        NextState("t1", NextStateKind.USER, 110.0, (Message("user", SECRET),)),
+        Verdict(
+            "t1",
+            "module",
+            -1.0,
+            111.0,
+            hints=(SECRET,),
+            explanation=SECRET,
+            components=(Component("part", -1.0, SECRET),),
+            revision=SECRET,
+        ),
+        later,
+    ]
+
+
+@pytest.mark.parametrize("which", [{"response_id": "r2"}, {"session_id": "s2"}])
+def test_what_it_said_of_the_turn_before_goes_with_it(log, tmp_path, which):
+    log.append(*answered(session="s2"), NextState("t1", NextStateKind.USER, 105.0))
+    queue = ReviewQueue(log, lease_s=60.0)
+    queue.ask("t1")
+    queue.give(Label("t1", "ann", 1.0, 120.0, hints=(SECRET,), note=SECRET))
+    assert forget(log, now=1.0, scope="key", **which).turn_ids == ("t2",)
+    known = log.get("t1")
+    assert [state.kind for state in known.next_states] == ["session_closed", "user"]
+    assert known.next_states[0].messages == ()
+    assert {verdict.module: verdict.score for verdict in known.verdicts} == {
+        "module": -1.0,
+        "human": 1.0,
+    }
+    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"Quetzalcoatl" not in stored
+
+
+def test_what_others_said_of_the_turn_before_stays(log):
+    state = NextState("t1", NextStateKind.FEEDBACK, 110.0, (Message("user", "words"),))
+    resampled = replace(turn("t3", at=120.0), response_id="r3", parent_turn_id="t1")
+    log.append(*answered(), state, resampled)
+    before = log.get("t1")
+    assert forget(log, now=1.0, response_id="r3").turn_ids == ("t3",)
+    assert log.get("t1") == before
+    forget(log, now=1.0, response_id="r2")
+    assert state in log.get("t1").next_states
 
 
 def test_other_writers_come_in_while_many_turns_are_removed(log):

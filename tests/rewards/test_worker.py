@@ -11,13 +11,14 @@ from turn_records import make_turn
 
 from clawjax.config import HumanConfig, RewardConfig
 from clawjax.errors import LogError, RewardError
+from clawjax.log.forgetting import forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import NextState, Turn, Verdict
 from clawjax.rewards.human import HumanReward
 from clawjax.rewards.worker import CURSOR, JudgeWorker
 from clawjax.testing import FakeReward, RecordingMonitor, temporary_log
 
-from .reward_records import session_closed
+from .reward_records import session_closed, user_says
 from .worker_runs import link, running, until
 
 
@@ -207,6 +208,25 @@ async def test_a_module_that_takes_too_long_is_an_abstention(log):
         await until(judged_all(log, 1))
     assert verdicts_of(log)["a"]["slow"].explanation == "failed: no verdict within 0.1 s"
     assert slow.running == 0
+
+
+async def test_what_is_forgotten_while_it_is_judged_is_not_written_down(log, tmp_path):
+    class Quoting(SlowReward):
+        async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
+            verdict = await super().judge(turn, next_state)
+            return replace(verdict, hints=(next_state.messages[0].content,))
+
+    log.append(make_turn("a"), user_says("my PIN is Quetzalcoatl", turn_id="a"))
+    log.append(replace(make_turn("b", arrived_at=110.0), response_id="rb", parent_turn_id="a"))
+    slow = Quoting("a")
+    async with running(JudgeWorker(log, [slow], RewardConfig(), poll_s=0.02)):
+        await until(lambda: slow.running == 1)
+        forget(log, now=1.0, response_id="rb")
+        slow.release["a"].set()
+        await until(judged_all(log, 1))
+    found = verdicts_of(log)["a"]["slow"]
+    assert (found.score, found.explanation) == (None, "what came after the turn is forgotten")
+    assert not any(b"Quetzalcoatl" in file.read_bytes() for file in tmp_path.iterdir())
 
 
 async def test_a_slow_event_holds_the_cursor_but_not_the_verdicts_of_others(log):
