@@ -3,6 +3,7 @@
 `requests` are those for a reply, `other_requests` the rest (feedback, models, what is not there),
 `non_2xx` what was refused of both. Invariant: a request under `/v1/` is counted once, before the
 last byte of its response leaves; one that broke off after its status was sent counts as `non_2xx`.
+What browsers ask before they send it (`OPTIONS`) is none.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ _COUNTED_PREFIX = "/v1/"
 _REPLY_PATHS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions")
 
 
+def _is_counted(scope: Scope) -> bool:
+    is_request = scope["type"] == "http" and scope["method"] != "OPTIONS"
+    return is_request and scope["path"].startswith(_COUNTED_PREFIX)
+
+
 class CountRequests:
     """ASGI middleware; `count` is called in worker threads."""
 
@@ -32,10 +38,11 @@ class CountRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and count it."""
-        if scope["type"] != "http" or not scope["path"].startswith(_COUNTED_PREFIX):
+        if not _is_counted(scope):
             await self._app(scope, receive, send)
             return
-        name = "requests" if scope["path"] in _REPLY_PATHS else "other_requests"
+        is_for_reply = scope["method"] == "POST" and scope["path"] in _REPLY_PATHS
+        name = "requests" if is_for_reply else "other_requests"
         status = 0
         is_counted = False
 

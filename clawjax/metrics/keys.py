@@ -162,7 +162,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "gateway/other_requests",
         "requests",
-        "all others under `/v1`: feedback, models, token counts",
+        "all others under `/v1`: feedback, models, token counts; `OPTIONS` are in neither",
     ),
     Key("gateway/non_2xx", "requests", "those of both answered with an error"),
     Key("gateway/unknown_shapes", "requests", "main requests that no rule of linking explains"),

@@ -132,6 +132,17 @@ async def test_pages_and_names_can_be_allowed(make_gateway):
         assert (await sent(url, host="x.docker.internal")).status_code == 403
 
 
+async def test_what_a_page_asks_before_its_request_is_not_counted(make_gateway):
+    page = "https://app.example"
+    gateway = make_gateway(config={"allowed_origins": [page]})
+    asks = {"origin": page, "access-control-request-method": "POST"}
+    for path in ("/v1/chat/completions", "/v1/feedback"):
+        assert (await gateway.client.options(path, headers=asks)).status_code == 200
+    assert gateway.log.counters() == {}
+    await gateway.say(user("hi"), headers={"origin": page})
+    assert gateway.log.counters() == {"requests": 1}
+
+
 @pytest.mark.parametrize("wrong", ["*", "null", "app.example", "https://app.example/", ""])
 def test_what_would_allow_any_page_is_no_origin(wrong):
     with pytest.raises(ConfigError, match=r"gateway\.allowed_origins"):
