@@ -18,20 +18,33 @@ Owns the format `clawjax.trajectory/1`, one object per line:
     outcome     the newest score of the task's turns but for those of its steps, or null; of a
                 turn with several, a person's, else the user's thumb, else their mean
 
-A task begins with a message of the user and goes on while tools answer.
+A task begins with a message of the user and goes on while tools answer. Where a step was sampled
+again, each of its replies is in a task of its own, with all steps before it; but for those that
+were cut or lost, and asked for again.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from clawjax.config import HUMAN, PROCESS, StepAspect
 from clawjax.log.replay import replay
 from clawjax.log.store import SqlTurnLog
 from clawjax.openai_form import message_form
-from clawjax.records import JudgedTurn, NextStateKind, Outcome, TurnKind, Verdict
+from clawjax.records import (
+    DropReason,
+    FinishReason,
+    JudgedTurn,
+    NextStateKind,
+    Outcome,
+    Turn,
+    TurnKind,
+    Verdict,
+)
 from clawjax.review.steps import process_score
 from clawjax.verdicts import combine
 
@@ -41,30 +54,77 @@ FORMAT = "clawjax.trajectory/1"
 
 
 def trajectories(log: SqlTurnLog) -> Iterator[dict[str, Any]]:
-    """Every task in which a tool was called, in the order of their first steps."""
+    """Every task in which a tool was called, in the order of their last steps."""
     for turn_ids in _chains(log):
         found = [judged for turn_id in turn_ids if (judged := log.get(turn_id)) is not None]
         if found:  # not forgotten meanwhile
             yield _told(found, [log.outcome(judged.turn.turn_id) for judged in found])
 
 
-def _chains(log: SqlTurnLog) -> list[list[str]]:
-    """Turn ids of each task; where a step has two successors, each ends a chain of its own."""
-    chains: dict[str, list[str]] = {}
-    """By last turn."""
-    has_tools: set[str] = set()
-    for judged in replay(log):
-        turn = judged.turn
-        if turn.kind is not TurnKind.MAIN:
-            continue
-        is_continued = bool(turn.messages) and turn.messages[-1].role == "tool"
-        before = chains.get(turn.parent_turn_id or "", []) if is_continued else []
-        if before and before[-1] == turn.parent_turn_id:
-            del chains[before[-1]]
-        chains[turn.turn_id] = [*before, turn.turn_id]
+@dataclass(slots=True)
+class _Steps:
+    """The main turns of a log, by their ids."""
+
+    before: dict[str, str | None] = field(default_factory=dict)
+    """The step that each goes on from; None where it begins a task. In order of logging."""
+    place: dict[str, str | int] = field(default_factory=dict)
+    """What each answers: that step's results, or a request that begins a task."""
+    at: defaultdict[str | int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """The turns of a place, in order of logging."""
+    continued: set[str] = field(default_factory=set)
+    cut: set[str] = field(default_factory=set)
+    calling: set[str] = field(default_factory=set)
+
+    def add(self, turn: Turn) -> None:
+        """Behind all that it can go on from."""
+        is_step = bool(turn.messages) and turn.messages[-1].role == "tool"
+        parent = turn.parent_turn_id if is_step and turn.parent_turn_id in self.before else None
+        self.before[turn.turn_id] = parent
+        place = hash((turn.session_id, turn.messages)) if parent is None else parent
+        self.place[turn.turn_id] = place
+        self.at[place].append(turn.turn_id)
+        if parent is not None:
+            self.continued.add(parent)
+        if turn.finish_reason is FinishReason.CANCELLED:
+            self.cut.add(turn.turn_id)
         if turn.reply.tool_calls:
-            has_tools.add(turn.turn_id)
-    return [chain for chain in chains.values() if has_tools.intersection(chain)]
+            self.calling.add(turn.turn_id)
+
+    def up_to(self, turn_id: str) -> list[str]:
+        """A step and all before it, the first one first."""
+        chain = [turn_id]
+        while (before := self.before[chain[-1]]) is not None:
+            chain.append(before)
+        return chain[::-1]
+
+
+def _chains(log: SqlTurnLog) -> list[list[str]]:
+    """Turn ids of each task: a step with two successors is in as many tasks.
+
+    A reply that did not arrive ends none where another stands in its place.
+    """
+    steps = _Steps()
+    for judged in replay(log):
+        if judged.turn.kind is TurnKind.MAIN:
+            steps.add(judged.turn)
+    last = (turn_id for turn_id in steps.before if turn_id not in steps.continued)
+    chains = (steps.up_to(turn_id) for turn_id in last if _stands(turn_id, steps, log))
+    return [chain for chain in chains if not steps.calling.isdisjoint(chain)]
+
+
+def _stands(turn_id: str, steps: _Steps, log: SqlTurnLog) -> bool:
+    """Whether it arrived; of several in one place of which none did, whether it is the newest."""
+
+    def is_lost(each: str) -> bool:
+        if each in steps.continued or each in steps.cut:
+            return each not in steps.continued
+        outcome = log.outcome(each)
+        return outcome is not None and outcome.drop_reason is DropReason.RETRIED
+
+    at_place = steps.at[steps.place[turn_id]]
+    if len(at_place) == 1 or not is_lost(turn_id):
+        return True
+    return turn_id == at_place[-1] and all(is_lost(each) for each in at_place)
 
 
 def _told(steps: Sequence[JudgedTurn], outcomes: Sequence[Outcome | None]) -> dict[str, Any]:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from review_records import reaction, reviewed_turn, said
 
 from clawjax.config import HUMAN, StepAspect
-from clawjax.records import Message, NextState, NextStateKind, Outcome, ToolCall, Turn
+from clawjax.records import (
+    DropReason,
+    FinishReason,
+    Message,
+    NextState,
+    NextStateKind,
+    Outcome,
+    ToolCall,
+    Turn,
+)
 from clawjax.review.trajectories import trajectories
 from clawjax.testing import temporary_log
 
@@ -58,4 +68,48 @@ def test_a_task_is_its_steps_and_people_correct_what_the_machine_said(tmp_path):
     assert step["results"] == [{"role": "tool", "content": "G-7", "tool_call_id": "c1"}]
     assert step["reply"]["tool_calls"][0]["function"]["name"] == "find"
     assert task["steps"][1]["labels"] == {}
+    log.close()
+
+
+CUT, RETRIED = "cut", "retried"
+
+
+def step(turn_id: str, parent: str | None, number: int, became: str = "") -> tuple:
+    """A reply to the task and the results of so many calls before it, and how it ended."""
+    before = (Message("assistant", tool_calls=(CALL,)), ANSWER) * number
+    turn = reviewed_turn(
+        turn_id,
+        session_id="s",
+        messages=(*TASK, *before),
+        parent_turn_id=parent,
+        reply=Message("assistant", tool_calls=(CALL,)),
+        finish_reason=FinishReason.CANCELLED if became == CUT else FinishReason.TOOL_CALLS,
+    )
+    reasons = {CUT: DropReason.CANCELLED, RETRIED: DropReason.RETRIED}
+    reason = reasons.get(became)
+    return (turn,) if reason is None else (turn, Outcome(turn_id, 1.0, drop_reason=reason))
+
+
+@pytest.mark.parametrize("lost", [CUT, RETRIED])
+@pytest.mark.parametrize(
+    ("steps", "tasks"),
+    [
+        ("1 2x/1 2/1 3/2", ["1 2 3"]),
+        ("1 2/1 3/2 2x/1", ["1 2 3"]),
+        ("1 2x/1 2y/1", ["1 2y"]),
+        ("1 2x/1", ["1 2x"]),
+        ("1x 1 2/1", ["1 2"]),
+        ("1 2/1 2b/1 3/2", ["1 2b", "1 2 3"]),
+        ("1 2x/1 2/1 3/2x", ["1 2", "1 2x 3"]),
+    ],
+)
+def test_a_reply_that_was_lost_tears_no_task_apart(tmp_path, steps, tasks, lost):
+    log = temporary_log(tmp_path)
+    for told in steps.split():
+        turn_id, _, parent = told.partition("/")
+        became = lost if turn_id[1:] in ("x", "y") else ""
+        log.append(*step(turn_id, parent or None, int(turn_id[0]) - 1, became))
+    found = list(trajectories(log))
+    assert [" ".join(each["turn_id"] for each in task["steps"]) for task in found] == tasks
+    assert all([m["role"] for m in task["messages"]] == ["user"] for task in found)
     log.close()
