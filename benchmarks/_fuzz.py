@@ -108,7 +108,7 @@ class ScriptedEngine:
         text = _REPLIES[self._said % len(_REPLIES)]
         self._said += 1
         tokens = (*self._tokenizer.encode(text), min(self._tokenizer.eos_ids))[:limit]
-        show = self._tokenizer.detokenizer()
+        show = self._tokenizer.detokenizer(goes_on=request.goes_on)
         for index, token in enumerate(tokens):
             is_end = token in self._tokenizer.eos_ids
             is_last = index + 1 == len(tokens)

@@ -64,6 +64,9 @@ class GenerateRequest:
     cache_scope: str | None = None
     """What was read for another scope is not reused: the time to the first token would tell one
     caller how another's prompt begins. None is a scope like any other."""
+    goes_on: bool = False
+    """Whether the reply's text goes on from the prompt's, and does not begin anew: a first space,
+    which some vocabularies put before every text, is a part of it then."""
 
 
 @dataclass(frozen=True, slots=True)

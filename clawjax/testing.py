@@ -99,7 +99,7 @@ class FakeEngine:
         self.requests.append(request)
         tokens = (*self._tokenizer.encode(reply), min(self._tokenizer.eos_ids))
         limit = request.sampling.max_response_tokens
-        detokenizer = self._tokenizer.detokenizer()
+        detokenizer = self._tokenizer.detokenizer(goes_on=request.goes_on)
         self._running += 1
         finished = False
         try:

@@ -17,9 +17,39 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers and what tests star
 
 import pytest
 from hypothesis import settings
+from tokenizers import Tokenizer, decoders, models, normalizers
+
+from clawjax.models.template import CHATML, ChatTemplate
+from clawjax.models.tokenizer import ChatTokenizer
 
 settings.register_profile("clawjax", deadline=None)  # busy machines are waited for
 settings.load_profile("clawjax")
+
+
+_PIECES = ["<unk>", "<s>", "</s>", *"\u2581Onceupo", "On", "ce", "Once", "up", "on", "upon"]
+_MERGES = [("O", "n"), ("c", "e"), ("On", "ce"), ("u", "p"), ("o", "n"), ("up", "on")]
+
+
+@pytest.fixture(scope="session")
+def spacing_tokenizer() -> ChatTokenizer:
+    """Few words, and a space put before every text and taken away again, as in Llama 2's."""
+    words = [f"\u2581{word}" for word in ("Once", "upon")]
+    merges = [*_MERGES, *(("\u2581", word[1:]) for word in words)]
+    vocabulary = {piece: place for place, piece in enumerate([*_PIECES, *words])}
+    made = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True))
+    made.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    )
+    made.decoder = decoders.Sequence(
+        [
+            decoders.Replace("\u2581", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    made.add_special_tokens(["<s>", "</s>"])
+    return ChatTokenizer(made, ChatTemplate(CHATML), eos_ids=frozenset({vocabulary["</s>"]}))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

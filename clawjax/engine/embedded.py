@@ -269,7 +269,9 @@ class EmbeddedEngine:
             decoder,
             Weights(params, 0),
             eos_ids=model.tokenizer.eos_ids,
-            new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
+            new_text=lambda stops, goes_on: ReplyText(
+                model.tokenizer.detokenizer(goes_on=goes_on), stops
+            ),
             reuse_prefixes=config.reuse_prefixes,
         )
 

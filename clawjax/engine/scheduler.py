@@ -50,7 +50,7 @@ class Scheduler:
         weights: Weights,
         *,
         eos_ids: frozenset[int],
-        new_text: Callable[[tuple[str, ...]], ReplyText],
+        new_text: Callable[[tuple[str, ...], bool], ReplyText],
         reuse_prefixes: bool = True,
     ) -> None:
         """Start with all slots free.
@@ -59,7 +59,7 @@ class Scheduler:
             decoder: draws; nobody else may use it.
             weights: the policy.
             eos_ids: tokens that end a reply.
-            new_text: begins a reply's text, with the given stop strings.
+            new_text: begins a reply's text: stop strings, `GenerateRequest.goes_on`.
             reuse_prefixes: whether a prompt is read only from where it is new.
         """
         self.weights = weights
@@ -110,8 +110,9 @@ class Scheduler:
         """Queue a job. The bound is the engine's: it refuses what exceeds `max_waiting`."""
         prompt = np.asarray(job.request.prompt_ids, np.int32)
         request = job.request
-        stops = request.sampling.stop if isinstance(request, GenerateRequest) else ()
-        text = self._new_text(stops)
+        is_drawn = isinstance(request, GenerateRequest)
+        asked = (request.sampling.stop, request.goes_on) if is_drawn else ((), False)
+        text = self._new_text(*asked)
         bisect.insort(self._waiting, RunningReply(job, prompt, text, self._submitted), key=rank_of)
         self._submitted += 1
 

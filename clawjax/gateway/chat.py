@@ -172,6 +172,7 @@ class ChatService:
             choices=request.choices,
             top_logprobs=request.top_logprobs,
             priority=caller.priority(visit.kind),
+            goes_on=request.prompt is not None or bool(prefill_of(request.messages)),
         )
         # Behind all checks, the engine's too: who is refused has said nothing.
         await self._engine.check(
@@ -290,6 +291,7 @@ class ChatService:
             priority=exchange.priority,
             session_id=exchange.session_id,
             cache_scope=None if self._shares_prefixes else exchange.scope,
+            goes_on=exchange.goes_on,
         )
 
 

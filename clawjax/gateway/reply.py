@@ -56,6 +56,8 @@ class Exchange:
     choices: int
     top_logprobs: int
     priority: int
+    goes_on: bool
+    """Whether the replies go on from a text of the client's."""
 
 
 class Reply:

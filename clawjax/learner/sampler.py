@@ -87,7 +87,9 @@ class Sampler:
             self._decoder,
             Weights(self._params(trainable), 0),
             eos_ids=tokenizer.eos_ids,
-            new_text=lambda stops: ReplyText(tokenizer.detokenizer(), stops),
+            new_text=lambda stops, goes_on: ReplyText(
+                tokenizer.detokenizer(goes_on=goes_on), stops
+            ),
         )
         chunks: dict[Job, list[TokenChunk]] = {}
         for request in requests:

@@ -110,9 +110,11 @@ class ChatTokenizer:
         opening = self._opening
         return ids if ids[: len(opening)] == opening else opening + ids
 
-    def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
+    def decode(
+        self, ids: Sequence[int], *, keep_special: bool = False, goes_on: bool = False
+    ) -> str:
         """Text of `ids`; bytes that are not UTF-8 become U+FFFD, unknown ids nothing."""
-        detokenizer = Detokenizer(self, keep_special=keep_special)
+        detokenizer = Detokenizer(self, keep_special=keep_special, goes_on=goes_on)
         return "".join([detokenizer.push(token_id) for token_id in ids]) + detokenizer.flush()
 
     def render(
@@ -144,9 +146,9 @@ class ChatTokenizer:
         """Whether a token is markup rather than text; that of calls and thoughts is text."""
         return token_id in self._special
 
-    def detokenizer(self) -> Detokenizer:
+    def detokenizer(self, *, goes_on: bool = False) -> Detokenizer:
         """A fresh incremental decoder."""
-        return Detokenizer(self)
+        return Detokenizer(self, goes_on=goes_on)
 
     @property
     def strips_first_space(self) -> bool:
@@ -248,12 +250,14 @@ def _prepend_never(pre_tokenizer: Any) -> bool:
 class Detokenizer:
     """Turns one reply's ids into text as they come."""
 
-    def __init__(self, tokenizer: ChatTokenizer, *, keep_special: bool = False) -> None:
-        """Start a text."""
+    def __init__(
+        self, tokenizer: ChatTokenizer, *, keep_special: bool = False, goes_on: bool = False
+    ) -> None:
+        """Start a text, or go on from one, where a first space is the text's own."""
         self._tokenizer = tokenizer
         self._keep_special = keep_special
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._strip = tokenizer.strips_first_space
+        self._strip = tokenizer.strips_first_space and not goes_on
 
     def push(self, token_id: int) -> str:
         """The text that is complete now: whole characters only, no special tokens."""

@@ -48,7 +48,7 @@ def scheduler(model: LoadedModel, decoder: Decoder) -> Scheduler:
         decoder,
         Weights(model.params, 0),
         eos_ids=model.tokenizer.eos_ids,
-        new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
+        new_text=lambda stops, _: ReplyText(model.tokenizer.detokenizer(), stops),
     )
 
 

@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 import pytest
 from engine_driver import LogitsOf, Reply, log_softmax, prompt, recomputed, request, run
+from tokenizers import Tokenizer, decoders
 
 from clawjax.config import EngineConfig, ModelConfig
 from clawjax.engine.constraint import Grammars, masks
@@ -21,6 +22,8 @@ from clawjax.engine.scheduler import Scheduler, Weights
 from clawjax.engine.text import ReplyText
 from clawjax.errors import WireError
 from clawjax.models.load import LoadedModel, load_model
+from clawjax.models.template import CHATML, ChatTemplate
+from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import GenerateRequest, TokenChunk
 from clawjax.records import FinishReason, Grammar, GrammarKind, Message, SamplingParams
 
@@ -75,7 +78,7 @@ def new_scheduler(model: LoadedModel, bursting: Decoder) -> Scheduler:
         bursting,
         Weights(model.params, 0),
         eos_ids=model.tokenizer.eos_ids,
-        new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
+        new_text=lambda stops, _: ReplyText(model.tokenizer.detokenizer(), stops),
     )
 
 
@@ -191,6 +194,24 @@ async def test_the_engine_takes_grammars_and_refuses_bad_ones(
         endless = replace(asked, sampling=replace(asked.sampling, ignore_eos=True))
         with pytest.raises(WireError, match="ignore_eos"):
             await collect(engine, endless)
+    finally:
+        await engine.aclose()
+
+
+async def test_a_reply_that_goes_on_keeps_its_first_space(
+    model: LoadedModel, config: EngineConfig
+) -> None:
+    vocabulary = Tokenizer.from_str(model.tokenizer._tokenizer.to_str())
+    vocabulary.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    ends = model.tokenizer.eos_ids
+    spacing = replace(
+        model, tokenizer=ChatTokenizer(vocabulary, ChatTemplate(CHATML), eos_ids=ends)
+    )
+    engine = await EmbeddedEngine.start(spacing, config, None)
+    try:
+        asked = constrained(request(prompt(5), 20), Grammar(GrammarKind.REGEX, " hello"))
+        assert (await collect(engine, asked)).text == "hello"
+        assert (await collect(engine, replace(asked, goes_on=True))).text == " hello"
     finally:
         await engine.aclose()
 

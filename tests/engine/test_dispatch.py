@@ -38,7 +38,7 @@ def new_scheduler(model: LoadedModel) -> NewScheduler:
         decoder,
         Weights(model.params, 0),
         eos_ids=model.tokenizer.eos_ids,
-        new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
+        new_text=lambda stops, _: ReplyText(model.tokenizer.detokenizer(), stops),
     )
 
 

@@ -179,7 +179,7 @@ def test_the_share_of_known_tokens_is_counted_and_reuse_can_be_switched_off(
         decoder,
         Weights(model.params, 0),
         eos_ids=model.tokenizer.eos_ids,
-        new_text=lambda stops: ReplyText(model.tokenizer.detokenizer(), stops),
+        new_text=lambda stops, _: ReplyText(model.tokenizer.detokenizer(), stops),
         reuse_prefixes=False,
     )
     first = request(prompt(60), 8, seed=1)

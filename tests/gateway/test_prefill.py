@@ -78,6 +78,16 @@ async def test_a_reply_goes_on_from_the_text(make_gateway, qwen_tokenizer, strea
     assert text.endswith("<|im_start|>assistant\nOnce")
 
 
+@pytest.mark.parametrize("begun", [["Once"], [""], []])
+async def test_a_reply_that_goes_on_keeps_its_first_space(make_gateway, spacing_tokenizer, begun):
+    gateway = make_gateway(["upon"], with_tokenizer=spacing_tokenizer)
+    said = await gateway.say(user("tell"), *map(assistant, begun))
+    expected = " upon" if begun == ["Once"] else "upon"
+    assert said["choices"][0]["message"]["content"] == expected
+    (turn,) = gateway.turns()
+    assert turn.reply.content == expected
+
+
 @pytest.mark.parametrize("begun", ["A tag: <", "Once <tool_call", "<tool_call>\n{"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_may_become_a_call_and_does_not_is_not_given_again(

@@ -53,6 +53,7 @@ async def test_half_a_character_in_a_call_is_valid_text_on_the_wire(stream):
         choices=1,
         top_logprobs=0,
         priority=0,
+        goes_on=False,
     )
     reply = Said("half \ud83d")
     sink.begin(exchange)

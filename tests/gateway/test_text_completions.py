@@ -46,6 +46,16 @@ def test_what_is_wrong_is_named(body, param, said):
     assert said in caught.value.message
 
 
+@pytest.mark.parametrize("is_ids", [False, True])
+async def test_a_text_goes_on_with_the_space_before_its_next_word(
+    make_gateway, spacing_tokenizer, is_ids
+):
+    gateway = make_gateway(["upon"], with_tokenizer=spacing_tokenizer)
+    prompt = list(spacing_tokenizer.encode("Once")) if is_ids else "Once"
+    answer = await gateway.client.post("/v1/completions", json={"prompt": prompt})
+    assert answer.json()["choices"][0]["text"] == " upon"
+
+
 async def test_the_official_client_continues_texts(make_gateway, tokenizer):
     gateway = make_gateway([" a time", " a mime", "<think>not a thought"])
     async with serving(gateway.app) as url:

@@ -44,6 +44,14 @@ def test_characters_appear_when_their_last_byte_does():
     assert detokenizer.flush() == "\ufffd"
 
 
+def test_a_text_that_goes_on_keeps_its_first_space(spacing_tokenizer):
+    ids = spacing_tokenizer.encode("upon")
+    assert spacing_tokenizer.decode(ids) == "upon"
+    assert spacing_tokenizer.decode(ids, goes_on=True) == " upon"
+    whole = (*spacing_tokenizer.encode("Once"), *ids)
+    assert spacing_tokenizer.decode(whole) == "Once upon"
+
+
 def test_special_tokens_are_silent_unless_asked_for():
     ids = TINY.encode("<|im_start|>a<tool_call>b<|im_end|>")
     assert TINY.decode(ids) == "a<tool_call>b"

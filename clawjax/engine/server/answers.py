@@ -35,8 +35,8 @@ class TokenTexts(Protocol):
         """How one token is written, special or not."""
         ...
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids."""
+    def decode(self, ids: Sequence[int], *, goes_on: bool = False) -> str:
+        """Text of ids; where it goes on from another, its first space is its own."""
         ...
 
 
@@ -125,7 +125,7 @@ class Answer:
         if is_end or last in sampling.stop_token_ids:
             return last
         words = StopStrings(sampling.stop)
-        words.push(self.tokenizer.decode(self.token_ids))
+        words.push(self.tokenizer.decode(self.token_ids, goes_on=self.wanted.goes_on))
         return words.matched
 
     def _input_fields(self) -> Json:

@@ -157,6 +157,7 @@ class Generator:
             top_logprobs=wanted.top_logprobs,
             priority=wanted.priority,
             cache_scope=wanted.extra_key,
+            goes_on=wanted.goes_on,
         )
         stream = self._engine.generate(request)
         async with aclosing(cast("AsyncGenerator[TokenChunk]", stream)) as chunks:

@@ -90,6 +90,11 @@ class Wanted:
     extra_key: str | None = None
     """What was cached for a request with another one is not reused."""
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a text for the reply to go on from."""
+        return self.text != ""
+
 
 @dataclass(frozen=True, slots=True)
 class GenerateCall:

@@ -33,7 +33,8 @@ class StreamedReply:
 
     def __post_init__(self) -> None:
         """Begin its text."""
-        self._text = ReplyText(self.tokenizer.detokenizer(), self.request.sampling.stop)
+        tokens = self.tokenizer.detokenizer(goes_on=self.request.goes_on)
+        self._text = ReplyText(tokens, self.request.sampling.stop)
 
     @property
     def stop_ids(self) -> frozenset[int]:

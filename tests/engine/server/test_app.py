@@ -17,6 +17,7 @@ from clawjax.engine.server.shelf import WeightShelf
 from clawjax.engine.server.wire import Wanted
 from clawjax.gateway.failures import StreamAborted
 from clawjax.models.tiny import tiny_tokenizer
+from clawjax.models.tokenizer import ChatTokenizer
 from clawjax.protocols import TokenChunk
 from clawjax.records import FinishReason, Grammar, GrammarKind, SamplingParams
 from clawjax.testing import FakeEngine
@@ -60,6 +61,21 @@ async def test_everything_is_503_while_starting(
     )
     assert answer.status_code == 503
     assert "starting" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/completions"])
+async def test_a_text_goes_on_with_the_space_before_its_next_word(
+    client: httpx.AsyncClient,
+    startup: Startup,
+    spacing_tokenizer: ChatTokenizer,
+    path: str,
+) -> None:
+    engine = FakeEngine(spacing_tokenizer, ["upon"])
+    startup.complete(new_backend(engine, spacing_tokenizer, WeightShelf("base", "v1"), SETTINGS))
+    asked = {"text": "Once", "prompt": "Once", "model": "fake"}
+    body = (await client.post(path, json=asked)).json()
+    (answer,) = body.get("choices", [body])
+    assert answer["text"] == " upon"
 
 
 @pytest.mark.parametrize("path", ["/generate", "/v1/completions"])
