@@ -71,10 +71,13 @@ class Intake:
         is_time = is_due(turns, now=now, arrived_at=arrived_at, config=self.config)
         return turns if is_time and self._claim(version, turns, seen) else ()
 
-    def begin(self, version: int, turn_ids: Sequence[str]) -> bool:
-        """Whether the step may learn from these of its turns; not where one was forgotten."""
+    def begin(self, version: int, turn_ids: Sequence[str], recalls: Sequence[str]) -> bool:
+        """Whether a step may learn from these of its turns, and recall those; not if one is gone.
+
+        From then on the version counts as having learnt from all of them.
+        """
         try:
-            self.log.begin(version, turn_ids)
+            self.log.begin(version, turn_ids, recalls=recalls)
         except ForgottenError as error:
             logger.info("no step after version %d: %s", version - 1, error)
             return False

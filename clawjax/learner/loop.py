@@ -138,7 +138,7 @@ class Learner:
         with self.profiler.step(self.version + 1):
             signals = self.reader.read(turns, versions.state, versions.progress.credit)
             self.intake.drop(signals.without, DropReason.NO_SIGNAL)
-            if not self._begins(signals):
+            if not self._begins(signals, turns):
                 return None
             updated = self.updater.update(
                 versions.state, signals, turns, preferences, held=versions.held, age=versions.age
@@ -172,13 +172,14 @@ class Learner:
             effective,
         )
 
-    def _begins(self, signals: Signals) -> bool:
+    def _begins(self, signals: Signals, turns: Sequence[AdmittedTurn]) -> bool:
         """Whether there is something to train on, all of which is still there."""
         if not signals.samples:
             logger.info("no step after version %d: %s", self.version, signals.effective)
             self.monitor.log(signals.metrics, step=self.version, texts=signals.effective.texts)
             return False
-        return self.intake.begin(self.version + 1, [one.turn_id for one in signals.samples])
+        own = [sample.turn_id for sample in signals.samples]
+        return self.intake.begin(self.version + 1, own, self.replay.recalled(turns))
 
     def _rest(
         self, turns: Sequence[AdmittedTurn], users: Collection[str], reason: DropReason

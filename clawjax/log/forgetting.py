@@ -1,7 +1,7 @@
 """Taking turns out of the log, so that nothing of what was said is left.
 
 The only exception to "rows are only ever added". What stays of a turn is its id in `forgotten`, and
-the version that had trained on it, until nobody can hold the turn any more (`lose_ids`).
+the version that was trained on it first, until nobody can hold the turn any more (`lose_ids`).
 Invariants: nothing is added to a forgotten turn, and none is trained on, by whoever still holds it
 in memory; `trained + dropped + pending == logged` holds for what is left; a turn goes whole, with
 what its request says as the reaction to the turn before; other writers come in between any hundred.
@@ -25,6 +25,7 @@ from clawjax.log.schema import (
     links,
     next_states,
     outcomes,
+    recalled,
     review_items,
     review_labels,
     review_leases,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Forgotten", "forget", "forgotten_among", "lose_ids"]
 
 _REVIEWS = (review_items, review_leases, review_labels)
-_OF_A_TURN = (next_states, links, verdicts, outcomes, claims, *_REVIEWS, turns)
+_OF_A_TURN = (next_states, links, verdicts, outcomes, claims, recalled, *_REVIEWS, turns)
 
 _ANSWERS = (NextStateKind.USER, NextStateKind.TOOL)
 """What a request says of the turn before it."""
@@ -60,8 +61,9 @@ class Forgotten:
 
     turn_ids: tuple[str, ...]
     trained: dict[int, int]
-    """How many of the turns each version had trained on, by version; one that is in training now
-    is counted, as it cannot be taken out of a step."""
+    """How many of the turns each version had learnt from, by version: a turn counts for the version
+    that was trained on it, and for each that recalled it. A version in the making is counted, as
+    nothing can be taken out of a step."""
     is_overwritten: bool
     """Whether the database's files have nothing of it. False: a reader or, in PostgreSQL, a vacuum
     is still to come."""
@@ -99,20 +101,20 @@ def forget(
     query = sa.select(turns.c.turn_id).where(*conditions).order_by(turns.c.seq)
     found = [entry["turn_id"] for entry in log.select(query)]
     turn_ids: list[str] = []
-    versions: dict[str, int] = {}
+    learnt: set[tuple[str, int]] = set()
     for start in range(0, len(found), _AT_ONCE):
         if start and not is_dry:
             time.sleep(_PAUSE_S)
         part = turns.c.turn_id.in_(found[start : start + _AT_ONCE])
         with log.writing() as connection:
             there = tuple(connection.scalars(query.where(part)))
-            trained = dict(_versions(connection, there))
+            trained = dict(_trained(connection, there))
+            learnt |= {*trained.items(), *_recalled(connection, there)}
             if not is_dry:
                 _remove(connection, there, trained, now)
         turn_ids += there
-        versions |= trained
     is_overwritten = bool(turn_ids) and not is_dry and log.overwrite()
-    counted = dict(sorted(Counter(versions.values()).items()))
+    counted = dict(sorted(Counter(version for _, version in learnt).items()))
     return Forgotten(tuple(turn_ids), counted, is_overwritten)
 
 
@@ -155,13 +157,19 @@ def _conditions(
     return conditions
 
 
-def _versions(connection: Connection, turn_ids: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+def _trained(connection: Connection, turn_ids: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     """Who was trained on, and in which version; a step makes the version of its number."""
     for table, version in ((outcomes, outcomes.c.trained_version), (claims, claims.c.step)):
         query = sa.select(table.c.turn_id, version).where(
             table.c.turn_id.in_(turn_ids), version.is_not(None)
         )
         yield from ((row[0], row[1]) for row in connection.execute(query))
+
+
+def _recalled(connection: Connection, turn_ids: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """Who was recalled, and for which versions."""
+    query = sa.select(recalled.c.turn_id, recalled.c.step).where(recalled.c.turn_id.in_(turn_ids))
+    yield from ((row[0], row[1]) for row in connection.execute(query))
 
 
 def _remove(

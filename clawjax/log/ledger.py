@@ -17,17 +17,17 @@ from clawjax.log import codec
 from clawjax.log.adding import add, add_new
 from clawjax.log.connection import chunks
 from clawjax.log.forgetting import forgotten_among
-from clawjax.log.schema import claims, next_states, outcomes, verdicts
+from clawjax.log.schema import claims, next_states, outcomes, recalled, verdicts
 from clawjax.records import JudgedTurn, Outcome, Verdict
 
-__all__ = ["check_present", "claim", "recover", "settle", "write_off"]
+__all__ = ["begin", "claim", "recover", "settle", "write_off"]
 
 
 def claim(
     connection: Connection, step: int, turn_ids: Sequence[str], seen: Sequence[JudgedTurn]
 ) -> bool:
     """As `SqlTurnLog.claim`."""
-    check_present(connection, step, turn_ids)
+    _check_present(connection, step, turn_ids)
     taken = [
         turn_id
         for chunk in chunks(turn_ids)
@@ -47,11 +47,12 @@ def claim(
     return True
 
 
-def check_present(connection: Connection, step: int, turn_ids: Collection[str]) -> None:
-    """Raises ForgottenError: one of these turns of a step is not there any more."""
-    if gone := forgotten_among(connection, turn_ids):
-        msg = f"{len(gone)} turns of step {step} were forgotten meanwhile"
-        raise ForgottenError(msg)
+def begin(
+    connection: Connection, step: int, turn_ids: Collection[str], recalls: Collection[str]
+) -> None:
+    """As `SqlTurnLog.begin`."""
+    _check_present(connection, step, {*turn_ids, *recalls})
+    add_new(connection, recalled, [{"turn_id": turn_id, "step": step} for turn_id in recalls])
 
 
 def write_off(connection: Connection, ends: Sequence[Outcome], seen: Sequence[JudgedTurn]) -> None:
@@ -83,7 +84,15 @@ def recover(connection: Connection, step: int, *, now: float) -> list[str]:
         settle(connection, done, done, now=now)
     released = connection.scalars(sa.select(claims.c.turn_id)).all()
     connection.execute(sa.delete(claims))
+    connection.execute(sa.delete(recalled).where(recalled.c.step > step))
     return list(released)
+
+
+def _check_present(connection: Connection, step: int, turn_ids: Collection[str]) -> None:
+    """Raises ForgottenError: one of these turns of a step is not there any more."""
+    if gone := forgotten_among(connection, turn_ids):
+        msg = f"{len(gone)} turns of step {step} were forgotten meanwhile"
+        raise ForgottenError(msg)
 
 
 def _more_known(

@@ -5,6 +5,7 @@ abstentions, whose place the first verdict that says something takes (`clawjax.l
 and claims: a claim is a training step's reservation of a turn, and becomes an outcome when that
 step is durable. People may change their minds: a label that is taken back stays with the time of
 that, and the verdict of module `human`, which labels make, follows them (`clawjax.review.queue`).
+What a step recalls is taken back with its claims where the step came to nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ __all__ = [
     "next_states",
     "outcomes",
     "owners",
+    "recalled",
     "review_items",
     "review_labels",
     "review_leases",
@@ -42,15 +44,15 @@ __all__ = [
     "verdicts",
 ]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Kept in the cursor `schema`; a log of a version that is not understood is refused."""
 
-UPGRADED_BY_ADDING = frozenset({2, 3, 4, 5})
+UPGRADED_BY_ADDING = frozenset({2, 3, 4, 5, 6})
 """Versions that only lack tables and columns. Opening such a log adds them; rows stay as they are.
 
 2 has no `links`: its turns were placed, but why was not kept. 3 has no `forgotten`. 4 has no review
-queue, and no `components` and no `revision` of verdicts. 5 has no `owners`. A column added later is
-nullable.
+queue, and no `components` and no `revision` of verdicts. 5 has no `owners`. 6 has no `recalled`:
+what its steps learnt from again is not known. A column added later is nullable.
 """
 
 metadata = MetaData()
@@ -140,6 +142,14 @@ claims = Table(
     metadata,
     Column("turn_id", String, primary_key=True),
     Column("step", Integer, nullable=False, index=True),
+)
+
+recalled = Table(
+    "recalled",
+    metadata,
+    Column("turn_id", String, primary_key=True),
+    Column("step", Integer, primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 forgotten = Table(

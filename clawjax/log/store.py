@@ -267,14 +267,19 @@ class SqlTurnLog:
         with self.writing() as connection:
             return ledger.claim(connection, step, turn_ids, seen)
 
-    def begin(self, step: int, turn_ids: Sequence[str]) -> None:
-        """Make sure that what a step has claimed is still there, right before it learns from it.
+    def begin(self, step: int, turn_ids: Sequence[str], *, recalls: Sequence[str] = ()) -> None:
+        """Note what a step learns from, right before it does; all of it has to be there still.
+
+        Args:
+            step: that has claimed its turns.
+            turn_ids: those of its turns that it learns from.
+            recalls: earlier turns that it may read, or learn from again.
 
         Raises:
-            ForgottenError: a turn is not.
+            ForgottenError: a turn is not there any more; nothing was noted.
         """
         with self.writing() as connection:
-            ledger.check_present(connection, step, turn_ids)
+            ledger.begin(connection, step, turn_ids, recalls)
 
     def write_off(self, ends: Sequence[Outcome], *, seen: Sequence[JudgedTurn] = ()) -> None:
         """Write how turns end that no step takes; those claimed are so no longer.

@@ -44,13 +44,24 @@ def test_what_goes_and_who_has_learnt_from_it(run_folder, capsys):
     assert main(["forget", run_folder, "--session", "s1"]) == 0
     said = capsys.readouterr().out
     assert "1 turns forgotten." in said
-    assert "trained on them: 2 (1 turns)" in said
+    assert "had learnt from them: 2 (1 turns)" in said
     assert "2 versions have learnt from them" in said
     assert "`clawjax rollback RUN 1`" in said
     assert main(["forget", run_folder, "--session", "s1"]) == 0
     told = capsys.readouterr()
     assert "0 turns forgotten" in told.out
     assert "its id has to be whole" in told.err
+
+
+def test_the_versions_are_named_before_anything_goes(run_folder, capsys, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clawjax.log.forgetting._remove", interrupted)
+    assert main(["forget", run_folder, "--session", "s1"]) != 0
+    told = capsys.readouterr()
+    assert "had learnt from them: 2 (1 turns)" in told.out
+    assert ("turns forgotten" in told.out, told.err) == (False, "Interrupted.\n")
 
 
 def test_a_key_is_named_by_its_name(run_folder, tmp_path, capsys):

@@ -112,14 +112,16 @@ class Run:
         judged = Verdict(turn.turn_id, "next_state", score, judged_at=self.now)
         self.log.append(turn, next_state(turn_id=turn.turn_id, arrived_at=self.now), judged)
 
-    def record_many(self, count: int, *, first: int = 0, score: float | None = 1.0) -> None:
+    def record_many(
+        self, count: int, *, first: int = 0, score: float | None = 1.0, **changes: Any
+    ) -> None:
         """Turns that the base model could have said."""
         samples = [
             make_sample(f"t{index:02d}", 4, 6, seed=index + 1, vocab=VOCAB)
             for index in range(first, first + count)
         ]
         for sample in as_sampled(self.model, self.model.params, samples, version=0):
-            self.record(sample, score)
+            self.record(sample, score, **changes)
 
     def trained(self) -> dict[str, int]:
         """Version by turn; checks the balance on the way."""

@@ -20,6 +20,7 @@ from clawjax.learner.loop import Learner
 from clawjax.learner.teacher import Lesson
 from clawjax.log.forgetting import forget
 from clawjax.records import (
+    DropReason,
     Outcome,
     TeacherSays,
     Verdict,
@@ -111,6 +112,38 @@ def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
     assert len(built.reader.replay_buffer.praised(asked.scope)) == 3
     built.replay.observe([])
     assert built.reader.replay_buffer.praised(asked.scope) == []
+
+
+def listened_to(run: Run) -> Learner:
+    """One who finds a praised turn that no step was made of, and four complaints after it."""
+    run.objective = ObjectiveConfig(kl_coef=0.0, replay_praised=1)
+    run.record_many(1, score=1.0, session_id="past")
+    run.log.append(Outcome("t00", run.now, drop_reason=DropReason.LISTENED))
+    run.record_many(4, first=1, score=-1.0)
+    return run.learner()
+
+
+def test_a_version_that_learnt_again_from_a_turn_is_named_when_it_is_forgotten(run: Run) -> None:
+    assert listened_to(run).sweep()
+    assert run.monitor.entries[0][1]["train/replayed_turns"] == 1
+    assert "t00" not in run.trained()
+    assert forget(run.log, now=run.now, session_id="past").trained == {1: 1}
+
+
+def test_what_is_forgotten_while_a_step_reads_is_not_learnt_from_again(run: Run) -> None:
+    learner = listened_to(run)
+    credit = learner.reader.credit
+
+    def forgets_meanwhile(turns: Any, state: Any, ratios: Any) -> Any:
+        forget(run.log, now=run.now, session_id="past")
+        return credit(turns, state, ratios)
+
+    learner.reader.credit = forgets_meanwhile
+    assert not learner.sweep()
+    assert (run.trained(), run.log.claimed()) == ({}, 0)
+    learner.reader.credit = credit
+    assert learner.sweep()
+    assert run.monitor.entries[0][1]["train/replayed_turns"] == 0
 
 
 def were_trained(run: Run, count: int) -> None:

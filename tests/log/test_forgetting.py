@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 from turn_records import make_turn
 
 from clawjax.errors import ForgottenError, LogError
 from clawjax.learner.replay_buffer import ReplayBuffer, ScoredTurn
 from clawjax.log.forgetting import forget, lose_ids
+from clawjax.log.schema import cursors
 from clawjax.log.store import SqlTurnLog
 from clawjax.records import (
     Component,
@@ -30,6 +31,7 @@ from clawjax.review.label import Label
 from clawjax.review.queue import ReviewQueue
 from clawjax.testing import temporary_log
 
+LISTENED = DropReason.LISTENED
 SECRET = "my mother's maiden name is Quetzalcoatl"
 
 
@@ -87,6 +89,22 @@ def test_the_versions_that_had_trained_on_it_are_named_and_the_balance_holds(log
     counts = log.counts()
     assert (counts.logged, counts.trained, counts.pending, counts.dropped) == (1, 1, 0, {})
     assert (counts.linked, counts.scored) == (1, 1)
+
+
+def test_the_versions_that_recalled_it_are_named_too(log):
+    log.append(*everything("t1"), *everything("t2"), *everything("t3", session="s2"))
+    log.append(Outcome("t1", 1.0, trained_version=6), Outcome("t2", 1.0, drop_reason=LISTENED))
+    for step in (7, 8, 9):
+        log.begin(step, ["t3"], recalls=["t1", "t2"] if step == 7 else ["t1"])
+    log.begin(7, ["t3"], recalls=["t1"])
+    log.recover(8)
+    assert forget(log, now=1.0, session_id="s1", is_dry=True).trained == {6: 1, 7: 2, 8: 1}
+    assert forget(log, now=1.0, session_id="s1").trained == {6: 1, 7: 2, 8: 1}
+    with pytest.raises(ForgottenError, match="1 turns of step 9"):
+        log.begin(9, ["t3"], recalls=["t1"])
+    with pytest.raises(ForgottenError, match="1 turns of step 9"):
+        log.begin(9, ["t1"])
+    assert forget(log, now=1.0, session_id="s2").trained == {}
 
 
 def test_nothing_is_added_to_a_forgotten_turn_and_it_is_not_trained_on(log):
@@ -222,11 +240,16 @@ def test_everything_is_not_forgotten_by_accident(log):
         forget(log, now=1.0)
 
 
-def test_a_log_of_an_earlier_version_can_forget(tmp_path):
+@pytest.mark.parametrize(
+    ("version", "lacks"), [(3, ["forgotten", "recalled"]), (6, ["recalled"])], ids=["3", "6"]
+)
+def test_a_log_of_an_earlier_version_can_forget(tmp_path, version, lacks):
     log = temporary_log(tmp_path)
     with log.writing() as connection:
-        connection.exec_driver_sql("DROP TABLE forgotten")
-        connection.exec_driver_sql("UPDATE cursors SET position = 3 WHERE name = 'schema'")
+        for table in lacks:
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+        is_schema = cursors.c.name == "schema"
+        connection.execute(update(cursors).where(is_schema).values(position=version))
     log.close()
     log = temporary_log(tmp_path)
     log.append(*everything("t1"))

@@ -5,8 +5,8 @@
     clawjax forget runs/serve --older-than 30
 
 Removes texts, tokens, reactions and verdicts, and keeps what was not trained on yet from being so,
-also while the run goes on. Says which versions had trained on them: what these have learnt stays in
-them, and in every version that descends from them.
+also while the run goes on. Says first which versions had learnt from them: what these have learnt
+stays in them, and in every version that descends from them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from clawjax.cli.run_config import kept_config
@@ -60,16 +60,25 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(msg)
     log = open_log(options)
     try:
-        gone = _forget(log, options)
+        ahead = _forget(log, options, is_dry=True)
+        _say(_learnt(ahead, options))  # who is interrupted below could not be told any more
+        gone = ahead if options.dry_run else _forget(log, options, is_dry=False)
     finally:
         log.close()
-    sys.stdout.writelines(f"{line}\n" for line in _told(gone, options))
+    if gone.trained != ahead.trained:
+        _say(_learnt(gone, options))
+    _say(_removed(gone, options))
     if options.session is not None and not gone.turn_ids:
         sys.stderr.write("No turn is of that session: its id has to be whole, see --help.\n")
     return 0
 
 
-def _forget(log: SqlTurnLog, options: argparse.Namespace) -> Forgotten:
+def _say(lines: Iterable[str]) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
+
+
+def _forget(log: SqlTurnLog, options: argparse.Namespace, *, is_dry: bool) -> Forgotten:
     now = time.time()
     return forget(
         log,
@@ -77,7 +86,7 @@ def _forget(log: SqlTurnLog, options: argparse.Namespace) -> Forgotten:
         scope=None if options.key is None else _scope(options.run, options.key),
         session_id=options.session,
         before=None if options.older_than is None else now - options.older_than * _DAY_S,
-        is_dry=options.dry_run,
+        is_dry=is_dry,
     )
 
 
@@ -133,7 +142,7 @@ def _ids_of_environment(run: Path, *, is_needed: bool) -> list[str]:
     return [] if secret is None else [environment_key(secret).key_id]
 
 
-def _told(gone: Forgotten, options: argparse.Namespace) -> Iterator[str]:
+def _removed(gone: Forgotten, options: argparse.Namespace) -> Iterator[str]:
     verb = "would be forgotten" if options.dry_run else "forgotten"
     yield f"{len(gone.turn_ids)} turns {verb}."
     if gone.turn_ids and not options.dry_run and not gone.is_overwritten:
@@ -141,11 +150,14 @@ def _told(gone: Forgotten, options: argparse.Namespace) -> Iterator[str]:
             "The database's files may still have their bytes: a reader was busy (run the command "
             "again when the run has stopped), or it is PostgreSQL (VACUUM FULL overwrites them)."
         )
+
+
+def _learnt(gone: Forgotten, options: argparse.Namespace) -> Iterator[str]:
     if not gone.trained:
-        yield "No version had trained on any of them."
+        yield "No version had learnt from any of them."
         return
     counts = ", ".join(f"{version} ({turns} turns)" for version, turns in gone.trained.items())
-    yield f"Versions that had trained on them: {counts}."
+    yield f"Versions that had learnt from them: {counts}."
     folder = None if options.run is None else options.run / "weights"
     if folder is not None and folder.is_dir():
         yield _what_is_free_of_them(DirectoryWeightStore(folder), gone)
