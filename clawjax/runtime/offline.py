@@ -53,9 +53,9 @@ from clawjax.rendering.prompts import prompts_of
 from clawjax.rewards.pair_model import PairModel, packaged_features
 from clawjax.rewards.stored_scorer import StoredScorer
 from clawjax.runtime.build import use_compilation_cache
+from clawjax.runtime.offline_log import open_offline_log
 from clawjax.runtime.offline_rows import RowSets, load_rows
 from clawjax.runtime.offline_start import start_of
-from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths, read_json, write_json
 from clawjax.runtime.provenance import config_yaml
 from clawjax.runtime.rehearsal import rehearse_data, rehearsed_objective
@@ -130,7 +130,7 @@ def train_on(
     )
     replace_file(paths.config, config_yaml(config))  # for tools that look after runs
     with ExitStack() as stack:
-        log = open_own_log(config, paths)
+        log = open_offline_log(config, paths, is_begun="before" in held)
         stack.callback(log.close)
         limit = config.monitor.max_file_bytes
         monitor = JsonlMonitor(paths.metrics, source="learner", max_bytes=limit)

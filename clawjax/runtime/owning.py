@@ -16,7 +16,7 @@ from clawjax.log.store import SqlTurnLog
 from clawjax.runtime.build import open_log
 from clawjax.runtime.paths import RunPaths
 
-__all__ = ["check_owner", "open_own_log"]
+__all__ = ["check_owner", "known_id", "open_own_log"]
 
 
 def check_owner(config: RunConfig, paths: RunPaths) -> None:
@@ -31,7 +31,7 @@ def check_owner(config: RunConfig, paths: RunPaths) -> None:
         found = owner_of(log)
     finally:
         log.close()
-    mine = Owner(_known_id(paths), str(paths.root.resolve()))
+    mine = Owner(known_id(paths), str(paths.root.resolve()))
     if found is not None and not config.log.takes_over:
         _refuse_other(config.log, mine, found)
 
@@ -66,13 +66,13 @@ def _refuse_other(config: LogConfig, mine: Owner, found: Owner) -> None:
     raise ConfigError(msg)
 
 
-def _known_id(paths: RunPaths) -> str:
+def known_id(paths: RunPaths) -> str:
     """The run's id; empty before its learner has first started."""
     return paths.log_owner.read_text().strip() if paths.log_owner.exists() else ""
 
 
 def _lasting_id(paths: RunPaths) -> str:
     """The run's id, made where there is none; on the disk before any log has it."""
-    if not _known_id(paths):
+    if not known_id(paths):
         replace_file(paths.log_owner, f"{uuid.uuid4().hex}\n")
-    return _known_id(paths)
+    return known_id(paths)

@@ -12,6 +12,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from turn_records import make_turn
 
 from clawjax.config import (
     Baseline,
@@ -31,6 +32,8 @@ from clawjax.config import (
 from clawjax.data.preferences import Preference, Provenance, Rated
 from clawjax.errors import ConfigError, DataError
 from clawjax.learner.offline.encoding import encode_reply
+from clawjax.learner.offline.trainer import CURSOR
+from clawjax.log.owner import owner_of
 from clawjax.log.replay import replay
 from clawjax.metrics.jsonl import read_jsonl
 from clawjax.models.load import LoadedModel, load_model
@@ -308,6 +311,44 @@ def test_another_runs_log_is_refused_before_anything_is_learnt(tmp_path, model):
     with pytest.raises(ConfigError, match="two runs that learn from one log"):
         train_on(replace(config(second.root, SFT), log=shared.log), second, model, ROWS)
     assert not second.weights.exists()
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+@pytest.mark.parametrize("holds", ["batches", "turns"])
+def test_what_another_run_left_in_a_log_is_not_taken_over(tmp_path, model, holds, is_begun):
+    first, second = RunPaths(tmp_path / "a"), RunPaths(tmp_path / "b")
+    for paths in (first, second):
+        paths.prepare()
+    chosen = config(second.root, SFT, batches=4)
+    shared = replace(chosen, log=replace(config(first.root, SFT).log, takes_over=True))
+    if is_begun:
+        (second.root / "offline.json").write_text('{"before": {}}')
+    log = open_own_log(shared, first)
+    log.move_cursor(CURSOR, 4) if holds == "batches" else log.append(make_turn("t"))
+    owner = owner_of(log)
+    with pytest.raises(ConfigError, match=r"holds turns of the run in .*/a .*log_owner was lost"):
+        train_on(shared, second, model, ROWS)
+    assert owner_of(log) == owner, "nothing is owned by that"
+    assert (second.root / "offline.json").exists() == is_begun, "nothing is measured"
+    log.close()
+
+
+def test_batches_that_a_folder_has_not_begun_with_are_not_passed_over(tmp_path, model):
+    log = open_log(config(tmp_path, SFT).log)
+    log.move_cursor(CURSOR, 1)
+    log.close()
+    with pytest.raises(ConfigError, match=r"holds 1 batches of a data set that run\.dir="):
+        trained(tmp_path, model, SFT, batches=2)
+
+
+def test_a_log_that_holds_nothing_can_be_taken_over(tmp_path, model):
+    first, second = RunPaths(tmp_path / "a"), RunPaths(tmp_path / "b")
+    for paths in (first, second):
+        paths.prepare()
+    chosen = config(first.root, SFT, batches=1)
+    open_own_log(chosen, first).close()
+    shared = replace(chosen, log=replace(chosen.log, takes_over=True))
+    assert train_on(shared, second, model, ROWS)["version"] == 1
 
 
 @pytest.mark.slow

@@ -19,14 +19,15 @@ from clawjax.learner.protocols import LearnerLog, Stop
 from clawjax.protocols import Monitor
 from clawjax.records import Outcome, Turn, Verdict
 
-__all__ = ["MOST_REPLIES", "OfflineLog", "OfflineTrainer"]
+__all__ = ["CURSOR", "MOST_REPLIES", "OfflineLog", "OfflineTrainer"]
 
 logger = logging.getLogger(__name__)
 
 MOST_REPLIES = 1024
 """Of a batch: as many as the learner looks at in one sweep."""
 
-_CURSOR = "offline"
+CURSOR = "offline"
+"""The cursor's name in the log: how many batches were taken."""
 
 
 class OfflineLog(LearnerLog, Protocol):
@@ -63,7 +64,7 @@ class OfflineTrainer:
             LogError, StoreError: a durable place failed.
         """
         self.learner.sweep()  # what an interrupted run had logged and not trained on
-        for number in range(self.log.cursor(_CURSOR), self.batches):
+        for number in range(self.log.cursor(CURSOR), self.batches):
             if stop.is_set() or self.learner.is_finished:
                 return False
             self._take(number)
@@ -86,7 +87,7 @@ class OfflineTrainer:
                 draft, version=policy.version, model=self.model_name, now=self.clock()
             )
         self.log.append(*records)
-        self.log.move_cursor(_CURSOR, number + 1)
+        self.log.move_cursor(CURSOR, number + 1)
         self.monitor.log(drawn.metrics, step=learner.version + 1)
         is_trained = learner.sweep()
         logger.info("batch %d of %d: trained %s", number + 1, self.batches, is_trained)
