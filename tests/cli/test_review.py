@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,18 @@ def review(folder: str, *lines: str, reviewer: str = "anna") -> str:
     ).run()
     log.close()
     return shown.getvalue()
+
+
+def test_who_has_no_name_is_told_how_to_give_one(run_folder, capsys, monkeypatch):
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 1000")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert main(["review", run_folder]) == 2
+    said = capsys.readouterr().err
+    option = re.search(r"give (--\S+) NAME", said)
+    assert option is not None
+    assert main(["review", run_folder, option[1], "anna", "--report"]) == 0
 
 
 def test_a_person_labels_one_turn_after_the_other(run_folder, capsys):

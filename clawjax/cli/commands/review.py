@@ -94,7 +94,7 @@ def _who() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError) as error:
-        msg = "this system does not say who you are: give --reviewer NAME"
+        msg = "this system does not say who you are: give --as NAME"
         raise ConfigError(msg) from error
 
 
