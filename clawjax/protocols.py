@@ -292,7 +292,7 @@ class Ledger(Protocol):
         Args:
             step: that has claimed its turns.
             turn_ids: those of its turns that it learns from.
-            recalls: earlier turns that it may read, or learn from again.
+            recalls: turns of which it may read what was said, or learn from again.
 
         Raises:
             ForgottenError: a turn is not there any more; nothing was noted.

@@ -60,14 +60,12 @@ class ReplaySync:
             self.replay_buffer.remove({turn_id for _, turn_id in gone})
 
     def recalled(self, turns: Sequence[AdmittedTurn]) -> list[str]:
-        """Ids of the others that a step on these turns may read: all scored ones of their users.
+        """Ids of what a step on these turns may recall: all that their users have scored.
 
-        Practice goes by all of them; a teacher, and praise that is learnt from again, by some.
+        Practice goes by all of it; a teacher, and praise that is learnt from again, by some.
         """
-        own = {admitted.turn.turn_id for admitted in turns}
         users = dict.fromkeys(admitted.turn.scope for admitted in turns)
-        held = (one.turn.turn_id for user in users for one in self.replay_buffer.scored(user))
-        return [turn_id for turn_id in held if turn_id not in own]
+        return [one.turn.turn_id for user in users for one in self.replay_buffer.scored(user)]
 
     def _seen(self, learner: LearnerConfig) -> Iterator[SeenTurn]:
         """Turns that were taken into a batch, in order of logging."""

@@ -166,6 +166,17 @@ def test_a_label_that_is_taken_back_counts_no_longer(run: Run) -> None:
     assert reads_again(run, learner).scored("local") == after_a_restart(run).scored("local")
 
 
+def test_a_step_may_recall_all_that_its_users_have_scored(run: Run) -> None:
+    replay_buffer = ReplayBuffer()
+    turns = [make_turn("past"), make_turn("unscored"), make_turn("other", scope="other")]
+    scores = [1.0, None, 1.0]
+    replay_buffer.add(SeenTurn(turn, score) for turn, score in zip(turns, scores, strict=True))
+    batch = [AdmittedTurn(make_turn("new"), -1.0, (), 0.0)]
+    replay_buffer.add(SeenTurn(one.turn, one.score) for one in batch)
+    sync = ReplaySync(OBJECTIVE, RewardConfig(), run.log, replay_buffer)
+    assert sync.recalled(batch) == ["past", "new"], "what a step leaves out may be practised by"
+
+
 def test_what_nobody_has_scored_takes_no_place_of_what_somebody_has() -> None:
     replay_buffer = ReplayBuffer()
     scored = [SeenTurn(make_turn(f"s{n}"), 1.0) for n in range(200)]
