@@ -43,6 +43,8 @@ class GatewayDeps:
     """Who may ask; anybody where it has never had a key."""
     reads_ratings: bool = True
     """Whether a judge takes the numbers that users give to replies."""
+    recalls_reactions: bool = False
+    """Whether what is said of a turn counts after it was taken into a batch, too."""
     on_linked: Callable[[], None] = _nobody_to_wake
     """Called on the event loop when the log has something new for the judges."""
     loop_status: Callable[[], Mapping[str, object]] = _nothing

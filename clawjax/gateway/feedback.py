@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from clawjax.config import REMEMBERED
 from clawjax.errors import WireError
 from clawjax.gateway.collector import Collector
 from clawjax.gateway.gateway_log import GatewayLog
@@ -18,6 +20,7 @@ from clawjax.gateway.wire import (
     reject,
     storable,
 )
+from clawjax.log.replay import ENDS_IN_A_BATCH
 from clawjax.records import JudgedTurn, Message, NextState, NextStateKind, Outcome, Turn
 from clawjax.verdicts import EXPLICIT_FEEDBACK
 
@@ -25,6 +28,10 @@ __all__ = ["Feedback", "FeedbackService", "parse_feedback"]
 
 _THUMBS = {"up": 1.0, "down": -1.0}
 _MOST_CHOICES = 127
+_RECALLED = (
+    "it counts for examples and practice from the next batch on, while the reply is among the "
+    f"newest {REMEMBERED} of its key that are remembered"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,14 @@ class Feedback:
     is_session_done: bool
 
 
+class _Use(NamedTuple):
+    """What feedback is good for."""
+
+    is_used: bool
+    reason: str | None = None
+    """Why it is not, or how it is where no step will be made of the turn."""
+
+
 class FeedbackService:
     """Records feedback for the judges."""
 
@@ -49,15 +64,17 @@ class FeedbackService:
         clock: Callable[[], float],
         on_linked: Callable[[], None],
         reads_ratings: bool = True,
+        recalls_reactions: bool = False,
     ) -> None:
         self._reads_ratings = reads_ratings
+        self._recalls_reactions = recalls_reactions
         self._log = log
         self._collector = collector
         self._clock = clock
         self._on_linked = on_linked
 
     async def give(self, feedback: Feedback, scope: str | None) -> dict[str, object]:
-        """Record it; says whether it can still be used, and if not, why.
+        """Record it; says whether it can still be used, and if not, or later only, why.
 
         Args:
             feedback: what was said, and of which reply.
@@ -67,15 +84,15 @@ class FeedbackService:
             WireError: 404, no such response in this scope.
             LogError: nothing was recorded.
         """
-        turn, reason = await asyncio.to_thread(self._record, feedback, scope)
+        turn, (is_used, reason) = await asyncio.to_thread(self._record, feedback, scope)
         self._on_linked()
         if feedback.is_session_done:
             await self._collector.close_session(turn.scope, turn.session_id)
-        answer: dict[str, object] = {"accepted": True, "used": reason is None}
+        answer: dict[str, object] = {"accepted": True, "used": is_used}
         return answer if reason is None else {**answer, "reason": reason}
 
-    def _record(self, feedback: Feedback, scope: str | None) -> tuple[Turn, str | None]:
-        """Runs in a thread: the turn, and why the feedback comes to nothing if it does."""
+    def _record(self, feedback: Feedback, scope: str | None) -> tuple[Turn, _Use]:
+        """Runs in a thread: the turn, and what the feedback is good for."""
         turn_id = self._log.find_response(feedback.response_id, feedback.choice)
         judged = None if turn_id is None else self._log.get(turn_id)
         if judged is None or scope not in (None, judged.turn.scope):
@@ -94,18 +111,25 @@ class FeedbackService:
                 score=feedback.score,
             )
         )
-        return judged.turn, self._why_unused(feedback, judged)
+        return judged.turn, self._use(feedback, judged)
 
-    def _why_unused(self, feedback: Feedback, known: JudgedTurn) -> str | None:
-        """None where it can be used; `known` is the turn as it was before.
+    def _use(self, feedback: Feedback, known: JudgedTurn) -> _Use:
+        """What it is good for; `known` is the turn as it was before.
 
         Claims are read before outcomes, as they become such.
         """
         step = self._log.claimed_by(known.turn.turn_id)
-        if (outcome := self._log.outcome(known.turn.turn_id)) is not None:
-            return _describe(outcome)
-        if step is not None:
-            return f"the turn is being trained on already, in step {step}"
+        outcome = self._log.outcome(known.turn.turn_id)
+        late = _why_late(step, outcome)
+        is_remembered = outcome is None or outcome.drop_reason in ENDS_IN_A_BATCH
+        if late is not None and not (self._recalls_reactions and is_remembered):
+            return _Use(False, late)
+        if (reason := self._why_unread(feedback, known)) is not None:
+            return _Use(False, reason)
+        return _Use(True) if late is None else _Use(True, f"{late}; {_RECALLED}")
+
+    def _why_unread(self, feedback: Feedback, known: JudgedTurn) -> str | None:
+        """None where it says something that what was said before did not."""
         if self._was_rated(known):
             return "the turn was rated before: the first rating counts"
         if feedback.score is not None and not self._reads_ratings:
@@ -152,7 +176,10 @@ def parse_feedback(body: JsonObject) -> Feedback:
     )
 
 
-def _describe(outcome: Outcome) -> str:
+def _why_late(step: int | None, outcome: Outcome | None) -> str | None:
+    """Why no step will be made of a turn by what is said of it now; None where one may be."""
+    if outcome is None:
+        return None if step is None else f"the turn is being trained on already, in step {step}"
     if outcome.drop_reason is not None:
         return f"the turn was dropped: {outcome.drop_reason.value}"
     return f"the turn was trained on already, in version {outcome.trained_version}"

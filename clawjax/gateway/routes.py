@@ -150,6 +150,7 @@ def _feedback_route(
         clock=deps.clock,
         on_linked=deps.on_linked,
         reads_ratings=deps.reads_ratings,
+        recalls_reactions=deps.recalls_reactions,
     )
     feedback = FeedbackEndpoint(service, authenticator, deps.config.max_body_bytes)
     return Route("/v1/feedback", feedback.give, methods=["POST"])

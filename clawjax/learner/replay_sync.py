@@ -17,13 +17,10 @@ from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.mentions import user_text
 from clawjax.learner.protocols import LearnerLog
 from clawjax.learner.replay_buffer import Feedback, ReplayBuffer, SeenTurn
-from clawjax.log.replay import replay
-from clawjax.records import DropReason, JudgedTurn
+from clawjax.log.replay import ENDS_IN_A_BATCH, replay
+from clawjax.records import JudgedTurn
 
 __all__ = ["ReplaySync"]
-
-_ADMITTED = {None, DropReason.NO_SIGNAL, DropReason.CONTENT, DropReason.LISTENED}
-"""How turns end that were taken into a batch; None: trained on."""
 
 
 @dataclass(slots=True)
@@ -72,7 +69,9 @@ class ReplaySync:
         ends = self.log.outcomes()
         for judged in replay(self.log):
             end = ends.get(judged.turn.turn_id)
-            if end is None or end.drop_reason not in _ADMITTED or unfit(judged.turn, learner):
+            if end is None or end.drop_reason not in ENDS_IN_A_BATCH:
+                continue
+            if unfit(judged.turn, learner):
                 continue
             yield SeenTurn(judged.turn, *self._feedback(judged))
 

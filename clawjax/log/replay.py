@@ -12,9 +12,10 @@ from itertools import takewhile
 from typing import Protocol
 
 from clawjax.errors import LogError
-from clawjax.records import JudgedTurn, Link, Sample, TeacherSays, Turn, expand_versions
+from clawjax.records import DropReason, JudgedTurn, Link, Sample, TeacherSays, Turn, expand_versions
 
 __all__ = [
+    "ENDS_IN_A_BATCH",
     "GREEDY_BELOW",
     "HasLinks",
     "HasTurns",
@@ -24,6 +25,9 @@ __all__ = [
     "to_sample",
 ]
 
+ENDS_IN_A_BATCH = frozenset({None, DropReason.NO_SIGNAL, DropReason.CONTENT, DropReason.LISTENED})
+"""Reasons for which turns were dropped that were taken into a batch; None: trained on. They are
+remembered where reactions are recalled."""
 
 GREEDY_BELOW = 0.01
 """Temperatures below are taken for 0: what one of them leaves of a distribution is one token, and

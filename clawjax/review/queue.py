@@ -3,8 +3,9 @@
 Owns the tables `review_items`, `review_leases` and `review_labels`, and the verdicts of module
 `human`. Invariants: a turn is with no more people than are asked about it, and with each for no
 longer than a lease; a person has at most one label of a turn that counts; the verdict of module
-`human` is always what `settle` makes of the labels that count, written in the same transaction. A
-label of a turn that was trained on is kept and changes no training.
+`human` is always what `settle` makes of the labels that count, written in the same transaction. No
+step is made of a turn by a label that comes after one has taken it; where reactions are recalled,
+the label counts for that.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Standing(NamedTuple):
     score: float | None
     """Of that verdict."""
     is_late: bool
-    """The turn was trained on, is being so, or was dropped: the label is kept for other uses."""
+    """The turn was trained on, is being so, or was dropped: the label makes no step of it, and is
+    kept for other uses: examples, practice, agreement and calibration."""
 
 
 class QueueCounts(NamedTuple):

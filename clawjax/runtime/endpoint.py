@@ -95,6 +95,7 @@ def build_app(
             if config.reward.asks_people
             else None,
             reads_ratings=config.reward.reads_ratings,
+            recalls_reactions=config.objective.recalls_reactions,
             on_linked=on_linked,
             loop_status=loop_status,
             turn_counts=turn_counts,

@@ -97,6 +97,7 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
         config: dict | None = None,
         sampling: dict | None = None,
         reads_ratings: bool = True,
+        recalls_reactions: bool = False,
         **engine_options,
     ) -> Gateway:
         chosen = with_tokenizer or tokenizer
@@ -114,6 +115,7 @@ def make_gateway(tokenizer: ChatTokenizer, log: SqlTurnLog) -> Callable[..., Gat
             keys=keys or KeyRing(secret=api_key),
             forget=lambda scope, **which: forget(log, scope=scope, now=2000.0, **which),
             reads_ratings=reads_ratings,
+            recalls_reactions=recalls_reactions,
             on_linked=lambda: woken.append(len(engine.requests)),
             loop_status=loop_status,
             **({} if clock is None else {"clock": clock}),

@@ -61,6 +61,42 @@ async def test_feedback_on_what_a_step_has_taken_is_not_used(gateway):
     assert gateway.log.claimed_by(turn.turn_id) is None
 
 
+@pytest.mark.parametrize(
+    ("ending", "begins"),
+    [
+        ({"trained_version": 3}, "the turn was trained on already, in version 3; it counts for"),
+        ({"drop_reason": DropReason.LISTENED}, "the turn was dropped: listened; it counts for"),
+        ({"drop_reason": DropReason.CONTENT}, "the turn was dropped: content; it counts for"),
+        ({"drop_reason": DropReason.NO_SIGNAL}, "the turn was dropped: no_signal; it counts for"),
+        (None, "the turn is being trained on already, in step 4; it counts for"),
+    ],
+)
+async def test_late_feedback_is_used_where_reactions_are_recalled(make_gateway, ending, begins):
+    gateway = make_gateway(recalls_reactions=True)
+    body = await gateway.say(user("hi"))
+    (turn,) = gateway.turns()
+    if ending is None:
+        gateway.log.claim(4, [turn.turn_id])
+    else:
+        gateway.log.append(Outcome(turn.turn_id, 1.0, **ending))
+    answer = (await give(gateway, response_id=body["id"], thumbs="up")).json()
+    assert answer["used"]
+    assert answer["reason"].startswith(begins)
+    second = (await give(gateway, response_id=body["id"], thumbs="down")).json()
+    reason = "the turn was rated before: the first rating counts"
+    assert second == {"accepted": True, "used": False, "reason": reason}
+
+
+async def test_late_feedback_on_what_no_batch_had_is_used_nowhere(make_gateway):
+    gateway = make_gateway(recalls_reactions=True)
+    body = await gateway.say(user("hi"))
+    (turn,) = gateway.turns()
+    gateway.log.append(Outcome(turn.turn_id, 1.0, drop_reason=DropReason.STALE))
+    answer = (await give(gateway, response_id=body["id"], thumbs="up")).json()
+    reason = "the turn was dropped: stale"
+    assert answer == {"accepted": True, "used": False, "reason": reason}
+
+
 @pytest.mark.parametrize("redact", [[], ["email"]])
 async def test_the_first_rating_counts(make_gateway, redact):
     gateway = make_gateway(config={"redact": redact})
