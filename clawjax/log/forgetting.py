@@ -67,6 +67,8 @@ class Forgotten:
     is_overwritten: bool
     """Whether the database's files have nothing of it. False: a reader or, in PostgreSQL, a vacuum
     is still to come."""
+    left: int
+    """How many turns that were old enough were left, as a step is training on them now."""
 
 
 def forget(
@@ -98,6 +100,12 @@ def forget(
     if not conditions:
         msg = "forgetting needs a scope, a session, a response or a time"
         raise ValueError(msg)
+    left = 0
+    if before is not None:
+        is_claimed = sa.exists().where(claims.c.turn_id == turns.c.turn_id)
+        counted = sa.select(sa.func.count().label("n")).select_from(turns)
+        left = log.select(counted.where(*conditions, is_claimed))[0]["n"]
+        conditions.append(~is_claimed)
     query = sa.select(turns.c.turn_id).where(*conditions).order_by(turns.c.seq)
     found = [entry["turn_id"] for entry in log.select(query)]
     turn_ids: list[str] = []
@@ -114,8 +122,8 @@ def forget(
                 _remove(connection, there, trained, now)
         turn_ids += there
     is_overwritten = bool(turn_ids) and not is_dry and log.overwrite()
-    counted = dict(sorted(Counter(version for _, version in learnt).items()))
-    return Forgotten(tuple(turn_ids), counted, is_overwritten)
+    versions = dict(sorted(Counter(version for _, version in learnt).items()))
+    return Forgotten(tuple(turn_ids), versions, is_overwritten, left)
 
 
 def lose_ids(log: SqlTurnLog, *, before: float) -> int:
@@ -152,8 +160,7 @@ def _conditions(
     if response_id is not None:
         conditions.append(turns.c.response_id == response_id)
     if before is not None:
-        is_claimed = sa.exists().where(claims.c.turn_id == turns.c.turn_id)
-        conditions += [turns.c.finished_at < before, ~is_claimed]
+        conditions.append(turns.c.finished_at < before)
     return conditions
 
 

@@ -64,6 +64,15 @@ def test_the_versions_are_named_before_anything_goes(run_folder, capsys, monkeyp
     assert ("turns forgotten" in told.out, told.err) == (False, "Interrupted.\n")
 
 
+def test_what_was_left_as_a_step_has_it_is_counted(run_folder, capsys):
+    log = SqlTurnLog.open(f"sqlite:///{run_folder}/turns.db")
+    log.claim(4, ["t2"])
+    log.close()
+    assert main(["forget", run_folder, "--older-than", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "1 turns forgotten.\n1 more are old enough, and were left" in said
+
+
 def test_a_key_is_named_by_its_name(run_folder, tmp_path, capsys):
     KeyFile(tmp_path / KEY_FILE).add(new_key("phone", [Role.CHAT], now=1.0).key)
     assert main(["forget", run_folder, "--key", "phone"]) == 0

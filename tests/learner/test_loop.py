@@ -338,3 +338,11 @@ def test_who_rates_a_turn_while_a_step_reads_it_is_told_that_it_is_too_late(run:
         "the turn is being trained on already, in step 1",
     )
     assert run.trained().keys() == {"t00", "t01", "t02", "t03"}
+
+
+def test_a_step_that_is_not_to_be_trusted_frees_its_turns(run: Run) -> None:
+    for index in range(4):  # with made-up log-probs, far from the model's
+        run.record(make_sample(f"t{index}", 4, 6, seed=index + 1, vocab=VOCAB), 1.0)
+    with pytest.raises(LearnerError, match="step 1 is not to be trusted"):
+        run.learner().sweep()
+    assert (run.log.claimed(), run.trained(), run.lineage()) == (0, {}, [])

@@ -214,7 +214,12 @@ def test_nobody_waits_while_a_reader_keeps_bytes_from_being_overwritten(log, tmp
 def test_what_is_old_goes_unless_it_is_in_training(log):
     log.append(*everything("old"), *everything("new", at=500.0), *everything("busy"))
     log.claim(1, ["busy"])
-    assert forget(log, now=600.0, before=200.0).turn_ids == ("old",)
+    assert forget(log, now=600.0, before=200.0, is_dry=True).left == 1
+    gone = forget(log, now=600.0, before=200.0)
+    assert (gone.turn_ids, gone.left) == (("old",), 1)
+    log.recover(0)
+    gone = forget(log, now=600.0, before=200.0)
+    assert (gone.turn_ids, gone.left) == (("busy",), 0)
 
 
 def test_ids_of_forgotten_turns_go_once_nobody_can_hold_them(log):

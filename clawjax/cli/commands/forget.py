@@ -145,6 +145,12 @@ def _ids_of_environment(run: Path, *, is_needed: bool) -> list[str]:
 def _removed(gone: Forgotten, options: argparse.Namespace) -> Iterator[str]:
     verb = "would be forgotten" if options.dry_run else "forgotten"
     yield f"{len(gone.turn_ids)} turns {verb}."
+    if gone.left:
+        yield (
+            f"{gone.left} more are old enough, and were left: a step has them now, or had when "
+            "its process ended. They are free when it is done, or when the run starts again: "
+            "run the command then."
+        )
     if gone.turn_ids and not options.dry_run and not gone.is_overwritten:
         yield (
             "The database's files may still have their bytes: a reader was busy (run the command "
