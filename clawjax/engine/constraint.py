@@ -62,28 +62,30 @@ class Grammars:
         self._begun = lru_cache(_KEPT)(self._begin)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="grammar")
 
-    async def begin(self, grammar: Grammar) -> Constraint:
+    async def begin(self, grammar: Grammar, scope: str | None = None) -> Constraint:
         """`constraint` in a thread; who waits for another's grammar blocks nobody else.
 
         Raises:
             WireError: as for `constraint`.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self.constraint, grammar)
+        return await loop.run_in_executor(self._threads, self.constraint, grammar, scope)
 
     def close(self) -> None:
         """No more grammars are read; what is being read ends by itself."""
         self._threads.shutdown(wait=False)
 
-    def constraint(self, grammar: Grammar) -> Constraint:
+    def constraint(self, grammar: Grammar, scope: str | None = None) -> Constraint:
         """Begin a reply. Takes milliseconds, for large schemas up to a second the first time.
+
+        What was read for another `scope` is read again, as in `GenerateRequest.cache_scope`.
 
         Raises:
             WireError: it is not a grammar, or uses what is not supported.
         """
-        return Constraint(self._begun(grammar).deep_copy())
+        return Constraint(self._begun(grammar, scope).deep_copy())
 
-    def _begin(self, grammar: Grammar) -> llguidance.LLMatcher:
+    def _begin(self, grammar: Grammar, _: str | None) -> llguidance.LLMatcher:
         matcher = llguidance.LLMatcher(self._vocabulary, compiled(grammar), log_level=0)
         if matcher.is_error():
             reason = matcher.get_error().strip().partition("\n")[0]

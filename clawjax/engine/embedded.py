@@ -119,7 +119,7 @@ class EmbeddedEngine:
         self._require_alive()
         self._require_room(replies)
         if request.sampling.grammar is not None:
-            await self._grammars.begin(request.sampling.grammar)
+            await self._grammars.begin(request.sampling.grammar, request.cache_scope)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[TokenChunk]:
         """Stream a reply, one chunk per token. Closing the iterator cancels the request.
@@ -137,7 +137,7 @@ class EmbeddedEngine:
         job = Job(request, reply_limit(request, arch.vocab_size, context_length))
         if request.sampling.grammar is not None:
             self._require_alive()
-            job.constraint = await self._constraint(request.sampling.grammar)
+            job.constraint = await self._constraint(request.sampling.grammar, request.cache_scope)
         with self._admitted(job) as chunks:
             while True:
                 chunk = await self._next(chunks)
@@ -275,9 +275,9 @@ class EmbeddedEngine:
             reuse_prefixes=config.reuse_prefixes,
         )
 
-    async def _constraint(self, grammar: Grammar) -> Constraint:
+    async def _constraint(self, grammar: Grammar, scope: str | None) -> Constraint:
         """A reply's way through its grammar, at the start."""
-        constraint = await self._grammars.begin(grammar)
+        constraint = await self._grammars.begin(grammar, scope)
         await self._prepare("grammars", Decoder.masked_shapes)
         return constraint
 

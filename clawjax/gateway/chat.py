@@ -135,14 +135,15 @@ class ChatService:
                     await self._collector.close_session(exchange.scope, exchange.session_id)
                 await sink.end(replies)
 
-    async def count_tokens(self, request: ChatRequest) -> int:
-        """How long the request's prompt is, rendered afresh.
+    async def count_tokens(self, request: ChatRequest, scope: str) -> int:
+        """How long the prompt of a request of `scope` is, rendered afresh.
 
         Raises:
             WireError: the template rejects the messages, or they are many times the context.
         """
         check = partial(_require_countable, self._engine.status().context_length)
-        return len(await asyncio.to_thread(self._prompt, request, None, check))
+        cached = self._cache_scope(scope)
+        return len(await asyncio.to_thread(self._prompt, request, None, check, cached))
 
     async def _refuse_endless(self, messages: Sequence[Message]) -> None:
         """Refuse what will not fit, whatever the template makes of it, before it is placed."""
@@ -152,7 +153,8 @@ class ChatService:
 
     async def _open(self, request: ChatRequest, caller: Caller, visit: Visit) -> Exchange:
         check = partial(self._require_fit, self._engine.status().context_length)
-        prompt_ids = await asyncio.to_thread(self._prompt, request, visit.prior, check)
+        scope = self._cache_scope(caller.scope)
+        prompt_ids = await asyncio.to_thread(self._prompt, request, visit.prior, check, scope)
         sampling = self._clamped(request.sampling, len(prompt_ids))
         sampling = replace(sampling, grammar=self._grammar(request, prompt_ids))
         seed = request.sampling.seed
@@ -181,13 +183,20 @@ class ChatService:
         await self._collector.link(visit)
         return exchange
 
-    def _prompt(self, request: ChatRequest, prior: Prior | None, check: Check) -> tuple[int, ...]:
+    def _cache_scope(self, scope: str) -> str | None:
+        """For whom what is read for a caller is kept; None: everybody."""
+        return None if self._shares_prefixes else scope
+
+    def _prompt(
+        self, request: ChatRequest, prior: Prior | None, check: Check, scope: str | None
+    ) -> tuple[int, ...]:
         """Runs in a thread."""
+        messages, tools_json = request.messages, request.tools_json
         match request.prompt:
             case None:
-                return self._renderer.prompt(request.messages, request.tools_json, prior, check)
+                return self._renderer.prompt(messages, tools_json, prior, check, scope)
             case str():
-                return self._renderer.text(request.prompt, check)
+                return self._renderer.text(request.prompt, check, scope)
             case _:
                 return request.prompt
 
@@ -290,7 +299,7 @@ class ChatService:
             top_logprobs=exchange.top_logprobs,
             priority=exchange.priority,
             session_id=exchange.session_id,
-            cache_scope=None if self._shares_prefixes else exchange.scope,
+            cache_scope=self._cache_scope(exchange.scope),
             goes_on=exchange.goes_on,
         )
 

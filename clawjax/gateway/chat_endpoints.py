@@ -172,4 +172,5 @@ class TokenCountEndpoint:
             body = await read_object(request, self._config.max_body_bytes)
             asked = self._dialect.parse(body, self._sampling_defaults)
             check_size(asked, self._config.limits)
-            return JSONResponse({"input_tokens": await self._chat.count_tokens(asked)})
+            tokens = await self._chat.count_tokens(asked, who.scope)
+            return JSONResponse({"input_tokens": tokens})

@@ -61,27 +61,29 @@ class Renderer:
         tools_json: str | None,
         prior: Prior | None,
         check: Check = accept,
+        scope: str | None = None,
     ) -> tuple[int, ...]:
         """The prompt, continuing `prior` exactly where there is one and the template allows it.
 
-        A last message of the assistant's is not ended: the prompt stops behind its text.
+        A last message of the assistant's is not ended: the prompt stops behind its text. What
+        another `scope` has sent is not the sooner encoded.
 
         Raises:
             WireError: the template rejects the messages, or they are nothing but begun replies; or
                 as `check` does.
         """
         if prior is None:
-            return self._prompts.ids(messages, tools_json, check)
+            return self._prompts.ids(messages, tools_json, check, scope)
         conversation, begun = apart(messages)
-        known = self._continued(conversation, tools_json, prior, check)
+        known = self._continued(conversation, tools_json, prior, check, scope)
         if known is None:
-            return self._prompts.ids(messages, tools_json, check)
-        return self._prompts.going_on(known, begun, check)
+            return self._prompts.ids(messages, tools_json, check, scope)
+        return self._prompts.going_on(known, begun, check, scope)
 
-    def text(self, text: str, check: Check = accept) -> tuple[int, ...]:
+    def text(self, text: str, check: Check = accept, scope: str | None = None) -> tuple[int, ...]:
         """Ids of a text that is to be continued as it is; control tokens in it count."""
         check(self._tokenizer.fewest_tokens(text))
-        return self._tokenizer.encode_text(text)
+        return self._tokenizer.encode_text(text, scope)
 
     def fewest_tokens(self, messages: Sequence[Message]) -> int:
         """How many tokens what is said in messages has at least; a template may leave some out."""
@@ -92,7 +94,12 @@ class Renderer:
         return self._prompts.opens_reasoning(prompt_ids)
 
     def _continued(
-        self, messages: Sequence[Message], tools_json: str | None, prior: Prior, check: Check
+        self,
+        messages: Sequence[Message],
+        tools_json: str | None,
+        prior: Prior,
+        check: Check,
+        scope: str | None,
     ) -> tuple[int, ...] | None:
         """The prior turn's own tokens and the encoded rest; None where the template rules it out.
 
@@ -106,7 +113,7 @@ class Renderer:
             return None
         known = prior.prompt_ids + prior.response_ids
         check(len(known) + self._tokenizer.fewest_tokens(rest))
-        return known + self._tokenizer.encode_prompt(rest)
+        return known + self._tokenizer.encode_prompt(rest, scope)
 
     def _drops_thought(
         self, messages: Sequence[Message], tools_json: str | None, prior: Prior

@@ -46,13 +46,17 @@ class SegmentEncoder:
         self._encode: Encode = lambda text: encoded(tokenizer, text).ids
 
         @lru_cache(maxsize=_KEPT)
-        def kept(text: str) -> array[int]:
+        def kept(text: str, _: str | None) -> array[int]:
             return array("i", self._encode(text))
 
         self._kept = kept
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Ids of a text; control tokens in it become their ids."""
+    def encode(self, text: str, scope: str | None = None) -> tuple[int, ...]:
+        """Ids of a text; control tokens in it become their ids.
+
+        What was encoded for another `scope` is encoded again: the time that it takes would tell one
+        caller what another has sent.
+        """
         if self._split is None or len(text) < _SHORTEST:
             return tuple(self._encode(text))
         ids: list[int] = []
@@ -62,7 +66,7 @@ class SegmentEncoder:
                 waiting.append(part)
                 continue
             ids += self._encode("".join(waiting))
-            ids += self._kept(part) if len(part) <= _LONGEST else self._encode(part)
+            ids += self._kept(part, scope) if len(part) <= _LONGEST else self._encode(part)
             waiting.clear()
         return (*ids, *self._encode("".join(waiting)))
 

@@ -85,13 +85,14 @@ class ChatTokenizer:
         written = self._guard.unmark(text) if self._guard.has_marks(text) else text
         return self._lengths.fewest_tokens(written)
 
-    def encode_prompt(self, text: str) -> tuple[int, ...]:
+    def encode_prompt(self, text: str, scope: str | None = None) -> tuple[int, ...]:
         """Ids of what `render` gave, or of its end: only the template's own control tokens count.
 
         Ordinary text is encoded as `encode` does it; control tokens that somebody typed are text.
+        Long parts are kept for the next text of the same `scope`.
         """
         if not self._guard.has_marks(text):
-            return self._segments.encode(text)
+            return self._segments.encode(text, scope)
         found = encoded(self._tokenizer, text)
         ids: list[int] = []
         start = 0
@@ -101,12 +102,12 @@ class ChatTokenizer:
                 start = end
         return (*ids, *self._encode_words(text[start:], is_first=start == 0))
 
-    def encode_text(self, text: str) -> tuple[int, ...]:
+    def encode_text(self, text: str, scope: str | None = None) -> tuple[int, ...]:
         """Ids of a whole text that no template wrote: behind what the vocabulary begins texts with.
 
         That is BOS for Llama and Gemma and nothing for Qwen; it is not put before itself.
         """
-        ids = self.encode_prompt(text)
+        ids = self.encode_prompt(text, scope)
         opening = self._opening
         return ids if ids[: len(opening)] == opening else opening + ids
 

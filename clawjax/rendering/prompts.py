@@ -37,11 +37,14 @@ class Tokenizer(Protocol):
         """Ids that end a reply."""
         ...
 
-    def encode_prompt(self, text: str) -> tuple[int, ...]:
-        """Ids of what `render` gave, or of its end; typed control tokens are ordinary text."""
+    def encode_prompt(self, text: str, scope: str | None = None) -> tuple[int, ...]:
+        """Ids of what `render` gave, or of its end; typed control tokens are ordinary text.
+
+        What another `scope` has sent is not the sooner encoded.
+        """
         ...
 
-    def encode_text(self, text: str) -> tuple[int, ...]:
+    def encode_text(self, text: str, scope: str | None = None) -> tuple[int, ...]:
         """Ids of a whole text that no template wrote, begun as the model's texts begin."""
         ...
 
@@ -128,11 +131,16 @@ class Prompts:
         )
 
     def ids(
-        self, messages: Sequence[Message], tools_json: str | None, check: Check = accept
+        self,
+        messages: Sequence[Message],
+        tools_json: str | None,
+        check: Check = accept,
+        scope: str | None = None,
     ) -> tuple[int, ...]:
         """What the model reads before it answers, the whole of it rendered.
 
-        A last message of the assistant's is not ended: the prompt stops behind its text.
+        A last message of the assistant's is not ended: the prompt stops behind its text. `scope`
+        is whose it is, see `Tokenizer.encode_prompt`.
 
         Raises:
             WireError: the template rejects the messages, or they are nothing but begun replies; or
@@ -141,10 +149,14 @@ class Prompts:
         conversation, begun = apart(messages)
         whole = self.text(conversation, tools_json)
         check(self.tokenizer.fewest_tokens(whole))
-        return self.going_on(self.tokenizer.encode_prompt(whole), begun, check)
+        return self.going_on(self.tokenizer.encode_prompt(whole, scope), begun, check, scope)
 
     def going_on(
-        self, before: tuple[int, ...], begun: Sequence[Message], check: Check = accept
+        self,
+        before: tuple[int, ...],
+        begun: Sequence[Message],
+        check: Check = accept,
+        scope: str | None = None,
     ) -> tuple[int, ...]:
         """The prompt `before`, and behind it the texts in which the reply is begun.
 
@@ -157,9 +169,9 @@ class Prompts:
         thought = self.formats.reasoning
         for message in begun:
             if thought is not None and self.opens_reasoning(before):
-                before += self._typed(message.reasoning or "", len(before), check)
+                before += self._typed(message.reasoning or "", len(before), check, scope)
                 before += self.tokenizer.encode_prompt(f"\n{thought.end}\n\n")
-            before += self._typed(message.content, len(before), check)
+            before += self._typed(message.content, len(before), check, scope)
         return before
 
     def opens_reasoning(self, prompt_ids: Sequence[int]) -> bool:
@@ -182,11 +194,11 @@ class Prompts:
             raise WireError(msg, code="invalid_messages", param="messages")
         return parts[1]
 
-    def _typed(self, text: str, before: int, check: Check) -> tuple[int, ...]:
+    def _typed(self, text: str, before: int, check: Check, scope: str | None) -> tuple[int, ...]:
         """Ids of what somebody wrote behind so many tokens."""
         shown = self.shown(text)
         check(before + self.tokenizer.fewest_tokens(shown))
-        return self.tokenizer.encode_prompt(shown) if shown else ()
+        return self.tokenizer.encode_prompt(shown, scope) if shown else ()
 
 
 def prompts_of(tokenizer: Tokenizer, gateway: GatewayConfig) -> Prompts:

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clawjax.engine import constraint
 from clawjax.engine.constraint import Grammars, masks
+from clawjax.engine.grammar import compiled
 from clawjax.errors import WireError
 from clawjax.models.tiny import tiny_tokenizer
 from clawjax.records import Grammar, GrammarKind
@@ -239,6 +241,21 @@ def test_everyday_multiples_are_kept_to() -> None:
     assert said["quarters"] % 15 == 0
     assert said["thousands"] % 500 == 0
     assert said["money"] * 100 == pytest.approx(round(said["money"] * 100))
+
+
+async def test_a_grammar_is_read_once_for_each_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Grammar] = []
+
+    def counted(grammar: Grammar) -> str:
+        read.append(grammar)
+        return compiled(grammar)
+
+    monkeypatch.setattr(constraint, "compiled", counted)
+    grammars = Grammars(TOKENIZER, VOCAB)
+    for scope in ("a", "a", "b", "a", "b"):
+        assert (await grammars.begin(schema(True), scope)).trouble is None
+    grammars.close()
+    assert len(read) == 2
 
 
 async def test_grammars_are_read_where_nothing_else_waits() -> None:

@@ -7,9 +7,10 @@ import re
 import pytest
 
 from clawjax.keys import Role
+from clawjax.models import segments
 
 from .doors import BODIES, Door
-from .helpers import assistant, user
+from .helpers import MODEL, assistant, user
 
 
 @pytest.mark.parametrize("path", [*BODIES, "/v1/messages/count_tokens"])
@@ -155,6 +156,24 @@ async def test_keys_share_no_cache_of_prompts_unless_the_operator_wants_it(make_
     sharing = Door(make_gateway, folder, sampling={"shares_prefixes": True})
     await sharing.gateway.say(user("hi"), headers=sharing.owner)
     assert sharing.gateway.engine.requests[0].cache_scope is None
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/completions", "/v1/messages/count_tokens"]
+)
+async def test_what_one_key_has_sent_is_not_the_sooner_encoded_for_another(
+    make_gateway, tmp_path, monkeypatch, path
+):
+    door = Door(make_gateway, tmp_path, context_length=4096)
+    encoded, plain = [], segments.encoded
+    monkeypatch.setattr(segments, "encoded", lambda *of: encoded.append(of[1]) or plain(*of))
+    door.add("other", *Role)
+    message = f"{path} " + "hello " * 400
+    body = {"model": MODEL, "max_tokens": 5}
+    body |= {"prompt": message} if path == "/v1/completions" else {"messages": [user(message)]}
+    for headers in (door.owner, door.owner, door.other):
+        assert (await door.post(path, body, headers)).status_code == 200
+    assert sum(message.strip() in text for text in encoded) == 2
 
 
 async def test_no_secret_is_in_the_log_or_in_what_is_answered(door, tmp_path, caplog):

@@ -13,6 +13,7 @@ from clawjax.models import segments
 from clawjax.models.load import load_tokenizer
 from clawjax.models.segments import SegmentEncoder
 from clawjax.models.tiny import tiny_tokenizer
+from clawjax.records import Message
 
 SMOLLM2, TINY = load_tokenizer(ModelConfig())[0], tiny_tokenizer()
 PIECES = [
@@ -48,6 +49,22 @@ def test_ids_are_those_of_the_whole_text(tokenizer, short_parts):
         assert segmented.encode(text) == tokenizer.encode(text)
 
     agrees()
+
+
+def test_a_long_part_is_encoded_once_for_each_scope(monkeypatch):
+    encoded: list[str] = []
+    plain = segments.encoded
+
+    def counted(tokenizer, text):
+        encoded.append(text)
+        return plain(tokenizer, text)
+
+    monkeypatch.setattr(segments, "encoded", counted)
+    tokenizer, message = tiny_tokenizer(), "x" * 3000
+    prompt = tokenizer.render([Message("user", message)])
+    told = [tokenizer.encode_prompt(prompt, scope) for scope in ("a", "a", "b", "a", "b", None)]
+    assert set(told) == {tokenizer.encode(prompt)}
+    assert sum(message in text for text in encoded) == 3
 
 
 def test_a_long_part_is_encoded_once():

@@ -31,8 +31,11 @@ _UNREAD = 256
 class PromptTokenizer(TokenTexts, Protocol):
     """The part of a tokenizer that prompts and answers need."""
 
-    def encode_text(self, text: str) -> tuple[int, ...]:
-        """Ids of a whole text, begun as the model's texts begin; special tokens in it count."""
+    def encode_text(self, text: str, scope: str | None = None) -> tuple[int, ...]:
+        """Ids of a whole text, begun as the model's texts begin; special tokens in it count.
+
+        What another `scope` has sent is not the sooner encoded.
+        """
         ...
 
 
@@ -59,7 +62,9 @@ class Generator:
         """
         prompt_ids = wanted.input_ids
         if wanted.text is not None:  # a long one takes seconds
-            prompt_ids = await asyncio.to_thread(self._tokenizer.encode_text, wanted.text)
+            prompt_ids = await asyncio.to_thread(
+                self._tokenizer.encode_text, wanted.text, wanted.extra_key
+            )
         start = wanted.logprob_start
         if start is not None and start >= len(prompt_ids):
             msg = f"logprob_start_len is {start}, but the prompt has {len(prompt_ids)} tokens."
