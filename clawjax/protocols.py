@@ -287,12 +287,7 @@ class Ledger(Protocol):
         ...
 
     def begin(self, step: int, turn_ids: Sequence[str], *, recalls: Sequence[str] = ()) -> None:
-        """Note what a step learns from, right before it does; all of it has to be there still.
-
-        Args:
-            step: that has claimed its turns.
-            turn_ids: those of its turns that it learns from.
-            recalls: turns of which it may read what was said, or learn from again.
+        """Note which of its turns a step learns from, and which older ones it may recall.
 
         Raises:
             ForgottenError: a turn is not there any more; nothing was noted.
