@@ -24,7 +24,7 @@ from _result import Goal, write_result
 
 from clawjax.config import RunConfig
 from clawjax.envs.persona import Persona, load_persona, shipped_personas
-from clawjax.evals.personal import bootstrap_mean
+from clawjax.evals.bootstrap import bootstrap_mean
 from clawjax.learner.teacher import HINT_FORM
 from clawjax.models.load import load_model
 from clawjax.runtime.build import use_compilation_cache

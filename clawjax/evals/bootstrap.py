@@ -8,7 +8,13 @@ from statistics import fmean
 
 import numpy as np
 
-__all__ = ["bootstrap_crossed", "bootstrap_nested", "interval_of_replies"]
+__all__ = [
+    "bootstrap_crossed",
+    "bootstrap_mean",
+    "bootstrap_nested",
+    "interval_of_replies",
+    "percentiles",
+]
 
 _RESAMPLES = 2000
 
@@ -28,6 +34,16 @@ def interval_of_replies(table: Sequence[Sequence[float]]) -> tuple[float, float]
     if sum(map(len, table)) < 2:
         return None
     return bootstrap_crossed(table)
+
+
+def bootstrap_mean(
+    values: Sequence[float], *, level: float = 0.95, samples: int = _RESAMPLES
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean (Efron 1979); the same each time."""
+    rng = random.Random(len(values))
+    size = len(values)
+    means = sorted(sum(rng.choices(values, k=size)) / size for _ in range(samples))
+    return percentiles(means, level)
 
 
 def bootstrap_nested(
@@ -50,8 +66,7 @@ def bootstrap_nested(
         )
         for _ in range(samples)
     )
-    tail = (1 - level) / 2
-    return means[int(tail * samples)], means[min(int((1 - tail) * samples), samples - 1)]
+    return percentiles(means, level)
 
 
 def bootstrap_crossed(
@@ -82,3 +97,10 @@ def bootstrap_crossed(
     means = np.einsum("sr,rc,sc->s", rows, values, columns, optimize=True) / values.size
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def percentiles(ordered: Sequence[float], level: float) -> tuple[float, float]:
+    """Between which `level` of the values lie, as many below as above."""
+    tail = (1 - level) / 2
+    last = len(ordered) - 1
+    return ordered[int(tail * len(ordered))], ordered[min(int((1 - tail) * len(ordered)), last)]

@@ -16,20 +16,18 @@ from pathlib import Path
 from typing import Protocol
 
 from clawjax.evals.asking import Asker, PromptReply
+from clawjax.evals.bootstrap import bootstrap_mean
 from clawjax.files import replace_file
 
 __all__ = [
     "HeldOut",
     "ScoredReply",
     "StyleResult",
-    "bootstrap_mean",
     "copied",
     "evaluate_style",
     "summarise",
 ]
 
-_SAMPLES = 2000
-"""Bootstrap resamples."""
 _FEW_WORDS = 3
 """A reply with fewer words says nothing."""
 
@@ -175,17 +173,6 @@ def copied(texts: Sequence[str]) -> list[bool]:
     said = [" ".join(text.split()) for text in texts]
     copies = Counter(said)
     return [copies[each] > 1 for each in said]
-
-
-def bootstrap_mean(
-    values: Sequence[float], *, level: float = 0.95, samples: int = _SAMPLES
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean (Efron 1979); the same each time."""
-    rng = random.Random(len(values))
-    size = len(values)
-    means = sorted(sum(rng.choices(values, k=size)) / size for _ in range(samples))
-    tail = (1 - level) / 2
-    return means[int(tail * samples)], means[min(int((1 - tail) * samples), samples - 1)]
 
 
 def _distinct_pairs(replies: Sequence[ScoredReply]) -> float:

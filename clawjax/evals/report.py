@@ -14,9 +14,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from clawjax.evals.bootstrap import bootstrap_mean
 from clawjax.evals.latency import feedback_to_served
 from clawjax.evals.page import render_page
-from clawjax.evals.personal import StyleResult, bootstrap_mean
+from clawjax.evals.personal import StyleResult
 from clawjax.evals.plot import plot_run
 from clawjax.evals.series import collect_series, judge_agreement
 from clawjax.files import replace_file

@@ -10,8 +10,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from clawjax.evals.asking import Asker
+from clawjax.evals.bootstrap import bootstrap_mean
 from clawjax.evals.material import ClosedQuestion, is_correct
-from clawjax.evals.personal import bootstrap_mean
 from clawjax.models.divergence import forward, mean_nll, summed_nll
 
 if TYPE_CHECKING:

@@ -45,6 +45,7 @@ from clawjax.records import (
     TurnKind,
     Verdict,
 )
+from clawjax.review.episodes import is_continued
 from clawjax.review.steps import process_score
 from clawjax.verdicts import combine
 
@@ -77,8 +78,8 @@ class _Steps:
 
     def add(self, turn: Turn) -> None:
         """Behind all that it can go on from."""
-        is_step = bool(turn.messages) and turn.messages[-1].role == "tool"
-        parent = turn.parent_turn_id if is_step and turn.parent_turn_id in self.before else None
+        is_known = is_continued(turn) and turn.parent_turn_id in self.before
+        parent = turn.parent_turn_id if is_known else None
         self.before[turn.turn_id] = parent
         place = hash((turn.session_id, turn.messages)) if parent is None else parent
         self.place[turn.turn_id] = place
@@ -116,8 +117,10 @@ def _stands(turn_id: str, steps: _Steps, log: SqlTurnLog) -> bool:
     """Whether it arrived; of several in one place of which none did, whether it is the newest."""
 
     def is_lost(each: str) -> bool:
-        if each in steps.continued or each in steps.cut:
-            return each not in steps.continued
+        if each in steps.continued:
+            return False
+        if each in steps.cut:
+            return True
         outcome = log.outcome(each)
         return outcome is not None and outcome.drop_reason is DropReason.RETRIED
 

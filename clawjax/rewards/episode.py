@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from clawjax.records import Message, NextState, NextStateKind, ToolCall, Turn
+from clawjax.review.episodes import begin_of
 from clawjax.rewards.evidence import MAX_CHARS, ends_of
 
 __all__ = ["Called", "Episode", "arguments_of", "episode_of", "key_of"]
@@ -46,7 +47,7 @@ class Episode(NamedTuple):
 def episode_of(turn: Turn, next_state: NextState) -> Episode:
     """Read the step that a turn is."""
     messages = turn.messages
-    began = max((i for i, m in enumerate(messages) if m.role == "user"), default=-1) + 1
+    began = begin_of(messages)
     results = _results(messages[began:])
     steps = [m for m in messages[began:] if m.role == "assistant"]
     last = began + max(

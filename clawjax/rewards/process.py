@@ -12,6 +12,7 @@ import time
 from clawjax.config import PROCESS, ProcessConfig, StepAspect
 from clawjax.errors import ConfigError
 from clawjax.records import NextState, NextStateKind, Turn, Verdict
+from clawjax.review.episodes import is_continued
 from clawjax.review.steps import step_score
 from clawjax.rewards.episode import episode_of
 from clawjax.rewards.steps import step_labels
@@ -43,7 +44,7 @@ class ProcessReward:
         """Whether the turn calls tools and their results are there, or answers after such."""
         is_answer = not turn.reply.tool_calls and turn.reply.malformed is None
         if is_answer:
-            return bool(turn.messages) and turn.messages[-1].role == "tool"
+            return is_continued(turn)
         return next_state.kind is NextStateKind.TOOL or turn.reply.malformed is not None
 
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:

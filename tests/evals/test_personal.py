@@ -13,7 +13,8 @@ from scripted_endpoint import ScriptedEndpoint
 from clawjax.envs.persona import load_persona
 from clawjax.errors import EngineError
 from clawjax.evals.asking import Asker
-from clawjax.evals.personal import StyleResult, bootstrap_mean, evaluate_style, summarise
+from clawjax.evals.bootstrap import bootstrap_mean
+from clawjax.evals.personal import StyleResult, evaluate_style, summarise
 
 BRIEF = load_persona("brief")
 

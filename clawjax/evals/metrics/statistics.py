@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+from clawjax.evals.bootstrap import percentiles
+
 __all__ = [
     "Mcnemar",
     "Paired",
@@ -56,7 +58,7 @@ def clustered_bootstrap(
     groups = [list(values) for _, values in sorted(clusters.items()) if values]
     if len(groups) < _FEWEST:
         return None
-    return _percentiles(_resampled(groups, random.Random(seed), samples), level)
+    return percentiles(_resampled(groups, random.Random(seed), samples), level)
 
 
 class Paired(NamedTuple):
@@ -101,7 +103,7 @@ def paired_difference(
     rng = random.Random(seed)
     means = _resampled(groups, rng, samples)
     p_value = _sign_flips([sum(group) for group in groups], rng, samples)
-    return Paired(difference, _percentiles(means, 0.95), p_value, len(shared))
+    return Paired(difference, percentiles(means, 0.95), p_value, len(shared))
 
 
 class Mcnemar(NamedTuple):
@@ -170,9 +172,3 @@ def _resampled(groups: Sequence[Sequence[float]], rng: random.Random, samples: i
         fmean([value for group in rng.choices(groups, k=len(groups)) for value in group])
         for _ in range(samples)
     )
-
-
-def _percentiles(ordered: Sequence[float], level: float) -> tuple[float, float]:
-    tail = (1 - level) / 2
-    last = len(ordered) - 1
-    return ordered[int(tail * len(ordered))], ordered[min(int((1 - tail) * len(ordered)), last)]

@@ -18,6 +18,7 @@ from clawjax.learner.credit.base import AdmittedTurn, Credited, CreditState, Log
 from clawjax.learner.credit.binary_rl import advance, advantages
 from clawjax.learner.credit.steps import Step, pooled, separate, step_bucket
 from clawjax.records import Message, Turn
+from clawjax.review.episodes import begin_of, is_continued
 
 __all__ = ["as_steps", "stepwise"]
 
@@ -60,7 +61,7 @@ def as_steps(turns: Sequence[AdmittedTurn]) -> list[Step]:
         Step(
             trajectory=root,
             task=(admitted.turn.scope, _opening(admitted.turn)),
-            number=sum(m.role == "assistant" for m in _since(admitted.turn)),
+            number=_number(admitted.turn),
             outcome=outcomes.get(root),
             process=admitted.process,
         )
@@ -119,15 +120,13 @@ def _roots(turns: Sequence[Turn]) -> list[str]:
 
 def _step_before(turn: Turn, by_id: Mapping[str, Turn]) -> Turn | None:
     """Of the same episode, where the batch has it."""
-    goes_on = bool(turn.messages) and turn.messages[-1].role == "tool"
-    return by_id.get(turn.parent_turn_id or "") if goes_on else None
+    return by_id.get(turn.parent_turn_id or "") if is_continued(turn) else None
 
 
 def _opening(turn: Turn) -> tuple[Message, ...]:
-    return turn.messages[: len(turn.messages) - len(_since(turn))]
+    return turn.messages[: begin_of(turn.messages)]
 
 
-def _since(turn: Turn) -> tuple[Message, ...]:
-    """What came after the user's last message."""
-    began = max((i for i, m in enumerate(turn.messages) if m.role == "user"), default=-1) + 1
-    return turn.messages[began:]
+def _number(turn: Turn) -> int:
+    """Its place in the episode, from 0."""
+    return sum(m.role == "assistant" for m in turn.messages[begin_of(turn.messages) :])
