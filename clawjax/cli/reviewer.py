@@ -141,7 +141,7 @@ class TerminalReviewer:
             )
         )
         told = "settled" if standing.is_settled else "another person is to look at it"
-        late = "; training is past this turn: the label is kept" if standing.is_late else ""
+        late = "" if standing.late is None else f"; {standing.late.reason}: the label is kept"
         self._console.print(f"{told}{late}")
         return 1
 

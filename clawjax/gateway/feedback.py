@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from clawjax.config import REMEMBERED
 from clawjax.errors import WireError
 from clawjax.gateway.collector import Collector
 from clawjax.gateway.gateway_log import GatewayLog
@@ -20,18 +18,14 @@ from clawjax.gateway.wire import (
     reject,
     storable,
 )
-from clawjax.log.replay import ENDS_IN_A_BATCH
-from clawjax.records import JudgedTurn, Message, NextState, NextStateKind, Outcome, Turn
+from clawjax.log.lateness import Use, use_of, why_late
+from clawjax.records import JudgedTurn, Message, NextState, NextStateKind, Turn
 from clawjax.verdicts import EXPLICIT_FEEDBACK
 
 __all__ = ["Feedback", "FeedbackService", "parse_feedback"]
 
 _THUMBS = {"up": 1.0, "down": -1.0}
 _MOST_CHOICES = 127
-_RECALLED = (
-    "it counts for examples and practice from the next batch on, while the reply is among the "
-    f"newest {REMEMBERED} of its key that are remembered"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +37,6 @@ class Feedback:
     score: float | None
     text: str | None
     is_session_done: bool
-
-
-class _Use(NamedTuple):
-    """What feedback is good for."""
-
-    is_used: bool
-    reason: str | None = None
-    """Why it is not, or how it is where no step will be made of the turn."""
 
 
 class FeedbackService:
@@ -91,7 +77,7 @@ class FeedbackService:
         answer: dict[str, object] = {"accepted": True, "used": is_used}
         return answer if reason is None else {**answer, "reason": reason}
 
-    def _record(self, feedback: Feedback, scope: str | None) -> tuple[Turn, _Use]:
+    def _record(self, feedback: Feedback, scope: str | None) -> tuple[Turn, Use]:
         """Runs in a thread: the turn, and what the feedback is good for."""
         turn_id = self._log.find_response(feedback.response_id, feedback.choice)
         judged = None if turn_id is None else self._log.get(turn_id)
@@ -113,20 +99,13 @@ class FeedbackService:
         )
         return judged.turn, self._use(feedback, judged)
 
-    def _use(self, feedback: Feedback, known: JudgedTurn) -> _Use:
-        """What it is good for; `known` is the turn as it was before.
-
-        Claims are read before outcomes, as they become such.
-        """
+    def _use(self, feedback: Feedback, known: JudgedTurn) -> Use:
+        """What it is good for; `known` is the turn as it was before."""
         step = self._log.claimed_by(known.turn.turn_id)
         outcome = self._log.outcome(known.turn.turn_id)
-        late = _why_late(step, outcome)
-        is_remembered = outcome is None or outcome.drop_reason in ENDS_IN_A_BATCH
-        if late is not None and not (self._recalls_reactions and is_remembered):
-            return _Use(False, late)
-        if (reason := self._why_unread(feedback, known)) is not None:
-            return _Use(False, reason)
-        return _Use(True) if late is None else _Use(True, f"{late}; {_RECALLED}")
+        use = use_of(why_late(step, outcome), recalls_reactions=self._recalls_reactions)
+        reason = self._why_unread(feedback, known) if use.is_used else None
+        return use if reason is None else Use(False, reason)
 
     def _why_unread(self, feedback: Feedback, known: JudgedTurn) -> str | None:
         """None where it says something that what was said before did not."""
@@ -174,12 +153,3 @@ def parse_feedback(body: JsonObject) -> Feedback:
         text=text,
         is_session_done=bool(read_flag(body, "session_done")),
     )
-
-
-def _why_late(step: int | None, outcome: Outcome | None) -> str | None:
-    """Why no step will be made of a turn by what is said of it now; None where one may be."""
-    if outcome is None:
-        return None if step is None else f"the turn is being trained on already, in step {step}"
-    if outcome.drop_reason is not None:
-        return f"the turn was dropped: {outcome.drop_reason.value}"
-    return f"the turn was trained on already, in version {outcome.trained_version}"

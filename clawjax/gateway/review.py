@@ -24,6 +24,7 @@ from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.connection import read_object
 from clawjax.gateway.wire import JsonObject, read_number, read_text, reject, storable
 from clawjax.keys import Role
+from clawjax.log.lateness import use_of
 from clawjax.review.exchange import described, steps_from
 from clawjax.review.label import Label
 from clawjax.review.queue import Claimed, ReviewQueue, Standing
@@ -36,11 +37,8 @@ T = TypeVar("T")
 _MOST_HINTS = 8
 
 
-def review_routes(
-    queue: ReviewQueue, authenticator: Authenticator, clock: Callable[[], float], max_bytes: int
-) -> list[Route]:
+def review_routes(endpoint: ReviewEndpoint) -> list[Route]:
     """The paths of this module's docstring."""
-    endpoint = ReviewEndpoint(queue, authenticator, clock, max_bytes)
     return [
         Route("/v1/review", endpoint.counts, methods=["GET"]),
         Route("/v1/review/claim", endpoint.claim, methods=["POST"]),
@@ -59,8 +57,11 @@ class ReviewEndpoint:
         authenticator: Authenticator,
         clock: Callable[[], float],
         max_bytes: int,
+        *,
+        recalls_reactions: bool = False,
     ) -> None:
         self._queue = queue
+        self._recalls_reactions = recalls_reactions
         self._authenticator = authenticator
         self._clock = clock
         self._max_bytes = max_bytes
@@ -82,7 +83,7 @@ class ReviewEndpoint:
         body = await read_object(request, self._max_bytes)
         turn_id = _turn_id(request)
         label = parse_label(body, turn_id, reviewer, now=self._clock())
-        return JSONResponse(_standing(await _tried(self._queue.label, label)))
+        return self._told(await _tried(self._queue.label, label))
 
     async def skip(self, request: Request) -> Response:
         """Give a claimed turn back."""
@@ -96,7 +97,11 @@ class ReviewEndpoint:
         if standing is None:
             msg = "this key has labelled nothing that could be taken back"
             raise WireError(msg, status=404, code="not_found")
-        return JSONResponse(_standing(standing))
+        return self._told(standing)
+
+    def _told(self, standing: Standing) -> Response:
+        told = _standing(standing, recalls_reactions=self._recalls_reactions)
+        return JSONResponse(told)
 
     def _reviewer(self, request: Request) -> str:
         return self._authenticator.admit(request.headers, Role.ADMIN).scope
@@ -153,10 +158,12 @@ def _item(claimed: Claimed) -> dict[str, Any]:
     return told | {"people": claimed.request.people, "expires_at": claimed.expires_at}
 
 
-def _standing(standing: Standing) -> dict[str, Any]:
-    return {
+def _standing(standing: Standing, *, recalls_reactions: bool) -> dict[str, Any]:
+    is_used, reason = use_of(standing.late, recalls_reactions=recalls_reactions)
+    told = {
         "turn_id": standing.turn_id,
         "settled": standing.is_settled,
         "score": standing.score,
-        "used": not standing.is_late,
+        "used": is_used,
     }
+    return told if reason is None else told | {"reason": reason}

@@ -29,7 +29,7 @@ from clawjax.gateway.openapi import OpenApiEndpoint
 from clawjax.gateway.previous import PreviousResponses
 from clawjax.gateway.redacting import RedactingLog
 from clawjax.gateway.render import Renderer
-from clawjax.gateway.review import review_routes
+from clawjax.gateway.review import ReviewEndpoint, review_routes
 from clawjax.gateway.stored import stored_routes
 from clawjax.gateway.telemetry import MetricsEndpoint, Telemetry
 
@@ -75,8 +75,14 @@ def gateway_routes(
         path = "/v1/sessions/{session_id:path}"
         routes.append(Route(path, forgetting.forget, methods=["DELETE"]))
     if deps.review is not None:
-        max_bytes = deps.config.max_body_bytes
-        routes += review_routes(deps.review, authenticator, deps.clock, max_bytes)
+        endpoint = ReviewEndpoint(
+            deps.review,
+            authenticator,
+            deps.clock,
+            deps.config.max_body_bytes,
+            recalls_reactions=deps.recalls_reactions,
+        )
+        routes += review_routes(endpoint)
     described = OpenApiEndpoint(routes, deps.config)
     routes.append(Route("/openapi.json", described.tell, methods=["GET"]))
     root = RootEndpoint(deps.model_name, tuple(dict.fromkeys(route.path for route in routes)))

@@ -27,6 +27,7 @@ from clawjax.learner.protocols import LearnerLog
 from clawjax.learner.publish import Publisher
 from clawjax.learner.replay_buffer import ReplayBuffer
 from clawjax.learner.replay_sync import ReplaySync
+from clawjax.learner.reporter import Reporter
 from clawjax.learner.sampler import Sampler
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.signals import SignalReader
@@ -94,13 +95,12 @@ def build_learner(
     publisher = Publisher(store, model, learner, origin=origin)
     built = Learner(
         config=learner,
-        objective=objective,
         intake=Intake(learner, objective, reward, log, clock),
         replay=ReplaySync(objective, reward, log, shared.replay_buffer),
         reader=_build_reader(shared, prompts_of(model.tokenizer, gateway)),
         updater=_build_updater(shared, engine, fixed_text),
         versions=_build_versions(shared, publisher, run_dir, seed),
-        monitor=monitor,
+        reporter=Reporter(objective, monitor),
         profiler=Profiler(run_dir / "profile", frozenset(profile_steps)),
     )
     built.start()

@@ -14,22 +14,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from clawjax.config import LearnerConfig, ObjectiveConfig
+from clawjax.config import LearnerConfig
 from clawjax.engine.adoption import return_freed_memory
 from clawjax.errors import LearnerError
-from clawjax.learner.batch_caps import largest_key_share
 from clawjax.learner.checkpoint import Progress
 from clawjax.learner.credit import AdmittedTurn
-from clawjax.learner.effective import with_practice
 from clawjax.learner.intake import Intake
 from clawjax.learner.profiling import Profiler
 from clawjax.learner.protocols import Stop
 from clawjax.learner.replay_sync import ReplaySync
-from clawjax.learner.satisfaction import mean_score, satisfied_users
+from clawjax.learner.reporter import Reporter
+from clawjax.learner.satisfaction import satisfied_users
 from clawjax.learner.signals import SignalReader, Signals
 from clawjax.learner.update import Updated, Updater
 from clawjax.learner.versions import Versions
-from clawjax.protocols import Monitor
 from clawjax.records import DropReason
 
 __all__ = ["Learner"]
@@ -54,13 +52,12 @@ class Learner:
     """Runs steps until told to stop. Not thread-safe: one loop, one owner."""
 
     config: LearnerConfig
-    objective: ObjectiveConfig
     intake: Intake
     replay: ReplaySync
     reader: SignalReader
     updater: Updater
     versions: Versions
-    monitor: Monitor
+    reporter: Reporter
     profiler: Profiler
 
     @property
@@ -126,9 +123,8 @@ class Learner:
     def _step(self, turns: Sequence[AdmittedTurn]) -> _Made | None:
         """What these turns make of the version held, not yet kept; None where they make nothing."""
         self.replay.observe(turns)
-        turns = self._rest(
-            turns, satisfied_users(turns, self.config.rest_above), DropReason.CONTENT
-        )
+        satisfied = satisfied_users(turns, self.config.rest_above)
+        turns = self._rest(turns, satisfied, DropReason.CONTENT)
         preferences = self.updater.preferences(turns)
         new = self.updater.cold_start_users(turns, preferences)
         turns = self._rest(turns, new, DropReason.LISTENED)
@@ -145,42 +141,6 @@ class Learner:
             )
         return _Made(turns, signals, updated)
 
-    def _keep(self, made: _Made) -> None:
-        """Make a step durable, settle its turns, and say what it was."""
-        turns, signals, (state, metrics, drift, practised) = made
-        versions = self.versions
-        progress = Progress(
-            credit=signals.credit_state,
-            turns=versions.progress.turns + len(signals.samples),
-            tokens=versions.progress.tokens + int(metrics["train/tokens"]),
-            parent=versions.held,
-            refused=drift.refused,
-        )
-        versions.keep(state, progress)
-        self.intake.settle(self.version)
-        return_freed_memory()  # of a step, which the next one will not soon need
-        metrics |= {**signals.metrics, **drift.metrics, **self._progress_metrics(turns)}
-        metrics["train/replayed_turns"] = float(len(signals.again))
-        effective = with_practice(signals.effective, self.objective, practised)
-        self.monitor.log(metrics, step=self.version, texts=effective.texts)
-        logger.info(
-            "version %d: %d turns, loss %.4f, %.1f s; %s",
-            self.version,
-            len(signals.samples),
-            metrics["train/loss"],
-            metrics["train/seconds"],
-            effective,
-        )
-
-    def _begins(self, signals: Signals, turns: Sequence[AdmittedTurn]) -> bool:
-        """Whether there is something to train on, all of which is still there."""
-        if not signals.samples:
-            logger.info("no step after version %d: %s", self.version, signals.effective)
-            self.monitor.log(signals.metrics, step=self.version, texts=signals.effective.texts)
-            return False
-        own = [sample.turn_id for sample in signals.samples]
-        return self.intake.begin(self.version + 1, own, self.replay.recalled(turns))
-
     def _rest(
         self, turns: Sequence[AdmittedTurn], users: Collection[str], reason: DropReason
     ) -> Sequence[AdmittedTurn]:
@@ -189,25 +149,28 @@ class Learner:
         if not rested:
             return turns
         self.intake.drop([admitted.turn.turn_id for admitted in rested], reason)
-        mean = mean_score(rested)
-        logger.info(
-            "no step on %d turns after version %d (%s): their mean score is %s",
-            len(rested),
-            self.version,
-            reason,
-            mean,
-        )
-        known = {} if mean is None else {"train/reward_mean": mean}
-        self.monitor.log({"train/rested": 1.0, **known}, step=self.version)
+        self.reporter.rested(rested, reason, version=self.version)
         return [admitted for admitted in turns if admitted.turn.scope not in users]
 
-    def _progress_metrics(self, turns: Sequence[AdmittedTurn]) -> dict[str, float]:
-        mean, progress = mean_score(turns), self.versions.progress
-        return ({} if mean is None else {"train/reward_mean": mean}) | {
-            "train/ema_score": progress.credit.mean,
-            "train/turns_total": float(progress.turns),
-            "train/tokens_total": float(progress.tokens),
-            "train/version": float(self.version),
-            "train/refused": float(len(self.versions.lineage.refused)),
-            "train/largest_key_share": largest_key_share(turns),
-        }
+    def _begins(self, signals: Signals, turns: Sequence[AdmittedTurn]) -> bool:
+        """Whether there is something to train on, all of which is still there."""
+        if not signals.samples:
+            self.reporter.without_signal(signals, version=self.version)
+            return False
+        own = [sample.turn_id for sample in signals.samples]
+        return self.intake.begin(self.version + 1, own, self.replay.recalled(turns))
+
+    def _keep(self, made: _Made) -> None:
+        """Make a step durable, settle its turns, and say what it was."""
+        versions, (turns, signals, updated) = self.versions, made
+        progress = Progress(
+            credit=signals.credit_state,
+            turns=versions.progress.turns + len(signals.samples),
+            tokens=versions.progress.tokens + int(updated.metrics["train/tokens"]),
+            parent=versions.held,
+            refused=updated.drift.refused,
+        )
+        versions.keep(updated.state, progress)
+        self.intake.settle(self.version)
+        return_freed_memory()  # of a step, which the next one will not soon need
+        self.reporter.made(versions, turns, signals, updated)

@@ -22,6 +22,7 @@ from clawjax.config import HUMAN
 from clawjax.errors import ReviewError
 from clawjax.log import codec
 from clawjax.log.holding import ReviewRequest
+from clawjax.log.lateness import Late, why_late
 from clawjax.log.schema import (
     claims,
     outcomes,
@@ -57,9 +58,9 @@ class Standing(NamedTuple):
     """Whether the people's verdict is reached."""
     score: float | None
     """Of that verdict."""
-    is_late: bool
-    """The turn was trained on, is being so, or was dropped: the label makes no step of it, and is
-    kept for other uses: examples, practice, agreement and calibration."""
+    late: Late | None
+    """Why the label makes no step of the turn, where training is past it: it is kept for other
+    uses: examples, practice, agreement and calibration."""
 
 
 class QueueCounts(NamedTuple):
@@ -237,7 +238,7 @@ class ReviewQueue:
             turn_id=turn_id,
             is_settled=verdict is not None,
             score=None if verdict is None else verdict.score,
-            is_late=_is_taken(connection, turn_id),
+            late=_late(connection, turn_id),
         )
 
 
@@ -339,8 +340,8 @@ def _of_item(turn_id: str) -> sa.Update:
     return sa.update(review_items).where(review_items.c.turn_id == turn_id)
 
 
-def _is_taken(connection: Connection, turn_id: str) -> bool:
-    return any(
-        connection.scalar(sa.select(table.c.turn_id).where(table.c.turn_id == turn_id)) is not None
-        for table in (outcomes, claims)
-    )
+def _late(connection: Connection, turn_id: str) -> Late | None:
+    step = connection.scalar(sa.select(claims.c.step).where(claims.c.turn_id == turn_id))
+    query = sa.select(outcomes).where(outcomes.c.turn_id == turn_id)
+    found = connection.execute(query).mappings().first()
+    return why_late(step, None if found is None else codec.decode_outcome(found))

@@ -9,10 +9,10 @@ from clawjax.config import EngineConfig, GatewayConfig
 from clawjax.gateway.app import GatewayDeps, create_app
 from clawjax.gateway.auth import Authenticator
 from clawjax.gateway.openapi import document
-from clawjax.gateway.review import parse_label, review_routes
+from clawjax.gateway.review import ReviewEndpoint, parse_label, review_routes
 from clawjax.keys import KEY_FILE, KeyFile, KeyRing, Role, new_key
 from clawjax.log.holding import ReviewRequest
-from clawjax.records import NextState, NextStateKind
+from clawjax.records import DropReason, NextState, NextStateKind, Outcome
 from clawjax.review.queue import ReviewQueue
 from clawjax.testing import FakeEngine
 
@@ -24,7 +24,7 @@ NOW = 1000.0
 class Desk:
     """A gateway with a review queue and two people who may review."""
 
-    def __init__(self, tokenizer, log, folder):
+    def __init__(self, tokenizer, log, folder, *, recalls_reactions=False):
         self.log = log
         file = KeyFile(folder / KEY_FILE)
         self.keys = {}
@@ -43,6 +43,7 @@ class Desk:
                 keys=KeyRing(file),
                 review=ReviewQueue(log, lease_s=100.0, clock=lambda: NOW),
                 clock=lambda: NOW,
+                recalls_reactions=recalls_reactions,
             )
         )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -102,10 +103,32 @@ async def test_only_the_role_admin_reviews(desk):
 
 def test_every_route_is_described(log):
     queue = ReviewQueue(log, lease_s=1.0)
-    routes = review_routes(queue, Authenticator(KeyRing()), lambda: NOW, 1000)
+    routes = review_routes(ReviewEndpoint(queue, Authenticator(KeyRing()), lambda: NOW, 1000))
     paths = document(routes, GatewayConfig())["paths"]
     assert len(paths) == len(routes)
     assert set(paths["/v1/review/{turn_id}/label"]) == {"post"}
+
+
+@pytest.mark.parametrize(
+    ("recalls_reactions", "ending", "is_used"),
+    [
+        (True, {"trained_version": 3}, True),
+        (True, {"drop_reason": DropReason.CONTENT}, True),
+        (True, {"drop_reason": DropReason.STALE}, False),
+        (False, {"trained_version": 3}, False),
+    ],
+)
+async def test_a_late_label_is_used_where_such_a_turn_is_recalled(
+    tokenizer, log, tmp_path, recalls_reactions, ending, is_used
+):
+    desk = Desk(tokenizer, log, tmp_path, recalls_reactions=recalls_reactions)
+    turn_id = await desk.talk(people=1)
+    await desk.post("anna", "/v1/review/claim")
+    log.append(Outcome(turn_id, NOW, **ending))
+    answer = (await desk.post("anna", f"/v1/review/{turn_id}/label", {"score": 1})).json()
+    assert (answer["settled"], answer["used"]) == (True, is_used)
+    assert ("; it counts for examples" in answer["reason"]) is is_used
+    assert answer["reason"].startswith("the turn was ")
 
 
 async def test_what_is_not_claimed_or_no_label_is_refused(desk):

@@ -19,6 +19,7 @@ from clawjax.learner.profiling import Profiler
 from clawjax.learner.publish import Publisher
 from clawjax.learner.replay_buffer import ReplayBuffer
 from clawjax.learner.replay_sync import ReplaySync
+from clawjax.learner.reporter import Reporter
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.signals import SignalReader
 from clawjax.learner.step import TrainStep
@@ -74,7 +75,6 @@ class Run:
         settings, replay_buffer = config(**changes), ReplayBuffer()
         learner = Learner(
             config=settings,
-            objective=self.objective,
             intake=Intake(settings, self.objective, RewardConfig(), self.log, lambda: self.now),
             replay=ReplaySync(self.objective, RewardConfig(), self.log, replay_buffer),
             reader=SignalReader(
@@ -92,7 +92,7 @@ class Run:
                 Publisher(self.store, self.model, settings),
                 self.train_step.init(0),
             ),
-            monitor=self.monitor,
+            reporter=Reporter(self.objective, self.monitor),
             profiler=Profiler(self.folder / "profile", profile_steps),
         )
         learner.start()
@@ -167,6 +167,6 @@ class Dies:
 
 def die_at(learner: Learner, part: str, method: str, when: str) -> None:
     """Let a learner die at a call of its log, its checkpoints, its publisher or its monitor."""
-    owners = {"log": learner.intake, "monitor": learner}
+    owners = {"log": learner.intake, "monitor": learner.reporter}
     owner = owners.get(part, learner.versions)
     setattr(owner, part, Dies(getattr(owner, part), method, when))

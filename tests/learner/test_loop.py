@@ -193,7 +193,7 @@ def test_a_wish_to_stop_ends_the_loop_after_the_step(run: Run) -> None:
     run.record_many(12)
     stop = threading.Event()
     learner = run.learner()
-    learner.monitor = Stopping(stop)
+    learner.reporter.monitor = Stopping(stop)
     learner.run(stop)
     assert len(run.trained()) == 4
     assert run.lineage() == [(1, 0)]

@@ -66,7 +66,7 @@ def test_training_waits_for_people_but_not_for_ever(desk):
     assert desk.trainable() == []
     assert desk.next("anna") == "t2"  # the newest: it is held longest
     standing = desk.queue.label(label("t2", "anna", -1.0))
-    assert (standing.is_settled, standing.score, standing.is_late) == (True, -1.0, False)
+    assert (standing.is_settled, standing.score, standing.late) == (True, -1.0, None)
     assert desk.trainable() == ["t2"]
     assert desk.human("t2") == -1.0
     desk.now += 60.0
@@ -165,7 +165,8 @@ def test_a_label_of_a_trained_turn_is_kept_and_trains_nothing(desk):
     assert desk.trainable() == ["t1"]
     desk.log.append(Outcome("t1", 1001.0, trained_version=3))
     assert desk.next("anna") == "t1"
-    assert desk.queue.label(label("t1", "anna", -1.0)).is_late
+    late = desk.queue.label(label("t1", "anna", -1.0)).late
+    assert late == ("the turn was trained on already, in version 3", True)
     assert desk.human("t1") == -1.0
     assert desk.trainable() == []
     outcome = desk.log.outcome("t1")

@@ -137,7 +137,7 @@ def _import(queue: ReviewQueue, file: Path) -> str:
         raise LogError(msg) from error
     standings = [queue.give(label) for label in read_lines(texts, now=time.time())]
     new = [standing for standing in standings if standing is not None]
-    late = sum(standing.is_late for standing in new)
+    late = sum(standing.late is not None for standing in new)
     return (
         f"{len(new)} labels read, {len(standings) - len(new)} were there already; {late} are of "
         "turns that training is past.\n"
