@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clawjax.config import RunConfig, hydra_schema
+from clawjax.config.hosts import spare_loopback
 from clawjax.config.own import refuse_secret_options
 from clawjax.config.secrets import find_secret
 from clawjax.errors import ClawError, ConfigError
@@ -156,6 +157,7 @@ def start(main: Callable[[], object]) -> None:
     # The judge computes in numpy, beside engine and learner: threads of its own would only spin for
     # cores that those have. Read when numpy is imported, here and in the processes started.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    spare_loopback(os.environ)
     # A launcher's job may start in a process that was not started from this folder.
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

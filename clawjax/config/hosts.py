@@ -5,12 +5,22 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import MutableMapping
 
-__all__ = ["host_of", "host_of_origin", "is_loopback", "port_to_listen_at", "url_of"]
+__all__ = [
+    "host_of",
+    "host_of_origin",
+    "is_loopback",
+    "port_to_listen_at",
+    "spare_loopback",
+    "url_of",
+]
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to ask it, not to bind
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(.+)")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def is_loopback(host: str) -> bool:
@@ -27,6 +37,22 @@ def url_of(host: str, port: int) -> str:
     """Where this machine reaches who listens on `host`, without a path: `http://[::1]:30000`."""
     host = _EVERYWHERE.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def spare_loopback(environment: MutableMapping[str, str]) -> None:
+    """Where a proxy is named, have none asked for this machine: it would look on its own.
+
+    Args:
+        environment: of this process and those that it starts; of `no_proxy`, some programs read
+            the one in capitals only.
+    """
+    if not any(environment.get(name) or environment.get(name.upper()) for name in _PROXIES):
+        return
+    spared = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    names = [name.strip() for name in spared.split(",") if name.strip()]
+    if "*" not in names:
+        every = ",".join(dict.fromkeys([*names, *_LOOPBACK]))
+        environment["no_proxy"] = environment["NO_PROXY"] = every
 
 
 def port_to_listen_at(host: str, port: int) -> int:

