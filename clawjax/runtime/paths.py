@@ -86,6 +86,11 @@ class RunPaths:
         """The same of a run that trains on a data set."""
         return self.root / "offline_settings.json"
 
+    @property
+    def synthesis_settings(self) -> Path:
+        """What decides which conversations are made up here."""
+        return self.root / "synthesis_settings.json"
+
     def process_log(self, name: str) -> Path:
         """What a process has to say."""
         return self.root / "logs" / f"{name}.log"

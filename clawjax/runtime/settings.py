@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from clawjax.config import RunConfig
-from clawjax.errors import ConfigError
 from clawjax.evals.report import BEFORE_FILE
 from clawjax.models.load import open_source
-from clawjax.runtime.paths import RunPaths, read_json, write_json
+from clawjax.runtime.holding import flat, hold, is_of
+from clawjax.runtime.paths import RunPaths
 
 __all__ = ["hold_offline_settings", "hold_settings"]
 
@@ -45,7 +44,6 @@ _FREE = (
 """May differ from one start to the next. What is not listed may not, nor what is added later."""
 _OFFLINE_DECIDING = ("run.seed", "model", "objective", "learner", "offline")
 _OFFLINE_FREE = (*_FREE, "offline.batches", "offline.files", "learner.idle_s")
-_TOLD = 5
 
 
 def hold_settings(config: RunConfig, paths: RunPaths) -> None:
@@ -58,7 +56,7 @@ def hold_settings(config: RunConfig, paths: RunPaths) -> None:
         ConfigError: the folder's results are by other settings, or the model cannot be read.
     """
     is_begun = (paths.root / BEFORE_FILE).exists()
-    _hold(paths.settings, _chosen(config, _DECIDING, _FREE), is_begun=is_begun)
+    hold(paths.settings, _chosen(config, _DECIDING, _FREE), is_begun=is_begun)
 
 
 def hold_offline_settings(config: RunConfig, paths: RunPaths, *, is_begun: bool) -> None:
@@ -68,22 +66,7 @@ def hold_offline_settings(config: RunConfig, paths: RunPaths, *, is_begun: bool)
         ConfigError: the folder's results are by other settings, or the model cannot be read.
     """
     now = _chosen(config, _OFFLINE_DECIDING, _OFFLINE_FREE)
-    _hold(paths.offline_settings, now, is_begun=is_begun)
-
-
-def _hold(file: Path, now: Mapping[str, Any], *, is_begun: bool) -> None:
-    held = read_json(file) if is_begun else {}
-    differing = [key for key in now if key in held and held[key] != now[key]]
-    if differing:
-        told = [f"{key}={held[key]!r} there, {now[key]!r} now" for key in differing[:_TOLD]]
-        more = len(differing) - len(told)
-        msg = (
-            f"run.dir={file.parent} holds what was learnt with other settings "
-            f"({'; '.join(told)}{f'; and {more} more' if more else ''}): use another run.name, or "
-            f"delete the folder; to go on in it all the same, delete its {file.name}"
-        )
-        raise ConfigError(msg)
-    write_json(file, now)
+    hold(paths.offline_settings, now, is_begun=is_begun)
 
 
 def _chosen(
@@ -91,23 +74,7 @@ def _chosen(
 ) -> Mapping[str, Any]:
     """The deciding settings as a file gives them back, and which weights are trained."""
     chosen = {
-        key: value
-        for key, value in _flat(config)
-        if _is_of(key, deciding) and not _is_of(key, free)
+        key: value for key, value in flat(config) if is_of(key, deciding) and not is_of(key, free)
     }
     chosen["model"] = open_source(config.model, seed=config.run.seed).base_id()
     return json.loads(json.dumps(chosen, default=dataclasses.asdict))
-
-
-def _flat(config: Any, of: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings by their dotted names."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _flat(value, f"{of}{field.name}.")
-        else:
-            yield f"{of}{field.name}", value
-
-
-def _is_of(key: str, names: tuple[str, ...]) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in names)

@@ -1,15 +1,16 @@
 """Made-up conversations into a file: plans, an endpoint that plays them, filters, JSON lines.
 
-Owns in the run's folder `dialogues.jsonl`, what became of each plan, and `synthetic.jsonl`, the
-rows of those that were kept. Invariants: plans depend on the seed and the settings alone, so that
-the same command goes on where it stopped and asks again where the endpoint was silent; the rows are
-made anew of what was settled, so that a run that was killed leaves no half of one; a disk that is
-full costs no conversation that was written before.
+Owns in the run's folder `dialogues.jsonl`, what became of each plan, `synthetic.jsonl`, the rows of
+those that were kept, and `synthesis_settings.json`. Invariants: plans depend on the seed and the
+settings alone, so that the same command goes on where it stopped and asks again where the endpoint
+was silent; the rows are made anew of what was settled, so that a run that was killed leaves no half
+of one; a disk that is full costs no conversation that was written before.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
@@ -38,6 +39,7 @@ from clawjax.errors import ConfigError, EngineError
 from clawjax.evals.material import closed_questions, neutral_prompts
 from clawjax.files import replace_file
 from clawjax.rewards.language import detect_language
+from clawjax.runtime.holding import flat, hold, is_of
 from clawjax.runtime.paths import RunPaths
 
 __all__ = ["DIALOGUES", "ROWS", "check_synthesis", "held_out_prompts", "synthesize", "synthesized"]
@@ -49,6 +51,17 @@ ROWS = "synthetic.jsonl"
 _KEPT = "kept"
 _SILENT = "endpoint"
 """What became of a plan that the endpoint did not play to its end."""
+_FREE = tuple(
+    f"synthesis.{name}"
+    for name in (
+        "dialogues", "personas",  # which are among the ingredients
+        "base_url", "api_key_env", "concurrency", "timeout_s", "retries",
+    )
+)  # fmt: skip
+"""May differ from one start to the next. What is not listed may not, nor what is added later."""
+_OF_FILES = ("synthesis.ingredients", "synthesis.held_out")
+_DIGITS = 12
+"""Of a digest that is shown."""
 _GIVE_UP = 3
 """So many rounds in a row without any conversation end the run."""
 
@@ -104,7 +117,7 @@ def synthesize(
         EngineError: the endpoint does not answer.
     """
     ingredients = _ingredients(config)
-    before = _lines(folder / DIALOGUES) if (folder / DIALOGUES).exists() else []
+    before = _written(folder / DIALOGUES)
     most = max(config.dialogues, len(before))  # an earlier run may have planned more
     known = list(plans(ingredients, most, seed=seed))
     planned = known[: config.dialogues]
@@ -113,6 +126,8 @@ def synthesize(
         config.filters, held_out=held_out_prompts(config.held_out), language_of=detect_language
     )
     folder.mkdir(parents=True, exist_ok=True)
+    now = _deciding(config, ingredients, seed=seed)
+    hold(RunPaths(folder).synthesis_settings, now, is_begun=bool(before), done="made")
     for each in settled.values():
         if each.became == _KEPT:
             gate.check(*_texts(each.exchanges))
@@ -127,6 +142,19 @@ def synthesize(
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     replace_file(folder / ROWS, text)
     return {**Counter(settled[plan.source].became for plan in planned), "rows": len(rows)}
+
+
+def _deciding(config: SynthesisConfig, ingredients: Ingredients, *, seed: int) -> dict[str, Any]:
+    """What decides which conversations there are; of files, what is in them."""
+    chosen = {
+        key: value
+        for key, value in flat(config, "synthesis.")
+        if not is_of(key, (*_FREE, *_OF_FILES))
+    }
+    held_out = [_lines(Path(file)) for file in config.held_out]
+    for key, content in zip(_OF_FILES, (ingredients, held_out), strict=True):
+        chosen[key] = hashlib.sha256(repr(content).encode()).hexdigest()[:_DIGITS]
+    return {"run.seed": seed, **chosen}
 
 
 def held_out_prompts(files: Sequence[str]) -> list[str]:
@@ -229,6 +257,15 @@ def _settled_before(file: Path, lines: Sequence[str], known: Container[str]) -> 
 def _line(settled: _Settled) -> str:
     told = asdict(settled) | {"exchanges": [each._asdict() for each in settled.exchanges]}
     return json.dumps(told, ensure_ascii=False) + "\n"
+
+
+def _written(file: Path) -> list[str]:
+    """The whole lines of `dialogues.jsonl`: a process that ended may have cut off the last one."""
+    if not file.exists():
+        return []
+    content = file.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1].decode("utf-8", "replace")
+    return [line for line in whole.split("\n") if line.strip()]
 
 
 def _lines(file: Path) -> list[str]:

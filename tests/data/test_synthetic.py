@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import resource
+from dataclasses import replace
 from itertools import islice
 
 import httpx
@@ -164,6 +165,43 @@ def test_a_run_goes_on_where_it_was_killed(tmp_path):
     assert (part / ROWS).read_text() == (tmp_path / "whole" / ROWS).read_text()
     with pytest.raises(ConfigError, match="other settings"):
         made(config, part, ScriptedChat(), seed=2)
+
+
+def test_a_line_cut_off_within_a_character_is_played_again(tmp_path):
+    config = SynthesisConfig(dialogues=2, turns=1, concurrency=1, form="sft")
+    counts = made(config, tmp_path, ScriptedChat(), seed=0)
+    file = tmp_path / DIALOGUES
+    whole = file.read_bytes()
+    file.write_bytes(whole + '{"source": "gl\u00fc'.encode()[:-1])
+    assert made(config, tmp_path, ScriptedChat(), seed=0) == counts
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"turns": 2},
+        {"form": "sft"},
+        {"model": "another"},
+        {"filters": FilterConfig(max_words=20)},
+        {"held_out": True},
+        {"personas": ["brief"]},
+    ],
+)
+def test_conversations_of_other_settings_are_not_taken_for_these(tmp_path, changed):
+    if "held_out" in changed:
+        (tmp_path / "own.txt").write_text("kelp lime cod bay ash hay elm gum\n")
+        changed = {"held_out": [str(tmp_path / "own.txt")]}
+    config = SynthesisConfig(dialogues=2, turns=1, concurrency=1)
+    made(config, tmp_path / "run", ScriptedChat(), seed=1)
+    rows = (tmp_path / "run" / ROWS).read_bytes()
+    chat = ScriptedChat()
+    with pytest.raises(ConfigError, match="other settings"):
+        made(replace(config, **changed), tmp_path / "run", chat, seed=1)
+    assert chat.shown == []
+    assert (tmp_path / "run" / ROWS).read_bytes() == rows
+    free = replace(config, dialogues=3, concurrency=2, base_url="http://127.0.0.1:1/v1", retries=0)
+    assert made(free, tmp_path / "run", chat, seed=1)["rows"] >= 2
 
 
 def test_a_full_disk_loses_no_conversation_that_was_written_before(tmp_path):
