@@ -1,10 +1,11 @@
 """Export trained weights for other programs.
 
     python -m clawjax.models export --weights runs/mine/weights/000042 --out exported
-    python -m clawjax.models export --weights runs/mine/weights/000042 --out exported --adapter
+    python -m clawjax.models export --weights runs/mine/weights/000042 --out adapter --adapter
 
-The first writes a whole Hugging Face model that transformers loads, the second a peft adapter.
-Without `--weights` the model itself is written, which turns a GGUF file into safetensors.
+The first writes a whole Hugging Face model that transformers loads, the second a peft adapter,
+each into a directory of its own. Without `--weights` the model itself is written, which turns a
+GGUF file into safetensors.
 
 An adapter names the model that it belongs to as `--model` does, a directory by its whole path;
 `--base` gives it another name. peft finds no base in a GGUF file: write the model first, without

@@ -30,6 +30,8 @@ __all__ = [
     "tensors_to_params",
 ]
 
+_ADAPTER_CONFIG = "adapter_config.json"
+
 
 def params_to_tensors(params: Params, architecture: Architecture) -> dict[str, np.ndarray]:
     """The tree under Hugging Face's names: linear layers `[out, in]`, contiguous fp32."""
@@ -82,11 +84,11 @@ def export_merged(directory: Path, model: LoadedModel, params: Params) -> None:
         params: base parameters or the result of `merge`.
 
     Raises:
-        ConfigError: another model is there in parts, which readers would take instead.
+        ConfigError: another model is there in parts, which readers would take instead, or an
+            adapter, which they would put on this one.
     """
-    if (index := directory / "model.safetensors.index.json").exists():
-        msg = f"{index} names the parts of another model: name another directory, or empty it"
-        raise ConfigError(msg)
+    _refuse(directory / "model.safetensors.index.json", "names the parts of another model")
+    _refuse(directory / _ADAPTER_CONFIG, "is of an adapter, which readers would put on the model")
     directory.mkdir(parents=True, exist_ok=True)
     tensors = params_to_tensors(params, model.architecture)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
@@ -98,11 +100,23 @@ def export_merged(directory: Path, model: LoadedModel, params: Params) -> None:
 
 
 def export_adapter(directory: Path, adapter: Params, config: LoraConfig, base_model: str) -> None:
-    """Write an adapter as peft keeps it."""
+    """Write an adapter as peft keeps it.
+
+    Raises:
+        ConfigError: a whole model is there, on which readers would put it.
+    """
+    _refuse(directory / "config.json", "is of a whole model, on which readers would put it")
     directory.mkdir(parents=True, exist_ok=True)
     tensors = adapter_to_tensors(adapter)
     save_file(tensors, directory / "adapter_model.safetensors", metadata={"format": "pt"})
-    _write_json(directory / "adapter_config.json", peft_config(config, base_model))
+    _write_json(directory / _ADAPTER_CONFIG, peft_config(config, base_model))
+
+
+def _refuse(file: Path, what: str) -> None:
+    """Raises ConfigError: the file is there, beside which nothing else is to be written."""
+    if file.exists():
+        msg = f"{file} {what}: name another directory, or empty it"
+        raise ConfigError(msg)
 
 
 def _stored(leaf: Leaf, params: Params) -> np.ndarray:

@@ -228,6 +228,28 @@ def test_a_model_in_parts_is_not_mixed_with_another(tmp_path):
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_a_model_and_an_adapter_are_not_written_into_one_directory(tmp_path):
+    """Readers with peft would put the adapter on the model that has learnt the same already."""
+    model = load("random:llama")
+    export_adapter(tmp_path / "adapter", some_adapter(model), CONFIG, model.base_id)
+    with pytest.raises(ConfigError, match="is of an adapter"):
+        export_merged(tmp_path / "adapter", model, model.params)
+    assert not (tmp_path / "adapter" / "model.safetensors").exists()
+    export_merged(tmp_path / "model", model, model.params)
+    with pytest.raises(ConfigError, match="is of a whole model"):
+        export_adapter(tmp_path / "model", some_adapter(model), CONFIG, model.base_id)
+    assert not (tmp_path / "model" / "adapter_config.json").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--adapter"]])
+def test_the_same_is_exported_again_into_its_directory(tmp_path, options):
+    model = load("random:llama")
+    export_adapter(tmp_path / "in", some_adapter(model), CONFIG, model.base_id)
+    arguments = ["export", "--model", "random:llama", "--weights", str(tmp_path / "in")]
+    for _ in range(2):
+        assert main([*arguments, "--out", str(tmp_path / "out"), *options]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
