@@ -26,6 +26,8 @@ from clawjax.config.secrets import find_secret
 from clawjax.errors import ClawError, ConfigError
 
 T = TypeVar("T")
+_INTERRUPTED = 130
+"""The exit code, as shells have it."""
 
 
 def register_schema() -> None:
@@ -108,9 +110,25 @@ def guarded(job: Callable[[], T]) -> T:
     except BrokenPipeError:
         raise  # for `start`
     except Exception as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            raise
-        sys.exit(tell(error))
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            sys.exit(tell(error))
+        if isinstance(error, OSError):  # `start` takes one for trouble with the run's folder
+            raise JobError(f"a job has failed: {error!r}") from error
+        raise
+
+
+class JobError(Exception):
+    """What the operating system refused to a job of a multirun."""
+
+
+def end_all_jobs(is_stopped: bool) -> None:
+    """Where a job of a multirun was told to stop, have no other begin: all of them are meant.
+
+    Raises:
+        KeyboardInterrupt: which Hydra takes for no failure of the job's.
+    """
+    if is_stopped and HydraConfig.get().mode is RunMode.MULTIRUN:
+        raise KeyboardInterrupt
 
 
 def is_checked_only(config: RunConfig) -> bool:
@@ -166,6 +184,9 @@ def start(main: Callable[[], object]) -> None:
             print(sys.modules["__main__"].__doc__)
         main()
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on.", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError as error:
         if not is_unread():
             sys.exit(tell(error))

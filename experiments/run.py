@@ -4,7 +4,7 @@ Exit codes: 0 done, 2 the configuration or this machine does not allow it, 1 any
 """
 
 import hydra
-from _entry import guarded, register_schema, start
+from _entry import end_all_jobs, guarded, register_schema, start
 from omegaconf import DictConfig
 
 from clawjax.config import RunConfig, to_run_config
@@ -21,7 +21,9 @@ def main(config: DictConfig) -> float | None:
 def _run(config: RunConfig) -> float | None:
     from clawjax.runtime.run import run
 
-    return run(config)
+    score = run(config)
+    end_all_jobs(score is None and not (config.run.plan or config.run.dry))
+    return score
 
 
 if __name__ == "__main__":

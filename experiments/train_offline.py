@@ -8,7 +8,7 @@ else.
 """
 
 import hydra
-from _entry import guarded, register_schema, start
+from _entry import end_all_jobs, guarded, register_schema, start
 from omegaconf import DictConfig
 
 from clawjax.config import RunConfig, to_run_config
@@ -29,7 +29,9 @@ def _train(config: RunConfig) -> float | None:
     if config.run.plan:
         print_plan(config)
         return None
-    return train_offline(config)
+    found = train_offline(config)
+    end_all_jobs(found.is_stopped)
+    return found.accuracy
 
 
 if __name__ == "__main__":

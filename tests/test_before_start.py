@@ -1,6 +1,7 @@
 """What is said, and what is kept, before any process of a run starts."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -53,6 +54,36 @@ def test_a_password_in_a_url_is_refused_and_in_no_file(tmp_path, mode, setting, 
     assert "hunter2" not in output
     kept = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert not any(b"hunter2" in file.read_bytes() for file in kept), kept
+
+
+def test_who_stops_a_job_of_a_multirun_stops_them_all(tmp_path):
+    run = start(tmp_path, "user=none", "run.name=jobs", "run.seed=0,1", "--multirun")
+    assert run.stdout is not None
+    while "Loading and compiling" not in (line := run.stdout.readline()):
+        assert line, "it has ended"
+    run.send_signal(signal.SIGINT)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 130, output
+    assert "the same command goes on" in output
+    assert "Traceback" not in output
+    assert (tmp_path / "jobs" / "0").is_dir()
+    assert not (tmp_path / "jobs" / "1").exists()
+
+
+def test_what_the_system_refuses_to_a_job_is_told_as_that(tmp_path):
+    program = tmp_path / "job.py"
+    program.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT / 'experiments')!r})\n"
+        "import hydra, _entry\n"
+        "@hydra.main(version_base='1.3', config_path=None)\n"
+        "def main(config): _entry.guarded(lambda: open('/no/such/file'))\n"
+        "_entry.start(main)\n"
+    )
+    command = [sys.executable, str(program), "-m", "+n=1,2", f"hydra.sweep.dir={tmp_path}/jobs"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert "/no/such/file" in done.stderr
+    assert "CLAWJAX_RUNS" not in done.stderr
 
 
 def test_a_secret_among_what_a_multirun_chooses_is_in_no_file(tmp_path):

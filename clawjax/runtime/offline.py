@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -61,16 +60,26 @@ from clawjax.runtime.provenance import config_yaml
 from clawjax.runtime.rehearsal import rehearse_data, rehearsed_objective
 from clawjax.runtime.scoring import finish, mirrored_scores, unscored
 from clawjax.runtime.settings import hold_offline_settings
+from clawjax.stopping import stop_signals
 from clawjax.weights import DirectoryWeightStore
 
-__all__ = ["train_offline", "train_on"]
+__all__ = ["Trained", "train_offline", "train_on"]
 
 _MOST_AT_ONCE = 32
 """Replies that are written side by side; each has a row of the cache."""
 
 
-def train_offline(config: RunConfig) -> float | None:
-    """Train as configured; the held-out accuracy afterwards, where there are pairs.
+class Trained(NamedTuple):
+    """What came of training on a data set."""
+
+    accuracy: float | None
+    """Held out, afterwards; None where there are no pairs."""
+    is_stopped: bool
+    """Whether somebody asked it to stop."""
+
+
+def train_offline(config: RunConfig) -> Trained:
+    """Train as configured, until done or asked to stop.
 
     Raises:
         ConfigError: the configuration or the folder does not allow it.
@@ -81,21 +90,18 @@ def train_offline(config: RunConfig) -> float | None:
     sys.stdout.write(rehearsed_objective(config) + "\n\n")
     if config.run.dry:
         rehearse_data(config)
-        return None
+        return Trained(None, is_stopped=False)
     paths = RunPaths(Path(config.run.dir))
     paths.prepare()
     rows = load_rows(config)
     use_compilation_cache(config)
     model = load_model(config.model, seed=config.run.seed)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with unscored(paths), mirrored_scores(config, paths):
+    with stop_signals() as stop, unscored(paths), mirrored_scores(config, paths):
         report = train_on(config, paths, model, rows, stop=stop)
         if report["is_done"]:
             finish(paths, [report["after"].get("offline/accuracy")])
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
-    return report["after"].get("offline/accuracy")
+    return Trained(report["after"].get("offline/accuracy"), stop.is_set())
 
 
 def train_on(

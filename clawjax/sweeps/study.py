@@ -8,14 +8,12 @@ one driver at a time; the value of a trial is the evaluation's score.
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +23,7 @@ from clawjax.config.overrides import path_override
 from clawjax.config.sweeping import SweepConfig
 from clawjax.errors import ConfigError, EvalError, UnavailableError
 from clawjax.files import lock, replace_file
+from clawjax.stopping import stop_signals
 from clawjax.sweeps.space import Dimension, assignments, grid, suggest, write_space
 from clawjax.sweeps.trial import (
     TrialFailedError,
@@ -66,7 +65,7 @@ def run_sweep(
         raise ConfigError(msg)
     folder = Path(config.dir).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as held, _stop_signals() as stopping:
+    with (folder / "lock").open("w") as held, stop_signals() as stopping:
         if not lock(held, wait_s=0.0, poll_s=0.1):
             raise ConfigError(f"sweep.dir={folder} is in use by another process: stop it first")
         _claim(folder, config, space, fixed)
@@ -328,18 +327,3 @@ def _claim(
         if held.get(key) != value:
             msg = f"{folder} holds another sweep ({key}: {held.get(key)!r} there, {value!r} now)"
             raise ConfigError(f"{msg}: use another sweep.name")
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Set by an interrupt or a request to terminate: trials that run are ended, and kept."""
-    stopping = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: stopping.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
