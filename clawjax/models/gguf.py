@@ -19,7 +19,7 @@ from clawjax.models.fingerprint import fingerprint
 from clawjax.models.gguf_file import GgufFile
 from clawjax.models.gguf_tokenizer import tokenizer_from_gguf
 from clawjax.models.layout import leaves
-from clawjax.models.registry import FAMILIES
+from clawjax.models.registry import FAMILIES, reach
 from clawjax.models.tokenizer import ChatTokenizer
 
 if TYPE_CHECKING:
@@ -44,6 +44,13 @@ _MODULES = {
     "mlp.down_proj": "ffn_down",
 }
 """Module names, Hugging Face's to GGUF's."""
+
+_ATTENTION_FACTORS = {
+    "rope.scaling.attn_factor": 1.0,
+    "rope.scaling.yarn_attn_factor": 1.0,
+    "rope.scaling.yarn_log_multiplier": 0.0,
+}
+"""Keys that are understood as long as they change nothing, and what they are then."""
 
 
 class GgufSource:
@@ -169,11 +176,19 @@ def _reject_unsupported(keys: _Keys) -> None:
                 "which is not supported: use a dense model with full attention"
             )
             raise ConfigError(msg)
+    for key, neutral in _ATTENTION_FACTORS.items():
+        if keys.get(key, neutral) != neutral:
+            msg = (
+                f"{keys.file.path} scales its attention by {keys.family}.{key}={keys.get(key):g}, "
+                "which is not supported: load the model's Hugging Face directory instead"
+            )
+            raise ConfigError(msg)
 
 
 def _architecture(keys: _Keys) -> Architecture:
     tensors = keys.file.tensors
     heads = keys.require("attention.head_count")
+    scaling = _rope_scaling(keys)
     return Architecture(
         family=keys.family,
         vocab_size=_vocab_size(keys.file),
@@ -183,9 +198,9 @@ def _architecture(keys: _Keys) -> Architecture:
         num_heads=heads,
         num_kv_heads=keys.get("attention.head_count_kv", heads),
         head_dim=_head_dim(keys),
-        max_positions=keys.require("context_length"),
+        max_positions=reach(keys.require("context_length"), scaling),
         rope_theta=float(keys.get("rope.freq_base", 10_000.0)),
-        rope_scaling=_rope_scaling(keys),
+        rope_scaling=scaling,
         norm_eps=float(keys.require("attention.layer_norm_rms_epsilon")),
         is_tied="output.weight" not in tensors,
         has_qkv_bias="blk.0.attn_q.bias" in tensors,
@@ -216,7 +231,9 @@ def _head_dim(keys: _Keys) -> int:
 
 
 def _rope_scaling(keys: _Keys) -> RopeScaling | None:
-    kind = keys.get("rope.scaling.type", "none")
+    """As llama.cpp reads it: a factor without a type is linear, and had another name once."""
+    factor = keys.get("rope.scaling.factor", keys.get("rope.scale_linear"))
+    kind = keys.get("rope.scaling.type", "none" if factor in (None, 0.0, 1.0) else "linear")
     if kind == "none":
         return None
     if kind not in ("linear", "yarn"):
@@ -228,7 +245,7 @@ def _rope_scaling(keys: _Keys) -> RopeScaling | None:
     original = keys.get("rope.scaling.original_context_length", keys.require("context_length"))
     return RopeScaling(
         kind=kind,
-        factor=float(keys.require("rope.scaling.factor")),
+        factor=float(keys.require("rope.scaling.factor") if factor is None else factor),
         original_max_positions=original,
         beta_fast=float(keys.get("rope.scaling.yarn_beta_fast", 32.0)),
         beta_slow=float(keys.get("rope.scaling.yarn_beta_slow", 1.0)),

@@ -11,7 +11,7 @@ from typing import Any
 from clawjax.errors import ConfigError
 from clawjax.models.architecture import Architecture, RopeScaling
 
-__all__ = ["FAMILIES", "architecture_from_config", "config_from_architecture"]
+__all__ = ["FAMILIES", "architecture_from_config", "config_from_architecture", "reach"]
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 """Values of `model_type`."""
@@ -62,7 +62,7 @@ def architecture_from_config(config: Mapping[str, Any]) -> Architecture:
         num_heads=heads,
         num_kv_heads=_or(config.get("num_key_value_heads"), heads),
         head_dim=_or(config.get("head_dim"), _require(config, "hidden_size") // heads),
-        max_positions=_reach(max_positions, scaling),
+        max_positions=reach(max_positions, scaling),
         rope_theta=float(_or(rope.get("rope_theta"), _DEFAULT_ROPE_THETA)),
         rope_scaling=scaling,
         norm_eps=float(_or(config.get("rms_norm_eps"), _DEFAULT_NORM_EPS)),
@@ -169,7 +169,7 @@ def _rope_scaling(rope: Mapping[str, Any], max_positions: int) -> RopeScaling | 
     )
 
 
-def _reach(max_positions: int, scaling: RopeScaling | None) -> int:
+def reach(max_positions: int, scaling: RopeScaling | None) -> int:
     """Positions the model can be used at: YaRN is often added without raising the limit."""
     if scaling is None or scaling.kind != "yarn":
         return max_positions

@@ -116,6 +116,16 @@ def test_whole_texts_begin_with_bos_where_the_file_says_so(tmp_path, keys, is_be
     ("keys", "expected"),
     [
         ({"llama.rope.scaling.type": "none"}, None),
+        ({"llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 4.0}, None),
+        ({"llama.rope.scaling.factor": 1.0}, None),
+        (
+            {"llama.rope.scaling.factor": 4.0},
+            RopeScaling("linear", 4.0, original_max_positions=128),
+        ),
+        (
+            {"llama.rope.scale_linear": 4.0},
+            RopeScaling("linear", 4.0, original_max_positions=128),
+        ),
         (
             {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0},
             RopeScaling("linear", 4.0, original_max_positions=128),
@@ -133,6 +143,12 @@ def test_whole_texts_begin_with_bos_where_the_file_says_so(tmp_path, keys, is_be
 def test_rope_scaling_keys(tmp_path, keys, expected):
     gguf_files.write_tiny_gguf(tmp_path / "tiny.gguf", keys=keys)
     assert GgufSource(tmp_path / "tiny.gguf").architecture().rope_scaling == expected
+
+
+def test_yarn_reaches_beyond_the_trained_positions_as_in_a_configuration(tmp_path):
+    keys = {"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0}
+    gguf_files.write_tiny_gguf(tmp_path / "tiny.gguf", keys=keys)
+    assert GgufSource(tmp_path / "tiny.gguf").architecture().max_positions == 4 * 128
 
 
 def test_llama3_scaling_is_recovered_from_its_divisors(tmp_path):
@@ -161,6 +177,8 @@ def test_other_divisors_are_refused(tmp_path):
         ({"keys": {"llama.attention.sliding_window": 64}}, "sliding-window"),
         ({"keys": {"llama.rope.scaling.type": "longrope"}}, "'longrope'.*linear or yarn"),
         ({"keys": {"llama.rope.dimension_count": 8}}, "rotates 8 of 16"),
+        ({"keys": {"llama.rope.scaling.attn_factor": 1.5}}, "attention.*attn_factor=1.5"),
+        ({"keys": {"llama.rope.scaling.yarn_log_multiplier": 0.1}}, "yarn_log_multiplier=0.1"),
         ({"omit": ("llama.block_count",)}, "lacks the key llama.block_count"),
         ({"omit": ("token_embd.weight",)}, "no tensor 'token_embd.weight'"),
     ],
