@@ -79,19 +79,21 @@ def command_line(record: SweepRecord, row: Row) -> str:
 
 def _study(folder: Path) -> SweepRecord:
     held = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    study = open_study(folder, held["storage"], held["name"])
+    trials = open_study(folder, held["storage"], held["name"]).get_trials(deepcopy=False)
+    retried = {trial.user_attrs.get("retry_of") for trial in trials}
     return SweepRecord(
         program=held["entry"],
         fixed=tuple(held["fixed"]),
         is_minimised=held["is_minimised"],
-        rows=tuple(_trial(trial) for trial in study.get_trials(deepcopy=False)),
+        rows=tuple(_trial(trial, is_retried=trial.number in retried) for trial in trials),
     )
 
 
-def _trial(trial: FrozenTrial) -> Row:
+def _trial(trial: FrozenTrial, *, is_retried: bool) -> Row:
     state = trial.state.name.lower()
     if trial.user_attrs.get("interrupted"):
-        state = "cut off, tried again" if state == "fail" else state
+        cut_off = "cut off, tried again" if is_retried else "cut off"
+        state = cut_off if state == "fail" else state
     elif "error" in trial.user_attrs:
         state = str(trial.user_attrs["error"])
     seconds = None if trial.duration is None else trial.duration.total_seconds()

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["MANIFEST", "open_study", "run_sweep"]
 
 MANIFEST = "sweep.json"
+_TRIALS = "trials"
 _BUSY_S = 60
 """How long SQLite waits for another writer, seconds."""
 
@@ -115,11 +116,12 @@ class _Driver:
         """Fail what an earlier driver of this folder left running, and queue it again."""
         from optuna.trial import TrialState
 
-        nobody = self._name if self._config.storage is None else None
+        # Who holds the folder is its one driver, whatever this machine and the folder were called.
+        is_alone = self._config.storage is None
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.user_attrs.get("driver", nobody) == self._name:
+            if is_alone or trial.user_attrs.get("driver") == self._name:
                 if "folder" in trial.user_attrs:
-                    end_leftover(Path(trial.user_attrs["folder"]))
+                    end_leftover(self._at(trial.user_attrs["folder"]))
                 study._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
                 study.tell(trial.number, state=TrialState.FAIL)
         trials = study.get_trials(deepcopy=False)
@@ -129,11 +131,18 @@ class _Driver:
             attempt = attributes.get("attempt", 0)
             is_open = attributes.get("interrupted") and trial.number not in retried
             if is_open and attempt < self._config.retries:
-                kept = {key: attributes[key] for key in ("folder",) if key in attributes}
+                known = attributes.get("folder")
+                kept = {} if known is None else {"folder": str(self._at(known))}
                 again = {"retry_of": trial.number, "attempt": attempt + 1}
                 # Of a trial that was cut off before it took its values, those it was to take.
                 values = trial.system_attrs.get("fixed_params", {}) | trial.params
                 study.enqueue_trial(values, user_attrs=kept | again)
+
+    def _at(self, folder: str) -> Path:
+        """A trial's folder, also where the whole sweep was moved since it was named."""
+        if self._config.storage is not None:  # it may be another driver's
+            return Path(folder)
+        return self._folder / _TRIALS / Path(folder).name
 
     def optimise(self, study: Study) -> None:
         """Keep `jobs` trials running until there are enough results.
@@ -167,10 +176,9 @@ class _Driver:
             if is_over or under_way >= self._wanted or self._is_walked(study):
                 return None
             trial = study.ask()
-            folder = trial.user_attrs.get("folder")
-            if folder is None:
-                folder = str(self._folder / "trials" / f"{trial.number:04d}")
-            trial.set_user_attr("folder", folder)
+            known = trial.user_attrs.get("folder")
+            own = self._folder / _TRIALS / f"{trial.number:04d}"
+            trial.set_user_attr("folder", str(own if known is None else self._at(known)))
             trial.set_user_attr("driver", self._name)
             suggest(trial, self._space)
             self._running += 1

@@ -41,7 +41,7 @@ from sweep import read_arguments  # noqa: E402
 from clawjax.config import hydra_schema  # noqa: E402
 from clawjax.config.sweeping import SweepConfig  # noqa: E402
 from clawjax.sweeps.pruning import RunningMedianPruner  # noqa: E402
-from clawjax.sweeps.study import _create, _Driver, _driver_name, _program  # noqa: E402
+from clawjax.sweeps.study import _claim, _create, _Driver, _driver_name, _program  # noqa: E402
 
 
 def arguments(folder, *more):
@@ -260,6 +260,38 @@ def test_a_trial_cut_off_before_it_had_its_values_gets_them_again(tmp_path):
     _Driver(config, space, [], tmp_path, lambda: False).take_back(study)
     waiting = study.get_trials(states=(optuna.trial.TrialState.WAITING,))
     assert sorted(each.system_attrs["fixed_params"]["x"] for each in waiting) == ["1", "2"]
+
+
+def test_a_sweep_that_was_moved_takes_back_what_it_left(tmp_path, monkeypatch):
+    """Also to another machine, as a container is at each start."""
+    config, space = SweepConfig(name="s", sampler="grid"), {"x": Choice(("1", "2"))}
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    _claim(before, config, space, [])
+    left = _Driver(config, space, [], before, lambda: False)._next(_create(config, before, space))
+    assert left is not None
+    before.rename(after)
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    study = _create(config, after, space)
+    assert read_sweep(after).rows[0].state == "running"
+    driver = _Driver(config, space, [], after, lambda: False)
+    driver.take_back(study)
+    assert read_sweep(after).rows[0].state == "cut off, tried again"
+    again = [driver._next(study) for _ in range(2)]
+    assert sorted(trial.params["x"] for trial in again) == ["1", "2"]
+    folders = {trial.params["x"]: trial.user_attrs["folder"] for trial in again}
+    assert folders[left.params["x"]] == str(after / "trials" / "0000")
+    assert all(Path(each).parent == after / "trials" for each in folders.values())
+
+
+def test_a_trial_that_is_not_begun_again_is_not_said_to_be(tmp_path):
+    config, space = SweepConfig(name="s", sampler="grid", retries=0), {"x": Choice(("1", "2"))}
+    _claim(tmp_path, config, space, [])
+    study = _create(config, tmp_path, space)
+    driver = _Driver(config, space, [], tmp_path, lambda: False)
+    assert driver._next(study) is not None
+    driver.take_back(study)
+    assert [row.state for row in read_sweep(tmp_path).rows] == ["cut off", "waiting"]
 
 
 def test_a_grid_is_walked_once_and_not_again(tmp_path):
