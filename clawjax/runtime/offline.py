@@ -301,7 +301,7 @@ def _learner(
             learner=config.learner,
             reward=config.reward,
             log=log,
-            store=DirectoryWeightStore(paths.weights),
+            store=DirectoryWeightStore(paths.weights, keep=config.learner.keep_versions),
             monitor=monitor,
             run_dir=paths.root,
             seed=config.run.seed,

@@ -171,6 +171,13 @@ def test_imitation_makes_chosen_replies_likelier_and_resumes_where_it_stopped(tm
     assert (now.objective.name, now.offline.batches, now.learner.poll_s) == ("sft", 5, 0.5)
 
 
+def test_so_many_versions_stay_as_are_to_be_kept(tmp_path, model):
+    report = trained(tmp_path, model, SFT, batches=3, learner={"keep_versions": 2})
+    assert report["version"] == 3
+    kept = DirectoryWeightStore(RunPaths(tmp_path).weights).versions()
+    assert [version.version for version in kept] == [2, 3]
+
+
 def test_comparison_prefers_what_was_chosen_and_starts_where_it_is_told_to(tmp_path, model):
     report = trained(tmp_path / "dpo", model, DPO, batches=3)
     assert report["before"]["offline/accuracy"] == 0.5
