@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import math
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+_DIGITS = 16
+"""Of a digest that is kept."""
 
 
 class JsonlAppender:
@@ -160,6 +164,28 @@ class JsonlTail:
         self.file = _inode(path) if file is None and offset else file
         """Its inode; None before anything was read."""
 
+    @classmethod
+    def at(cls, path: Path, mark: Mapping[str, Any]) -> JsonlTail:
+        """Go on where another tail was that left this `mark`.
+
+        A file is known by its first line, so that one that was moved or copied is gone on with.
+        Where none has that line any more, all that is left is new.
+        """
+        offset, first = int(mark.get("offset", 0)), mark.get("first")
+        if first is None:  # nothing was read, or by an earlier version
+            return cls(path, offset=offset, file=mark.get("file"))
+        for part in (path, set_aside(path)):
+            if _first(part) == first:
+                return cls(path, offset=offset, file=_inode(part))
+        return cls(path)
+
+    def mark(self) -> dict[str, Any]:
+        """Where it is, as JSON has it."""
+        parts = (self._path, set_aside(self._path))
+        read = next((part for part in parts if _inode(part) == self.file is not None), None)
+        first = None if read is None else _first(read)
+        return {"offset": self.offset, "file": self.file, "first": first}
+
     def read(self) -> Iterator[dict[str, Any]]:
         """Entries not seen yet: the rest of a file that was set aside, then the new one's."""
         current, aside = _inode(self._path), set_aside(self._path)
@@ -253,6 +279,15 @@ def _inode(path: Path) -> int | None:
         return path.stat().st_ino
     except FileNotFoundError:
         return None
+
+
+def _first(path: Path) -> str | None:
+    """Digest of the first line, which has the time; None without file or line."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        line = file.readline()
+    return hashlib.sha256(line).hexdigest()[:_DIGITS] if line.endswith(b"\n") else None
 
 
 def _parse(line: bytes, path: Path) -> dict[str, Any] | None:

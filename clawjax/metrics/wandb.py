@@ -100,8 +100,7 @@ class WandbMirror:
                 run.define_metric("*", step_metric="unix_time")
                 for per_version in ("train/*", "eval/*"):
                     run.define_metric(per_version, step_metric="policy_version")
-                offset, file = int(state.get("offset", 0)), state.get("file")
-                tail = JsonlTail(run_dir / "metrics.jsonl", offset=offset, file=file)
+                tail = JsonlTail.at(run_dir / "metrics.jsonl", state)
                 mirror = cls(run, run_dir, tail, part)
                 mirror._save_state()
                 return mirror
@@ -167,8 +166,7 @@ class WandbMirror:
 
     def _save_state(self) -> None:
         """Note what was sent; where the disk takes no note, it may be sent twice."""
-        reached = {"offset": self._tail.offset, "file": self._tail.file}
-        state = {**self._part, "id": self._run.id, **reached}
+        state = {**self._part, "id": self._run.id, **self._tail.mark()}
         try:
             replace_file(self._run_dir / _STATE_FILE, json.dumps(state), durably=False)
         except OSError as error:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -181,7 +182,7 @@ def test_a_tail_goes_on_in_the_new_file_and_remembers_where_it_was(tmp_path: Pat
         appender.append({"n": number})
         if number % 3 == 2:
             found += [entry["n"] for entry in tail.read()]
-            tail = JsonlTail(path, offset=tail.offset, file=tail.file)
+            tail = JsonlTail.at(path, json.loads(json.dumps(tail.mark())))
     assert found == list(range(12))
     assert list(tail.read()) == []
     assert [entry["n"] for entry in JsonlTail(path).read()] == [
@@ -205,6 +206,32 @@ def test_cutting_the_file_anywhere_keeps_all_lines_before(
     content = path.read_bytes()[:cut]
     path.write_bytes(content)
     assert read_jsonl(path) == entries[: content.count(b"\n")]
+
+
+@pytest.mark.parametrize("is_set_aside", [False, True])
+def test_a_tail_goes_on_where_it_was_in_a_file_that_was_moved(tmp_path, is_set_aside):
+    path = tmp_path / "metrics.jsonl"
+    append_all(path, {"n": 1}, {"n": 2})
+    tail = JsonlTail(path)
+    assert len(list(tail.read())) == 2
+    mark = json.loads(json.dumps(tail.mark()))
+    moved = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-moved"))
+    append_all(moved / path.name, {"n": 3})
+    if is_set_aside:
+        (moved / path.name).replace(set_aside(moved / path.name))
+        append_all(moved / path.name, {"n": 4})
+    found = [entry["n"] for entry in JsonlTail.at(moved / path.name, mark).read()]
+    assert found == ([3, 4] if is_set_aside else [3])
+    path.unlink()
+    append_all(path, {"n": 5}, {"n": 6}, {"n": 7})
+    assert [entry["n"] for entry in JsonlTail.at(path, mark).read()] == [5, 6, 7], "another file"
+
+
+def append_all(path: Path, *entries: dict[str, int]) -> None:
+    appender = JsonlAppender(path)
+    for entry in entries:
+        appender.append(entry)
+    appender.close()
 
 
 def test_a_disk_that_is_full_lets_a_torn_file_be_opened(tmp_path: Path, monkeypatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -76,6 +77,10 @@ def test_a_run_goes_on_where_it_stopped_and_keeps_its_secrets(tmp_path: Path) ->
     assert b"hunter2" not in content
     assert b"NaN" not in content
     assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/report_*.png"))
+    moved = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-moved"))
+    log_steps(moved, 6)
+    _, sent, _ = mirror_once(moved)
+    assert sent == 1, "what was sent before it was moved is not sent again"
 
 
 @pytest.mark.slow
