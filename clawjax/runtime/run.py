@@ -22,6 +22,7 @@ from clawjax.config import RunConfig
 from clawjax.config.checks import require
 from clawjax.envs.persona import load_persona
 from clawjax.errors import ConfigError, LogError
+from clawjax.files import replace_file
 from clawjax.gateway.redaction import Redactor
 from clawjax.learner.credit import build_credit
 from clawjax.learner.describe import describe
@@ -159,13 +160,22 @@ def _check_parts(config: RunConfig) -> None:
 def _saved(config: RunConfig, paths: RunPaths) -> Generator[None]:
     """Keep the resolved configuration beside the results, unless the run is refused for it."""
     before = paths.config.read_text() if paths.config.is_file() else None
-    paths.config.write_text(config_yaml(config))
+    _save(paths.config, config_yaml(config))
     try:
         yield
     except ConfigError:
         if before is not None:
-            paths.config.write_text(before)
+            _save(paths.config, before)
         raise
+
+
+def _save(file: Path, text: str) -> None:
+    """Raises ConfigError: the disk refuses; what the file held is still there."""
+    try:
+        replace_file(file, text)
+    except OSError as error:
+        msg = f"{file} cannot be written ({error.strerror}): make room there, and start again"
+        raise ConfigError(msg) from error
 
 
 def _shown(paths: RunPaths) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A run with a simulated user goes on with the settings that it began with, or not at all."""
 
 import json
+import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,24 @@ def test_who_serves_people_may_change_settings(config, paths, monkeypatch):
     assert run(config) is None
     assert run(changed(config, "objective", kl_coef=0.0)) is None
     assert not paths.settings.exists()
+
+
+def test_a_start_on_a_full_disk_leaves_what_ran_on_record(config, paths, monkeypatch):
+    talking = changed(config, "user", enabled=False)
+    monkeypatch.setattr(run_module, "_supervise", finished)
+    run(talking)
+    before = paths.config.read_text()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with (
+            pytest.raises(ConfigError, match=r"config\.yaml cannot be written .*make room"),
+            run_module._saved(changed(talking, "objective", kl_coef=0.0), paths),
+        ):
+            pytest.fail("it was started")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert paths.config.read_text() == before
 
 
 def test_a_refused_resume_leaves_what_ran_on_record(config, paths, monkeypatch):
