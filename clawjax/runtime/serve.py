@@ -70,6 +70,7 @@ class Status:
         self._judges = judges
         self._keeper = keeper
         self._paths = paths
+        self._began = time.time()
         self._counts: Counts | None = None
         self._claimed = 0
         self._metrics = LatestMetrics(paths.metrics)
@@ -110,7 +111,8 @@ class Status:
             return found | told
         pulse = read_json(self._paths.learner_status)
         silent_s = abs(time.time() - pulse.get("at", 0.0))
-        if "stopped" in pulse:
+        # Of a learner before this process the supervisor tells; another may be starting.
+        if "stopped" in pulse and pulse.get("at", 0.0) >= self._began:
             return found | {"state": "stopped", "reason": pulse["stopped"]}
         if self._claimed:
             return found | {"state": "training"}

@@ -110,6 +110,10 @@ def test_a_learner_that_has_stopped_is_told_apart(tmp_path):
     assert status._learner() == {"claimed": 0, "state": "stopped", "reason": "step 1 is odd"}
     write_json(paths.learner_status, {"at": time.time()})
     assert status._learner()["state"] == "waiting"
+    write_json(paths.learner_status, {"at": time.time() - 3600.0, "stopped": "step 1 is odd"})
+    assert status._learner() == {"claimed": 0, "state": "starting"}, "the run was started again"
+    write_json(paths.processes, {"learn": {"state": "stopped", "reason": "learn has stopped"}})
+    assert status._learner()["reason"] == "learn has stopped"
 
 
 async def test_turns_are_kept_for_so_many_days(log, monkeypatch):
