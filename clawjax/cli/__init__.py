@@ -122,3 +122,7 @@ def _run(name: str, words: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # e.g. another account's folder, which only its owner may enter
+        where = "" if error.filename is None else f": {error.filename}"
+        sys.stderr.write(f"{clean(f'{error.strerror or error}{where}')}\n")
+        return _UNSATISFIED

@@ -212,6 +212,16 @@ def test_what_cannot_be_done_is_said(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["doctor"], ["sessions"], ["export", "turns"], ["keys", "list"], ["replay"]],
+)
+def test_a_folder_that_the_system_refuses_is_named(words, capsys):
+    """As that of another account, which only its owner may enter."""
+    assert main([*words, "x" * 300]) == 2
+    assert "File name too long: " in capsys.readouterr().err
+
+
 def test_an_unknown_command_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["nonsense"])
