@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ __all__ = ["Launched", "command_line", "server_url", "tethered"]
 
 logger = logging.getLogger(__name__)
 
+_POLL_S = 0.2
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _SETTLED_S = 600.0
@@ -82,6 +84,7 @@ class Launched:
         )
         self._key = HandedKey(api_key, config.key_by)
         self._env = _environment(config, index)
+        self._claim: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -89,8 +92,9 @@ class Launched:
         """Start the process and keep it running.
 
         Raises:
-            ConfigError: there is no such program, or somebody has the port.
+            ConfigError: there is no such program, or somebody has the port and keeps it.
         """
+        await self._have_port()
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.url}")
 
@@ -103,6 +107,8 @@ class Launched:
             await self._stop()
         finally:
             self._key.take_back()
+            if self._claim is not None:
+                self._claim.close()
 
     def tail(self) -> str:
         """The end of its log, and what to do where it tells of the way it was given its key."""
@@ -111,6 +117,20 @@ class Launched:
         except OSError as error:
             return f"(no log: {error})"
         return text + self._key.advice(text)
+
+    async def _have_port(self) -> None:
+        """Claim the port, and wait until it is free: a server of the last start may be ending."""
+        deadline = time.monotonic() + self._config.stop_timeout_s
+        while True:
+            try:
+                self._claim = self._claim or _claim(self._config.host, self._port)
+                _require_free(self._config.host, self._port)
+            except ConfigError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+            await asyncio.sleep(_POLL_S)
 
     async def _spawn(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -233,6 +253,30 @@ def _environment(config: LaunchConfig, index: int) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name != _CALLERS_KEY}
     devices = {"CUDA_VISIBLE_DEVICES": config.devices[index]} if config.devices else {}
     return {**inherited, **devices, **config.env}
+
+
+def _claim(host: str, port: int) -> socket.socket:
+    """Keep others from launching at a port until this is closed, or the process has ended.
+
+    A server listens only once it has loaded its model. Until then two runs would find the port
+    free, and one would take the other's server for its own.
+
+    Raises:
+        ConfigError: another process launches there.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if sys.platform != "linux":  # which alone has names without files
+        return claim
+    try:
+        claim.bind(f"\0clawjax-launch-{port}")
+    except OSError as error:
+        claim.close()
+        msg = (
+            f"another process launches a server on {host}:{port}: stop it, or set "
+            "engine.sglang.launch.port"
+        )
+        raise ConfigError(msg) from error
+    return claim
 
 
 def _require_free(host: str, port: int) -> None:

@@ -84,6 +84,42 @@ async def test_a_port_that_somebody_has_is_not_launched_at(tmp_path):
                 pass
 
 
+async def test_of_two_runs_that_launch_at_one_port_the_second_is_refused(tmp_path):
+    """Before either server listens, as while it loads its model."""
+    port = free_port()
+
+    def launched(stop_timeout_s: float) -> Launched:
+        launch = LaunchConfig(
+            servers=1, command=["sh", "-c", "sleep 60"], port=port, stop_timeout_s=stop_timeout_s
+        )
+        return launched_by(launch, tmp_path)
+
+    first, second = launched(5.0), launched(0.5)
+    await first.start()
+    with pytest.raises(ConfigError, match=r"another process .* set engine\.sglang\.launch\.port"):
+        await second.start()
+    assert second._process is None
+    await first.aclose()
+    await second.start()
+    await second.aclose()
+
+
+async def test_a_server_that_is_still_ending_is_waited_for(tmp_path):
+    """Of a serving process that was killed and is started again."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        launch = LaunchConfig(
+            servers=1, command=["sh", "-c", "sleep 60"], port=other.getsockname()[1]
+        )
+        launched = launched_by(launch, tmp_path)
+        starting = asyncio.create_task(launched.start())
+        await asyncio.sleep(0.5)
+        assert not starting.done()
+        other.close()
+        await asyncio.wait_for(starting, 20)
+    assert launched._process is not None
+    await launched.aclose()
+
+
 async def test_what_a_server_has_started_ends_with_it(tmp_path):
     told = tmp_path / "pid"
     script = f"sleep 600 & echo $! > {told}; exit 1"
@@ -103,8 +139,19 @@ async def test_a_server_is_not_told_the_key_that_the_gateways_callers_show(tmp_p
 async def launched_until_it_ends(script: str, logs: Path, **launch: object):
     """A shell script in a server's place, once it has ended and is not started again."""
     command = ["sh", "-c", script]
-    launched = Launched(
-        LaunchConfig(servers=1, command=command, port=free_port(), max_restarts=0, **launch),
+    launched = launched_by(
+        LaunchConfig(servers=1, command=command, port=free_port(), max_restarts=0, **launch), logs
+    )
+    await launched.start()
+    async with asyncio.timeout(60):
+        await launched._keeper
+    yield
+    await launched.aclose()
+
+
+def launched_by(config: LaunchConfig, logs: Path) -> Launched:
+    return Launched(
+        config,
         0,
         model="m",
         revision=None,
@@ -114,11 +161,6 @@ async def launched_until_it_ends(script: str, logs: Path, **launch: object):
         on_exit=lambda why: None,
         pause_s=0.01,
     )
-    await launched.start()
-    async with asyncio.timeout(60):
-        await launched._keeper
-    yield
-    await launched.aclose()
 
 
 def is_running(pid: int) -> bool:
@@ -211,6 +253,7 @@ async def test_a_program_that_is_gone_for_a_while_is_one_more_death(tmp_path):
     await launched.start()
     async with asyncio.timeout(60):
         await launched._keeper
+    await launched.aclose()
     assert launched.has_given_up
     signs = ("ended with code 3", "no program", "ended with code 3", "after 3 restarts")
     assert all(sign in why for sign, why in zip(signs, deaths, strict=True))
