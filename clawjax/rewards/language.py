@@ -17,7 +17,7 @@ _STOP_WORDS: dict[str, frozenset[str]] = {
     for code, words in {
         "en": "the and is are was were of to in that it for you with this not have be on your "
         "what how do does can could would please i a an my me but or too so if there just we "
-        "they will about from",
+        "they will about from no as",
         "de": "der die das und ist sind war nicht ein eine einen zu den dem mit auf für von ich "
         "sie es wie was bitte aber auch wird kann noch zum zur im des wir oder sehr mir",
         "fr": "le la les et est sont un une des du de que qui dans pour pas je vous il elle ce "

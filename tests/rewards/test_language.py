@@ -1,6 +1,11 @@
+from pathlib import Path
+
 import pytest
 
 from clawjax.rewards.language import detect_language
+from clawjax.rewards.reaction_data import TRAIN_PATH
+
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.mark.parametrize(
@@ -27,3 +32,18 @@ def test_a_sentence_is_enough(language, text):
 @pytest.mark.parametrize("text", ["", "12 + 30 = 42", "Paris", "ok", "Zürich Köln", "👍"])
 def test_too_little_to_tell_is_none(text):
     assert detect_language(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["No, do it as a list.", "No. As a poem.", "As I said, no lists.", "As clear as mud."],
+)
+def test_english_words_that_other_languages_have_too_are_english_also(text):
+    assert detect_language(text) in (None, "en")
+
+
+def test_no_english_reaction_is_taken_for_another_language():
+    files = (TRAIN_PATH, DATA / "reactions_validation.tsv", DATA / "reactions_test.tsv")
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) > 8000
+    assert [t for t in lines if detect_language(t.split("\t", 1)[1]) not in (None, "en")] == []
