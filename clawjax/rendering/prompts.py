@@ -15,7 +15,7 @@ from clawjax.errors import WireError
 from clawjax.linking.reading import prefill_of
 from clawjax.records import Message
 from clawjax.rendering.formats.registry import formats_of
-from clawjax.rendering.untold import knows_tools, with_tools
+from clawjax.rendering.untold import as_told, knows_tools
 
 __all__ = ["Check", "Prompts", "Tokenizer", "accept", "apart", "prompts_of"]
 
@@ -121,11 +121,13 @@ class Prompts:
     ) -> str:
         """The template's text, in which the model is told of tools one way or the other.
 
+        Of calls and their results also where no tools are offered any more.
+
         Raises:
             WireError: the template rejects the messages.
         """
-        if tools_json is not None and not self._knows_tools:
-            messages = with_tools(messages, tools_json, self.formats.calls)
+        if not self._knows_tools:
+            messages = as_told(messages, tools_json, self.formats.calls)
         return self.tokenizer.render(
             messages, tools_json=tools_json, add_generation_prompt=add_generation_prompt
         )

@@ -15,7 +15,7 @@ from clawjax.errors import WireError
 from clawjax.records import Message
 from clawjax.rendering.formats.base import CallFormat
 
-__all__ = ["knows_tools", "moves_the_told", "with_tools"]
+__all__ = ["as_told", "knows_tools", "moves_the_told"]
 
 _PROBE = "zqtool"
 _TOOLS_JSON = json.dumps(
@@ -54,15 +54,23 @@ def moves_the_told(render: Callable[[Sequence[Message], str | None], str]) -> bo
     return False
 
 
-def with_tools(
-    messages: Sequence[Message], tools_json: str, calls: CallFormat
+def as_told(
+    messages: Sequence[Message], tools_json: str | None, calls: CallFormat
 ) -> tuple[Message, ...]:
     """Messages that say with text what tools there are, what was called and what came of it.
+
+    Args:
+        messages: the conversation.
+        tools_json: what may be called now; None where nothing may: then calls in a last message,
+            which nothing has come of, are left to the template.
+        calls: how the model writes calls.
 
     Raises:
         WireError: the tools are no list of functions.
     """
-    told = [_as_text(message, calls) for message in messages]
+    told = tuple(_as_text(message, calls) for message in messages)
+    if tools_json is None:
+        return (*told[:-1], messages[-1]) if messages and messages[-1].tool_calls else told
     is_led = bool(told) and told[0].role == "system"
     first, rest = (told[0].content, told[1:]) if is_led else ("", told)
     return (Message("system", f"{first}\n\n{_said(tools_json, calls)}".strip()), *rest)

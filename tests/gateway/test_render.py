@@ -204,6 +204,7 @@ def test_thoughts_go_where_the_template_removes_them(qwen_tokenizer, tmp_path):
     keeping = with_template(
         qwen_tokenizer,
         tmp_path,
+        "{% if tools %}{{ tools | tojson }}{% endif %}"
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if messages[-1].role == 'tool' %}"
         "{{ m.content }}{% else %}{{ m.content.split('</think>')[-1] }}{% endif %}<|im_end|>\n"
         "{% endfor %}<|im_start|>assistant\n",

@@ -43,6 +43,7 @@ OTHER = {
     "instructions and tools": ((SYSTEM, USER), TOOLS),
     "a tool's result": ((SYSTEM, USER, CALL, RESULT), TOOLS),
     "a person behind it": ((USER, CALL, RESULT, Message("assistant", "a.txt"), USER), TOOLS),
+    "a tool's result, and no tools any more": ((USER, CALL, RESULT), None),
     "a begun reply": ((USER, BEGUN), None),
     "a begun reply with tools": ((USER, CALL, RESULT, BEGUN), TOOLS),
     "a reply begun twice": ((USER, BEGUN, Message("assistant", " a poem")), None),
@@ -139,6 +140,16 @@ def test_a_template_that_knows_tools_is_left_to_tell_of_them() -> None:
     known = TOKENIZERS["tools"]
     messages = (SYSTEM, USER, CALL, RESULT)
     assert Prompts(known).ids(messages, TOOLS) == rendered(known, messages, TOOLS)
+
+
+def test_what_was_called_is_told_also_where_no_tools_are_offered_any_more() -> None:
+    without, knows = (prompts for _, prompts in ALL_PROMPTS)
+    messages = (SYSTEM, USER, CALL, RESULT, Message("user", "And what did you do?"))
+    told = without.text(messages, None)
+    assert f"<|im_start|>assistant\n{WRITTEN}<|im_end|>" in told
+    assert "<|im_start|>user\n<tool_response>\na.txt\n</tool_response><|im_end|>" in told
+    assert FUNCTION["description"] not in told
+    assert knows.text(messages, None) == knows.tokenizer.render(messages)
 
 
 def test_a_praised_call_is_trained_as_the_model_writes_it() -> None:
