@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from clawjax.config import ToolOutcomeConfig
@@ -43,8 +43,10 @@ _CHECK = re.compile(
 )
 _PRINTS = re.compile(r"\A(?:\S*/)?(?:echo|printf|cat|tee|yes|true|exit|:)(?:\s|\Z)")
 _MAY_FAIL = re.compile(
-    r"\A(?:\S*/)?(?:e?grep|rg|ag|diff|cmp|test|\[|which|command|pgrep)\b|git diff"
+    r"\A(?:\S*/)?(?:(?:e?grep|rg|ag|diff|cmp|test|which|command|pgrep)\b|\[\[?\s)|git (?:diff|grep)"
 )
+_COMMAND_KEYS = ("command", "cmd", "commands", "script")
+"""What tools call the argument that they run; others beside it describe it, or say where."""
 _SPLIT = re.compile(r"(&&|\|\||\|&|[;|\n]|(?<![<>&])&(?![>&]))")
 _PIPEFAIL = re.compile(r"\Aset\s+(?:-\w+\s+)*-\w*o\s+pipefail\b")
 _CODE_KEYS = ("exit_code", "exitCode", "exit_status", "returncode", "return_code", "exit")
@@ -101,14 +103,16 @@ def evidence_of(
     text = ends_of(result.content, MAX_CHARS)
     if is_call_error([result]):
         return Evidence(-1.0, "the call was malformed")
-    parts = [] if call is None else list(_parts(call.arguments))
+    arguments = None if call is None else _json(call.arguments)
+    parts = list(_parts(_run(arguments)))
     commands = [part.command for part in parts]
     is_check = any(_CHECK.search(command) for command in commands)
     counts = count_tests(text) if is_check else None
     if counts is not None and counts.failed:
         share = counts.passed / (counts.passed + counts.failed)
         return Evidence(share / 2 - 1, f"{counts.failed} tests fail")
-    code, value = exit_code(text), _json(text)
+    value = _json(text)
+    code = exit_code(text, in_words=not isinstance(arguments, dict) or bool(_named(arguments)))
     if problem := _failure(text, code, value, commands):
         is_helpless = code in _HELPLESS_CODES or _HELPLESS.search(text) is not None
         return Evidence(None, f"{problem}: not its doing") if is_helpless else _blame(problem, c)
@@ -182,8 +186,13 @@ def _summed(counts: list[tuple[str, str]]) -> TestCounts | None:
 _COUNTERS = (_cargo_counts, _unittest_counts, _go_counts, _jest_counts, _line_counts)
 
 
-def exit_code(text: str) -> int | None:
-    """The code that a result tells, as a JSON field or in words; None where it tells none."""
+def exit_code(text: str, *, in_words: bool = True) -> int | None:
+    """The code that a result tells, as a JSON field or in words; None where it tells none.
+
+    Args:
+        text: the result.
+        in_words: whether its words can be about a command: those of a page are about others'.
+    """
     value = _json(text)
     if isinstance(value, dict):
         inner = value.get("metadata")
@@ -192,6 +201,8 @@ def exit_code(text: str) -> int | None:
                 code = fields.get(key)
                 if isinstance(code, int) and not isinstance(code, bool):
                     return code
+        return None
+    if not in_words:
         return None
     found = _CODE_TEXT.findall(text[:200]) or _CODE_TEXT.findall(text[-200:])
     return int(found[-1]) if found else None
@@ -237,9 +248,23 @@ class _Part(NamedTuple):
     """Whether the line ends with exit code 0 only if this command did."""
 
 
-def _parts(arguments: str) -> Iterator[_Part]:
-    """The parts of the shell commands among a call's arguments, in order."""
-    for text in _strings(_json(arguments)):
+def _run(arguments: object) -> list[str]:
+    """The texts among a call's arguments that are run: what is called so, else the only one."""
+    texts = list(_strings(arguments))
+    if not isinstance(arguments, dict):
+        return texts
+    if named := _named(arguments):
+        return [text for value in named for text in _strings(value)]
+    return texts if len(texts) == 1 else []
+
+
+def _named(arguments: Mapping[str, object]) -> list[object]:
+    return [arguments[key] for key in _COMMAND_KEYS if key in arguments]
+
+
+def _parts(texts: Iterable[str]) -> Iterator[_Part]:
+    """The parts of shell commands, in order."""
+    for text in texts:
         split = _SPLIT.split(text.replace("\\\n", " ").strip().rstrip("; \n"))
         commands, joints = [command.strip() for command in split[::2]], split[1::2]
         passes_on = {"&&"}

@@ -88,6 +88,30 @@ async def test_a_result_counts_for_what_it_proves(command, result, score):
     assert verdict.components[0].score == verdict.score
 
 
+@pytest.mark.parametrize(
+    ("arguments", "result", "score"),
+    [
+        ({"command": "grep -r needle .", "description": "Look for it"}, "Exit code 1", None),
+        ({"command": ["bash", "-lc", "rg needle"], "workdir": "/srv/app"}, "Exit code: 1", None),
+        ({"cmd": "[ -f notes.txt ]", "workdir": "/srv"}, "exit code 1", None),
+        ({"cmd": "git grep needle"}, "exit code 1", None),
+        ({"command": "pytest -q", "description": "exit early"}, PASSED, 1.0),
+        ({"command": "python run.py", "description": "pytest, all of it"}, PASSED, None),
+        ({"command": "ls", "description": "make sure that it is there"}, EXIT_0, None),
+        ({"path": "ci.sh", "content": "pytest -q"}, f"written:\npytest -q\n# {PASSED}", None),
+        ({"input": "pytest -q"}, PASSED, 1.0),
+        ({"url": "https://a.b/c"}, "How to fix npm exit code 1", None),
+        ({"path": "a.py", "line": 3}, "the program ends with exit code 2", None),
+        ({"url": "https://a.b/c"}, '{"exit_code": 1}', -0.5),
+    ],
+    ids=str,
+)
+def test_what_is_run_is_the_command_and_not_what_is_said_beside_it(arguments, result, score):
+    call = ToolCall("c1", "bash", json.dumps(arguments))
+    found = evidence_of(Message("tool", result), call, declared=None, c=ToolOutcomeConfig())
+    assert found.score == score
+
+
 async def test_a_result_of_the_declared_form_is_evidence_and_another_is_none():
     schema = {"type": "object", "required": ["temp"], "properties": {"temp": {"type": "number"}}}
     tools = [{"type": "function", "function": {"name": "weather", "outputSchema": schema}}]
