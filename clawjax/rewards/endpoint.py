@@ -29,9 +29,11 @@ __all__ = ["BACKOFF_S", "Answer", "EndpointReward", "JudgeEndpoint", "Usage", "n
 logger = logging.getLogger(__name__)
 
 BACKOFF_S = 0.5
-_RETRYABLE = frozenset({408, 409, 429, 500, 502, 503, 504})
-_REFUSING = frozenset({401, 402, 403, 404})
-"""A wrong key, no credit, a wrong address or model: what is refused now, whatever is asked."""
+_PASSING = frozenset({408, 409, 425, 429})
+"""Besides what is the server's own fault (500 and above, as a proxy's 524 or an overload's 529)."""
+_REFUSING = frozenset({401, 402, 403, 404, 405})
+"""A wrong key, no credit, a wrong address or model: what is refused now, whatever is asked. So are
+answers that name another address, which a question is not sent on to."""
 _MAX_BACKOFF_S = 20.0
 _CLOSING_TOKENS = 64
 """Room for a closing verdict at least: its JSON, a token per character."""
@@ -165,8 +167,8 @@ class JudgeEndpoint:
         for attempt in range(self._config.retries + 1):
             async with self._bound:
                 response, problem = await self._post(body)
-            is_refusing = response is not None and response.status_code in _REFUSING
-            self.is_away = response is None or is_refusing or response.status_code in _RETRYABLE
+            is_refusing = response is not None and _is_refusing(response.status_code)
+            self.is_away = response is None or is_refusing or _is_passing(response.status_code)
             if response is not None and not self.is_away:
                 self.answered += 1
                 self._count(response)
@@ -217,6 +219,14 @@ class JudgeEndpoint:
             return min(float(header), _MAX_BACKOFF_S)
         wait = self._backoff_s * 2**attempt * (1 + random.random())
         return min(wait, _MAX_BACKOFF_S)
+
+
+def _is_passing(status: int) -> bool:
+    return status in _PASSING or status >= 500
+
+
+def _is_refusing(status: int) -> bool:
+    return status in _REFUSING or 300 <= status < 400
 
 
 def _away(answers: Sequence[Answer]) -> JudgeAwayError:

@@ -83,7 +83,9 @@ async def test_patience_ends(log, endpoint):
     assert verdict.explanation.startswith("failed: the judge cannot be asked: ConnectError")
 
 
-@pytest.mark.parametrize("status", [401, 402, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize(
+    "status", [301, 308, 401, 402, 403, 404, 405, 425, 429, 500, 503, 520, 524, 529]
+)
 async def test_a_judge_that_refuses_or_says_to_come_back_is_away(endpoint, status):
     endpoint.failures = [status]
     judge = judge_at(endpoint)
@@ -94,7 +96,7 @@ async def test_a_judge_that_refuses_or_says_to_come_back_is_away(endpoint, statu
     await judge.aclose()
 
 
-@pytest.mark.parametrize("status", [401, 402, 403, 404])
+@pytest.mark.parametrize("status", [308, 401, 402, 403, 404, 405])
 async def test_turns_wait_until_a_judge_that_refuses_is_mended(log, endpoint, caplog, status):
     link(log, "a")
     endpoint.failures = [status]
