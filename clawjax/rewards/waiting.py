@@ -36,6 +36,11 @@ class Waiting:
         self._answered = 0
         self._alone = 0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was a try before."""
+        return self._since is not None
+
     def next_s(self, answered: int) -> float | None:
         """Seconds to the next try, longer each time, with jitter; None where that was the last.
 

@@ -203,11 +203,15 @@ class JudgeWorker:
     async def _try(
         self, linked: LinkedTurn, said: dict[str, Verdict | None], waiting: Waiting
     ) -> tuple[Verdict, ...] | None:
-        """Ask who has not said anything yet; None, after a pause, where somebody is away."""
+        """Ask who has not said anything yet; None, after a pause, where somebody is away.
+
+        Nobody is asked again about what was forgotten in the pause.
+        """
         async with self._bound:
             self._in_flight += 1
             try:
-                away = await self._ask_all(linked, said)
+                is_gone = waiting.has_begun and await asyncio.to_thread(self._is_gone, linked)
+                away = [] if is_gone else await self._ask_all(linked, said)
                 answered = sum(getattr(reward, "answered", 0) for reward, _ in away)
                 wait_s = waiting.next_s(answered) if away else None
                 if wait_s is None:
@@ -223,6 +227,11 @@ class JudgeWorker:
         finally:
             self._held -= 1
         return None
+
+    def _is_gone(self, linked: LinkedTurn) -> bool:
+        """Whether the turn, or what came after it, is forgotten."""
+        known = self._log.get(linked.turn.turn_id)
+        return known is None or linked.next_state not in known.next_states
 
     def _commit(self, linked: LinkedTurn, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
         """Verdicts, and whether people are to see the turn by all that is known of it now.
@@ -272,7 +281,7 @@ class JudgeWorker:
 
     def _verdicts(self, linked: LinkedTurn, said: dict[str, Verdict | None]) -> tuple[Verdict, ...]:
         """One verdict per module that applies, in their order, or one that says that none does."""
-        found = (said[reward.name] for reward in self._rewards)
+        found = (said.get(reward.name) for reward in self._rewards)
         verdicts = tuple(verdict for verdict in found if verdict is not None)
         return verdicts or (self._abstention(linked, "none", "no module applies"),)
 

@@ -10,6 +10,7 @@ from turn_records import make_turn
 
 from clawjax.config import CompositeConfig, CompositeRule, LlmJudgeConfig, RewardConfig
 from clawjax.errors import JudgeAwayError
+from clawjax.log.forgetting import forget
 from clawjax.log.store import SqlTurnLog
 from clawjax.rewards.composite import CompositeReward
 from clawjax.rewards.llm_judge import LlmJudgeReward
@@ -69,6 +70,21 @@ async def test_a_worker_whose_judge_is_away_stops_at_once(log, endpoint):
         await until(lambda: worker.status().held == 1)
     await judge.aclose()
     assert log.cursor(CURSOR) == 0
+
+
+async def test_what_is_forgotten_while_its_judge_is_away_is_shown_to_nobody(log, endpoint):
+    link(log, "a", "b")
+    judge = judge_at(endpoint)
+    worker = JudgeWorker(log, [judge], RewardConfig(), poll_s=0.02, first_wait_s=0.2)
+    async with running(worker):
+        await until(lambda: worker.status().held == 2)
+        assert forget(log, now=1.0, response_id="chatcmpla").turn_ids == ("a",)
+        async with endpoint.serving():
+            await until(lambda: log.cursor(CURSOR) == 2)
+    await judge.aclose()
+    asked = [request["messages"][-1]["content"] for request in endpoint.requests]
+    assert ["about a" in text for text in asked] == [False]
+    assert log.get("b").verdicts[0].score == 1.0
 
 
 async def test_patience_ends(log, endpoint):
