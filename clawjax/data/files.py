@@ -74,13 +74,19 @@ def write_lines(out: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 def write_new(out: Path, texts: Iterable[str]) -> None:
     """Write a new file that only its owner may read: it holds what people said.
 
+    Where that is broken off no file is left, as a part of it would pass for all.
+
     Raises:
         DataError: it is there already, or cannot be made.
     """
     try:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.writelines(texts)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as stream:
+                stream.writelines(texts)
+        except BaseException:
+            out.unlink(missing_ok=True)
+            raise
     except OSError as error:
         msg = f"{out} cannot be written ({error.strerror}): name a new file"
         raise DataError(msg) from error

@@ -1,12 +1,13 @@
 """Common files become records, and records become files that say the same."""
 
 import json
+import resource
 from dataclasses import replace
 
 import pytest
 
 from clawjax.cli import main
-from clawjax.data.files import read_rows
+from clawjax.data.files import read_rows, write_lines
 from clawjax.data.formats import form_of, forms_of, rows_of
 from clawjax.data.preferences import Preference, Provenance, Rated, RowError, preferences_of
 from clawjax.errors import DataError
@@ -177,6 +178,30 @@ def test_a_completion_of_no_use_takes_no_other_with_it(tmp_path):
     assert [row.reply.content for row in found.rows] == ["a", "c"]
     assert [row.source for row in found.rows] == ["rated.jsonl:1"] * 2
     assert found.skipped == {"a reply is empty": 2, "a completion has no score": 1}
+
+
+def test_what_is_broken_off_leaves_no_file_that_passes_for_the_whole(tmp_path):
+    file = tmp_path / "sft.jsonl"
+
+    def interrupted():
+        yield {"n": 1}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_lines(file, interrupted())
+    assert not file.exists()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(DataError, match="cannot be written"):
+            write_lines(file, ({"n": n} for n in range(100_000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not file.exists()
+    write_lines(file, [{"n": 1}])
+    with pytest.raises(DataError, match="name a new file"):
+        write_lines(file, [{"n": 2}])
+    assert file.read_text() == '{"n": 1}\n'
 
 
 def test_files_become_a_clean_data_set(tmp_path, capsys):
