@@ -28,6 +28,13 @@ class Sums(NamedTuple):
     gap: Array
     """Weighted sum of teacher - new over the tokens with a teacher."""
     kl: Array
+    """Weighted sum over all tokens."""
+    weight: Array
+    """Of all tokens: what `kl` is divided by to be of a token."""
+    rl_weight: Array
+    """Of those with credit."""
+    opd_weight: Array
+    """Of those with a teacher."""
     entropy: Array
     tokens: Array
     clipped: Array
@@ -45,10 +52,6 @@ class Sums(NamedTuple):
     distance_kl: Array
     """As `mismatch_kl`, over all response tokens. Of a distribution `pi / Z` that a filter left,
     `Z - 1 - log Z` to the policy itself."""
-
-
-_WEIGHTED = ("loss", "rl_loss", "opd_loss", "gap", "kl")
-"""Sums whose weights add up to one over a batch."""
 
 
 class Maxima(NamedTuple):
@@ -74,10 +77,16 @@ def merge(left: tuple[Sums, Maxima], right: tuple[Sums, Maxima]) -> tuple[Sums, 
 
 
 def mean_over_steps(seen: Sequence[tuple[Sums, Maxima]]) -> tuple[Sums, Maxima]:
-    """Join optimiser steps; the terms of the loss, weighted within each batch, as their mean."""
+    """Join optimiser steps: the loss as their mean, a term as that of the steps that had it."""
     sums, maxima = reduce(merge, seen)
-    means = {name: getattr(sums, name) / len(seen) for name in _WEIGHTED}
-    return sums._replace(**means), maxima
+    had_rl = sum(bool(step.rl_weight > 0) for step, _ in seen)
+    had_opd = sum(bool(step.opd_weight > 0) for step, _ in seen)
+    means = sums._replace(
+        loss=sums.loss / len(seen),
+        rl_loss=sums.rl_loss / max(had_rl, 1),
+        opd_loss=sums.opd_loss / max(had_opd, 1),
+    )
+    return means, maxima
 
 
 def step_metrics(
@@ -105,9 +114,9 @@ def step_metrics(
         metrics["train/rl_loss"] = float(sums.rl_loss)
     if has_opd:
         metrics["train/opd_loss"] = float(sums.opd_loss)
-        metrics["train/teacher_gap"] = float(sums.gap)
+        metrics["train/teacher_gap"] = float(sums.gap) / float(sums.opd_weight)
     if has_kl:
-        metrics["train/kl"] = float(sums.kl)
+        metrics["train/kl"] = float(sums.kl) / float(sums.weight)
     if comparable:
         metrics["train/mean_abs_logprob_diff"] = float(sums.mismatch) / comparable
         metrics["train/max_abs_logprob_diff"] = float(maxima.mismatch)

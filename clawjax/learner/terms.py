@@ -183,6 +183,9 @@ def _seen(new: TokenScores, micro: MicroBatch, is_silent: Array) -> tuple[dict[s
     gap = jnp.asarray(micro.teacher_logprobs) - new.logprobs
     sums = {
         "gap": jnp.sum(micro.opd_weights * gap),
+        "weight": jnp.sum(micro.weights),
+        "rl_weight": jnp.sum(micro.rl_weights),
+        "opd_weight": jnp.sum(micro.opd_weights),
         "entropy": jnp.sum(new.entropy),
         "tokens": jnp.sum(mask, dtype=jnp.float32),
         "clipped": jnp.sum(mask & is_silent, dtype=jnp.float32),

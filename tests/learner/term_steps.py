@@ -72,7 +72,8 @@ class Loss:
     """`micro_loss` as a function of the new log-probs alone."""
 
     def __init__(self, turns: list[Sample], objective: ObjectiveConfig) -> None:
-        self.micro = jax.tree.map(jnp.asarray, batch(turns).micro_batches[0])
+        micros = batch(turns, objective.normalisation).micro_batches
+        self.micro = jax.tree.map(jnp.asarray, micros[0])
         self.objective = objective
         self.sampled = self.micro.sampler_logprobs
 

@@ -20,6 +20,7 @@ from clawjax.config import (
     Teacher,
 )
 from clawjax.learner.batching import make_batch
+from clawjax.learner.diagnostics import mean_over_steps, step_metrics, zeros
 from clawjax.learner.scoring import Scorer
 from clawjax.learner.step import StepResult, TrainStep
 from clawjax.models.load import LoadedModel
@@ -183,6 +184,33 @@ def test_what_a_token_counts_for(samples: list[Sample], normalisation: Normalisa
     ).micro_batches
     found = np.concatenate([m.rl_weights[m.rl_weights > 0] for m in micros])
     np.testing.assert_allclose(np.sort(found), np.sort(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("normalisation", list(Normalisation))
+def test_what_is_told_per_token_is_so_whatever_a_token_counts_for(
+    samples: list[Sample], normalisation: Normalisation
+) -> None:
+    objective = dataclasses.replace(
+        COMBINED, normalisation=normalisation, kl_coef=1.0, kl_estimator=KlEstimator.k1
+    )
+    loss = Loss([scored(samples[0], 1.0), taught(samples[1], 2.0)], objective)
+    _, sums = loss(loss.sampled, loss.sampled - 0.5)
+    told = step_metrics(sums, zeros()[1], has_rl=True, has_opd=True, has_kl=True)
+    assert told["train/kl"] == pytest.approx(0.5, rel=1e-4)
+    assert told["train/teacher_gap"] == pytest.approx(2.0, rel=1e-4)
+
+
+def test_a_mini_batch_without_turns_of_a_term_thins_nothing_that_is_told_of_it(
+    samples: list[Sample],
+) -> None:
+    losses = [Loss([taught(samples[0], 2.0)], COMBINED), Loss([scored(samples[1], 1.0)], COMBINED)]
+    lesson, praise = (loss(loss.sampled)[1] for loss in losses)
+    seen = mean_over_steps([(lesson, zeros()[1]), (praise, zeros()[1])])
+    told = step_metrics(*seen, has_rl=True, has_opd=True, has_kl=False)
+    assert told["train/teacher_gap"] == pytest.approx(2.0, rel=1e-4)
+    assert told["train/opd_loss"] == pytest.approx(float(lesson.opd_loss))
+    assert told["train/rl_loss"] == pytest.approx(float(praise.rl_loss))
+    assert told["train/loss"] == pytest.approx(float(lesson.loss + praise.loss) / 2)
 
 
 def test_terms_count_by_their_weights(
