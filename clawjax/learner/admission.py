@@ -89,8 +89,7 @@ def admit(
         return Wait()
     if all(s.kind is NextStateKind.SESSION_CLOSED for s in judged.next_states):
         return Drop(DropReason.NO_NEXT_STATE)
-    has_score = any(verdict.score is not None for verdict in judged.verdicts)
-    return Drop(DropReason.NO_SIGNAL if has_score else DropReason.ABSTAINED)
+    return Drop(DropReason.ABSTAINED if score is None else DropReason.NO_SIGNAL)
 
 
 def score_of(judged: JudgedTurn, objective: ObjectiveConfig, reward: RewardConfig) -> float | None:

@@ -48,6 +48,7 @@ def decide(
     *,
     version: int = 0,
     objective: ObjectiveConfig = BINARY,
+    reward: RewardConfig | None = None,
     now: float = math.inf,
 ) -> Decision:
     return admit(
@@ -55,7 +56,7 @@ def decide(
         age=lambda sampled: version - sampled,
         learner=LEARNER,
         objective=objective,
-        reward=RewardConfig(),
+        reward=RewardConfig() if reward is None else reward,
         now=now,
     )
 
@@ -140,6 +141,14 @@ def test_a_next_state_waits_for_its_verdict() -> None:
 def test_abstentions_only_are_dropped_and_never_a_zero() -> None:
     turn = judged(None, [next_state()], [verdict(None), verdict(None, module="rules")])
     assert decide(turn) == Drop(DropReason.ABSTAINED)
+
+
+def test_where_a_module_without_a_say_gave_a_score_all_others_abstained() -> None:
+    """`no_signal` is of what was in a batch, and recalled with it."""
+    observed = RewardConfig(modules=["next_state", "rules"], weights={"rules": 0.0})
+    turn = judged(None, [next_state()], [verdict(None), verdict(1.0, module="rules")])
+    assert decide(turn, reward=observed) == Drop(DropReason.ABSTAINED)
+    assert isinstance(decide(turn), Admit)
 
 
 def test_a_score_of_zero_is_a_score() -> None:
