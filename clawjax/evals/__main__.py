@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from clawjax.config.hosts import spare_loopback
 from clawjax.config.secrets import read_key
 from clawjax.errors import ClawError, ConfigError
 from clawjax.evals.asking import Asker
@@ -49,6 +51,7 @@ _HOW_TO_TRUST = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code, 2 where the arguments cannot be satisfied."""
     options = _parse(arguments)
+    spare_loopback(os.environ)  # a judge may be here
     try:
         if options.command == "rescore":
             told = _rescore(options.folder, options.judge_url, options.suite)

@@ -134,12 +134,19 @@ def test_where_a_proxy_is_named_it_is_none_for_this_machine(given, spared):
         assert environment["NO_PROXY"] == spared
 
 
-def test_clients_of_this_machine_reach_it_past_a_proxy(health):
-    """As a program of `experiments/` and those that it starts would."""
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "import _entry; _entry.start(lambda: None)",
+        "from clawjax.cli import main; main(['doctor', '/no/such/run'])",
+        "from clawjax.evals.__main__ import main; main(['rescore', '/no/such/record'])",
+    ],
+)
+def test_clients_of_this_machine_reach_it_past_a_proxy(health, begin):
     program = (
         "import sys; sys.path.insert(0, 'experiments')\n"
-        "import _entry, httpx\n"
-        f"_entry.start(lambda: print(httpx.get('http://127.0.0.1:{health}').status_code))"
+        f"import httpx; {begin}\n"
+        f"print(httpx.get('http://127.0.0.1:{health}').status_code)"
     )
     clean = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
     done = subprocess.run(
