@@ -11,7 +11,7 @@ REINFORCE with scores in [-1, 1] (Williams 1992). What a baseline does to a batc
   does fades: that is what keeps a solved task from being driven into collapse.
 - `grpo`, `dr_grpo`, `rloo`, `reinforce_pp`: compared with other replies to the same prompt
   (`clawjax.learner.credit.group`); a turn without others, or in a group of equal scores, has no
-  credit (DAPO's dynamic filter).
+  credit (DAPO's dynamic filter), and no part in the deviation that others' is divided by.
 """
 
 from __future__ import annotations
@@ -41,16 +41,15 @@ def binary_rl(
 ) -> Credited:
     """`A_t = A(score)` at every response token t of a scored turn; `A` as configured."""
     scored = [admitted for admitted in turns if admitted.score is not None]
+    left_out = _filtered(scored, config.baseline)
+    kept = [a for a, reason in zip(scored, left_out, strict=True) if reason is None]
     found = dict(
         zip(
-            map(_id, scored),
-            group.tilted(advantages(scored, state, config), config.negative_weight),
+            map(_id, kept),
+            group.tilted(advantages(kept, state, config), config.negative_weight),
             strict=True,
         )
     )
-    for admitted, reason in zip(scored, _filtered(scored, config.baseline), strict=True):
-        if reason is not None:
-            del found[_id(admitted)]
     credit = per_token(turns, (found.get(_id(admitted)) for admitted in turns))
     return Credited(credit, CreditState(advance(state.ema_scores, scored, config.ema_decay)))
 

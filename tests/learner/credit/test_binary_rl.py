@@ -131,9 +131,10 @@ def test_groups_are_replies_to_the_same_prompt(baseline: Baseline) -> None:
     ]
     alone = turns[0].turn
     apart.append(turns[0]._replace(turn=dataclasses.replace(alone, turn_id="t9", prompt_ids=(7,))))
-    credit = build_credit(ObjectiveConfig(baseline=baseline))(apart, START, no_log_ratios).credit
-    first, second, *others = credit
+    function = build_credit(ObjectiveConfig(baseline=baseline))
+    first, second, *others = function(apart, START, no_log_ratios).credit
     assert first is not None
     assert second is not None
     assert first[0] == -second[0] > 0
     assert others == [None] * 3  # a group of equal scores, and a turn without others
+    assert function(apart[:2], START, no_log_ratios).credit == (first, second), "their own scale"
