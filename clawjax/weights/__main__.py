@@ -19,6 +19,7 @@ from pathlib import Path
 
 from clawjax.errors import StoreError
 from clawjax.protocols import WeightVersion
+from clawjax.weights.lineage import Lineage
 from clawjax.weights.pointer import is_left_behind
 from clawjax.weights.store import DirectoryWeightStore
 
@@ -76,11 +77,15 @@ def _table(store: DirectoryWeightStore) -> Iterator[str]:
     served = 0 if latest is None else latest.version
     yield f"{'version':>7}  {'parent':>6}  {'made':<19}"
     yield _line("0", "", "the base model", ["served"] if served == 0 else [])
-    for version in store.versions():
+    versions = store.versions()
+    lineage = Lineage.of(versions, store.removed_parents())
+    for version in versions:
         notes = []
         if version.version == served:
             notes.append("served")
-        elif is_left_behind(version.version, rollbacks):
+        elif is_left_behind(version.version, rollbacks) and not lineage.descends(
+            served, version.version
+        ):
             notes.append("rolled back")
         if version.refused is not None:
             notes.append(f"refused: {version.refused}")

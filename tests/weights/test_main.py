@@ -47,6 +47,24 @@ def test_lists_what_is_served_refused_and_rolled_back(
     assert lines(tmp_path, capsys)[1].endswith("the base model       served")
 
 
+def test_who_came_forward_again_has_not_left_behind_where_it_came_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = DirectoryWeightStore(tmp_path / "weights", clock=lambda: 0.0)
+    for version in (1, 2, 3, 4):
+        store.publish(
+            {"x": np.full(8, version, np.float32)},
+            version=version, parent=version - 1, step=version, base_model="m", kind="adapter",
+            config={},
+        )  # fmt: skip
+    store.point_to(1)
+    store.point_to(3)
+    *_, one, two, three, four = lines(tmp_path, capsys)
+    assert three.endswith("served")
+    assert four.endswith("rolled back")
+    assert not any(line.endswith("rolled back") for line in (one, two))
+
+
 def test_rolls_back(
     store: DirectoryWeightStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
