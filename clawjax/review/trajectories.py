@@ -39,7 +39,6 @@ from clawjax.records import (
     DropReason,
     FinishReason,
     JudgedTurn,
-    NextStateKind,
     Outcome,
     Turn,
     TurnKind,
@@ -146,8 +145,7 @@ def _told(steps: Sequence[JudgedTurn], outcomes: Sequence[Outcome | None]) -> di
 
 def _step(judged: JudgedTurn, outcome: Outcome | None) -> dict[str, Any]:
     labels, by = _labels(judged.verdicts)
-    answers = (s.messages for s in judged.next_states if s.kind is NextStateKind.TOOL)
-    said = dict.fromkeys(m for messages in answers for m in messages)  # some of it twice
+    said = dict.fromkeys(m for s in judged.next_states for m in s.messages)  # some of it twice
     return {
         "turn_id": judged.turn.turn_id,
         "reply": message_form(judged.turn.reply),

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from clawjax.records import Message, NextState, NextStateKind, ToolCall, Turn
+from clawjax.records import Message, NextState, ToolCall, Turn
 from clawjax.review.episodes import begin_of
 from clawjax.rewards.evidence import MAX_CHARS, ends_of
 
@@ -53,13 +53,12 @@ def episode_of(turn: Turn, next_state: NextState) -> Episode:
     last = began + max(
         (i for i, m in enumerate(messages[began:]) if m.role == "assistant"), default=0
     )
-    own = _results(next_state.messages) if next_state.kind is NextStateKind.TOOL else {}
     return Episode(
         known="\n".join(map(_words, messages[:last])),
         earlier=tuple(_called(m.tool_calls, results) for m in steps),
         said=tuple(m.content for m in steps),
         text=turn.reply.content,
-        calls=_called(turn.reply.tool_calls, own),
+        calls=_called(turn.reply.tool_calls, _results(next_state.messages)),
         is_malformed=turn.reply.malformed is not None,
         tools=_tools(turn.tools_json),
     )

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from clawjax.config import ToolOutcomeConfig
-from clawjax.records import Component, NextState, NextStateKind, Turn, Verdict
+from clawjax.records import Component, NextState, Turn, Verdict
 from clawjax.rewards.evidence import evidence_of
 
 __all__ = ["ToolOutcomeReward"]
@@ -30,9 +30,8 @@ class ToolOutcomeReward:
         self._config = config
 
     def applies(self, turn: Turn, next_state: NextState) -> bool:
-        """Whether a tool has answered."""
-        is_tool = next_state.kind is NextStateKind.TOOL
-        return is_tool and any(message.role == "tool" for message in next_state.messages)
+        """Whether a tool has answered, be it with words of the user behind its result."""
+        return any(message.role == "tool" for message in next_state.messages)
 
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
         """The mean of what is proven; one component per result."""

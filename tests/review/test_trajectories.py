@@ -71,6 +71,15 @@ def test_a_task_is_its_steps_and_people_correct_what_the_machine_said(tmp_path):
     log.close()
 
 
+def test_results_that_came_with_words_of_the_user_are_the_step_s(tmp_path):
+    log = temporary_log(tmp_path)
+    came = (ANSWER, Message("user", "And breakfast."))
+    log.append(first_step("a"), NextState("a", NextStateKind.USER, 110.0, came))
+    ((step,),) = (task["steps"] for task in trajectories(log))
+    assert step["results"] == [{"role": "tool", "content": "G-7", "tool_call_id": "c1"}]
+    log.close()
+
+
 CUT, RETRIED = "cut", "retried"
 
 

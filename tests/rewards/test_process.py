@@ -156,6 +156,13 @@ async def test_the_module_judges_steps_and_nothing_else():
         "t1", NextStateKind.TOOL, 110.0, (Message("tool", FOUND, tool_call_id=FIND.call_id),)
     )
     assert reward.applies(turn, answered)
+    queued = (*answered.messages, Message("user", "And a late breakfast."))
+    with_words = NextState("t1", NextStateKind.USER, 110.0, queued)
+    assert reward.applies(turn, with_words)
+    assert (await reward.judge(turn, with_words)).step_labels == (
+        await reward.judge(turn, answered)
+    ).step_labels
+    assert not reward.applies(turn, user_says("Stop that!"))
     assert not reward.applies(turn, session_closed())
     assert not reward.applies(make_turn(), user_says("thanks"))
     verdict = await reward.judge(turn, answered)

@@ -136,6 +136,14 @@ async def test_all_results_of_parallel_calls_are_read():
     assert verdict.score == 0.25
 
 
+async def test_results_that_come_with_words_of_the_user_are_read():
+    turn = called("pytest -q")
+    results = (Message("tool", PASSED, tool_call_id="c1"), Message("user", "And lint it, please."))
+    state = NextState("t1", NextStateKind.USER, 1.0, results)
+    assert REWARD.applies(turn, state)
+    assert (await REWARD.judge(turn, state)).score == 1.0
+
+
 def test_it_is_a_reward_for_tools_alone():
     assert isinstance(REWARD, Reward)
     assert not REWARD.applies(make_turn(), user_says("4 passed"))
