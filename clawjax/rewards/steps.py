@@ -70,7 +70,7 @@ def call_arguments(episode: Episode, config: ProcessConfig) -> float | None:
 
 
 def call_order(episode: Episode, config: ProcessConfig) -> float | None:
-    """-1 where the tool says that something comes first, or where the same call has succeeded.
+    """-1 where the tool says that something comes first, or where the same call has brought this.
 
     1 where it succeeds; None where it fails otherwise, or where nothing is known of the result.
     """
@@ -131,13 +131,19 @@ def coherence(episode: Episode, config: ProcessConfig) -> float | None:
 
 
 def progress(episode: Episode, config: ProcessConfig) -> float | None:
-    """1 where a call brings a result that is new, -1 where it fails or repeats one."""
-    seen = {called.result for step in episode.earlier for called in step}
+    """1 where a call brings a result that is new, -1 where it fails or repeats call and result.
+
+    None where another call brought the same: `done` says nothing of what was done.
+    """
+    seen = [called for step in episode.earlier for called in step]
 
     def label(called: Called) -> float | None:
         if called.result is None:
             return None
-        return -1.0 if _is_error(called, config) or called.result in seen else 1.0
+        alike = [key_of(each.call) for each in seen if each.result == called.result]
+        if _is_error(called, config) or key_of(called.call) in alike:
+            return -1.0
+        return None if alike else 1.0
 
     return _mean(map(label, episode.calls))
 

@@ -112,6 +112,8 @@ def test_what_is_wrong_with_a_call_is_labelled_where_it_belongs(made, result, as
 def test_a_call_again_is_out_of_order_and_no_progress():
     again = step(FIND, results=(FOUND,), before=past(FIND, FOUND))
     assert (again["call_order"], again["progress"]) == (-1.0, -1.0)
+    first, second = (call("book_room", guest_id="G-771", room=room) for room in ("11", "12"))
+    assert step(second, results=("done",), before=past(first, "done"))["progress"] is None
     after_failure = past(FIND, "Error: no such guest")
     assert step(FIND, results=(FOUND,), before=after_failure)["coherence"] == -1.0
     other = call("find_guest", name="A. Byron")
