@@ -91,7 +91,7 @@ class CompositeReward:
 
     def applies(self, turn: Turn, next_state: NextState) -> bool:
         """Whether any part has something to say."""
-        return any(part.applies(turn, next_state) for part in self._parts)
+        return any(_may_apply(part, turn, next_state) for part in self._parts)
 
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
         """Ask the parts that apply, and combine what they say.
@@ -99,9 +99,8 @@ class CompositeReward:
         Raises:
             JudgeAwayError: a part that has a say cannot be asked, and no other decides alone.
         """
-        parts = [part for part in self._parts if part.applies(turn, next_state)]
-        gates = [part for part in parts if part.name in self._config.gates]
-        others = [part for part in parts if part.name not in self._config.gates]
+        gates = [part for part in self._parts if part.name in self._config.gates]
+        others = [part for part in self._parts if part.name not in self._config.gates]
         opened = await _all(gates, turn, next_state)
         verdicts = [each.verdict for each in opened]
         closed = self._closed([each.verdict for each in opened if each.away is None])
@@ -203,10 +202,18 @@ def _why_closed(gate: Verdict) -> str:
     return f"gate {gate.module} is closed at {gate.score:+.2f}"
 
 
+def _may_apply(part: Reward, turn: Turn, next_state: NextState) -> bool:
+    """Whether to ask a part; one that breaks down over it does so again then, on record."""
+    try:
+        return part.applies(turn, next_state)
+    except Exception:
+        return True
+
+
 async def _all(parts: Sequence[Reward], turn: Turn, next_state: NextState) -> list[_Asked]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_ask(part, turn, next_state)) for part in parts]
-    return [task.result() for task in tasks]
+    return [asked for task in tasks if (asked := task.result()) is not None]
 
 
 async def _until_decided(
@@ -215,15 +222,23 @@ async def _until_decided(
     """Up to and including the first score, or the first that has to be waited for."""
     asked: list[_Asked] = []
     for part in parts:
-        asked.append(await _ask(part, turn, next_state))
-        if asked[-1].verdict.score is not None or asked[-1].away is not None:
+        found = await _ask(part, turn, next_state)
+        if found is None:
+            continue
+        asked.append(found)
+        if found.verdict.score is not None or found.away is not None:
             break
     return asked
 
 
-async def _ask(part: Reward, turn: Turn, next_state: NextState) -> _Asked:
-    """The part's verdict; an abstention where it fails or says what nobody may say."""
+async def _ask(part: Reward, turn: Turn, next_state: NextState) -> _Asked | None:
+    """The part's verdict; an abstention where it fails or says what nobody may say.
+
+    None where it does not apply.
+    """
     try:
+        if not part.applies(turn, next_state):
+            return None
         verdict = checked(await part.judge(turn, next_state), part.name, turn.turn_id)
     except Exception as error:
         away = error if isinstance(error, JudgeAwayError) else None

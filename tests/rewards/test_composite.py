@@ -103,6 +103,25 @@ async def test_a_gate_that_breaks_down_lets_nothing_through_but_another_part_may
     assert verdict.components[0].note == "failed: RewardError: no answer"
 
 
+@pytest.mark.parametrize(
+    ("rule", "gates", "score"),
+    [("mean", {}, 0.5), ("first", {}, 0.5), ("min", {}, 0.5), ("mean", {"x": 0.0}, None)],
+)
+async def test_a_part_that_breaks_down_when_asked_whether_it_applies_is_one_that_broke_down(
+    rule, gates, score
+):
+    class Picky(FakeReward):
+        def applies(self, turn, next_state):
+            raise KeyError(turn.turn_id)
+
+    config = CompositeConfig(parts=["x", "other"], rule=CompositeRule(rule), gates=gates)
+    reward = CompositeReward(config, [Picky(lambda _: 1.0, "x"), part("other", 0.5)])
+    assert reward.applies(make_turn(), user_says("Thanks!"))
+    verdict = await reward.judge(make_turn(), user_says("Thanks!"))
+    assert verdict.score == score
+    assert verdict.components[0] == Component("x", None, "failed: KeyError: 't1'")
+
+
 async def test_what_breaks_a_part_is_logged_without_the_words_of_its_error(caplog):
     def quotes(_: object) -> float:
         raise ValueError("xylophone, said the user")
