@@ -8,6 +8,7 @@ nothing that somebody typed becomes a control token of the template.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from clawjax.config import GatewayConfig
@@ -121,16 +122,26 @@ class Prompts:
     ) -> str:
         """The template's text, in which the model is told of tools one way or the other.
 
-        Of calls and their results also where no tools are offered any more.
+        Of calls and their results also where no tools are offered any more. Messages of the user's
+        in a row, which results become, are told as one where the template takes no others.
 
         Raises:
             WireError: the template rejects the messages.
         """
         if not self._knows_tools:
             messages = as_told(messages, tools_json, self.formats.calls)
-        return self.tokenizer.render(
-            messages, tools_json=tools_json, add_generation_prompt=add_generation_prompt
-        )
+
+        def written(messages: Sequence[Message]) -> str:
+            return self.tokenizer.render(
+                messages, tools_json=tools_json, add_generation_prompt=add_generation_prompt
+            )
+
+        try:
+            return written(messages)
+        except WireError:
+            if (joined := _in_turn(messages)) == list(messages):
+                raise
+            return written(joined)
 
     def ids(
         self,
@@ -201,6 +212,17 @@ class Prompts:
         shown = self.shown(text)
         check(before + self.tokenizer.fewest_tokens(shown))
         return self.tokenizer.encode_prompt(shown, scope) if shown else ()
+
+
+def _in_turn(messages: Sequence[Message]) -> list[Message]:
+    """The conversation with what the user said in a row as one message."""
+    told: list[Message] = []
+    for message in messages:
+        if told and message.role == told[-1].role == "user":
+            told[-1] = replace(told[-1], content=f"{told[-1].content}\n\n{message.content}")
+        else:
+            told.append(message)
+    return told
 
 
 def prompts_of(tokenizer: Tokenizer, gateway: GatewayConfig) -> Prompts:

@@ -152,6 +152,35 @@ def test_what_was_called_is_told_also_where_no_tools_are_offered_any_more() -> N
     assert knows.text(messages, None) == knows.tokenizer.render(messages)
 
 
+ALTERNATING = (
+    "{% for m in messages %}"
+    "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""As that of Llama 2 has it."""
+
+
+def test_where_roles_have_to_alternate_messages_in_a_row_are_told_as_one() -> None:
+    known = smollm2()
+    vocabulary = tokenizers.Tokenizer.from_str(known._tokenizer.to_str())
+    strict = ChatTokenizer(vocabulary, ChatTemplate(ALTERNATING), eos_ids=known.eos_ids)
+    calls = tuple(ToolCall(each, "ls", "{}") for each in ("c1", "c2"))
+    asked = (USER, Message("assistant", "", tool_calls=calls))
+    results = (RESULT, Message("tool", "b.txt", tool_call_id="c2"), Message("user", "Both?"))
+    told = Prompts(strict).text((*asked, *results), None)
+    assert told.count("<|im_start|>user") == 2
+    assert told.endswith(
+        "<tool_response>\na.txt\n</tool_response>\n\n<tool_response>\nb.txt\n</tool_response>"
+        "\n\nBoth?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    with pytest.raises(WireError, match="roles must alternate"):
+        Prompts(strict).text((Message("assistant", "Hi."), USER), None)
+    lenient = Prompts(known).text((*asked, *results), None)
+    assert lenient.count("<|im_start|>user") == 4
+
+
 def test_a_praised_call_is_trained_as_the_model_writes_it() -> None:
     tokenizer, prompts = ALL_PROMPTS[0]
     row = Rated((USER,), CALL, 1.0, Provenance.LIVE, tools_json=TOOLS)
