@@ -22,6 +22,9 @@ __all__ = ["ADAPTING", "NextStateReward", "reactions_in", "score_of"]
 
 ADAPTING = ("next_state", "feedback", "composite")
 """Modules in whose name words are read, in the light of what the same user said before."""
+_HEARD = 1024
+"""Reactions that are remembered as they were taken, the newest: one that its judge is asked about
+again, as while a judge beside it is away, is not to count twice for how its user talks."""
 _EXPLAINED = re.compile(r"praise (\d\.\d\d), complaint (\d\.\d\d), neutral (\d\.\d\d)")
 
 
@@ -58,6 +61,7 @@ class NextStateReward:
         self._config = config
         self._prior = ReactionPrior(earlier)
         self._model = model
+        self._heard: dict[tuple[str, int], Reaction] = {}
 
     def applies(self, turn: Turn, next_state: NextState) -> bool:
         """Whether a user or a tool has answered."""
@@ -78,7 +82,7 @@ class NextStateReward:
             return self._verdict(turn, None, "the user said nothing", module)
         reaction = await asyncio.to_thread(self._model.classify, text)
         if self._config.adapts:
-            reaction = self._prior.corrected(turn.scope, reaction)
+            reaction = self._in_light(turn, text, reaction)
         score = score_of(
             reaction, confidence=self._config.confidence, is_graded=self._config.is_graded
         )
@@ -86,6 +90,16 @@ class NextStateReward:
 
     async def aclose(self) -> None:
         """Nothing is held open."""
+
+    def _in_light(self, turn: Turn, text: str, reaction: Reaction) -> Reaction:
+        """In the light of the same user's earlier ones, to which it is added once."""
+        key = (turn.turn_id, hash(text))
+        if key not in self._heard:
+            self._heard[key] = self._prior.corrected(turn.scope, reaction)
+        taken = self._heard[key]
+        if len(self._heard) > _HEARD:
+            del self._heard[next(iter(self._heard))]
+        return taken
 
     def _verdict(
         self, turn: Turn, score: float | None, explanation: str, module: str | None = None

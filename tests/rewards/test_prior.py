@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -82,12 +83,36 @@ async def test_the_judge_adapts_where_it_is_told_to() -> None:
     scores = {}
     for adapts in (False, True):
         judge = NextStateReward(NextStateConfig(is_graded=True, adapts=adapts), model)
-        for _ in range(12):
-            await judge.judge(make_turn(), user_says("No, that is far too long."))
-        verdict = await judge.judge(make_turn(), user_says("Nice."))
+        for number in range(12):
+            said = user_says("No, that is far too long.", turn_id=f"t{number}")
+            await judge.judge(make_turn(said.turn_id), said)
+        verdict = await judge.judge(make_turn("new"), user_says("Nice.", turn_id="new"))
         scores[adapts] = verdict.score
     assert scores[False] is not None
     assert scores[True] is None or scores[True] < scores[False]
+
+
+class Scripted:
+    """A model that knows what is meant."""
+
+    digest = "scripted"
+
+    def classify(self, text: str) -> Reaction:
+        return PRAISE if text == "Nice." else COMPLAINT
+
+
+async def test_a_reaction_counts_once_however_often_its_judge_is_asked_about_it() -> None:
+    """As it is while a judge beside it is away, and where judging begins again."""
+    judge = NextStateReward(
+        NextStateConfig(is_graded=True, adapts=True), cast("ReactionModel", Scripted())
+    )
+    again = [await judge.judge(make_turn(), user_says("No.")) for _ in range(20)]
+    assert len({verdict.score for verdict in again}) == 1
+    once = ReactionPrior()
+    once.corrected(make_turn().scope, COMPLAINT)
+    expected = once.corrected(make_turn().scope, PRAISE)
+    found = (await judge.judge(make_turn("t2"), user_says("Nice.", turn_id="t2"))).score
+    assert found == pytest.approx(expected.praise - expected.complaint)
 
 
 def test_what_was_heard_before_is_counted_as_if_it_had_just_been() -> None:
