@@ -17,7 +17,7 @@ from clawjax.records import GrammarKind, Message, ToolCall
 from clawjax.rendering.formats.mistral import MISTRAL_ARGS
 from clawjax.rendering.formats.reasoning import REASONING, reasoning_format
 from clawjax.rendering.formats.registry import FORMATS, Formats, call_format, takes_one_call
-from clawjax.rendering.untold import knows_tools, with_tools
+from clawjax.rendering.untold import as_told, knows_tools
 
 CALLS = "{% for c in m.tool_calls or [] %}"
 LOOP = "{% for m in messages %}{{ m.role }}: {{ m.content }}"
@@ -220,15 +220,15 @@ def test_a_template_that_knows_no_tools_is_told_in_words():
         Message("assistant", "Yes.", (ToolCall("c", "ls", '{"path": "/"}'),)),
         Message("tool", "a.txt", tool_call_id="c"),
     )
-    text = render(with_tools(messages, tools_json, FORMATS["hermes"]))
+    text = render(as_told(messages, tools_json, FORMATS["hermes"]))
     assert '"name": "ls"' in text.split("<|im_start|>user")[0]
     assert 'Yes.\n<tool_call>\n{"name": "ls", "arguments": {"path": "/"}}\n</tool_call>' in text
     assert "<|im_start|>user\n<tool_response>\na.txt\n</tool_response><|im_end|>" in text
     system = Message("system", "Be brief.")
-    first = with_tools((system, *messages), tools_json, FORMATS["hermes"])[0].content
+    first = as_told((system, *messages), tools_json, FORMATS["hermes"])[0].content
     assert first.startswith("Be brief.\n\nYou can call")
-    silent = with_tools((Message("system", ""), *messages), tools_json, FORMATS["hermes"])
-    assert silent == with_tools(messages, tools_json, FORMATS["hermes"]), "one system message"
+    silent = as_told((Message("system", ""), *messages), tools_json, FORMATS["hermes"])
+    assert silent == as_told(messages, tools_json, FORMATS["hermes"]), "one system message"
 
 
 def test_a_schema_that_cannot_be_used_is_refused():
