@@ -205,18 +205,18 @@ class HintTeacher:
         self, turn: Turn, hint: str | None, examples: Sequence[Message]
     ) -> tuple[int, ...] | None:
         """What the teacher reads: examples, the conversation, and the hint at its end."""
-        shown = preceded(turn.messages, examples)
-        told = shown if hint is None else hinted(shown, hint)
+        told = turn.messages if hint is None else hinted(turn.messages, hint)
         if told is None:
             return None
+        read = (turn.messages, preceded(turn.messages, examples), preceded(told, examples))
         try:
             plain, with_examples, with_both = (
-                self._render(messages, turn.tools_json) for messages in (turn.messages, shown, told)
+                self._render(messages, turn.tools_json) for messages in read
             )
         except WireError:  # the template rejects the conversation: counted as `no_prompt`
             return None
-        read = _inserted(turn.prompt_ids, plain, with_examples)
-        return _spliced(read, with_examples, with_both)
+        inserted = _inserted(turn.prompt_ids, plain, with_examples)
+        return _spliced(inserted, with_examples, with_both)
 
     @property
     def _nothing(self) -> str:

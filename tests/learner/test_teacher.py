@@ -175,6 +175,19 @@ def test_without_a_usable_hint_there_is_no_teacher_for_a_reason(
     assert (lesson.says, lesson.skipped) == ({}, {reason: 1})
 
 
+def test_a_hint_is_not_put_into_an_example_where_the_user_said_nothing(
+    model: Model, scorer: Scorer
+) -> None:
+    admitted = turn_of(make_sample("t1", 6, 5, seed=3, vocab=200), "short")
+    turn = dataclasses.replace(admitted.turn, messages=(Message("system", "3 4"),))
+    liked = ReplayBuffer()
+    liked.add([ScoredTurn(make_turn("t2", request="7 8", reply="5 6"), 1.0)])
+    config = OpdConfig(top_k=8, demonstrations=1)
+    one = HintTeacher(scorer, render, config, max_tokens=LENGTH, replay_buffer=liked)
+    lesson = one.teach([admitted._replace(turn=turn)], teacher=model, student=model)
+    assert (lesson.says, lesson.skipped) == ({}, {"no_prompt": 1})
+
+
 def test_a_teacher_that_computes_nonsense_is_not_believed(
     tiny_model: LoadedModel, model: Model, scorer: Scorer, sample: Sample
 ) -> None:
