@@ -150,7 +150,7 @@ said_or_not = st.builds(
     judged_at=st.floats(0, 1e9),
     hints=st.just(()) | st.just(("too long", "a, [null]")),
     step_labels=st.lists(st.none() | st.just(0.5), max_size=3).map(tuple),
-    explanation=texts,
+    explanation=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
     revision=st.none() | st.just("") | st.just("A better reply."),
 )
 
