@@ -100,8 +100,14 @@ class ReviewEndpoint:
         return self._told(standing)
 
     def _told(self, standing: Standing) -> Response:
-        told = _standing(standing, recalls_reactions=self._recalls_reactions)
-        return JSONResponse(told)
+        use = use_of(standing.late, recalls_reactions=self._recalls_reactions)
+        told = {
+            "turn_id": standing.turn_id,
+            "settled": standing.is_settled,
+            "score": standing.score,
+            "used": use.is_used,
+        }
+        return JSONResponse(told if use.reason is None else told | {"reason": use.reason})
 
     def _reviewer(self, request: Request) -> str:
         return self._authenticator.admit(request.headers, Role.ADMIN).scope
@@ -156,14 +162,3 @@ async def _tried(call: Callable[..., T], *arguments: Any) -> T:
 def _item(claimed: Claimed) -> dict[str, Any]:
     told = described(claimed.judged, claimed.request.reasons)
     return told | {"people": claimed.request.people, "expires_at": claimed.expires_at}
-
-
-def _standing(standing: Standing, *, recalls_reactions: bool) -> dict[str, Any]:
-    is_used, reason = use_of(standing.late, recalls_reactions=recalls_reactions)
-    told = {
-        "turn_id": standing.turn_id,
-        "settled": standing.is_settled,
-        "score": standing.score,
-        "used": is_used,
-    }
-    return told if reason is None else told | {"reason": reason}

@@ -12,7 +12,7 @@ import time
 from clawjax.config import PROCESS, ProcessConfig, StepAspect
 from clawjax.errors import ConfigError
 from clawjax.records import NextState, Turn, Verdict
-from clawjax.review.episodes import is_continued
+from clawjax.review.episodes import has_results, is_continued
 from clawjax.review.steps import step_score
 from clawjax.rewards.episode import episode_of
 from clawjax.rewards.steps import step_labels
@@ -45,8 +45,7 @@ class ProcessReward:
         is_answer = not turn.reply.tool_calls and turn.reply.malformed is None
         if is_answer:
             return is_continued(turn)
-        is_answered = any(message.role == "tool" for message in next_state.messages)
-        return is_answered or turn.reply.malformed is not None
+        return has_results(next_state) or turn.reply.malformed is not None
 
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
         """Label the step; no label at all abstains."""

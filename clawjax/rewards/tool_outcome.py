@@ -15,6 +15,7 @@ from typing import Any
 
 from clawjax.config import ToolOutcomeConfig
 from clawjax.records import Component, NextState, Turn, Verdict
+from clawjax.review.episodes import has_results
 from clawjax.rewards.evidence import evidence_of
 
 __all__ = ["ToolOutcomeReward"]
@@ -30,8 +31,8 @@ class ToolOutcomeReward:
         self._config = config
 
     def applies(self, turn: Turn, next_state: NextState) -> bool:
-        """Whether a tool has answered, be it with words of the user behind its result."""
-        return any(message.role == "tool" for message in next_state.messages)
+        """Whether a tool has answered."""
+        return has_results(next_state)
 
     async def judge(self, turn: Turn, next_state: NextState) -> Verdict:
         """The mean of what is proven; one component per result."""

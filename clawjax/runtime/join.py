@@ -6,16 +6,15 @@ again; they come together and go on from the checkpoint.
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
-import threading
 
 from clawjax.config import DistributedConfig, RunConfig
 from clawjax.errors import ClawError
 from clawjax.runtime.child import encode_config
 from clawjax.runtime.paths import RunPaths
 from clawjax.runtime.supervisor import Supervisor
+from clawjax.stopping import stop_signals
 
 __all__ = ["join"]
 
@@ -34,18 +33,17 @@ def join(config: RunConfig, paths: RunPaths) -> None:
     supervisor = Supervisor(
         paths, config.run.max_restarts, config.run.max_restart_wait_s, is_noted=False
     )
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    sys.stdout.write(f"Learning with other hosts; what it says is in {paths.process_log(name)}\n")
-    sys.stdout.flush()
-    supervisor.start(name, "clawjax.runtime.learn", stdin=encode_config(config), may_end=True)
-    try:
-        while not (supervisor.has_ended(name) or stopped.wait(_POLL_S)):
-            supervisor.poll()
-        reason = supervisor.left_stopped(name)
-    finally:
-        supervisor.stop_all()
+    with stop_signals() as stopped:
+        where = paths.process_log(name)
+        sys.stdout.write(f"Learning with other hosts; what it says is in {where}\n")
+        sys.stdout.flush()
+        supervisor.start(name, "clawjax.runtime.learn", stdin=encode_config(config), may_end=True)
+        try:
+            while not (supervisor.has_ended(name) or stopped.wait(_POLL_S)):
+                supervisor.poll()
+            reason = supervisor.left_stopped(name)
+        finally:
+            supervisor.stop_all()
     if reason:
         raise ClawError(reason)
 
