@@ -44,6 +44,7 @@ _KEY = re.compile(
     r"|\beyJ[A-Za-z0-9_\-]{10,4096}\.eyJ[A-Za-z0-9_\-]{10,8192}\.[A-Za-z0-9_\-]{10,4096}",
     re.DOTALL,
 )
+_ESCAPED = re.compile(r"\\[\"\\/bfnrt]")
 
 
 def _card(match: re.Match[str]) -> str:
@@ -206,14 +207,28 @@ class Redactor:
                 return value
 
     def _is_spelled_by(self, turn: Turn) -> bool:
-        """Whether a turn's tokens say what its texts do not."""
+        r"""Whether a turn's tokens say what its texts do not.
+
+        Templates write calls and tools as JSON. In it a secret is one that is there with escapes
+        read, too: rules take the end of `\n@app.get` for an address.
+        """
         if self._spell is None:
             return False
         for ids in (turn.prompt_ids, turn.response_ids):
             spelled = b"".join(map(self._spell, ids)).decode("utf-8", "replace")
-            if self.text(spelled) != spelled:
+            readings = [spelled, _unescaped(spelled)] if _has_json(turn) else [spelled]
+            if all(self.text(reading) != reading for reading in readings):
                 return True
         return False
+
+
+def _has_json(turn: Turn) -> bool:
+    calls = any(message.tool_calls for message in (*turn.messages, turn.reply))
+    return calls or turn.tools_json is not None
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda match: json.loads(f'"{match.group()}"'), text)
 
 
 def _find(name: str) -> Rule:

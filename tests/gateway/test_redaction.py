@@ -145,6 +145,27 @@ async def test_calls_without_secrets_are_kept_as_they_were_written(make_gateway,
     assert gateway.log.outcome(turn.turn_id) is None
 
 
+async def test_tools_without_secrets_are_kept_as_they_were_written(make_gateway):
+    gateway = make_gateway(config={"redact": ALL})
+    function = {"name": "f", "description": "Finds lines such as\n@app.route(1)."}
+    await gateway.say(user("hi"), tools=[{"type": "function", "function": function}])
+    (turn,) = gateway.turns()
+    assert turn.prompt_ids
+    assert turn.response_ids
+
+
+@pytest.mark.parametrize("said", ["ann@example.org", r"in C:\nick@example.org", "a\nann@b.org"])
+async def test_tokens_that_say_more_than_texts_are_not_kept_beside_calls(
+    make_gateway, tokenizer, said
+):
+    gateway = make_gateway(config={"redact": ALL})
+    await gateway.say(user("hi"), *calls('{"text": "x"}'), user("thanks"))
+    (turn,) = gateway.turns()
+    turn = replace(turn, prompt_ids=tuple(tokenizer.encode(json.dumps({"text": said}))))
+    assert Redactor(ALL, tokenizer.piece).turn(turn).prompt_ids == ()
+    assert Redactor([], tokenizer.piece).turn(turn).prompt_ids == turn.prompt_ids
+
+
 async def test_a_number_with_more_digits_than_it_can_hold_is_read_as_written(make_gateway):
     gateway = make_gateway(config={"redact": ALL})
     await gateway.say(user("hi"), *calls('{"card": 6304000000000000000.0}'), user("thanks"))
