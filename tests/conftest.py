@@ -3,7 +3,10 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -50,6 +53,16 @@ def spacing_tokenizer() -> ChatTokenizer:
     )
     made.add_special_tokens(["<s>", "</s>"])
     return ChatTokenizer(made, ChatTemplate(CHATML), eos_ids=frozenset({vocabulary["</s>"]}))
+
+
+@pytest.fixture
+def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to import modules from, which other tests find nothing of."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if tmp_path in Path(getattr(module, "__file__", None) or "").parents:
+            del sys.modules[name]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -25,16 +25,11 @@ def mine(config, words, *, score=1.0, **more): ...
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(importable):
     """Where modules can be imported from."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
-    (tmp_path / "own_judges.py").write_text(MODULE)
+    (importable / "own_judges.py").write_text(MODULE)
     importlib.invalidate_caches()
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if name.startswith("own_"):
-            del sys.modules[name]
+    return importable
 
 
 def test_names_may_have_dots(folder):

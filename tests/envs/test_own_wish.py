@@ -2,7 +2,6 @@
 
 import random
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,10 @@ MODULE, PERSONA = re.findall(
 
 
 @pytest.fixture
-def exact(tmp_path, monkeypatch):
-    (tmp_path / "wishes.py").write_text(MODULE)
-    (tmp_path / "exact.yaml").write_text(PERSONA)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path / "exact.yaml"
-    sys.modules.pop("wishes", None)
+def exact(importable):
+    (importable / "wishes.py").write_text(MODULE)
+    (importable / "exact.yaml").write_text(PERSONA)
+    return importable / "exact.yaml"
 
 
 def test_the_example_scores_and_complains(exact):

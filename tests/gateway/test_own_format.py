@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,11 +28,9 @@ CALL = '<<ls>>{"path": "/"}'
 
 
 @pytest.fixture
-def angles(tmp_path, monkeypatch):
-    (tmp_path / "angles.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield named_format(NAME)
-    sys.modules.pop("angles", None)
+def angles(importable):
+    (importable / "angles.py").write_text(MODULE)
+    return named_format(NAME)
 
 
 def read(form, *pieces):

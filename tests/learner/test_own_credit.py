@@ -39,15 +39,11 @@ def breaks(turns):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def folder(importable: Path) -> Path:
     """Where the functions can be imported from."""
-    (tmp_path / "own_step_credits.py").write_text(OWN)
-    (tmp_path / "credits.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "credits", raising=False)
-    yield tmp_path
-    for name in ("own_step_credits", "credits"):
-        sys.modules.pop(name, None)
+    (importable / "own_step_credits.py").write_text(OWN)
+    (importable / "credits.py").write_text(MODULE)
+    return importable
 
 
 def recorded(run: Run, sizes: list[int]) -> list[Sample]:

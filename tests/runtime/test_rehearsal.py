@@ -110,11 +110,10 @@ def build(config):
 """
 
 
-def test_a_module_of_ones_own_goes_by_its_name(tmp_path, monkeypatch, capsys):
-    (tmp_path / "own_judges.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_module_of_ones_own_goes_by_its_name(importable, capsys):
+    (importable / "own_judges.py").write_text(OWN)
     modules = ["own_judges:build", "next_state"]
-    config = configured(tmp_path, reward=RewardConfig(modules, weights={"polite": 2.0}))
+    config = configured(importable, reward=RewardConfig(modules, weights={"polite": 2.0}))
     print_objective(config)
     said = capsys.readouterr().out
     assert "the weighted mean of 2 polite + 1 next_state" in said

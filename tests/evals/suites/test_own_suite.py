@@ -45,9 +45,9 @@ def told(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "sums.py").write_text(MODULE)
-    return tmp_path
+def folder(importable):
+    (importable / "sums.py").write_text(MODULE)
+    return importable
 
 
 def test_the_example_is_played_and_scored_again_as_it_is_written(folder):
@@ -89,13 +89,11 @@ def test_a_suite_that_is_not_named_and_a_secret_are_refused():
     assert "hunter2" not in str(caught.value)
 
 
-async def test_the_gates_hold_it(folder, monkeypatch):
-    monkeypatch.syspath_prepend(str(folder))
+async def test_the_gates_hold_it(folder):
     suite = build_suite("sums:build", {"largest": 2})
     found = [gate async for gate in gates(suite, folder)]
     assert len(found) >= 5
     assert not [gate for gate in found if not gate.holds]
-    del sys.modules["sums"]
 
 
 @pytest.fixture
@@ -165,7 +163,6 @@ MARK = "from pathlib import Path\nPath('imported').touch()\n"
 
 def test_a_record_names_no_code_to_run_by_way_of_a_persona_either(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
     (folder / "marked_wishes.py").write_text(f"{MARK}def short(reply, question): return True\n")
     shipped = (ROOT / "clawjax" / "envs" / "personas" / "brief.yaml").read_text()
     (folder / "mine.yaml").write_text(
@@ -183,12 +180,10 @@ def test_a_record_names_no_code_to_run_by_way_of_a_persona_either(folder, monkey
     assert not (folder / "imported").exists()
     main(["rescore", str(record), "--suite", "personal_agent"])
     assert (folder / "imported").exists()
-    del sys.modules["marked_wishes"]
 
 
 def test_a_record_names_no_domain_to_import(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
     (folder / "marked_domain.py").write_text(MARK)
     record = record_of(folder, "tau", {"domain": "marked_domain", "path": str(LIBRARY)})
     assert main(["rescore", str(record)]) == 2
