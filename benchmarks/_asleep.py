@@ -63,7 +63,7 @@ async def asleep(
         judges, learner = await judges_and_learner(
             stack, config, paths, model, log=log, store=store, monitor=monitor
         )
-        learner.updater.train_step = cast(
+        learner.maker.updater.train_step = cast(
             "TrainStep", _SleepingStep(learner.versions.train_step, step_s)
         )
         app = build_app(config, engine, model.tokenizer, log, on_linked=judges.wake)

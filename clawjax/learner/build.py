@@ -21,6 +21,7 @@ from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit
 from clawjax.learner.intake import Intake
 from clawjax.learner.loop import Learner
+from clawjax.learner.making import Maker
 from clawjax.learner.practice import Practice
 from clawjax.learner.profiling import Profiler
 from clawjax.learner.protocols import LearnerLog
@@ -93,16 +94,18 @@ def build_learner(
     train_step = TrainStep(model, objective=objective, learner=learner, failed_dir=failed_dir)
     shared = _Shared(model, objective, learner, train_step, Scorer(learner), ReplayBuffer())
     publisher = Publisher(store, model, learner, origin=origin)
-    built = Learner(
-        config=learner,
-        intake=Intake(learner, objective, reward, log, clock),
+    intake, reporter = Intake(learner, objective, reward, log, clock), Reporter(objective, monitor)
+    maker = Maker(
+        rest_above=learner.rest_above,
+        intake=intake,
         replay=ReplaySync(objective, reward, log, shared.replay_buffer),
         reader=_build_reader(shared, prompts_of(model.tokenizer, gateway)),
         updater=_build_updater(shared, engine, fixed_text),
-        versions=_build_versions(shared, publisher, run_dir, seed),
-        reporter=Reporter(objective, monitor),
+        reporter=reporter,
         profiler=Profiler(run_dir / "profile", frozenset(profile_steps)),
     )
+    versions = _build_versions(shared, publisher, run_dir, seed)
+    built = Learner(learner, intake, maker, versions, reporter)
     built.start()
     return built
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from clawjax.config import LearnerConfig
 from clawjax.engine.adoption import return_freed_memory
@@ -20,15 +19,11 @@ from clawjax.errors import LearnerError
 from clawjax.learner.checkpoint import Progress
 from clawjax.learner.credit import AdmittedTurn
 from clawjax.learner.intake import Intake
-from clawjax.learner.profiling import Profiler
+from clawjax.learner.making import Made, Maker
 from clawjax.learner.protocols import Stop
-from clawjax.learner.replay_sync import ReplaySync
 from clawjax.learner.reporter import Reporter
-from clawjax.learner.satisfaction import satisfied_users
-from clawjax.learner.signals import SignalReader, Signals
-from clawjax.learner.update import Updated, Updater
+from clawjax.learner.scoring import Scorer
 from clawjax.learner.versions import Versions
-from clawjax.records import DropReason
 
 __all__ = ["Learner"]
 
@@ -38,27 +33,15 @@ _SWEEP_SHARE = 5
 """A sweep of t seconds is followed by a pause of at least so many times t."""
 
 
-class _Made(NamedTuple):
-    """A step that is still to be kept."""
-
-    turns: Sequence[AdmittedTurn]
-    """Of whose signals it was made."""
-    signals: Signals
-    updated: Updated
-
-
 @dataclass(slots=True)
 class Learner:
     """Runs steps until told to stop. Not thread-safe: one loop, one owner."""
 
     config: LearnerConfig
     intake: Intake
-    replay: ReplaySync
-    reader: SignalReader
-    updater: Updater
+    maker: Maker
     versions: Versions
     reporter: Reporter
-    profiler: Profiler
 
     @property
     def version(self) -> int:
@@ -70,6 +53,11 @@ class Learner:
         """Whether `max_steps` has been reached."""
         return self.config.max_steps is not None and self.version >= self.config.max_steps
 
+    @property
+    def scorer(self) -> Scorer:
+        """What computes log-probs, whose programs are compiled once."""
+        return self.maker.reader.scorer
+
     def start(self) -> None:
         """Resume: restore, publish what a crash left unpublished, settle or free its turns.
 
@@ -80,7 +68,7 @@ class Learner:
         self.versions.resume()
         released = self.intake.recover(self.version)
         logger.info("learner at version %d, %d turns released", self.version, released)
-        self.replay.restore(self.config)
+        self.maker.replay.restore(self.config)
 
     def run(self, stop: Stop) -> None:
         """Sweep until stopped or finished; a step that has begun is always completed.
@@ -111,7 +99,7 @@ class Learner:
         """
         was = self.version
         try:
-            made = self._step(turns)
+            made = self.maker.make(turns, self.versions)
         except LearnerError:
             self.intake.recover(was)
             raise
@@ -120,47 +108,7 @@ class Learner:
         else:
             self._keep(made)
 
-    def _step(self, turns: Sequence[AdmittedTurn]) -> _Made | None:
-        """What these turns make of the version held, not yet kept; None where they make nothing."""
-        self.replay.observe(turns)
-        satisfied = satisfied_users(turns, self.config.rest_above)
-        turns = self._rest(turns, satisfied, DropReason.CONTENT)
-        preferences = self.updater.preferences(turns)
-        new = self.updater.cold_start_users(turns, preferences)
-        turns = self._rest(turns, new, DropReason.LISTENED)
-        if not turns:
-            return None
-        versions = self.versions
-        with self.profiler.step(self.version + 1):
-            signals = self.reader.read(turns, versions.state, versions.progress.credit)
-            self.intake.drop(signals.without, DropReason.NO_SIGNAL)
-            if not self._begins(signals, turns):
-                return None
-            updated = self.updater.update(
-                versions.state, signals, turns, preferences, held=versions.held, age=versions.age
-            )
-        return _Made(turns, signals, updated)
-
-    def _rest(
-        self, turns: Sequence[AdmittedTurn], users: Collection[str], reason: DropReason
-    ) -> Sequence[AdmittedTurn]:
-        """Settle the turns of these users without a step; the other turns."""
-        rested = [admitted for admitted in turns if admitted.turn.scope in users]
-        if not rested:
-            return turns
-        self.intake.drop([admitted.turn.turn_id for admitted in rested], reason)
-        self.reporter.rested(rested, reason, version=self.version)
-        return [admitted for admitted in turns if admitted.turn.scope not in users]
-
-    def _begins(self, signals: Signals, turns: Sequence[AdmittedTurn]) -> bool:
-        """Whether there is something to train on, all of which is still there."""
-        if not signals.samples:
-            self.reporter.without_signal(signals, version=self.version)
-            return False
-        own = [sample.turn_id for sample in signals.samples]
-        return self.intake.begin(self.version + 1, own, self.replay.recalled(turns))
-
-    def _keep(self, made: _Made) -> None:
+    def _keep(self, made: Made) -> None:
         """Make a step durable, settle its turns, and say what it was."""
         versions, (turns, signals, updated) = self.versions, made
         progress = Progress(

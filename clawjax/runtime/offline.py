@@ -218,7 +218,7 @@ def _prepare(
     )
     batches = offline.batches or -(-mixture.size // offline.batch_rows)
     if not draws:
-        source = WrittenReplies(material, mixture, learner.reader.scorer, size=offline.batch_rows)
+        source = WrittenReplies(material, mixture, learner.scorer, size=offline.batch_rows)
         return _Prepared(source, material, held_out, batches, {})
     notes: dict[str, Any] = {}
     if reward is None:
@@ -278,7 +278,7 @@ def _reward_model(
 def _measure(held_out: Material, learner: Learner, monitor: JsonlMonitor) -> dict[str, float]:
     found = held_out_metrics(
         held_out,
-        learner.reader.scorer,
+        learner.scorer,
         policy=learner.versions.policy,
         base=learner.versions.train_step.base,
     )

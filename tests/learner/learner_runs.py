@@ -15,6 +15,7 @@ from clawjax.learner.checkpoint import Checkpoints
 from clawjax.learner.credit import build_credit
 from clawjax.learner.intake import Intake
 from clawjax.learner.loop import Learner
+from clawjax.learner.making import Maker
 from clawjax.learner.profiling import Profiler
 from clawjax.learner.publish import Publisher
 from clawjax.learner.replay_buffer import ReplayBuffer
@@ -73,9 +74,11 @@ class Run:
     def learner(self, *, profile_steps: Collection[int] = (), **changes: Any) -> Learner:
         """A process start, without the process."""
         settings, replay_buffer = config(**changes), ReplayBuffer()
-        learner = Learner(
-            config=settings,
-            intake=Intake(settings, self.objective, RewardConfig(), self.log, lambda: self.now),
+        intake = Intake(settings, self.objective, RewardConfig(), self.log, lambda: self.now)
+        reporter = Reporter(self.objective, self.monitor)
+        maker = Maker(
+            rest_above=settings.rest_above,
+            intake=intake,
             replay=ReplaySync(self.objective, RewardConfig(), self.log, replay_buffer),
             reader=SignalReader(
                 objective=self.objective,
@@ -86,15 +89,16 @@ class Run:
                 replay_buffer=replay_buffer,
             ),
             updater=Updater(settings, self.objective, self.train_step),
-            versions=Versions(
-                self.train_step,
-                Checkpoints(self.folder / "checkpoints", keep=2, identity={"rank": 4}),
-                Publisher(self.store, self.model, settings),
-                self.train_step.init(0),
-            ),
-            reporter=Reporter(self.objective, self.monitor),
+            reporter=reporter,
             profiler=Profiler(self.folder / "profile", profile_steps),
         )
+        versions = Versions(
+            self.train_step,
+            Checkpoints(self.folder / "checkpoints", keep=2, identity={"rank": 4}),
+            Publisher(self.store, self.model, settings),
+            self.train_step.init(0),
+        )
+        learner = Learner(settings, intake, maker, versions, reporter)
         learner.start()
         return learner
 

@@ -36,7 +36,7 @@ class Refusing:
 
 
 def limited(learner: Learner, *steps: int) -> Learner:
-    learner.updater.budget = Refusing(*steps)  # pyright: ignore[reportAttributeAccessIssue]
+    learner.maker.updater.budget = Refusing(*steps)  # pyright: ignore[reportAttributeAccessIssue]
     return learner
 
 
@@ -85,7 +85,7 @@ def test_a_real_budget_refuses_what_it_measures(run: Run) -> None:
     run.record_many(8)
     learner = run.learner()
     untrained = jax.tree.map(np.array, learner.versions.state.trainable)
-    learner.updater.budget = DriftBudget(
+    learner.maker.updater.budget = DriftBudget(
         DriftConfig(max_kl=1e-9), run.train_step.base, fixed_text=(), length_buckets=[32]
     )
     assert learner.sweep()
@@ -96,7 +96,7 @@ def test_a_real_budget_refuses_what_it_measures(run: Run) -> None:
     learner.versions.follow()
     assert (learner.version, learner.versions.held) == (1, 0)
     assert_same(learner.versions.state.trainable, untrained)
-    learner.updater.budget = None
+    learner.maker.updater.budget = None
     assert learner.sweep()
     assert run.lineage() == [(1, 0), (2, 0)]
     assert run.monitor.entries[1][1]["train/mismatch_tokens"] == 24, "all of them fresh"

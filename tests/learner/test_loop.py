@@ -300,14 +300,14 @@ def test_truncated_sampling_is_no_mismatch(run: Run) -> None:
 def test_what_was_forgotten_while_a_step_began_is_not_trained_on(run: Run) -> None:
     run.record_many(4)
     learner = run.learner()
-    credit = learner.reader.credit
+    credit = learner.maker.reader.credit
 
     def forgets_meanwhile(turns: Any, state: Any, ratios: Any) -> Any:
         turn = turns[0].turn
         forget(run.log, now=run.now, scope=turn.scope, session_id=turn.session_id)
         return credit(turns, state, ratios)
 
-    learner.reader.credit = forgets_meanwhile
+    learner.maker.reader.credit = forgets_meanwhile
     assert not learner.sweep()
     assert run.trained() == {}
     assert run.log.claimed() == 0
@@ -317,7 +317,7 @@ def test_what_was_forgotten_while_a_step_began_is_not_trained_on(run: Run) -> No
 def test_who_rates_a_turn_while_a_step_reads_it_is_told_that_it_is_too_late(run: Run) -> None:
     run.record_many(4)
     learner = run.learner()
-    credit, answers = learner.reader.credit, []
+    credit, answers = learner.maker.reader.credit, []
     feedback = FeedbackService(
         run.log,
         None,  # pyright: ignore[reportArgumentType] - no session is closed
@@ -330,7 +330,7 @@ def test_who_rates_a_turn_while_a_step_reads_it_is_told_that_it_is_too_late(run:
         answers.append(asyncio.run(feedback.give(rating, None)))
         return credit(turns, state, ratios)
 
-    learner.reader.credit = rated_meanwhile
+    learner.maker.reader.credit = rated_meanwhile
     assert learner.sweep()
     (answer,) = answers
     assert (answer["used"], answer["reason"]) == (

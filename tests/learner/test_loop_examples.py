@@ -31,7 +31,7 @@ def test_a_term_without_turns_is_called_inactive_in_that_step(run: Run) -> None:
     run.record_many(4)
     run.objective = ObjectiveConfig(name="combined", w_opd=1.0, kl_coef=0.0)
     learner = run.learner()
-    learner.reader.teacher = SilentTeacher("t")  # pyright: ignore[reportAttributeAccessIssue]
+    learner.maker.reader.teacher = SilentTeacher("t")  # pyright: ignore[reportAttributeAccessIssue]
     assert learner.sweep()
     (texts,) = run.monitor.texts
     assert "opd" not in texts["train/objective"]
@@ -56,7 +56,7 @@ class SilentTeacher:
 def hinted_learner(run: Run, **changes: Any) -> Learner:
     run.objective = ObjectiveConfig(name="opd", w_rl=0.0, w_opd=1.0, kl_coef=0.0)
     learner = run.learner(**changes)
-    learner.reader.teacher = SilentTeacher()  # pyright: ignore[reportAttributeAccessIssue]
+    learner.maker.reader.teacher = SilentTeacher()  # pyright: ignore[reportAttributeAccessIssue]
     return learner
 
 
@@ -95,10 +95,10 @@ def test_what_was_praised_before_a_restart_is_still_an_example(run: Run) -> None
     run.record_many(1, first=2, score=-1.0)
     were_trained(run, 3)
     built = recalling_learner(run)
-    assert built.reader.teacher is not None
+    assert built.maker.reader.teacher is not None
     asked = run.log.turns()[2].turn
-    assert len(built.reader.teacher.examples(asked)) == 2 * 2
-    assert [one.user_text for one in built.reader.replay_buffer.scored(asked.scope)] == [
+    assert len(built.maker.reader.teacher.examples(asked)) == 2 * 2
+    assert [one.user_text for one in built.maker.reader.replay_buffer.scored(asked.scope)] == [
         "thanks"
     ] * 3
 
@@ -109,9 +109,9 @@ def test_what_was_forgotten_is_no_example_any_more(run: Run) -> None:
     built = recalling_learner(run)
     asked = run.log.turns()[2].turn
     forget(run.log, now=run.now, scope=asked.scope, session_id=asked.session_id)
-    assert len(built.reader.replay_buffer.praised(asked.scope)) == 3
-    built.replay.observe([])
-    assert built.reader.replay_buffer.praised(asked.scope) == []
+    assert len(built.maker.reader.replay_buffer.praised(asked.scope)) == 3
+    built.maker.replay.observe([])
+    assert built.maker.reader.replay_buffer.praised(asked.scope) == []
 
 
 def listened_to(run: Run) -> Learner:
@@ -132,16 +132,16 @@ def test_a_version_that_learnt_again_from_a_turn_is_named_when_it_is_forgotten(r
 
 def test_what_is_forgotten_while_a_step_reads_is_not_learnt_from_again(run: Run) -> None:
     learner = listened_to(run)
-    credit = learner.reader.credit
+    credit = learner.maker.reader.credit
 
     def forgets_meanwhile(turns: Any, state: Any, ratios: Any) -> Any:
         forget(run.log, now=run.now, session_id="past")
         return credit(turns, state, ratios)
 
-    learner.reader.credit = forgets_meanwhile
+    learner.maker.reader.credit = forgets_meanwhile
     assert not learner.sweep()
     assert (run.trained(), run.log.claimed()) == ({}, 0)
-    learner.reader.credit = credit
+    learner.maker.reader.credit = credit
     assert learner.sweep()
     assert run.monitor.entries[0][1]["train/replayed_turns"] == 0
 

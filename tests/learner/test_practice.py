@@ -66,8 +66,9 @@ class Pupil:
             text_of=model.tokenizer.decode,
         )
         self.learner: Learner = run.learner()
-        self.learner.reader.replay_buffer = self.learner.replay.replay_buffer = self.replay_buffer
-        self.learner.updater.practice = self.practice
+        maker = self.learner.maker
+        maker.reader.replay_buffer = maker.replay.replay_buffer = self.replay_buffer
+        maker.updater.practice = self.practice
 
     @property
     def trainable(self) -> Params:
@@ -382,6 +383,6 @@ def test_a_step_in_the_dark_is_a_short_one(run: Run) -> None:
     assert Pupil(run).practice.step_scale(["new"], {}) == 1.0, "bounded only where it is asked for"
     learner = run.learner(drift=DriftConfig(max_step_reply_kl=4.0))
     turns = [AdmittedTurn(make_turn(f"t{n}"), -1.0, (), ready_at=0.0) for n in range(3)]
-    assert learner.updater._bound(turns, {}) == 4.0
-    learner.updater.practice = pupil.practice
-    assert learner.updater._bound(turns, {}) == pytest.approx(0.4)
+    assert learner.maker.updater._bound(turns, {}) == 4.0
+    learner.maker.updater.practice = pupil.practice
+    assert learner.maker.updater._bound(turns, {}) == pytest.approx(0.4)

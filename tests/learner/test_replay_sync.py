@@ -38,8 +38,8 @@ def remembered(run: Run) -> dict[str, float]:
 
 def reads_again(run: Run, learner: Learner) -> ReplayBuffer:
     """What the running learner remembers at its next batch."""
-    learner.replay._refresh(["local"])
-    return learner.replay.replay_buffer
+    learner.maker.replay._refresh(["local"])
+    return learner.maker.replay.replay_buffer
 
 
 def rate(run: Run, turn_id: str, score: float, words: str = "") -> None:
@@ -58,7 +58,7 @@ def test_what_was_taken_into_a_batch_is_remembered(run: Run) -> None:
     run.record_many(3)
     run.record_many(1, first=3, score=-1.0)
     assert learner.sweep()
-    known = learner.reader.replay_buffer.scored("local")
+    known = learner.maker.reader.replay_buffer.scored("local")
     assert remembered(run) == {one.turn.turn_id: one.score for one in known}
     run.record_many(1, first=4)
     assert len(remembered(run)) == 4, "a turn that waits is still to be met"
@@ -142,7 +142,7 @@ def test_a_turn_that_is_scored_only_after_training_becomes_an_example_in_its_pla
     run.record_many(3)
     run.record_many(1, first=3, score=None)
     run.record_many(1, first=4)
-    learner.replay.observe([
+    learner.maker.replay.observe([
         AdmittedTurn(judged.turn, score_of(judged, run.objective, RewardConfig()), ("hint",), 1.0)
         for judged in run.log.judged(limit=9)
     ])  # fmt: skip

@@ -78,7 +78,7 @@ def test_a_learner_takes_shorter_steps_for_who_is_nearly_content(run: Run) -> No
     moved, limits = {}, DriftConfig(max_step_reply_kl=0.5, eases=True)
     for first, score in ((0, -0.9), (4, 0.5)):
         learner = run.learner(learning_rate=1.0, drift=limits, rest_above=0.6)
-        learner.updater.budget = DriftBudget(
+        learner.maker.updater.budget = DriftBudget(
             limits, run.train_step.base, fixed_text=(), length_buckets=[LENGTH]
         )
         run.record_many(3, first=first, score=score)

@@ -115,7 +115,7 @@ def test_a_replayed_turn_says_that_its_distribution_was_cut(run: Run) -> None:
     for number in range(4):  # made-up log-probs, far from the model's
         run.record(make_sample(f"p{number}", 4, 6, seed=number + 9, vocab=VOCAB), 1.0, sampling=cut)
     praised = [judged.turn for judged in run.log.judged(limit=4)]
-    learner.reader.replay_buffer.add(ScoredTurn(turn, 1.0) for turn in praised)
+    learner.maker.reader.replay_buffer.add(ScoredTurn(turn, 1.0) for turn in praised)
     run.log.append(*(Outcome(t.turn_id, 1.0, drop_reason=DropReason.LISTENED) for t in praised))
     run.record_many(4, score=-1.0)
     assert learner.sweep()
