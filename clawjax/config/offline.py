@@ -18,7 +18,8 @@ class OfflineConfig:
     files: list[str] = field(default_factory=list)
     """JSON lines of any shape that docs/offline.md lists."""
     held_out_files: list[str] = field(default_factory=list)
-    """To measure on; empty: a part of `files` is held out."""
+    """To measure on; rows of `files` with the same prompts are not learnt from. Empty: a part of
+    `files` is held out."""
     provenance: str = "human"
     """Who judged, in lines that do not say: human, ai, synthetic or live."""
     held_out: float = 0.1

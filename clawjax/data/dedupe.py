@@ -18,7 +18,7 @@ from typing import NamedTuple
 from clawjax.data.preferences import Preference, Row
 from clawjax.records import Message
 
-__all__ = ["Deduped", "deduped", "shingles", "similarity"]
+__all__ = ["Deduped", "deduped", "prompt_text", "shingles", "similarity"]
 
 _WORDS = 3
 """Of a shingle."""
@@ -140,7 +140,12 @@ def _kind(row: Row) -> str:
 def _texts(row: Row) -> tuple[str, ...]:
     """Prompt and replies; equal for rows that differ in case and white space only."""
     replies = (row.chosen, row.rejected) if isinstance(row, Preference) else (row.reply,)
-    return (" ".join(map(_text, row.prompt)), *map(_text, replies))
+    return (prompt_text(row), *map(_text, replies))
+
+
+def prompt_text(row: Row) -> str:
+    """What a row answers; equal for prompts that differ in case and white space only."""
+    return " ".join(map(_text, row.prompt))
 
 
 def _text(message: Message) -> str:

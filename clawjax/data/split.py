@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from clawjax.data.dedupe import prompt_text
 from clawjax.data.preferences import Row
 from clawjax.errors import DataError
 
-__all__ = ["Split", "SplitBy", "split"]
+__all__ = ["Split", "SplitBy", "apart", "split"]
 
 
 class SplitBy(StrEnum):
@@ -56,6 +57,31 @@ def split(
         )
         raise DataError(msg)
     return Split(tuple(train), tuple(kept))
+
+
+def apart(
+    train: Sequence[Row], held_out: Sequence[Row], *, by: SplitBy = SplitBy.user
+) -> tuple[Row, ...]:
+    """The training rows that answer nothing that is held out, where both sides are given.
+
+    Prompts are the same if they differ in case and white space only.
+
+    Args:
+        train: in order.
+        held_out: what is measured on.
+        by: `user`: two users who ask the same are two data points, as long as both are named;
+            `prompt`: whoever asks.
+    """
+    askers: dict[str, set[str]] = {}
+    for row in held_out:
+        askers.setdefault(prompt_text(row), set()).add(row.user)
+
+    def is_asked(row: Row) -> bool:
+        users = askers.get(prompt_text(row), set())
+        is_anybody = by is SplitBy.prompt or not row.user or "" in users
+        return bool(users) if is_anybody else row.user in users
+
+    return tuple(row for row in train if not is_asked(row))
 
 
 def _name(row: Row, by: SplitBy) -> str:

@@ -165,7 +165,7 @@ def train_on(
             "is_done": is_done,
             "version": learner.version,
             "rows": len(prepared.material.rows),
-            "left_out": dict(prepared.material.skipped),
+            "left_out": _left_out(prepared.material, rows),
             "batches": prepared.batches,
             "turns_trained": learner.versions.progress.turns,
             **prepared.notes,
@@ -181,6 +181,12 @@ def _learnt_from(config: RunConfig, rows: RowSets) -> str:
     offline = dataclasses.replace(config.offline, batches=None, files=[])
     what = repr((config.objective, offline, config.run.seed, *rows.train))
     return hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _left_out(material: Material, rows: RowSets) -> dict[str, int]:
+    """Rows that are not learnt from, by reason."""
+    held_out_too = {"its prompt is held out": rows.held_out_too} if rows.held_out_too else {}
+    return {**material.skipped, **held_out_too}
 
 
 class _Prepared(NamedTuple):

@@ -9,7 +9,7 @@ from clawjax.data import dedupe
 from clawjax.data.dedupe import deduped, shingles, similarity
 from clawjax.data.mixing import Mixture, shares
 from clawjax.data.preferences import Provenance, Rated
-from clawjax.data.split import SplitBy, split
+from clawjax.data.split import SplitBy, apart, split
 from clawjax.errors import DataError
 from clawjax.records import Message
 
@@ -86,6 +86,17 @@ def test_the_rows_of_one_user_are_split_by_prompt():
     train, held_out = split(rows, held_out=0.2, by=SplitBy.prompt)
     assert {r.prompt for r in train} & {r.prompt for r in held_out} == set()
     assert split(rows, held_out=0).train == tuple(rows)
+
+
+def test_what_is_held_out_elsewhere_is_not_learnt_from():
+    ann, bob, anybody = (row("one two", user=user) for user in ("ann", "bob", ""))
+    other, shouted = row("three"), replace(ann, prompt=(Message("user", "ABOUT  one tw?"),))
+    held_out = [replace(ann, reply=Message("assistant", "Another."))]
+    assert apart([other, ann, shouted, anybody, bob], held_out) == (other, bob)
+    assert apart([other, ann, bob], held_out, by=SplitBy.prompt) == (other,)
+    assert apart([other, ann, bob], [anybody]) == (other,)
+    further = (Message("user", "Hi"), Message("assistant", "Ho"), *ann.prompt)
+    assert apart([replace(ann, prompt=further)], held_out), "another conversation"
 
 
 def mixed(**settings) -> Mixture:

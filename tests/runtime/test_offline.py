@@ -249,14 +249,14 @@ class LikesPlainLetters:
         return 2 * fmean(letter.isascii() for letter in reply) - 1 if reply else -1.0
 
 
-def test_a_question_that_leaves_no_room_for_a_reply_is_left_out(tmp_path, model):
-    """Where `learner.max_tokens` allows more than the model's context holds."""
+def test_what_is_left_out_is_told_by_reason(tmp_path, model):
+    """Questions that leave no room for a reply, also where `learner.max_tokens` allows more."""
     long = replace(PAIRS[0], prompt=(Message("user", "Number " * 60),))
     short = replace(model, context_length=64)
     sizes = {"batches": 1, "samples": 2, "max_response_tokens": 2}
-    report = trained(
-        tmp_path, short, RLHF, reward=LikesPlainLetters(), rows=RowSets([*PAIRS, long], []), **sizes
-    )
+    rows = RowSets([*PAIRS, long], [], held_out_too=3)
+    report = trained(tmp_path, short, RLHF, reward=LikesPlainLetters(), rows=rows, **sizes)
+    assert report["left_out"].pop("its prompt is held out") == 3
     assert sum(report["left_out"].values()) == 1
     assert report["version"] == 1
 
