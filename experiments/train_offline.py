@@ -24,11 +24,13 @@ def main(config: DictConfig) -> float | None:
 
 def _train(config: RunConfig) -> float | None:
     from clawjax.runtime.offline import train_offline
+    from clawjax.runtime.priority import step_back
     from clawjax.runtime.run import print_plan
 
     if config.run.plan:
         print_plan(config)
         return None
+    step_back(config.learner)
     found = train_offline(config)
     end_all_jobs(found.is_stopped)
     return found.accuracy

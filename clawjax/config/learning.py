@@ -159,9 +159,9 @@ class LearnerConfig:
     all. What is gone cannot be gone back to."""
     poll_s: float = 0.25
     nice: int = 5
-    """CPU niceness of the learner's process, so that serving goes first."""
+    """CPU niceness of the process that trains, also on a data set, so that serving goes first."""
     cpu_cores: int | None = None
-    """CPU cores that the learner's process may use, so that a step leaves some to serving; null
+    """CPU cores that the process that trains may use, so that a step leaves some to serving; null
     takes all."""
     max_mismatch: float = 0.05
     """Mean |log-prob difference| to the sampler at one version above which the run stops."""

@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 
-from clawjax.config import LearnerConfig, RunConfig
+from clawjax.config import RunConfig
 from clawjax.errors import ConfigError, LearnerError
 from clawjax.evals.material import fixed_text
 from clawjax.learner.build import build_learner
@@ -30,6 +30,7 @@ from clawjax.runtime.build import use_compilation_cache
 from clawjax.runtime.child import parent_is_alive, run_child
 from clawjax.runtime.owning import open_own_log
 from clawjax.runtime.paths import RunPaths, note_json
+from clawjax.runtime.priority import step_back
 from clawjax.weights import DirectoryWeightStore
 
 __all__ = ["learn"]
@@ -78,7 +79,7 @@ def learn(config: RunConfig, paths: RunPaths) -> None:
 
     A learner whose supervisor was killed is waited for: two would train the same turns.
     """
-    _step_back(config.learner)
+    step_back(config.learner)
     come_together(config.learner.distributed)
     with one_fate(config.learner.distributed), _alone(config, paths):
         pulse = Pulse(paths, is_noted=_leads(config))
@@ -154,14 +155,6 @@ def _build(
         )
     except LearnerError as error:
         raise ConfigError(str(error)) from error
-
-
-def _step_back(config: LearnerConfig) -> None:
-    """Leave the processor to serving; before jax counts the cores and starts its threads."""
-    os.nice(config.nice)
-    if config.cpu_cores is not None and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[-config.cpu_cores :])
 
 
 if __name__ == "__main__":
