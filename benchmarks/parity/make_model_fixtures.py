@@ -345,22 +345,15 @@ def with_split(bpe: Tokenizer, split: pre_tokenizers.PreTokenizer) -> Tokenizer:
 
 def digits() -> pre_tokenizers.PreTokenizer:
     """What SmolLM2's published tokenizer.json says."""
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
+    pieces = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pieces])
 
 
 def words(pattern: str) -> pre_tokenizers.PreTokenizer:
     """A split by regular expression, then bytes."""
-    return pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+    pieces = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return pre_tokenizers.Sequence([split, pieces])
 
 
 # --- the default model --------------------------------------------------------------------------
