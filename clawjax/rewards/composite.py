@@ -1,8 +1,8 @@
 """One verdict out of those of several modules, each of which stays readable on it.
 
 Owns the rule from parts to a score. Invariants: an abstention never becomes a number; a part that
-breaks down is an abstention on record, and the others go on; what every part said is kept. A part
-that is away holds up only turns that cannot be decided without it.
+breaks down or is late is an abstention on record, and the others go on; what every part said is
+kept. A part that is away holds up only turns that cannot be decided without it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ from clawjax.records import Component, NextState, Turn, Verdict
 from clawjax.review.calibration import uncalibrated
 from clawjax.review.reasons import DISAGREEMENT, disagreement
 from clawjax.review.steps import corrected
+from clawjax.rewards.calibrated import bare
 from clawjax.rewards.checked import checked
 
-__all__ = ["CompositeReward", "combine_scores"]
+__all__ = ["CompositeReward", "combine_scores", "time_limit_s"]
 
 logger = logging.getLogger(__name__)
+
+_COMBINING_S = 1.0
+"""Seconds for what is done between and after the questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,18 @@ class _Asked(NamedTuple):
 
     verdict: Verdict
     away: JudgeAwayError | None = None
+
+
+def time_limit_s(reward: Reward, of_one: float) -> float:
+    """Within which a module has to reach its verdict: a composite gives each part that time.
+
+    Args:
+        reward: the module, calibrated or not.
+        of_one: of a module that is none of several, seconds.
+    """
+    asked = bare(reward)
+    longest_s = asked.longest_s if isinstance(asked, CompositeReward) else None
+    return of_one if longest_s is None else longest_s
 
 
 def combine_scores(
@@ -75,13 +91,21 @@ class CompositeReward:
 
     name = "composite"
 
-    def __init__(self, config: CompositeConfig, parts: Sequence[Reward]) -> None:
+    def __init__(
+        self, config: CompositeConfig, parts: Sequence[Reward], *, timeout_s: float | None = None
+    ) -> None:
         """Combine `parts`, which are closed with it.
+
+        Args:
+            config: how.
+            parts: in order.
+            timeout_s: of each part; one that takes longer is an abstention. None: no bound.
 
         Raises:
             ConfigError: a weight or a gate is of no part.
         """
         self._config = config
+        self._timeout_s = timeout_s
         self._parts = tuple(parts)
         names = [part.name for part in parts]
         for kind, named in (("weights", config.weights), ("gates", config.gates)):
@@ -101,16 +125,16 @@ class CompositeReward:
         """
         gates = [part for part in self._parts if part.name in self._config.gates]
         others = [part for part in self._parts if part.name not in self._config.gates]
-        opened = await _all(gates, turn, next_state)
+        opened = await self._all(gates, turn, next_state)
         verdicts = [each.verdict for each in opened]
         closed = self._closed([each.verdict for each in opened if each.away is None])
         if closed is not None:
             return self._verdict(turn, verdicts, closed.score, _why_closed(closed))
         self._require_here(opened)
         if self._config.rule is CompositeRule.first:
-            said = await _until_decided(others, turn, next_state)
+            said = await self._until_decided(others, turn, next_state)
         else:
-            said = await _all(others, turn, next_state)
+            said = await self._all(others, turn, next_state)
         self._require_here(said)
         asked = [each.verdict for each in said]
         # A gate that is open has a say only under `min`: it was asked whether, not how well.
@@ -121,6 +145,17 @@ class CompositeReward:
             self._config.weights,
         )
         return self._verdict(turn, (*verdicts, *asked), score, self._config.rule.value)
+
+    @property
+    def longest_s(self) -> float | None:
+        """How long it takes where every part uses up its time, seconds; None: no bound."""
+        if self._timeout_s is None:
+            return None
+        gates = len(self._config.gates)
+        others = len(self._parts) - gates
+        is_one_by_one = self._config.rule is CompositeRule.first
+        rounds = (gates > 0) + (others if is_one_by_one else others > 0)
+        return rounds * self._timeout_s + _COMBINING_S
 
     @property
     def answered(self) -> int:
@@ -137,6 +172,28 @@ class CompositeReward:
         async with contextlib.AsyncExitStack() as stack:
             for part in self._parts:
                 stack.push_async_callback(part.aclose)
+
+    async def _all(
+        self, parts: Sequence[Reward], turn: Turn, next_state: NextState
+    ) -> list[_Asked]:
+        async with asyncio.TaskGroup() as group:
+            asking = [_ask(part, turn, next_state, self._timeout_s) for part in parts]
+            tasks = list(map(group.create_task, asking))
+        return [asked for task in tasks if (asked := task.result()) is not None]
+
+    async def _until_decided(
+        self, parts: Sequence[Reward], turn: Turn, next_state: NextState
+    ) -> list[_Asked]:
+        """Up to and including the first score, or the first that has to be waited for."""
+        asked: list[_Asked] = []
+        for part in parts:
+            found = await _ask(part, turn, next_state, self._timeout_s)
+            if found is None:
+                continue
+            asked.append(found)
+            if found.verdict.score is not None or found.away is not None:
+                break
+        return asked
 
     def _require_here(self, asked: Sequence[_Asked]) -> None:
         """Go on only where nobody with a say is away."""
@@ -210,36 +267,24 @@ def _may_apply(part: Reward, turn: Turn, next_state: NextState) -> bool:
         return True
 
 
-async def _all(parts: Sequence[Reward], turn: Turn, next_state: NextState) -> list[_Asked]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_ask(part, turn, next_state)) for part in parts]
-    return [asked for task in tasks if (asked := task.result()) is not None]
-
-
-async def _until_decided(
-    parts: Sequence[Reward], turn: Turn, next_state: NextState
-) -> list[_Asked]:
-    """Up to and including the first score, or the first that has to be waited for."""
-    asked: list[_Asked] = []
-    for part in parts:
-        found = await _ask(part, turn, next_state)
-        if found is None:
-            continue
-        asked.append(found)
-        if found.verdict.score is not None or found.away is not None:
-            break
-    return asked
-
-
-async def _ask(part: Reward, turn: Turn, next_state: NextState) -> _Asked | None:
-    """The part's verdict; an abstention where it fails or says what nobody may say.
+async def _ask(
+    part: Reward, turn: Turn, next_state: NextState, timeout_s: float | None
+) -> _Asked | None:
+    """The part's verdict; an abstention where it fails, says what nobody may say, or is late.
 
     None where it does not apply.
     """
     try:
         if not part.applies(turn, next_state):
             return None
-        verdict = checked(await part.judge(turn, next_state), part.name, turn.turn_id)
+        async with asyncio.timeout(timeout_s):
+            verdict = await part.judge(turn, next_state)
+        verdict = checked(verdict, part.name, turn.turn_id)
+    except TimeoutError:
+        why = "no verdict in time" if timeout_s is None else f"no verdict within {timeout_s:g} s"
+        logger.warning("%s on turn %s: %s", part.name, turn.turn_id, why)
+        away = JudgeAwayError(why) if getattr(part, "is_away", False) else None
+        return _Asked(_Breakdown.of(part, turn, why), away)
     except Exception as error:
         away = error if isinstance(error, JudgeAwayError) else None
         if isinstance(error, ClawError):

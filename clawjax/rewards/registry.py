@@ -198,7 +198,8 @@ class _Builder:
                 from clawjax.rewards.composite import CompositeReward
 
                 chosen = self._config.composite
-                return CompositeReward(chosen, [self.build(part) for part in chosen.parts])
+                parts = [self.build(part) for part in chosen.parts]
+                return CompositeReward(chosen, parts, timeout_s=self._config.judge_timeout_s)
             case _ if name in self._config.own:
                 return self._own(name)
             case _:

@@ -27,6 +27,7 @@ from clawjax.log.known import JUDGES
 from clawjax.protocols import Monitor, Reward
 from clawjax.records import JudgedTurn, LinkedTurn, Verdict
 from clawjax.rewards.checked import checked
+from clawjax.rewards.composite import time_limit_s
 from clawjax.rewards.human import HumanReward
 from clawjax.rewards.waiting import FIRST_WAIT_S, Waiting
 from clawjax.tasks import task_group
@@ -290,14 +291,15 @@ class JudgeWorker:
 
         A text says why its judge is away.
         """
+        limit_s = time_limit_s(reward, self._config.judge_timeout_s)
         try:
             if not reward.applies(linked.turn, linked.next_state):
                 return None
-            async with asyncio.timeout(self._config.judge_timeout_s):
+            async with asyncio.timeout(limit_s):
                 verdict = await reward.judge(linked.turn, linked.next_state)
             return checked(verdict, reward.name, linked.turn.turn_id)
         except TimeoutError:
-            reason = f"no verdict within {self._config.judge_timeout_s:g} s"
+            reason = f"no verdict within {limit_s:g} s"
             logger.warning("%s on turn %s: %s", reward.name, linked.turn.turn_id, reason)
             if getattr(reward, "is_away", False):
                 return reason

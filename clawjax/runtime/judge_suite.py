@@ -28,6 +28,7 @@ from clawjax.evals.suites import read_options
 from clawjax.protocols import Reward
 from clawjax.records import Verdict
 from clawjax.rewards.calibrated import bare
+from clawjax.rewards.composite import time_limit_s
 from clawjax.rewards.constitution import position_bias
 from clawjax.rewards.endpoint import EndpointReward
 from clawjax.rewards.registry import build_rewards
@@ -179,7 +180,8 @@ async def _asked(reward: Reward, turns: Sequence[LabelledTurn], config: RewardCo
     async def ask(item: LabelledTurn) -> Judged:
         async with bound:
             began = time.monotonic()
-            verdict, has_failed = await _ask(reward, item, config.judge_timeout_s)
+            limit_s = time_limit_s(reward, config.judge_timeout_s)
+            verdict, has_failed = await _ask(reward, item, limit_s)
             return Judged(item, verdict, time.monotonic() - began, has_failed)
 
     async with asyncio.TaskGroup() as group:

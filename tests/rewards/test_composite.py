@@ -1,3 +1,4 @@
+import asyncio
 from itertools import pairwise
 
 import pytest
@@ -19,12 +20,14 @@ from clawjax.records import Component, Verdict
 from clawjax.review.calibration import pairs_of
 from clawjax.review.reasons import reasons_of
 from clawjax.review.steps import process_score
-from clawjax.rewards.composite import CompositeReward, combine_scores
+from clawjax.rewards.composite import CompositeReward, combine_scores, time_limit_s
 from clawjax.rewards.registry import build_rewards
 from clawjax.rewards.rules import RulesReward
-from clawjax.testing import FakeReward
+from clawjax.rewards.worker import CURSOR, JudgeWorker
+from clawjax.testing import FakeReward, temporary_log
 
 from .reward_records import user_says
+from .worker_runs import link, running, until
 
 SCORES = st.dictionaries(
     st.sampled_from("abcde"), st.none() | st.floats(-1, 1), min_size=1, max_size=5
@@ -191,6 +194,37 @@ async def test_people_are_asked_about_parts_whose_members_disagree(deviation, re
     assert list(reasons_of("t1", [alone], people)) == reasons
     pairs = pairs_of([(verdict, Verdict("t1", HUMAN, 1.0, 0.0))])
     assert list(pairs) == ["a"], "no judge's score"
+
+
+class Endless(FakeReward):
+    async def judge(self, turn, next_state):
+        await asyncio.Event().wait()
+        return await super().judge(turn, next_state)
+
+
+@pytest.mark.parametrize("rule", list(CompositeRule))
+async def test_a_part_that_takes_too_long_takes_no_time_of_the_others(tmp_path, rule):
+    log = temporary_log(tmp_path)
+    link(log, "a")
+    parts = [Endless(lambda _: 1.0, "x"), Endless(lambda _: 1.0, "y"), part("z", 0.5)]
+    config = CompositeConfig(parts=["x", "y", "z"], rule=rule)
+    reward = CompositeReward(config, parts, timeout_s=0.2)
+    worker = JudgeWorker(log, [reward], RewardConfig(judge_timeout_s=0.2))
+    async with running(worker):
+        await until(lambda: log.cursor(CURSOR) >= 1)
+    (judged,) = log.judged(limit=9)
+    (verdict,) = judged.verdicts
+    assert verdict.score == 0.5
+    assert [each.note for each in verdict.components][:2] == ["failed: no verdict within 0.2 s"] * 2
+
+
+def test_its_parts_have_the_time_that_a_module_has():
+    composite = CompositeConfig(parts=["quote", "tool_outcome"], rule=CompositeRule.first)
+    config = RewardConfig(modules=["composite"], composite=composite, judge_timeout_s=90.0)
+    (built,) = build_rewards(config, env={})
+    assert isinstance(built, CompositeReward)
+    assert 180.0 < time_limit_s(built, 90.0) < 190.0
+    assert time_limit_s(part("a", 1.0), 90.0) == 90.0
 
 
 def test_it_is_built_of_parts_by_name():
