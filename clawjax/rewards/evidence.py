@@ -63,6 +63,16 @@ _HELPLESS = re.compile(
     r"|denied by the user",
     re.I,
 )
+_OPENS_WITH_ERROR = re.compile(
+    r"\s*(?:traceback \(most recent call last\)"
+    r"|(?:fatal )?(?:error|fatal)(?:[ \t]*[:!\[({<]|[ \t]+-\s|[ \t]*\.?(?:\n|\Z)|[ \t]+[a-z]*\d+\b"
+    r"|[ \t]+in\b[^\n]*:"
+    r"|[ \t]+(?:accessing|calling|connecting|creating|deleting|during|executing|fetching|finding"
+    r"|getting|invoking|loading|occurred|opening|parsing|performing|processing|reading|running"
+    r"|searching|trying|using|while|writing)\b))",
+    re.I,
+)
+"""Words about an error in general, as a page's title has them, are none."""
 _ERROR_KEYS = ("isError", "is_error", "error", "errors")
 _OK_KEYS = ("success", "ok")
 _COUNT = re.compile(r"(\d{1,9}) (passed|failed|errors?|failing|passing)\b")
@@ -221,7 +231,7 @@ def _failure(text: str, code: int | None, value: object, commands: list[str]) ->
         for key in _OK_KEYS:
             if value.get(key) is False:
                 return f"the result says {key}=false"
-    if re.match(r"\s*(?:error|fatal|traceback \(most recent call last\))\b", text, re.I):
+    if _OPENS_WITH_ERROR.match(text):
         return "the result opens with an error"
     return None
 
