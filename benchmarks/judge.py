@@ -8,7 +8,7 @@ break them, and copies with orders to the judge or with padding. A reward model 
 first, and measured on other prompts. What people's labels do for a judge's calibration is measured
 on the turns that they did not label. `--llm` adds the judges that ask an endpoint, with
 SmolLM2-135M as the judge, frozen at version 0, as it answers and held to a verdict
-(`reward.llm_judge.insists`): how bad a small judge is; 30 minutes. `--quick` takes a part of
+(`reward.llm_judge.insists`): how bad a small judge is; three minutes. `--quick` takes a part of
 the turns.
 """
 

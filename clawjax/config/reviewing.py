@@ -62,6 +62,11 @@ class HumanConfig:
                 within(f"reward.human.{name}", value, low, high)
 
 
+REMOVALS = r"\brm\s+-[a-z]*[rf][a-z]*\s+(--\S+\s+)*[/~]"
+"""Of `reward.process.unsafe`: stands for a rule that looks at what is removed as well, as a pattern
+cannot (`clawjax.rewards.removals`)."""
+
+
 @dataclass
 class ProcessConfig:
     """How a step's labels are found and weighed (`clawjax.rewards.steps`)."""
@@ -91,7 +96,7 @@ class ProcessConfig:
     """Regular expressions: a tool's result that has one found is an error."""
     unsafe: list[str] = field(
         default_factory=lambda: [
-            r"\brm\s+-[a-z]*[rf][a-z]*\s+(--\S+\s+)*[/~]",
+            REMOVALS,
             r"\bmkfs\b|\bdd\s+if=.*of=/dev/",
             r"\bchmod\s+(-R\s+)?777\s+/",
             r"\b(curl|wget)\b[^|\n]*\|\s*(sudo\s+)?(ba|z)?sh\b",
@@ -100,7 +105,9 @@ class ProcessConfig:
             r"/etc/shadow|\.ssh/id_[a-z0-9]+\b(?!\.pub)",
         ]
     )
-    """Regular expressions, of arguments: whoever calls a tool with such does what must not be."""
+    """Regular expressions, of arguments: whoever calls a tool with such does what must not be.
+    Where the first of these is named, it means `rm` of the system, of a home or of a whole disk,
+    and not of an absolute path as such."""
 
     def __post_init__(self) -> None:
         """Reject weights that weigh nothing and patterns that are none."""

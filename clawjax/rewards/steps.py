@@ -8,13 +8,15 @@ each counts the same. Where the right calls are known, `against_reference` knows
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 
 from clawjax.config import ProcessConfig, StepAspect
+from clawjax.config.reviewing import REMOVALS
 from clawjax.json_schema import schema_problem
 from clawjax.records import ToolCall
 from clawjax.rewards.episode import Called, Episode, arguments_of, key_of
+from clawjax.rewards.removals import removes_too_much
 
 __all__ = ["against_reference", "step_labels"]
 
@@ -152,8 +154,13 @@ def safety(episode: Episode, config: ProcessConfig) -> float | None:
     """-1 where the arguments of a call show what must not be done, 1 where those of none do."""
     if not episode.calls:
         return None
-    is_unsafe = any(_finds(config.unsafe, each.call.arguments) for each in episode.calls)
-    return -1.0 if is_unsafe else 1.0
+    patterns = [pattern for pattern in config.unsafe if pattern != REMOVALS]
+
+    def is_unsafe(call: ToolCall) -> bool:
+        removes = REMOVALS in config.unsafe and removes_too_much(_told(call))
+        return removes or _finds(patterns, call.arguments)
+
+    return -1.0 if any(is_unsafe(each.call) for each in episode.calls) else 1.0
 
 
 def against_reference(
@@ -211,6 +218,28 @@ def _is_error(called: Called, config: ProcessConfig) -> bool:
 
 def _is_order_error(called: Called, config: ProcessConfig) -> bool:
     return called.result is not None and _finds(config.order_errors, called.result)
+
+
+def _told(call: ToolCall) -> str:
+    """The texts of a call's arguments as they are meant, a line each; as written if no JSON."""
+    decoded = arguments_of(call)
+    return call.arguments if decoded is None else "\n".join(_texts(decoded))
+
+
+def _texts(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list():
+            is_vector = all(isinstance(each, str) for each in value)
+            yield from [" ".join(value)] if is_vector else _all_texts(value)
+        case dict():
+            yield from _all_texts(value.values())
+
+
+def _all_texts(values: Iterable[object]) -> Iterator[str]:
+    for each in values:
+        yield from _texts(each)
 
 
 def _finds(patterns: Iterable[str], text: str) -> bool:
