@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from clawjax.config.checks import at_least, require, within
 
-__all__ = ["HUMAN", "PROCESS", "HumanConfig", "ProcessConfig"]
+__all__ = ["HUMAN", "PROCESS", "REMOVALS", "HumanConfig", "ProcessConfig"]
 
 HUMAN = "human"
 """The module of people's verdicts, which overrule all others."""
