@@ -12,12 +12,13 @@ import jax
 import numpy as np
 
 from clawjax.config import LearnerConfig
-from clawjax.errors import StoreError
+from clawjax.errors import LearnerError
 from clawjax.learner.decoder import stack, unstack
 from clawjax.learner.step import TrainState
 from clawjax.models.export import tensors_to_params
 from clawjax.models.load import LoadedModel
 from clawjax.models.lora import adapter_from_tensors, adapter_to_tensors, peft_config
+from clawjax.models.peft import read_plain_lora
 from clawjax.models.processes import is_leader, whole
 from clawjax.models.registry import config_from_architecture
 from clawjax.models.sharding import Placement
@@ -27,6 +28,8 @@ from clawjax.protocols import WeightStore, WeightVersion
 from clawjax.weights import Lineage
 
 __all__ = ["Publisher"]
+
+_RESTORE = "restore the setting or choose another run.dir"
 
 
 class Publisher:
@@ -103,26 +106,39 @@ class Publisher:
         Version 0 is what training begins with.
 
         Raises:
-            StoreError: damaged, or of another base model or kind.
+            LearnerError: of another base model or kind, or adapters of other settings.
+            StoreError: missing or damaged.
         """
         if version == 0:
             return self._origin()
         found, tensors = self._store.load(version)
-        for name, value, wanted in (
-            ("base model", found.base_model, self._base_id),
-            ("kind", found.kind, self.kind),
-        ):
-            if value != wanted:
-                msg = (
-                    f"version {version} has {name} {value}, this run trains {wanted}: "
-                    "restore the setting or choose another run.dir"
-                )
-                raise StoreError(msg)
+        self._check_fit(found)
         if self.kind == "adapter":
             return stack(adapter_from_tensors(tensors))
         if self._placement.mesh is not None:
             return read_stacked(tensors, self._placement)
         return stack(tensors_to_params(tensors, self._architecture))
+
+    def _check_fit(self, found: WeightVersion) -> None:
+        """Raises LearnerError: what is trained here is something else."""
+        version = found.version
+        for name, value, wanted in (
+            ("base model", found.base_model, self._base_id),
+            ("kind", found.kind, self.kind),
+        ):
+            if value != wanted:
+                msg = f"version {version} has {name} {value}, this run trains {wanted}: {_RESTORE}"
+                raise LearnerError(msg)
+        if self.kind != "adapter":
+            return
+        there = read_plain_lora(found.path / "adapter_config.json")
+        other = there.difference(self._config.lora)
+        if other is not None:
+            msg = (
+                f"version {version} has adapters of learner.lora.{other.name}={other.theirs}, this "
+                f"run has {other.ours}, under which they are another policy: {_RESTORE}"
+            )
+            raise LearnerError(msg)
 
     def _tensors(self, trainable: Params) -> dict[str, np.ndarray]:
         """Gathered one by one; only the leader, who publishes them, keeps them."""

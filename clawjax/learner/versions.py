@@ -53,7 +53,7 @@ class Versions:
         """Restore what was made last, and publish what a crash left unpublished.
 
         Raises:
-            LearnerError: the checkpoints belong to another model or method.
+            LearnerError: checkpoints or versions belong to another model or method.
             StoreError: the store is not writable.
         """
         restored = self.checkpoints.restore(self.state)
@@ -79,6 +79,7 @@ class Versions:
         """Go back to the version served, where that is not what the last step made.
 
         Raises:
+            LearnerError: it belongs to another model or method.
             StoreError: it is damaged.
         """
         served = self.publisher.served()

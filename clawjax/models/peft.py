@@ -10,11 +10,21 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from clawjax.config import LoraConfig
 from clawjax.errors import StoreError
 
-__all__ = ["PlainLora", "read_plain_lora"]
+__all__ = ["Difference", "PlainLora", "read_plain_lora"]
 
 _OTHER_FORMULAS = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
+
+
+class Difference(NamedTuple):
+    """A setting under which the same numbers are another policy."""
+
+    name: str
+    """Of `learner.lora`."""
+    theirs: object
+    ours: object
 
 
 class PlainLora(NamedTuple):
@@ -29,6 +39,15 @@ class PlainLora(NamedTuple):
     def scale(self) -> float:
         """What `B A` is multiplied by."""
         return self.alpha / self.rank
+
+    def difference(self, config: LoraConfig) -> Difference | None:
+        """The first setting of which `config` says otherwise; None: they agree."""
+        found = (
+            Difference("rank", self.rank, config.rank),
+            Difference("alpha", self.alpha, config.alpha),
+            Difference("targets", list(self.targets), sorted(config.targets)),
+        )
+        return next((each for each in found if each.theirs != each.ours), None)
 
 
 def read_plain_lora(file: Path) -> PlainLora:

@@ -61,14 +61,11 @@ def _check_fit(config: RunConfig, served: WeightVersion) -> None:
     )
     if learner.method == "full":
         return
-    there, here = read_plain_lora(served.path / "adapter_config.json"), learner.lora
-    for name, theirs, ours in (
-        ("rank", there.rank, here.rank),
-        ("alpha", there.alpha, here.alpha),
-        ("targets", list(there.targets), sorted(here.targets)),
-    ):
-        require(
-            theirs == ours,
-            f"offline.start_from={folder} has adapters of learner.lora.{name}={theirs}, this run "
-            f"has {ours}, under which they are another policy: set it to that",
+    found = read_plain_lora(served.path / "adapter_config.json").difference(learner.lora)
+    if found is not None:
+        msg = (
+            f"offline.start_from={folder} has adapters of learner.lora.{found.name}="
+            f"{found.theirs}, this run has {found.ours}, under which they are another policy: set "
+            "it to that"
         )
+        raise ConfigError(msg)

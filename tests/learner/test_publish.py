@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from clawjax.config import LearnerConfig, LoraConfig, ObjectiveConfig
-from clawjax.errors import StoreError
+from clawjax.errors import LearnerError
 from clawjax.learner.publish import Publisher
 from clawjax.learner.step import TrainState, TrainStep
 from clawjax.models.load import LoadedModel
@@ -91,7 +92,28 @@ def test_weights_of_another_base_or_kind_are_refused(
     state = trained(tiny_model, "lora", step=1)
     Publisher(store, tiny_model, config("lora")).publish(state, parent=0)
     other = dataclasses.replace(tiny_model, base_id="another")
-    with pytest.raises(StoreError, match="this run trains another"):
+    with pytest.raises(LearnerError, match="this run trains another"):
         Publisher(store, other, config("lora")).load(1)
-    with pytest.raises(StoreError, match="kind adapter, this run trains full"):
+    with pytest.raises(LearnerError, match="kind adapter, this run trains full"):
         Publisher(store, tiny_model, config("full")).load(1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"rank": 4}, "rank=2, this run has 4"),
+        ({"alpha": 8.0}, r"alpha=32\.0, this run has 8\.0"),
+        ({"targets": ["q_proj"]}, r"targets=\[.*'v_proj'\], this run has \['q_proj'\]"),
+    ],
+)
+def test_adapters_of_other_settings_are_another_policy_and_are_refused(
+    tiny_model: LoadedModel, tmp_path: Path, changed: dict[str, Any], told: str
+) -> None:
+    store, ours = DirectoryWeightStore(tmp_path), config("lora")
+    Publisher(store, tiny_model, ours).publish(trained(tiny_model, "lora", step=1), parent=0)
+    lora = dataclasses.replace(ours.lora, targets=ours.lora.targets[::-1])
+    same = dataclasses.replace(ours, lora=lora)
+    assert Publisher(store, tiny_model, same).load(1) is not None, "in whatever order"
+    other = dataclasses.replace(ours, lora=dataclasses.replace(ours.lora, **changed))
+    with pytest.raises(LearnerError, match=rf"version 1 has adapters of learner\.lora\.{told}"):
+        Publisher(store, tiny_model, other).load(1)
