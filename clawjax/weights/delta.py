@@ -87,7 +87,7 @@ def make_delta(base: Path, target: Path, delta: Path, *, planes: int = 4) -> int
     Args:
         base: a file that the receiver has.
         target: one of the same size, as the weights of two versions of a model are.
-        delta: written aside, then renamed.
+        delta: appears whole, or not at all; one that is there stays until then.
         planes: bytes per number: 4 for fp32, 2 for bf16 and fp16.
 
     Raises:
@@ -104,13 +104,16 @@ def make_delta(base: Path, target: Path, delta: Path, *, planes: int = 4) -> int
             raise StoreError(msg)
         header = _Header(_FORMAT, planes, _digest(base), _digest(target))
         aside = delta.with_name(f"{delta.name}.aside")
-        with aside.open("wb") as stream, base.open("rb") as old, target.open("rb") as new:
-            stream.write(json.dumps(header._asdict()).encode() + b"\n")
-            for before, after in zip(_chunks(old), _chunks(new), strict=True):
-                frame = zstd.compress(_apart(before ^ after, planes), _LEVEL)
-                stream.write(len(frame).to_bytes(_LENGTH_BYTES, "little"))
-                stream.write(frame)
-            _finish(stream, aside, delta)
+        try:
+            with aside.open("wb") as stream, base.open("rb") as old, target.open("rb") as new:
+                stream.write(json.dumps(header._asdict()).encode() + b"\n")
+                for before, after in zip(_chunks(old), _chunks(new), strict=True):
+                    frame = zstd.compress(_apart(before ^ after, planes), _LEVEL)
+                    stream.write(len(frame).to_bytes(_LENGTH_BYTES, "little"))
+                    stream.write(frame)
+                _finish(stream, aside, delta)
+        finally:
+            aside.unlink(missing_ok=True)  # there only where that failed
         return delta.stat().st_size
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -96,6 +97,24 @@ def test_by_hand(files, capsys):
     assert main(["apply", base, delta, made]) == 0
     assert main(["apply", target, delta, made]) == 2
     assert "was not made from" in capsys.readouterr().err
+
+
+@needs_zstd
+def test_a_delta_that_the_disk_has_no_room_for_leaves_the_old_one_and_nothing_besides(files):
+    base, target, delta, _ = files
+    delta.write_bytes(b"the old one")
+    limited = 'ulimit -f 8; exec "$@"'  # KiB of a file
+    command = [sys.executable, "-m", "clawjax.weights.delta", "make", base, target, delta]
+    done = subprocess.run(
+        ["bash", "-c", limited, "bash", *map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, delta.read_bytes()) == (2, b"the old one"), done.stderr
+    assert f"{delta}: File too large" in done.stderr
+    assert sorted(path.name for path in delta.parent.iterdir()) == ["base", "delta", "target"]
 
 
 @pytest.mark.parametrize("planes", [0, 3, 8])
