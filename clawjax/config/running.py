@@ -40,7 +40,7 @@ class WandbMode(StrEnum):
     """Where W&B runs go."""
 
     auto = "auto"
-    """Online where a key is set, offline otherwise."""
+    """As `WANDB_MODE` says, else online where a key is set, offline otherwise."""
     online = "online"
     offline = "offline"
     disabled = "disabled"

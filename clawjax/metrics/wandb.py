@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 _STATE_FILE = "wandb.json"
 _PLOT_KEY = "report"
 _SERVICE = "wandb-core"
+_OF_WANDB = {name: name for name in ("online", "offline", "disabled")}
+_OF_WANDB |= {"run": "online", "dryrun": "offline"}
+"""Of its own `WANDB_MODE`, older names included."""
 _INIT_TIMEOUT_S = 15.0
 _FINISH_TIMEOUT_S = 30.0
 _SECRET_WORDS = ("key", "token", "secret", "password")
@@ -43,10 +46,11 @@ _NOT_SECRET = ("_tokens", "tokens_", "api_key_env", "_per_key")
 
 
 def effective_mode(mode: str) -> str:
-    """Resolve `auto`: online where a key is set, offline otherwise."""
+    """Resolve `auto`: as `WANDB_MODE` says, else online where a key is set, offline otherwise."""
     if mode != "auto":
         return mode
-    return "online" if os.environ.get("WANDB_API_KEY") else "offline"
+    by_key = "online" if os.environ.get("WANDB_API_KEY") else "offline"
+    return _OF_WANDB.get(os.environ.get("WANDB_MODE", "").strip().lower(), by_key)
 
 
 class WandbMirror:

@@ -119,10 +119,27 @@ def test_disabled_means_no_wandb_at_all(tmp_path: Path) -> None:
 
 def test_auto_is_online_only_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
     assert effective_mode("auto") == "offline"
     monkeypatch.setenv("WANDB_API_KEY", "k")
     assert effective_mode("auto") == "online"
     assert effective_mode("disabled") == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [("offline", "offline"), ("Disabled", "disabled"), ("dryrun", "offline"), ("", "online")],
+)
+def test_who_keeps_wandb_offline_by_its_own_variable_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch, said: str, mode: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    monkeypatch.setenv("WANDB_MODE", said)
+    assert effective_mode("auto") == mode
+    assert effective_mode("online") == "online", "what is configured counts"
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert effective_mode("auto") == "online", "as after `wandb login`"
 
 
 def test_credentials_are_left_out_and_their_namesakes_kept() -> None:
