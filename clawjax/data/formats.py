@@ -66,12 +66,19 @@ def shape_of(form: Mapping[str, Any]) -> str:
 def parts_of(form: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """A line as lines of one reply or pair each: of no use is one of several, not all of them.
 
+    A key with null is not there: lines of a table with several shapes have the keys of all.
+
     Raises:
         DataError: of no known shape.
     """
-    if shape_of(form) != "ultrafeedback":
-        return [form]
-    return [{**form, "completions": [said]} for said in form["completions"]]
+    given = _given(form)
+    if shape_of(given) != "ultrafeedback":
+        return [given]
+    return [{**given, "completions": [_given(said)]} for said in given["completions"]]
+
+
+def _given(form: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: value for key, value in form.items() if value is not None}
 
 
 def rows_of(form: Mapping[str, Any], *, provenance: Provenance, source: str) -> list[Row]:

@@ -44,6 +44,25 @@ def test_chosen_and_rejected_are_read_however_their_prompt_is_written():
             read(scored | {"score_rejected": disagrees})
 
 
+def test_lines_of_a_table_have_null_where_a_key_does_not_apply(tmp_path):
+    keys = ("prompt", "chosen", "rejected", "margin", "completion", "label", "score", "messages")
+    keys += ("completions", "instruction", "user", "source", "provenance", "tools")
+    forms = [
+        {"prompt": "Hi", "chosen": "a", "rejected": "b"},
+        {"prompt": "Hi", "completion": "a", "label": False},
+        {"messages": chat(USER, NEAR), "source": "s"},
+        {"instruction": "Hi", "completions": [{"response": "a", "overall_score": 7}]},
+    ]
+    write_lines(tmp_path / "own.jsonl", forms)
+    forms[-1]["completions"][0] |= {"provenance": None, "source": None, "annotations": None}
+    write_lines(tmp_path / "table.jsonl", [dict.fromkeys(keys) | form for form in forms])
+    own, table = (read_rows([tmp_path / f"{name}.jsonl"]) for name in ("own", "table"))
+    assert len(table.rows) == 4
+    assert [replace(row, source="") for row in table.rows] == [
+        replace(row, source="") for row in own.rows
+    ]
+
+
 def test_dialogues_of_hh_rlhf_are_read_turn_by_turn():
     begin = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: How far\nis the moon?\n\nAssistant:"
     (row,) = read({"chosen": f"{begin} 384,400 km.", "rejected": f"{begin} Far."})
