@@ -58,7 +58,8 @@ def run_sweep(
         fixed: overrides of every trial.
 
     Raises:
-        ConfigError: nothing to sweep, the folder holds another sweep, or another process has it.
+        ConfigError: nothing to sweep, a grid without end, the folder holds another sweep, or
+            another process has it.
         EvalError: `config.max_failures` trials in a row failed.
     """
     if not space:
@@ -69,9 +70,9 @@ def run_sweep(
     with (folder / "lock").open("w") as held, stop_signals() as stopping:
         if not lock(held, wait_s=0.0, poll_s=0.1):
             raise ConfigError(f"sweep.dir={folder} is in use by another process: stop it first")
+        driver = _Driver(config, space, fixed, folder, stopping.is_set)
         _claim(folder, config, space, fixed)
         study = _create(config, folder, space)
-        driver = _Driver(config, space, fixed, folder, stopping.is_set)
         driver.take_back(study)
         driver.optimise(study)
     if driver.failures >= config.max_failures:
@@ -100,6 +101,7 @@ class _Driver:
         folder: Path,
         is_stopping: Callable[[], bool],
     ) -> None:
+        """Raises ConfigError: what is swept cannot be listed, and is to be."""
         self._config, self._space, self._fixed = config, space, fixed
         self._folder, self._is_stopping = folder, is_stopping
         self._name = _driver_name(folder)

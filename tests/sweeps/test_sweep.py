@@ -29,7 +29,14 @@ from sweep import read_arguments  # noqa: E402
 from clawjax.config import hydra_schema  # noqa: E402
 from clawjax.config.sweeping import SweepConfig  # noqa: E402
 from clawjax.sweeps.pruning import RunningMedianPruner  # noqa: E402
-from clawjax.sweeps.study import _claim, _create, _Driver, _driver_name, _program  # noqa: E402
+from clawjax.sweeps.study import (  # noqa: E402
+    _claim,
+    _create,
+    _Driver,
+    _driver_name,
+    _program,
+    run_sweep,
+)
 
 
 def arguments(folder, *more):
@@ -308,6 +315,14 @@ def test_a_point_of_a_grid_that_fails_is_not_replaced_by_another(tmp_path):
     for _ in range(2):
         said, _ = sweep(tmp_path, *given).communicate(timeout=300)
         assert sorted(states(tmp_path)) == ["COMPLETE"] * 4 + ["FAIL"] * 4, said
+
+
+def test_a_grid_without_end_claims_no_folder(tmp_path):
+    config = SweepConfig(dir=str(tmp_path / "s"), sampler="grid", entry=str(OBJECTIVE))
+    with pytest.raises(ConfigError, match="cannot list all of x"):
+        run_sweep(config, {"x": Interval(0.0, 1.0)}, ["mode=b", "pause=0"])
+    study, _ = run_sweep(config, {"x": Interval(1.0, 2.0, step=1.0)}, ["mode=b", "pause=0"])
+    assert len(study.trials) == 2
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
