@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Creates .venv with the pinned dependencies and the default model. Does nothing when that is done.
+# A .venv that came with a copy of a checkout would run the code of the other one, and is refused;
+# a link to a .venv is taken for meant.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,6 +9,15 @@ PYTHON="${PYTHON:-python3}"
 STAMP=.venv/.clawjax-installed
 WANTED="$(cat requirements.lock requirements/model.lock setup.py | sha256sum)"
 
+if [[ -f "$STAMP" && ! -L .venv ]]; then
+    SPEC='import importlib.util as util; print(*util.find_spec("clawjax").submodule_search_locations)'
+    OF="$(.venv/bin/python -Ic "$SPEC" 2> /dev/null || true)"
+    if [[ ! "$OF" -ef clawjax ]]; then
+        echo "$PWD/.venv is not this checkout's: it runs the code of ${OF:-none that is there}." >&2
+        echo "It was copied or moved, or its Python is gone: rm -r '$PWD/.venv', then the command again." >&2
+        exit 2
+    fi
+fi
 if [[ -f "$STAMP" && "$(cat "$STAMP")" == "$WANTED" ]]; then
     exit 0
 fi
