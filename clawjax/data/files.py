@@ -94,7 +94,7 @@ def write_new(out: Path, texts: Iterable[str]) -> None:
 
 def _lines(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        with file.open(encoding="utf-8") as stream:
+        with file.open(encoding="utf-8-sig") as stream:  # Windows marks its files
             for number, line in enumerate(stream, start=1):
                 if line.strip():
                     yield number, _object(file, number, line)

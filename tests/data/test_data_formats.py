@@ -56,6 +56,8 @@ def test_lines_of_a_table_have_null_where_a_key_does_not_apply(tmp_path):
     write_lines(tmp_path / "own.jsonl", forms)
     forms[-1]["completions"][0] |= {"provenance": None, "source": None, "annotations": None}
     write_lines(tmp_path / "table.jsonl", [dict.fromkeys(keys) | form for form in forms])
+    marked = b"\xef\xbb\xbf" + (tmp_path / "table.jsonl").read_bytes()  # as Windows saves it
+    (tmp_path / "table.jsonl").write_bytes(marked)
     own, table = (read_rows([tmp_path / f"{name}.jsonl"]) for name in ("own", "table"))
     assert len(table.rows) == 4
     assert [replace(row, source="") for row in table.rows] == [
