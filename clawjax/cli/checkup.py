@@ -7,6 +7,7 @@ found wrong comes with the fix.
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import stat
@@ -15,13 +16,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 from clawjax.cli.run_config import other_run, read_health
-from clawjax.config import RunConfig
+from clawjax.config import LlmJudgeConfig, RunConfig
 from clawjax.config.databases import file_url
 from clawjax.config.hosts import is_loopback, port_to_listen_at
 from clawjax.config.secrets import bearer, read_key
@@ -45,6 +47,11 @@ _PACKAGES = ("clawjax", "jax", "jaxlib", "sqlalchemy", "starlette", "uvicorn", "
 _OLDEST_PYTHON = (3, 11)
 _LITTLE_DISK = 2 * 2**30
 _JUDGE_TIMEOUT_S = 3.0
+_MOST_BYTES = 2**20
+"""Of a list of models."""
+_MOST_NAMED = 5
+_ALIAS = "policy"
+"""By which clawjax's own endpoint knows what it serves, whatever that is called."""
 _LONG_SELF_TEST_S = 5.0
 
 
@@ -187,18 +194,48 @@ def check_judge(config: RunConfig) -> Finding:
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http, by LlmJudgeConfig
     try:
         with urllib.request.urlopen(request, timeout=_JUDGE_TIMEOUT_S) as answer:  # noqa: S310 - see there
-            return Finding(Grade.GOOD, f"{judge.base_url} answers ({answer.status})")
+            served = _listed(answer.read(_MOST_BYTES))
+            return _serving(judge, answer.status, served)
     except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            text = f"{judge.base_url} refuses the key in {judge.api_key_env}: set the right one"
-            return Finding(Grade.WRONG, text)
-        return Finding(Grade.GOOD, f"{judge.base_url} answers ({error.code})")
+        return _refusing(judge, error.code)
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "reason", error)
         return Finding(
             Grade.WRONG,
             f"{judge.base_url} does not answer ({why}): start it, or set reward.llm_judge.base_url",
         )
+
+
+def _serving(judge: LlmJudgeConfig, status: int, served: Sequence[str]) -> Finding:
+    text = f"{judge.base_url} answers ({status})"
+    if not served or judge.model in (*served, _ALIAS):
+        return Finding(Grade.GOOD, text)
+    named = ", ".join(served[:_MOST_NAMED])
+    why = f"and lists {named}, not reward.llm_judge.model={judge.model}: set it to what is there"
+    return Finding(Grade.DOUBTFUL, f"{text} {why}")
+
+
+def _refusing(judge: LlmJudgeConfig, code: int) -> Finding:
+    """What an error means of somebody who was asked for their models."""
+    if code in (401, 403):
+        text = f"{judge.base_url} refuses the key in {judge.api_key_env}: set the right one"
+        return Finding(Grade.WRONG, text)
+    text = f"{judge.base_url} answers ({code})"
+    if code == http.client.NOT_FOUND:
+        text += " and has no list of models there: does its address end with /v1?"
+    elif code >= http.client.INTERNAL_SERVER_ERROR:
+        text += ": it is there and cannot be asked now; its own log says why"
+    else:
+        return Finding(Grade.GOOD, text)
+    return Finding(Grade.DOUBTFUL, text)
+
+
+def _listed(body: bytes) -> list[str]:
+    """The models of an OpenAI-compatible list; none where it is another body."""
+    try:
+        return [str(each["id"]) for each in json.loads(body)["data"]]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return []
 
 
 def check_itself(_: RunConfig) -> Finding:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from test_cli import turn
 
 from clawjax.cli import main
-from clawjax.cli.checkup import check_judge
+from clawjax.cli.checkup import Grade, check_judge
 from clawjax.config import (
     CompositeConfig,
     LlmJudgeConfig,
@@ -43,8 +43,9 @@ HEALTH = {
 
 class Healthy(BaseHTTPRequestHandler):
     def do_GET(self):
-        body = json.dumps(HEALTH if self.path == "/healthz" else {}).encode()
-        self.send_response(200 if self.path in ("/healthz", "/v1/models") else 404)
+        answers = {"/healthz": HEALTH, "/v1/models": {"data": [{"id": "smollm2"}]}}
+        body = json.dumps(answers.get(self.path, {})).encode()
+        self.send_response(200 if self.path in answers else 404)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -291,6 +292,22 @@ def test_whatever_asks_an_endpoint_has_it_looked_at(modules, parts):
     judge = LlmJudgeConfig(base_url="http://127.0.0.1:9/v1")
     reward = RewardConfig(modules=modules, composite=composite, llm_judge=judge)
     assert "does not answer" in check_judge(RunConfig(reward=reward)).text
+
+
+@pytest.mark.parametrize(
+    ("address", "model", "grade", "words"),
+    [
+        ("/v1", "policy", Grade.GOOD, "answers (200)"),
+        ("/v1", "smollm2", Grade.GOOD, "answers (200)"),
+        ("/v1", "gpt-9", Grade.DOUBTFUL, "not reward.llm_judge.model=gpt-9"),
+        ("", "policy", Grade.DOUBTFUL, "does its address end with /v1?"),
+    ],
+)
+def test_a_judge_that_will_not_judge_as_it_is_named_is_told(endpoint, address, model, grade, words):
+    judge = LlmJudgeConfig(base_url=f"http://127.0.0.1:{endpoint}{address}", model=model)
+    found = check_judge(RunConfig(reward=RewardConfig(modules=["llm_judge"], llm_judge=judge)))
+    assert found.grade is grade
+    assert words in found.text
 
 
 def test_modules_that_ask_nobody_need_no_endpoint():
