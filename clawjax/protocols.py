@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from clawjax.records import (
@@ -24,6 +23,7 @@ from clawjax.records import (
     Turn,
     Verdict,
 )
+from clawjax.weight_records import BASE_KIND, Removed, WeightVersion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,7 @@ __all__ = [
     "GenerateRequest",
     "Ledger",
     "Monitor",
+    "Removed",
     "Reward",
     "ScoreRequest",
     "ServerStatus",
@@ -310,27 +311,6 @@ class Ledger(Protocol):
         ...
 
 
-BASE_KIND = "base"
-
-
-@dataclass(frozen=True, slots=True)
-class WeightVersion:
-    """A set of weights in a store: `path` holds safetensors files and `manifest.json`."""
-
-    version: int
-    path: Path
-    parent: int | None
-    step: int
-    base_model: str
-    kind: str
-    """`adapter` (LoRA, PEFT layout), `full` (Hugging Face layout), or `base`: version 0, the base
-    model itself, which has no files."""
-    refused: str | None = None
-    """Why it was kept without being served; None where it was served."""
-    created_at: float | None = None
-    """Unix seconds."""
-
-
 @runtime_checkable
 class WeightStore(Protocol):
     """Versioned weights. Only the learner's publisher makes versions; a person may point back."""
@@ -362,8 +342,8 @@ class WeightStore(Protocol):
         """Every complete version above `after`, oldest first, refused ones included."""
         ...
 
-    def removed_parents(self) -> Mapping[int, int]:
-        """Parents of versions that are here no longer, where it is not the number before."""
+    def removed(self) -> Mapping[int, Removed]:
+        """What is no longer here and was refused, or had not the number before as parent."""
         ...
 
     def load(self, version: int) -> tuple[WeightVersion, dict[str, np.ndarray]]:

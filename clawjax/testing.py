@@ -21,6 +21,7 @@ from clawjax.protocols import (
     BASE_KIND,
     EngineStatus,
     GenerateRequest,
+    Removed,
     ScoreRequest,
     TokenChunk,
     WeightVersion,
@@ -232,7 +233,7 @@ class MemoryWeightStore:
         """Everything kept."""
         return [made for made, _ in self._versions.values() if made.version > after]
 
-    def removed_parents(self) -> dict[int, int]:
+    def removed(self) -> dict[int, Removed]:
         """Of none: everything is kept."""
         return {}
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clawjax"
 FOUNDATION = {
     *("config", "errors", "files", "json_schema", "openai_form", "own", "prose", "protocols"),
-    *("records", "stopping", "tasks", "texts", "verdicts"),
+    *("records", "stopping", "tasks", "texts", "verdicts", "weight_records"),
 }
 STORAGE = {"data", "engine", "keys", "linking", "models", "log", "metrics", "weights", "rendering"}
 MIDDLE = FOUNDATION | STORAGE | {"review"}

@@ -71,7 +71,7 @@ class Publisher:
 
     def lineage(self) -> Lineage:
         """All versions and whom they descend from."""
-        return Lineage.of(self._store.versions(), self._store.removed_parents())
+        return Lineage.of(self._store.versions(), self._store.removed())
 
     def publish(
         self, state: TrainState, *, parent: int, refused: str | None = None

@@ -78,7 +78,7 @@ def _table(store: DirectoryWeightStore) -> Iterator[str]:
     yield f"{'version':>7}  {'parent':>6}  {'made':<19}"
     yield _line("0", "", "the base model", ["served"] if served == 0 else [])
     versions = store.versions()
-    lineage = Lineage.of(versions, store.removed_parents())
+    lineage = Lineage.of(versions, store.removed())
     for version in versions:
         notes = []
         if version.version == served:

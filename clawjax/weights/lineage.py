@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from clawjax.protocols import WeightVersion
+from clawjax.protocols import Removed, WeightVersion
 
 __all__ = ["Lineage"]
 
@@ -19,12 +19,12 @@ class Lineage:
     """The tree of all versions; of whom nothing is known descends from the number before it."""
 
     versions: Mapping[int, WeightVersion] = field(default_factory=dict)
-    removed: Mapping[int, int] = field(default_factory=dict)
-    """Parents of versions that a store no longer holds."""
+    removed: Mapping[int, Removed] = field(default_factory=dict)
+    """What is known of versions that a store no longer holds."""
 
     @classmethod
     def of(
-        cls, versions: Iterable[WeightVersion], removed: Mapping[int, int] | None = None
+        cls, versions: Iterable[WeightVersion], removed: Mapping[int, Removed] | None = None
     ) -> Lineage:
         """The tree of what a store holds, and of what it held."""
         return cls({version.version: version for version in versions}, removed or {})
@@ -36,8 +36,14 @@ class Lineage:
 
     @property
     def refused(self) -> tuple[WeightVersion, ...]:
-        """What was made and not served, in order."""
+        """What was made and not served, in order, of what the store holds."""
         return tuple(v for _, v in sorted(self.versions.items()) if v.refused is not None)
+
+    @property
+    def refusals(self) -> int:
+        """How many versions were made and not served, be they held or not."""
+        known = {**self.removed, **self.versions}
+        return sum(version.refused is not None for version in known.values())
 
     def grown(self, version: WeightVersion) -> Lineage:
         """The tree with one version more."""
@@ -45,8 +51,8 @@ class Lineage:
 
     def parent(self, version: int) -> int:
         """Whom a version above 0 descends from; always a lower number."""
-        known = self.versions.get(version)
-        parent = self.removed.get(version) if known is None else known.parent
+        known = self.versions.get(version) or self.removed.get(version)
+        parent = None if known is None else known.parent
         return parent if parent is not None and 0 <= parent < version else version - 1
 
     def distance(self, one: int, other: int) -> int:

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save
 
 from clawjax.errors import StoreError
 from clawjax.files import sync, write_synced
-from clawjax.protocols import BASE_KIND, WeightVersion
+from clawjax.protocols import BASE_KIND, Removed, WeightVersion
 from clawjax.weights.disk import disk_errors, locked, to_json
 from clawjax.weights.manifest import (
     MANIFEST,
@@ -36,8 +36,8 @@ from clawjax.weights.manifest import (
     to_version,
     verify,
 )
-from clawjax.weights.parents import keep_parent, kept_parents
 from clawjax.weights.pointer import Pointer, Rollback, is_left_behind
+from clawjax.weights.removed import keep_removed, kept_removed
 
 __all__ = ["DirectoryWeightStore"]
 
@@ -157,14 +157,14 @@ class DirectoryWeightStore:
             numbers = sorted(number for number in self._numbers() if number > after)
             return [found for found in map(self._complete, numbers) if found is not None]
 
-    def removed_parents(self) -> dict[int, int]:
-        """Parents of versions that are here no longer, where it is not the number before.
+    def removed(self) -> dict[int, Removed]:
+        """What is no longer here and was refused, or had not the number before as parent.
 
         Raises:
             StoreError: the record is damaged.
         """
         with disk_errors(self.root):
-            return kept_parents(self.root)
+            return kept_removed(self.root)
 
     def rollbacks(self) -> tuple[Rollback, ...]:
         """Every time somebody pointed to another version, in order.
@@ -315,7 +315,7 @@ class DirectoryWeightStore:
         for number in self._numbers()[self._keep :]:
             if number not in served:
                 if (removed := self._complete(number)) is not None:
-                    keep_parent(self.root, removed)
+                    keep_removed(self.root, removed)
                 self._discard(self._path(number))
 
     def _published(

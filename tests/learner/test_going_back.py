@@ -266,6 +266,19 @@ def test_a_restart_measures_staleness_alike_where_versions_were_removed(run: Run
     assert [revived.versions.age(version) for version in range(8)] == ages
 
 
+def test_refusals_are_counted_on_after_a_restart_where_the_versions_were_removed(run: Run) -> None:
+    run.store = DirectoryWeightStore(run.folder / "weights", keep=1)
+    learner = limited(run.learner(max_staleness=99), 1, 2)
+    for step in range(3):
+        run.record_many(4, first=4 * step)
+        assert learner.sweep()
+    assert run.lineage() == [(3, 0)]
+    run.record_many(4, first=12)
+    assert run.learner(max_staleness=99).sweep()
+    counted = [entry["train/refused"] for _, entry in run.monitor.entries]
+    assert counted == [1, 2, 2, 2]
+
+
 def test_lost_checkpoints_continue_from_the_version_served(run: Run) -> None:
     run.record_many(16)
     learner = run.learner()

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawjax.protocols import WeightVersion
+from clawjax.protocols import Removed, WeightVersion
 from clawjax.weights import Lineage
 
 
@@ -48,7 +48,7 @@ def test_what_is_not_known_descends_from_the_number_before() -> None:
 
 
 def test_whom_removed_versions_descended_from_is_told_by_what_was_kept() -> None:
-    tree = Lineage.of([made(6, 5), made(7, 6)], {4: 2, 5: 9})
+    tree = Lineage.of([made(6, 5), made(7, 6)], {4: Removed(2), 5: Removed(9)})
     assert [tree.parent(version) for version in (7, 6, 5, 4, 3)] == [6, 5, 4, 2, 2]
     assert tree.grown(made(8, 4)).parent(4) == 2
 
@@ -60,6 +60,13 @@ def test_newest_and_refused() -> None:
     grown = TREE.grown(made(8, 7, "again"))
     assert (grown.newest, [v.version for v in grown.refused]) == (8, [4, 8])
     assert TREE.newest == 7
+
+
+def test_refusals_count_where_the_versions_are_gone() -> None:
+    gone = {2: Removed(1, "too far"), 3: Removed(1), 4: Removed(3, "too far")}
+    tree = Lineage.of([made(4, 3, "too far"), made(5, 3), made(6, 5, "too far")], gone)
+    assert ([v.version for v in tree.refused], tree.refusals) == ([4, 6], 3)
+    assert tree.grown(made(7, 5, "too far")).refusals == 4
 
 
 @given(st.data())

@@ -13,7 +13,7 @@ import pytest
 
 from clawjax.errors import StoreError
 from clawjax.files import write_synced
-from clawjax.protocols import WeightVersion
+from clawjax.protocols import Removed, WeightVersion
 from clawjax.testing import MemoryWeightStore
 from clawjax.weights import DirectoryWeightStore
 from clawjax.weights.manifest import verify
@@ -129,7 +129,8 @@ def test_only_so_many_versions_are_kept_and_always_the_one_served(tmp_path: Path
         store.point_to(2)
     names = {path.name for path in store.root.iterdir()}
     assert names == {"000006", "000007", "LATEST", "PARENTS", "ROLLBACKS", ".lock", ".writer"}
-    assert store.removed_parents() == {5: 3}
+    late = "version 2 was put in place of 3 while this one was made"
+    assert store.removed() == {4: Removed(3, late), 5: Removed(3, late)}
 
 
 def test_version_0_is_the_base_model_without_tensors(store: DirectoryWeightStore) -> None:
