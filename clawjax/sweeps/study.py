@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from clawjax.config.databases import file_url
 from clawjax.config.overrides import path_override
@@ -58,16 +58,16 @@ def run_sweep(
         fixed: overrides of every trial.
 
     Raises:
-        ConfigError: nothing to sweep, a grid without end, the folder holds another sweep, or
-            another process has it.
+        ConfigError: nothing to sweep, a grid without end, no such program, or a folder that cannot
+            be written, holds another sweep, or is another process's.
         EvalError: `config.max_failures` trials in a row failed.
     """
     if not space:
         msg = "nothing is swept: give a key a range, e.g. 'learner.learning_rate=interval(0, 1)'"
         raise ConfigError(msg)
     folder = Path(config.dir).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as held, stop_signals() as stopping:
+    _require_program(config.entry)
+    with _lock_file(folder) as held, stop_signals() as stopping:
         if not lock(held, wait_s=0.0, poll_s=0.1):
             raise ConfigError(f"sweep.dir={folder} is in use by another process: stop it first")
         driver = _Driver(config, space, fixed, folder, stopping.is_set)
@@ -313,6 +313,24 @@ def _program(entry: str) -> str:
     """The entry point; a relative one that is not here is the checkout's."""
     ours = Path(__file__).parents[2] / entry
     return entry if Path(entry).exists() or not ours.is_file() else str(ours)
+
+
+def _require_program(entry: str) -> None:
+    if not Path(_program(entry)).is_file():
+        msg = f"sweep.entry={entry} is no file, here or in the checkout: name the trials' program"
+        raise ConfigError(msg)
+
+
+def _lock_file(folder: Path) -> TextIO:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / "lock").open("w", encoding="utf-8")
+    except OSError as error:
+        msg = (
+            f"sweep.dir={folder} cannot be written ({error.strerror}): name another, or set "
+            "CLAWJAX_RUNS to a folder that can"
+        )
+        raise ConfigError(msg) from error
 
 
 def _claim(

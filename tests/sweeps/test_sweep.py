@@ -325,6 +325,22 @@ def test_a_grid_without_end_claims_no_folder(tmp_path):
     assert len(study.trials) == 2
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("dir", "file/s", r"sweep\.dir=.*file/s cannot be written \(Not a directory\)"),
+        ("entry", "nope.py", r"sweep\.entry=nope\.py is no file"),
+    ],
+)
+def test_what_no_trial_can_run_by_claims_no_folder(tmp_path, monkeypatch, setting, value, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    config = SweepConfig(**({"dir": "s", "entry": str(OBJECTIVE)} | {setting: value}))
+    with pytest.raises(ConfigError, match=says):
+        run_sweep(config, {"x": Choice(("1", "2"))}, ["mode=b", "pause=0"])
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="holds no sweep"):
         read_sweep(tmp_path)
