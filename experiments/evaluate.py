@@ -79,7 +79,7 @@ def _part(name: str, config: RunConfig) -> SuiteConfig:
     """A suite by the name of its file, or one's own, as the one that lists it selects."""
     is_own = ":" in name
     with_it = [f"suite={'own' if is_own else name}", path_override("run.dir", config.run.dir)]
-    part = to_run_config(compose("evaluate", overrides=with_it)).suite
+    part = to_run_config(compose("evaluate", overrides=[*_search_path(), *with_it])).suite
     part.name = name if is_own else part.name
     part.options |= config.suite.options.get(name, {})
     part.limit = config.suite.limit
@@ -141,8 +141,17 @@ def _of(method: str, config: RunConfig) -> RunConfig:
         return config
     chosen = HydraConfig.get().overrides.task
     where = path_override("run.dir", config.run.dir)
-    overrides = [*chosen, f"objective={method}", where]
+    overrides = [*_search_path(), *chosen, f"objective={method}", where]
     return to_run_config(compose("evaluate", overrides=overrides))
+
+
+def _search_path() -> list[str]:
+    """The override that names folders of one's own, as a sweep gives them to its trials.
+
+    Hydra forgets it after the first configuration, other than `--config-dir`.
+    """
+    given = HydraConfig.get().overrides.hydra
+    return [each for each in given if each.lstrip("+").startswith("hydra.searchpath=")]
 
 
 if __name__ == "__main__":

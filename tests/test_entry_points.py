@@ -68,3 +68,25 @@ def test_the_example_of_configurations_of_ones_own_composes(tmp_path):
     assert "path: /models/Qwen3-0.6B" in done.stdout
     assert "batch_turns: 8" in done.stdout
     assert "name: combined" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=mine", "engine=tiny", "learner=tiny", "suite=tiny", "suite.methods=[binary_rl]"],
+        ["suite=mine", "agent=noop"],
+    ],
+)
+def test_what_sweeps_tell_trials_of_ones_own_folder_is_known_to_every_method_and_suite(
+    tmp_path, words
+):
+    for file, text in (
+        ("model/mine.yaml", "name: tiny\npath: random:llama\ncontext_length: 1024\n"),
+        ("suite/mine.yaml", "name: mine\nsuites: [part]\n"),
+        ("suite/part.yaml", "name: tau\n"),
+    ):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(text)
+    folder = f"hydra.searchpath=['file://{tmp_path}']"
+    done = asked("evaluate.py", folder, *words, f"run.dir={tmp_path}", "run.dry=true")
+    assert done.returncode == 0, done.stderr
