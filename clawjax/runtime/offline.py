@@ -7,7 +7,6 @@ from; the folder is a run's like any other, which can be served, evaluated and t
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import sys
 import threading
@@ -52,6 +51,7 @@ from clawjax.rendering.prompts import prompts_of
 from clawjax.rewards.pair_model import PairModel, packaged_features
 from clawjax.rewards.stored_scorer import StoredScorer
 from clawjax.runtime.build import use_compilation_cache
+from clawjax.runtime.offline_digest import is_learnt_from, learnt_from
 from clawjax.runtime.offline_log import open_offline_log
 from clawjax.runtime.offline_rows import RowSets, load_rows
 from clawjax.runtime.offline_start import start_of
@@ -127,11 +127,11 @@ def train_on(
         ConfigError, DataError, LearnerError: as `train_offline`.
     """
     config = _without_waits(_checked(config, is_given=True))
-    report_file, what = paths.root / "offline.json", _learnt_from(config, rows)
+    report_file, what = paths.root / "offline.json", learnt_from(config, rows.train)
     held = read_json(report_file)
     hold_offline_settings(config, paths, is_begun="before" in held)
     require(
-        held.get("learnt_from", what) == what,
+        is_learnt_from(held.get("learnt_from", what), config, rows.train),
         f"run.dir={paths.root} holds a run on other rows, or by another objective: set run.name",
     )
     replace_file(paths.config, config_yaml(config))  # for tools that look after runs
@@ -174,13 +174,6 @@ def train_on(
         }
     write_json(report_file, report)
     return report
-
-
-def _learnt_from(config: RunConfig, rows: RowSets) -> str:
-    """Digest of what says which rows are in which batch, and what is learnt from them."""
-    offline = dataclasses.replace(config.offline, batches=None, files=[])
-    what = repr((config.objective, offline, config.run.seed, *rows.train))
-    return hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _left_out(material: Material, rows: RowSets) -> dict[str, int]:
