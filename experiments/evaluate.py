@@ -92,12 +92,7 @@ def _part(name: str, config: RunConfig) -> SuiteConfig:
 
 def _personal(config: RunConfig) -> float | None:
     """One configuration per method."""
-    if config.user.persona != UserConfig().persona:
-        msg = (
-            f"user.persona={config.user.persona} is of a run's user: name whom suite="
-            f"{config.suite.name} measures by suite.personas=[{config.user.persona}]"
-        )
-        raise ConfigError(msg)
+    _check_choices(config)
     if config.run.plan or config.run.dry:
         _check_personal(config)
         return None
@@ -109,6 +104,30 @@ def _personal(config: RunConfig) -> float | None:
     (Path(config.run.dir) / "results.md").write_text(table)
     print(table)
     return fmean(result["style"]["style_score"] for result in results)
+
+
+def _check_choices(config: RunConfig) -> None:
+    """Refuse what would change nothing, as the suite chooses it by lists of its own.
+
+    Raises:
+        ConfigError: a user, or an objective that is not the one method which learns.
+    """
+    if config.user.persona != UserConfig().persona:
+        msg = (
+            f"user.persona={config.user.persona} is of a run's user: name whom suite="
+            f"{config.suite.name} measures by suite.personas=[{config.user.persona}]"
+        )
+        raise ConfigError(msg)
+    learnt = set(config.suite.methods) - set(UNTRAINED)
+    for given in HydraConfig.get().overrides.task:
+        key, _, chosen = given.partition("=")
+        if key == "objective" and learnt != {chosen}:
+            msg = (
+                f"{given} is of a run, and every method of suite={config.suite.name} has its own: "
+                f"name those that are measured by suite.methods=[{chosen}], and to compare some "
+                "in a sweep 'suite.methods=[binary_rl],[opd]'"
+            )
+            raise ConfigError(msg)
 
 
 def _check_personal(config: RunConfig) -> None:

@@ -2,8 +2,8 @@ r"""Search for settings: `python experiments/sweep.py sweep=tiny`.
 
 Or any keys of any entry point, given ranges on the command line:
 
-    python experiments/sweep.py sweep.name=mine sweep.trials=30 suite=tiny model=tiny \
-        'learner.learning_rate=tag(log, interval(1e-4, 1e-2))' 'objective=choice(binary_rl, opd)'
+    python experiments/sweep.py sweep.name=mine sweep.trials=30 suite=tiny model=tiny engine=tiny \
+        'learner.learning_rate=tag(log, interval(1e-4, 1e-2))' 'suite.methods=[binary_rl],[opd]'
 
 Each trial is a run of `sweep.entry` in a process of its own; the value that is optimised is the
 evaluation's score. `--config-dir DIR` adds a folder of your own to `conf/`, for `sweep=NAME`
