@@ -39,7 +39,8 @@ class OfflineConfig:
     batch_rows: int = 16
     """Pairs, examples or questions of a batch, which is one update."""
     batches: int | None = None
-    """Of the whole run; null: every row once."""
+    """Of the whole run, which goes through the rows again and again; null: every row once, and the
+    last batch has what is left."""
     start_from: str | None = None
     """Folder of a run whose served weights training starts from, e.g. one of objective=sft; null:
     the base model."""

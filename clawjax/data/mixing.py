@@ -25,6 +25,7 @@ class Mixture:
         *,
         weights: Mapping[str, float] | None = None,
         caps: Mapping[str, int] | None = None,
+        is_once: bool = False,
         seed: int = 0,
     ) -> None:
         """Prepare to mix.
@@ -35,6 +36,8 @@ class Mixture:
                 None: in proportion to its rows, so that every row comes equally often. Where some
                 are named, all others are left out.
             caps: at most so many rows of a provenance are used, chosen by the seed.
+            is_once: as many rows as there are make up the batches, the last of which may be
+                shorter; else they go on without end, each as long as the others.
             seed: of the choice and the order.
 
         Raises:
@@ -42,7 +45,7 @@ class Mixture:
         """
         _check(weights or {}, "weights")
         _check(caps or {}, "caps")
-        self._seed = seed
+        self._seed, self._is_once = seed, is_once
         self._pools: dict[str, tuple[Row, ...]] = {}
         for provenance in Provenance:
             pool = [row for row in rows if row.provenance is provenance]
@@ -71,13 +74,21 @@ class Mixture:
         return sum(map(len, self._pools.values()))
 
     def batch(self, number: int, size: int) -> list[Row]:
-        """Batch `number`, from 0, of batches of `size`."""
+        """Batch `number`, from 0, of batches of `size`, or of what is left."""
         start = number * size
+        end = self._end(start + size)
         if start < self._place:
             self._place, self._taken = 0, Counter()
         while self._place < start:
             self._next()
-        return [self._next() for _ in range(size)]
+        return [self._next() for _ in range(end - start)]
+
+    def epochs(self, batches: int, size: int) -> float:
+        """How often every row has been taken after so many batches of `size`, if all alike."""
+        return self._end(batches * size) / self.size
+
+    def _end(self, place: int) -> int:
+        return min(place, self.size) if self._is_once else place
 
     def _next(self) -> Row:
         """The next row of the endless sequence: of whoever is furthest behind their share."""

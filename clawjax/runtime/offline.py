@@ -211,7 +211,13 @@ def _prepare(
         answer_tokens=offline.max_response_tokens if draws else 0,
     )
     usable, seed = _some(material, rows.train), config.run.seed
-    mixture = Mixture(usable, weights=offline.weights, caps=offline.caps, seed=seed)
+    mixture = Mixture(
+        usable,
+        weights=offline.weights,
+        caps=offline.caps,
+        is_once=offline.batches is None,
+        seed=seed,
+    )
     held_out = read_material(
         prompts, paired(rows.held_out) or examples_of(rows.held_out), max_tokens=longest
     )

@@ -126,6 +126,15 @@ def test_weights_are_kept_in_every_batch_and_caps_leave_rows_out():
     assert len({r.source for batch in batches for r in batch if r.source[0] == "s"}) == 4
 
 
+def test_every_row_comes_once_and_the_last_batch_has_what_is_left():
+    mixture = mixed(is_once=True)
+    batches = [mixture.batch(n, 7) for n in range(3)]
+    assert [len(batch) for batch in batches] == [7, 7, 4]
+    assert len({r.source for batch in batches for r in batch}) == mixture.size == 18
+    assert (mixture.epochs(2, 9), mixture.epochs(3, 7), mixed().epochs(3, 7)) == (1, 1, 21 / 18)
+    assert [mixed().batch(n, 7) for n in range(2)] == batches[:2]
+
+
 def test_a_batch_is_a_function_of_its_number():
     batches = [mixed(seed=3).batch(n, 5) for n in range(4)]
     again = mixed(seed=3)

@@ -225,6 +225,11 @@ def test_who_gave_most_of_the_rows_is_learnt_from_as_often_as_they_gave(tmp_path
     assert (report["version"], report["turns_trained"]) == (4, 16)
 
 
+def test_every_row_is_learnt_from_once_where_nobody_says_how_many_batches(tmp_path, model):
+    report = trained(tmp_path, model, SFT, rows=RowSets(PAIRS[:5], []))
+    assert (report["batches"], report["version"], report["turns_trained"]) == (2, 2, 5)
+
+
 def test_a_refused_version_leads_back_to_where_training_started(tmp_path, model):
     trained(tmp_path / "sft", model, SFT, batches=2)
     drift = DriftConfig(max_kl=1e-6)

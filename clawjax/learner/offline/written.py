@@ -44,7 +44,8 @@ class WrittenReplies:
             self._draft(turn_id, row, which, tuple(map(float, scores.logprobs)))
             for (turn_id, row, which), scores in zip(bare, scored, strict=True)
         ]
-        return Drawn(drafts, shares(rows) | _epoch(number + 1, self._size, self._mixture.size))
+        epochs = self._mixture.epochs(number + 1, self._size)
+        return Drawn(drafts, shares(rows) | {"data/epoch": epochs})
 
     def _draft(self, turn_id: str, row: Row, which: int, logprobs: tuple[float, ...]) -> Draft:
         encoded = self._replies[row][which]
@@ -68,7 +69,3 @@ class WrittenReplies:
 
 def _scores(row: Preference | Rated) -> Sequence[float]:
     return (1.0, -1.0) if isinstance(row, Preference) else (row.score,)
-
-
-def _epoch(batches: int, size: int, rows: int) -> dict[str, float]:
-    return {"data/epoch": batches * size / rows}
