@@ -154,9 +154,9 @@ def judge_learning(
 def _weights(lineage: Lineage, rollbacks: Sequence[Rollback]) -> dict[str, Any]:
     """What became of the versions that were made."""
     return {
-        "made": len(lineage.versions),
+        "made": lineage.newest,
         "refused": [
-            {"version": version.version, "reason": version.refused} for version in lineage.refused
+            {"version": version, "reason": reason} for version, reason in lineage.refused.items()
         ],
         "rollbacks": [
             {"at": rollback.at, "was": rollback.was, "to": rollback.to}

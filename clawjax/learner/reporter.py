@@ -85,7 +85,7 @@ def _progress(versions: Versions) -> dict[str, float]:
         "train/turns_total": float(progress.turns),
         "train/tokens_total": float(progress.tokens),
         "train/version": float(versions.newest),
-        "train/refused": float(versions.lineage.refusals),
+        "train/refused": float(len(versions.lineage.refused)),
     }
 
 

@@ -31,19 +31,14 @@ class Lineage:
 
     @property
     def newest(self) -> int:
-        """The highest number; 0 where there is the base model only."""
+        """The highest number, so how many were made; 0 where there is the base model only."""
         return max(self.versions, default=0)
 
     @property
-    def refused(self) -> tuple[WeightVersion, ...]:
-        """What was made and not served, in order, of what the store holds."""
-        return tuple(v for _, v in sorted(self.versions.items()) if v.refused is not None)
-
-    @property
-    def refusals(self) -> int:
-        """How many versions were made and not served, be they held or not."""
-        known = {**self.removed, **self.versions}
-        return sum(version.refused is not None for version in known.values())
+    def refused(self) -> dict[int, str]:
+        """Why versions were made and not served, in order, be they held or not."""
+        known = sorted({**self.removed, **self.versions}.items())
+        return {number: each.refused for number, each in known if each.refused is not None}
 
     def grown(self, version: WeightVersion) -> Lineage:
         """The tree with one version more."""

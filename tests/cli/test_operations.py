@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from test_cli import turn
@@ -26,6 +27,7 @@ from clawjax.config import (
 from clawjax.keys import KEY_FILE, KeyFile, Role, new_key
 from clawjax.records import DropReason, Message, NextState, NextStateKind, Outcome, Verdict
 from clawjax.testing import temporary_log
+from clawjax.weights import DirectoryWeightStore
 
 HEALTH = {
     "ok": True,
@@ -174,6 +176,21 @@ def test_the_status_of_a_run_that_has_stopped(make_run, free_port, capsys):
     assert status["is_serving"] is False
     assert (status["turns"]["logged"], status["turns"]["trained"]) == (3, 1)
     assert status["weights"] == {"served": 0, "made": 0, "refused": 0}
+
+
+def test_the_status_counts_versions_that_are_no_longer_held(make_run, free_port, capsys):
+    run = make_run(free_port)
+    store = DirectoryWeightStore(Path(run) / "weights", keep=1)
+    for version, parent, refused in ((1, 0, None), (2, 1, "KL is 0.5"), (3, 1, None), (4, 3, None)):
+        store.publish(
+            {"x": np.full(8, version, np.float32)},
+            version=version, parent=parent, step=version, base_model="m", kind="adapter",
+            config={}, refused=refused,
+        )  # fmt: skip
+    assert [held.version for held in store.versions()] == [4]
+    assert main(["status", run, "--json"]) == 1
+    status = json.loads(capsys.readouterr().out)
+    assert status["weights"] == {"served": 4, "made": 4, "refused": 1}
 
 
 def test_a_log_that_cannot_be_read_is_named_while_the_endpoint_says_the_balance(

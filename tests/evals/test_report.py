@@ -136,6 +136,13 @@ def test_refusals_and_rollbacks_are_told(tmp_path: Path, log: SqlTurnLog) -> Non
         "rollbacks": [{"at": 7.0, "was": 2, "to": 0}],
     }
     assert "rollbacks: 1 (2 to 0)." in page_of(tmp_path, log)
+    few = DirectoryWeightStore(tmp_path / "weights", keep=1)
+    few.publish(
+        {"x": np.full(8, 4, np.float32)},
+        version=4, parent=0, step=4, base_model="m", kind="adapter", config={},
+    )  # fmt: skip
+    assert [held.version for held in few.versions()] == [4]
+    assert "- Versions: 4 made; refused: 1 (3: KL is 0.5);" in page_of(tmp_path, log)
 
 
 def page_of(folder: Path, log: SqlTurnLog) -> str:

@@ -25,7 +25,7 @@ from clawjax.errors import LogError
 from clawjax.keys import KEY_FILE, KeyFile
 from clawjax.log.store import SqlTurnLog
 from clawjax.texts import clean
-from clawjax.weights import DirectoryWeightStore
+from clawjax.weights import DirectoryWeightStore, Lineage
 
 __all__ = ["add_arguments", "run"]
 
@@ -121,18 +121,14 @@ def _log(options: argparse.Namespace) -> Generator[SqlTurnLog | None]:
 
 
 def _weights(folder: Path, served: int | None) -> dict[str, int]:
-    """What is in the store; what it points to is served where nobody says what is."""
+    """What was put into the store; what it points to is served where nobody says what is."""
     if not (folder / "weights").is_dir():
         return {"served": served or 0, "made": 0, "refused": 0}
     store = DirectoryWeightStore(folder / "weights")
-    versions, latest = store.versions(), store.latest()
+    lineage, latest = Lineage.of(store.versions(), store.removed()), store.latest()
     if served is None:
         served = 0 if latest is None else latest.version
-    return {
-        "served": served,
-        "made": len(versions),
-        "refused": sum(version.refused is not None for version in versions),
-    }
+    return {"served": served, "made": lineage.newest, "refused": len(lineage.refused)}
 
 
 def _hacking(folder: Path) -> dict[str, Any] | None:
