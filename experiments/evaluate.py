@@ -110,12 +110,18 @@ def _check_choices(config: RunConfig) -> None:
     """Refuse what would change nothing, as the suite chooses it by lists of its own.
 
     Raises:
-        ConfigError: a user, or an objective that is not the one method which learns.
+        ConfigError: a user, a seed, or an objective that is not the one method which learns.
     """
     if config.user.persona != UserConfig().persona:
         msg = (
             f"user.persona={config.user.persona} is of a run's user: name whom suite="
             f"{config.suite.name} measures by suite.personas=[{config.user.persona}]"
+        )
+        raise ConfigError(msg)
+    if config.run.seed and not config.model.path.startswith("random:"):
+        msg = (
+            f"run.seed={config.run.seed} draws random models, and changes nothing of another: "
+            f"name the seeds of suite={config.suite.name} by suite.seeds=[{config.run.seed}]"
         )
         raise ConfigError(msg)
     learnt = set(config.suite.methods) - set(UNTRAINED)

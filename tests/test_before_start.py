@@ -122,6 +122,7 @@ def test_a_password_in_a_jobs_own_file_is_saved_nowhere(tmp_path):
         (["evaluate.py", "suite=tau", "agent.run=/nowhere", "run.dry=true"], 2, "no weights"),
         (["evaluate.py", "suite=personal", "suite.personas=[x]", "run.dry=true"], 2, "'x'"),
         (["evaluate.py", "objective=opd", "run.dry=true"], 2, "suite.methods=[opd]"),
+        (["evaluate.py", "run.seed=7", "run.dry=true"], 2, "suite.seeds=[7]"),
         (["evaluate.py", "suite=judge", "suite.options.atacks=1", "run.dry=true"], 2, "atacks"),
         (["train_offline.py", "offline.files=[/no.jsonl]", "run.dry=true"], 1, "/no.jsonl"),
         (["evaluate.py", "suite=judge", "run.dry=true"], 0, "nothing was started"),
