@@ -175,7 +175,7 @@ def _search_path() -> list[str]:
 
     Hydra forgets it after the first configuration, other than `--config-dir`.
     """
-    given = HydraConfig.get().overrides.hydra
+    given = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
     return [each for each in given if each.lstrip("+").startswith("hydra.searchpath=")]
 
 
