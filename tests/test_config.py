@@ -144,6 +144,16 @@ def test_an_experiment_wins_over_the_groups_it_overrides():
     assert (config.model.path, config.user.held_out, config.gateway.port) == ("random:llama", 8, 0)
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_what_an_experiment_says_of_learning_counts_where_it_is_measured_too(name):
+    said = OmegaConf.load(CONF / "experiment" / f"{name}.yaml").get("learner", {})
+    chosen = f"experiment={name}"
+    run = load(chosen)
+    measured = load(chosen, "suite=tau", "run.name=x", file="evaluate")
+    for key in said:
+        assert getattr(measured.learner, key) == getattr(run.learner, key), key
+
+
 def test_the_command_line_wins_over_an_experiment():
     assert load("experiment=tiny_demo", "user.held_out=3").user.held_out == 3
 
