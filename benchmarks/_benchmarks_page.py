@@ -14,7 +14,7 @@ __all__ = ["MINUTES", "render_readme", "scripts"]
 Result = Mapping[str, Any]
 
 MINUTES = {
-    "ablations": 230,
+    "ablations": 350,
     "clients": 20,
     "conformance": 3,
     "constitution": 100,

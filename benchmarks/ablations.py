@@ -3,22 +3,24 @@
 `python benchmarks/ablations.py [--quick] [--only NAME ...] [--reuse]` runs each sweep of `SWEEPS`
 as a Hydra multirun of `experiments/evaluate.py` and writes every trial as a row. `--quick` runs
 the tiny random model: it shows that the script works. `--reuse` goes on where it was stopped, trial
-by trial; with `--only` several processes measure a sweep each. A trial takes about twelve minutes
-on one CPU core.
+by trial. `--only` measures some sweeps, and keeps the rows that the committed result has of the
+others. A trial takes about twelve minutes on one CPU core.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from _result import Goal, write_result
+from _result import RESULTS, Goal, write_result
 from _trials import begun_anew
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,18 +34,26 @@ class Sweep(NamedTuple):
     knobs: tuple[str, ...]
     """Hydra overrides with several values each."""
     fixed: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
 
 
+_MANY_UPDATES = (
+    "suite.methods=[binary_rl]",
+    "suite.updates=24",
+    "suite.turns_per_update=4",
+    "learner.learning_rate=5e-4",
+    "learner.mini_batch_turns=2",
+)
+FAR_BEHIND = "far_behind"
 SWEEPS = {
     "staleness": Sweep(
         ("suite.staleness=0,4,16", "objective.off_policy.preset=none,tis,decoupled"),
-        (
-            "suite.methods=[binary_rl]",
-            "suite.updates=24",
-            "suite.turns_per_update=4",
-            "learner.learning_rate=5e-4",
-            "learner.mini_batch_turns=2",
-        ),
+        _MANY_UPDATES,
+    ),
+    FAR_BEHIND: Sweep(
+        ("suite.staleness=16", "objective.off_policy.preset=none,decoupled"),
+        _MANY_UPDATES,
+        seeds=(1, 2),
     ),
     "baseline": Sweep(
         ("objective.baseline=none,ema,leave_one_out,whiten",), ("suite.methods=[binary_rl]",)
@@ -53,8 +63,9 @@ SWEEPS = {
     ),
     "lora_rank": Sweep(("learner.lora.rank=2,16,64",), ("suite.methods=[binary_rl]",)),
 }
-"""The rank's sweep leaves alpha alone, so that the scale alpha / rank falls as the rank rises, as
-it does for whoever changes the rank only."""
+"""`far_behind` has seeds that `staleness` lacks, where corrections matter most. The rank's sweep
+leaves alpha alone, so that the scale alpha / rank falls as the rank rises, as it does for whoever
+changes the rank only."""
 
 _TINY = (
     "suite=tiny",
@@ -75,7 +86,6 @@ def main() -> None:
     parser.add_argument("--reuse", action="store_true", help="keep the trials there are")
     options = parser.parse_args()
     prefix = "ablation_quick" if options.quick else "ablation"
-    is_part = set(options.only) != set(SWEEPS)
     rows = []
     for name in options.only:
         folder = RUNS / f"{prefix}_{name}"
@@ -83,13 +93,14 @@ def main() -> None:
             begun_anew(folder)
         run(name, folder.name, is_quick=options.quick)
         rows += collect(name, folder)
+    result = "ablations_quick" if options.quick else "ablations"
+    file = RESULTS / f"{result}.json"
+    rows = merged(rows, read(file)["rows"] if file.exists() else [], measured=options.only)
     write_result(
-        "ablations_quick" if options.quick or is_part else "ablations",
+        result,
         rows=rows,
-        goals=goals(rows, options.only),
-        command="python benchmarks/ablations.py"
-        + (" --quick" if options.quick else "")
-        + (f" --only {' '.join(options.only)}" if is_part else ""),
+        goals=goals(rows),
+        command="python benchmarks/ablations.py" + (" --quick" if options.quick else ""),
         notes={"style_score": f"held-out share of replies that meet the wish of {PERSONA!r}"},
     )
 
@@ -97,7 +108,8 @@ def main() -> None:
 def run(name: str, folder: str, *, is_quick: bool) -> None:
     """One multirun; each combination of values is a job with a folder of its own."""
     sweep, size = SWEEPS[name], _TINY if is_quick else ("suite=personal",)
-    fixed = [f"suite.personas=[{PERSONA}]", "suite.seeds=[0]", f"run.name={folder}"]
+    seeds = ",".join(map(str, sweep.seeds))
+    fixed = [f"suite.personas=[{PERSONA}]", f"suite.seeds=[{seeds}]", f"run.name={folder}"]
     command = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), "-m"]
     subprocess.run([*command, *fixed, *sweep.fixed, *sweep.knobs, *size], check=True, cwd=ROOT)
 
@@ -115,8 +127,19 @@ def collect(name: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """A trial's result."""
+    """A trial's result, or a benchmark's."""
     return json.loads(file.read_text())
+
+
+def merged(
+    rows: list[dict[str, Any]], before: list[dict[str, Any]], *, measured: Collection[str]
+) -> list[dict[str, Any]]:
+    """Rows of all sweeps in their order: those that were `measured` now, and the others `before`.
+
+    A sweep that there is no more has none.
+    """
+    every = [*rows, *(row for row in before if row["ablation"] not in measured)]
+    return [row for name in SWEEPS for row in every if row["ablation"] == name]
 
 
 def row(name: str, setting: dict[str, str], result: dict[str, Any]) -> dict[str, Any]:
@@ -143,22 +166,31 @@ def row(name: str, setting: dict[str, str], result: dict[str, Any]) -> dict[str,
     }
 
 
-def goals(rows: list[dict[str, Any]], names: list[str]) -> list[Goal]:
-    """Every combination was measured, and no turn was lost for being stale."""
-    wanted = sum(combinations(SWEEPS[name]) for name in names)
+def goals(rows: list[dict[str, Any]]) -> list[Goal]:
+    """Every combination was measured, no turn was lost for being stale, and corrections matter."""
+    wanted = sum(combinations(sweep) * len(sweep.seeds) for sweep in SWEEPS.values())
     stale = sum(each["dropped"].get("stale", 0) for each in rows)
     return [
         Goal("combinations measured", "==", wanted, len(rows), "trials"),
         Goal("turns dropped for their age", "==", 0, stale, "turns"),
+        Goal("decoupled is ahead of none, 16 behind", "==", 3, ahead(rows), "seeds"),
     ]
+
+
+def ahead(rows: list[dict[str, Any]]) -> int:
+    """Seeds in which `decoupled` has the higher style score, with the policy 16 versions behind."""
+    scores = {(row["setting"], row["seed"]): row["style_score"] for row in rows}
+    plain, corrected = (f"staleness=16, preset={preset}" for preset in ("none", "decoupled"))
+    return sum(
+        score > scores.get((plain, seed), score)
+        for (setting, seed), score in scores.items()
+        if setting == corrected
+    )
 
 
 def combinations(sweep: Sweep) -> int:
     """Jobs of a multirun."""
-    count = 1
-    for knob in sweep.knobs:
-        count *= len(knob.partition("=")[2].split(","))
-    return count
+    return math.prod(len(knob.partition("=")[2].split(",")) for knob in sweep.knobs)
 
 
 if __name__ == "__main__":
