@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,19 +137,19 @@ def ablations(result: Result, personal: Result | None) -> str:
             number(row["kl_per_token"], ".3f"),
             str(row["trained"]),
         ]
-        for row in (*_untrained(rows[0], personal), *rows)
+        for row in (*_untrained(rows, personal), *rows)
     ]
     head = ["ablation", "setting", "persona", "seed", "style", "95 %", "KL", "turns trained on"]
     return f"`{result['command']}`: {_ABLATED} Measured at {commits}.\n\n{table(head, lines)}"
 
 
-def _untrained(trial: Row, personal: Result | None) -> list[Row]:
-    """The base model's trial of the same persona and seed, where it was measured."""
-    same = {"method": "base", "persona": trial["persona"], "seed": trial["seed"]}
+def _untrained(trials: Sequence[Row], personal: Result | None) -> list[Row]:
+    """The base model's trials of the same personas and seeds, as far as they were measured."""
+    wanted = {(trial["persona"], trial["seed"]) for trial in trials}
     return [
         {**row, "ablation": "none", "setting": "base model", "trained": 0}
         for row in ([] if personal is None else personal["rows"])
-        if same.items() <= row.items()
+        if row["method"] == "base" and (row["persona"], row["seed"]) in wanted
     ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -36,7 +37,7 @@ from clawjax.runtime.paths import RunPaths
 from clawjax.tasks import task_group
 from clawjax.weights import DirectoryWeightStore
 
-__all__ = ["Lockstep"]
+__all__ = ["Lockstep", "without_waits"]
 
 _JUDGE_TIMEOUT_S = 600.0
 _FOREVER = 1_000_000
@@ -81,7 +82,7 @@ class Lockstep:
             f"engine.kind={config.engine.kind} cannot be measured in lockstep, which talks, judges "
             "and trains in one process: use engine=embedded",
         )
-        config = _without_waits(config)
+        config = without_waits(config)
         store = DirectoryWeightStore(paths.weights)
         async with AsyncExitStack() as stack:
             log = open_own_log(config, paths)
@@ -172,14 +173,19 @@ class Lockstep:
         return bool(self.log.linked(after=self.log.cursor(CURSOR), limit=1))
 
 
-def _without_waits(config: RunConfig) -> RunConfig:
-    """A step is due as soon as there is anything to learn from, and takes all there is."""
-    size = max(config.learner.batch_turns, config.suite.turns_per_update)
+def without_waits(config: RunConfig) -> RunConfig:
+    """A step is due as soon as there is anything to learn from, and takes all there is.
+
+    A turn is as old as the policy was meant to be, and by the rounds until its reaction: where a
+    round has fewer turns than there are conversations, each is gone on with in some of them only.
+    """
+    suite = config.suite
+    until_reaction = 1 + math.ceil(config.user.concurrency / suite.turns_per_update)
     learner = dataclasses.replace(
         config.learner,
-        batch_turns=size,
+        batch_turns=max(config.learner.batch_turns, suite.turns_per_update),
         min_turns=1,
         max_wait_s=0.0,
-        max_staleness=max(config.learner.max_staleness, config.suite.staleness + 1),
+        max_staleness=max(config.learner.max_staleness, suite.staleness + until_reaction),
     )
     return dataclasses.replace(config, learner=learner)
