@@ -119,7 +119,9 @@ held-out style, the bootstrap interval of a trial's replies, and
 KL to the base in nats per token. An interval says nothing about other seeds, which move a style
 score by more: where two settings have one trial each, their order is not settled. What chance does
 is seen in `hint_choice`: the hint that `quote` ranks first is all that the user complained of, and
-so the longest, which makes `first` and `longest` two trials of the same algorithm."""
+so the longest, which makes `first` and `longest` two trials of the same algorithm. `far_behind` is
+`staleness=16` on further seeds; 13 to 16 of the 96 turns of each of its trials were dropped for
+their age, since reactions to them came two rounds later, which the suite allows for by now."""
 
 
 def ablations(result: Result, personal: Result | None) -> str:
@@ -149,7 +151,7 @@ def _untrained(trials: Sequence[Row], personal: Result | None) -> list[Row]:
     return [
         {**row, "ablation": "none", "setting": "base model", "trained": 0}
         for row in ([] if personal is None else personal["rows"])
-        if row["method"] == "base" and (row["persona"], row["seed"]) in wanted
+        if row.get("method") == "base" and (row.get("persona"), row.get("seed")) in wanted
     ]
 
 
