@@ -81,7 +81,7 @@ def test_what_is_refused_is_kept_with_the_reason(tiny_model: LoadedModel, tmp_pa
     assert made is not None
     assert made.refused == "too far"
     assert publisher.served() == 1
-    assert publisher.lineage().refused == (made,)
+    assert publisher.lineage().refused == {2: "too far"}
     assert publisher.load(2) is not None
 
 
