@@ -95,16 +95,17 @@ def build_learner(
     shared = _Shared(model, objective, learner, train_step, Scorer(learner), ReplayBuffer())
     publisher = Publisher(store, model, learner, origin=origin)
     intake, reporter = Intake(learner, objective, reward, log, clock), Reporter(objective, monitor)
+    versions = _build_versions(shared, publisher, run_dir, seed)
     maker = Maker(
         rest_above=learner.rest_above,
         intake=intake,
         replay=ReplaySync(objective, reward, log, shared.replay_buffer),
         reader=_build_reader(shared, prompts_of(model.tokenizer, gateway)),
         updater=_build_updater(shared, engine, fixed_text),
+        versions=versions,
         reporter=reporter,
         profiler=Profiler(run_dir / "profile", frozenset(profile_steps)),
     )
-    versions = _build_versions(shared, publisher, run_dir, seed)
     built = Learner(learner, intake, maker, versions, reporter)
     built.start()
     return built

@@ -99,7 +99,7 @@ class Learner:
         """
         was = self.version
         try:
-            made = self.maker.make(turns, self.versions)
+            made = self.maker.make(turns)
         except LearnerError:
             self.intake.recover(was)
             raise

@@ -44,10 +44,11 @@ class Maker:
     replay: ReplaySync
     reader: SignalReader
     updater: Updater
+    versions: Versions
     reporter: Reporter
     profiler: Profiler
 
-    def make(self, turns: Sequence[AdmittedTurn], versions: Versions) -> Made | None:
+    def make(self, turns: Sequence[AdmittedTurn]) -> Made | None:
         """What these turns make of the version held; None where they make nothing.
 
         Raises:
@@ -55,16 +56,17 @@ class Maker:
         """
         self.replay.observe(turns)
         satisfied = satisfied_users(turns, self.rest_above)
-        turns = self._rest(turns, satisfied, DropReason.CONTENT, versions)
+        turns = self._rest(turns, satisfied, DropReason.CONTENT)
         preferences = self.updater.preferences(turns)
         new = self.updater.cold_start_users(turns, preferences)
-        turns = self._rest(turns, new, DropReason.LISTENED, versions)
+        turns = self._rest(turns, new, DropReason.LISTENED)
         if not turns:
             return None
+        versions = self.versions
         with self.profiler.step(versions.newest + 1):
             signals = self.reader.read(turns, versions.state, versions.progress.credit)
             self.intake.drop(signals.without, DropReason.NO_SIGNAL)
-            if not self._begins(signals, turns, versions):
+            if not self._begins(signals, turns):
                 return None
             updated = self.updater.update(
                 versions.state, signals, turns, preferences, held=versions.held, age=versions.age
@@ -72,24 +74,20 @@ class Maker:
         return Made(turns, signals, updated)
 
     def _rest(
-        self,
-        turns: Sequence[AdmittedTurn],
-        users: Collection[str],
-        reason: DropReason,
-        versions: Versions,
+        self, turns: Sequence[AdmittedTurn], users: Collection[str], reason: DropReason
     ) -> Sequence[AdmittedTurn]:
         """Settle the turns of these users without a step; the other turns."""
         rested = [admitted for admitted in turns if admitted.turn.scope in users]
         if not rested:
             return turns
         self.intake.drop([admitted.turn.turn_id for admitted in rested], reason)
-        self.reporter.rested(rested, reason, version=versions.newest)
+        self.reporter.rested(rested, reason, version=self.versions.newest)
         return [admitted for admitted in turns if admitted.turn.scope not in users]
 
-    def _begins(self, signals: Signals, turns: Sequence[AdmittedTurn], versions: Versions) -> bool:
+    def _begins(self, signals: Signals, turns: Sequence[AdmittedTurn]) -> bool:
         """Whether there is something to train on, all of which is still there."""
         if not signals.samples:
-            self.reporter.without_signal(signals, version=versions.newest)
+            self.reporter.without_signal(signals, version=self.versions.newest)
             return False
         own = [sample.turn_id for sample in signals.samples]
-        return self.intake.begin(versions.newest + 1, own, self.replay.recalled(turns))
+        return self.intake.begin(self.versions.newest + 1, own, self.replay.recalled(turns))

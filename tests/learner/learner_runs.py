@@ -76,6 +76,12 @@ class Run:
         settings, replay_buffer = config(**changes), ReplayBuffer()
         intake = Intake(settings, self.objective, RewardConfig(), self.log, lambda: self.now)
         reporter = Reporter(self.objective, self.monitor)
+        versions = Versions(
+            self.train_step,
+            Checkpoints(self.folder / "checkpoints", keep=2, identity={"rank": 4}),
+            Publisher(self.store, self.model, settings),
+            self.train_step.init(0),
+        )
         maker = Maker(
             rest_above=settings.rest_above,
             intake=intake,
@@ -89,14 +95,9 @@ class Run:
                 replay_buffer=replay_buffer,
             ),
             updater=Updater(settings, self.objective, self.train_step),
+            versions=versions,
             reporter=reporter,
             profiler=Profiler(self.folder / "profile", profile_steps),
-        )
-        versions = Versions(
-            self.train_step,
-            Checkpoints(self.folder / "checkpoints", keep=2, identity={"rank": 4}),
-            Publisher(self.store, self.model, settings),
-            self.train_step.init(0),
         )
         learner = Learner(settings, intake, maker, versions, reporter)
         learner.start()
