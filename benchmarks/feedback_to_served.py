@@ -134,7 +134,7 @@ def compare(loops: Loops, began: float) -> list[dict[str, Any]]:
     """What the loops have done since `began`, and what the reference's would have done."""
     turns = [judged for judged in replay(loops.log) if judged.turn.arrived_at >= began]
     store = DirectoryWeightStore(loops.paths.weights)
-    lineage = Lineage.of(store.versions(), store.removed())
+    lineage = Lineage.of_store(store)
     ours = served_waits(turns, loops.log.outcomes(), lineage)
     arrivals = sorted(
         judged.turn.arrived_at for judged in turns if judged.turn.kind is TurnKind.MAIN

@@ -85,7 +85,7 @@ def build_report(run_dir: Path, log: SqlTurnLog, facts: RunFacts) -> dict[str, A
     before, after = _evaluations(run_dir)
     turns = list(replay(log))
     store = DirectoryWeightStore(run_dir / "weights")
-    lineage = Lineage.of(store.versions(), store.removed())
+    lineage = Lineage.of_store(store)
     counts, counters = log.counts(), log.counters()
     has_learned, because = judge_learning(before, after, facts.policy_version)
     agreement = judge_agreement(turns, user, facts.reward_weights)

@@ -71,7 +71,7 @@ class Publisher:
 
     def lineage(self) -> Lineage:
         """All versions and whom they descend from."""
-        return Lineage.of(self._store.versions(), self._store.removed())
+        return Lineage.of_store(self._store)
 
     def publish(
         self, state: TrainState, *, parent: int, refused: str | None = None

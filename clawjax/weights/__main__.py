@@ -77,9 +77,8 @@ def _table(store: DirectoryWeightStore) -> Iterator[str]:
     served = 0 if latest is None else latest.version
     yield f"{'version':>7}  {'parent':>6}  {'made':<19}"
     yield _line("0", "", "the base model", ["served"] if served == 0 else [])
-    versions = store.versions()
-    lineage = Lineage.of(versions, store.removed())
-    for version in versions:
+    lineage = Lineage.of_store(store)
+    for version in lineage.versions.values():
         notes = []
         if version.version == served:
             notes.append("served")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from clawjax.protocols import Removed, WeightVersion
+from clawjax.protocols import Removed, WeightStore, WeightVersion
 
 __all__ = ["Lineage"]
 
@@ -19,6 +19,7 @@ class Lineage:
     """The tree of all versions; of whom nothing is known descends from the number before it."""
 
     versions: Mapping[int, WeightVersion] = field(default_factory=dict)
+    """Of a store, oldest first."""
     removed: Mapping[int, Removed] = field(default_factory=dict)
     """What is known of versions that a store no longer holds."""
 
@@ -28,6 +29,15 @@ class Lineage:
     ) -> Lineage:
         """The tree of what a store holds, and of what it held."""
         return cls({version.version: version for version in versions}, removed or {})
+
+    @classmethod
+    def of_store(cls, store: WeightStore) -> Lineage:
+        """The tree of all that was put into a store.
+
+        Raises:
+            StoreError: it cannot be read, or a record of it is damaged.
+        """
+        return cls.of(store.versions(), store.removed())
 
     @property
     def newest(self) -> int:

@@ -171,8 +171,8 @@ def _learnt(gone: Forgotten, options: argparse.Namespace) -> Iterator[str]:
 
 def _what_is_free_of_them(store: DirectoryWeightStore, gone: Forgotten) -> str:
     """Which versions have learnt from the turns, and which is the newest that has not."""
-    versions = store.versions()
-    lineage = Lineage.of(versions, store.removed())
+    lineage = Lineage.of_store(store)
+    versions = lineage.versions.values()
     has_learnt = {
         version.version
         for version in versions

@@ -125,7 +125,7 @@ def _weights(folder: Path, served: int | None) -> dict[str, int]:
     if not (folder / "weights").is_dir():
         return {"served": served or 0, "made": 0, "refused": 0}
     store = DirectoryWeightStore(folder / "weights")
-    lineage, latest = Lineage.of(store.versions(), store.removed()), store.latest()
+    lineage, latest = Lineage.of_store(store), store.latest()
     if served is None:
         served = 0 if latest is None else latest.version
     return {"served": served, "made": lineage.newest, "refused": len(lineage.refused)}
